@@ -1,0 +1,49 @@
+use std::sync::Arc;
+
+use encke_proto::{ChannelName, Entry, Epoch, Offset};
+
+/// Where to read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Forwards, from the first kept message with a higher offset.
+    After(Offset),
+    /// Backwards: the last messages with a lower offset, still in rising order.
+    Before(Offset),
+    /// Nothing: only where the log begins and ends.
+    Head,
+}
+
+/// How much to read at most. At least one message is returned if there is one, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes of message bodies, roughly.
+    pub bytes: usize,
+}
+
+/// A piece of a channel's log.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The channel's epoch.
+    pub epoch: Epoch,
+    /// The oldest offset that is kept; one more than `head` when nothing is.
+    pub tail: Offset,
+    /// The newest offset that was ever given in this epoch; 0 when none was.
+    pub head: Offset,
+    /// Consecutive messages in rising order. Messages past their expiry are among them: an offset is never left out.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+/// A channel and the extent of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSummary {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The oldest offset that is kept.
+    pub tail: Offset,
+    /// The newest offset.
+    pub head: Offset,
+}
