@@ -15,10 +15,11 @@ pub mod sqlite;
 mod user;
 
 pub use append::{Append, Appended, Targets};
+pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
 pub use feed::Feed;
-pub use page::{ChannelSummary, Page, PageLimit, ReadFrom};
+pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};
 pub use user::UserRecord;

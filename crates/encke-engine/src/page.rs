@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use encke_proto::{ChannelName, Entry, Epoch, Offset};
+use encke_proto::{ChannelName, Epoch, Offset};
 
 /// Where to read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +18,6 @@ pub struct PageLimit {
     pub messages: usize,
     /// Bytes of message bodies, roughly.
     pub bytes: usize,
-}
-
-/// A piece of a channel's log.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// The channel's epoch.
-    pub epoch: Epoch,
-    /// The oldest offset that is kept; one more than `head` when nothing is.
-    pub tail: Offset,
-    /// The newest offset that was ever given in this epoch; 0 when none was.
-    pub head: Offset,
-    /// Consecutive messages in rising order. Messages past their expiry are among them: an offset is never left out.
-    pub entries: Vec<Arc<Entry>>,
 }
 
 /// A channel and the extent of its log.
