@@ -1,1 +1,3 @@
-//! placeholder
+//! The server of Encke.
+
+pub mod shards;
