@@ -1,7 +1,8 @@
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
 
 use crate::{
-    Ending, Hub, Key, Now, Output, Reply,
+    Hub, Key, Now, Output, Reply,
+    presence::Why,
     session::{Beginning, Sub},
 };
 
@@ -34,7 +35,7 @@ impl Hub {
             CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         for key in &keys {
-            self.end_session(*key, Some(Ending::Closed(close.clone())), now);
+            self.end_session(*key, Some(Why::Closed(close.clone())), now);
         }
         self.say(Output::Replied { ticket, reply: Reply::Closed(keys.len()) });
     }

@@ -1,11 +1,11 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
-use encke_proto::{Cursor, Entry, ErrorCode, Gap, GapReason, Page, Position};
+use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
     channel::Log,
-    session::{Beginning, Behind, Sub, SubState},
+    session::{Beginning, Behind, Session, Sub, SubState},
 };
 
 /// From how many followers on a message counts as a broadcast, behind which nobody who is alone should wait.
@@ -234,12 +234,17 @@ impl Hub {
 
     /// Writes the cursor of a connection's session, as far as it has been pulled.
     pub fn write_cursor(&self, conn: ConnKey, out: &mut String) {
-        let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) else { return };
-        let leading = session.subs.first().map_or(encke_proto::Epoch(0), |sub| sub.at.epoch);
-        use std::fmt::Write as _;
+        if let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) {
+            self.write_cursor_of(session, out);
+        }
+    }
+
+    pub(crate) fn write_cursor_of(&self, session: &Session, out: &mut String) {
+        let mut placed = session.subs.iter().filter(|sub| sub.placed()).peekable();
+        let leading = placed.peek().map_or(Epoch(0), |sub| sub.at.epoch);
         // Writing to a string does not fail.
         let _ = write!(out, "1~{leading}");
-        for sub in session.subs.iter().filter(|sub| sub.placed()) {
+        for sub in placed {
             let Some(channel) = self.channels.get(sub.channel) else { continue };
             out.push_str(&channel.wire);
             let _ = write!(out, "{}", sub.at.offset);

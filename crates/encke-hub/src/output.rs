@@ -6,11 +6,22 @@ use crate::{ConnKey, Key};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The session was ended on purpose: tell why, and free the socket.
-    Closed(Close),
+    Closed(Farewell),
     /// A newer connection of the same session took over; the session lives on.
     TakenOver,
     /// The request cannot be served: answer with this error.
     Refused(ErrorCode),
+}
+
+/// The last that a connection hears of its session, which is gone by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Why it was ended.
+    pub close: Close,
+    /// Which it was.
+    pub session: SessionId,
+    /// How far it had come, as text: whoever comes back on purpose goes on there.
+    pub cursor: String,
 }
 
 /// To which question a page from the engine is the answer.

@@ -1,9 +1,17 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
 use crate::{
-    ConnKey, Ending, Hub, Key, Now, Output,
+    ConnKey, Ending, Farewell, Hub, Key, Now, Output,
     session::{Session, SubState},
 };
+
+/// Why a session is ended while a connection may be there to hear it.
+pub(crate) enum Why {
+    /// On purpose.
+    Closed(Close),
+    /// It could not begin.
+    Refused(ErrorCode),
+}
 
 /// A user who is online: one who has a session.
 #[derive(Debug)]
@@ -49,21 +57,25 @@ impl Hub {
         // The new one is in already, so the user does not go offline in between.
         if let Some(oldest) = surplus {
             let close = Close { code: CloseCode::TooManySessions, reason: "the user has too many sessions".into(), reconnect: false };
-            self.end_session(oldest, Some(Ending::Closed(close)), now);
+            self.end_session(oldest, Some(Why::Closed(close)), now);
         }
         key
     }
 
     /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if it comes back.
-    pub(crate) fn end_session(&mut self, key: Key, ending: Option<Ending>, now: Now) {
+    pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
+        let ending = why.map(|why| match why {
+            Why::Closed(close) => Ending::Closed(self.farewell(key, close)),
+            Why::Refused(code) => Ending::Refused(code),
+        });
         while self.sessions.get(key).is_some_and(|session| !session.subs.is_empty()) {
             self.drop_sub(key, 0);
         }
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_keys.remove(&session.id);
         self.answer_subscribers(key);
-        if let Some(Ending::Closed(close)) = &ending
-            && !close.reconnect
+        if let Some(Ending::Closed(farewell)) = &ending
+            && !farewell.close.reconnect
         {
             self.tombstones.insert(session.id, now.mono_ms + self.config.grace_ms);
         }
@@ -82,6 +94,14 @@ impl Hub {
                 self.say(Output::Offline(user.id));
             }
         }
+    }
+
+    fn farewell(&self, key: Key, close: Close) -> Farewell {
+        let (mut cursor, session) = (String::new(), self.sessions.get(key));
+        if let Some(session) = session {
+            self.write_cursor_of(session, &mut cursor);
+        }
+        Farewell { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
     }
 
     /// A connection is gone, or has answered its poll. The session stays for the grace time.
@@ -116,7 +136,7 @@ impl Hub {
             self.end_session(key, None, now);
         } else if token_over {
             let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true };
-            self.end_session(key, Some(Ending::Closed(close)), now);
+            self.end_session(key, Some(Why::Closed(close)), now);
         } else {
             let mut due_ms = u64::MAX;
             if session.conn.is_none() {
@@ -135,7 +155,7 @@ impl Hub {
         let fresh = session.subs.iter().all(|sub| matches!(sub.state, SubState::Beginning(_)));
         let conn = session.conn;
         if fresh {
-            self.end_session(key, Some(Ending::Refused(code)), now);
+            self.end_session(key, Some(Why::Refused(code)), now);
         } else if let Some(conn) = conn {
             self.detach(conn, now);
             self.say(Output::Ended { conn, ending: Ending::Refused(code) });
