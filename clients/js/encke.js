@@ -741,6 +741,7 @@ export class Encke {
   /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
   async #receivePolls(run, connection) {
     const { holdS } = this.#options;
+    /** @type {Record<string, string>} */
     const held = holdS === undefined ? {} : { hold_s: String(holdS) };
     const silence = holdS === undefined ? POLL_SILENCE_MS : holdS * 1000 + 20000;
     let first = true;
