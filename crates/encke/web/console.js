@@ -50,7 +50,7 @@ function problem(id, text) {
 const count = (n, one) => `${n.toLocaleString()} ${one}${n === 1 ? '' : 's'}`;
 
 /** @param {string} time */
-const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 /** @param {string} time */
 function ago(time) {
@@ -453,7 +453,8 @@ function showReceipts(id, receipts, more) {
 
 const refreshChannels = whileVisible(CHANNELS_EVERY_MS, async () => {
   try {
-    const { all } = await list('/api/channels', 'channels', 1);
+    // The users' own channels are the list of people over again.
+    const all = (await list('/api/channels', 'channels', 1)).all.filter((channel) => !channel.channel.startsWith('@'));
     at('channels-empty').hidden = all.length > 0;
     keep(at('channels'), all, (channel) => channel.channel,
       (channel) => make('tr', { 'data-channel': channel.channel }, make('td', {}, channel.channel), ...['tail', 'head', 'subscribers'].map((name) => make('td', { class: `number ${name}` }))),

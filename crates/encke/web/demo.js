@@ -39,13 +39,13 @@ function say(id, text) {
 }
 
 /** @param {string} time */
-const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 /** @param {string} text */
 const channelList = (text) => [...new Set(text.split(',').map((name) => name.trim()).filter(Boolean))];
 
 /** @param {unknown} data */
-const asText = (data) => (typeof data === 'string' ? data : JSON.stringify(data, null, 1).replace(/\n\s*/g, ' '));
+const asText = (data) => (typeof data === 'string' ? data : JSON.stringify(data));
 
 function remember() {
   try {
@@ -183,6 +183,7 @@ function enter() {
   showState();
   showChannels();
   if (pages.length) show(mine, pages[pages.length - 1]);
+  else showPages();
   mine.connect();
 }
 
@@ -279,7 +280,7 @@ function onMessage(from, message) {
   const head = make('span', { class: 'head' }, make('strong', {}, own ? 'to you' : message.channel));
   if (message.from) head.append(' ', make('span', { class: 'quiet' }, 'from ' + message.from));
   log(make('li', { 'data-channel': message.channel, 'data-offset': String(message.offset), ...(own ? { class: 'own' } : {}) },
-    head, make('time', { class: 'quiet', datetime: message.time }, clock(message.time)), make('span', { class: 'data' }, asText(message.data))));
+    head, make('time', { class: 'quiet', datetime: message.time }, clock(message.time)), make('span', { class: typeof message.data === 'string' ? 'data' : 'data json' }, asText(message.data))));
   // What goes wrong with an acknowledgement is no concern of the person who reads.
   if (own) from.shown(message).catch(() => {});
 }
