@@ -149,7 +149,8 @@ export function parseCursor(text: string): { epoch: string; positions: Map<strin
 export function formatCursor(positions: Iterable<[string, Position]>, leading?: string): string | null;
 
 export class SseParser {
-  constructor(onEvent: (event: { event: string; data: string; id: string | null; lastEventId: string }) => void);
+  constructor(onEvent: (event: { event: string; data: string; lastEventId: string }) => void);
+  readonly lastEventId: string;
   push(text: string): void;
 }
 

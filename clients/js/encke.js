@@ -49,19 +49,6 @@ function decodeName(text) {
 }
 
 /**
- * The server sorts names by their UTF-8 bytes. That is the order of code points, while JavaScript's own order is that of UTF-16 units.
- * @param {string} a @param {string} b
- */
-function byBytes(a, b) {
-  const left = Array.from(a), right = Array.from(b);
-  for (let i = 0; i < left.length && i < right.length; i++) {
-    const difference = /** @type {number} */ (left[i].codePointAt(0)) - /** @type {number} */ (right[i].codePointAt(0));
-    if (difference) return difference;
-  }
-  return left.length - right.length;
-}
-
-/**
  * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it is then only good for handing back.
  * @param {string} text
  * @returns {{epoch: string, positions: Map<string, Position>, closed: boolean} | null}
@@ -77,7 +64,7 @@ export function parseCursor(text) {
   for (let i = 0; i < rest.length; i += 2) {
     const name = decodeName(rest[i]);
     const match = ENTRY_POSITION.exec(rest[i + 1]);
-    if (name === null || match === null) return null;
+    if (name === null || match === null || positions.has(name)) return null;
     positions.set(name, { epoch: match[2] ?? epoch, offset: Number(match[1]) });
   }
   return { epoch, positions, closed };
@@ -90,7 +77,7 @@ export function parseCursor(text) {
  * @returns {string | null} null when there is no position to tell.
  */
 export function formatCursor(positions, leading) {
-  const entries = [...positions].sort((a, b) => byBytes(a[0], b[0]));
+  const entries = [...positions];
   if (entries.length === 0) return null;
   const epoch = leading ?? entries[0][1].epoch;
   let text = '1~' + epoch;
@@ -121,11 +108,16 @@ export class SseParser {
   #dataChars = 0;
   #event = '';
   #id = '';
-  #idGiven = false;
+  #lastEventId = '';
 
-  /** @param {(event: {event: string, data: string, id: string | null, lastEventId: string}) => void} onEvent `id` is null when the event brought none. */
+  /** @param {(event: {event: string, data: string, lastEventId: string}) => void} onEvent */
   constructor(onEvent) {
     this.#onEvent = onEvent;
+  }
+
+  /** The id in force after the last complete block; a block of an id alone moves it without being an event. */
+  get lastEventId() {
+    return this.#lastEventId;
   }
 
   /** @param {string} text */
@@ -173,19 +165,18 @@ export class SseParser {
       this.#event = value;
     } else if (field === 'id' && !value.includes('\0')) {
       this.#id = value;
-      this.#idGiven = true;
     }
     // `retry` is for an EventSource; this client has its own pauses.
   }
 
   #dispatch() {
-    const [data, event, idGiven] = [this.#data, this.#event, this.#idGiven];
+    const [data, event] = [this.#data, this.#event];
     this.#data = [];
     this.#event = '';
-    this.#idGiven = false;
     this.#dataChars = 0;
+    this.#lastEventId = this.#id;
     if (data.length === 0) return;
-    this.#onEvent({ event: event || 'message', data: data.join('\n'), id: idGiven ? this.#id : null, lastEventId: this.#id });
+    this.#onEvent({ event: event || 'message', data: data.join('\n'), lastEventId: this.#id });
   }
 }
 
@@ -702,7 +693,8 @@ export class Encke {
       }
       /** @type {Ending | null} */
       let ending = null;
-      const parser = new SseParser(({ data, id }) => {
+      let adopted = '';
+      const parser = new SseParser(({ data }) => {
         if (ending || run.stopped) return;
         const event = parseJson(data);
         if (event.event === 'open') {
@@ -717,8 +709,6 @@ export class Encke {
         } else if (event.event === 'close') {
           ending = this.#closed(event);
         }
-        // The id says where the stream stands after this event. A listener may have stopped the run, or unsubscribed, in between.
-        if (id && !run.stopped) this.#adopt(id);
       });
       const decoder = new TextDecoder();
       reader = response.body.getReader();
@@ -728,6 +718,13 @@ export class Encke {
         if (done) break;
         this.#heardAt = this.#env.now();
         parser.push(decoder.decode(value, { stream: true }));
+        // A listener may have stopped this; what came after is then left to the next connection.
+        if (run.stopped) return { kind: 'final' };
+        if (parser.lastEventId !== adopted) {
+          // The id says where the stream stands, in all channels, after what was read.
+          adopted = parser.lastEventId;
+          if (adopted) this.#adopt(adopted);
+        }
         if (ending) return ending;
       }
       if (!opened) throw new EnckeError('not_a_stream', 'the stream ended before it opened');

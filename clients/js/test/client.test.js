@@ -115,6 +115,24 @@ test('repeats are dropped, another epoch is none', async () => {
   assert.deepEqual(w.of('message').map((m) => [m.epoch, m.offset]), [['e', 1], ['e', 2], ['e', 3], ['f', 1]]);
 });
 
+test('an id without an event tells the positions at rest', async () => {
+  const w = await opened({ channels: ['news'] });
+  await w.stream.write('id: 1~e~@alice~0~news~4\n\n');
+  assert.equal(w.client.cursor, '1~e~@alice~0~news~4');
+});
+
+test('a listener that starts anew leaves the rest of what was read to the next connection', async () => {
+  const w = await opened();
+  const off = w.client.on('message', () => {
+    off();
+    w.client.reconnect();
+  });
+  const text = [1, 2].map((n) => `data: ${JSON.stringify(message(n))}\nid: 1~e~@alice~${n}\n\n`).join('');
+  await w.stream.write(text);
+  assert.equal(w.next('/v1/sse').query.cursor, '1~e~@alice~1');
+  assert.deepEqual(w.of('message').map((m) => m.offset), [1]);
+});
+
 test('an id never moves a position back', async () => {
   const w = await opened();
   await w.stream.event(message(5), '1~e~@alice~3');

@@ -28,8 +28,8 @@ test('it does not matter where the chunks are cut', () => {
 
 test('fields', () => {
   assert.deepEqual(parse('event: gap\nid: c1\ndata: x\n\ndata: y\n\n'), [
-    { event: 'gap', data: 'x', id: 'c1', lastEventId: 'c1' },
-    { event: 'message', data: 'y', id: null, lastEventId: 'c1' },
+    { event: 'gap', data: 'x', lastEventId: 'c1' },
+    { event: 'message', data: 'y', lastEventId: 'c1' },
   ]);
   assert.deepEqual(datas('data:  two spaces\n\n'), [' two spaces']);
   assert.deepEqual(datas('data:no space\n\n'), ['no space']);
@@ -39,11 +39,19 @@ test('fields', () => {
 });
 
 test('an event without data is not dispatched, and its name does not stick', () => {
-  assert.deepEqual(parse('event: close\nid: 9\n\ndata: x\n\n'), [{ event: 'message', data: 'x', id: null, lastEventId: '9' }]);
+  assert.deepEqual(parse('event: close\nid: 9\n\ndata: x\n\n'), [{ event: 'message', data: 'x', lastEventId: '9' }]);
 });
 
 test('an id with NUL is ignored, an empty one resets', () => {
-  assert.deepEqual(parse('id: 1\ndata: a\n\nid: 2\0\ndata: b\n\nid\ndata: c\n\n').map((event) => [event.id, event.lastEventId]), [['1', '1'], [null, '1'], ['', '']]);
+  assert.deepEqual(parse('id: 1\ndata: a\n\nid: 2\0\ndata: b\n\nid\ndata: c\n\n').map((event) => event.lastEventId), ['1', '1', '']);
+});
+
+test('an id alone moves the last event id once its block is complete', () => {
+  const parser = new SseParser(() => assert.fail('this is no event'));
+  parser.push('id: 5\n');
+  assert.equal(parser.lastEventId, '');
+  parser.push('\n');
+  assert.equal(parser.lastEventId, '5');
 });
 
 test('comments are no events, and the unfinished end is dropped', () => {
