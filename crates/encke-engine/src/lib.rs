@@ -1,1 +1,28 @@
-//! placeholder
+//! Where Encke's logs live: the [`Engine`] trait with its contract, and the engines that keep it.
+//!
+//! Every engine passes the same [`contract`] suite; a new engine is one new folder beside its siblings.
+
+mod append;
+pub mod contract;
+mod engine;
+mod error;
+mod feed;
+pub mod memory;
+mod page;
+mod receipt;
+mod retention;
+pub mod sqlite;
+mod user;
+
+pub use append::{Append, Appended, Targets};
+pub use encke_proto::Page;
+pub use engine::{Engine, Mode};
+pub use error::EngineError;
+pub use feed::Feed;
+pub use page::{ChannelSummary, PageLimit, ReadFrom};
+pub use receipt::{Mark, Receipt, ReceiptState};
+pub use retention::{Retention, RetentionTable};
+pub use user::UserRecord;
+
+/// How long an idempotency key is remembered, in seconds.
+pub const KEY_KEPT_S: u64 = 10 * 60;

@@ -1,1 +1,31 @@
-//! placeholder
+//! What Encke's rooms and its clients agree on: names and ids, positions and cursors, messages, the table of errors, the limits, and the wire formats.
+//!
+//! Nothing here has a socket, a clock, a task or a source of randomness: bytes and times are handed in, so everything can be tested and fuzzed as plain functions.
+
+pub mod codec;
+mod cursor;
+mod entry;
+mod error;
+mod event;
+mod id;
+pub mod json;
+pub mod limits;
+mod message;
+mod name;
+mod page;
+mod page_url;
+pub mod pattern;
+mod position;
+mod time;
+
+pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
+pub use entry::Entry;
+pub use error::{ErrorCode, Refusal};
+pub use event::{Close, CloseCode, Event, Gap, GapReason, Open};
+pub use id::{IdError, MessageId, SessionId};
+pub use message::{Body, Message};
+pub use name::{ChannelName, NameError, UserId};
+pub use page::Page;
+pub use page_url::{AllowList, PageUrl, PageUrlError};
+pub use position::{Epoch, EpochError, Offset, Position};
+pub use time::Time;

@@ -1,0 +1,42 @@
+use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};
+
+/// To which logs a message is appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// Public channels, each once: a publish. No receipts.
+    Channels(Vec<ChannelName>),
+    /// These users' own channels, each once: a push. A receipt for each.
+    Users(Vec<UserId>),
+    /// The own channel of every user that the engine has ever seen: a push. A receipt for each.
+    AllUsers,
+}
+
+/// One message on its way into the logs.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The id that it will have in every log.
+    pub id: MessageId,
+    /// The idempotency key with the publisher's scope in front, so that two publishers never share one.
+    pub key: Option<String>,
+    /// Where it goes.
+    pub targets: Targets,
+    /// What it says.
+    pub body: Body,
+    /// The user who published it, when a client did.
+    pub from: Option<UserId>,
+    /// Now.
+    pub time: Time,
+    /// From when on it is not delivered any more.
+    pub expires: Option<Time>,
+}
+
+/// A message that is in the logs as safely as the engine's mode says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The message's id; of the first one when the key was a repeat.
+    pub id: MessageId,
+    /// Its place in each log, in the order of the targets (all users: in the order of their ids).
+    pub positions: Vec<(ChannelName, Position)>,
+    /// Whether the key was a repeat, so that nothing was appended now.
+    pub repeated: bool,
+}

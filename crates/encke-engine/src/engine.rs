@@ -1,0 +1,129 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+
+use crate::{Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt, UserRecord};
+
+/// How safe a message is when `accepted` is answered. The answer names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// In this process's memory: gone when it ends.
+    Memory,
+    /// On this machine's disk: fsynced.
+    Sqlite,
+}
+
+impl Mode {
+    /// The mode on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where logs live, and all else that must outlive a session: users, and the receipts of pushes.
+///
+/// # Contract
+/// Each sentence is a test in [`crate::contract`].
+///
+/// - **Append is atomic.** Either the message is in every log of its targets, or in none and an error is returned. When the error leaves that open (the machine
+///   died in between), a retry with the same key finds out.
+/// - **Positions rise by one.** Within an epoch of a channel the first message has offset 1, each next one more. A channel never gives one offset twice in one epoch, not even after
+///   everything in it was trimmed.
+/// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts without the log that it had.
+/// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing and returns the first result.
+/// - **Answered means safe**, as safe as [`Engine::mode`] says.
+/// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment.
+/// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count, bytes and age.
+/// - **The feed follows the append.** After a message is safe, and before or soon after its append returns, the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets.
+///   A feed may miss messages (a broken connection); who listens finds the hole by the offsets, and reads.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// How safe an appended message is.
+    fn mode(&self) -> Mode;
+
+    /// Appends one message to the logs of all its targets.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
+    async fn append(&self, append: Append) -> Result<Appended, EngineError>;
+
+    /// Reads a page of a channel's log. A channel that nobody has appended to is an empty log at offset 0.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when the log cannot be read now.
+    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError>;
+
+    /// The public channels that have a log, by name, behind `after`.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError>;
+
+    /// Remembers that a user was here at `at`: makes the user known, and moves `last_seen` forward.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError>;
+
+    /// One known user. A user is known who was seen, or was pushed to.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError>;
+
+    /// The known users, by id, behind `after`.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError>;
+
+    /// Where a session of `user` without a cursor begins in the user's own channel: behind the last message that some session was handed.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn handed(&self, user: &UserId) -> Result<Position, EngineError>;
+
+    /// Moves receipts forward, and for [`crate::ReceiptState::Delivered`] the place that [`Engine::handed`] tells. Receipts never go back; a mark of another epoch changes nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError>;
+
+    /// The receipts of a push by user, behind `after`; none when there is no such push. Whoever was not handed it before it expired has [`crate::ReceiptState::Expired`] from `now` on.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn receipts(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError>;
+
+    /// Forgets what is too old: messages over their channel's age or past their expiry, keys, and receipts. Bounded work at a time; called every few seconds.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn sweep(&self, now: Time) -> Result<(), EngineError>;
+
+    /// Whether it would take an append now, for `/readyz`.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn ready(&self) -> Result<(), EngineError>;
+
+    /// Finishes what was begun and closes the store. Later calls return [`EngineError::Unavailable`].
+    async fn stop(&self);
+}

@@ -1,0 +1,46 @@
+use encke_proto::ChannelName;
+
+/// How much of a log is kept. Whatever is over any of the three goes, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At most this many messages; at least 1.
+    pub max_messages: u64,
+    /// At most this many bytes of message bodies; the newest message is kept whatever its size.
+    pub max_bytes: u64,
+    /// No message older than this, in seconds.
+    pub max_age_s: u64,
+}
+
+/// Which retention holds for which channel.
+#[derive(Clone, Debug)]
+pub struct RetentionTable {
+    /// Patterns of public channels (`*`: any run of characters), the first that fits wins.
+    pub rules: Vec<(String, Retention)>,
+    /// For public channels that no rule fits.
+    pub public: Retention,
+    /// For users' own channels. A push's own time to live holds besides.
+    pub own: Retention,
+}
+
+impl Default for RetentionTable {
+    fn default() -> Self {
+        const WEEK_S: u64 = 7 * 24 * 3600;
+        Self {
+            rules: Vec::new(),
+            public: Retention { max_messages: 1000, max_bytes: 16 << 20, max_age_s: 24 * 3600 },
+            own: Retention { max_messages: 1000, max_bytes: 16 << 20, max_age_s: WEEK_S },
+        }
+    }
+}
+
+impl RetentionTable {
+    /// The retention of `channel`.
+    #[must_use]
+    pub fn of(&self, channel: &ChannelName) -> Retention {
+        if channel.is_own() {
+            return self.own;
+        }
+        let fitting = self.rules.iter().find(|(pattern, _)| encke_proto::pattern::fits(pattern, channel.as_str()));
+        fitting.map_or(self.public, |(_, retention)| *retention)
+    }
+}

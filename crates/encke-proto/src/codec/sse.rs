@@ -1,0 +1,36 @@
+//! Server-sent events, as the HTML standard's section 9.2 reads them.
+//!
+//! Everything written here is one line of JSON or a cursor, neither of which can hold a line break, so no field can be broken out of.
+
+use crate::{Entry, Event};
+
+/// The comment that breaks a silence.
+pub const HEARTBEAT: &[u8] = b":\n\n";
+
+/// Writes a message. It has no event name, so that it reaches `onmessage`.
+pub fn message(out: &mut Vec<u8>, entry: &Entry) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(entry.event_json().as_bytes());
+    out.push(b'\n');
+}
+
+/// Writes an event other than a message.
+pub fn event(out: &mut Vec<u8>, event: &Event) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.name().as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(event.json().as_bytes());
+    out.push(b'\n');
+}
+
+/// Ends an event with the cursor that follows it. Alone, it moves the receiver's last event id without an event.
+pub fn id(out: &mut Vec<u8>, cursor: &str) {
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(cursor.as_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Ends an event without a cursor: the receiver keeps the one it has.
+pub fn end(out: &mut Vec<u8>) {
+    out.push(b'\n');
+}

@@ -1,0 +1,205 @@
+use std::fmt;
+
+use crate::{ChannelName, Epoch, Position, limits::CURSOR_MAX_BYTES, limits::SESSION_MAX_CHANNELS};
+
+/// Why a text is not a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// Longer than [`CURSOR_MAX_BYTES`].
+    #[error("a cursor has at most {CURSOR_MAX_BYTES} bytes")]
+    TooLong,
+    /// Does not begin with a version that this server knows.
+    #[error("this cursor is not of a version that is known here")]
+    Version,
+    /// Broken somewhere behind the version.
+    #[error("this is not a cursor")]
+    Malformed,
+}
+
+/// How far a session has come in each channel it follows. The text form is what clients hand back; its grammar is in `docs/PROTOCOL.md`, the reasons in ADR 0003.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The positions, each channel once.
+    pub entries: Vec<(ChannelName, Position)>,
+    /// Whether the session that this cursor came from was closed on purpose.
+    pub closed: bool,
+}
+
+impl Cursor {
+    /// Reads a cursor's text.
+    ///
+    /// # Errors
+    /// [`CursorError`] when it is not one. A cursor of a foreign epoch is a cursor all the same.
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        if text.len() > CURSOR_MAX_BYTES {
+            return Err(CursorError::TooLong);
+        }
+        let mut fields = text.split('~');
+        if fields.next() != Some("1") {
+            return Err(CursorError::Version);
+        }
+        let leading: Epoch = fields.next().ok_or(CursorError::Malformed)?.parse().map_err(|_| CursorError::Malformed)?;
+        let mut cursor = Self::default();
+        while let Some(name) = fields.next() {
+            let Some(place) = fields.next() else {
+                // "closed" at the very end is the one field that stands alone.
+                cursor.closed = name == "closed";
+                return if cursor.closed { Ok(cursor) } else { Err(CursorError::Malformed) };
+            };
+            let channel = read_name(name).ok_or(CursorError::Malformed)?;
+            let (offset, epoch) = match place.split_once(':') {
+                Some((offset, epoch)) => (offset, epoch.parse().map_err(|_| CursorError::Malformed)?),
+                None => (place, leading),
+            };
+            let plain = offset.bytes().all(|b| b.is_ascii_digit()) && (offset == "0" || !offset.starts_with('0'));
+            let offset = offset.parse().ok().filter(|_| plain).ok_or(CursorError::Malformed)?;
+            // One more than the limit, for the user's own channel.
+            if cursor.entries.len() > SESSION_MAX_CHANNELS || cursor.position(&channel).is_some() {
+                return Err(CursorError::Malformed);
+            }
+            cursor.entries.push((channel, Position { epoch, offset }));
+        }
+        Ok(cursor)
+    }
+
+    /// The position in `channel`, if the cursor has one.
+    #[must_use]
+    pub fn position(&self, channel: &ChannelName) -> Option<Position> {
+        self.entries.iter().find(|(name, _)| name == channel).map(|(_, position)| *position)
+    }
+
+    /// Moves the position in `channel`, which is added when it is new.
+    pub fn set(&mut self, channel: &ChannelName, position: Position) {
+        match self.entries.iter_mut().find(|(name, _)| name == channel) {
+            Some((_, old)) => *old = position,
+            None => self.entries.push((channel.clone(), position)),
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let leading = self.entries.first().map_or(Epoch(0), |(_, position)| position.epoch);
+        write!(f, "1~{leading}")?;
+        for (name, position) in &self.entries {
+            f.write_str("~")?;
+            write_name(f, name)?;
+            write!(f, "~{}", position.offset)?;
+            if position.epoch != leading {
+                write!(f, ":{}", position.epoch)?;
+            }
+        }
+        if self.closed { f.write_str("~closed") } else { Ok(()) }
+    }
+}
+
+/// Writes a channel's name as cursors hold it.
+///
+/// # Errors
+/// Only those of the writer.
+pub fn write_name(out: &mut impl fmt::Write, name: &ChannelName) -> fmt::Result {
+    for byte in name.as_str().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'@' | b'/' => out.write_char(char::from(byte))?,
+            _ => write!(out, "!{byte:02x}")?,
+        }
+    }
+    Ok(())
+}
+
+fn read_name(text: &str) -> Option<ChannelName> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let plain = byte.is_ascii_alphanumeric() || b"-._:@/".contains(&byte);
+        if plain {
+            bytes.push(byte);
+        } else if byte == b'!' {
+            let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);
+            bytes.push(high << 4 | low);
+        } else {
+            return None;
+        }
+    }
+    ChannelName::any(std::str::from_utf8(&bytes).ok()?).ok()
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::any(text).unwrap()
+    }
+
+    #[test]
+    fn the_text_form_is_as_the_protocol_says() {
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.to_string(), "1~0");
+        cursor.set(&name("@alice"), Position { epoch: Epoch(123_456), offset: 12 });
+        cursor.set(&name("a b~ü"), Position { epoch: Epoch(123_456), offset: 0 });
+        cursor.set(&name("news"), Position { epoch: Epoch(7), offset: 9 });
+        assert_eq!(cursor.to_string(), "1~2n9c~@alice~12~a!20b!7e!c3!bc~0~news~9:7");
+        cursor.closed = true;
+        assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+    }
+
+    #[test]
+    fn what_is_not_a_cursor_is_refused() {
+        for text in [
+            "1",
+            "1~",
+            "1~A",
+            "1~k~",
+            "1~k~news",
+            "1~k~news~",
+            "1~k~news~x",
+            "1~k~news~-1",
+            "1~k~news~01",
+            "1~k~news~1:",
+            "1~k~news~1~news~2",
+            "1~k~~1",
+            "1~k~a!2~1",
+            "1~k~a!ZZ~1",
+            "1~k~a b~1",
+            "1~k~news~1~closed~",
+            "1~k~!00~1",
+            "1~k~!ff~1",
+            "1~k~news~18446744073709551616",
+        ] {
+            assert_eq!(Cursor::parse(text), Err(CursorError::Malformed), "{text}");
+        }
+        for text in ["", "2~k", "earliest", "{}"] {
+            assert_eq!(Cursor::parse(text), Err(CursorError::Version), "{text}");
+        }
+        assert_eq!(Cursor::parse(&"1".repeat(CURSOR_MAX_BYTES + 1)), Err(CursorError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_cursor_or_an_error(text in ".{0,80}") {
+            let _ = Cursor::parse(&text);
+            let _ = Cursor::parse(&format!("1~k~{text}"));
+        }
+
+        #[test]
+        fn a_cursor_survives_its_text(entries in prop::collection::vec(("[^\\p{C}\\p{Z}\\p{M}@]{1,8}", any::<u64>(), 0..4_u64), 0..9)) {
+            let mut cursor = Cursor::default();
+            for (text, offset, epoch) in entries {
+                if let Ok(channel) = ChannelName::any(&text) {
+                    cursor.set(&channel, Position { epoch: Epoch(epoch), offset });
+                }
+            }
+            prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use std::sync::OnceLock;
+
+use crate::{Body, Message};
+
+/// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the first of them needs it.
+#[derive(Debug)]
+pub struct Entry {
+    message: Message,
+    event: OnceLock<Box<str>>,
+}
+
+/// What an event's JSON begins with, and what a plain message's does not.
+const EVENT_PREFIX: &str = "{\"event\":\"message\",";
+
+impl Entry {
+    /// An entry that is not encoded yet.
+    #[must_use]
+    pub fn new(message: Message) -> Self {
+        Self { message, event: OnceLock::new() }
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The message as the JSON of a stream's event, in one line.
+    #[must_use]
+    pub fn event_json(&self) -> &str {
+        self.event.get_or_init(|| encode(&self.message).into_boxed_str())
+    }
+
+    /// The members of the message's JSON object and its closing brace, without the opening one and without `event`.
+    #[must_use]
+    pub fn members_json(&self) -> &str {
+        &self.event_json()[EVENT_PREFIX.len()..]
+    }
+
+    /// Roughly the bytes that this entry occupies, for logs that are bounded by size.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let body = match &self.message.body {
+            Body::Page(url) => url.len(),
+            Body::Data(json) => json.get().len(),
+        };
+        std::mem::size_of::<Self>() + body
+    }
+}
+
+fn encode(message: &Message) -> String {
+    let body = match &message.body {
+        Body::Page(url) => url.len(),
+        Body::Data(json) => json.get().len(),
+    };
+    let mut out = String::with_capacity(200 + body);
+    out.push_str(EVENT_PREFIX);
+    out.push_str("\"id\":");
+    push_string(&mut out, message.id.as_str());
+    out.push_str(",\"channel\":");
+    push_string(&mut out, message.channel.as_str());
+    out.push_str(",\"offset\":");
+    out.push_str(&message.position.offset.to_string());
+    out.push_str(",\"epoch\":\"");
+    out.push_str(&message.position.epoch.to_string());
+    out.push_str("\",\"time\":\"");
+    out.push_str(&message.time.to_string());
+    match &message.body {
+        Body::Page(url) => {
+            out.push_str("\",\"type\":\"page\",\"url\":");
+            push_string(&mut out, url);
+        }
+        Body::Data(json) => {
+            out.push_str("\",\"type\":\"message\",\"data\":");
+            out.push_str(json.get());
+        }
+    }
+    if let Some(user) = &message.from {
+        out.push_str(",\"from\":");
+        push_string(&mut out, user.as_str());
+    }
+    out.push('}');
+    out
+}
+
+/// Writes `text` as a JSON string.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    match serde_json::to_string(text) {
+        Ok(json) => out.push_str(&json),
+        // Text always encodes; an empty string keeps the JSON whole if that should ever change.
+        Err(_) => out.push_str("\"\""),
+    }
+}

@@ -1,0 +1,152 @@
+use std::fmt;
+
+use serde::Serialize;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal;)*) => {
+        /// The one table of errors: each code, the HTTP status it goes with, and its text on the wire.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status that fits.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Malformed JSON, an unknown or a missing field, a wrong type.
+    BadRequest = "bad_request", 400;
+    /// A user or channel name that breaks the rules.
+    BadName = "bad_name", 400;
+    /// A cursor that is not one.
+    BadCursor = "bad_cursor", 400;
+    /// A page whose address is not http or https.
+    BadUrl = "bad_url", 400;
+    /// JSON nested too deep.
+    TooDeep = "too_deep", 400;
+    /// No token or key, or one that does not verify.
+    Unauthorized = "unauthorized", 401;
+    /// A token that was good once.
+    TokenExpired = "token_expired", 401;
+    /// A page that is not on the allow-list.
+    UrlNotAllowed = "url_not_allowed", 403;
+    /// A cookie that came from a foreign origin.
+    OriginForbidden = "origin_forbidden", 403;
+    /// The token grants no such channel.
+    ChannelForbidden = "channel_forbidden", 403;
+    /// Login by an id alone, outside dev mode.
+    LoginDisabled = "login_disabled", 403;
+    /// No such address.
+    NotFound = "not_found", 404;
+    /// No such user.
+    UserUnknown = "user_unknown", 404;
+    /// No such session.
+    SessionUnknown = "session_unknown", 404;
+    /// No such push.
+    PushUnknown = "push_unknown", 404;
+    /// The address takes other methods.
+    MethodNotAllowed = "method_not_allowed", 405;
+    /// The client took longer over its request than it may.
+    RequestTimeout = "request_timeout", 408;
+    /// A newer data connection of the session took over.
+    SessionTakenOver = "session_taken_over", 409;
+    /// The session was closed on purpose.
+    SessionClosed = "session_closed", 410;
+    /// A body over the limit.
+    TooLarge = "too_large", 413;
+    /// A body that is not JSON by its own word.
+    UnsupportedMediaType = "unsupported_media_type", 415;
+    /// More channels than a session may have.
+    TooManyChannels = "too_many_channels", 422;
+    /// More users than one push may name.
+    TooManyTargets = "too_many_targets", 422;
+    /// More requests than the client may make.
+    RateLimited = "rate_limited", 429;
+    /// A request head over the limit.
+    HeadTooLarge = "head_too_large", 431;
+    /// A mistake of the server's.
+    Internal = "internal", 500;
+    /// The engine cannot take or give messages now.
+    EngineUnavailable = "engine_unavailable", 503;
+    /// A limit of the whole server is reached.
+    Overloaded = "overloaded", 503;
+    /// The server stops.
+    ShuttingDown = "shutting_down", 503;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request that was refused: the code for programs, the message for the person who reads the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// Which row of the table.
+    pub code: ErrorCode,
+    /// What exactly is wrong; holds no secret.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with a message of its own.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The body of the answer, `{"error":{"code","message"}}`; a closed session is told not to come back.
+    #[must_use]
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Inner<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Outer<'a> {
+            error: Inner<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reconnect: Option<bool>,
+        }
+        let outer = Outer {
+            error: Inner { code: self.code.as_str(), message: &self.message },
+            reconnect: (self.code == ErrorCode::SessionClosed).then_some(false),
+        };
+        // Two strings and a flag always encode.
+        serde_json::to_string(&outer).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_document_lists_every_code_with_its_status() {
+        let document = include_str!("../../../docs/PROTOCOL.md");
+        let table = document.split("## Errors").nth(1).unwrap();
+        for code in ErrorCode::ALL {
+            let row = table.lines().find(|line| line.contains(&format!("`{code}`")));
+            let row = row.unwrap_or_else(|| panic!("{code} is not documented"));
+            assert!(row.contains(&format!("| {} |", code.status())), "{code}: {row}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use serde::Serialize;
+
+use crate::{ChannelName, Cursor, Offset, SessionId};
+
+/// Why a session was ended, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseCode {
+    /// The client asked for it.
+    Client,
+    /// A person at the console, or a backend, ended it.
+    Operator,
+    /// The server stops; come back after a pause.
+    Shutdown,
+    /// The token ran out; come back with a new one.
+    TokenExpired,
+    /// The receiver took too little for too long; come back with the cursor.
+    Slow,
+    /// The user has more sessions than the site allows; the oldest went.
+    TooManySessions,
+}
+
+/// The end of a session, as its connection is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Close {
+    /// Why, for programs.
+    pub code: CloseCode,
+    /// Why, for people; may be empty.
+    pub reason: String,
+    /// Whether the client should come back by itself.
+    pub reconnect: bool,
+}
+
+/// Why messages will not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// Retention removed them before this receiver came.
+    Trimmed,
+    /// The channel began a new epoch: what was lost in the old one is not known.
+    Epoch,
+}
+
+/// Messages of one channel that a receiver will not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The first offset that is missing.
+    pub from: Offset,
+    /// The last offset that is missing; none when nobody knows.
+    pub to: Option<Offset>,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// The beginning of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Open {
+    /// The session that the connection serves.
+    pub session: SessionId,
+    /// Where it goes on from.
+    #[serde(serialize_with = "as_text")]
+    pub cursor: Cursor,
+    /// The longest silence on a sound connection, in seconds.
+    pub heartbeat_s: u64,
+}
+
+/// What streams carry besides messages. Messages are written from [`crate::Entry`], which encodes them once for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First of all.
+    Open(Open),
+    /// Messages are missing.
+    Gap(Gap),
+    /// Last of all.
+    Close(Close),
+}
+
+impl Event {
+    /// The event's name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::Gap(_) => "gap",
+            Self::Close(_) => "close",
+        }
+    }
+
+    /// The event's JSON, in one line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // These types have neither maps with odd keys nor numbers that JSON lacks, so this cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn as_text<S: serde::Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cursor)
+}

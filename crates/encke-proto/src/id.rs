@@ -1,0 +1,150 @@
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Why a text is not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id")]
+pub struct IdError;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// 128 bits at six bits a character.
+const TEXT_BYTES: usize = 22;
+
+fn encode(bits: u128) -> [u8; TEXT_BYTES] {
+    let mut text = [0; TEXT_BYTES];
+    let mut rest = bits;
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(rest & 63) as usize];
+        rest >>= 6;
+    }
+    text
+}
+
+fn decode(text: &str) -> Result<u128, IdError> {
+    if text.len() != TEXT_BYTES {
+        return Err(IdError);
+    }
+    let mut bits: u128 = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        let value = ALPHABET.iter().position(|&c| c == byte).ok_or(IdError)? as u128;
+        // The first character carries only the two bits that 21 others leave over.
+        if index == 0 && value > 3 {
+            return Err(IdError);
+        }
+        bits = bits << 6 | value;
+    }
+    Ok(bits)
+}
+
+/// A session: 128 bits that nobody can guess. Knowing it is what entitles a page that is being closed to end it, so it is written to no log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u128);
+
+impl SessionId {
+    /// A session id from 128 random bits.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The head of the id is enough to tell sessions apart in a log, and too little to close one.
+        let text = encode(self.0);
+        write!(f, "SessionId({}…)", String::from_utf8_lossy(&text[..6]))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&encode(self.0)))
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        decode(text).map(Self)
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A message or a push: made by the server from 128 random bits, the same for every user that one push reaches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(Arc<str>);
+
+impl MessageId {
+    /// A message id from 128 random bits.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(String::from_utf8_lossy(&encode(bits)).into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        decode(text).map(|_| Self(text.into()))
+    }
+}
+
+impl Serialize for MessageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_back_from_their_text_and_from_nothing_else() {
+        for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
+            let id = SessionId::from_bits(bits);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in ["", "short", "AAAAAAAAAAAAAAAAAAAAAA=", "zAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA/"] {
+            assert_eq!(text.parse::<SessionId>(), Err(IdError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_is_not_whole_in_a_log() {
+        let id = SessionId::from_bits(7);
+        assert!(!format!("{id:?}").contains(&id.to_string()));
+    }
+}

@@ -1,0 +1,22 @@
+//! Bounds on what comes from outside. Each has its unit in its name; what a site may configure lives in the server's configuration instead.
+
+/// The longest user or channel name, in bytes of UTF-8.
+pub const NAME_MAX_BYTES: usize = 255;
+/// The largest request body, in bytes.
+pub const BODY_MAX_BYTES: usize = 64 * 1024;
+/// How deep arrays and objects may nest in published JSON.
+pub const JSON_MAX_DEPTH: usize = 32;
+/// The longest cursor, in bytes of its text.
+pub const CURSOR_MAX_BYTES: usize = 16 * 1024;
+/// From this length of cursor on, SSE sends `id:` once in a while instead of with every event.
+pub const CURSOR_INLINE_MAX_BYTES: usize = 512;
+/// The most channels in one session, the user's own not counted.
+pub const SESSION_MAX_CHANNELS: usize = 128;
+/// The most users that one push may name.
+pub const PUSH_MAX_TARGETS: usize = 10_000;
+/// The longest idempotency key, in bytes.
+pub const KEY_MAX_BYTES: usize = 128;
+/// The longest reason given for a close, in bytes.
+pub const REASON_MAX_BYTES: usize = 256;
+/// The longest URL of a pushed page, in bytes.
+pub const URL_MAX_BYTES: usize = 8 * 1024;

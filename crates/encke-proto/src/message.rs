@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::{ChannelName, MessageId, Position, Time, UserId};
+
+/// What a message asks of its receiver.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Show the page at this address: http or https, checked when it was pushed.
+    Page(Arc<str>),
+    /// Any JSON, compact: it holds no line break.
+    Data(Arc<RawValue>),
+}
+
+/// One message in the log of a channel.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The same for every channel that one push or publish reached.
+    pub id: MessageId,
+    /// The channel whose log it is in.
+    pub channel: ChannelName,
+    /// Its place in that log.
+    pub position: Position,
+    /// When the server accepted it.
+    pub time: Time,
+    /// What it says.
+    pub body: Body,
+    /// The user who published it, when a client did.
+    pub from: Option<UserId>,
+    /// From this moment on it is not delivered any more.
+    pub expires: Option<Time>,
+}

@@ -1,0 +1,196 @@
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::NAME_MAX_BYTES;
+
+/// Why a name is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// A name has at least one character.
+    #[error("a name must not be empty")]
+    Empty,
+    /// Longer than [`NAME_MAX_BYTES`].
+    #[error("a name has at most {NAME_MAX_BYTES} bytes")]
+    TooLong,
+    /// Control characters would break lines, logs and terminals.
+    #[error("a name must not hold control characters")]
+    Control,
+    /// Characters that cannot be seen let one name pass for another.
+    #[error("a name must not hold invisible format characters")]
+    Invisible,
+    /// Names that begin with `@` are users' own channels.
+    #[error("a channel name must not begin with @")]
+    Reserved,
+}
+
+fn check(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > NAME_MAX_BYTES {
+        return Err(NameError::TooLong);
+    }
+    for c in text.chars() {
+        if c.is_control() {
+            return Err(NameError::Control);
+        }
+        if is_invisible(c) {
+            return Err(NameError::Invisible);
+        }
+    }
+    Ok(())
+}
+
+/// Unicode's format characters (general category Cf), line and paragraph separators, and the fillers that are drawn as nothing.
+fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0x00AD | 0x034F | 0x0600..=0x0605 | 0x061C | 0x06DD | 0x070F | 0x0890..=0x0891 | 0x08E2
+        | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
+        | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB | 0x110BD | 0x110CD | 0x13430..=0x1343F
+        | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
+}
+
+macro_rules! name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+/// A user, by the id that the application gave: 1 to 255 bytes of UTF-8 that can be seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<str>);
+
+name!(UserId);
+
+impl UserId {
+    /// Checks a user id from outside.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The user's own channel, to which pushes are appended.
+    #[must_use]
+    pub fn channel(&self) -> ChannelName {
+        ChannelName(format!("@{}", self.0).into())
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A channel: an append-only log that sessions follow. Either public (1 to 255 bytes, not beginning with `@`) or a user's own (`@` and the user).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelName(Arc<str>);
+
+name!(ChannelName);
+
+impl ChannelName {
+    /// Checks the name of a public channel from outside.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks; names that begin with `@` are [`NameError::Reserved`].
+    pub fn public(text: &str) -> Result<Self, NameError> {
+        check(text)?;
+        if text.starts_with('@') {
+            return Err(NameError::Reserved);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Checks a name that may also be a user's own channel, as cursors and stores hold them.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn any(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix('@') {
+            Some(user) => Ok(UserId::new(user)?.channel()),
+            None => Self::public(text),
+        }
+    }
+
+    /// The user whose own channel this is, if it is one.
+    #[must_use]
+    pub fn owner(&self) -> Option<UserId> {
+        self.0.strip_prefix('@').map(|user| UserId(user.into()))
+    }
+
+    /// Whether this is some user's own channel.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with('@')
+    }
+}
+
+impl<'de> Deserialize<'de> for ChannelName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::any(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_deceive_are_refused() {
+        assert_eq!(UserId::new(""), Err(NameError::Empty));
+        assert_eq!(UserId::new(&"x".repeat(256)), Err(NameError::TooLong));
+        assert_eq!(UserId::new("a\nb"), Err(NameError::Control));
+        assert_eq!(UserId::new("a\u{85}b"), Err(NameError::Control));
+        for c in ['\u{200b}', '\u{200d}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{2028}', '\u{e0041}'] {
+            assert_eq!(UserId::new(&format!("ali{c}ce")), Err(NameError::Invisible), "{:x}", u32::from(c));
+        }
+        assert_eq!(ChannelName::public("@alice"), Err(NameError::Reserved));
+    }
+
+    #[test]
+    fn names_in_any_script_are_welcome() {
+        for name in ["alice", "Ünïcode", "四个用户", "a b", "x".repeat(255).as_str(), "@", "1;DROP TABLE"] {
+            assert!(UserId::new(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_user_has_a_channel_and_the_channel_has_its_owner() {
+        let user = UserId::new("@odd").unwrap();
+        assert_eq!(user.channel().as_str(), "@@odd");
+        assert_eq!(user.channel().owner(), Some(user));
+        assert_eq!(ChannelName::any("@alice").unwrap().owner(), Some(UserId::new("alice").unwrap()));
+        assert_eq!(ChannelName::any("news").unwrap().owner(), None);
+        assert!(ChannelName::any("@").is_err());
+    }
+}

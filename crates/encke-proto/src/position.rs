@@ -1,0 +1,83 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The place of a message in its channel: the first has 1, each next one more. 0 stands before the first.
+pub type Offset = u64;
+
+/// Why a text is not an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an epoch")]
+pub struct EpochError;
+
+/// Within one epoch of a channel, an offset means the same message for ever. A new epoch begins whenever that can no longer be promised. Text: base 36, lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        // 64 bits have at most 13 digits in base 36.
+        let mut text = [b'0'; 13];
+        let mut at = text.len();
+        let mut rest = self.0;
+        loop {
+            at -= 1;
+            text[at] = DIGITS[(rest % 36) as usize];
+            rest /= 36;
+            if rest == 0 {
+                break;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = EpochError;
+
+    fn from_str(text: &str) -> Result<Self, EpochError> {
+        // One text for each epoch, so that cursors can be compared as text: no sign, no capitals, no leading zero.
+        let canonical = text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()) && (text == "0" || !text.starts_with('0'));
+        if !canonical {
+            return Err(EpochError);
+        }
+        u64::from_str_radix(text, 36).map(Self).map_err(|_| EpochError)
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How far something has come in one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The epoch that the offset belongs to.
+    pub epoch: Epoch,
+    /// The last offset that is behind; 0 when none is.
+    pub offset: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_has_one_text() {
+        for bits in [0, 1, 35, 36, u64::MAX] {
+            assert_eq!(Epoch(bits).to_string().parse(), Ok(Epoch(bits)));
+        }
+        for text in ["", "00", "01", "A", "+1", "-1", "3w5e11264sgsg", "zzzzzzzzzzzzzz"] {
+            assert_eq!(text.parse::<Epoch>(), Err(EpochError), "{text}");
+        }
+    }
+}

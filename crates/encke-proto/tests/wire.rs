@@ -1,0 +1,83 @@
+//! What clients see of a message, in each wire format.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use encke_proto::{
+    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId, Open, Position, SessionId, Time,
+    UserId, codec, json,
+};
+use serde_json::{Value, json, value::RawValue};
+
+fn entry(body: Body, from: Option<&str>) -> Entry {
+    Entry::new(Message {
+        id: MessageId::from_bits(1),
+        channel: ChannelName::any("new\"s").unwrap(),
+        position: Position { epoch: Epoch(36), offset: 7 },
+        time: Time(0),
+        body,
+        from: from.map(|user| UserId::new(user).unwrap()),
+        expires: None,
+    })
+}
+
+fn data(text: &str) -> Body {
+    Body::Data(json::compact(serde_json::from_str::<&RawValue>(text).unwrap()).unwrap())
+}
+
+#[test]
+fn a_message_is_one_line_of_json_with_all_its_members() {
+    let entry = entry(data("{\n \"n\": 1.50,\n \"t\": \"a\\nb\"\n}"), Some("bob"));
+    let line = entry.event_json();
+    assert!(!line.contains('\n'));
+    assert!(line.contains("\"data\":{\"n\":1.50,"), "the number is as it was sent: {line}");
+    let value: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(value["event"], "message");
+    assert_eq!(value["channel"], "new\"s");
+    assert_eq!(value["offset"], 7);
+    assert_eq!(value["epoch"], "10");
+    assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(value["type"], "message");
+    assert_eq!(value["data"]["t"], "a\nb");
+    assert_eq!(value["from"], "bob");
+}
+
+#[test]
+fn a_page_has_a_url_and_no_data() {
+    let value: Value = serde_json::from_str(entry(Body::Page(Arc::from("http://example.com/?a=\"")), None).event_json()).unwrap();
+    assert_eq!((&value["type"], &value["url"]), (&json!("page"), &json!("http://example.com/?a=\"")));
+    assert!(value.get("data").is_none() && value.get("from").is_none());
+}
+
+#[test]
+fn a_poll_answers_one_object() {
+    let session = SessionId::from_bits(5);
+    let empty: Value = serde_json::from_str(&codec::poll::Answer::default().finish(session, "1~0", None)).unwrap();
+    assert_eq!(empty, json!({"session": session.to_string(), "cursor": "1~0", "messages": [], "gaps": [], "close": null}));
+
+    let mut answer = codec::poll::Answer::default();
+    answer.message(&entry(data("1"), None));
+    answer.message(&entry(data("2"), None));
+    answer.gap(&Gap { channel: ChannelName::any("c").unwrap(), from: 3, to: None, reason: GapReason::Epoch });
+    let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false };
+    let value: Value = serde_json::from_str(&answer.finish(session, "1~0", Some(&close))).unwrap();
+    assert_eq!(value["messages"].as_array().unwrap().len(), 2);
+    assert!(value["messages"][0].get("event").is_none());
+    assert_eq!(value["gaps"][0], json!({"channel": "c", "from": 3, "to": null, "reason": "epoch"}));
+    assert_eq!(value["close"], json!({"code": "client", "reason": "", "reconnect": false}));
+}
+
+#[test]
+fn sse_writes_one_event_each_with_its_cursor() {
+    let mut out = Vec::new();
+    let open = Open { session: SessionId::from_bits(5), cursor: Cursor::default(), heartbeat_s: 20 };
+    codec::sse::event(&mut out, &Event::Open(open));
+    codec::sse::id(&mut out, "1~0");
+    codec::sse::message(&mut out, &entry(data("1"), None));
+    codec::sse::end(&mut out);
+    let text = String::from_utf8(out).unwrap();
+    let events: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!(events.len(), 2);
+    assert!(events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"") && events[0].ends_with("\nid: 1~0"));
+    assert!(events[1].starts_with("data: {\"event\":\"message\","));
+}
