@@ -82,7 +82,13 @@ impl Http {
         self.with_retries(Method::POST, path, &Query::default(), Some(body)).await
     }
 
-    async fn with_retries<T: DeserializeOwned>(&self, method: Method, path: &str, query: &Query, body: Option<Vec<u8>>) -> Result<T, Error> {
+    async fn with_retries<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, Error> {
         let mut attempt = 1;
         loop {
             let error = match self.once(method.clone(), path, query, body.clone()).await {

@@ -32,6 +32,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// A held poll that is answered sooner than this with nothing is followed by a pause, or a confused server would be asked without end.
 const HASTY: Duration = Duration::from_millis(100);
+/// The most to wait before the first attempt when the server said that it stops.
+const SHUTDOWN_PAUSE: Duration = Duration::from_secs(2);
 const HASTY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How messages come.
@@ -169,7 +171,7 @@ enum Item {
 enum State {
     /// No connection; the next attempt comes after this pause.
     Idle(Duration),
-    Streaming(Streaming),
+    Streaming(Box<Streaming>),
     Polling(Polling),
     Done,
 }
@@ -289,7 +291,10 @@ impl Driver {
                 if close.reconnect && !self.shared.is_closing() {
                     // The session is gone; its cursor alone is enough to go on.
                     self.shared.drop_session();
-                    self.state = State::Idle(self.backoff.next_pause(random()));
+                    let pause = self.backoff.next_pause(random());
+                    // A server that stops is not back at once, and all of its clients know the moment.
+                    let least = if close.code == "shutdown" { jittered(SHUTDOWN_PAUSE, random()) } else { Duration::ZERO };
+                    self.state = State::Idle(pause.max(least));
                 } else {
                     self.state = State::Done;
                 }
@@ -318,7 +323,8 @@ impl Driver {
                 if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
                     return Err(Error::BadAnswer("/v1/sse: it is not an event stream".to_owned()));
                 }
-                State::Streaming(Streaming { response, parser: SseParser::new(), silence: DEFAULT_SILENCE, since: Instant::now() })
+                let (parser, since) = (SseParser::new(), Instant::now());
+                State::Streaming(Box::new(Streaming { response, parser, silence: DEFAULT_SILENCE, since }))
             }
         };
         Ok(())

@@ -111,7 +111,8 @@ mod tests {
         let one: PublishAnswer = serde_json::from_str(r#"{"id":"m","offset":7,"epoch":"e","mode":"sqlite"}"#).unwrap();
         let one = one.published(Some("news")).unwrap();
         assert_eq!((one.positions[0].channel.as_str(), one.positions[0].offset), ("news", 7));
-        let two: PublishAnswer = serde_json::from_str(r#"{"id":"m","mode":"sqlite","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#).unwrap();
+        let two: PublishAnswer =
+            serde_json::from_str(r#"{"id":"m","mode":"sqlite","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#).unwrap();
         assert_eq!(two.published(None).unwrap().positions.len(), 1);
         let none: PublishAnswer = serde_json::from_str(r#"{"id":"m","mode":"sqlite"}"#).unwrap();
         assert!(none.published(Some("news")).is_err());

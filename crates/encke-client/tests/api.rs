@@ -55,7 +55,8 @@ async fn a_key_of_the_callers_is_left_alone() {
 async fn what_is_refused_is_not_sent_again() {
     let mut server = Server::start().await;
     let api = api(&server);
-    let (refused, ()) = tokio::join!(api.user("no/body"), async { server.expect("/api/users/no%2Fbody").await.refuse(404, "user_unknown") });
+    let (refused, ()) =
+        tokio::join!(api.user("no/body"), async { server.expect("/api/users/no%2Fbody").await.refuse(404, "user_unknown") });
     assert!(matches!(refused, Err(Error::Refused { status: 404, ref code, .. }) if code == "user_unknown"), "{refused:?}");
     server.expect_nothing();
 }
@@ -104,7 +105,10 @@ async fn lists_are_read_by_the_page() {
     let sessions = sessions.unwrap();
     assert_eq!((sessions.sessions[0].lag, sessions.next.as_deref()), (3, Some("s")));
     let (channels, ()) = tokio::join!(api.channels(&first), async {
-        server.expect("/api/channels").await.answer(r#"{"channels":[{"channel":"news","epoch":"e","tail":1,"head":9,"subscribers":2}],"next":null}"#);
+        server
+            .expect("/api/channels")
+            .await
+            .answer(r#"{"channels":[{"channel":"news","epoch":"e","tail":1,"head":9,"subscribers":2}],"next":null}"#);
     });
     assert_eq!(channels.unwrap().channels[0].head, 9);
     let (presence, ()) = tokio::join!(api.presence("news", &first), async {

@@ -133,7 +133,9 @@ async fn a_closed_session_is_not_asked_for_again() {
 #[tokio::test]
 async fn what_the_server_refuses_for_good_ends_the_listener() {
     let mut server = Server::start().await;
-    for (status, code) in [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (409, "session_taken_over"), (404, "not_found")] {
+    for (status, code) in
+        [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (409, "session_taken_over"), (404, "not_found")]
+    {
         for transport in [Transport::Poll, Transport::Sse] {
             let mut events = Events::of(Client::new(&server.address, "token").unwrap().listen(Listen::new().transport(transport)));
             let path = if transport == Transport::Poll { "/v1/poll" } else { "/v1/sse" };

@@ -87,7 +87,11 @@ impl Asked {
     }
 
     pub fn refuse(self, status: u16, code: &str) {
-        self.answer_as(StatusCode::from_u16(status).unwrap(), &[], &format!(r#"{{"error":{{"code":"{code}","message":"for the test"}},"reconnect":false}}"#));
+        self.answer_as(
+            StatusCode::from_u16(status).unwrap(),
+            &[],
+            &format!(r#"{{"error":{{"code":"{code}","message":"for the test"}},"reconnect":false}}"#),
+        );
     }
 
     pub fn answer_as(self, status: StatusCode, headers: &[(&str, &str)], body: &str) {
@@ -101,7 +105,9 @@ impl Asked {
     /// Begins an event stream.
     pub fn stream(self) -> Stream {
         let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
-        let chunks = stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|chunk| (Ok::<_, std::io::Error>(chunk), receiver)) });
+        let chunks = stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (Ok::<_, std::io::Error>(chunk), receiver))
+        });
         let response = Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(chunks)).unwrap();
         let _ = self.answer.send(response);
         Stream(sender)
@@ -131,7 +137,9 @@ impl Stream {
 
 /// The members of a message.
 pub fn message(channel: &str, epoch: &str, offset: u64) -> String {
-    format!(r#""id":"m{offset}","channel":"{channel}","offset":{offset},"epoch":"{epoch}","time":"2026-01-02T03:04:05Z","type":"message","data":{offset}"#)
+    format!(
+        r#""id":"m{offset}","channel":"{channel}","offset":{offset},"epoch":"{epoch}","time":"2026-01-02T03:04:05Z","type":"message","data":{offset}"#
+    )
 }
 
 /// The answer to a poll.
