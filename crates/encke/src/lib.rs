@@ -1,1 +1,8 @@
-//! placeholder
+//! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers receive them at once over held HTTP connections.
+
+pub mod auth;
+pub mod cli;
+pub mod config;
+mod serve;
+
+pub use serve::{ServeError, serve};

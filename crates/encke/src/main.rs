@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `encke`; see [`encke::cli`].
+
+fn main() -> std::process::ExitCode {
+    encke::cli::main()
+}
