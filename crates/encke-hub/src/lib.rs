@@ -1,1 +1,43 @@
-//! placeholder
+//! The hub: channels, sessions, presence, members and receipts as a state machine.
+//!
+//! It has no socket, no clock, no task and no randomness. It is handed what happened, and the time; it answers with [`Output`]s that its driver carries out, and gives
+//! messages to whoever asks for the next one ([`Hub::pull`]). So a whole cluster can run in one test, on a fake clock, from a seed.
+//!
+//! # The shape of it
+//! A session has a cursor: one position in each channel it follows. A channel has a window: the newest messages of its log, shared by all. When a channel grows, the
+//! sessions that follow it become *ready*; the driver pulls from a ready session when its connection can take something. A session that is behind the window is caught up from the engine, a
+//! page at a time. There is no queue for a connection anywhere: who is slow is merely at a lower offset.
+//!
+//! # What the driver promises
+//! - Outputs are carried out in the order in which they come.
+//! - After [`Output::Ready`] it pulls until [`Pulled::Nothing`], at once or when the connection can take more.
+//! - Each [`Output::Open`] and [`Output::Read`] is answered once, by [`Hub::opened`] or [`Hub::read`].
+//! - A message whose append the engine has finished is handed to [`Hub::appended`], or [`Hub::stale`] is called when some may have been missed.
+//! - [`Hub::tick`] is called about once a second.
+
+mod attach;
+mod channel;
+mod config;
+mod control;
+mod deliver;
+mod hub;
+mod output;
+mod presence;
+mod session;
+mod slab;
+mod time;
+mod tombstone;
+mod view;
+mod wheel;
+
+pub use attach::{Attach, Start};
+pub use config::HubConfig;
+pub use control::CloseTarget;
+pub use deliver::{Opening, Pulled};
+pub use hub::Hub;
+pub use output::{Ending, Farewell, Output, ReadKey, Reply};
+pub use session::ConnKey;
+pub use slab::{Key, Slab};
+pub use time::Now;
+pub use view::{ChannelView, SessionView};
+pub use wheel::Wheel;

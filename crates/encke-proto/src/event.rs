@@ -16,6 +16,8 @@ pub enum CloseCode {
     TokenExpired,
     /// The receiver took too little for too long; come back with the cursor.
     Slow,
+    /// A newer connection of the same session took over.
+    TakenOver,
     /// The user has more sessions than the site allows; the oldest went.
     TooManySessions,
 }

@@ -4,5 +4,6 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 mod serve;
+pub mod shards;
 
 pub use serve::{ServeError, serve};

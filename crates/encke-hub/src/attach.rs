@@ -1,0 +1,263 @@
+use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
+
+use crate::{
+    ConnKey, Ending, Hub, Key, Now, Output,
+    channel::{Channel, Log, Member},
+    session::{Beginning, Sub, SubState},
+};
+
+/// Where a connection asks to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Public channels from now, the user's own from what nobody was handed.
+    Absent,
+    /// Everything from the oldest that is kept.
+    Earliest,
+    /// Where it was before.
+    Cursor(Cursor),
+}
+
+/// A connection that wants to be served. Who the user is, and that the channels are granted, was checked before.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    /// The connection.
+    pub conn: ConnKey,
+    /// The session that it wants to continue.
+    pub session: Option<SessionId>,
+    /// The id of a new session, should one be needed; random.
+    pub fresh: SessionId,
+    /// The user.
+    pub user: UserId,
+    /// What the transport is called.
+    pub transport: &'static str,
+    /// Where to go on.
+    pub start: Start,
+    /// Channels to follow besides those of the session and the cursor.
+    pub channels: Vec<ChannelName>,
+    /// When the token ends.
+    pub token_ends: Time,
+}
+
+impl Hub {
+    /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`] follows, soon or after the engine was asked.
+    pub fn attach(&mut self, attach: Attach, now: Now) {
+        let conn = attach.conn;
+        if attach.session.is_some_and(|id| self.tombstones.contains(id)) {
+            self.say(Output::Ended { conn, ending: Ending::Refused(ErrorCode::SessionClosed) });
+            return;
+        }
+        let known = attach.session.and_then(|id| self.session_keys.get(&id).copied());
+        // Another user's session counts as unknown: knowing its id opens nothing.
+        let known = known.filter(|key| self.user_of(*key) == Some(&attach.user));
+        let key = match known {
+            Some(key) => key,
+            None => self.begin_session(attach.fresh, &attach.user, attach.transport, now),
+        };
+        if let Some(older) = self.sessions.get(key).and_then(|session| session.conn) {
+            self.detach(older, now);
+            self.say(Output::Ended { conn: older, ending: Ending::TakenOver });
+        }
+        self.conns.insert(conn, key);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.conn = Some(conn);
+            session.transport = attach.transport;
+            session.token_ends = attach.token_ends;
+            session.ready = false;
+            session.begun = false;
+        }
+        if attach.token_ends.0 != 0 {
+            self.look_before(key, now.mono_ms + attach.token_ends.0.saturating_sub(now.wall.0));
+        }
+        if let Err(code) = self.follow_all(key, &attach) {
+            self.refuse(key, code, now);
+            return;
+        }
+        self.settle(key);
+    }
+
+    /// Brings a session's subscriptions to what its connection asks for.
+    fn follow_all(&mut self, key: Key, attach: &Attach) -> Result<(), ErrorCode> {
+        let own = attach.user.channel();
+        let (elsewhere, own_elsewhere) = match &attach.start {
+            Start::Absent | Start::Cursor(_) => (Beginning::Now, Beginning::Handed),
+            Start::Earliest => (Beginning::Earliest, Beginning::Earliest),
+        };
+        // Its own channel comes first, so that every session has it as its first subscription.
+        match &attach.start {
+            Start::Cursor(cursor) if cursor.position(&own).is_some() => self.follow(key, &own, Beginning::Here, cursor.position(&own))?,
+            _ => self.follow(key, &own, own_elsewhere, None)?,
+        }
+        if let Start::Cursor(cursor) = &attach.start {
+            for (channel, position) in cursor.entries.iter().filter(|(channel, _)| *channel != own) {
+                self.follow(key, channel, Beginning::Here, Some(*position))?;
+            }
+        }
+        for channel in &attach.channels {
+            self.follow(key, channel, elsewhere, None)?;
+        }
+        // What a former connection had asked for and not been given is not asked for any more by anybody: begin it again where it stood.
+        let unsettled: Vec<u16> = self.subs_where(key, |sub| matches!(sub.state, SubState::Reading));
+        for index in unsettled {
+            self.begin_at(key, index, Beginning::Here);
+        }
+        Ok(())
+    }
+
+    /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
+    pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
+        let found = self.subs_where(key, |_| true).into_iter().find(|index| self.name_of(key, *index) == Some(name));
+        let index = match found {
+            Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
+            Some(index) => index,
+            None => self.add_sub(key, name)?,
+        };
+        if let (Some(at), Some(sub)) = (at, self.sub_mut(key, index)) {
+            sub.at = at;
+        }
+        self.begin_at(key, index, beginning);
+        Ok(())
+    }
+
+    /// Makes a session a member of a channel.
+    fn add_sub(&mut self, key: Key, name: &ChannelName) -> Result<u16, ErrorCode> {
+        let channel_key = match self.channel_keys.get(name) {
+            Some(channel) => *channel,
+            None => {
+                let channel = self.channels.insert(Channel::new(name.clone()));
+                self.channel_keys.insert(name.clone(), channel);
+                self.say(Output::Watch(name.clone()));
+                self.say(Output::Open { key: channel, channel: name.clone() });
+                channel
+            }
+        };
+        let (Some(session), Some(channel)) = (self.sessions.get_mut(key), self.channels.get_mut(channel_key)) else {
+            return Err(ErrorCode::Internal);
+        };
+        // One more than the limit, for the user's own.
+        let index = u16::try_from(session.subs.len()).ok().filter(|count| usize::from(*count) <= SESSION_MAX_CHANNELS);
+        let Some(index) = index else {
+            if channel.members.is_empty() {
+                self.drop_channel(channel_key);
+            }
+            return Err(ErrorCode::TooManyChannels);
+        };
+        let member = u32::try_from(channel.members.len()).map_err(|_| ErrorCode::Overloaded)?;
+        channel.members.push(Member { session: key.index, sub: index });
+        let at = Position { epoch: Epoch(0), offset: 0 };
+        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now) });
+        Ok(index)
+    }
+
+    /// Ends a session's membership in a channel. The last subscription takes the freed place, so the first is only dropped when a session ends.
+    pub(crate) fn drop_sub(&mut self, key: Key, index: u16) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let gone = session.subs.swap_remove(usize::from(index));
+        let moved = session.subs.get(usize::from(index)).map(|sub| (sub.channel, sub.member));
+        if let Some((channel, member)) = moved
+            && let Some(member) = self.channels.get_mut(channel).and_then(|channel| channel.members.get_mut(member as usize))
+        {
+            member.sub = index;
+        }
+        let Some(channel) = self.channels.get_mut(gone.channel) else { return };
+        channel.members.swap_remove(gone.member as usize);
+        let moved = channel.members.get(gone.member as usize).copied();
+        if channel.members.is_empty() {
+            self.drop_channel(gone.channel);
+        } else if let Some(moved) = moved
+            && let Some(sub) = self.sessions.at_mut(moved.session).and_then(|session| session.subs.get_mut(usize::from(moved.sub)))
+        {
+            sub.member = gone.member;
+        }
+    }
+
+    fn drop_channel(&mut self, key: Key) {
+        if let Some(channel) = self.channels.remove(key) {
+            self.channel_keys.remove(&channel.name);
+            self.say(Output::Unwatch(channel.name));
+        }
+    }
+
+    /// Settles where a subscription begins, as far as that can be known without the engine; otherwise it waits.
+    pub(crate) fn begin_at(&mut self, key: Key, index: u16, beginning: Beginning) {
+        let Some(sub) = self.sub_mut(key, index) else { return };
+        sub.state = SubState::Beginning(beginning);
+        let (at, channel_key) = (sub.at, sub.channel);
+        let Some(channel) = self.channels.get(channel_key) else { return };
+        let Some(window) = channel.window() else { return };
+        let at = match beginning {
+            Beginning::Now => window.head(),
+            Beginning::Handed => channel.handed.unwrap_or(Position { epoch: window.epoch, offset: 0 }),
+            Beginning::Here => at,
+            Beginning::Earliest => {
+                // Where the log begins now is known to the engine alone.
+                let channel = channel.name.clone();
+                self.say(Output::Read { key: crate::ReadKey { session: key, channel: channel_key }, channel, after: 0 });
+                return;
+            }
+        };
+        let reached = at.epoch == window.epoch && window.reaches(at.offset);
+        if let Some(sub) = self.sub_mut(key, index) {
+            sub.at = at;
+            sub.state = SubState::Live;
+        }
+        if !reached {
+            self.ask_to_read(key, index);
+        }
+    }
+
+    pub(crate) fn ask_to_open(&mut self, key: Key) {
+        if let Some(channel) = self.channels.get(key)
+            && matches!(channel.log, Log::Opening { .. })
+        {
+            let channel = channel.name.clone();
+            self.say(Output::Open { key, channel });
+        }
+    }
+
+    /// Asks for the page behind where a subscription stands.
+    pub(crate) fn ask_to_read(&mut self, key: Key, index: u16) {
+        let Some(sub) = self.sub_mut(key, index) else { return };
+        sub.state = SubState::Reading;
+        let (at, channel_key) = (sub.at, sub.channel);
+        let Some(channel) = self.channels.get(channel_key) else { return };
+        // An offset of another epoch says nothing in this one.
+        let same = channel.window().is_none_or(|window| window.epoch == at.epoch);
+        let (channel, after) = (channel.name.clone(), if same { at.offset } else { 0 });
+        self.say(Output::Read { key: crate::ReadKey { session: key, channel: channel_key }, channel, after });
+    }
+
+    /// Once no subscription waits for the engine, the connection's service begins.
+    pub(crate) fn settle(&mut self, key: Key) {
+        self.answer_subscribers(key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(conn) = session.conn else { return };
+        if session.begun || session.subs.iter().any(Sub::waits) {
+            return;
+        }
+        session.begun = true;
+        let id = session.id;
+        self.say(Output::Begun { conn, session: id });
+        if self.has_more(key) {
+            self.make_ready(key, false);
+        }
+    }
+
+    pub(crate) fn user_of(&self, key: Key) -> Option<&UserId> {
+        let session = self.sessions.get(key)?;
+        self.users.get(session.user).map(|user| &user.id)
+    }
+
+    pub(crate) fn sub_mut(&mut self, key: Key, index: u16) -> Option<&mut Sub> {
+        self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))
+    }
+
+    pub(crate) fn subs_where(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<u16> {
+        let Some(session) = self.sessions.get(key) else { return Vec::new() };
+        (0_u16..).zip(&session.subs).filter(|(_, sub)| fits(sub)).map(|(index, _)| index).collect()
+    }
+
+    fn name_of(&self, key: Key, index: u16) -> Option<&ChannelName> {
+        let sub = self.sessions.get(key)?.subs.get(usize::from(index))?;
+        self.channels.get(sub.channel).map(|channel| &channel.name)
+    }
+}

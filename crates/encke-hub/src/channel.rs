@@ -1,0 +1,178 @@
+use std::{collections::VecDeque, sync::Arc};
+
+use encke_proto::{ChannelName, Entry, Epoch, Offset, Page, Position, Time, write_cursor_name};
+
+use crate::HubConfig;
+
+/// A follower of a channel: a session, and which of its subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) session: u32,
+    pub(crate) sub: u16,
+}
+
+/// A channel that somebody here follows: the newest part of its log, and who follows it.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) name: ChannelName,
+    /// `~name~` as cursors hold it, so that a cursor is put together without looking at names.
+    pub(crate) wire: Box<str>,
+    pub(crate) log: Log,
+    pub(crate) members: Vec<Member>,
+    /// How far the user was handed this log, when it is a user's own and known.
+    pub(crate) handed: Option<Position>,
+}
+
+impl Channel {
+    pub(crate) fn new(name: ChannelName) -> Self {
+        let mut wire = String::with_capacity(name.as_str().len() + 2);
+        wire.push('~');
+        // Writing to a string does not fail.
+        let _ = write_cursor_name(&mut wire, &name);
+        wire.push('~');
+        Self { name, wire: wire.into(), log: Log::Opening { early: Vec::new(), missed: false }, members: Vec::new(), handed: None }
+    }
+
+    /// The window, once the log is open.
+    pub(crate) fn window(&self) -> Option<&Window> {
+        match &self.log {
+            Log::Open(window) => Some(window),
+            Log::Opening { .. } => None,
+        }
+    }
+}
+
+/// The most messages that are kept aside while a channel is being opened; past it the channel is opened again.
+const EARLY_MAX: usize = 1024;
+
+/// What is known of a channel's log.
+#[derive(Debug)]
+pub(crate) enum Log {
+    /// The engine was asked. What arrives meanwhile waits here, since the answer may be older.
+    Opening { early: Vec<Arc<Entry>>, missed: bool },
+    /// The end of the log.
+    Open(Window),
+}
+
+impl Log {
+    /// Takes in a new message. True when the log has grown.
+    pub(crate) fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> bool {
+        match self {
+            Self::Opening { early, missed } => {
+                if early.len() < EARLY_MAX {
+                    early.push(Arc::clone(entry));
+                } else {
+                    *missed = true;
+                }
+                false
+            }
+            Self::Open(window) => window.append(entry, config),
+        }
+    }
+
+    /// Takes in the end of the log as the engine read it, and what came meanwhile.
+    pub(crate) fn open(&mut self, page: Page, config: &HubConfig) -> Opened {
+        let (early, missed) = match self {
+            Self::Opening { early, missed } => (std::mem::take(early), *missed),
+            Self::Open(_) => (Vec::new(), false),
+        };
+        let mut window = Window::new(page, config);
+        let first = early.first().map(|entry| entry.message().position);
+        let since = first.filter(|first| first.epoch == window.epoch && first.offset <= window.head);
+        let since = since.map_or(window.head(), |first| Position { epoch: first.epoch, offset: first.offset - 1 });
+        for entry in &early {
+            window.append(entry, config);
+        }
+        *self = Self::Open(window);
+        Opened { since, whole: !missed }
+    }
+}
+
+/// What came of opening a log.
+pub(crate) struct Opened {
+    /// Where "from now on" begins for those who asked while the log was being opened: before anything that came meanwhile.
+    pub(crate) since: Position,
+    /// False when too much came meanwhile, so that the log must be read again.
+    pub(crate) whole: bool,
+}
+
+/// The newest messages of a log: consecutive, the last one at the head.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) epoch: Epoch,
+    pub(crate) head: Offset,
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+}
+
+impl Window {
+    fn new(page: Page, config: &HubConfig) -> Self {
+        let mut window = Self { epoch: page.epoch, head: page.head, entries: VecDeque::new(), bytes: 0 };
+        // A page that does not end at the head is of no use as a window: what follows it is missing.
+        if page.entries.last().is_some_and(|last| last.message().position.offset == page.head) {
+            for entry in page.entries {
+                window.push(entry, config);
+            }
+        }
+        window
+    }
+
+    fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> bool {
+        let position = entry.message().position;
+        if position.epoch != self.epoch {
+            *self = Self { epoch: position.epoch, head: position.offset, entries: VecDeque::new(), bytes: 0 };
+        } else if position.offset <= self.head {
+            return false;
+        } else if position.offset > self.head + 1 {
+            // Something was missed. Whoever stands before the hole is caught up from the engine.
+            self.entries.clear();
+            self.bytes = 0;
+        }
+        self.head = position.offset;
+        self.push(Arc::clone(entry), config);
+        true
+    }
+
+    fn push(&mut self, entry: Arc<Entry>, config: &HubConfig) {
+        self.bytes += entry.weight();
+        self.entries.push_back(entry);
+        while self.entries.len() > config.window_messages || (self.bytes > config.window_bytes && self.entries.len() > 1) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.entries.pop_front() {
+            self.bytes -= oldest.weight();
+        }
+    }
+
+    /// Drops what is older than `before`. True when something is left.
+    pub(crate) fn cool(&mut self, before: Time) -> bool {
+        while self.entries.front().is_some_and(|oldest| oldest.message().time < before) {
+            self.drop_oldest();
+        }
+        if self.entries.is_empty() {
+            // A channel at rest costs nothing but its name and its head.
+            self.entries = VecDeque::new();
+        }
+        !self.entries.is_empty()
+    }
+
+    /// The message behind `offset`, if the window has it.
+    pub(crate) fn after(&self, offset: Offset) -> Option<&Arc<Entry>> {
+        let back = self.head.checked_sub(offset)?;
+        let index = (self.entries.len() as u64).checked_sub(back)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// Whether a receiver at `offset` of this epoch can go on from the window alone.
+    pub(crate) fn reaches(&self, offset: Offset) -> bool {
+        offset <= self.head && self.head - offset <= self.entries.len() as u64
+    }
+
+    /// The position at the head.
+    pub(crate) fn head(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.head }
+    }
+}

@@ -1,0 +1,20 @@
+/// Bounds and times of a hub.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// How long a session lives on without a connection, in milliseconds; also how long a closed one is remembered.
+    pub grace_ms: u64,
+    /// The most sessions of one user; when one more comes, the oldest is closed.
+    pub max_sessions_per_user: usize,
+    /// The most messages of a channel that are held in memory for receivers that are near its head.
+    pub window_messages: usize,
+    /// The most bytes of them.
+    pub window_bytes: usize,
+    /// How long a message stays in the window at most, in milliseconds: afterwards the engine has it still.
+    pub window_ms: u64,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self { grace_ms: 15_000, max_sessions_per_user: 64, window_messages: 256, window_bytes: 1 << 20, window_ms: 30_000 }
+    }
+}

@@ -1,0 +1,119 @@
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
+
+use crate::{
+    Hub, Key, Now, Output, Reply,
+    presence::Why,
+    session::{Beginning, Sub},
+};
+
+/// Whom a close ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseTarget {
+    /// One session, whoever asks: knowing its id is the right to end it.
+    Session(SessionId),
+    /// One session, if it is this user's.
+    SessionOf(SessionId, UserId),
+    /// All sessions of a user.
+    User(UserId),
+    /// All sessions there are.
+    Everybody,
+}
+
+impl Hub {
+    /// Ends sessions on purpose. [`Output::Replied`] comes after all that it caused.
+    pub fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
+        let keys: Vec<Key> = match target {
+            CloseTarget::Session(id) => self.session_keys.get(id).copied().into_iter().collect(),
+            CloseTarget::SessionOf(id, user) => {
+                let key = self.session_keys.get(id).copied();
+                key.filter(|key| self.user_of(*key) == Some(user)).into_iter().collect()
+            }
+            CloseTarget::User(user) => {
+                let user = self.user_keys.get(user).and_then(|key| self.users.get(*key));
+                user.map(|user| user.sessions.clone()).unwrap_or_default()
+            }
+            CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
+        };
+        for key in &keys {
+            self.end_session(*key, Some(Why::Closed(close.clone())), now);
+        }
+        self.say(Output::Replied { ticket, reply: Reply::Closed(keys.len()) });
+    }
+
+    /// Lets a session follow more channels, from now on.
+    pub fn subscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+        let key = match self.session_for(session, user) {
+            Ok(key) => key,
+            Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
+        };
+        if let Err(code) = channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)) {
+            return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
+        }
+        // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
+        self.subscribing.push((key, ticket));
+        self.settle(key);
+    }
+
+    /// Answers those who subscribed, once their session stands in each channel or is gone.
+    pub(crate) fn answer_subscribers(&mut self, key: Key) {
+        let waits = self.sessions.get(key).is_some_and(|session| session.subs.iter().any(Sub::waits));
+        if waits || self.subscribing.is_empty() {
+            return;
+        }
+        let (answered, waiting) = std::mem::take(&mut self.subscribing).into_iter().partition(|(session, _)| *session == key);
+        self.subscribing = waiting;
+        for (_, ticket) in answered as Vec<(Key, u64)> {
+            let known = self.sessions.get(key).is_some();
+            let reply = if known { Reply::Channels(self.public_channels(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
+            self.say(Output::Replied { ticket, reply });
+        }
+    }
+
+    /// Lets a session follow fewer channels. The user's own stays.
+    pub fn unsubscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+        let reply = match self.session_for(session, user) {
+            Err(code) => Reply::Refused(code),
+            Ok(key) => {
+                for channel in channels.iter().filter(|channel| !channel.is_own()) {
+                    let wanted = self.channel_keys.get(channel).copied();
+                    let index = self.subs_where(key, |sub| Some(sub.channel) == wanted).first().copied();
+                    if let Some(index) = index {
+                        self.drop_sub(key, index);
+                    }
+                }
+                // A connection that only waited for the place in a channel that it does not follow any more need not wait.
+                self.settle(key);
+                Reply::Channels(self.public_channels(key))
+            }
+        };
+        self.say(Output::Replied { ticket, reply });
+    }
+
+    /// The client says that everything up to `cursor` was shown to the person.
+    pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
+        let reply = match self.session_for(session, user) {
+            Err(code) => Reply::Refused(code),
+            Ok(_) => {
+                if let Some(position) = cursor.position(&user.channel()) {
+                    self.say(Output::Shown { user: user.clone(), position });
+                }
+                Reply::Done
+            }
+        };
+        self.say(Output::Replied { ticket, reply });
+    }
+
+    fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
+        match self.session_keys.get(&session) {
+            Some(key) if self.user_of(*key) == Some(user) => Ok(*key),
+            _ if self.tombstones.contains(session) => Err(ErrorCode::SessionClosed),
+            _ => Err(ErrorCode::SessionUnknown),
+        }
+    }
+
+    fn public_channels(&self, key: Key) -> Vec<ChannelName> {
+        let Some(session) = self.sessions.get(key) else { return Vec::new() };
+        let names = session.subs.iter().filter_map(|sub| self.channels.get(sub.channel)).map(|channel| &channel.name);
+        names.filter(|name| !name.is_own()).cloned().collect()
+    }
+}

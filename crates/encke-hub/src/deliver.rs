@@ -1,0 +1,324 @@
+use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+
+use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position};
+
+use crate::{
+    ConnKey, Hub, Key, Now, Output, ReadKey,
+    channel::Log,
+    session::{Beginning, Behind, Session, Sub, SubState},
+};
+
+/// From how many followers on a message counts as a broadcast, behind which nobody who is alone should wait.
+const WIDE_MEMBERS: usize = 64;
+
+/// What the engine says of a channel when it is opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The end of the log: the newest messages, or none of them.
+    pub page: Page,
+    /// For a user's own channel: how far it was handed over.
+    pub handed: Option<Position>,
+}
+
+/// The next thing for a connection.
+#[derive(Clone, Debug)]
+pub enum Pulled {
+    /// A message.
+    Message(Arc<Entry>),
+    /// Messages that will not come.
+    Gap(Gap),
+    /// Nothing now; [`Output::Ready`] tells when there is.
+    Nothing,
+}
+
+impl Hub {
+    /// A message is in the log. Called in the order of the offsets, as far as possible: a hole is found and read.
+    pub fn appended(&mut self, entry: &Arc<Entry>, _now: Now) {
+        let Some(key) = self.channel_keys.get(&entry.message().channel).copied() else { return };
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let was_cold = channel.window().is_some_and(|window| window.after(window.head.saturating_sub(1)).is_none());
+        if !channel.log.append(entry, &self.config) {
+            return;
+        }
+        if was_cold {
+            self.warm.push(key);
+        }
+        self.wake(key);
+    }
+
+    /// Messages may have been missed: every log is looked at again.
+    pub fn stale(&mut self) {
+        let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(channel) = self.channels.get_mut(key) {
+                if let Log::Opening { missed, .. } = &mut channel.log {
+                    *missed = true;
+                    continue;
+                }
+                let channel = channel.name.clone();
+                self.say(Output::Open { key, channel });
+            }
+        }
+    }
+
+    /// The answer to [`Output::Open`]; none when the engine had none.
+    pub fn opened(&mut self, key: Key, answer: Option<Opening>, now: Now) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let Some(opening) = answer else {
+            self.reopen.push(key);
+            let waiting: Vec<Key> = channel.members.iter().filter_map(|member| self.sessions.key_at(member.session)).collect();
+            for session in waiting {
+                if self.sessions.get(session).is_some_and(|session| !session.begun && session.conn.is_some()) {
+                    self.refuse(session, ErrorCode::EngineUnavailable, now);
+                }
+            }
+            return;
+        };
+        if let Some(handed) = opening.handed
+            && channel.handed.is_none()
+        {
+            channel.handed = Some(handed);
+        }
+        // A log that is open already has been followed since; the answer only counts when it knows more.
+        let newer = channel.window().is_none_or(|window| window.epoch != opening.page.epoch || window.head < opening.page.head);
+        let mut since = None;
+        if newer {
+            let opened = channel.log.open(opening.page, &self.config);
+            since = Some(opened.since);
+            self.warm.push(key);
+            if !opened.whole {
+                let channel = channel.name.clone();
+                self.say(Output::Open { key, channel });
+            }
+        }
+        let Some(channel) = self.channels.get(key) else { return };
+        let members: Vec<_> =
+            channel.members.iter().filter_map(|member| Some((self.sessions.key_at(member.session)?, member.sub))).collect();
+        for (session, index) in members {
+            let Some(sub) = self.sub_mut(session, index) else { continue };
+            let SubState::Beginning(mut beginning) = sub.state else { continue };
+            if let (Beginning::Now, Some(since)) = (beginning, since) {
+                sub.at = since;
+                beginning = Beginning::Here;
+            }
+            self.begin_at(session, index, beginning);
+            self.settle(session);
+        }
+        self.wake(key);
+    }
+
+    /// The answer to [`Output::Read`]; none when the engine had none.
+    pub fn read(&mut self, key: ReadKey, answer: Option<Page>, now: Now) {
+        let index = self.subs_where(key.session, |sub| sub.channel == key.channel && sub.waits()).first().copied();
+        // The subscription may have been given up, or moved, while the engine was reading.
+        let Some(index) = index else { return };
+        let Some(name) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
+        let begun = self.sessions.get(key.session).is_some_and(|session| session.begun);
+        let Some(sub) = self.sub_mut(key.session, index) else { return };
+        let Some(page) = answer else {
+            if begun {
+                // The connection is served; it is caught up when the engine answers again.
+                sub.state = SubState::Live;
+                self.reread.push(key.session);
+            } else {
+                self.refuse(key.session, ErrorCode::EngineUnavailable, now);
+            }
+            return;
+        };
+        let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
+        let from = sub.at.offset + 1;
+        let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
+        let (goes_on, gap) = if sub.state_is(Beginning::Earliest) {
+            (first, None)
+        } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
+            (first, gap(None, GapReason::Epoch))
+        } else if sub.at.offset < first.offset {
+            (first, gap(Some(first.offset), GapReason::Trimmed))
+        } else {
+            (sub.at, None)
+        };
+        if gap.is_none() {
+            sub.at = goes_on;
+        }
+        let mut entries: VecDeque<_> =
+            page.entries.into_iter().skip_while(|entry| entry.message().position.offset <= goes_on.offset).collect();
+        if entries.front().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1) {
+            // The page was read for another place than where the subscription stands now.
+            entries.clear();
+        }
+        let behind = Behind { gap, goes_on, entries };
+        let progress = behind.gap.is_some() || !behind.entries.is_empty();
+        sub.state = if progress { SubState::Behind(Box::new(behind)) } else { SubState::Live };
+        self.settle(key.session);
+        if progress {
+            self.make_ready(key.session, false);
+        } else if self.sessions.get(key.session).is_some_and(|session| session.begun) && self.lags(key.session, index) {
+            // The engine does not yet show what its feed has announced; it is asked again at the next tick.
+            self.reread.push(key.session);
+        }
+    }
+
+    /// The next message or gap for a connection. The session's cursor stands behind it afterwards.
+    pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
+        let Some(key) = self.conns.get(&conn).copied() else { return Pulled::Nothing };
+        let Some(session) = self.sessions.get(key).filter(|session| session.begun) else { return Pulled::Nothing };
+        let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
+        for index in 0..count {
+            loop {
+                match self.pull_sub(key, index) {
+                    Some(Pulled::Message(entry)) => {
+                        // A message past its time is passed over: whoever sent it did not want it to come so late.
+                        if entry.message().expires.is_none_or(|expires| expires > now.wall) {
+                            return Pulled::Message(entry);
+                        }
+                    }
+                    Some(other) => return other,
+                    None => break,
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.ready = false;
+        }
+        Pulled::Nothing
+    }
+
+    fn pull_sub(&mut self, key: Key, index: u16) -> Option<Pulled> {
+        let sub = self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))?;
+        if let SubState::Behind(behind) = &mut sub.state {
+            if let Some(gap) = behind.gap.take() {
+                sub.at = behind.goes_on;
+                return Some(Pulled::Gap(gap));
+            }
+            if let Some(entry) = behind.entries.pop_front() {
+                sub.at = entry.message().position;
+                return Some(Pulled::Message(entry));
+            }
+            sub.state = SubState::Live;
+        }
+        if !matches!(sub.state, SubState::Live) {
+            return None;
+        }
+        let window = self.channels.get(sub.channel)?.window()?;
+        if sub.at.epoch == window.epoch {
+            if sub.at.offset >= window.head {
+                return None;
+            }
+            if let Some(entry) = window.after(sub.at.offset) {
+                sub.at = entry.message().position;
+                return Some(Pulled::Message(Arc::clone(entry)));
+            }
+        }
+        self.ask_to_read(key, index);
+        None
+    }
+
+    /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
+    pub fn flushed(&mut self, conn: ConnKey) {
+        let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) else { return };
+        let Some(sub) = session.subs.first() else { return };
+        let (at, user) = (sub.at, session.user);
+        let Some(channel) = self.channels.get_mut(sub.channel) else { return };
+        let further = match channel.handed {
+            Some(handed) => handed.epoch != at.epoch || handed.offset < at.offset,
+            None => true,
+        };
+        if further && !matches!(sub.state, SubState::Beginning(_)) {
+            channel.handed = Some(at);
+            if let Some(user) = self.users.get(user) {
+                let user = user.id.clone();
+                self.say(Output::Handed { user, position: at });
+            }
+        }
+    }
+
+    /// Writes the cursor of a connection's session, as far as it has been pulled.
+    pub fn write_cursor(&self, conn: ConnKey, out: &mut String) {
+        if let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) {
+            self.write_cursor_of(session, out);
+        }
+    }
+
+    pub(crate) fn write_cursor_of(&self, session: &Session, out: &mut String) {
+        let mut placed = session.subs.iter().filter(|sub| sub.placed()).peekable();
+        let leading = placed.peek().map_or(Epoch(0), |sub| sub.at.epoch);
+        // Writing to a string does not fail.
+        let _ = write!(out, "1~{leading}");
+        for sub in placed {
+            let Some(channel) = self.channels.get(sub.channel) else { continue };
+            out.push_str(&channel.wire);
+            let _ = write!(out, "{}", sub.at.offset);
+            if sub.at.epoch != leading {
+                let _ = write!(out, ":{}", sub.at.epoch);
+            }
+        }
+    }
+
+    /// The same as a value.
+    #[must_use]
+    pub fn cursor(&self, conn: ConnKey) -> Cursor {
+        let mut cursor = Cursor::default();
+        if let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) {
+            let named = session
+                .subs
+                .iter()
+                .filter(|sub| sub.placed())
+                .filter_map(|sub| Some((self.channels.get(sub.channel)?.name.clone(), sub.at)));
+            cursor.entries = named.collect();
+        }
+        cursor
+    }
+
+    /// A channel has grown: everybody who follows it has something to pull.
+    fn wake(&mut self, key: Key) {
+        let Some(channel) = self.channels.get(key) else { return };
+        let wide = channel.members.len() >= WIDE_MEMBERS;
+        for member in &channel.members {
+            let Some(session) = self.sessions.at_mut(member.session) else { continue };
+            if let Some(conn) = session.conn
+                && session.begun
+                && !session.ready
+            {
+                session.ready = true;
+                self.outputs.push_back(Output::Ready { conn, wide });
+            }
+        }
+    }
+
+    pub(crate) fn make_ready(&mut self, key: Key, wide: bool) {
+        let Some(conn) = self.begun_conn(key) else { return };
+        if let Some(session) = self.sessions.get_mut(key)
+            && !session.ready
+        {
+            session.ready = true;
+            self.say(Output::Ready { conn, wide });
+        }
+    }
+
+    /// Whether a session has something to pull, or to read first.
+    pub(crate) fn has_more(&self, key: Key) -> bool {
+        let count = self.sessions.get(key).map_or(0, |session| session.subs.len());
+        (0..count).any(|index| self.lags(key, u16::try_from(index).unwrap_or(u16::MAX)))
+    }
+
+    fn lags(&self, key: Key, index: u16) -> bool {
+        let Some(sub) = self.sessions.get(key).and_then(|session| session.subs.get(usize::from(index))) else { return false };
+        let window = self.channels.get(sub.channel).and_then(|channel| channel.window());
+        match &sub.state {
+            SubState::Behind(_) => true,
+            SubState::Live => window.is_some_and(|window| sub.lag(window.head()) > 0),
+            SubState::Beginning(_) | SubState::Reading => false,
+        }
+    }
+}
+
+impl Sub {
+    /// Whether it stands anywhere yet; before, a cursor has nothing to say of it.
+    fn placed(&self) -> bool {
+        matches!(self.state, SubState::Beginning(Beginning::Here)) || !matches!(self.state, SubState::Beginning(_))
+    }
+
+    fn state_is(&self, beginning: Beginning) -> bool {
+        matches!(&self.state, SubState::Beginning(other) if *other == beginning)
+    }
+}

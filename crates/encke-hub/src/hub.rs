@@ -1,0 +1,95 @@
+use std::collections::{HashMap, VecDeque};
+
+use encke_proto::{ChannelName, SessionId, UserId};
+
+use crate::{ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, presence::User, session::Session, tombstone::Tombstones};
+
+/// The ticks of the hub's wheel, in milliseconds.
+pub(crate) const TICK_MS: u64 = 1_000;
+/// One turn of it: about a minute.
+const WHEEL_BUCKETS: usize = 64;
+
+/// The state machine. See the crate's documentation.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) config: HubConfig,
+    pub(crate) users: Slab<User>,
+    pub(crate) user_keys: HashMap<UserId, Key>,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) session_keys: HashMap<SessionId, Key>,
+    /// Which session a connection serves.
+    pub(crate) conns: HashMap<ConnKey, Key>,
+    pub(crate) channels: Slab<Channel>,
+    pub(crate) channel_keys: HashMap<ChannelName, Key>,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) wheel: Wheel<Key>,
+    /// Channels that hold messages in their window.
+    pub(crate) warm: Vec<Key>,
+    /// Channels and sessions for which the engine had no answer; asked again at the next tick.
+    pub(crate) reopen: Vec<Key>,
+    pub(crate) reread: Vec<Key>,
+    /// Control requests that wait until their session stands in the channels that they named.
+    pub(crate) subscribing: Vec<(Key, u64)>,
+    pub(crate) outputs: VecDeque<Output>,
+}
+
+impl Hub {
+    /// An empty hub.
+    #[must_use]
+    pub fn new(config: HubConfig, now: Now) -> Self {
+        Self {
+            config,
+            users: Slab::default(),
+            user_keys: HashMap::new(),
+            sessions: Slab::default(),
+            session_keys: HashMap::new(),
+            conns: HashMap::new(),
+            channels: Slab::default(),
+            channel_keys: HashMap::new(),
+            tombstones: Tombstones::default(),
+            wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),
+            warm: Vec::new(),
+            reopen: Vec::new(),
+            reread: Vec::new(),
+            subscribing: Vec::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn say(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The session that a connection serves.
+    #[must_use]
+    pub fn session_of(&self, conn: ConnKey) -> Option<SessionId> {
+        let key = self.conns.get(&conn)?;
+        self.sessions.get(*key).map(|session| session.id)
+    }
+
+    /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages, and what failed is tried again.
+    pub fn tick(&mut self, now: Now) {
+        self.tombstones.expire(now.mono_ms);
+        for key in self.wheel.due(now.mono_ms) {
+            self.look_at(key, now);
+        }
+        let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
+        let mut warm = std::mem::take(&mut self.warm);
+        warm.retain(|key| match self.channels.get_mut(*key).map(|channel| &mut channel.log) {
+            Some(crate::channel::Log::Open(window)) => window.cool(before),
+            _ => false,
+        });
+        self.warm = warm;
+        for key in std::mem::take(&mut self.reopen) {
+            self.ask_to_open(key);
+        }
+        for key in std::mem::take(&mut self.reread) {
+            self.make_ready(key, false);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+use encke_proto::{ChannelName, Close, ErrorCode, Offset, Position, SessionId, UserId};
+
+use crate::{ConnKey, Key};
+
+/// How a connection's service ends, when it is not by the driver's own doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The session was ended on purpose: tell why, and free the socket.
+    Closed(Farewell),
+    /// A newer connection of the same session took over; the session lives on.
+    TakenOver,
+    /// The request cannot be served: answer with this error.
+    Refused(ErrorCode),
+}
+
+/// The last that a connection hears of its session, which is gone by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Why it was ended.
+    pub close: Close,
+    /// Which it was.
+    pub session: SessionId,
+    /// How far it had come, as text: whoever comes back on purpose goes on there.
+    pub cursor: String,
+}
+
+/// To which question a page from the engine is the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadKey {
+    pub(crate) session: Key,
+    pub(crate) channel: Key,
+}
+
+/// The answer to a control request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// So many sessions were ended, and everything of them is freed.
+    Closed(usize),
+    /// The channels that the session follows now, the user's own not among them.
+    Channels(Vec<ChannelName>),
+    /// Done.
+    Done,
+    /// Refused.
+    Refused(ErrorCode),
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The session of this connection knows its positions: a stream begins, a poll of no patience is answered with what there is.
+    Begun {
+        /// The connection.
+        conn: ConnKey,
+        /// The session that it serves.
+        session: SessionId,
+    },
+    /// There is something to pull for this connection.
+    Ready {
+        /// The connection.
+        conn: ConnKey,
+        /// Whether very many become ready together; whoever is alone should not wait behind them.
+        wide: bool,
+    },
+    /// This connection's service is over. The hub has forgotten the connection already.
+    Ended {
+        /// The connection.
+        conn: ConnKey,
+        /// How.
+        ending: Ending,
+    },
+    /// Read the end of a channel's log, and for a user's own channel how far it was handed over; answer with [`crate::Hub::opened`].
+    Open {
+        /// The channel, for the answer.
+        key: Key,
+        /// The channel, for the engine.
+        channel: ChannelName,
+    },
+    /// Read a page for one session that is behind; answer with [`crate::Hub::read`].
+    Read {
+        /// For the answer.
+        key: ReadKey,
+        /// The channel.
+        channel: ChannelName,
+        /// Behind this offset.
+        after: Offset,
+    },
+    /// This node wants the channel's messages from now on.
+    Watch(ChannelName),
+    /// This node has no receiver for the channel any more.
+    Unwatch(ChannelName),
+    /// Everything in the user's own channel up to here was handed to a connection.
+    Handed {
+        /// The user.
+        user: UserId,
+        /// Up to here.
+        position: Position,
+    },
+    /// Everything in the user's own channel up to here was shown to the person.
+    Shown {
+        /// The user.
+        user: UserId,
+        /// Up to here.
+        position: Position,
+    },
+    /// The user's first session began.
+    Online(UserId),
+    /// The user's last session is gone.
+    Offline(UserId),
+    /// A control request is done; whatever it caused stands before this in the order of outputs.
+    Replied {
+        /// The number that the request came with.
+        ticket: u64,
+        /// The answer.
+        reply: Reply,
+    },
+}

@@ -1,0 +1,169 @@
+use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
+
+use crate::{
+    ConnKey, Ending, Farewell, Hub, Key, Now, Output,
+    session::{Session, SubState},
+};
+
+/// Why a session is ended while a connection may be there to hear it.
+pub(crate) enum Why {
+    /// On purpose.
+    Closed(Close),
+    /// It could not begin.
+    Refused(ErrorCode),
+}
+
+/// A user who is online: one who has a session.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    /// The user's sessions, the oldest first.
+    pub(crate) sessions: Vec<Key>,
+}
+
+impl Hub {
+    /// Makes a session without subscriptions. The user comes online with the first.
+    pub(crate) fn begin_session(&mut self, id: SessionId, user: &UserId, transport: &'static str, now: Now) -> Key {
+        let user_key = match self.user_keys.get(user) {
+            Some(key) => *key,
+            None => {
+                let key = self.users.insert(User { id: user.clone(), sessions: Vec::with_capacity(1) });
+                self.user_keys.insert(user.clone(), key);
+                self.say(Output::Online(user.clone()));
+                key
+            }
+        };
+        let surplus = self.users.get(user_key).and_then(|user| {
+            let full = user.sessions.len() >= self.config.max_sessions_per_user;
+            user.sessions.first().copied().filter(|_| full)
+        });
+        let key = self.sessions.insert(Session {
+            id,
+            user: user_key,
+            conn: None,
+            transport,
+            since: now.wall,
+            token_ends: Time(0),
+            grace_ends_ms: now.mono_ms + self.config.grace_ms,
+            look_ms: u64::MAX,
+            subs: Vec::with_capacity(1),
+            ready: false,
+            begun: false,
+        });
+        self.session_keys.insert(id, key);
+        if let Some(user) = self.users.get_mut(user_key) {
+            user.sessions.push(key);
+        }
+        // The new one is in already, so the user does not go offline in between.
+        if let Some(oldest) = surplus {
+            let close = Close { code: CloseCode::TooManySessions, reason: "the user has too many sessions".into(), reconnect: false };
+            self.end_session(oldest, Some(Why::Closed(close)), now);
+        }
+        key
+    }
+
+    /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if it comes back.
+    pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
+        let ending = why.map(|why| match why {
+            Why::Closed(close) => Ending::Closed(self.farewell(key, close)),
+            Why::Refused(code) => Ending::Refused(code),
+        });
+        while self.sessions.get(key).is_some_and(|session| !session.subs.is_empty()) {
+            self.drop_sub(key, 0);
+        }
+        let Some(session) = self.sessions.remove(key) else { return };
+        self.session_keys.remove(&session.id);
+        self.answer_subscribers(key);
+        if let Some(Ending::Closed(farewell)) = &ending
+            && !farewell.close.reconnect
+        {
+            self.tombstones.insert(session.id, now.mono_ms + self.config.grace_ms);
+        }
+        if let Some(conn) = session.conn {
+            self.conns.remove(&conn);
+            if let Some(ending) = ending {
+                self.say(Output::Ended { conn, ending });
+            }
+        }
+        if let Some(user) = self.users.get_mut(session.user) {
+            user.sessions.retain(|other| *other != key);
+            if user.sessions.is_empty()
+                && let Some(user) = self.users.remove(session.user)
+            {
+                self.user_keys.remove(&user.id);
+                self.say(Output::Offline(user.id));
+            }
+        }
+    }
+
+    fn farewell(&self, key: Key, close: Close) -> Farewell {
+        let (mut cursor, session) = (String::new(), self.sessions.get(key));
+        if let Some(session) = session {
+            self.write_cursor_of(session, &mut cursor);
+        }
+        Farewell { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
+    }
+
+    /// A connection is gone, or has answered its poll. The session stays for the grace time.
+    pub fn detach(&mut self, conn: ConnKey, now: Now) {
+        let Some(key) = self.conns.remove(&conn) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.conn = None;
+        session.ready = false;
+        session.begun = false;
+        session.grace_ends_ms = now.mono_ms + self.config.grace_ms;
+        // The place to begin that is not settled yet is not known to the client either, so it is given up with the connection; a page under way finds nobody.
+        self.look_before(key, now.mono_ms + self.config.grace_ms);
+    }
+
+    /// Sees to it that the wheel looks at a session at `due_ms` or before.
+    pub(crate) fn look_before(&mut self, key: Key, due_ms: u64) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if due_ms < session.look_ms {
+            session.look_ms = self.wheel.insert(due_ms, key);
+        }
+    }
+
+    /// The wheel has come to a session: end it if its time is over, else look again.
+    pub(crate) fn look_at(&mut self, key: Key, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.look_ms > now.mono_ms {
+            // An earlier look was asked for and has taken place; this one is left over.
+            return;
+        }
+        let token_over = session.token_ends.0 != 0 && session.token_ends <= now.wall;
+        if session.conn.is_none() && session.grace_ends_ms <= now.mono_ms {
+            self.end_session(key, None, now);
+        } else if token_over {
+            let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true };
+            self.end_session(key, Some(Why::Closed(close)), now);
+        } else {
+            let mut due_ms = u64::MAX;
+            if session.conn.is_none() {
+                due_ms = session.grace_ends_ms;
+            }
+            if session.token_ends.0 != 0 {
+                due_ms = due_ms.min(now.mono_ms + (session.token_ends.0 - now.wall.0));
+            }
+            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key) };
+        }
+    }
+
+    /// The request of a connection cannot be served: it is answered with an error, and a session that never began is no more.
+    pub(crate) fn refuse(&mut self, key: Key, code: ErrorCode, now: Now) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let fresh = session.subs.iter().all(|sub| matches!(sub.state, SubState::Beginning(_)));
+        let conn = session.conn;
+        if fresh {
+            self.end_session(key, Some(Why::Refused(code)), now);
+        } else if let Some(conn) = conn {
+            self.detach(conn, now);
+            self.say(Output::Ended { conn, ending: Ending::Refused(code) });
+        }
+    }
+
+    /// Who serves this session now, if anybody does and it has begun.
+    pub(crate) fn begun_conn(&self, key: Key) -> Option<ConnKey> {
+        self.sessions.get(key).filter(|session| session.begun).and_then(|session| session.conn)
+    }
+}

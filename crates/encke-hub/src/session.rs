@@ -1,0 +1,93 @@
+use std::{collections::VecDeque, sync::Arc};
+
+use encke_proto::{Entry, Gap, Offset, Position, SessionId, Time};
+
+use crate::Key;
+
+/// The driver's name for a connection. The hub only hands it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnKey(pub u64);
+
+/// One tab or device of a user.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// Place of the user in the hub's users.
+    pub(crate) user: Key,
+    /// The connection that serves the session now.
+    pub(crate) conn: Option<ConnKey>,
+    /// What the driver calls the transport; for those who ask.
+    pub(crate) transport: &'static str,
+    /// When it began.
+    pub(crate) since: Time,
+    /// When the token ends that its connection came with; 0 when it does not.
+    pub(crate) token_ends: Time,
+    /// Without a connection, when it is over, in milliseconds of the clock that never goes back.
+    pub(crate) grace_ends_ms: u64,
+    /// When the wheel looks at it next.
+    pub(crate) look_ms: u64,
+    /// What it follows; the user's own channel comes first.
+    pub(crate) subs: Vec<Sub>,
+    /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
+    pub(crate) ready: bool,
+    /// Whether [`crate::Output::Begun`] was said to the connection.
+    pub(crate) begun: bool,
+}
+
+/// One channel that a session follows.
+#[derive(Debug)]
+pub(crate) struct Sub {
+    pub(crate) channel: Key,
+    /// Place in the channel's list of members.
+    pub(crate) member: u32,
+    /// How far the session has come.
+    pub(crate) at: Position,
+    pub(crate) state: SubState,
+}
+
+/// Where the next message of a subscription comes from.
+#[derive(Debug)]
+pub(crate) enum SubState {
+    /// The channel is being opened; then the place to begin is settled.
+    Beginning(Beginning),
+    /// From the channel's window, or nowhere while it is at the head.
+    Live,
+    /// A page was asked for. A gap that was found with it comes first.
+    Reading,
+    /// From pages that were read, then from the window.
+    Behind(Box<Behind>),
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// At what comes from now on.
+    Now,
+    /// At the oldest that is kept, without a word about what is not.
+    Earliest,
+    /// Behind what some session of the user was handed.
+    Handed,
+    /// Behind the position that the subscription has.
+    Here,
+}
+
+/// What a session that lags has yet to be given of a channel.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) gap: Option<Gap>,
+    /// Where the subscription stands once the gap has been told.
+    pub(crate) goes_on: Position,
+    pub(crate) entries: VecDeque<Arc<Entry>>,
+}
+
+impl Sub {
+    /// Whether it waits for the engine.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.state, SubState::Beginning(_) | SubState::Reading)
+    }
+
+    /// How many messages it has not been given.
+    pub(crate) fn lag(&self, head: Position) -> Offset {
+        if self.at.epoch == head.epoch { head.offset.saturating_sub(self.at.offset) } else { head.offset }
+    }
+}

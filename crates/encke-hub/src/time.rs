@@ -1,0 +1,10 @@
+use encke_proto::Time;
+
+/// The time, as it is handed in with everything that happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never goes back; deadlines are measured with it.
+    pub mono_ms: u64,
+    /// The time of day, for people and for messages that expire.
+    pub wall: Time,
+}

@@ -1,0 +1,103 @@
+use encke_proto::{ChannelName, SessionId, Time, UserId};
+
+use crate::{Hub, Key};
+
+/// A session, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its id.
+    pub session: SessionId,
+    /// Its user.
+    pub user: UserId,
+    /// The transport of its connection, or of the last one.
+    pub transport: &'static str,
+    /// When it began.
+    pub since: Time,
+    /// How many messages it has not been given.
+    pub lag: u64,
+    /// What it follows besides the user's own channel.
+    pub channels: Vec<ChannelName>,
+    /// Whether a connection serves it now; otherwise its grace time runs.
+    pub connected: bool,
+}
+
+/// Who follows a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelView {
+    /// The users, each with the number of sessions that follow it.
+    pub users: Vec<(UserId, usize)>,
+}
+
+impl Hub {
+    /// The users who are online, in no order, each with the number of sessions.
+    pub fn online(&self) -> impl Iterator<Item = (&UserId, usize)> {
+        self.users.iter().map(|(_, user)| (&user.id, user.sessions.len()))
+    }
+
+    /// How many sessions a user has; 0 who is offline.
+    #[must_use]
+    pub fn sessions_of(&self, user: &UserId) -> usize {
+        self.user_keys.get(user).and_then(|key| self.users.get(*key)).map_or(0, |user| user.sessions.len())
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.session_keys.len()
+    }
+
+    /// How many of them a connection serves.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// How many channels somebody here follows, users' own among them.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channel_keys.len()
+    }
+
+    /// The sessions of one user, or of all.
+    #[must_use]
+    pub fn sessions(&self, user: Option<&UserId>) -> Vec<SessionView> {
+        let keys: Vec<Key> = match user {
+            Some(user) => {
+                self.user_keys.get(user).and_then(|key| self.users.get(*key)).map(|user| user.sessions.clone()).unwrap_or_default()
+            }
+            None => self.sessions.iter().map(|(key, _)| key).collect(),
+        };
+        keys.into_iter().filter_map(|key| self.session_view(key)).collect()
+    }
+
+    /// Who follows a channel.
+    #[must_use]
+    pub fn channel(&self, name: &ChannelName) -> ChannelView {
+        let mut view = ChannelView::default();
+        let Some(channel) = self.channel_keys.get(name).and_then(|key| self.channels.get(*key)) else { return view };
+        let mut users: Vec<Key> =
+            channel.members.iter().filter_map(|member| self.sessions.at(member.session)).map(|session| session.user).collect();
+        users.sort_unstable();
+        for same in users.chunk_by(|a, b| a == b) {
+            if let Some(user) = self.users.get(same[0]) {
+                view.users.push((user.id.clone(), same.len()));
+            }
+        }
+        view
+    }
+
+    fn session_view(&self, key: Key) -> Option<SessionView> {
+        let session = self.sessions.get(key)?;
+        let (mut lag, mut channels) = (0, Vec::new());
+        for sub in &session.subs {
+            let channel = self.channels.get(sub.channel)?;
+            lag += channel.window().map_or(0, |window| sub.lag(window.head()));
+            if !channel.name.is_own() {
+                channels.push(channel.name.clone());
+            }
+        }
+        let user = self.users.get(session.user)?.id.clone();
+        let (session, connected) = (session, session.conn.is_some());
+        Some(SessionView { session: session.id, user, transport: session.transport, since: session.since, lag, channels, connected })
+    }
+}

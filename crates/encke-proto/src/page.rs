@@ -1,0 +1,16 @@
+use std::sync::Arc;
+
+use crate::{Entry, Epoch, Offset};
+
+/// A piece of a channel's log, as an engine reads it and the hub takes it.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The channel's epoch.
+    pub epoch: Epoch,
+    /// The oldest offset that is kept; one more than `head` when nothing is.
+    pub tail: Offset,
+    /// The newest offset that was ever given in this epoch; 0 when none was.
+    pub head: Offset,
+    /// Consecutive messages in rising order. Messages past their expiry are among them: an offset is never left out.
+    pub entries: Vec<Arc<Entry>>,
+}

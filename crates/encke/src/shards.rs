@@ -1,0 +1,210 @@
+//! The shards: one thread a core, each with a hub of its own and the connections that it serves.
+//!
+//! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts and pushes of a user never cross threads. A public channel has followers in any shard.
+
+mod letter;
+mod mailbox;
+
+use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+
+use encke_engine::Feed;
+use encke_hub::{ChannelView, CloseTarget, Reply, SessionView};
+use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserId};
+use tokio::sync::oneshot;
+
+pub use letter::{Counts, Letter};
+pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
+
+/// How long a control request waits for a shard.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The way to all shards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shards {
+    mailboxes: Arc<[Mailbox<Letter>]>,
+    hasher: RandomState,
+}
+
+impl Shards {
+    /// The way to these shards.
+    #[must_use]
+    pub fn new(mailboxes: Vec<Mailbox<Letter>>) -> Self {
+        Self { mailboxes: mailboxes.into(), hasher: RandomState::new() }
+    }
+
+    /// The shard where all sessions of `user` live.
+    #[must_use]
+    pub fn home(&self, user: &UserId) -> &Mailbox<Letter> {
+        &self.mailboxes[self.home_index(user)]
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn home_index(&self, user: &UserId) -> usize {
+        usize::try_from(self.hasher.hash_one(user) % self.mailboxes.len() as u64).unwrap_or(0)
+    }
+
+    /// Ends sessions on purpose, and returns how many after everything of them is freed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn close(&self, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
+        let homes: Vec<&Mailbox<Letter>> = match target {
+            CloseTarget::SessionOf(_, user) | CloseTarget::User(user) => vec![self.home(user)],
+            CloseTarget::Session(_) | CloseTarget::Everybody => self.mailboxes.iter().collect(),
+        };
+        let mut closed = 0;
+        for answer in ask(&homes, |answer| Letter::Close { target: target.clone(), close: close.clone(), answer })? {
+            match wait(answer).await? {
+                Reply::Closed(count) => closed += count,
+                Reply::Refused(code) => return Err(code),
+                Reply::Channels(_) | Reply::Done => return Err(ErrorCode::Internal),
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Lets a session follow more channels; all that it follows then.
+    ///
+    /// # Errors
+    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
+    pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Vec<ChannelName>, ErrorCode> {
+        let letter = |answer| Letter::Subscribe { session, user: user.clone(), channels: channels.clone(), answer };
+        channels_of(self.ask_home(user, letter).await?)
+    }
+
+    /// Lets a session follow fewer channels; all that it follows then.
+    ///
+    /// # Errors
+    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
+    pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Vec<ChannelName>, ErrorCode> {
+        let letter = |answer| Letter::Unsubscribe { session, user: user.clone(), channels: channels.clone(), answer };
+        channels_of(self.ask_home(user, letter).await?)
+    }
+
+    /// Takes note that everything up to `cursor` was shown.
+    ///
+    /// # Errors
+    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
+    pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<(), ErrorCode> {
+        let letter = |answer| Letter::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
+        match self.ask_home(user, letter).await? {
+            Reply::Done => Ok(()),
+            Reply::Refused(code) => Err(code),
+            Reply::Closed(_) | Reply::Channels(_) => Err(ErrorCode::Internal),
+        }
+    }
+
+    /// How many sessions each of these users has, in the same order.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
+        let mut split: Vec<Vec<(usize, UserId)>> = vec![Vec::new(); self.mailboxes.len()];
+        for (index, user) in users.iter().enumerate() {
+            split[self.home_index(user)].push((index, user.clone()));
+        }
+        let mut counts = vec![0; users.len()];
+        for (mailbox, part) in self.mailboxes.iter().zip(split).filter(|(_, part)| !part.is_empty()) {
+            let (indices, part): (Vec<usize>, Vec<UserId>) = part.into_iter().unzip();
+            let answers = ask(&[mailbox], |answer| Letter::SessionsOf { users: part.clone(), answer })?;
+            for answer in answers {
+                for (index, count) in indices.iter().zip(wait(answer).await?) {
+                    counts[*index] = count;
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Everybody who is online, by id, with the number of sessions.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn online(&self) -> Result<Vec<(UserId, usize)>, ErrorCode> {
+        let mut all = self.ask_all(|answer| Letter::Online { answer }).await?.concat();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// The sessions of one user, or of all.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn sessions(&self, user: Option<&UserId>) -> Result<Vec<SessionView>, ErrorCode> {
+        let mut all = self.ask_all(|answer| Letter::Sessions { user: user.cloned(), answer }).await?.concat();
+        all.sort_unstable_by(|a, b| (&a.user, a.session).cmp(&(&b.user, b.session)));
+        Ok(all)
+    }
+
+    /// Who follows a channel, by user.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn channel(&self, channel: &ChannelName) -> Result<ChannelView, ErrorCode> {
+        let views = self.ask_all(|answer| Letter::Channel { channel: channel.clone(), answer }).await?;
+        let mut users: Vec<_> = views.into_iter().flat_map(|view| view.users).collect();
+        users.sort_unstable();
+        Ok(ChannelView { users })
+    }
+
+    /// How much there is of everything.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn counts(&self) -> Result<Counts, ErrorCode> {
+        Ok(self.ask_all(|answer| Letter::Counts { answer }).await?.into_iter().fold(Counts::default(), Counts::plus))
+    }
+
+    async fn ask_home(&self, user: &UserId, letter: impl Fn(oneshot::Sender<Reply>) -> Letter) -> Result<Reply, ErrorCode> {
+        let mut last = Err(ErrorCode::Internal);
+        for answer in ask(&[self.home(user)], letter)? {
+            last = wait(answer).await;
+        }
+        last
+    }
+
+    async fn ask_all<T>(&self, letter: impl Fn(oneshot::Sender<T>) -> Letter) -> Result<Vec<T>, ErrorCode> {
+        let all: Vec<&Mailbox<Letter>> = self.mailboxes.iter().collect();
+        let mut answers = Vec::with_capacity(all.len());
+        for answer in ask(&all, letter)? {
+            answers.push(wait(answer).await?);
+        }
+        Ok(answers)
+    }
+}
+
+/// What the engine has in its logs goes to the shards that may have followers: a user's own channel to the user's home, every other to all.
+impl Feed for Shards {
+    fn appended(&self, entries: &[Arc<Entry>]) {
+        for entry in entries {
+            match entry.message().channel.owner() {
+                Some(user) => self.home(&user).post_or_miss(Letter::Appended(Arc::clone(entry))),
+                None => self.mailboxes.iter().for_each(|mailbox| mailbox.post_or_miss(Letter::Appended(Arc::clone(entry)))),
+            }
+        }
+    }
+}
+
+fn ask<T>(homes: &[&Mailbox<Letter>], letter: impl Fn(oneshot::Sender<T>) -> Letter) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
+    let post = |mailbox: &&Mailbox<Letter>| {
+        let (answer, receiver) = oneshot::channel();
+        mailbox.post(letter(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)
+    };
+    homes.iter().map(post).collect()
+}
+
+async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(ErrorCode::Overloaded),
+    }
+}
+
+fn channels_of(reply: Reply) -> Result<Vec<ChannelName>, ErrorCode> {
+    match reply {
+        Reply::Channels(channels) => Ok(channels),
+        Reply::Refused(code) => Err(code),
+        Reply::Closed(_) | Reply::Done => Err(ErrorCode::Internal),
+    }
+}

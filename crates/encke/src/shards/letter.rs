@@ -1,0 +1,118 @@
+use std::sync::Arc;
+
+use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
+use encke_proto::{ChannelName, Close, Cursor, Entry, Page, SessionId, UserId};
+use tokio::sync::oneshot;
+
+/// What a shard is told or asked.
+#[derive(Debug)]
+pub enum Letter {
+    /// A message is in the log.
+    Appended(Arc<Entry>),
+    /// The engine's answer to the hub's wish to open a channel.
+    Opened(Key, Option<Opening>),
+    /// The engine's answer to the hub's wish to read a page.
+    Read(ReadKey, Option<Page>),
+    /// End sessions on purpose.
+    Close {
+        /// Whose.
+        target: CloseTarget,
+        /// How it is told.
+        close: Close,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Follow more channels.
+    Subscribe {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Follow fewer channels.
+    Unsubscribe {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Something was shown to the person.
+    Ack {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// Up to where.
+        cursor: Cursor,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// How many sessions has each of these?
+    SessionsOf {
+        /// The users.
+        users: Vec<UserId>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<usize>>,
+    },
+    /// Who is online?
+    Online {
+        /// Who asked.
+        answer: oneshot::Sender<Vec<(UserId, usize)>>,
+    },
+    /// Which sessions are there?
+    Sessions {
+        /// Of this user only.
+        user: Option<UserId>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<SessionView>>,
+    },
+    /// Who follows this channel?
+    Channel {
+        /// The channel.
+        channel: ChannelName,
+        /// Who asked.
+        answer: oneshot::Sender<ChannelView>,
+    },
+    /// How much is there of everything?
+    Counts {
+        /// Who asked.
+        answer: oneshot::Sender<Counts>,
+    },
+}
+
+/// How much there is of everything, in one shard or in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users who are online.
+    pub users: usize,
+    /// Sessions, those in their grace time among them.
+    pub sessions: usize,
+    /// Connections that are held.
+    pub held: usize,
+    /// Sockets in the connection table, whatever they are doing.
+    pub sockets: usize,
+    /// Channels with followers, users' own among them.
+    pub channels: usize,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            users: self.users + other.users,
+            sessions: self.sessions + other.sessions,
+            held: self.held + other.held,
+            sockets: self.sockets + other.sockets,
+            channels: self.channels + other.channels,
+        }
+    }
+}
