@@ -1,1 +1,56 @@
-//! placeholder
+//! The Rust client of Encke, a Comet server: push messages and pages to users, publish to channels, and listen with resume.
+//!
+//! A backend has an API key and uses [`Api`]; a user has a token and uses [`Client`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), encke_client::Error> {
+//! use encke_client::{Api, Client, Event, Listen, Push, Target};
+//!
+//! let api = Api::new("http://127.0.0.1:8080", "the API key")?;
+//! let push = Push::page(Target::Users(vec!["alice".into()]), "https://example.com/");
+//! println!("for {} users", api.push(&push).await?.accepted);
+//!
+//! let client = Client::new("http://127.0.0.1:8080", "alice's token")?;
+//! let mut listener = client.listen(Listen::new().channels(["news"]));
+//! while let Some(event) = listener.next().await {
+//!     match event? {
+//!         Event::Message(message) => println!("{}", message.to_json_line()),
+//!         Event::Gap(gap) => println!("lost in {}: from {} to {:?}", gap.channel, gap.from, gap.to),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the crate keeps to:
+//! - A listener hands each message over once and in order per channel, however often the connection breaks; what cannot come any more is an [`Event::Gap`].
+//! - Pushing and publishing always carry an idempotency key, so that trying again makes no second message.
+//! - After a close on purpose nothing reconnects, unless the server asked for that.
+
+mod api;
+mod backoff;
+mod client;
+mod error;
+mod event;
+mod http;
+mod id;
+mod listen;
+mod listing;
+mod message;
+mod positions;
+mod publish;
+mod push;
+mod session;
+pub mod sse;
+
+pub use api::{Api, CloseTarget};
+pub use client::{Client, Login};
+pub use error::Error;
+pub use event::{Close, Event, Gap, Lost, Open};
+pub use listen::{Listen, Listener, Transport};
+pub use listing::{Channel, Channels, History, Page, Presence, PresentUser, Session, Sessions, User, Users};
+pub use message::Message;
+pub use publish::{ChannelPosition, Publish, Published};
+pub use push::{Accepted, Push, Receipt, ReceiptState, Receipts, Target};
+pub use session::SessionHandle;

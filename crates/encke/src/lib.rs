@@ -1,3 +1,9 @@
-//! The server of Encke.
+//! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers receive them at once over held HTTP connections.
 
+pub mod auth;
+pub mod cli;
+pub mod config;
+mod serve;
 pub mod shards;
+
+pub use serve::{ServeError, serve};

@@ -1,3 +1,5 @@
-//! The program.
+//! The program `encke`; see [`encke::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    encke::cli::main()
+}

@@ -1,0 +1,153 @@
+//! The server API, as a backend with an API key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::{Http, Query, segment};
+use crate::id::new_id;
+use crate::publish::PublishAnswer;
+use crate::{Accepted, Channels, Error, History, Page, Presence, Publish, Published, Push, Receipts, Sessions, User, Users};
+
+/// A backend's way to the server. Cheap to clone; clones share their connections.
+///
+/// Every call is sent up to four times within some seconds when the server cannot be reached or answers 5xx. That is safe: pushes and
+/// publications carry an idempotency key, and the other calls may arrive twice.
+#[derive(Debug, Clone)]
+pub struct Api {
+    http: Http,
+}
+
+/// What is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseTarget {
+    /// Every session of this user.
+    User(String),
+    /// This session.
+    Session(String),
+}
+
+#[derive(Serialize)]
+struct CloseBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    reconnect: bool,
+}
+
+#[derive(Deserialize)]
+struct CloseAnswer {
+    closed: u64,
+}
+
+impl Api {
+    /// The server at this http or https address, for instance `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] and [`Error::BadCredentials`]; nothing is sent yet.
+    pub fn new(address: &str, api_key: &str) -> Result<Self, Error> {
+        Ok(Self { http: Http::new(address, Some(api_key))? })
+    }
+
+    /// Pushes a message or a page to users.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn push(&self, push: &Push) -> Result<Accepted, Error> {
+        let mut push = push.clone();
+        push.id.get_or_insert(new_id()?);
+        self.http.post("/api/push", &push).await
+    }
+
+    /// How far a push has come with each of its users.
+    ///
+    /// # Errors
+    /// `push_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn receipts(&self, push: &str, page: &Page) -> Result<Receipts, Error> {
+        self.http.get(&format!("/api/push/{}", segment(push)?), &page.query()).await
+    }
+
+    /// Publishes to one channel or several.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn publish(&self, publish: &Publish) -> Result<Published, Error> {
+        let mut publish = publish.clone();
+        publish.id.get_or_insert(new_id()?);
+        let answer: PublishAnswer = self.http.post("/api/publish", &publish).await?;
+        answer.published(publish.channel.as_deref())
+    }
+
+    /// The users that the server knows; `online` narrows them to those who are, or are not.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn users(&self, online: Option<bool>, page: &Page) -> Result<Users, Error> {
+        let mut query = page.query();
+        if let Some(online) = online {
+            query.add("online", if online { "true" } else { "false" });
+        }
+        self.http.get("/api/users", &query).await
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// `user_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn user(&self, user: &str) -> Result<User, Error> {
+        self.http.get(&format!("/api/users/{}", segment(user)?), &Query::default()).await
+    }
+
+    /// The sessions there are, or those of one user.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn sessions(&self, user: Option<&str>, page: &Page) -> Result<Sessions, Error> {
+        let mut query = page.query();
+        query.add_some("user", user);
+        self.http.get("/api/sessions", &query).await
+    }
+
+    /// Ends sessions on purpose, and tells how many. Everything of them is freed when this returns. The clients stay away unless `reconnect`.
+    ///
+    /// The number may be 0 when an answer was lost on the way and the call was repeated.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn close(&self, target: &CloseTarget, reason: Option<&str>, reconnect: bool) -> Result<u64, Error> {
+        let (user, session) = match target {
+            CloseTarget::User(user) => (Some(user.as_str()), None),
+            CloseTarget::Session(session) => (None, Some(session.as_str())),
+        };
+        let answer: CloseAnswer = self.http.post("/api/close", &CloseBody { user, session, reason, reconnect }).await?;
+        Ok(answer.closed)
+    }
+
+    /// The channels there are.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn channels(&self, page: &Page) -> Result<Channels, Error> {
+        self.http.get("/api/channels", &page.query()).await
+    }
+
+    /// A part of a channel's history, forwards from the cursor, or from the oldest message that is kept.
+    ///
+    /// # Errors
+    /// `bad_cursor` among what the server refuses, and not being able to reach it.
+    pub async fn history(&self, channel: &str, cursor: Option<&str>, limit: Option<u32>) -> Result<History, Error> {
+        let mut query = Page { limit, after: None }.query();
+        query.add_some("cursor", cursor);
+        self.http.get(&format!("/api/channels/{}/history", segment(channel)?), &query).await
+    }
+
+    /// Who is in a channel.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn presence(&self, channel: &str, page: &Page) -> Result<Presence, Error> {
+        self.http.get(&format!("/api/channels/{}/presence", segment(channel)?), &page.query()).await
+    }
+}

@@ -1,0 +1,141 @@
+//! The server as a user with a token sees it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::Http;
+use crate::id::new_id;
+use crate::listen::{Listen, Listener};
+use crate::publish::PublishAnswer;
+use crate::{Error, Publish, Published};
+
+/// A user's way to the server. Cheap to clone; clones share their connections.
+///
+/// Every call but [`listen`](Client::listen) is sent up to four times within some seconds when the server cannot be reached or answers 5xx, which is safe.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) http: Http,
+}
+
+/// What a login gave.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Login {
+    /// The token, for [`Client::new`] elsewhere. Whoever has it is this user.
+    pub token: String,
+    /// The user.
+    pub user: String,
+    /// When the token ends to be good: RFC 3339, UTC.
+    pub expires: String,
+}
+
+#[derive(Deserialize)]
+struct SubscribeAnswer {
+    channels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct CloseAnswer {
+    closed: bool,
+}
+
+#[derive(Deserialize)]
+struct AckAnswer {}
+
+impl Client {
+    /// The server at this http or https address, with a token that its backend signed.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] and [`Error::BadCredentials`]; nothing is sent yet.
+    pub fn new(address: &str, token: &str) -> Result<Self, Error> {
+        Ok(Self { http: Http::new(address, Some(token))? })
+    }
+
+    /// Logs in by the user's id alone, which a server in dev mode allows.
+    ///
+    /// # Errors
+    /// `login_disabled` where that is not allowed; being unable to reach the server.
+    pub async fn login(address: &str, user: &str) -> Result<(Self, Login), Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            user: &'a str,
+        }
+        let http = Http::new(address, None)?;
+        let login: Login = http.post("/v1/login", &Body { user }).await?;
+        let http = http.with_credentials(&login.token)?;
+        Ok((Self { http }, login))
+    }
+
+    /// Begins to listen. Nothing is sent before the listener is polled.
+    #[must_use]
+    pub fn listen(&self, options: Listen) -> Listener {
+        Listener::new(self.clone(), options)
+    }
+
+    /// Publishes to one channel, if the token may.
+    ///
+    /// # Errors
+    /// `channel_forbidden` among what the server refuses, and not being able to reach it.
+    pub async fn publish(&self, publish: &Publish) -> Result<Published, Error> {
+        let mut publish = publish.clone();
+        publish.id.get_or_insert(new_id()?);
+        let answer: PublishAnswer = self.http.post("/v1/publish", &publish).await?;
+        answer.published(publish.channel.as_deref())
+    }
+
+    /// Subscribes a session to more channels, at once on its held connection, and tells all that it now has.
+    ///
+    /// With a [`Listener`] at hand use its [`SessionHandle`](crate::SessionHandle), which remembers the channels for a reconnect.
+    ///
+    /// # Errors
+    /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn subscribe(&self, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
+        self.change_channels("/v1/subscribe", session, channels).await
+    }
+
+    /// Takes channels from a session, and tells all that it still has.
+    ///
+    /// # Errors
+    /// `session_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn unsubscribe(&self, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
+        self.change_channels("/v1/unsubscribe", session, channels).await
+    }
+
+    async fn change_channels(&self, path: &str, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            session: &'a str,
+            channels: &'a [String],
+        }
+        let answer: SubscribeAnswer = self.http.post(path, &Body { session, channels }).await?;
+        Ok(answer.channels)
+    }
+
+    /// Tells that a person saw what the cursor covers of the user's own channel.
+    ///
+    /// # Errors
+    /// `bad_cursor` and `session_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn ack(&self, session: &str, cursor: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            session: &'a str,
+            cursor: &'a str,
+        }
+        let AckAnswer {} = self.http.post("/v1/ack", &Body { session, cursor }).await?;
+        Ok(())
+    }
+
+    /// Ends a session on purpose; everything of it is freed when this returns. False if there was none (any more).
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn close(&self, session: &str, reason: Option<&str>) -> Result<bool, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            session: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'a str>,
+        }
+        let answer: CloseAnswer = self.http.post("/v1/close", &Body { session, reason }).await?;
+        Ok(answer.closed)
+    }
+}

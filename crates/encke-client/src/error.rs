@@ -1,0 +1,116 @@
+//! What can go wrong.
+
+use std::time::Duration;
+
+/// Why a request failed, or why a listener stopped or lost its connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server's address is not an http or https URL.
+    #[error("{0:?} is not the address of a server: it must be an http or https URL")]
+    BadAddress(String),
+    /// The key or token holds characters that no header can carry.
+    #[error("the key or token holds characters that a header cannot carry")]
+    BadCredentials,
+    /// A name that cannot stand in the path of a URL: empty, `.` or `..`.
+    #[error("{0:?} cannot be asked for by name")]
+    BadName(String),
+    /// What was to be sent does not serialise to JSON.
+    #[error("the data does not serialise to JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+    /// The operating system gave no randomness, which ids are made from.
+    #[error("the operating system gives no randomness")]
+    NoRandomness,
+    /// No answer came: there is no connection, or it broke, or it took too long.
+    #[error("cannot reach the server: {0}")]
+    Unreachable(String),
+    /// The server cannot just now (5xx, 408, 429).
+    #[error("the server cannot answer just now: {status} {code}: {message}")]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+        /// The protocol's error code, or empty if the answer had none.
+        code: String,
+        /// The server's words.
+        message: String,
+        /// How long the server asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The token or key is missing, wrong or expired (401).
+    #[error("{code}: {message}")]
+    Unauthorized {
+        /// `unauthorized` or `token_expired`.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The server refuses the request (any other 4xx), and would again.
+    #[error("{code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The protocol's error code, or empty if the answer had none.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// Another connection goes on with this session (409). Nothing is lost, but it is not this listener's any more.
+    #[error("another connection took over the session")]
+    TakenOver,
+    /// The session was closed on purpose (410, or 204 on a stream).
+    #[error("the session is closed: {message}")]
+    SessionClosed {
+        /// The server's words.
+        message: String,
+        /// Whether the server wants the client back.
+        reconnect: bool,
+    },
+    /// The server answered something that is not of this protocol.
+    #[error("the server's answer is not understood: {0}")]
+    BadAnswer(String),
+    /// The stream was silent for longer than two and a half heartbeats, so the connection is dead.
+    #[error("the connection was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The stream ended without a word.
+    #[error("the server ended the connection")]
+    Ended,
+}
+
+impl Error {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Unavailable { .. } | Self::Silent(_) | Self::Ended)
+    }
+
+    /// The protocol's error code, when the server told one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { code, .. } | Self::Unauthorized { code, .. } | Self::Refused { code, .. } => Some(code),
+            Self::TakenOver => Some("session_taken_over"),
+            Self::SessionClosed { .. } => Some("session_closed"),
+            _ => None,
+        }
+    }
+
+    /// How long the server asked to wait, when it did.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    /// Every failure of the HTTP library is one of reaching the server; answers are parsed elsewhere.
+    fn from(error: reqwest::Error) -> Self {
+        // The outermost error only says that a request failed; the innermost says why.
+        let mut innermost: &dyn std::error::Error = &error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        Self::Unreachable(innermost.to_string())
+    }
+}

@@ -1,0 +1,436 @@
+//! Listening: one data connection after the other, each going on where the last one ended.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backoff::{Backoff, jittered, random};
+use crate::event::WireEvent;
+use crate::http::{MAX_ANSWER_BYTES, read_at_most};
+use crate::session::{SessionHandle, Shared};
+use crate::sse::SseParser;
+use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
+
+/// How long the head of an answer that is not held may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The silence that is borne on a stream which has not told its heartbeat: two and a half times the protocol's default of 20 s.
+const DEFAULT_SILENCE: Duration = Duration::from_secs(50);
+/// The protocol's default for how long a poll is held, in seconds.
+const DEFAULT_HOLD_S: u64 = 25;
+/// A connection that lived this long has proved itself: losing it is no reason to wait before the next.
+const PROVED_AFTER: Duration = Duration::from_secs(5);
+/// The longest pause that `Retry-After` can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// How long the `close` event may take after the session was closed through a handle.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// A held poll that is answered sooner than this with nothing is followed by a pause, or a confused server would be asked without end.
+const HASTY: Duration = Duration::from_millis(100);
+/// The most to wait before the first attempt when the server said that it stops.
+const SHUTDOWN_PAUSE: Duration = Duration::from_secs(2);
+const HASTY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How messages come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Long polling: works through everything that lets HTTP through.
+    Poll,
+    /// One long answer of server-sent events.
+    #[default]
+    Sse,
+}
+
+/// What to listen to, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Listen {
+    transport: Transport,
+    channels: BTreeSet<String>,
+    cursor: Option<String>,
+    session: Option<String>,
+    hold_s: Option<u64>,
+}
+
+impl Listen {
+    /// To the user's own channel, from the first push that no session of the user has been handed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How messages come; [`Transport::Sse`] when not said.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// To these channels too, from now on.
+    #[must_use]
+    pub fn channels<C: Into<String>>(mut self, channels: impl IntoIterator<Item = C>) -> Self {
+        self.channels.extend(channels.into_iter().map(Into::into));
+        self
+    }
+
+    /// Go on from this cursor; `earliest` is the oldest that is kept.
+    #[must_use]
+    pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
+        self.cursor = Some(cursor.into());
+        self
+    }
+
+    /// Continue this session.
+    #[must_use]
+    pub fn session(mut self, session: impl Into<String>) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+
+    /// How long a poll is held at most, in seconds, up to what the server allows. When not said, the server's default (25) holds, and a poll
+    /// without an answer for two and a half times that is given up; say it for a server whose `hold_s` is longer than a minute.
+    #[must_use]
+    pub fn hold_s(mut self, seconds: u64) -> Self {
+        self.hold_s = Some(seconds);
+        self
+    }
+}
+
+/// A stream of [`Event`]s that goes on over any number of connections.
+///
+/// It ends with `None` after a close without reconnect. An `Err` is its last item: the server refuses for good (the token is wrong, a channel is
+/// forbidden, another connection took over), and the caller has to do something. Everything else it mends itself and tells as [`Event::Lost`].
+///
+/// Dropping it cuts the connection; the session then lives for its grace time. To end it on purpose use [`SessionHandle::close`].
+pub struct Listener {
+    events: Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>,
+    handle: SessionHandle,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("session", &self.handle.session()).finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    pub(crate) fn new(client: Client, options: Listen) -> Self {
+        let shared = Arc::new(Shared::new(options.session, options.cursor, options.channels));
+        let driver = Driver {
+            client: client.clone(),
+            shared: Arc::clone(&shared),
+            transport: options.transport,
+            hold_s: options.hold_s,
+            items: VecDeque::new(),
+            state: State::Idle(Duration::ZERO),
+            backoff: Backoff::default(),
+            ever_open: false,
+        };
+        let events = futures_util::stream::unfold(driver, |mut driver| async move { driver.next().await.map(|event| (event, driver)) });
+        Self { events: Box::pin(events.fuse()), handle: SessionHandle::new(client, shared) }
+    }
+
+    /// The next event. Nothing is lost when the returned future is dropped before it is ready.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        self.events.next().await
+    }
+
+    /// A way to steer the session while listening.
+    #[must_use]
+    pub fn handle(&self) -> SessionHandle {
+        self.handle.clone()
+    }
+}
+
+impl Stream for Listener {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.as_mut().poll_next(cx)
+    }
+}
+
+/// What came in and has not been handed over yet. Positions move only when it is, so that the cursor never covers what nobody got.
+enum Item {
+    Open {
+        open: Open,
+        /// Whether the cursor in it is one to go on from: the one in a poll's answer is behind messages that are still to be handed over.
+        adopt: bool,
+    },
+    Message(Message),
+    Gap(Gap),
+    Cursor(String),
+    Close(Close),
+}
+
+enum State {
+    /// No connection; the next attempt comes after this pause.
+    Idle(Duration),
+    Streaming(Box<Streaming>),
+    Polling(Polling),
+    Done,
+}
+
+struct Streaming {
+    response: Response,
+    parser: SseParser,
+    /// The silence after which the connection counts as dead.
+    silence: Duration,
+    since: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Polling {
+    /// The connection has not been told as open yet; its first poll is not held, so that the session is known at once.
+    first: bool,
+}
+
+/// The answer to a poll.
+#[derive(Deserialize)]
+struct PollAnswer {
+    session: String,
+    cursor: String,
+    #[serde(default)]
+    messages: Vec<Message>,
+    #[serde(default)]
+    gaps: Vec<Gap>,
+    #[serde(default)]
+    close: Option<Close>,
+}
+
+struct Driver {
+    client: Client,
+    shared: Arc<Shared>,
+    transport: Transport,
+    hold_s: Option<u64>,
+    items: VecDeque<Item>,
+    state: State,
+    backoff: Backoff,
+    ever_open: bool,
+}
+
+impl Driver {
+    /// The next event, or `None` at the end.
+    async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            if let Some(item) = self.items.pop_front() {
+                if let Some(event) = self.hand_over(item) {
+                    return Some(Ok(event));
+                }
+                continue;
+            }
+            let step = match &mut self.state {
+                State::Done => return None,
+                State::Idle(pause) => {
+                    let pause = *pause;
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.shared.closing() => {}
+                    }
+                    if self.shared.is_closing() {
+                        return Some(Ok(self.closed_by_handle()));
+                    }
+                    self.connect().await
+                }
+                State::Streaming(streaming) => {
+                    tokio::select! {
+                        read = streaming.read(&mut self.items) => read,
+                        () = closed_for_long(&self.shared) => return Some(Ok(self.closed_by_handle())),
+                    }
+                }
+                State::Polling(polling) => {
+                    let polling = *polling;
+                    let shared = Arc::clone(&self.shared);
+                    tokio::select! {
+                        answer = self.poll(polling) => answer,
+                        () = closed_for_long(&shared) => return Some(Ok(self.closed_by_handle())),
+                    }
+                }
+            };
+            if let Err(error) = step
+                && let Some(last) = self.lose(error)
+            {
+                return Some(last);
+            }
+        }
+    }
+
+    /// Turns what came in into an event, if it is one, and moves the positions.
+    fn hand_over(&mut self, item: Item) -> Option<Event> {
+        match item {
+            Item::Open { open, adopt } => {
+                self.ever_open = true;
+                self.shared.open(&open.session);
+                if adopt {
+                    self.shared.adopt(&open.cursor);
+                }
+                if let (State::Streaming(streaming), Some(heartbeat_s)) = (&mut self.state, open.heartbeat_s) {
+                    streaming.silence = silence(heartbeat_s);
+                }
+                Some(Event::Open(open))
+            }
+            Item::Message(message) => {
+                self.backoff.reset();
+                self.shared.accept(&message).then_some(Event::Message(message))
+            }
+            Item::Gap(gap) => {
+                self.shared.skip(&gap);
+                Some(Event::Gap(gap))
+            }
+            Item::Cursor(cursor) => {
+                self.shared.adopt(&cursor);
+                None
+            }
+            Item::Close(close) => {
+                self.items.clear();
+                if close.reconnect && !self.shared.is_closing() {
+                    // The session is gone; its cursor alone is enough to go on.
+                    self.shared.drop_session();
+                    let pause = self.backoff.next_pause(random());
+                    // A server that stops is not back at once, and all of its clients know the moment.
+                    let least = if close.code == "shutdown" { jittered(SHUTDOWN_PAUSE, random()) } else { Duration::ZERO };
+                    self.state = State::Idle(pause.max(least));
+                } else {
+                    self.state = State::Done;
+                }
+                Some(Event::Close(close))
+            }
+        }
+    }
+
+    /// The session was closed through a handle, and no `close` event came over the connection.
+    fn closed_by_handle(&mut self) -> Event {
+        self.state = State::Done;
+        Event::Close(Close { code: "client".to_owned(), reason: String::new(), reconnect: false })
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        self.state = match self.transport {
+            Transport::Poll => State::Polling(Polling { first: true }),
+            Transport::Sse => {
+                let query = self.shared.query();
+                let head = self.client.http.send(Method::GET, "/v1/sse", &query, None);
+                let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
+                if response.status() == StatusCode::NO_CONTENT {
+                    return Err(Error::SessionClosed { message: "it was closed on purpose".to_owned(), reconnect: false });
+                }
+                let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
+                if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
+                    return Err(Error::BadAnswer("/v1/sse: it is not an event stream".to_owned()));
+                }
+                let (parser, since) = (SseParser::new(), Instant::now());
+                State::Streaming(Box::new(Streaming { response, parser, silence: DEFAULT_SILENCE, since }))
+            }
+        };
+        Ok(())
+    }
+
+    /// One poll, from the request to the items of its answer.
+    async fn poll(&mut self, polling: Polling) -> Result<(), Error> {
+        let mut query = self.shared.query();
+        let hold_s = if polling.first { Some(0) } else { self.hold_s };
+        if let Some(hold_s) = hold_s {
+            query.add("hold_s", &hold_s.to_string());
+        }
+        let patience = silence(hold_s.unwrap_or(DEFAULT_HOLD_S)).max(HEAD_TIMEOUT);
+        let exchange = async {
+            let response = self.client.http.send(Method::GET, "/v1/poll", &query, None).await?;
+            read_at_most(response, MAX_ANSWER_BYTES).await
+        };
+        let asked = Instant::now();
+        let body = timeout(patience, exchange).await.map_err(|_| Error::Silent(patience))??;
+        let answer: PollAnswer = serde_json::from_slice(&body).map_err(|error| Error::BadAnswer(format!("/v1/poll: {error}")))?;
+        if !polling.first {
+            self.backoff.reset();
+        }
+        let empty = answer.messages.is_empty() && answer.gaps.is_empty() && answer.close.is_none();
+        let hasty = empty && hold_s != Some(0) && asked.elapsed() < HASTY;
+        self.state = State::Polling(Polling { first: false });
+        if polling.first || self.shared.is_new(&answer.session) {
+            // What this connection goes on from is the cursor that the poll was sent with, if it was sent with one.
+            let cursor = self.shared.cursor().filter(|_| !empty).unwrap_or_else(|| answer.cursor.clone());
+            self.items.push_back(Item::Open { open: Open { session: answer.session, cursor, heartbeat_s: None }, adopt: false });
+        }
+        self.items.extend(answer.gaps.into_iter().map(Item::Gap));
+        self.items.extend(answer.messages.into_iter().map(Item::Message));
+        self.items.push_back(Item::Cursor(answer.cursor));
+        self.items.extend(answer.close.map(Item::Close));
+        if hasty {
+            sleep(jittered(HASTY_PAUSE, random())).await;
+        }
+        Ok(())
+    }
+
+    /// The connection is gone. What to tell, if anything: that it goes on after a pause, or the end.
+    fn lose(&mut self, error: Error) -> Option<Result<Event, Error>> {
+        if let State::Streaming(streaming) = &self.state
+            && streaming.since.elapsed() >= PROVED_AFTER
+        {
+            self.backoff.reset();
+        }
+        match error {
+            _ if self.shared.is_closing() => return Some(Ok(self.closed_by_handle())),
+            Error::SessionClosed { message, reconnect: false } => {
+                self.state = State::Done;
+                let close = Close { code: "session_closed".to_owned(), reason: message, reconnect: false };
+                return Some(Ok(Event::Close(close)));
+            }
+            Error::SessionClosed { reconnect: true, .. } => self.shared.drop_session(),
+            // Something in between may answer in the server's place for a while; before the first success it is rather the wrong address.
+            Error::BadAnswer(_) if self.ever_open => {}
+            ref error if error.is_temporary() => {}
+            error => {
+                self.state = State::Done;
+                return Some(Err(error));
+            }
+        }
+        let mut retry_in = self.backoff.next_pause(random());
+        if let Some(asked) = error.retry_after() {
+            // A little later than asked for, and not all at the same time.
+            retry_in = retry_in.max(asked.min(MAX_RETRY_AFTER) + jittered(Duration::from_secs(1), random()));
+        }
+        self.state = State::Idle(retry_in);
+        Some(Ok(Event::Lost(Lost { cause: error, retry_in })))
+    }
+}
+
+impl Streaming {
+    /// Waits for bytes and takes the events out of them.
+    async fn read(&mut self, items: &mut VecDeque<Item>) -> Result<(), Error> {
+        let bytes = match timeout(self.silence, self.response.chunk()).await {
+            Err(_) => return Err(Error::Silent(self.silence)),
+            Ok(chunk) => chunk?.ok_or(Error::Ended)?,
+        };
+        self.parser.push(&bytes).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        while let Some(event) = self.parser.next_event() {
+            if let Some(data) = &event.data {
+                match WireEvent::parse(data)? {
+                    WireEvent::Open(open) => items.push_back(Item::Open { open, adopt: true }),
+                    WireEvent::Message(message) => items.push_back(Item::Message(message)),
+                    WireEvent::Gap(gap) => items.push_back(Item::Gap(gap)),
+                    WireEvent::Close(close) => items.push_back(Item::Close(close)),
+                    WireEvent::Unknown => {}
+                }
+            }
+            items.extend(event.id.filter(|id| !id.is_empty()).map(Item::Cursor));
+        }
+        Ok(())
+    }
+}
+
+/// Two and a half heartbeats.
+fn silence(heartbeat_s: u64) -> Duration {
+    // A server that says 0 or a week is bounded to something that still finds dead connections.
+    Duration::from_millis(heartbeat_s.clamp(1, 3600) * 2500)
+}
+
+/// Returns when the session was closed through a handle and the `close` event has had its time to come.
+async fn closed_for_long(shared: &Shared) {
+    shared.closing().await;
+    sleep(CLOSE_GRACE).await;
+}

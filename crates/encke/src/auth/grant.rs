@@ -1,0 +1,78 @@
+//! What a token allows: patterns of channels.
+
+use encke_proto::pattern;
+use serde::{Deserialize, Serialize};
+
+/// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Grant(Vec<String>);
+
+impl Grant {
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every public channel.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec!["*".to_owned()])
+    }
+
+    /// The channels that one of these patterns fits.
+    #[must_use]
+    pub fn of(patterns: Vec<String>) -> Self {
+        Self(patterns)
+    }
+
+    /// The patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether nothing is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has its own user's without a grant.
+    #[must_use]
+    pub fn allows(&self, channel: &str) -> bool {
+        !channel.starts_with('@') && self.0.iter().any(|pattern| pattern::fits(pattern, channel))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grant;
+
+    #[test]
+    fn patterns_grant_what_they_fit() {
+        let grant = Grant::of(vec!["news".into(), "room:*".into(), "*:public".into()]);
+        for channel in ["news", "room:", "room:1", "a:b:public"] {
+            assert!(grant.allows(channel), "{channel}");
+        }
+        for channel in ["", "newsx", "xnews", "room", "a:public:b", "News"] {
+            assert!(!grant.allows(channel), "{channel}");
+        }
+        assert!(!Grant::none().allows("news"));
+    }
+
+    #[test]
+    fn nobody_is_granted_another_users_channel() {
+        for pattern in ["*", "@*", "@bob"] {
+            assert!(!Grant::of(vec![pattern.into()]).allows("@bob"), "{pattern}");
+        }
+        assert!(Grant::all().allows("bob"));
+    }
+
+    #[test]
+    fn many_stars_take_no_longer_than_a_few() {
+        let grant = Grant::of(vec!["a*".repeat(120) + "b"]);
+        assert!(!grant.allows(&"a".repeat(255)));
+    }
+}

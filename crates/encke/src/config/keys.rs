@@ -1,0 +1,59 @@
+//! The table of all keys, for the environment and for naming unknown ones.
+
+/// How the text of an environment variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As it is.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Switch,
+    /// Parts with commas between.
+    List,
+    /// A TOML value, for what has an inner form.
+    Toml,
+}
+
+/// Every key, its table in front of a dot, and how it is read from the environment.
+pub(crate) const KEYS: &[(&str, Kind)] = &[
+    ("listen", Kind::Text),
+    ("data", Kind::Text),
+    ("engine", Kind::Text),
+    ("dev", Kind::Switch),
+    ("api_key", Kind::Text),
+    ("token_secret", Kind::Text),
+    ("node", Kind::Text),
+    ("hold_s", Kind::Number),
+    ("heartbeat_s", Kind::Number),
+    ("session_grace_s", Kind::Number),
+    ("push_ttl_s", Kind::Number),
+    ("token_ttl_s", Kind::Number),
+    ("allowed_origins", Kind::List),
+    ("url_allow_list", Kind::List),
+    ("max_connections", Kind::Number),
+    ("max_connections_per_address", Kind::Number),
+    ("max_sessions_per_user", Kind::Number),
+    ("workers", Kind::Number),
+    ("log", Kind::Text),
+    ("log_format", Kind::Text),
+    ("shutdown_drain_s", Kind::Number),
+    ("retention", Kind::Toml),
+    ("retention_default.max_messages", Kind::Number),
+    ("retention_default.max_bytes", Kind::Number),
+    ("retention_default.max_age_s", Kind::Number),
+    ("retention_users.max_messages", Kind::Number),
+    ("retention_users.max_bytes", Kind::Number),
+    ("retention_users.max_age_s", Kind::Number),
+    ("dialects.classic", Kind::Switch),
+];
+
+/// The environment variable of a key.
+pub(crate) fn variable(key: &str) -> String {
+    format!("ENCKE_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// Whether `key` exists at the top of the file.
+pub(crate) fn is_top_level(key: &str) -> bool {
+    KEYS.iter().any(|(known, _)| known.split('.').next() == Some(key))
+}

@@ -1,0 +1,140 @@
+//! The bounds of every value.
+
+use super::layers::Sources;
+use super::{Config, ConfigError, RetentionSection, Source, node};
+
+/// A year, in seconds.
+const YEAR_S: u64 = 31_536_000;
+
+/// Checks all values; the first that is out of its bounds is named.
+pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
+    let checker = Checker { sources };
+    for (key, value, min, max) in [
+        ("hold_s", config.hold_s, 1, 120),
+        ("heartbeat_s", config.heartbeat_s, 1, 120),
+        ("session_grace_s", config.session_grace_s, 1, 3600),
+        ("push_ttl_s", config.push_ttl_s, 1, YEAR_S),
+        ("token_ttl_s", config.token_ttl_s, 1, YEAR_S),
+        ("max_connections", config.max_connections, 1, 10_000_000),
+        ("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000),
+        ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
+        ("workers", config.workers, 0, 256),
+        ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
+    ] {
+        checker.range(key, Some(value), min, max)?;
+    }
+    checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
+    checker.rule("node", node::is_name(&config.node), || "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned())?;
+    checker.rule("log", tracing_subscriber::EnvFilter::try_new(&config.log).is_ok(), || {
+        "must be error, warn, info, debug, trace, or directives such as info,encke=debug".to_owned()
+    })?;
+    checker.rule("allowed_origins", config.allowed_origins.len() <= 100, || "must have at most 100 entries".to_owned())?;
+    checker.rule("listen", !config.dev || config.listen.ip().is_loopback(), || {
+        format!("dev mode lets anyone in, so it listens on a loopback address only (127.0.0.1 or [::1]), not on {}", config.listen)
+    })?;
+    // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's secret stays one in any case.
+    let api_key_min = if config.dev { 1 } else { 16 };
+    for (key, secret, min_bytes) in [("api_key", &config.api_key, api_key_min), ("token_secret", &config.token_secret, 32)] {
+        if let Some(problem) = secret.as_ref().and_then(|secret| secret.weakness(min_bytes)) {
+            checker.rule(key, false, || problem)?;
+        }
+    }
+    checker.retention("retention_default", config.retention_default)?;
+    checker.retention("retention_users", config.retention_users)?;
+    let users_age = config.retention_users.max_age_s;
+    checker.rule("retention_users.max_age_s", users_age.is_none_or(|age| age >= config.push_ttl_s), || {
+        format!("must be at least push_ttl_s ({}), or pushes would be trimmed while they wait", config.push_ttl_s)
+    })?;
+    checker.rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned())?;
+    for rule in &config.retention {
+        checker.rule("retention", (1..=255).contains(&rule.channel.len()), || "each channel must have 1 to 255 bytes".to_owned())?;
+        checker.rule("retention", !rule.channel.starts_with('@'), || {
+            format!("channel {:?}: users' own channels have [retention_users]", rule.channel)
+        })?;
+        checker.retention("retention", rule.keep())?;
+    }
+    Ok(())
+}
+
+struct Checker<'a> {
+    sources: &'a Sources,
+}
+
+impl Checker<'_> {
+    fn rule(&self, key: &str, holds: bool, problem: impl FnOnce() -> String) -> Result<(), ConfigError> {
+        if holds {
+            return Ok(());
+        }
+        // A rule within a list has no source of its own; the list has.
+        let outer = key.split('.').next().unwrap_or(key);
+        let from = self.sources.get(key).or_else(|| self.sources.get(outer)).cloned().unwrap_or(Source::Default);
+        Err(ConfigError::Value { key: key.to_owned(), from, problem: problem() })
+    }
+
+    fn range(&self, key: &str, value: Option<u64>, min: u64, max: u64) -> Result<(), ConfigError> {
+        let Some(value) = value else { return Ok(()) };
+        self.rule(key, (min..=max).contains(&value), || format!("must be from {min} to {max}, is {value}"))
+    }
+
+    fn retention(&self, table: &str, section: RetentionSection) -> Result<(), ConfigError> {
+        self.range(&format!("{table}.max_messages"), section.max_messages, 1, 1_000_000_000)?;
+        self.range(&format!("{table}.max_bytes"), section.max_bytes, 65_536, 1 << 40)?;
+        self.range(&format!("{table}.max_age_s"), section.max_age_s, 1, 10 * YEAR_S)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Layers;
+    use toml::Value;
+
+    fn refusal(key: &str, value: impl Into<Value>) -> String {
+        Layers::new().option(key, "--option", value).load().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_number_has_bounds_and_its_key_is_named() {
+        for key in ["hold_s", "heartbeat_s", "session_grace_s", "push_ttl_s", "token_ttl_s", "max_connections", "max_sessions_per_user"] {
+            assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")), "{}", refusal(key, 0));
+            assert!(refusal(key, i64::MAX).contains("must be from 1 to "));
+        }
+        for key in ["max_connections_per_address", "workers", "shutdown_drain_s"] {
+            assert!(Layers::new().option(key, "--option", 0).load().is_ok());
+            assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
+        }
+        for table in ["retention_default", "retention_users"] {
+            for key in ["max_messages", "max_bytes", "max_age_s"] {
+                let key = format!("{table}.{key}");
+                assert!(refusal(&key, 0).starts_with(&format!("`{key}`")));
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_checked_too() {
+        assert!(refusal("node", "a b").starts_with("`node`"));
+        assert!(refusal("log", "encke=loud").starts_with("`log`"));
+        assert!(refusal("data", "").starts_with("`data`"));
+        assert!(refusal("api_key", "short").starts_with("`api_key`"));
+        assert!(refusal("token_secret", "changeme").contains("placeholder"));
+        assert!(!refusal("token_secret", "4f1c9be07d3a").contains("4f1c9be07d3a"), "a secret is not in the words of its refusal");
+        assert!(refusal("retention_users.max_age_s", 60).contains("push_ttl_s"));
+    }
+
+    #[test]
+    fn dev_mode_is_for_loopback_only() {
+        let dev = |listen: &str| Layers::new().option("dev", "--dev", true).option("listen", "--listen", listen).load();
+        assert!(dev("127.0.0.1:0").is_ok());
+        assert!(dev("[::1]:0").is_ok());
+        for open in ["0.0.0.0:8080", "[::]:8080", "192.168.1.2:8080"] {
+            let refusal = dev(open).unwrap_err().to_string();
+            assert!(refusal.starts_with("`listen` from --listen: "), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn in_dev_mode_a_short_api_key_will_do() {
+        let dev = Layers::new().option("dev", "--dev", true);
+        assert!(dev.option("api_key", "--option", "test-key").load().is_ok());
+    }
+}

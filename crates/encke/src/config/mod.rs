@@ -1,0 +1,223 @@
+//! The configuration of the server: one file, the environment and the command line, checked before a port opens.
+//!
+//! `encke.example.toml` beside this crate shows every key with its default. Each key is also an environment variable: `ENCKE_` and the key in capitals,
+//! the tables' names in front (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file, that over the default.
+
+mod dev_keys;
+mod engine_url;
+mod error;
+mod keys;
+mod layers;
+mod limits;
+mod log_format;
+mod node;
+mod origins;
+mod retention;
+mod secret;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use encke_engine::RetentionTable;
+use encke_proto::AllowList;
+use serde::Deserialize;
+
+pub use dev_keys::{DevKeys, DevKeysError};
+pub use engine_url::EngineUrl;
+pub use error::{ConfigError, Source};
+pub use layers::Layers;
+pub use log_format::LogFormat;
+pub use retention::{RetentionRule, RetentionSection};
+pub use secret::Secret;
+
+/// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within the bounds that are documented here.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: an IP address (or `localhost`) and a port; port 0 picks a free one. Default `127.0.0.1:8080`. In dev mode a loopback address.
+    #[serde(deserialize_with = "layers::address")]
+    pub listen: SocketAddr,
+    /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
+    pub data: PathBuf,
+    /// Where the logs live: `memory`, `sqlite`, `redis://…` or `nats://…`. Default `sqlite`.
+    pub engine: EngineUrl,
+    /// Dev mode: anyone may log in with an id alone, and missing keys are made. Default false.
+    pub dev: bool,
+    /// The key of the server API. 16 bytes at least (any but an empty one in dev mode).
+    pub api_key: Option<Secret>,
+    /// The secret that client tokens are signed with (HS256). 32 bytes at least.
+    pub token_secret: Option<Secret>,
+    /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the host's name, or `node-1`.
+    pub node: String,
+    /// How long a poll is held at most, in seconds, 1 to 120. Default 25.
+    pub hold_s: u64,
+    /// The longest silence on a stream, in seconds, 1 to 120. Default 20.
+    pub heartbeat_s: u64,
+    /// How long a session outlives its connection, in seconds, 1 to 3600. Default 15.
+    pub session_grace_s: u64,
+    /// How long a push without a time to live waits, in seconds, 1 to 31,536,000. Default 604,800 (7 days).
+    pub push_ttl_s: u64,
+    /// How long a token that a login gives is good, in seconds, 1 to 31,536,000. Default 86,400 (a day).
+    pub token_ttl_s: u64,
+    /// Foreign origins whose pages may use the cookie: `https://app.example.com`. Default none; at most 100.
+    #[serde(deserialize_with = "origins::origins")]
+    pub allowed_origins: Vec<String>,
+    /// Which pages may be pushed: http or https URLs whose scheme, host and port must match and whose path is a prefix. Default: empty, every page.
+    #[serde(deserialize_with = "layers::allow_list")]
+    pub url_allow_list: AllowList,
+    /// How many connections at once, 1 to 10,000,000. Default 100,000.
+    pub max_connections: u64,
+    /// How many connections at once from one address that is not loopback, up to 10,000,000; 0 is no bound. Default 10,000. A reverse proxy is one address.
+    pub max_connections_per_address: u64,
+    /// How many sessions one user may have at once, 1 to 1,000,000. Default 1,000.
+    pub max_sessions_per_user: u64,
+    /// How many event loops, up to 256; 0 is one for each core. Default 0.
+    pub workers: u64,
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,encke=debug`. Default `info`.
+    pub log: String,
+    /// How it is logged: `text` or `json`. Default `text`.
+    pub log_format: LogFormat,
+    /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
+    pub shutdown_drain_s: u64,
+    /// How much is kept of the public channels that a pattern fits; the first that fits wins. At most 1,000 rules.
+    pub retention: Vec<RetentionRule>,
+    /// How much is kept of every other public channel.
+    pub retention_default: RetentionSection,
+    /// How much is kept of users' own channels. `max_age_s` is `push_ttl_s` when it is not said, and never less.
+    pub retention_users: RetentionSection,
+    /// Protocols of other servers.
+    pub dialects: Dialects,
+}
+
+/// Protocols of other servers that are spoken too.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dialects {
+    /// The classic dialect. Default: true in dev mode, else false; see [`Config::classic_dialect`].
+    pub classic: Option<bool>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            data: PathBuf::from("./encke-data"),
+            engine: EngineUrl::Sqlite,
+            dev: false,
+            api_key: None,
+            token_secret: None,
+            node: node::default_name(),
+            hold_s: 25,
+            heartbeat_s: 20,
+            session_grace_s: 15,
+            push_ttl_s: 604_800,
+            token_ttl_s: 86_400,
+            allowed_origins: Vec::new(),
+            url_allow_list: AllowList::default(),
+            max_connections: 100_000,
+            max_connections_per_address: 10_000,
+            max_sessions_per_user: 1_000,
+            workers: 0,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            shutdown_drain_s: 10,
+            retention: Vec::new(),
+            retention_default: RetentionSection::default(),
+            retention_users: RetentionSection::default(),
+            dialects: Dialects::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the classic dialect is spoken.
+    #[must_use]
+    pub fn classic_dialect(&self) -> bool {
+        self.dialects.classic.unwrap_or(self.dev)
+    }
+
+    /// How many event loops to run: as configured, or one for each core.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        match usize::try_from(self.workers) {
+            Ok(count) if count > 0 => count,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// What is kept of which channel, as engines want it.
+    #[must_use]
+    pub fn retention_table(&self) -> RetentionTable {
+        let public = self.retention_default.over(retention::PUBLIC);
+        let own = self.retention_users.over(encke_engine::Retention { max_age_s: self.push_ttl_s, ..retention::OWN });
+        let rules = self.retention.iter().map(|rule| (rule.channel.clone(), rule.keep().over(public))).collect();
+        RetentionTable { rules, public, own }
+    }
+
+    /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which is made when there is none.
+    ///
+    /// Afterwards both `api_key` and `token_secret` are there.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the file cannot be read or made.
+    pub fn complete_keys(&mut self) -> Result<(), ConfigError> {
+        if self.api_key.is_some() && self.token_secret.is_some() {
+            return Ok(());
+        }
+        if !self.dev {
+            return Err(ConfigError::NoKeys { api_key: self.api_key.is_none(), token_secret: self.token_secret.is_none() });
+        }
+        let keys = DevKeys::read_or_make(&self.data).map_err(ConfigError::DevKeys)?;
+        self.api_key.get_or_insert(keys.api_key);
+        self.token_secret.get_or_insert(keys.token_secret);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_dev_mode_missing_keys_are_refused_with_what_to_do() {
+        let mut config = Config::default();
+        let refusal = config.complete_keys().unwrap_err().to_string();
+        for word in ["`api_key`", "`token_secret`", "ENCKE_API_KEY", "ENCKE_TOKEN_SECRET", "openssl rand -hex 32", "--dev"] {
+            assert!(refusal.contains(word), "{refusal}");
+        }
+        config.api_key = Some(Secret::new("x".repeat(32)));
+        let refusal = config.complete_keys().unwrap_err().to_string();
+        assert!(refusal.contains("`token_secret`") && !refusal.contains("`api_key`"), "{refusal}");
+        config.token_secret = Some(Secret::new("x".repeat(32)));
+        assert!(config.complete_keys().is_ok());
+    }
+
+    #[test]
+    fn in_dev_mode_missing_keys_are_made_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { dev: true, data: dir.path().join("data"), ..Config::default() };
+        let mut other = Config { api_key: Some(Secret::new("mine".into())), ..config.clone() };
+        config.complete_keys().unwrap();
+        other.complete_keys().unwrap();
+        assert_eq!(other.api_key.unwrap().expose(), "mine");
+        assert_eq!(other.token_secret.unwrap().expose(), config.token_secret.unwrap().expose());
+    }
+
+    #[test]
+    fn users_channels_are_kept_as_long_as_pushes_wait() {
+        let config = Config { push_ttl_s: 1_000_000, ..Config::default() };
+        let table = config.retention_table();
+        assert_eq!(table.own.max_age_s, 1_000_000);
+        assert_eq!((table.public.max_messages, table.public.max_bytes, table.public.max_age_s), (1000, 16 << 20, 86_400));
+    }
+
+    #[test]
+    fn the_classic_dialect_comes_with_dev_mode_unless_told_otherwise() {
+        let mut config = Config::default();
+        assert!(!config.classic_dialect());
+        config.dev = true;
+        assert!(config.classic_dialect());
+        config.dialects.classic = Some(false);
+        assert!(!config.classic_dialect());
+    }
+}
