@@ -71,7 +71,8 @@ impl Layers {
             let name = variable(key);
             let Some(text) = get(&name).filter(|text| !text.is_empty()) else { continue };
             let source = Source::Env(name);
-            let value = read(&text, *kind).map_err(|problem| ConfigError::Value { key: (*key).to_owned(), from: source.clone(), problem })?;
+            let value =
+                read(&text, *kind).map_err(|problem| ConfigError::Value { key: (*key).to_owned(), from: source.clone(), problem })?;
             self.put(key, value, source);
         }
         Ok(self)
@@ -165,7 +166,8 @@ pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
 
 /// Reads `IP:PORT` or `localhost:PORT`.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let local =
+        text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     local.or_else(|| text.parse().ok()).ok_or_else(|| format!("{text:?} is no address: write IP:PORT, for instance 127.0.0.1:8080"))
 }
 
