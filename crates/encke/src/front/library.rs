@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse};
+use encke_proto::ErrorCode;
 use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -27,6 +28,7 @@ use tower::ServiceExt;
 use super::{Admit, Verdict, rewind::Rewind};
 use crate::{
     clock::Clock,
+    refusal::Refused,
     shards::{Arrival, Letter, Shards, Stray},
     table::head::Waiting,
     transports::at_path,
@@ -145,6 +147,13 @@ impl Library {
 }
 
 async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two servers may disagree on whose it is.
+    let hosts = request.headers().get_all(http::header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let mut response = Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response();
+        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        return Ok(response);
+    }
     router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await
 }
 

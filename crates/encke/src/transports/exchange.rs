@@ -1,7 +1,10 @@
 use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 
-use crate::table::response::{self, Head};
+use crate::{
+    refusal::sentence,
+    table::response::{self, Head},
+};
 
 /// How a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl Exchange<'_> {
 
     /// Writes an error as the whole response.
     pub fn refuse(&mut self, code: ErrorCode) -> super::After {
-        let json = Refusal::new(code, refusal_text(code)).json();
+        let json = Refusal::new(code, sentence(code)).json();
         let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
         let keep_alive = self.held.keep_alive;
         let head = Head {
@@ -104,17 +107,5 @@ impl Exchange<'_> {
         head.write(self.out);
         self.out.extend_from_slice(json.as_bytes());
         if keep_alive { super::After::Done } else { super::After::Close }
-    }
-}
-
-/// What to tell the person who reads the log, for the refusals that a held request meets.
-fn refusal_text(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::SessionClosed => "this session was closed on purpose",
-        ErrorCode::SessionTakenOver => "a newer connection of this session took over",
-        ErrorCode::TooManyChannels => "a session may follow at most 128 channels",
-        ErrorCode::EngineUnavailable => "the log cannot be read now",
-        ErrorCode::ShuttingDown => "the server stops",
-        _ => "the request cannot be served now",
     }
 }
