@@ -171,6 +171,13 @@ impl Window {
         offset <= self.head && self.head - offset <= self.entries.len() as u64
     }
 
+    /// Whether the messages are consecutive and end at the head, and their bytes are counted right.
+    pub(crate) fn is_sound(&self) -> bool {
+        let first = (self.head + 1).saturating_sub(self.entries.len() as u64);
+        let in_place = |(offset, entry): (u64, &Arc<Entry>)| entry.message().position == Position { epoch: self.epoch, offset };
+        (first..).zip(&self.entries).all(in_place) && self.bytes == self.entries.iter().map(|entry| entry.weight()).sum::<usize>()
+    }
+
     /// The position at the head.
     pub(crate) fn head(&self) -> Position {
         Position { epoch: self.epoch, offset: self.head }

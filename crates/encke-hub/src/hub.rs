@@ -29,7 +29,7 @@ pub struct Hub {
     pub(crate) reopen: Vec<Key>,
     pub(crate) reread: Vec<Key>,
     /// Control requests that wait until their session stands in the channels that they named.
-    pub(crate) subscribing: Vec<(Key, u64)>,
+    pub(crate) subscribing: HashMap<Key, Vec<u64>>,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -51,7 +51,7 @@ impl Hub {
             warm: Vec::new(),
             reopen: Vec::new(),
             reread: Vec::new(),
-            subscribing: Vec::new(),
+            subscribing: HashMap::new(),
             outputs: VecDeque::new(),
         }
     }

@@ -1,0 +1,115 @@
+//! The engine fails, and comes back.
+
+use encke_hub::{Attach, HubConfig, Output, Reply, Start};
+use encke_proto::{Cursor, Epoch, ErrorCode, Position};
+
+use crate::{
+    support::{channel, session, user},
+    world::{Engine, World, attach, attach_to, back},
+};
+
+#[test]
+fn who_has_not_begun_is_refused_and_leaves_no_trace() {
+    let mut world = World::default();
+    world.engine(Engine::Fails);
+    world.come(attach_to(1, "alice", &["news"]));
+    assert_eq!(world.refusal(1), Some(ErrorCode::EngineUnavailable));
+    assert!(world.is_empty());
+    world.engine(Engine::Answers);
+    world.come(attach_to(2, "alice", &["news"]));
+    world.publish("news");
+    assert_eq!(world.pull(2), ["news 1"]);
+}
+
+#[test]
+fn a_known_session_that_is_refused_lives_on_and_loses_nothing() {
+    let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
+    world.come(attach_to(1, "alice", &["news"]));
+    let cursor = world.cursor(1);
+    world.go(1);
+    world.publish_many("news", 9);
+    world.engine(Engine::Fails);
+    world.come(back(2, "alice", 1, &cursor));
+    assert_eq!(world.refusal(2), Some(ErrorCode::EngineUnavailable));
+    world.come(Attach { session: Some(session(1001)), ..attach(3, "alice") });
+    world.engine(Engine::Answers);
+    world.come(Attach { session: Some(session(1001)), ..attach(4, "alice") });
+    assert_eq!(world.pull(4).len(), 9);
+}
+
+#[test]
+fn who_is_served_already_is_caught_up_at_a_later_tick() {
+    let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
+    world.come(attach_to(1, "alice", &["news"]));
+    world.publish_many("news", 9);
+    world.engine(Engine::Fails);
+    assert_eq!(world.pull(1), [""; 0]);
+    world.wait_ms(3_000);
+    assert_eq!(world.pull(1), [""; 0]);
+    assert_eq!(world.ending(1), None);
+    world.engine(Engine::Answers);
+    world.wait_ms(1_000);
+    assert!(world.is_ready(1));
+    assert_eq!(world.pull(1).len(), 9);
+}
+
+#[test]
+fn a_subscription_waits_until_the_engine_is_back() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.engine(Engine::Fails);
+    world.said();
+    world.subscribe(1, "alice", &["news"]);
+    assert_eq!(world.said().iter().filter(|output| !matches!(output, Output::Watch(_))).count(), 0, "neither answered nor closed");
+    world.wait_ms(3_000);
+    world.engine(Engine::Answers);
+    world.wait_ms(1_000);
+    assert_eq!(world.reply(), Some(Reply::Channels(vec![channel("news")])));
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 1"]);
+}
+
+#[test]
+fn a_subscription_is_answered_although_a_page_for_a_connection_that_is_gone_failed() {
+    let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
+    world.come(attach_to(1, "alice", &["news"]));
+    world.publish_many("news", 9);
+    world.engine(Engine::Waits);
+    world.pull(1);
+    world.go(1);
+    world.engine(Engine::Fails);
+    world.engine(Engine::Answers);
+    world.said();
+    world.subscribe(1, "alice", &["chat"]);
+    assert_eq!(world.reply(), Some(Reply::Channels(vec![channel("news"), channel("chat")])));
+    world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
+    assert_eq!(world.pull(2).len(), 9);
+}
+
+#[test]
+fn messages_that_come_between_a_stale_feed_and_the_answer_are_not_lost() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.append("news");
+    world.engine(Engine::Waits);
+    world.hub.stale();
+    world.settle();
+    let late = world.answers_on_their_way();
+    world.hub.stale();
+    world.append("news");
+    world.arrive(late);
+    world.engine(Engine::Answers);
+    assert_eq!(world.pull(1), ["news 1", "news 2"]);
+}
+
+#[test]
+fn more_than_can_be_kept_aside_while_opening_is_read_again() {
+    let mut world = World::new(HubConfig { window_messages: 4000, ..HubConfig::default() });
+    world.engine(Engine::Waits);
+    world.come(attach_to(1, "alice", &["news"]));
+    let late = world.answers_on_their_way();
+    world.publish_many("news", 1500);
+    world.engine(Engine::Answers);
+    world.arrive(late);
+    assert_eq!(world.pull(1).len(), 1500);
+}
