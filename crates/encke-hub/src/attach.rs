@@ -66,7 +66,7 @@ impl Hub {
             session.begun = false;
         }
         if attach.token_ends.0 != 0 {
-            self.look_before(key, now.mono_ms + attach.token_ends.0.saturating_sub(now.wall.0));
+            self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
         }
         if let Err(code) = self.follow_all(key, &attach) {
             self.refuse(key, code, now);

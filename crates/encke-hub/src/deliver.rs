@@ -126,7 +126,8 @@ impl Hub {
             return;
         };
         let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
-        let from = sub.at.offset + 1;
+        // A cursor from outside may name any offset at all.
+        let from = sub.at.offset.saturating_add(1);
         let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
         let (goes_on, gap) = if sub.state_is(Beginning::Earliest) {
             (first, None)

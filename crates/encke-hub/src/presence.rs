@@ -123,7 +123,7 @@ impl Hub {
                 due_ms = session.grace_ends_ms;
             }
             if session.token_ends.0 != 0 {
-                due_ms = due_ms.min(now.mono_ms + (session.token_ends.0 - now.wall.0));
+                due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
             }
             session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key) };
         }
