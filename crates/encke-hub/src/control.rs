@@ -2,7 +2,7 @@ use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
 
 use crate::{
     Ending, Hub, Key, Now, Output, Reply,
-    session::{Beginning, Session, SubState},
+    session::{Beginning, Session, Sub},
 };
 
 /// Whom a close ends.
@@ -56,7 +56,7 @@ impl Hub {
     /// Answers those who subscribed, once their session stands in each channel or is gone.
     pub(crate) fn answer_subscribers(&mut self, key: Key) {
         // Whoever catches up stands somewhere already; only one whose place is not settled yet could miss what comes next.
-        let settled = |session: &Session| !session.subs.iter().any(|sub| matches!(sub.state, SubState::Beginning(_)));
+        let settled = |session: &Session| session.subs.iter().all(Sub::placed);
         if self.subscribing.is_empty() || !self.sessions.get(key).is_none_or(settled) {
             return;
         }

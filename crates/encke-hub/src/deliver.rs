@@ -109,27 +109,23 @@ impl Hub {
 
     /// The answer to [`Output::Read`]; none when the engine had none.
     pub fn read(&mut self, key: ReadKey, answer: Option<Page>, now: Now) {
-        let index = self.subs_where(key.session, |sub| sub.channel == key.channel && sub.waits()).first().copied();
-        // The subscription may have been given up, or moved, while the engine was reading.
-        let Some(index) = index else { return };
-        let Some(name) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
-        let begun = self.sessions.get(key.session).is_some_and(|session| session.begun);
-        let Some(sub) = self.sub_mut(key.session, index) else { return };
-        let Some(page) = answer else {
-            if begun {
-                // The connection is served; it is caught up when the engine answers again.
-                sub.state = SubState::Live;
-                self.reread.push(key.session);
-            } else {
-                self.refuse(key.session, ErrorCode::EngineUnavailable, now);
-            }
-            return;
+        let number = key.number;
+        let asked = |sub: &Sub| match sub.state {
+            SubState::Reading(reading) if sub.channel == key.channel && reading.number == number => Some(reading.earliest),
+            _ => None,
         };
+        let Some(session) = self.sessions.get(key.session) else { return };
+        // The subscription may have been given up, or moved, while the engine was reading: then nobody waits for this answer any more.
+        let Some((index, earliest)) = (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?))) else { return };
+        let begun = session.begun;
+        let Some(page) = answer else { return self.read_failed(key.session, index, earliest, now) };
+        let Some(name) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
+        let Some(sub) = self.sub_mut(key.session, index) else { return };
         let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
         // A cursor from outside may name any offset at all.
         let from = sub.at.offset.saturating_add(1);
         let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
-        let (goes_on, gap) = if sub.state_is(Beginning::Earliest) {
+        let (goes_on, gap) = if earliest {
             (first, None)
         } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
             (first, gap(None, GapReason::Epoch))
@@ -141,11 +137,15 @@ impl Hub {
         if gap.is_none() {
             sub.at = goes_on;
         }
+        let misplaced = page.entries.first().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1);
         let mut entries: VecDeque<_> =
             page.entries.into_iter().skip_while(|entry| entry.message().position.offset <= goes_on.offset).collect();
         if entries.front().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1) {
-            // The page was read for another place than where the subscription stands now.
+            // The question was put in another epoch, so the page is for another place.
             entries.clear();
+        }
+        if gap.is_none() && entries.is_empty() && goes_on.offset < page.head && misplaced {
+            return self.ask_for_page(key.session, index, goes_on.offset, false);
         }
         let behind = Behind { gap, goes_on, entries };
         let progress = behind.gap.is_some() || !behind.entries.is_empty();
@@ -153,9 +153,26 @@ impl Hub {
         self.settle(key.session);
         if progress {
             self.make_ready(key.session, false);
-        } else if self.sessions.get(key.session).is_some_and(|session| session.begun) && self.lags(key.session, index) {
+        } else if begun && self.lags(key.session, index) {
             // The engine does not yet show what its feed has announced; it is asked again at the next tick.
             self.reread.push(key.session);
+        }
+    }
+
+    fn read_failed(&mut self, key: Key, index: u16, earliest: bool, now: Now) {
+        let begun = self.sessions.get(key).is_some_and(|session| session.begun);
+        if let Some(sub) = self.sub_mut(key, index) {
+            sub.state = match (begun, earliest) {
+                (true, _) => SubState::Live,
+                (false, true) => SubState::Beginning(Beginning::Earliest),
+                (false, false) => SubState::Beginning(Beginning::Here),
+            };
+        }
+        if begun {
+            // The connection is served; it is caught up when the engine answers again.
+            self.reread.push(key);
+        } else {
+            self.refuse(key, ErrorCode::EngineUnavailable, now);
         }
     }
 
@@ -303,18 +320,7 @@ impl Hub {
         match &sub.state {
             SubState::Behind(_) => true,
             SubState::Live => window.is_some_and(|window| sub.lag(window.head()) > 0),
-            SubState::Beginning(_) | SubState::Reading => false,
+            SubState::Beginning(_) | SubState::Reading(_) => false,
         }
-    }
-}
-
-impl Sub {
-    /// Whether it stands anywhere yet; before, a cursor has nothing to say of it.
-    fn placed(&self) -> bool {
-        matches!(self.state, SubState::Beginning(Beginning::Here)) || !matches!(self.state, SubState::Beginning(_))
-    }
-
-    fn state_is(&self, beginning: Beginning) -> bool {
-        matches!(&self.state, SubState::Beginning(other) if *other == beginning)
     }
 }

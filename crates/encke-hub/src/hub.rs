@@ -28,6 +28,8 @@ pub struct Hub {
     /// Channels and sessions for which the engine had no answer; asked again at the next tick.
     pub(crate) reopen: Vec<Key>,
     pub(crate) reread: Vec<Key>,
+    /// How many pages were asked for; numbers the questions.
+    pub(crate) reads: u32,
     /// Control requests that wait until their session stands in the channels that they named.
     pub(crate) subscribing: HashMap<Key, Vec<u64>>,
     pub(crate) outputs: VecDeque<Output>,
@@ -51,6 +53,7 @@ impl Hub {
             warm: Vec::new(),
             reopen: Vec::new(),
             reread: Vec::new(),
+            reads: 0,
             subscribing: HashMap::new(),
             outputs: VecDeque::new(),
         }

@@ -18,6 +18,8 @@ pub enum Ending {
 pub struct ReadKey {
     pub(crate) session: Key,
     pub(crate) channel: Key,
+    /// Which of the hub's questions it is: a subscription may move while the engine reads.
+    pub(crate) number: u32,
 }
 
 /// The answer to a control request.

@@ -1,9 +1,6 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
-use crate::{
-    ConnKey, Ending, Hub, Key, Now, Output,
-    session::{Session, SubState},
-};
+use crate::{ConnKey, Ending, Hub, Key, Now, Output, session::Session};
 
 /// A user who is online: one who has a session.
 #[derive(Debug)]
@@ -41,6 +38,7 @@ impl Hub {
             subs: Vec::with_capacity(1),
             ready: false,
             begun: false,
+            known: false,
         });
         self.session_keys.insert(id, key);
         if let Some(user) = self.users.get_mut(user_key) {
@@ -129,16 +127,15 @@ impl Hub {
         }
     }
 
-    /// The request of a connection cannot be served: it is answered with an error, and a session that never began is no more.
+    /// The request of a connection cannot be served: it is answered with an error. A session that no client knows of is no more.
     pub(crate) fn refuse(&mut self, key: Key, code: ErrorCode, now: Now) {
         let Some(session) = self.sessions.get(key) else { return };
-        let fresh = session.subs.iter().all(|sub| matches!(sub.state, SubState::Beginning(_)));
-        let conn = session.conn;
-        if fresh {
-            self.end_session(key, Some(Ending::Refused(code)), now);
-        } else if let Some(conn) = conn {
+        let Some(conn) = session.conn else { return };
+        if session.known {
             self.detach(conn, now);
             self.say(Output::Ended { conn, ending: Ending::Refused(code) });
+        } else {
+            self.end_session(key, Some(Ending::Refused(code)), now);
         }
     }
 

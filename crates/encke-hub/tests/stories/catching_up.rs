@@ -111,6 +111,34 @@ fn the_cursor_stands_before_a_gap_that_was_not_told_yet() {
     assert_eq!(world.pull(3), ["news 21"]);
 }
 
+#[test]
+fn an_answer_for_an_older_question_is_not_taken_for_the_newer_ones() {
+    let mut world = World::default();
+    world.publish_many("news", 5);
+    world.engine(Engine::Waits);
+    world.come(Attach { start: at(2), ..attach(1, "alice") });
+    let opened = world.answers_on_their_way();
+    world.arrive(opened);
+    // The window would have been enough, so make the session ask: its place is before everything that is kept in memory.
+    world.engine(Engine::Answers);
+    world.wait_ms(40_000);
+    world.pull(1);
+    world.go(1);
+    world.engine(Engine::Waits);
+    world.come(Attach { fresh: crate::support::session(1001), ..back(2, "alice", 1, &cursor_at(2)) });
+    let old = world.answers_on_their_way();
+    // Another connection of the same session comes with a much newer place, which the older answer knows nothing of.
+    for _ in 0..10 {
+        world.append("news");
+    }
+    world.come(back(3, "alice", 1, &cursor_at(15)));
+    world.arrive(old);
+    world.engine(Engine::Answers);
+    assert_eq!(world.pull(3), [""; 0], "no gap, no repeat");
+    world.publish("news");
+    assert_eq!(world.pull(3), ["news 16"]);
+}
+
 fn cursor_at(offset: u64) -> Cursor {
     match at(offset) {
         Start::Cursor(cursor) => cursor,

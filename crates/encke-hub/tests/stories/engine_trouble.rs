@@ -22,6 +22,21 @@ fn who_has_not_begun_is_refused_and_leaves_no_trace() {
 }
 
 #[test]
+fn a_new_session_whose_page_cannot_be_read_leaves_no_trace_either() {
+    let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
+    world.come(attach_to(1, "bob", &["news"]));
+    world.come(attach(2, "alice"));
+    world.publish_many("news", 9);
+    world.said();
+    world.engine(Engine::Fails);
+    let mut cursor = Cursor::default();
+    cursor.set(&channel("news"), Position { epoch: Epoch(7), offset: 1 });
+    world.come(Attach { start: Start::Cursor(cursor), ..attach(3, "alice") });
+    assert_eq!(world.refusal(3), Some(ErrorCode::EngineUnavailable));
+    assert_eq!(world.hub.sessions_of(&user("alice")), 1, "nobody was told the id of the new one");
+}
+
+#[test]
 fn a_known_session_that_is_refused_lives_on_and_loses_nothing() {
     let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
     world.come(attach_to(1, "alice", &["news"]));
@@ -35,6 +50,21 @@ fn a_known_session_that_is_refused_lives_on_and_loses_nothing() {
     world.engine(Engine::Answers);
     world.come(Attach { session: Some(session(1001)), ..attach(4, "alice") });
     assert_eq!(world.pull(4).len(), 9);
+}
+
+#[test]
+fn earliest_that_could_not_be_read_does_not_hang_the_session() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.publish_many("news", 3);
+    world.go(1);
+    world.engine(Engine::Fails);
+    world.come(Attach { session: Some(session(1001)), start: Start::Earliest, ..attach_to(2, "alice", &["news"]) });
+    assert_eq!(world.refusal(2), Some(ErrorCode::EngineUnavailable));
+    world.engine(Engine::Answers);
+    world.come(Attach { session: Some(session(1001)), ..attach(3, "alice") });
+    assert!(world.has_begun(3));
+    assert_eq!(world.pull(3), ["news 1", "news 2", "news 3"]);
 }
 
 #[test]
