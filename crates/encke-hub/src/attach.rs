@@ -2,7 +2,7 @@ use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, Sessi
 
 use crate::{
     ConnKey, Ending, Hub, Key, Now, Output, ReadKey,
-    channel::{Channel, Log, Member},
+    channel::{Channel, Member},
     session::{Beginning, Reading, Sub, SubState},
 };
 
@@ -128,7 +128,7 @@ impl Hub {
                 let channel = self.channels.insert(Channel::new(name.clone()));
                 self.channel_keys.insert(name.clone(), channel);
                 self.say(Output::Watch(name.clone()));
-                self.say(Output::Open { key: channel, channel: name.clone() });
+                self.ask_to_open(channel);
                 channel
             }
         };
@@ -202,15 +202,6 @@ impl Hub {
         }
         if !reached {
             self.ask_to_read(key, index);
-        }
-    }
-
-    pub(crate) fn ask_to_open(&mut self, key: Key) {
-        if let Some(channel) = self.channels.get(key)
-            && matches!(channel.log, Log::Opening { .. })
-        {
-            let channel = channel.name.clone();
-            self.say(Output::Open { key, channel });
         }
     }
 

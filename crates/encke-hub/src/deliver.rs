@@ -4,7 +4,7 @@ use encke_proto::{Cursor, Entry, ErrorCode, Gap, GapReason, Page, Position};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
-    channel::Log,
+    channel::{Appended, Log, Member},
     session::{Beginning, Behind, Sub, SubState},
 };
 
@@ -36,48 +36,54 @@ impl Hub {
     pub fn appended(&mut self, entry: &Arc<Entry>, _now: Now) {
         let Some(key) = self.channel_keys.get(&entry.message().channel).copied() else { return };
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let was_cold = channel.window().is_some_and(|window| window.after(window.head.saturating_sub(1)).is_none());
-        if !channel.log.append(entry, &self.config) {
-            return;
+        match channel.log.append(entry, &self.config) {
+            Appended::Nothing => {}
+            Appended::Grown => {
+                if !std::mem::replace(&mut channel.warm, true) {
+                    self.warm.push(key);
+                }
+                self.wake(key);
+            }
+            Appended::Foreign => {
+                let early = if channel.asked { vec![Arc::clone(entry)] } else { Vec::new() };
+                channel.log = Log::Opening { early, missed: false };
+                self.ask_to_open(key);
+            }
         }
-        if was_cold {
-            self.warm.push(key);
-        }
-        self.wake(key);
     }
 
     /// Messages may have been missed: every log is looked at again.
     pub fn stale(&mut self) {
         let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if let Some(channel) = self.channels.get_mut(key) {
-                if let Log::Opening { missed, .. } = &mut channel.log {
-                    *missed = true;
-                    continue;
-                }
-                let channel = channel.name.clone();
-                self.say(Output::Open { key, channel });
-            }
+            self.ask_to_open(key);
         }
+    }
+
+    /// Asks for the end of a channel's log. One question at a time, so that answers come in the order of what they know.
+    pub(crate) fn ask_to_open(&mut self, key: Key) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if std::mem::replace(&mut channel.asked, true) {
+            channel.again = true;
+            return;
+        }
+        if let Log::Opening { early, missed } = &mut channel.log {
+            // The answer will know of these: they were in the log before they were announced.
+            early.clear();
+            *missed = false;
+        }
+        let channel = channel.name.clone();
+        self.say(Output::Open { key, channel });
     }
 
     /// The answer to [`Output::Open`]; none when the engine had none.
     pub fn opened(&mut self, key: Key, answer: Option<Opening>, now: Now) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let Some(opening) = answer else {
-            self.reopen.push(key);
-            let waiting: Vec<Key> = channel.members.iter().filter_map(|member| self.sessions.key_at(member.session)).collect();
-            for session in waiting {
-                if self.sessions.get(session).is_some_and(|session| !session.begun && session.conn.is_some()) {
-                    self.refuse(session, ErrorCode::EngineUnavailable, now);
-                }
-            }
-            return;
-        };
-        if let Some(handed) = opening.handed
-            && channel.handed.is_none()
-        {
-            channel.handed = Some(handed);
+        channel.asked = false;
+        let mut again = std::mem::take(&mut channel.again);
+        let Some(opening) = answer else { return self.open_failed(key, now) };
+        if channel.handed.is_none() {
+            channel.handed = opening.handed;
         }
         // A log that is open already has been followed since; the answer only counts when it knows more.
         let newer = channel.window().is_none_or(|window| window.epoch != opening.page.epoch || window.head < opening.page.head);
@@ -85,26 +91,48 @@ impl Hub {
         if newer {
             let opened = channel.log.open(opening.page, &self.config);
             since = Some(opened.since);
-            self.warm.push(key);
-            if !opened.whole {
-                let channel = channel.name.clone();
-                self.say(Output::Open { key, channel });
+            again |= !opened.whole;
+            if !std::mem::replace(&mut channel.warm, true) {
+                self.warm.push(key);
             }
         }
-        let Some(channel) = self.channels.get(key) else { return };
-        let members: Vec<_> =
-            channel.members.iter().filter_map(|member| Some((self.sessions.key_at(member.session)?, member.sub))).collect();
-        for (session, index) in members {
+        let wide = channel.members.len() >= WIDE_MEMBERS;
+        for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_))) {
             let Some(sub) = self.sub_mut(session, index) else { continue };
-            let SubState::Beginning(mut beginning) = sub.state else { continue };
-            if let (Beginning::Now, Some(since)) = (beginning, since) {
-                sub.at = since;
-                beginning = Beginning::Here;
+            if let SubState::Beginning(mut beginning) = sub.state {
+                if let (Beginning::Now, Some(since)) = (beginning, since) {
+                    sub.at = since;
+                    beginning = Beginning::Here;
+                }
+                self.begin_at(session, index, beginning);
+                self.settle(session);
             }
-            self.begin_at(session, index, beginning);
-            self.settle(session);
+            if self.lags(session, index) {
+                self.make_ready(session, wide);
+            }
         }
-        self.wake(key);
+        if again {
+            self.ask_to_open(key);
+        }
+    }
+
+    fn open_failed(&mut self, key: Key, now: Now) {
+        self.reopen.push(key);
+        for (session, _) in self.members(key, |sub| matches!(sub.state, SubState::Beginning(_))) {
+            if self.sessions.get(session).is_some_and(|session| !session.begun) {
+                self.refuse(session, ErrorCode::EngineUnavailable, now);
+            }
+        }
+    }
+
+    /// The subscriptions to a channel that fit.
+    fn members(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<(Key, u16)> {
+        let Some(channel) = self.channels.get(key) else { return Vec::new() };
+        let fitting = |member: &Member| {
+            let sub = self.sessions.at(member.session)?.subs.get(usize::from(member.sub))?;
+            Some((self.sessions.key_at(member.session).filter(|_| fits(sub))?, member.sub))
+        };
+        channel.members.iter().filter_map(fitting).collect()
     }
 
     /// The answer to [`Output::Read`]; none when the engine had none.
@@ -119,7 +147,12 @@ impl Hub {
         let Some((index, earliest)) = (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?))) else { return };
         let begun = session.begun;
         let Some(page) = answer else { return self.read_failed(key.session, index, earliest, now) };
-        let Some(name) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
+        let Some(channel) = self.channels.get(key.channel) else { return };
+        let name = channel.name.clone();
+        if channel.window().is_some_and(|window| window.epoch != page.epoch) {
+            // The reader is the first to find out that the log is another one now.
+            self.ask_to_open(key.channel);
+        }
         let Some(sub) = self.sub_mut(key.session, index) else { return };
         let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
         // A cursor from outside may name any offset at all.

@@ -83,13 +83,12 @@ impl Hub {
         }
         let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
         let mut warm = std::mem::take(&mut self.warm);
-        warm.retain(|key| match self.channels.get_mut(*key).map(|channel| &mut channel.log) {
-            Some(crate::channel::Log::Open(window)) => window.cool(before),
-            _ => false,
-        });
+        warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
         self.warm = warm;
         for key in std::mem::take(&mut self.reopen) {
-            self.ask_to_open(key);
+            if self.channels.get(key).is_some_and(|channel| !channel.asked) {
+                self.ask_to_open(key);
+            }
         }
         for key in std::mem::take(&mut self.reread) {
             self.make_ready(key, false);

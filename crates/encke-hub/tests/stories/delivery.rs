@@ -18,6 +18,38 @@ fn messages_come_in_order_and_once() {
 }
 
 #[test]
+fn ready_is_said_once_until_everything_was_pulled() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.said();
+    world.publish_many("news", 3);
+    let ready = |world: &mut World| world.said().iter().filter(|output| matches!(output, Output::Ready { .. })).count();
+    assert_eq!(ready(&mut world), 1);
+    world.hub.pull(ConnKey(1), world.now);
+    world.publish("news");
+    assert_eq!(ready(&mut world), 0, "the driver still pulls");
+    world.pull(1);
+    world.publish("news");
+    assert_eq!(ready(&mut world), 1);
+}
+
+#[test]
+fn very_many_become_ready_as_a_crowd_and_one_alone_does_not() {
+    let mut world = World::default();
+    for conn in 0..100 {
+        world.come(attach_to(conn, &format!("user {conn}"), &["news"]));
+    }
+    world.said();
+    world.publish("news");
+    assert_eq!(world.said().iter().filter(|output| matches!(output, Output::Ready { wide: true, .. })).count(), 100);
+    world.publish("@user 99");
+    world.pull(99);
+    world.said();
+    world.publish("@user 99");
+    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), wide: false }]);
+}
+
+#[test]
 fn a_repeated_announcement_is_not_a_repeated_message() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));
@@ -149,4 +181,19 @@ fn a_late_announcement_of_an_older_epoch_turns_nothing_back() {
     assert_eq!(world.pull(1), [""; 0]);
     world.publish("news");
     assert_eq!(world.pull(1), ["news 31"]);
+}
+
+#[test]
+fn a_new_epoch_that_only_a_reader_finds_is_taken_in_by_the_channel() {
+    let mut world = World::new(HubConfig { window_messages: 2, ..HubConfig::default() });
+    world.come(attach_to(1, "alice", &["news"]));
+    world.publish_many("news", 5);
+    world.logs.forget(8);
+    world.append("news");
+    assert_eq!(world.pull(1), ["gap news 1-", "news 1"]);
+    assert_eq!(world.questions(), 0);
+    world.come(attach_to(2, "bob", &["news"]));
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 2"]);
+    assert_eq!(world.pull(2), ["news 2"], "bob began in the new epoch");
 }

@@ -117,6 +117,37 @@ fn a_subscription_is_answered_although_a_page_for_a_connection_that_is_gone_fail
 }
 
 #[test]
+fn a_look_at_a_stale_log_that_fails_is_repeated() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.append("news");
+    world.engine(Engine::Fails);
+    world.hub.stale();
+    world.settle();
+    world.engine(Engine::Answers);
+    world.wait_ms(1_000);
+    assert_eq!(world.pull(1), ["news 1"]);
+}
+
+#[test]
+fn a_failed_look_at_an_open_log_ends_nobody() {
+    let mut world = World::default();
+    world.come(attach_to(1, "bob", &["news"]));
+    world.engine(Engine::Waits);
+    world.come(attach_to(2, "alice", &["news", "chat"]));
+    let chat = world.answers_on_their_way();
+    world.engine(Engine::Fails);
+    world.hub.stale();
+    world.settle();
+    assert_eq!(world.refusal(2), None, "she waits for another answer, which is on its way");
+    world.engine(Engine::Answers);
+    world.arrive(chat);
+    world.publish("news");
+    world.publish("chat");
+    assert_eq!(world.pull(2), ["news 1", "chat 1"]);
+}
+
+#[test]
 fn messages_that_come_between_a_stale_feed_and_the_answer_are_not_lost() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));
