@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use encke_proto::AllowList;
 use serde::{Deserialize, Deserializer};
@@ -71,7 +71,8 @@ impl Layers {
             let name = variable(key);
             let Some(text) = get(&name).filter(|text| !text.is_empty()) else { continue };
             let source = Source::Env(name);
-            let value = read(&text, *kind).map_err(|problem| ConfigError::Value { key: (*key).to_owned(), from: source.clone(), problem })?;
+            let value =
+                read(&text, *kind).map_err(|problem| ConfigError::Value { key: (*key).to_owned(), from: source.clone(), problem })?;
             self.put(key, value, source);
         }
         Ok(self)
@@ -133,10 +134,9 @@ impl Layers {
             return;
         };
         let slot = self.table.entry(outer.to_owned()).or_insert_with(|| Value::Table(Table::new()));
-        match slot {
-            Value::Table(table) => drop(table.insert(name.to_owned(), value)),
-            // Something that is not a table where one belongs is left for the reader to name.
-            _ => {}
+        // Something that is not a table where one belongs is left for the reader to name.
+        if let Value::Table(table) = slot {
+            table.insert(name.to_owned(), value);
         }
     }
 }
@@ -165,7 +165,8 @@ pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
 
 /// Reads `IP:PORT` or `localhost:PORT`.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let local =
+        text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     local.or_else(|| text.parse().ok()).ok_or_else(|| format!("{text:?} is no address: write IP:PORT, for instance 127.0.0.1:8080"))
 }
 
@@ -174,11 +175,6 @@ pub(crate) fn allow_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<A
     let prefixes = Vec::<String>::deserialize(deserializer)?;
     AllowList::parse(prefixes.iter().map(String::as_str))
         .map_err(|(prefix, error)| serde::de::Error::custom(format!("{prefix:?}: {error}")))
-}
-
-/// The file that `ENCKE_CONFIG` names, if it names one.
-pub(crate) fn file_from_env() -> Option<PathBuf> {
-    std::env::var_os("ENCKE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ mod tests {
     fn origins_are_read_as_browsers_send_them() {
         assert_eq!(origin("https://App.Example.com:443/"), Ok("https://app.example.com".into()));
         assert_eq!(origin("http://localhost:3000"), Ok("http://localhost:3000".into()));
-        for bad in ["*", "null", "https://*.example.com", "app.example.com", "https://x.example/path", "https://u@x.example", "ftp://x.example"] {
+        for bad in
+            ["*", "null", "https://*.example.com", "app.example.com", "https://x.example/path", "https://u@x.example", "ftp://x.example"]
+        {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }
