@@ -364,6 +364,24 @@ fn listen_signs_its_own_token_when_it_has_the_secret() {
 }
 
 #[test]
+fn listen_goes_on_with_a_new_token_when_its_own_has_expired() {
+    let program = Program::new();
+    let polls = std::sync::atomic::AtomicUsize::new(0);
+    let (address, asked) = play(move |_| match polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => (200, r#"{"session":"s1","cursor":"1~e~@alice~4","messages":[],"gaps":[],"close":null}"#.into()),
+        1 => (401, r#"{"error":{"code":"token_expired","message":"for the test"}}"#.into()),
+        _ => (401, r#"{"error":{"code":"unauthorized","message":"for the test"}}"#.into()),
+    });
+    let args = ["listen", "--server", &address, "--user", "alice", "--transport", "poll"];
+    let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(words, "encke: the token has expired; going on with a new one\nencke: unauthorized: for the test\n");
+    let lines: Vec<_> = (0..3).map(|_| asked.recv().unwrap().line).collect();
+    assert!(lines[2].contains("session=s1&cursor=1~e~%40alice~4"), "{lines:?}");
+}
+
+#[test]
 fn listen_says_what_to_do_where_nobody_may_log_in_without_proof() {
     let (address, _asked) = play(|_| (403, r#"{"error":{"code":"login_disabled","message":"no"}}"#.into()));
     let words = error(&Program::new().run(&["listen", "--server", &address, "--user", "alice"]), 64);

@@ -1,5 +1,6 @@
 //! `encke listen`
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -44,34 +45,59 @@ enum By {
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     let mut stop = Stop::new()?;
-    let client = tokio::select! {
-        client = client(&args) => client?,
-        () = stop.told() => return Ok(()),
-    };
-    let transport = match args.transport {
-        By::Poll => Transport::Poll,
-        By::Sse => Transport::Sse,
-    };
-    let mut listener = client.listen(Listen::new().channels(args.channel).transport(transport));
-    let handle = listener.handle();
-    let printed = tokio::select! {
-        printed = print(&mut listener) => printed,
+    let current = RefCell::new(None);
+    let mut following = std::pin::pin!(follow(&args, &current));
+    let followed = tokio::select! {
+        followed = &mut following => followed,
         () = stop.told() => {
+            let Some(handle) = current.borrow().clone() else { return Ok(()) };
             let closing = tokio::spawn(close(handle));
             // What is already under way is printed while the session closes; then the listener ends by itself.
-            let printed = tokio::time::timeout(CLOSE_TIMEOUT * 2, print(&mut listener)).await;
+            let followed = tokio::time::timeout(CLOSE_TIMEOUT * 2, following).await;
             // The task's own time is bounded, and a task that panicked has nothing to say here.
             let _ = closing.await;
-            return match printed {
+            return match followed {
                 Ok(Err(error @ CliError::Output(_))) => Err(error),
                 _ => Ok(()),
             };
         }
     };
-    if matches!(printed, Err(CliError::Output(_))) {
-        close(handle).await;
+    if matches!(followed, Err(CliError::Output(_))) {
+        let handle = current.borrow().clone();
+        if let Some(handle) = handle {
+            close(handle).await;
+        }
     }
-    printed
+    followed
+}
+
+/// Listens and prints until the session is closed. A token that was made here is made anew when it has expired.
+async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result<(), CliError> {
+    let transport = match args.transport {
+        By::Poll => Transport::Poll,
+        By::Sse => Transport::Sse,
+    };
+    let renewable = args.token.as_deref().is_none_or(str::is_empty);
+    let mut was_open = false;
+    loop {
+        let mut listen = Listen::new().channels(args.channel.iter().cloned()).transport(transport);
+        let before = current.borrow().clone();
+        if let Some((session, cursor)) = before.and_then(|handle| handle.session().zip(handle.cursor())) {
+            listen = listen.session(session).cursor(cursor);
+        }
+        let mut listener = client(args).await?.listen(listen);
+        current.replace(Some(listener.handle()));
+        let mut is_open = false;
+        let printed = print(&mut listener, was_open, &mut is_open).await;
+        was_open |= is_open;
+        match printed {
+            // A token that never worked would not work the next time either.
+            Err(CliError::Client(ref error)) if renewable && is_open && error.code() == Some("token_expired") => {
+                output::note(&"the token has expired; going on with a new one");
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Closes the session on purpose, so that the server need not wait for its grace time.
@@ -103,13 +129,16 @@ async fn client(args: &Args) -> Result<Client, CliError> {
     }
 }
 
-/// Prints until the session is closed.
-async fn print(listener: &mut Listener) -> Result<(), CliError> {
-    let mut was_open = false;
+/// Prints until the session is closed. `was_open` says whether another listener of this run was connected; `is_open` becomes true when this one is.
+async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> Result<(), CliError> {
     while let Some(event) = listener.next().await {
         match event? {
-            Event::Open(_) if was_open => output::note(&"connected again"),
-            Event::Open(_) => was_open = true,
+            Event::Open(_) => {
+                if was_open || *is_open {
+                    output::note(&"connected again");
+                }
+                *is_open = true;
+            }
             Event::Message(message) => output::line(&message.to_json_line())?,
             Event::Gap(gap) => {
                 let to = gap.to.map_or_else(|| "nobody knows where".to_owned(), |to| to.to_string());
@@ -120,7 +149,7 @@ async fn print(listener: &mut Listener) -> Result<(), CliError> {
                 output::note(&format_args!("closed ({}){reason}", close.code));
             }
             // A server that is not there at all is for the caller to know at once; one that was there is waited for.
-            Event::Lost(lost) if !was_open && matches!(lost.cause, Error::Unreachable(_)) => return Err(lost.cause.into()),
+            Event::Lost(lost) if !was_open && !*is_open && matches!(lost.cause, Error::Unreachable(_)) => return Err(lost.cause.into()),
             Event::Lost(lost) => output::note(&format_args!("{}; trying again in {:.1} s", lost.cause, lost.retry_in.as_secs_f64())),
             _ => {}
         }

@@ -145,7 +145,11 @@ fn read(text: &str, kind: Kind) -> Result<Value, String> {
     match kind {
         Kind::Text => Ok(Value::String(text.to_owned())),
         Kind::Number => text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned()),
-        Kind::Switch => text.trim().parse().map(Value::Boolean).map_err(|_| "must be true or false".to_owned()),
+        Kind::Switch => match text.trim() {
+            "true" | "1" => Ok(Value::Boolean(true)),
+            "false" | "0" => Ok(Value::Boolean(false)),
+            _ => Err("must be true or false".to_owned()),
+        },
         Kind::List => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
