@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};
 
 /// To which logs a message is appended.
@@ -39,4 +41,19 @@ pub struct Appended {
     pub positions: Vec<(ChannelName, Position)>,
     /// Whether the key was a repeat, so that nothing was appended now.
     pub repeated: bool,
+}
+
+/// The bytes that retention and page limits count: those of the body alone.
+pub(crate) fn body_bytes(body: &Body) -> u64 {
+    let text = match body {
+        Body::Page(url) => url.len(),
+        Body::Data(json) => json.get().len(),
+    };
+    text as u64
+}
+
+/// The same names in the same order, each once: a target named twice still gets one message.
+pub(crate) fn each_once(names: impl IntoIterator<Item = ChannelName>) -> Vec<ChannelName> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(name.clone())).collect()
 }

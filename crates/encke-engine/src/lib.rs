@@ -26,3 +26,6 @@ pub use user::UserRecord;
 
 /// How long an idempotency key is remembered, in seconds.
 pub const KEY_KEPT_S: u64 = 10 * 60;
+
+/// How long receipts are kept after the end of their push, in seconds. A push ends when it expires; one without expiry when its message is too old to be kept.
+pub const RECEIPTS_KEPT_S: u64 = 24 * 3600;

@@ -1,1 +1,130 @@
-//! The engine in memory.
+//! The engine in memory: it keeps its promises for as long as its process lives, and begins with a new epoch each time.
+
+mod keys;
+mod log;
+mod pushes;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use encke_proto::{ChannelName, Entry, Epoch, MessageId, Position, Time, UserId};
+
+use self::state::State;
+use crate::{
+    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+};
+
+/// All logs in the memory of this process, behind one lock.
+pub struct MemoryEngine {
+    /// None once the engine was stopped.
+    state: Mutex<Option<State>>,
+    /// Taken while the state is still locked and held until the feed has returned: so the feed sees the order of the log, and readers need not wait for it.
+    feed: Mutex<Arc<dyn Feed>>,
+}
+
+impl MemoryEngine {
+    /// An engine with empty logs. `epoch` must be another one each time, as nothing is left of the logs before.
+    #[must_use]
+    pub fn new(feed: Arc<dyn Feed>, retention: RetentionTable, epoch: Epoch) -> Self {
+        Self { state: Mutex::new(Some(State::new(retention, epoch))), feed: Mutex::new(feed) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        // A panic while the lock was held is a defect of one call; the logs are still there for all others.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        match self.lock().as_mut() {
+            Some(state) => act(state),
+            None => Err(EngineError::Unavailable("the engine was stopped".into())),
+        }
+    }
+
+    fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else {
+            return Err(EngineError::Unavailable("the engine was stopped".into()));
+        };
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let appended = state.append(append, &mut entries)?;
+        if !entries.is_empty() {
+            let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(guard);
+            feed.appended(&entries);
+        }
+        Ok(appended)
+    }
+}
+
+#[async_trait]
+impl Engine for MemoryEngine {
+    fn mode(&self) -> Mode {
+        Mode::Memory
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, EngineError> {
+        self.append_and_feed(append)
+    }
+
+    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+        self.with(|state| Ok(state.read(channel, from, limit)))
+    }
+
+    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+        self.with(|state| Ok(state.channels(after, limit)))
+    }
+
+    async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
+        self.with(|state| state.seen(user, at))
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
+        self.with(|state| Ok(state.user(user)))
+    }
+
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
+        self.with(|state| Ok(state.users(after, limit)))
+    }
+
+    async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
+        self.with(|state| Ok(state.handed(user)))
+    }
+
+    async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError> {
+        self.with(|state| {
+            for mark in &marks {
+                state.mark(mark);
+            }
+            Ok(())
+        })
+    }
+
+    async fn receipts(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        self.with(|state| Ok(state.receipts(push, after, limit, now)))
+    }
+
+    async fn sweep(&self, now: Time) -> Result<(), EngineError> {
+        self.with(|state| {
+            state.sweep(now);
+            Ok(())
+        })
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        self.with(|_| Ok(()))
+    }
+
+    async fn stop(&self) {
+        let state = self.lock().take();
+        // Large logs take a while to be freed; nobody needs to wait for that under the lock.
+        drop(state);
+    }
+}

@@ -1,4 +1,4 @@
-use encke_proto::ChannelName;
+use encke_proto::{ChannelName, Time};
 
 /// How much of a log is kept. Whatever is over any of the three goes, the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,21 @@ pub struct Retention {
     pub max_bytes: u64,
     /// No message older than this, in seconds.
     pub max_age_s: u64,
+}
+
+impl Retention {
+    /// Whether a log of this many messages and bytes holds more than it may.
+    pub(crate) fn is_over(&self, messages: u64, bytes: u64) -> bool {
+        // The newest message is kept whatever its size and whatever the rule says.
+        messages > 1 && (messages > self.max_messages || bytes > self.max_bytes)
+    }
+
+    /// From when on a message is too old to be kept, or past its expiry.
+    pub(crate) fn due(&self, time: Time, expires: Option<Time>) -> Time {
+        // A message of exactly the greatest age is not older than it, hence the millisecond.
+        let too_old = Time(time.plus_seconds(self.max_age_s).0.saturating_add(1));
+        expires.map_or(too_old, |end| end.min(too_old))
+    }
 }
 
 /// Which retention holds for which channel.

@@ -1,8 +1,14 @@
 //! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers receive them at once over held HTTP connections.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod metrics;
+pub mod random;
+pub mod refusal;
+pub mod router;
 mod serve;
 pub mod shards;
 

@@ -1,7 +1,17 @@
 //! Who somebody is, and what they may do.
 
+mod api_key;
+mod authenticator;
+mod credentials;
 mod grant;
+mod identity;
+mod origin;
+mod ticket;
 mod token;
 
+pub use authenticator::{Authenticator, GivenTicket};
+pub use credentials::{COOKIE, Credentials, query_holds_token};
 pub use grant::Grant;
+pub use identity::Identity;
+pub use ticket::TICKET_S;
 pub use token::{Claims, TokenError, TokenKey};

@@ -1,0 +1,1165 @@
+/**
+ * The browser client of Encke: one module, no dependency, no build step.
+ *
+ * It holds a data connection (SSE read by `fetch`, or long polls), remembers how far it has come in every channel, comes back by itself when
+ * the connection is lost, and stays away when the session was ended on purpose. It never evaluates, writes HTML or navigates.
+ *
+ * The parts, in order: the cursor, the SSE parser, pauses, errors, pages, and the client itself.
+ */
+
+// ---------------------------------------------------------------------------------------------------------------------- the cursor
+
+/**
+ * How far a receiver has come in one channel.
+ * @typedef {{epoch: string, offset: number}} Position
+ */
+
+const PLAIN_IN_NAME = /^[A-Za-z0-9\-._:@/]$/;
+const EPOCH = /^[A-Za-z0-9_-]+$/;
+const ENTRY_POSITION = /^(0|[1-9][0-9]{0,15})(?::([A-Za-z0-9_-]+))?$/;
+
+/** @param {string} name */
+function encodeName(name) {
+  let out = '';
+  for (const byte of new TextEncoder().encode(name)) {
+    const char = String.fromCharCode(byte);
+    out += PLAIN_IN_NAME.test(char) ? char : '!' + byte.toString(16).padStart(2, '0');
+  }
+  return out;
+}
+
+/** @param {string} text @returns {string | null} */
+function decodeName(text) {
+  const bytes = [];
+  for (let i = 0; i < text.length; i++) {
+    if (PLAIN_IN_NAME.test(text[i])) {
+      bytes.push(text.charCodeAt(i));
+    } else if (text[i] === '!' && /^[0-9a-f]{2}$/.test(text.slice(i + 1, i + 3))) {
+      bytes.push(parseInt(text.slice(i + 1, i + 3), 16));
+      i += 2;
+    } else {
+      return null;
+    }
+  }
+  try {
+    return bytes.length ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes)) : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it is then only good for handing back.
+ * @param {string} text
+ * @returns {{epoch: string, positions: Map<string, Position>, closed: boolean} | null}
+ */
+export function parseCursor(text) {
+  const [version, epoch, ...rest] = text.split('~');
+  if (version !== '1' || epoch === undefined || !EPOCH.test(epoch)) return null;
+  // Entries come in pairs, so a single part left over can only be the mark of a closed session.
+  const closed = rest.length % 2 === 1;
+  if (closed && rest.pop() !== 'closed') return null;
+  /** @type {Map<string, Position>} */
+  const positions = new Map();
+  for (let i = 0; i < rest.length; i += 2) {
+    const name = decodeName(rest[i]);
+    const match = ENTRY_POSITION.exec(rest[i + 1]);
+    if (name === null || match === null || positions.has(name)) return null;
+    positions.set(name, { epoch: match[2] ?? epoch, offset: Number(match[1]) });
+  }
+  return { epoch, positions, closed };
+}
+
+/**
+ * Writes a cursor from positions. The leading epoch is the given one when a channel still has it, since that keeps the cursor short.
+ * @param {Iterable<[string, Position]>} positions
+ * @param {string} [leading]
+ * @returns {string | null} null when there is no position to tell.
+ */
+export function formatCursor(positions, leading) {
+  const entries = [...positions];
+  if (entries.length === 0) return null;
+  const epoch = leading ?? entries[0][1].epoch;
+  let text = '1~' + epoch;
+  for (const [name, at] of entries) {
+    text += '~' + encodeName(name) + '~' + at.offset + (at.epoch === epoch ? '' : ':' + at.epoch);
+  }
+  return text;
+}
+
+// ------------------------------------------------------------------------------------------------------------------ the SSE parser
+
+/** No line of Encke's comes near this; a peer that sends more is not an Encke server, and must not fill the memory. */
+const MAX_EVENT_CHARS = 4 * 1024 * 1024;
+
+/**
+ * An incremental parser of `text/event-stream`, as the HTML standard writes it down: lines end with CR, LF or CRLF wherever the chunks are cut,
+ * an event is dispatched by an empty line, and what the end of the stream leaves unfinished is dropped.
+ */
+export class SseParser {
+  #onEvent;
+  /** The beginning of a line whose end has not come yet, in pieces, so that a long line costs no repeated copying. @type {string[]} */
+  #pieces = [];
+  #pieceChars = 0;
+  #skipLineFeed = false;
+  #atStart = true;
+  /** @type {string[]} */
+  #data = [];
+  #dataChars = 0;
+  #event = '';
+  #id = '';
+  #lastEventId = '';
+
+  /** @param {(event: {event: string, data: string, lastEventId: string}) => void} onEvent */
+  constructor(onEvent) {
+    this.#onEvent = onEvent;
+  }
+
+  /** The id in force after the last complete block; a block of an id alone moves it without being an event. */
+  get lastEventId() {
+    return this.#lastEventId;
+  }
+
+  /** @param {string} text */
+  push(text) {
+    if (text === '') return;
+    if (this.#atStart) {
+      this.#atStart = false;
+      if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
+    }
+    let from = 0;
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      const skip = this.#skipLineFeed && code === 10;
+      this.#skipLineFeed = code === 13;
+      if (skip) {
+        from = i + 1;
+      } else if (code === 13 || code === 10) {
+        this.#pieces.push(text.slice(from, i));
+        const line = this.#pieces.join('');
+        this.#pieces = [];
+        this.#pieceChars = 0;
+        from = i + 1;
+        this.#line(line);
+      }
+    }
+    if (from < text.length) {
+      this.#pieces.push(text.slice(from));
+      this.#pieceChars += text.length - from;
+    }
+    if (this.#pieceChars + this.#dataChars > MAX_EVENT_CHARS) throw new EnckeError('too_large', 'an event is larger than any server would send');
+  }
+
+  /** @param {string} line */
+  #line(line) {
+    if (line === '') return this.#dispatch();
+    const colon = line.indexOf(':');
+    if (colon === 0) return;
+    const field = colon < 0 ? line : line.slice(0, colon);
+    let value = colon < 0 ? '' : line.slice(colon + 1);
+    if (value.startsWith(' ')) value = value.slice(1);
+    if (field === 'data') {
+      this.#data.push(value);
+      this.#dataChars += value.length;
+    } else if (field === 'event') {
+      this.#event = value;
+    } else if (field === 'id' && !value.includes('\0')) {
+      this.#id = value;
+    }
+    // `retry` is for an EventSource; this client has its own pauses.
+  }
+
+  #dispatch() {
+    const [data, event] = [this.#data, this.#event];
+    this.#data = [];
+    this.#event = '';
+    this.#dataChars = 0;
+    this.#lastEventId = this.#id;
+    if (data.length === 0) return;
+    this.#onEvent({ event: event || 'message', data: data.join('\n'), lastEventId: this.#id });
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------------------- pauses
+
+/**
+ * How long to wait before the next attempt: at once after the first failure, then doubling to at most 5 s, and from the ninth on slowly to at most 30 s.
+ * Half of each pause is random, so that clients which lost the same server do not come back in one wave.
+ * @param {number} failures how many attempts have failed in a row, from 1
+ * @param {() => number} random
+ */
+export function pauseMs(failures, random) {
+  if (failures <= 1) return 0;
+  const longest = failures <= 8 ? Math.min(5000, 500 * 2 ** (failures - 2)) : Math.min(30000, 5000 * 1.25 ** (failures - 8));
+  return longest * (0.5 + 0.5 * random());
+}
+
+/** @param {string | null} header seconds or a date @param {number} now @returns {number} milliseconds, 0 when there is nothing to honour */
+function retryAfterMs(header, now) {
+  if (!header) return 0;
+  const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
+  return ms > 0 ? Math.min(ms, 300000) : 0;
+}
+
+// ------------------------------------------------------------------------------------------------------------------------- errors
+
+/** What the client rejects with and hands to `error` listeners. `code` is one of the protocol's table, or one of the client's own. */
+export class EnckeError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{status?: number, retryAfterMs?: number, cause?: unknown}} [more]
+   */
+  constructor(code, message, more = {}) {
+    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+    this.name = 'EnckeError';
+    this.code = code;
+    this.status = more.status ?? 0;
+    this.retryAfterMs = more.retryAfterMs ?? 0;
+  }
+
+  /** Whether the same request may succeed a little later. */
+  get transient() {
+    return this.status === 0 ? this.code === 'network' || this.code === 'timeout' : [408, 425, 429].includes(this.status) || this.status >= 500;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------------------- pages
+
+/**
+ * Checks the address of a page. What comes back is the parsed, normal form, so that what was checked is what is used; null means: do not show it.
+ * An address has to be absolute. Browsers strip tabs, newlines and leading control characters, by which `java\nscript:` hides from naive
+ * checks; no honest sender needs them, so they are refused outright.
+ * @param {unknown} url
+ * @returns {string | null}
+ */
+export function safeUrl(url) {
+  if (typeof url !== 'string' || /[\u0000-\u0020\u007f-\u009f]/.test(url)) return null;
+  try {
+    const parsed = new URL(url);
+    return (parsed.protocol === 'https:' || parsed.protocol === 'http:') && parsed.host !== '' ? parsed.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The page that each container is still waiting for. @type {WeakMap<Element, () => void>} */
+const loading = new WeakMap();
+
+/**
+ * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds.
+ *
+ * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another origin also gets `allow-same-origin`, which
+ * means that it keeps its own origin, and with it its cookies and storage; to this page it stays a stranger. A page of this very origin does not
+ * get it: with scripts it could reach into this page and take its own sandbox off. Note that a foreign address which redirects to this origin would get
+ * round that, so an application whose origin serves what strangers wrote should pass its own `sandbox`.
+ *
+ * @param {HTMLElement} container
+ * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}} message
+ * @param {{client?: Encke, sandbox?: string, title?: string}} [options] with `client`, the page is acknowledged as shown once it has loaded and the tab is visible
+ * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its place before that.
+ */
+export function showPage(container, message, options = {}) {
+  const url = safeUrl(message.url);
+  if (url === null) return Promise.reject(new EnckeError('bad_url', 'the address of this page is not one to show'));
+  loading.get(container)?.();
+  const document = container.ownerDocument;
+  const frame = document.createElement('iframe');
+  const foreign = new URL(url).origin !== document.defaultView?.location.origin;
+  frame.setAttribute('sandbox', options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''));
+  frame.setAttribute('referrerpolicy', 'no-referrer');
+  frame.setAttribute('title', options.title ?? 'Page from ' + new URL(url).host);
+  return new Promise((resolve) => {
+    loading.set(container, () => resolve(null));
+    frame.addEventListener('load', () => {
+      loading.delete(container);
+      resolve(frame);
+      if (options.client) whenVisible(document, () => frame.isConnected && acknowledge(options.client, message));
+    }, { once: true });
+    // An address that differs only in its fragment would not load anew in a frame that is used again, hence a new frame each time.
+    frame.setAttribute('src', url);
+    container.replaceChildren(frame);
+  });
+}
+
+/** @param {any} client @param {any} message */
+function acknowledge(client, message) {
+  // A failed acknowledgement has been told to the client's `error` listeners already.
+  client.shown(message).catch(() => {});
+}
+
+/** A page that loaded in a hidden tab was not seen by anybody yet. @param {Document} document @param {() => void} then */
+function whenVisible(document, then) {
+  if (document.visibilityState !== 'hidden') return then();
+  const check = () => {
+    if (document.visibilityState === 'hidden') return;
+    document.removeEventListener('visibilitychange', check);
+    then();
+  };
+  document.addEventListener('visibilitychange', check);
+}
+
+// ------------------------------------------------------------------------------------------------------------------------- client
+
+/** How long a stream may take until its `open` event; longer means that something on the way collects it before passing it on. */
+const OPEN_WITHIN_MS = 5000;
+/** A poll without an answer for this long is dead. Holds are 25 s by default, and proxies seldom allow more than a minute. */
+const POLL_SILENCE_MS = 60000;
+const CONTROL_WITHIN_MS = 10000;
+const CONTROL_TRIES = 6;
+/** A close is asked for less often: whoever wants to leave should not wait, and the server frees a silent session by itself. */
+const CLOSE_TRIES = 3;
+/** A connection that held this long was a good one: what happens after it is a new story, not the next failure in a row. */
+const STABLE_MS = 5000;
+const SAVE_EVERY_MS = 1000;
+
+/** Other statuses of the 4xx say that this very request will never succeed; these say that this transport may not be there. */
+const TRANSPORT_MISSING = [404, 405, 406, 415, 501];
+
+/**
+ * How a data connection ended. `lost`: come back after a growing pause. `unfit`: as well, by the next transport. `pause`: come back after `afterMs`.
+ * `final`: stay away.
+ * @typedef {{kind: 'lost' | 'unfit' | 'pause' | 'final', code?: string, reason?: string, error?: EnckeError, afterMs?: number}} Ending
+ */
+
+export class Encke {
+  #options;
+  #base;
+  #env;
+  /** @type {Map<string, Set<Function>>} */
+  #listeners = new Map();
+  #state = 'idle';
+  /** @type {string | null} */
+  #session = null;
+  /** @type {string | null} */
+  #token;
+  #tokenTried = false;
+  /** @type {Promise<boolean> | null} */
+  #tokenComing = null;
+  /** @type {Map<string, Position>} */
+  #positions = new Map();
+  /** @type {string | undefined} */
+  #epoch;
+  /** A cursor that is handed back as it is: `earliest`, or one of a version that this client can not read. @type {string | null} */
+  #opaque = null;
+  /** @type {Set<string>} */
+  #wanted;
+  /** Channels that were unsubscribed. What is still under way from them must not bring them back into the cursor. @type {Set<string>} */
+  #unwanted = new Set();
+  /** @type {string[]} */
+  #transports;
+  #transport = 0;
+  /** The current life of the data connection, over all its attempts. @type {{stopped: boolean} | null} */
+  #run = null;
+  /** @type {AbortController | null} */
+  #connection = null;
+  /** Ends the current pause. @type {(() => void) | null} */
+  #wakeUp = null;
+  /** @type {Promise<boolean> | null} */
+  #closing = null;
+  #hidden = false;
+  #openedAt = 0;
+  #heardAt = 0;
+  #heartbeatMs = 20000;
+  /** How many connections in a row opened and then brought nothing, not even a heartbeat. */
+  #mute = 0;
+  /** The channels that the current connection was asked for. @type {Set<string>} */
+  #asked = new Set();
+  /** @type {any} */
+  #saveTimer = null;
+  /** @type {(() => void) | null} */
+  #unlisten = null;
+
+  /** @param {import('./encke.d.ts').EnckeOptions} [options] */
+  constructor(options = {}) {
+    this.#options = options;
+    this.#base = (options.url ?? '').replace(/\/+$/, '');
+    const given = /** @type {any} */ (options).env ?? {};
+    // Time, chance and the network come from outside, so that tests need neither sleep nor luck.
+    this.#env = {
+      fetch: given.fetch ?? ((/** @type {any} */ url, /** @type {any} */ init) => globalThis.fetch(url, init)),
+      setTimeout: given.setTimeout ?? ((/** @type {any} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms)),
+      clearTimeout: given.clearTimeout ?? ((/** @type {any} */ timer) => globalThis.clearTimeout(timer)),
+      now: given.now ?? (() => Date.now()),
+      random: given.random ?? Math.random,
+      window: 'window' in given ? given.window : globalThis.window,
+    };
+    this.#token = options.token ?? null;
+    this.#wanted = new Set(options.channels ?? []);
+    const transport = options.transport ?? ['sse', 'poll'];
+    this.#transports = typeof transport === 'string' ? [transport] : [...transport];
+    for (const name of this.#transports) {
+      if (name !== 'sse' && name !== 'poll') throw new TypeError('unknown transport: ' + name);
+    }
+    if (this.#transports.length === 0) throw new TypeError('no transport');
+    const cursor = options.cursor ?? this.#load();
+    if (cursor) this.#adopt(cursor);
+  }
+
+  /** @returns {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} */
+  get state() {
+    return /** @type {any} */ (this.#state);
+  }
+
+  /** @returns {string | null} */
+  get session() {
+    return this.#session;
+  }
+
+  /** Where to go on, in all channels: good for a later `cursor` option. @returns {string | null} */
+  get cursor() {
+    return this.#opaque ?? formatCursor(this.#positions, this.#epoch);
+  }
+
+  /** The transport in use or tried next. @returns {string} */
+  get transport() {
+    return this.#transports[this.#transport];
+  }
+
+  /** The channels asked for, without the user's own. @returns {string[]} */
+  get channels() {
+    return [...this.#wanted];
+  }
+
+  /** The user as far as the token or the cursor tells. It is not verified here, and is only good for showing. @returns {string | null} */
+  get user() {
+    const subject = subjectOf(this.#token) ?? this.#options.user;
+    if (subject) return subject;
+    for (const name of this.#positions.keys()) if (name.startsWith('@')) return name.slice(1);
+    return null;
+  }
+
+  /**
+   * @param {string} type
+   * @param {Function} listener
+   * @returns {() => void} takes the listener away again.
+   */
+  on(type, listener) {
+    let set = this.#listeners.get(type);
+    if (!set) this.#listeners.set(type, (set = new Set()));
+    set.add(listener);
+    return () => void set.delete(listener);
+  }
+
+  /** Connects, and stays connected until `close()`, or until the server ends the session for good. */
+  connect() {
+    if (this.#closing) {
+      this.#closing.then(() => this.connect());
+    } else if (this.#state === 'idle' || this.#state === 'closed') {
+      this.#start();
+    }
+  }
+
+  /** Comes back on purpose: after a close, or to replace a connection at once. The preferred transport gets another chance. */
+  reconnect() {
+    if (this.#closing) {
+      this.#closing.then(() => this.reconnect());
+      return;
+    }
+    if (this.#state === 'closed') this.#session = null;
+    this.#stop();
+    this.#transport = 0;
+    this.#start();
+  }
+
+  /**
+   * Ends the session on purpose. The request goes over a connection of its own, so it does not wait for the held one. There is no coming back after it but
+   * `connect()` or `reconnect()`.
+   * @param {string} [reason]
+   * @returns {Promise<boolean>} true when the server says that everything of the session is freed; false when there was no session or no answer.
+   */
+  close(reason) {
+    this.#closing ??= this.#closeOnPurpose(reason).finally(() => {
+      this.#closing = null;
+    });
+    return this.#closing;
+  }
+
+  /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
+  async subscribe(channels) {
+    for (const channel of channels) {
+      this.#wanted.add(channel);
+      this.#unwanted.delete(channel);
+    }
+    try {
+      return await this.#changeChannels('/v1/subscribe', channels);
+    } catch (error) {
+      // A channel that the server refuses must not be asked for again by every reconnect.
+      if (!(error instanceof EnckeError && error.transient)) for (const channel of channels) this.#wanted.delete(channel);
+      throw error;
+    }
+  }
+
+  /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
+  async unsubscribe(channels) {
+    for (const channel of channels) {
+      this.#wanted.delete(channel);
+      this.#unwanted.add(channel);
+      this.#positions.delete(channel);
+    }
+    return this.#changeChannels('/v1/unsubscribe', channels);
+  }
+
+  /**
+   * Publishes to a channel. An attempt whose outcome is not known is repeated under the same idempotency key, so it is published once.
+   * @param {string} channel
+   * @param {unknown} data
+   * @param {{id?: string}} [options]
+   * @returns {Promise<{id: string, offset: number, epoch: string, mode: string}>}
+   */
+  publish(channel, data, options = {}) {
+    const body = { channel, data, id: options.id ?? randomId() };
+    return this.#control('/v1/publish', () => body);
+  }
+
+  /** Tells the server that everything handed over so far was shown to the person. @returns {Promise<void>} */
+  ack() {
+    return this.#acknowledge(this.cursor);
+  }
+
+  /**
+   * Tells the server that this message, and what came before it, was shown to the person. Only messages of the user's own channel have receipts; for others
+   * there is nothing to tell.
+   * @param {{channel?: string, offset?: number, epoch?: string}} message
+   * @returns {Promise<void>}
+   */
+  shown(message) {
+    const { channel, offset, epoch } = message;
+    if (!channel?.startsWith('@') || offset === undefined || epoch === undefined) return Promise.resolve();
+    return this.#acknowledge(formatCursor([[channel, { epoch, offset }]]));
+  }
+
+  // -- the life of the data connection
+
+  #start() {
+    const run = { stopped: false };
+    this.#run = run;
+    this.#hidden = false;
+    this.#tokenTried = false;
+    this.#listen();
+    this.#setState('connecting');
+    // A listener of the state may have stopped it already.
+    if (!run.stopped) void this.#keepConnected(run);
+  }
+
+  /** Ends the data connection and its coming back, without a word to the server. */
+  #stop() {
+    if (this.#run) this.#run.stopped = true;
+    this.#run = null;
+    this.#connection?.abort();
+    this.#connection = null;
+    this.#wakeUp?.();
+  }
+
+  /** @param {{stopped: boolean}} run */
+  async #keepConnected(run) {
+    let failures = 0;
+    while (!run.stopped) {
+      this.#openedAt = 0;
+      let ending = await this.#receive(run);
+      if (run.stopped) return;
+      if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
+      if (run.stopped) return;
+      if (ending.kind === 'final') return this.#finish(ending.code ?? '', ending.reason ?? '', ending.error);
+      // While the session is being closed on purpose a lost connection stays lost; the answer to the close ends this run.
+      if (this.#closing) return;
+      if (ending.error) this.#emit('error', ending.error);
+      if (this.#openedAt && this.#env.now() - this.#openedAt >= STABLE_MS) failures = 0;
+      failures = ending.kind === 'pause' ? failures : failures + 1;
+      if (ending.kind === 'unfit' && this.#transport < this.#transports.length - 1) {
+        this.#transport++;
+        failures = Math.min(failures, 1);
+      }
+      const wait = Math.max(ending.kind === 'pause' ? 0 : pauseMs(failures, this.#env.random), ending.afterMs ?? 0);
+      if (run.stopped) return;
+      this.#setState(wait > 0 ? 'waiting' : 'connecting');
+      if (wait > 0) await this.#sleep(wait);
+      if (run.stopped || this.#closing) return;
+      this.#setState('connecting');
+    }
+  }
+
+  /** Serves one data connection until it ends. @param {{stopped: boolean}} run @returns {Promise<Ending>} */
+  async #receive(run) {
+    const connection = new AbortController();
+    this.#connection = connection;
+    try {
+      if (!this.#token && this.#options.getToken) await this.#fetchToken();
+      if (run.stopped) return { kind: 'final' };
+      return await (this.transport === 'sse' ? this.#receiveEvents(run, connection) : this.#receivePolls(run, connection));
+    } catch (thrown) {
+      if (connection.signal.aborted) thrown = connection.signal.reason;
+      return this.#judge(thrown);
+    } finally {
+      connection.abort();
+      if (this.#connection === connection) this.#connection = null;
+    }
+  }
+
+  /** @param {unknown} thrown @returns {Ending} */
+  #judge(thrown) {
+    const error = thrown instanceof EnckeError ? thrown : new EnckeError('network', 'the connection was lost', { cause: thrown });
+    const { code, status } = error;
+    if (code === 'anew') return { kind: 'pause' };
+    if (code === 'silent') {
+      // Once is a network that went away; twice in a row is something that lets a beginning through and then collects.
+      this.#mute = this.#heardAt > this.#openedAt ? 0 : this.#mute + 1;
+      return { kind: this.#mute < 2 ? 'lost' : 'unfit', error };
+    }
+    if (code === 'no_open' || code === 'not_a_stream') return { kind: 'unfit', error };
+    if (status === 401) return { kind: 'final', code, reason: error.message, error };
+    if (status === 410) {
+      this.#session = null;
+      return { kind: 'final', code, reason: error.message };
+    }
+    if (status === 409) {
+      // Another connection took this session over. That connection keeps it; this client goes on by its cursor in a session of its own, where the two can not
+      // take it from each other for ever. Nothing is lost and nobody needs to be told.
+      this.#session = null;
+      return { kind: 'lost', afterMs: 250 + 750 * this.#env.random() };
+    }
+    if (code === 'bad_cursor' && this.cursor !== null) {
+      this.#forgetCursor();
+      return { kind: 'lost', error };
+    }
+    if (TRANSPORT_MISSING.includes(status)) return { kind: 'unfit', error };
+    if (status >= 400 && !error.transient) return { kind: 'final', code, reason: error.message, error };
+    const spread = 1 + 0.25 * this.#env.random();
+    return { kind: 'lost', error, afterMs: error.retryAfterMs * spread };
+  }
+
+  /** The one place where the client becomes closed. @param {string} code @param {string} reason @param {EnckeError} [error] */
+  #finish(code, reason, error) {
+    this.#stop();
+    this.#unlisten?.();
+    this.#unlisten = null;
+    this.#hidden = false;
+    this.#session = null;
+    this.#save();
+    if (this.#state === 'closed') return;
+    this.#setState('closed');
+    if (error) this.#emit('error', error);
+    this.#emit('close', { code, reason, reconnect: false });
+  }
+
+  /** @param {string | undefined} reason @returns {Promise<boolean>} */
+  async #closeOnPurpose(reason) {
+    const session = this.#session;
+    // Without a session there is nothing to free; the request that would have made one is given up.
+    if (session === null || this.#state === 'closed') {
+      this.#finish('client', reason ?? '');
+      return false;
+    }
+    try {
+      const answer = await this.#control('/v1/close', () => ({ session, ...(reason === undefined ? {} : { reason }) }), CLOSE_TRIES);
+      return answer?.closed === true;
+    } catch {
+      return false;
+    } finally {
+      this.#finish('client', reason ?? '');
+    }
+  }
+
+  // -- the transports
+
+  /** @param {string} path @param {Record<string, string>} [more] */
+  #dataUrl(path, more = {}) {
+    const query = { ...more };
+    const cursor = this.cursor;
+    if (cursor !== null) query.cursor = cursor;
+    if (this.#session !== null) query.session = this.#session;
+    this.#asked = new Set(this.#wanted);
+    // The cursor subscribes what it names, so only the channels without a position have to be asked for.
+    const channels = this.channels.filter((channel) => !this.#positions.has(channel));
+    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
+    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
+    return path + (text ? '?' + text : '');
+  }
+
+  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
+  async #receiveEvents(run, connection) {
+    let limit = OPEN_WITHIN_MS;
+    let opened = false;
+    this.#heardAt = this.#env.now();
+    const stopWatching = this.#watch(() => limit, () => connection.abort(
+      opened ? new EnckeError('silent', 'the connection fell silent') : new EnckeError('no_open', 'the stream did not open in time')));
+    /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
+    let reader;
+    try {
+      const response = await this.#request('GET', this.#dataUrl('/v1/sse'), undefined, connection.signal, 'text/event-stream');
+      if (response.status === 204) return { kind: 'final', code: 'session_closed', reason: '' };
+      if (!response.body || !/^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '')) {
+        throw new EnckeError('not_a_stream', 'the answer is not an event stream');
+      }
+      /** @type {Ending | null} */
+      let ending = null;
+      let adopted = '';
+      const parser = new SseParser(({ data }) => {
+        if (ending || run.stopped) return;
+        const event = parseJson(data);
+        if (event.event === 'open') {
+          opened = true;
+          this.#heartbeatMs = Math.max(1, Number(event.heartbeat_s) || 20) * 1000;
+          limit = 2.5 * this.#heartbeatMs;
+          this.#opened(event.session, event.cursor);
+        } else if (event.event === 'message') {
+          this.#message(event);
+        } else if (event.event === 'gap') {
+          this.#gap(event);
+        } else if (event.event === 'close') {
+          ending = this.#closed(event);
+        }
+      });
+      const decoder = new TextDecoder();
+      reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (run.stopped) return { kind: 'final' };
+        if (done) break;
+        this.#heardAt = this.#env.now();
+        parser.push(decoder.decode(value, { stream: true }));
+        // A listener may have stopped this; what came after is then left to the next connection.
+        if (run.stopped) return { kind: 'final' };
+        if (parser.lastEventId !== adopted) {
+          // The id says where the stream stands, in all channels, after what was read.
+          adopted = parser.lastEventId;
+          if (adopted) this.#adopt(adopted);
+        }
+        if (ending) return ending;
+      }
+      if (!opened) throw new EnckeError('not_a_stream', 'the stream ended before it opened');
+      return { kind: 'lost' };
+    } finally {
+      stopWatching();
+      reader?.cancel().catch(() => {});
+    }
+  }
+
+  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
+  async #receivePolls(run, connection) {
+    const { holdS } = this.#options;
+    /** @type {Record<string, string>} */
+    const held = holdS === undefined ? {} : { hold_s: String(holdS) };
+    const silence = holdS === undefined ? POLL_SILENCE_MS : holdS * 1000 + 20000;
+    let first = true;
+    for (;;) {
+      const askedAt = this.#env.now();
+      this.#heardAt = askedAt;
+      const limit = first ? CONTROL_WITHIN_MS : silence;
+      const stopWatching = this.#watch(() => limit, () => connection.abort(new EnckeError('timeout', 'the poll was not answered in time')));
+      let answer;
+      try {
+        // The first poll is not held, so that the session and the cursor are known at once.
+        const url = this.#dataUrl('/v1/poll', first ? { hold_s: '0' } : held);
+        const response = await this.#request('GET', url, undefined, connection.signal);
+        answer = parseJson(await response.text());
+      } finally {
+        stopWatching();
+      }
+      if (run.stopped) return { kind: 'final' };
+      this.#heardAt = this.#env.now();
+      if (first) this.#opened(answer.session, null);
+      else this.#session = answer.session ?? this.#session;
+      for (const gap of answer.gaps ?? []) if (!run.stopped) this.#gap(gap);
+      for (const message of answer.messages ?? []) if (!run.stopped) this.#message(message);
+      if (run.stopped) return { kind: 'final' };
+      if (answer.cursor) this.#adopt(answer.cursor);
+      if (answer.close) return this.#closed(answer.close);
+      const empty = !answer.messages?.length && !answer.gaps?.length;
+      if (!first && empty && this.#heardAt - askedAt < 1000) {
+        // Something answers without holding. Asking again at once would be a busy loop over the network.
+        await this.#sleep(1000);
+        if (run.stopped) return { kind: 'final' };
+      }
+      first = false;
+    }
+  }
+
+  // -- what arrives
+
+  /** @param {unknown} session @param {unknown} cursor */
+  #opened(session, cursor) {
+    if (typeof session === 'string') this.#session = session;
+    if (typeof cursor === 'string') this.#adopt(cursor);
+    this.#openedAt = this.#env.now();
+    this.#tokenTried = false;
+    this.#changeLate();
+    this.#setState('open');
+    this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
+  }
+
+  /** Tells the new connection which channels were subscribed or unsubscribed while its request was under way. */
+  #changeLate() {
+    const late = this.channels.filter((channel) => !this.#asked.has(channel));
+    const left = [...this.#unwanted].filter((channel) => this.#asked.has(channel));
+    // What goes wrong is told to the `error` listeners.
+    if (late.length) this.subscribe(late).catch(() => {});
+    if (left.length) this.unsubscribe(left).catch(() => {});
+  }
+
+  /** @param {any} event */
+  #message(event) {
+    const { channel, offset, epoch } = event;
+    if (typeof channel !== 'string' || !Number.isSafeInteger(offset) || typeof epoch !== 'string') {
+      this.#emit('error', new EnckeError('bad_message', 'a message without a position was ignored'));
+      return;
+    }
+    if (this.#unwanted.has(channel)) return;
+    const known = this.#positions.get(channel);
+    if (known && known.epoch === epoch && offset <= known.offset) return;
+    // The position moves first, so that an `ack()` by the listener covers this message.
+    this.#positions.set(channel, { epoch, offset });
+    this.#saveSoon();
+    const { event: _, ...message } = event;
+    if (message.type !== 'page') {
+      this.#emit('message', message);
+    } else if (safeUrl(message.url) !== null) {
+      this.#emit('page', message);
+    } else {
+      this.#emit('error', new EnckeError('bad_url', 'a page whose address is not one to show was ignored'));
+    }
+  }
+
+  /** @param {any} event */
+  #gap(event) {
+    const { event: _, ...gap } = event;
+    if (typeof gap.channel !== 'string' || this.#unwanted.has(gap.channel)) return;
+    const known = this.#positions.get(gap.channel);
+    if (known && Number.isSafeInteger(gap.to) && gap.to > known.offset) this.#positions.set(gap.channel, { epoch: known.epoch, offset: gap.to });
+    this.#saveSoon();
+    this.#emit('gap', gap);
+  }
+
+  /** @param {any} event @returns {Ending} */
+  #closed(event) {
+    const { code = '', reason = '', reconnect = false } = event;
+    this.#session = null;
+    if (reconnect !== true) return { kind: 'final', code, reason };
+    this.#emit('close', { code, reason, reconnect: true });
+    // The server sends everybody away at the same moment, for example when it stops; they must not all come back at the same moment.
+    return { kind: 'pause', afterMs: 500 + 4500 * this.#env.random() };
+  }
+
+  /** Takes over the positions of a cursor that the server gave. It never moves back within an epoch. @param {string} text */
+  #adopt(text) {
+    const cursor = parseCursor(text);
+    if (cursor === null) {
+      this.#opaque = text;
+      return;
+    }
+    this.#opaque = null;
+    this.#epoch = cursor.epoch;
+    for (const [channel, at] of cursor.positions) {
+      const known = this.#positions.get(channel);
+      if (this.#unwanted.has(channel) || (known && known.epoch === at.epoch && known.offset >= at.offset)) continue;
+      this.#positions.set(channel, at);
+    }
+    this.#saveSoon();
+  }
+
+  /** The server does not accept the cursor, so nobody can say what was missed; the application is told so for each channel. */
+  #forgetCursor() {
+    const lost = [...this.#positions];
+    this.#positions.clear();
+    this.#opaque = null;
+    this.#epoch = undefined;
+    for (const [channel, at] of lost) {
+      if (!channel.startsWith('@')) this.#wanted.add(channel);
+      this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
+    }
+    this.#saveSoon();
+  }
+
+  // -- requests
+
+  /**
+   * @param {string} method @param {string} path @param {unknown} body @param {AbortSignal} signal @param {string} [accept]
+   * @returns {Promise<Response>} one of the 2xx; everything else is thrown.
+   */
+  async #request(method, path, body, signal, accept = 'application/json') {
+    /** @type {Record<string, string>} */
+    const headers = { accept };
+    if (this.#token) headers.authorization = 'Bearer ' + this.#token;
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    /** @type {Response} */
+    let response;
+    try {
+      response = await this.#env.fetch(this.#base + path, {
+        method, headers, signal,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        cache: 'no-store',
+        // With a token, the cookie of whoever logged in last in this browser must not have a say.
+        credentials: this.#options.credentials ?? (this.#token ? 'omit' : 'same-origin'),
+      });
+    } catch (cause) {
+      throw signal.aborted ? signal.reason : new EnckeError('network', 'the server can not be reached', { cause });
+    }
+    if (response.ok) return response;
+    let told;
+    try {
+      told = JSON.parse(await response.text())?.error;
+    } catch {
+      // A proxy answers in its own words; the status says enough.
+    }
+    throw new EnckeError(told?.code ?? 'http_' + response.status, told?.message ?? 'the server answered ' + response.status, {
+      status: response.status,
+      retryAfterMs: retryAfterMs(response.headers.get('retry-after'), this.#env.now()),
+    });
+  }
+
+  /**
+   * A control request, over a connection of its own. It is repeated while that may help: all of them may be sent twice.
+   * @param {string} path @param {() => unknown} body made anew for each attempt, since the session may have changed @param {number} [tries]
+   * @returns {Promise<any>}
+   */
+  async #control(path, body, tries = CONTROL_TRIES) {
+    let renewed = false;
+    for (let failures = 1; ; failures++) {
+      const abort = new AbortController();
+      const timer = this.#env.setTimeout(() => abort.abort(new EnckeError('timeout', 'the server did not answer in time')), CONTROL_WITHIN_MS);
+      /** @type {EnckeError} */
+      let error;
+      try {
+        const response = await this.#request('POST', path, body(), abort.signal);
+        return parseJson(await response.text());
+      } catch (thrown) {
+        const reason = abort.signal.aborted ? abort.signal.reason : thrown;
+        error = reason instanceof EnckeError ? reason : new EnckeError('network', 'the connection was lost', { cause: reason });
+      } finally {
+        this.#env.clearTimeout(timer);
+      }
+      if (error.status === 401 && !renewed && this.#options.getToken) {
+        renewed = true;
+        if (await this.#fetchToken().catch(() => false)) continue;
+      }
+      if (!error.transient || failures >= tries) {
+        this.#emit('error', error);
+        throw error;
+      }
+      const wait = Math.max(pauseMs(failures + 1, this.#env.random), error.retryAfterMs);
+      await new Promise((resolve) => this.#env.setTimeout(resolve, wait));
+    }
+  }
+
+  /** @param {string} path @param {string[]} channels @returns {Promise<string[]>} */
+  async #changeChannels(path, channels) {
+    // Without a session, the next connection brings what is wanted.
+    if (this.#session === null || channels.length === 0) return this.channels;
+    try {
+      const answer = await this.#control(path, () => ({ session: this.#session, channels }));
+      if (typeof answer.cursor === 'string') this.#adopt(answer.cursor);
+      return answer.channels;
+    } catch (error) {
+      if (!(error instanceof EnckeError) || error.code !== 'session_unknown') throw error;
+      // The server has forgotten this session. A new connection makes one that has all channels.
+      if (this.#run) this.#lookAgain(true);
+      return this.channels;
+    }
+  }
+
+  /** @param {string | null} cursor @returns {Promise<void>} */
+  async #acknowledge(cursor) {
+    if (cursor === null || this.#session === null) return;
+    await this.#control('/v1/ack', () => ({ session: this.#session, cursor }));
+  }
+
+  /** Gets a fresh token, once for all who ask at the same time. @returns {Promise<boolean>} whether there is one */
+  #fetchToken() {
+    this.#tokenComing ??= Promise.resolve()
+      .then(() => this.#options.getToken?.())
+      .then((token) => {
+        if (token) this.#token = token;
+        return Boolean(token);
+      })
+      .finally(() => {
+        this.#tokenComing = null;
+      });
+    return this.#tokenComing;
+  }
+
+  /** @param {EnckeError} error the 401 @returns {Promise<Ending>} */
+  async #renewToken(error) {
+    /** @type {Ending} */
+    const refused = { kind: 'final', code: error.code, reason: error.message, error };
+    if (this.#tokenTried || !this.#options.getToken) return refused;
+    try {
+      this.#tokenTried = true;
+      return (await this.#fetchToken()) ? { kind: 'pause' } : refused;
+    } catch (cause) {
+      // Whoever gives out tokens can not be reached either; that is no refusal.
+      this.#tokenTried = false;
+      return { kind: 'lost', error: new EnckeError('network', 'no fresh token could be had', { cause }) };
+    }
+  }
+
+  // -- time
+
+  /** @param {number} ms @returns {Promise<void>} ends early by `#wakeUp`. */
+  #sleep(ms) {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#env.clearTimeout(timer);
+        this.#wakeUp = null;
+        resolve();
+      };
+      const timer = this.#env.setTimeout(done, ms);
+      this.#wakeUp = done;
+    });
+  }
+
+  /**
+   * Calls `onSilence` once nothing was heard for `limit()`. Hearing something only notes the time, so a busy stream sets no timer per chunk.
+   * @param {() => number} limit @param {() => void} onSilence @returns {() => void} stops watching.
+   */
+  #watch(limit, onSilence) {
+    /** @type {any} */
+    let timer;
+    const check = () => {
+      const left = this.#heardAt + limit() - this.#env.now();
+      // The limit changes when the stream opens, so the first look comes no later than the shortest one.
+      if (left <= 0) onSilence();
+      else timer = this.#env.setTimeout(check, Math.min(left, OPEN_WITHIN_MS));
+    };
+    check();
+    return () => this.#env.clearTimeout(timer);
+  }
+
+  // -- the page around it
+
+  #listen() {
+    const window = this.#env.window;
+    if (this.#unlisten || !window?.addEventListener) return;
+    const document = window.document;
+    const online = () => {
+      // This may be another network, without whatever it was that made the client fall back.
+      const fellBack = this.#transport > 0;
+      this.#transport = 0;
+      this.#lookAgain(fellBack);
+    };
+    const visible = () => document.visibilityState === 'visible' && this.#lookAgain(false);
+    const hide = () => this.#pageHidden();
+    const show = (/** @type {any} */ event) => {
+      if (event.persisted && this.#hidden) this.#start();
+    };
+    window.addEventListener('online', online);
+    window.addEventListener('pagehide', hide);
+    window.addEventListener('pageshow', show);
+    document?.addEventListener('visibilitychange', visible);
+    this.#unlisten = () => {
+      window.removeEventListener('online', online);
+      window.removeEventListener('pagehide', hide);
+      window.removeEventListener('pageshow', show);
+      document?.removeEventListener('visibilitychange', visible);
+    };
+  }
+
+  /**
+   * There is a reason to believe that the network is back: ends a pause, and drops a connection that should have been heard of by now.
+   * @param {boolean} anyway drop the connection even so
+   */
+  #lookAgain(anyway) {
+    if (this.#wakeUp) {
+      this.#wakeUp();
+    } else if (anyway || (this.#state === 'open' && this.transport === 'sse' && this.#env.now() - this.#heardAt > 1.2 * this.#heartbeatMs)) {
+      this.#connection?.abort(new EnckeError('anew', 'the connection is started anew'));
+    }
+  }
+
+  /**
+   * The page goes away, perhaps for ever, perhaps into the back/forward cache: nobody can know which. The session is ended by a beacon, which outlives the
+   * page; if the page comes back, the cursor is enough to go on.
+   */
+  #pageHidden() {
+    if (this.#state === 'idle' || this.#state === 'closed' || this.#hidden) return;
+    const session = this.#session;
+    this.#hidden = true;
+    this.#stop();
+    this.#session = null;
+    this.#save();
+    if (session !== null) this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', JSON.stringify({ session }));
+    this.#setState('waiting');
+  }
+
+  // -- remembering the cursor over reloads
+
+  get #storageKey() {
+    return 'encke.cursor ' + this.#base + ' ' + this.user;
+  }
+
+  /** @returns {string | null} */
+  #load() {
+    try {
+      return this.user === null ? null : this.#options.storage?.getItem(this.#storageKey) ?? null;
+    } catch {
+      return null; // A browser may deny its storage; then nothing is remembered.
+    }
+  }
+
+  #save() {
+    this.#env.clearTimeout(this.#saveTimer);
+    this.#saveTimer = null;
+    const cursor = this.cursor;
+    if (!this.#options.storage || this.user === null || cursor === null) return;
+    try {
+      this.#options.storage.setItem(this.#storageKey, cursor);
+    } catch {
+      // The same, or it is full.
+    }
+  }
+
+  #saveSoon() {
+    if (!this.#options.storage || this.#saveTimer !== null || this.#run === null) return;
+    this.#saveTimer = this.#env.setTimeout(() => this.#save(), SAVE_EVERY_MS);
+  }
+
+  // -- telling the application
+
+  /** @param {string} state */
+  #setState(state) {
+    if (this.#state === state) return;
+    const before = this.#state;
+    this.#state = state;
+    this.#emit('state', state, before);
+  }
+
+  /** @param {string} type @param {...unknown} values */
+  #emit(type, ...values) {
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
+      try {
+        listener(...values);
+      } catch (error) {
+        // A mistake in one listener must not cost the others their message, nor the client its connection.
+        if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
+        else console.error(error);
+      }
+    }
+  }
+}
+
+/** @param {string} text @returns {any} */
+function parseJson(text) {
+  try {
+    const value = JSON.parse(text);
+    if (value !== null && typeof value === 'object') return value;
+  } catch {
+    // It is answered below.
+  }
+  throw new EnckeError('network', 'the server sent something that is not JSON');
+}
+
+/** Works outside of secure contexts too, where `crypto.randomUUID` is missing. */
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** @param {string | null} token @returns {string | null} */
+function subjectOf(token) {
+  try {
+    const payload = /** @type {string} */ (token).split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+    const bytes = Uint8Array.from(atob(payload), (char) => char.charCodeAt(0));
+    const subject = JSON.parse(new TextDecoder().decode(bytes)).sub;
+    return typeof subject === 'string' ? subject : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,53 @@
+use std::collections::{HashMap, VecDeque};
+
+use encke_proto::Time;
+
+use crate::{Appended, EngineError, KEY_KEPT_S};
+
+/// The most idempotency keys that are remembered at once.
+const KEYS_MAX: usize = 1_000_000;
+/// The most old keys that one append or one sweep forgets.
+const FORGET_MAX_KEYS: usize = 10_000;
+
+/// The idempotency keys of the last minutes, and what they led to.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    results: HashMap<String, Appended>,
+    /// In the order in which they came, which is that of their times unless the clock was set back.
+    order: VecDeque<(Time, String)>,
+}
+
+impl Keys {
+    pub(super) fn find(&self, key: &str) -> Option<Appended> {
+        self.results.get(key).map(|first| Appended { repeated: true, ..first.clone() })
+    }
+
+    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
+    pub(super) fn make_room(&mut self, now: Time) -> Result<(), EngineError> {
+        if self.results.len() >= KEYS_MAX {
+            self.forget_old(now);
+        }
+        if self.results.len() >= KEYS_MAX {
+            return Err(EngineError::Unavailable(format!("{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn remember(&mut self, key: String, time: Time, result: Appended) {
+        self.order.push_back((time, key.clone()));
+        self.results.insert(key, result);
+    }
+
+    pub(super) fn forget_old(&mut self, now: Time) {
+        for _ in 0..FORGET_MAX_KEYS {
+            match self.order.front() {
+                Some((time, _)) if time.plus_seconds(KEY_KEPT_S) < now => {
+                    if let Some((_, key)) = self.order.pop_front() {
+                        self.results.remove(&key);
+                    }
+                }
+                _ => break,
+            }
+        }
+    }
+}

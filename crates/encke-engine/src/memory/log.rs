@@ -1,0 +1,87 @@
+use std::{collections::VecDeque, sync::Arc};
+
+use encke_proto::{Entry, Epoch, Offset, Time};
+
+use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
+
+/// The log of one channel: what is kept of it, and how far it has come.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: VecDeque<Arc<Entry>>,
+    /// Stays when everything was trimmed, so that no offset is given twice.
+    head: Offset,
+    bytes: u64,
+    /// When the sweep looks at this log next, as the state has it in its agenda.
+    pub(super) due: Option<Time>,
+}
+
+impl Log {
+    pub(super) fn head(&self) -> Offset {
+        self.head
+    }
+
+    pub(super) fn tail(&self) -> Offset {
+        self.head + 1 - self.entries.len() as u64
+    }
+
+    /// Appends a message that carries the offset after the head.
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        self.head = entry.message().position.offset;
+        self.bytes += body_bytes(&entry.message().body);
+        self.entries.push_back(entry);
+    }
+
+    /// Takes the oldest message out if there are too many, or too many bytes.
+    pub(super) fn trim_over(&mut self, retention: &Retention) -> Option<Arc<Entry>> {
+        if retention.is_over(self.entries.len() as u64, self.bytes) { self.pop() } else { None }
+    }
+
+    /// Takes the oldest message out if its time is over.
+    pub(super) fn trim_due(&mut self, retention: &Retention, now: Time) -> Option<Arc<Entry>> {
+        if self.next_due(retention)? <= now { self.pop() } else { None }
+    }
+
+    /// When the oldest message is too old or expires.
+    pub(super) fn next_due(&self, retention: &Retention) -> Option<Time> {
+        self.entries.front().map(|entry| retention.due(entry.message().time, entry.message().expires))
+    }
+
+    fn pop(&mut self) -> Option<Arc<Entry>> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= body_bytes(&entry.message().body);
+        Some(entry)
+    }
+
+    pub(super) fn read(&self, epoch: Epoch, from: ReadFrom, limit: PageLimit) -> Page {
+        let tail = self.tail();
+        let entries = match from {
+            ReadFrom::Head => Vec::new(),
+            ReadFrom::After(offset) => {
+                let skipped = offset.saturating_add(1).saturating_sub(tail);
+                let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+                take(self.entries.iter().skip(skipped), limit)
+            }
+            ReadFrom::Before(offset) => {
+                let wanted = usize::try_from(offset.saturating_sub(tail)).unwrap_or(usize::MAX);
+                let mut entries = take(self.entries.iter().take(wanted).rev(), limit);
+                entries.reverse();
+                entries
+            }
+        };
+        Page { epoch, tail, head: self.head, entries }
+    }
+}
+
+/// The first of `entries` that fit into `limit`, and at least one.
+fn take<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, limit: PageLimit) -> Vec<Arc<Entry>> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    for entry in entries {
+        bytes += body_bytes(&entry.message().body);
+        let full = taken.len() >= limit.messages || bytes > limit.bytes as u64;
+        if full && !taken.is_empty() {
+            break;
+        }
+        taken.push(Arc::clone(entry));
+    }
+    taken
+}

@@ -1,0 +1,244 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
+
+use encke_proto::{ChannelName, Entry, Epoch, Message, MessageId, Offset, Position, Time, UserId};
+
+use super::{keys::Keys, log::Log, pushes::Pushes};
+use crate::{
+    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt, ReceiptState, RetentionTable,
+    Targets, UserRecord, append::each_once,
+};
+
+/// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given twice.
+const LOGS_MAX: usize = 2_000_000;
+/// The most messages that one sweep trims.
+const SWEEP_MAX_MESSAGES: usize = 100_000;
+
+#[derive(Debug)]
+struct User {
+    first_seen: Time,
+    last_seen: Option<Time>,
+    handed: Offset,
+    shown: Offset,
+}
+
+/// All that the engine holds.
+#[derive(Debug)]
+pub(super) struct State {
+    epoch: Epoch,
+    retention: RetentionTable,
+    logs: BTreeMap<ChannelName, Log>,
+    /// When the oldest message of which log is due to be trimmed by age or expiry.
+    agenda: BTreeSet<(Time, ChannelName)>,
+    users: BTreeMap<UserId, User>,
+    keys: Keys,
+    pushes: Pushes,
+}
+
+impl State {
+    pub(super) fn new(retention: RetentionTable, epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            retention,
+            logs: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            users: BTreeMap::new(),
+            keys: Keys::default(),
+            pushes: Pushes::default(),
+        }
+    }
+
+    /// Appends a message, and adds what came into the logs to `entries`.
+    pub(super) fn append(&mut self, append: Append, entries: &mut Vec<Arc<Entry>>) -> Result<Appended, EngineError> {
+        if let Some(key) = &append.key {
+            if let Some(first) = self.keys.find(key) {
+                return Ok(first);
+            }
+            self.keys.make_room(append.time)?;
+        }
+        let (channels, is_push) = match &append.targets {
+            Targets::Channels(channels) => (each_once(channels.iter().cloned()), false),
+            Targets::Users(users) => (each_once(users.iter().map(UserId::channel)), true),
+            Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true),
+        };
+        // Everything that can be refused is refused before anything is changed.
+        let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
+        self.check_room(new)?;
+        if is_push {
+            self.pushes.make_room(channels.len());
+            let end = append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
+            self.pushes.begin(&append.id, append.expires, end.plus_seconds(RECEIPTS_KEPT_S));
+        }
+        let mut positions = Vec::with_capacity(channels.len());
+        for channel in channels {
+            let position = self.append_one(&append, &channel, entries);
+            if let Some(user) = channel.owner().filter(|_| is_push) {
+                self.users.entry(user.clone()).or_insert_with(|| User::first_at(append.time));
+                self.pushes.queue(&append.id, &user, position.offset, append.time);
+            }
+            self.trim(&channel, append.time);
+            positions.push((channel, position));
+        }
+        let appended = Appended { id: append.id, positions, repeated: false };
+        if let Some(key) = append.key {
+            self.keys.remember(key, append.time, appended.clone());
+        }
+        Ok(appended)
+    }
+
+    fn append_one(&mut self, append: &Append, channel: &ChannelName, entries: &mut Vec<Arc<Entry>>) -> Position {
+        let log = self.logs.entry(channel.clone()).or_default();
+        let position = Position { epoch: self.epoch, offset: log.head() + 1 };
+        let entry = Arc::new(Entry::new(Message {
+            id: append.id.clone(),
+            channel: channel.clone(),
+            position,
+            time: append.time,
+            body: append.body.clone(),
+            from: append.from.clone(),
+            expires: append.expires,
+        }));
+        entries.push(Arc::clone(&entry));
+        log.push(entry);
+        position
+    }
+
+    /// Trims what is too much, and writes into the agenda when the oldest of the rest is due.
+    fn trim(&mut self, channel: &ChannelName, now: Time) {
+        let retention = self.retention.of(channel);
+        let Some(log) = self.logs.get_mut(channel) else { return };
+        let owner = channel.owner();
+        while let Some(entry) = log.trim_over(&retention) {
+            if let Some(user) = &owner {
+                self.pushes.trimmed(user, entry.message().position.offset, now);
+            }
+        }
+        // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
+        let due = log.next_due(&retention);
+        if due.is_some_and(|due| log.due.is_none_or(|known| due < known)) {
+            reschedule(&mut self.agenda, channel, log, due);
+        }
+    }
+
+    fn check_room(&self, new: usize) -> Result<(), EngineError> {
+        if self.logs.len().saturating_add(new) > LOGS_MAX {
+            return Err(EngineError::Unavailable(format!("there are {LOGS_MAX} logs already")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
+        match self.logs.get(channel) {
+            Some(log) => log.read(self.epoch, from, limit),
+            None => Page { epoch: self.epoch, tail: 1, head: 0, entries: Vec::new() },
+        }
+    }
+
+    pub(super) fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Vec<ChannelSummary> {
+        // Users' own channels are the names from "@" up to "A"; there may be very many of them, so they are jumped over.
+        let after = after.map_or("", ChannelName::as_str);
+        let before_own = (after < "@").then_some((Bound::Excluded(after), Bound::Excluded("@")));
+        let behind_own = if after < "A" { Bound::Included("A") } else { Bound::Excluded(after) };
+        let before_own = before_own.into_iter().flat_map(|range| self.logs.range::<str, _>(range));
+        let logs = before_own.chain(self.logs.range::<str, _>((behind_own, Bound::Unbounded)));
+        let logs = logs.filter(|(_, log)| log.head() > 0).take(limit);
+        let summary = |(channel, log): (&ChannelName, &Log)| ChannelSummary {
+            channel: channel.clone(),
+            epoch: self.epoch,
+            tail: log.tail(),
+            head: log.head(),
+        };
+        logs.map(summary).collect()
+    }
+
+    pub(super) fn seen(&mut self, user: &UserId, at: Time) -> Result<(), EngineError> {
+        let channel = user.channel();
+        if !self.logs.contains_key(&channel) {
+            self.check_room(1)?;
+            self.logs.insert(channel, Log::default());
+        }
+        let known = self.users.entry(user.clone()).or_insert_with(|| User::first_at(at));
+        known.last_seen = known.last_seen.max(Some(at));
+        Ok(())
+    }
+
+    pub(super) fn user(&self, user: &UserId) -> Option<UserRecord> {
+        self.users.get(user).map(|known| known.record(user))
+    }
+
+    pub(super) fn users(&self, after: Option<&UserId>, limit: usize) -> Vec<UserRecord> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let users = self.users.range::<UserId, _>((begin, Bound::Unbounded)).take(limit);
+        users.map(|(user, known)| known.record(user)).collect()
+    }
+
+    pub(super) fn handed(&self, user: &UserId) -> Position {
+        Position { epoch: self.epoch, offset: self.users.get(user).map_or(0, |known| known.handed) }
+    }
+
+    pub(super) fn mark(&mut self, mark: &Mark) {
+        if mark.position.epoch != self.epoch {
+            return;
+        }
+        let (Some(user), Some(log)) = (self.users.get_mut(&mark.user), self.logs.get(&mark.user.channel())) else { return };
+        // What is not there yet cannot have been handed to anybody.
+        let to = mark.position.offset.min(log.head());
+        let place = match mark.state {
+            ReceiptState::Delivered => &mut user.handed,
+            ReceiptState::Shown => &mut user.shown,
+            ReceiptState::Queued | ReceiptState::Expired => return,
+        };
+        self.pushes.mark(&mark.user, *place, to, mark.state, mark.at);
+        *place = to.max(*place);
+    }
+
+    pub(super) fn receipts(&self, push: &MessageId, after: Option<&UserId>, limit: usize, now: Time) -> Option<Vec<Receipt>> {
+        self.pushes.page(push, after, limit, now)
+    }
+
+    pub(super) fn sweep(&mut self, now: Time) {
+        let mut left = SWEEP_MAX_MESSAGES;
+        while left > 0 && self.agenda.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, channel)) = self.agenda.pop_first() else { break };
+            let retention = self.retention.of(&channel);
+            let Some(log) = self.logs.get_mut(&channel) else { continue };
+            let owner = channel.owner();
+            log.due = None;
+            while left > 0
+                && let Some(entry) = log.trim_due(&retention, now)
+            {
+                left -= 1;
+                if let Some(user) = &owner {
+                    self.pushes.trimmed(user, entry.message().position.offset, now);
+                }
+            }
+            let due = log.next_due(&retention);
+            reschedule(&mut self.agenda, &channel, log, due);
+        }
+        self.keys.forget_old(now);
+        self.pushes.forget_old(now);
+    }
+}
+
+impl User {
+    fn first_at(time: Time) -> Self {
+        Self { first_seen: time, last_seen: None, handed: 0, shown: 0 }
+    }
+
+    fn record(&self, user: &UserId) -> UserRecord {
+        UserRecord { user: user.clone(), first_seen: self.first_seen, last_seen: self.last_seen }
+    }
+}
+
+fn reschedule(agenda: &mut BTreeSet<(Time, ChannelName)>, channel: &ChannelName, log: &mut Log, due: Option<Time>) {
+    if let Some(known) = log.due {
+        agenda.remove(&(known, channel.clone()));
+    }
+    log.due = due;
+    if let Some(due) = due {
+        agenda.insert((due, channel.clone()));
+    }
+}

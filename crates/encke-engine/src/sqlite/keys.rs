@@ -1,0 +1,105 @@
+use encke_proto::{Epoch, Offset, Position, Time};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{fault::Fault, row, store::Store};
+use crate::{Append, Appended, EngineError, KEY_KEPT_S};
+
+/// The most idempotency keys that are remembered at once.
+const KEYS_MAX: u64 = 20_000_000;
+/// The most old keys that are forgotten at a time.
+const FORGET_MAX_KEYS: usize = 5000;
+
+/// Where a message got to, in few bytes: a push to everybody has very many places.
+#[derive(Default)]
+pub(super) struct Places(Vec<u8>);
+
+impl Places {
+    pub(super) fn add(&mut self, channel: i64, offset: Offset) {
+        self.write(channel.cast_unsigned());
+        self.write(offset);
+    }
+
+    fn write(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.0.push(0x80 | (value & 0x7f) as u8);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+fn read(bytes: &mut std::slice::Iter<'_, u8>) -> Result<u64, Fault> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.next().ok_or_else(|| Fault::damaged("a key's places end in the middle"))?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Fault::damaged("a key's place is too long"))
+}
+
+/// What the first message with this key led to.
+pub(super) fn find(db: &Connection, key: &str, epoch: Epoch) -> Result<Option<Appended>, Fault> {
+    let found: Option<(String, Vec<u8>)> = db
+        .prepare_cached("SELECT message, places FROM keys WHERE key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((message, places)) = found else { return Ok(None) };
+    let mut bytes = places.iter();
+    let mut positions = Vec::new();
+    while !bytes.as_slice().is_empty() {
+        let (channel, offset) = (read(&mut bytes)?, read(&mut bytes)?);
+        let name: Option<String> = db
+            .prepare_cached("SELECT name FROM channels WHERE id = ?1")?
+            .query_row([channel.cast_signed()], |row| row.get(0))
+            .optional()?;
+        let name = name.ok_or_else(|| Fault::damaged("a key's channel is missing"))?;
+        positions.push((row::channel(&name)?, Position { epoch, offset }));
+    }
+    Ok(Some(Appended { id: row::message_id(&message)?, positions, repeated: true }))
+}
+
+pub(super) fn remember(db: &Connection, key: &str, append: &Append, places: &Places) -> Result<(), Fault> {
+    db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        key,
+        row::number(append.time.0),
+        append.id.as_str(),
+        places.0
+    ])?;
+    Ok(())
+}
+
+/// Forgets keys whose time is over. Says whether there may be more.
+pub(super) fn forget_old(db: &Connection, now: Time) -> Result<usize, Fault> {
+    let oldest = row::number(now.minus_seconds(KEY_KEPT_S).0);
+    let forgotten = db
+        .prepare_cached("DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)")?
+        .execute(params![oldest, row::limit(FORGET_MAX_KEYS)])?;
+    Ok(forgotten)
+}
+
+impl Store {
+    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
+    pub(super) fn make_room_for_key(&mut self, now: Time) -> Result<(), Fault> {
+        if self.count_keys()? >= KEYS_MAX {
+            let forgotten = forget_old(&self.db, now)?;
+            self.keys = self.keys.map(|keys| keys.saturating_sub(forgotten as u64));
+        }
+        if self.count_keys()? >= KEYS_MAX {
+            let text = format!("{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds");
+            return Err(Fault::Refused(EngineError::Unavailable(text)));
+        }
+        Ok(())
+    }
+
+    fn count_keys(&mut self) -> Result<u64, Fault> {
+        if let Some(keys) = self.keys {
+            return Ok(keys);
+        }
+        let keys = row::unsigned(self.db.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?)?;
+        self.keys = Some(keys);
+        Ok(keys)
+    }
+}

@@ -1,0 +1,172 @@
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use encke_proto::Entry;
+
+use super::{
+    call::{Asked, Call},
+    fault::Fault,
+    lock::Lock,
+    queue::{Bound, Queue, Taken},
+    store::Store,
+    threads::Threads,
+};
+use crate::{EngineError, Feed};
+
+/// How much may wait for the writer.
+const QUEUE: Bound = Bound { jobs: 8192, bytes: 64 << 20 };
+/// How much goes into one transaction.
+const BATCH: Bound = Bound { jobs: 1024, bytes: 4 << 20 };
+/// How often the writer tries to open a broken store again while nobody asks for anything, in milliseconds.
+const RECOVER_MS: u64 = 1000;
+/// How many messages the feed is handed at once.
+const FEED_MAX_ENTRIES: usize = 1000;
+
+type WriteCall = Box<dyn Call<Store>>;
+
+/// The thread that writes, and the queue before it.
+pub(super) struct Writer {
+    queue: Arc<Queue<WriteCall>>,
+    threads: Threads,
+}
+
+impl Writer {
+    pub(super) fn start(store: Store, feed: Arc<dyn Feed>, lock: Lock) -> Result<Self, EngineError> {
+        let queue = Arc::new(Queue::new(QUEUE));
+        let mut threads = Threads::default();
+        let desk = Desk { queue: Arc::clone(&queue), store, feed, broken: false, _lock: lock };
+        threads.start("encke-writer", move || desk.work())?;
+        Ok(Self { queue, threads: threads.complete() })
+    }
+
+    /// Lets the writer do something in its next transaction, and returns what came out after that was committed.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        alone: bool,
+        act: impl FnOnce(&mut Store) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (asked, answer) = Asked::new(bytes, alone, act);
+        self.queue.put(Box::new(asked))?;
+        answer.get().await
+    }
+
+    /// Does what waits, then closes the store.
+    pub(super) async fn stop(&self) {
+        self.queue.close();
+        self.threads.ended().await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.threads.join();
+    }
+}
+
+/// What the writing thread has before it.
+struct Desk {
+    queue: Arc<Queue<WriteCall>>,
+    store: Store,
+    feed: Arc<dyn Feed>,
+    /// Whether the store must be opened again before anything is written.
+    broken: bool,
+    _lock: Lock,
+}
+
+impl Desk {
+    fn work(mut self) {
+        loop {
+            let patience = self.broken.then_some(Duration::from_millis(RECOVER_MS));
+            match self.queue.take(BATCH, patience) {
+                Taken::Jobs(calls) => self.batch(calls),
+                Taken::Nothing => {
+                    // Its failure is told to whoever asks for something next.
+                    let _ = self.mend();
+                }
+                Taken::Closed => break,
+            }
+        }
+    }
+
+    /// Does the calls in one transaction, answers them when it is on the disk, and tells the feed.
+    fn batch(&mut self, mut calls: Vec<WriteCall>) {
+        match self.transact(&mut calls) {
+            Ok(()) => {
+                for call in calls {
+                    call.answer(None);
+                }
+                let added = std::mem::take(&mut self.store.added);
+                self.tell(&added);
+            }
+            Err(fault) => {
+                self.store.added.clear();
+                tracing::warn!(?fault, calls = calls.len(), "a transaction failed");
+                let rolled_back = self.store.roll_back();
+                self.broken |= matches!(fault, Fault::Broken(_)) || rolled_back.is_err();
+                let error = match EngineError::from(fault) {
+                    // The state of one row is told to whoever asked for it; the others can only come again.
+                    EngineError::Damaged(text) | EngineError::Unavailable(text) => EngineError::Unavailable(text),
+                };
+                for call in calls {
+                    call.answer(Some(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
+        self.mend()?;
+        self.store.begin()?;
+        for call in calls.iter_mut() {
+            self.one(call)?;
+        }
+        self.store.commit()
+    }
+
+    /// Does one call so that it alone is undone if it alone fails.
+    fn one(&mut self, call: &mut WriteCall) -> Result<(), Fault> {
+        let added = self.store.added.len();
+        self.store.savepoint()?;
+        match call.run(&mut self.store) {
+            Ok(()) => self.store.release_savepoint(),
+            Err(Fault::Broken(text)) => Err(Fault::Broken(text)),
+            Err(fault) => {
+                tracing::warn!(?fault, "a call failed");
+                self.store.added.truncate(added);
+                self.store.back_to_savepoint(fault)
+            }
+        }
+    }
+
+    /// Opens a broken store again.
+    fn mend(&mut self) -> Result<(), Fault> {
+        if self.broken {
+            self.store.reopen()?;
+            self.broken = false;
+            tracing::info!("the store is open again");
+        }
+        Ok(())
+    }
+
+    fn tell(&self, added: &[Arc<Entry>]) {
+        for entries in added.chunks(FEED_MAX_ENTRIES) {
+            // What listens may fail; the log goes on, and the hole is found by the offsets.
+            if catch_unwind(AssertUnwindSafe(|| self.feed.appended(entries))).is_err() {
+                tracing::error!("the feed panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // Reached in a panic too: nobody may wait for a thread that is no more.
+        self.queue.close();
+        self.queue.clear();
+    }
+}

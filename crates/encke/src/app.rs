@@ -1,0 +1,71 @@
+//! What every handler needs.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use encke_engine::Engine;
+use encke_hub::Now;
+
+use crate::{auth::Authenticator, clock::Clock, config::Config, metrics::Metrics, shards::Shards};
+
+/// The server as its handlers see it. Made once, shared by all.
+pub struct App {
+    /// The settings, with both keys in them.
+    pub config: Arc<Config>,
+    /// Where the logs are.
+    pub engine: Arc<dyn Engine>,
+    /// Where the sessions are.
+    pub shards: Shards,
+    /// Who may do what.
+    pub auth: Authenticator,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    stopping: AtomicBool,
+}
+
+/// The configuration lacks the key of the server API or the secret of the tokens; [`Config::complete_keys`] sees to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys are not complete")]
+pub struct KeysMissing;
+
+impl App {
+    /// Puts it together.
+    ///
+    /// # Errors
+    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    pub fn new(config: Arc<Config>, engine: Arc<dyn Engine>, shards: Shards, clock: Arc<dyn Clock>) -> Result<Arc<Self>, KeysMissing> {
+        let auth = Authenticator::new(&config)?;
+        let stopping = AtomicBool::new(false);
+        Ok(Arc::new(Self { config, engine, shards, auth, clock, metrics: Metrics::global(), stopping }))
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// From now on requests are refused as `shutting_down`, and the server is not ready any more.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether [`App::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("config", &self.config).field("stopping", &self.is_stopping()).finish_non_exhaustive()
+    }
+}

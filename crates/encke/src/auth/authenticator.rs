@@ -1,0 +1,136 @@
+use encke_proto::{ErrorCode, Refusal, Time, UserId};
+
+use super::{
+    Claims, Credentials, Grant, Identity, TokenError, TokenKey,
+    api_key::ApiKey,
+    origin::Origins,
+    ticket::{self, TicketError, Tickets},
+};
+use crate::{app::KeysMissing, config::Config, random};
+
+/// A ticket that was given. What belongs to it stays here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenTicket {
+    /// The ticket.
+    pub ticket: String,
+    /// Until when it is good.
+    pub expires: Time,
+}
+
+/// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the connection table may ask it too.
+#[derive(Debug)]
+pub struct Authenticator {
+    tokens: TokenKey,
+    api_key: ApiKey,
+    origins: Origins,
+    tickets: Tickets,
+    token_ttl_s: u64,
+}
+
+impl Authenticator {
+    /// With the keys and origins of this configuration.
+    ///
+    /// # Errors
+    /// [`KeysMissing`].
+    pub fn new(config: &Config) -> Result<Self, KeysMissing> {
+        let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else { return Err(KeysMissing) };
+        Ok(Self {
+            tokens: TokenKey::hs256(secret),
+            api_key: ApiKey::new(api_key),
+            origins: Origins::new(&config.allowed_origins),
+            tickets: Tickets::default(),
+            token_ttl_s: config.token_ttl_s,
+        })
+    }
+
+    /// Who sends a request: by bearer token, else by ticket, else by cookie.
+    ///
+    /// # Errors
+    /// `unauthorized`, `token_expired` or `origin_forbidden`; the message says why and holds nothing secret.
+    pub fn identify(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
+        if credentials.query_token {
+            return Err(unauthorized("a token does not belong into an address; send it as a header, or get a ticket from POST /v1/ticket"));
+        }
+        if let Some(token) = credentials.bearer() {
+            return self.verify(token, now).map(|claims| Identity::new(claims, false));
+        }
+        if let Some(text) = credentials.ticket {
+            let identity = ticket::read(text).and_then(|bits| self.tickets.take(bits, now));
+            return identity.ok_or_else(|| unauthorized("this ticket was used, is over 30 seconds old, or never was one"));
+        }
+        let Some(token) = credentials.cookie_token() else {
+            return Err(unauthorized("send a token as Authorization: Bearer, as the cookie that login sets, or a ticket"));
+        };
+        if !self.origins.permits(credentials) {
+            return Err(Refusal::new(
+                ErrorCode::OriginForbidden,
+                "a request with a cookie has to come from this origin, or from an allowed one",
+            ));
+        }
+        self.verify(token, now).map(|claims| Identity::new(claims, true))
+    }
+
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// `unauthorized` or `token_expired`.
+    pub fn verify(&self, token: &str, now: Time) -> Result<Claims, Refusal> {
+        self.tokens.verify(token, now.0 / 1000).map_err(|error| match error {
+            TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
+            _ => unauthorized(error.to_string()),
+        })
+    }
+
+    /// A token for a user who logged in by id alone, in dev mode: it grants every public channel.
+    ///
+    /// # Errors
+    /// `internal` when it cannot be signed.
+    pub fn dev_token(&self, user: UserId, now: Time) -> Result<(String, Claims), Refusal> {
+        let expires_s = (now.0 / 1000).saturating_add(self.token_ttl_s);
+        let claims = Claims { user, expires_s, channels: Grant::all(), publish: Grant::all() };
+        let token = self.tokens.sign(&claims).map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        Ok((token, claims))
+    }
+
+    /// A one-use ticket for whoever was identified otherwise.
+    ///
+    /// # Errors
+    /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without randomness.
+    pub fn ticket(&self, identity: Identity, now: Time) -> Result<GivenTicket, Refusal> {
+        let bits = random::bits().map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        let given = self.tickets.give(bits, Identity { by_cookie: false, ..identity }, now);
+        let expires = given.map_err(|error| match error {
+            TicketError::TooManyOfUser => Refusal::new(ErrorCode::RateLimited, error.to_string()),
+            TicketError::TooMany => Refusal::new(ErrorCode::Overloaded, error.to_string()),
+        })?;
+        Ok(GivenTicket { ticket: ticket::write(bits), expires })
+    }
+
+    /// Whether a request has the key of the server API.
+    ///
+    /// # Errors
+    /// `unauthorized`.
+    pub fn operator(&self, credentials: &Credentials<'_>) -> Result<(), Refusal> {
+        match credentials.bearer() {
+            Some(key) if !credentials.query_token && self.api_key.fits(key) => Ok(()),
+            Some(_) => Err(unauthorized("this is not the API key")),
+            None => Err(unauthorized("send the API key as Authorization: Bearer")),
+        }
+    }
+
+    /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what merely asks.
+    #[must_use]
+    pub fn allowed_origin(&self, origin: &str) -> bool {
+        self.origins.lists(origin)
+    }
+
+    /// Whether a request comes from the own origin or a listed one, or from no page at all.
+    #[must_use]
+    pub fn own_or_allowed(&self, credentials: &Credentials<'_>) -> bool {
+        credentials.origin.is_none_or(|origin| self.origins.accepts(origin, credentials))
+    }
+}
+
+fn unauthorized(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::Unauthorized, message)
+}

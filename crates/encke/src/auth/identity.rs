@@ -1,0 +1,62 @@
+use encke_proto::{ChannelName, Time, UserId};
+
+use super::{Claims, Grant};
+
+/// Who sends a request, and what that user may do. It comes from a verified token alone, never from what a client says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// Public channels to subscribe to.
+    pub channels: Grant,
+    /// Public channels to publish to.
+    pub publish: Grant,
+    /// When the token ends.
+    pub expires: Time,
+    /// Whether a cookie alone said so.
+    pub by_cookie: bool,
+}
+
+impl Identity {
+    /// What a verified token says.
+    #[must_use]
+    pub fn new(claims: Claims, by_cookie: bool) -> Self {
+        let expires = Time(claims.expires_s.saturating_mul(1000));
+        Self { user: claims.user, channels: claims.channels, publish: claims.publish, expires, by_cookie }
+    }
+
+    /// Whether the user may follow a channel: the own one always, another user's never, a public one when it is granted.
+    #[must_use]
+    pub fn may_subscribe(&self, channel: &ChannelName) -> bool {
+        match channel.owner() {
+            Some(owner) => owner == self.user,
+            None => self.channels.allows(channel.as_str()),
+        }
+    }
+
+    /// Whether the user may publish to a channel: only to a public one, and when it is granted.
+    #[must_use]
+    pub fn may_publish(&self, channel: &ChannelName) -> bool {
+        !channel.is_own() && self.publish.allows(channel.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_own_channel_the_granted_ones_and_no_other() {
+        let alice = UserId::new("alice").unwrap();
+        let claims = Claims { user: alice, expires_s: 1, channels: Grant::all(), publish: Grant::of(vec!["room:*".into()]) };
+        let identity = Identity::new(claims, false);
+        let channel = |name| ChannelName::any(name).unwrap();
+        assert!(identity.may_subscribe(&channel("@alice")));
+        assert!(identity.may_subscribe(&channel("news")));
+        assert!(!identity.may_subscribe(&channel("@bob")));
+        assert!(identity.may_publish(&channel("room:1")));
+        assert!(!identity.may_publish(&channel("news")));
+        assert!(!identity.may_publish(&channel("@alice")));
+        assert_eq!(identity.expires, Time(1000));
+    }
+}
