@@ -5,11 +5,15 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod front;
 pub mod metrics;
 pub mod random;
 pub mod refusal;
 pub mod router;
 mod serve;
 pub mod shards;
+pub mod table;
+pub mod transports;
+pub mod wire;
 
 pub use serve::{ServeError, serve};
