@@ -52,12 +52,19 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
         () = stop.told() => {
             let Some(handle) = current.borrow().clone() else { return Ok(()) };
             let closing = tokio::spawn(close(handle));
-            // What is already under way is printed while the session closes; then the listener ends by itself.
-            let followed = tokio::time::timeout(CLOSE_TIMEOUT * 2, following).await;
-            // The task's own time is bounded, and a task that panicked has nothing to say here.
-            let _ = closing.await;
+            // What is already under way is printed while the session closes; then the listener ends by itself, unless closing failed.
+            let failed = async {
+                if !matches!(closing.await, Ok(true)) {
+                    return;
+                }
+                tokio::time::sleep(CLOSE_TIMEOUT).await;
+            };
+            let followed = tokio::select! {
+                followed = following => Some(followed),
+                () = failed => None,
+            };
             return match followed {
-                Ok(Err(error @ CliError::Output(_))) => Err(error),
+                Some(Err(error @ CliError::Output(_))) => Err(error),
                 _ => Ok(()),
             };
         }
@@ -100,13 +107,14 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
     }
 }
 
-/// Closes the session on purpose, so that the server need not wait for its grace time.
-async fn close(handle: SessionHandle) {
+/// Closes the session on purpose, so that the server need not wait for its grace time. False if that failed.
+async fn close(handle: SessionHandle) -> bool {
     match tokio::time::timeout(CLOSE_TIMEOUT, handle.close(Some("the listener was stopped"))).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => return true,
         Ok(Err(error)) => output::note(&format_args!("the session was not closed: {error}")),
         Err(_) => output::note(&"the session was not closed: the server did not answer in time"),
     }
+    false
 }
 
 async fn client(args: &Args) -> Result<Client, CliError> {
