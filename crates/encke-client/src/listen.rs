@@ -275,8 +275,12 @@ impl Driver {
                 Some(Event::Open(open))
             }
             Item::Message(message) => {
-                self.backoff.reset();
-                self.shared.accept(&message).then_some(Event::Message(message))
+                // A repeat proves nothing: a server that sends one and fails would be asked without end.
+                let is_new = self.shared.accept(&message);
+                if is_new {
+                    self.backoff.reset();
+                }
+                is_new.then_some(Event::Message(message))
             }
             Item::Gap(gap) => {
                 self.shared.skip(&gap);

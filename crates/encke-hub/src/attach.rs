@@ -1,9 +1,9 @@
-use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
+use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
 
 use crate::{
-    ConnKey, Ending, Hub, Key, Now, Output,
-    channel::{Channel, Log, Member},
-    session::{Beginning, Sub, SubState},
+    ConnKey, Ending, Hub, Key, Now, Output, ReadKey,
+    channel::{Channel, Member},
+    session::{Beginning, Reading, Sub, SubState},
 };
 
 /// Where a connection asks to go on.
@@ -66,7 +66,7 @@ impl Hub {
             session.begun = false;
         }
         if attach.token_ends.0 != 0 {
-            self.look_before(key, now.mono_ms + attach.token_ends.0.saturating_sub(now.wall.0));
+            self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
         }
         if let Err(code) = self.follow_all(key, &attach) {
             self.refuse(key, code, now);
@@ -95,10 +95,12 @@ impl Hub {
         for channel in &attach.channels {
             self.follow(key, channel, elsewhere, None)?;
         }
-        // What a former connection had asked for and not been given is not asked for any more by anybody: begin it again where it stood.
-        let unsettled: Vec<u16> = self.subs_where(key, |sub| matches!(sub.state, SubState::Reading));
-        for index in unsettled {
-            self.begin_at(key, index, Beginning::Here);
+        // Where the engine failed a former connection, it is asked again.
+        for index in 0..self.sub_count(key) {
+            if let Some(Sub { state: SubState::Beginning(beginning), .. }) = self.sub_mut(key, index) {
+                let beginning = *beginning;
+                self.begin_at(key, index, beginning);
+            }
         }
         Ok(())
     }
@@ -126,7 +128,7 @@ impl Hub {
                 let channel = self.channels.insert(Channel::new(name.clone()));
                 self.channel_keys.insert(name.clone(), channel);
                 self.say(Output::Watch(name.clone()));
-                self.say(Output::Open { key: channel, channel: name.clone() });
+                self.ask_to_open(channel);
                 channel
             }
         };
@@ -190,9 +192,7 @@ impl Hub {
             Beginning::Here => at,
             Beginning::Earliest => {
                 // Where the log begins now is known to the engine alone.
-                let channel = channel.name.clone();
-                self.say(Output::Read { key: crate::ReadKey { session: key, channel: channel_key }, channel, after: 0 });
-                return;
+                return self.ask_for_page(key, index, 0, true);
             }
         };
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
@@ -205,25 +205,24 @@ impl Hub {
         }
     }
 
-    pub(crate) fn ask_to_open(&mut self, key: Key) {
-        if let Some(channel) = self.channels.get(key)
-            && matches!(channel.log, Log::Opening { .. })
-        {
-            let channel = channel.name.clone();
-            self.say(Output::Open { key, channel });
-        }
-    }
-
     /// Asks for the page behind where a subscription stands.
     pub(crate) fn ask_to_read(&mut self, key: Key, index: u16) {
         let Some(sub) = self.sub_mut(key, index) else { return };
-        sub.state = SubState::Reading;
-        let (at, channel_key) = (sub.at, sub.channel);
-        let Some(channel) = self.channels.get(channel_key) else { return };
+        let (at, channel) = (sub.at, sub.channel);
         // An offset of another epoch says nothing in this one.
-        let same = channel.window().is_none_or(|window| window.epoch == at.epoch);
-        let (channel, after) = (channel.name.clone(), if same { at.offset } else { 0 });
-        self.say(Output::Read { key: crate::ReadKey { session: key, channel: channel_key }, channel, after });
+        let window = self.channels.get(channel).and_then(Channel::window);
+        let same = window.is_none_or(|window| window.epoch == at.epoch);
+        self.ask_for_page(key, index, if same { at.offset } else { 0 }, false);
+    }
+
+    pub(crate) fn ask_for_page(&mut self, key: Key, index: u16, after: Offset, earliest: bool) {
+        self.reads = self.reads.wrapping_add(1);
+        let number = self.reads;
+        let Some(sub) = self.sub_mut(key, index) else { return };
+        sub.state = SubState::Reading(Reading { number, earliest });
+        let key = ReadKey { session: key, channel: sub.channel, number };
+        let Some(channel) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
+        self.say(Output::Read { key, channel, after });
     }
 
     /// Once no subscription waits for the engine, the connection's service begins.
@@ -235,6 +234,7 @@ impl Hub {
             return;
         }
         session.begun = true;
+        session.known = true;
         let id = session.id;
         self.say(Output::Begun { conn, session: id });
         if self.has_more(key) {
@@ -249,6 +249,10 @@ impl Hub {
 
     pub(crate) fn sub_mut(&mut self, key: Key, index: u16) -> Option<&mut Sub> {
         self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))
+    }
+
+    pub(crate) fn sub_count(&self, key: Key) -> u16 {
+        self.sessions.get(key).map_or(0, |session| u16::try_from(session.subs.len()).unwrap_or(u16::MAX))
     }
 
     pub(crate) fn subs_where(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<u16> {

@@ -21,6 +21,12 @@ pub(crate) struct Channel {
     pub(crate) members: Vec<Member>,
     /// How far the user was handed this log, when it is a user's own and known.
     pub(crate) handed: Option<Position>,
+    /// Whether the engine was asked for the end of the log and has not answered.
+    pub(crate) asked: bool,
+    /// Whether it is to be asked once more then, since its answer may be too old.
+    pub(crate) again: bool,
+    /// Whether the channel is among the hub's warm ones.
+    pub(crate) warm: bool,
 }
 
 impl Channel {
@@ -30,7 +36,17 @@ impl Channel {
         // Writing to a string does not fail.
         let _ = write_cursor_name(&mut wire, &name);
         wire.push('~');
-        Self { name, wire: wire.into(), log: Log::Opening { early: Vec::new(), missed: false }, members: Vec::new(), handed: None }
+        let (wire, log) = (wire.into(), Log::default());
+        Self { name, wire, log, members: Vec::new(), handed: None, asked: false, again: false, warm: false }
+    }
+
+    /// Drops what is older than `before` from the window. True when something is left.
+    pub(crate) fn cool(&mut self, before: Time) -> bool {
+        self.warm = match &mut self.log {
+            Log::Open(window) => window.cool(before),
+            Log::Opening { .. } => false,
+        };
+        self.warm
     }
 
     /// The window, once the log is open.
@@ -45,18 +61,35 @@ impl Channel {
 /// The most messages that are kept aside while a channel is being opened; past it the channel is opened again.
 const EARLY_MAX: usize = 1024;
 
+/// What came of a new message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// The window has grown.
+    Grown,
+    /// Nothing is to be done.
+    Nothing,
+    /// It is of another epoch than the window. Only the engine knows which of the two is the newer.
+    Foreign,
+}
+
 /// What is known of a channel's log.
 #[derive(Debug)]
 pub(crate) enum Log {
-    /// The engine was asked. What arrives meanwhile waits here, since the answer may be older.
+    /// The engine is to say where the log ends. What arrived since it was asked waits here, since the answer may be older.
     Opening { early: Vec<Arc<Entry>>, missed: bool },
     /// The end of the log.
     Open(Window),
 }
 
+impl Default for Log {
+    fn default() -> Self {
+        Self::Opening { early: Vec::new(), missed: false }
+    }
+}
+
 impl Log {
-    /// Takes in a new message. True when the log has grown.
-    pub(crate) fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> bool {
+    /// Takes in a new message.
+    pub(crate) fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> Appended {
         match self {
             Self::Opening { early, missed } => {
                 if early.len() < EARLY_MAX {
@@ -64,8 +97,9 @@ impl Log {
                 } else {
                     *missed = true;
                 }
-                false
+                Appended::Nothing
             }
+            Self::Open(window) if window.epoch != entry.message().position.epoch => Appended::Foreign,
             Self::Open(window) => window.append(entry, config),
         }
     }
@@ -76,15 +110,19 @@ impl Log {
             Self::Opening { early, missed } => (std::mem::take(early), *missed),
             Self::Open(_) => (Vec::new(), false),
         };
+        let page_epoch = page.epoch;
         let mut window = Window::new(page, config);
-        let first = early.first().map(|entry| entry.message().position);
-        let since = first.filter(|first| first.epoch == window.epoch && first.offset <= window.head);
-        let since = since.map_or(window.head(), |first| Position { epoch: first.epoch, offset: first.offset - 1 });
+        let count = early.len();
+        let same = |entry: &Arc<Entry>| entry.message().position.epoch == page_epoch;
+        let early: Vec<_> = early.into_iter().filter(same).collect();
+        let first = early.first().map(|entry| entry.message().position.offset).filter(|first| *first <= window.head);
+        let since = Position { epoch: window.epoch, offset: first.map_or(window.head, |first| first.saturating_sub(1)) };
         for entry in &early {
             window.append(entry, config);
         }
         *self = Self::Open(window);
-        Opened { since, whole: !missed }
+        // What is of another epoch came late, or the answer did: that needs another look.
+        Opened { since, whole: !missed && early.len() == count }
     }
 }
 
@@ -92,7 +130,7 @@ impl Log {
 pub(crate) struct Opened {
     /// Where "from now on" begins for those who asked while the log was being opened: before anything that came meanwhile.
     pub(crate) since: Position,
-    /// False when too much came meanwhile, so that the log must be read again.
+    /// False when the log must be looked at again: too much came meanwhile, or of another epoch.
     pub(crate) whole: bool,
 }
 
@@ -117,20 +155,20 @@ impl Window {
         window
     }
 
-    fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> bool {
+    /// Takes in a new message of this epoch.
+    fn append(&mut self, entry: &Arc<Entry>, config: &HubConfig) -> Appended {
         let position = entry.message().position;
-        if position.epoch != self.epoch {
-            *self = Self { epoch: position.epoch, head: position.offset, entries: VecDeque::new(), bytes: 0 };
-        } else if position.offset <= self.head {
-            return false;
-        } else if position.offset > self.head + 1 {
+        if position.offset <= self.head {
+            return Appended::Nothing;
+        }
+        if position.offset > self.head + 1 {
             // Something was missed. Whoever stands before the hole is caught up from the engine.
             self.entries.clear();
             self.bytes = 0;
         }
         self.head = position.offset;
         self.push(Arc::clone(entry), config);
-        true
+        Appended::Grown
     }
 
     fn push(&mut self, entry: Arc<Entry>, config: &HubConfig) {
@@ -148,7 +186,7 @@ impl Window {
     }
 
     /// Drops what is older than `before`. True when something is left.
-    pub(crate) fn cool(&mut self, before: Time) -> bool {
+    fn cool(&mut self, before: Time) -> bool {
         while self.entries.front().is_some_and(|oldest| oldest.message().time < before) {
             self.drop_oldest();
         }
@@ -169,6 +207,13 @@ impl Window {
     /// Whether a receiver at `offset` of this epoch can go on from the window alone.
     pub(crate) fn reaches(&self, offset: Offset) -> bool {
         offset <= self.head && self.head - offset <= self.entries.len() as u64
+    }
+
+    /// Whether the messages are consecutive and end at the head, and their bytes are counted right.
+    pub(crate) fn is_sound(&self) -> bool {
+        let first = (self.head + 1).saturating_sub(self.entries.len() as u64);
+        let in_place = |(offset, entry): (u64, &Arc<Entry>)| entry.message().position == Position { epoch: self.epoch, offset };
+        (first..).zip(&self.entries).all(in_place) && self.bytes == self.entries.iter().map(|entry| entry.weight()).sum::<usize>()
     }
 
     /// The position at the head.

@@ -3,7 +3,7 @@ use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
 use crate::{
     Hub, Key, Now, Output, Reply,
     presence::Why,
-    session::{Beginning, Sub},
+    session::{Beginning, Session, Sub},
 };
 
 /// Whom a close ends.
@@ -50,19 +50,18 @@ impl Hub {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
         }
         // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
-        self.subscribing.push((key, ticket));
+        self.subscribing.entry(key).or_default().push(ticket);
         self.settle(key);
     }
 
     /// Answers those who subscribed, once their session stands in each channel or is gone.
     pub(crate) fn answer_subscribers(&mut self, key: Key) {
-        let waits = self.sessions.get(key).is_some_and(|session| session.subs.iter().any(Sub::waits));
-        if waits || self.subscribing.is_empty() {
+        // Whoever catches up stands somewhere already; only one whose place is not settled yet could miss what comes next.
+        let settled = |session: &Session| session.subs.iter().all(Sub::placed);
+        if self.subscribing.is_empty() || !self.sessions.get(key).is_none_or(settled) {
             return;
         }
-        let (answered, waiting) = std::mem::take(&mut self.subscribing).into_iter().partition(|(session, _)| *session == key);
-        self.subscribing = waiting;
-        for (_, ticket) in answered as Vec<(Key, u64)> {
+        for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
             let reply = if known { Reply::Channels(self.public_channels(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
             self.say(Output::Replied { ticket, reply });

@@ -4,7 +4,7 @@ use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Positio
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
-    channel::Log,
+    channel::{Appended, Log, Member},
     session::{Beginning, Behind, Session, Sub, SubState},
 };
 
@@ -36,48 +36,54 @@ impl Hub {
     pub fn appended(&mut self, entry: &Arc<Entry>, _now: Now) {
         let Some(key) = self.channel_keys.get(&entry.message().channel).copied() else { return };
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let was_cold = channel.window().is_some_and(|window| window.after(window.head.saturating_sub(1)).is_none());
-        if !channel.log.append(entry, &self.config) {
-            return;
+        match channel.log.append(entry, &self.config) {
+            Appended::Nothing => {}
+            Appended::Grown => {
+                if !std::mem::replace(&mut channel.warm, true) {
+                    self.warm.push(key);
+                }
+                self.wake(key);
+            }
+            Appended::Foreign => {
+                let early = if channel.asked { vec![Arc::clone(entry)] } else { Vec::new() };
+                channel.log = Log::Opening { early, missed: false };
+                self.ask_to_open(key);
+            }
         }
-        if was_cold {
-            self.warm.push(key);
-        }
-        self.wake(key);
     }
 
     /// Messages may have been missed: every log is looked at again.
     pub fn stale(&mut self) {
         let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if let Some(channel) = self.channels.get_mut(key) {
-                if let Log::Opening { missed, .. } = &mut channel.log {
-                    *missed = true;
-                    continue;
-                }
-                let channel = channel.name.clone();
-                self.say(Output::Open { key, channel });
-            }
+            self.ask_to_open(key);
         }
+    }
+
+    /// Asks for the end of a channel's log. One question at a time, so that answers come in the order of what they know.
+    pub(crate) fn ask_to_open(&mut self, key: Key) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if std::mem::replace(&mut channel.asked, true) {
+            channel.again = true;
+            return;
+        }
+        if let Log::Opening { early, missed } = &mut channel.log {
+            // The answer will know of these: they were in the log before they were announced.
+            early.clear();
+            *missed = false;
+        }
+        let channel = channel.name.clone();
+        self.say(Output::Open { key, channel });
     }
 
     /// The answer to [`Output::Open`]; none when the engine had none.
     pub fn opened(&mut self, key: Key, answer: Option<Opening>, now: Now) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let Some(opening) = answer else {
-            self.reopen.push(key);
-            let waiting: Vec<Key> = channel.members.iter().filter_map(|member| self.sessions.key_at(member.session)).collect();
-            for session in waiting {
-                if self.sessions.get(session).is_some_and(|session| !session.begun && session.conn.is_some()) {
-                    self.refuse(session, ErrorCode::EngineUnavailable, now);
-                }
-            }
-            return;
-        };
-        if let Some(handed) = opening.handed
-            && channel.handed.is_none()
-        {
-            channel.handed = Some(handed);
+        channel.asked = false;
+        let mut again = std::mem::take(&mut channel.again);
+        let Some(opening) = answer else { return self.open_failed(key, now) };
+        if channel.handed.is_none() {
+            channel.handed = opening.handed;
         }
         // A log that is open already has been followed since; the answer only counts when it knows more.
         let newer = channel.window().is_none_or(|window| window.epoch != opening.page.epoch || window.head < opening.page.head);
@@ -85,50 +91,74 @@ impl Hub {
         if newer {
             let opened = channel.log.open(opening.page, &self.config);
             since = Some(opened.since);
-            self.warm.push(key);
-            if !opened.whole {
-                let channel = channel.name.clone();
-                self.say(Output::Open { key, channel });
+            again |= !opened.whole;
+            if !std::mem::replace(&mut channel.warm, true) {
+                self.warm.push(key);
             }
         }
-        let Some(channel) = self.channels.get(key) else { return };
-        let members: Vec<_> =
-            channel.members.iter().filter_map(|member| Some((self.sessions.key_at(member.session)?, member.sub))).collect();
-        for (session, index) in members {
+        let wide = channel.members.len() >= WIDE_MEMBERS;
+        for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_))) {
             let Some(sub) = self.sub_mut(session, index) else { continue };
-            let SubState::Beginning(mut beginning) = sub.state else { continue };
-            if let (Beginning::Now, Some(since)) = (beginning, since) {
-                sub.at = since;
-                beginning = Beginning::Here;
+            if let SubState::Beginning(mut beginning) = sub.state {
+                if let (Beginning::Now, Some(since)) = (beginning, since) {
+                    sub.at = since;
+                    beginning = Beginning::Here;
+                }
+                self.begin_at(session, index, beginning);
+                self.settle(session);
             }
-            self.begin_at(session, index, beginning);
-            self.settle(session);
+            if self.lags(session, index) {
+                self.make_ready(session, wide);
+            }
         }
-        self.wake(key);
+        if again {
+            self.ask_to_open(key);
+        }
+    }
+
+    fn open_failed(&mut self, key: Key, now: Now) {
+        self.reopen.push(key);
+        for (session, _) in self.members(key, |sub| matches!(sub.state, SubState::Beginning(_))) {
+            if self.sessions.get(session).is_some_and(|session| !session.begun) {
+                self.refuse(session, ErrorCode::EngineUnavailable, now);
+            }
+        }
+    }
+
+    /// The subscriptions to a channel that fit.
+    fn members(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<(Key, u16)> {
+        let Some(channel) = self.channels.get(key) else { return Vec::new() };
+        let fitting = |member: &Member| {
+            let sub = self.sessions.at(member.session)?.subs.get(usize::from(member.sub))?;
+            Some((self.sessions.key_at(member.session).filter(|_| fits(sub))?, member.sub))
+        };
+        channel.members.iter().filter_map(fitting).collect()
     }
 
     /// The answer to [`Output::Read`]; none when the engine had none.
     pub fn read(&mut self, key: ReadKey, answer: Option<Page>, now: Now) {
-        let index = self.subs_where(key.session, |sub| sub.channel == key.channel && sub.waits()).first().copied();
-        // The subscription may have been given up, or moved, while the engine was reading.
-        let Some(index) = index else { return };
-        let Some(name) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
-        let begun = self.sessions.get(key.session).is_some_and(|session| session.begun);
-        let Some(sub) = self.sub_mut(key.session, index) else { return };
-        let Some(page) = answer else {
-            if begun {
-                // The connection is served; it is caught up when the engine answers again.
-                sub.state = SubState::Live;
-                self.reread.push(key.session);
-            } else {
-                self.refuse(key.session, ErrorCode::EngineUnavailable, now);
-            }
-            return;
+        let number = key.number;
+        let asked = |sub: &Sub| match sub.state {
+            SubState::Reading(reading) if sub.channel == key.channel && reading.number == number => Some(reading.earliest),
+            _ => None,
         };
+        let Some(session) = self.sessions.get(key.session) else { return };
+        // The subscription may have been given up, or moved, while the engine was reading: then nobody waits for this answer any more.
+        let Some((index, earliest)) = (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?))) else { return };
+        let begun = session.begun;
+        let Some(page) = answer else { return self.read_failed(key.session, index, earliest, now) };
+        let Some(channel) = self.channels.get(key.channel) else { return };
+        let name = channel.name.clone();
+        if channel.window().is_some_and(|window| window.epoch != page.epoch) {
+            // The reader is the first to find out that the log is another one now.
+            self.ask_to_open(key.channel);
+        }
+        let Some(sub) = self.sub_mut(key.session, index) else { return };
         let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
-        let from = sub.at.offset + 1;
+        // A cursor from outside may name any offset at all.
+        let from = sub.at.offset.saturating_add(1);
         let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
-        let (goes_on, gap) = if sub.state_is(Beginning::Earliest) {
+        let (goes_on, gap) = if earliest {
             (first, None)
         } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
             (first, gap(None, GapReason::Epoch))
@@ -140,11 +170,15 @@ impl Hub {
         if gap.is_none() {
             sub.at = goes_on;
         }
+        let misplaced = page.entries.first().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1);
         let mut entries: VecDeque<_> =
             page.entries.into_iter().skip_while(|entry| entry.message().position.offset <= goes_on.offset).collect();
         if entries.front().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1) {
-            // The page was read for another place than where the subscription stands now.
+            // The question was put in another epoch, so the page is for another place.
             entries.clear();
+        }
+        if gap.is_none() && entries.is_empty() && goes_on.offset < page.head && misplaced {
+            return self.ask_for_page(key.session, index, goes_on.offset, false);
         }
         let behind = Behind { gap, goes_on, entries };
         let progress = behind.gap.is_some() || !behind.entries.is_empty();
@@ -152,9 +186,26 @@ impl Hub {
         self.settle(key.session);
         if progress {
             self.make_ready(key.session, false);
-        } else if self.sessions.get(key.session).is_some_and(|session| session.begun) && self.lags(key.session, index) {
+        } else if begun && self.lags(key.session, index) {
             // The engine does not yet show what its feed has announced; it is asked again at the next tick.
             self.reread.push(key.session);
+        }
+    }
+
+    fn read_failed(&mut self, key: Key, index: u16, earliest: bool, now: Now) {
+        let begun = self.sessions.get(key).is_some_and(|session| session.begun);
+        if let Some(sub) = self.sub_mut(key, index) {
+            sub.state = match (begun, earliest) {
+                (true, _) => SubState::Live,
+                (false, true) => SubState::Beginning(Beginning::Earliest),
+                (false, false) => SubState::Beginning(Beginning::Here),
+            };
+        }
+        if begun {
+            // The connection is served; it is caught up when the engine answers again.
+            self.reread.push(key);
+        } else {
+            self.refuse(key, ErrorCode::EngineUnavailable, now);
         }
     }
 
@@ -307,18 +358,7 @@ impl Hub {
         match &sub.state {
             SubState::Behind(_) => true,
             SubState::Live => window.is_some_and(|window| sub.lag(window.head()) > 0),
-            SubState::Beginning(_) | SubState::Reading => false,
+            SubState::Beginning(_) | SubState::Reading(_) => false,
         }
-    }
-}
-
-impl Sub {
-    /// Whether it stands anywhere yet; before, a cursor has nothing to say of it.
-    fn placed(&self) -> bool {
-        matches!(self.state, SubState::Beginning(Beginning::Here)) || !matches!(self.state, SubState::Beginning(_))
-    }
-
-    fn state_is(&self, beginning: Beginning) -> bool {
-        matches!(&self.state, SubState::Beginning(other) if *other == beginning)
     }
 }

@@ -28,8 +28,10 @@ pub struct Hub {
     /// Channels and sessions for which the engine had no answer; asked again at the next tick.
     pub(crate) reopen: Vec<Key>,
     pub(crate) reread: Vec<Key>,
+    /// How many pages were asked for; numbers the questions.
+    pub(crate) reads: u32,
     /// Control requests that wait until their session stands in the channels that they named.
-    pub(crate) subscribing: Vec<(Key, u64)>,
+    pub(crate) subscribing: HashMap<Key, Vec<u64>>,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -51,7 +53,8 @@ impl Hub {
             warm: Vec::new(),
             reopen: Vec::new(),
             reread: Vec::new(),
-            subscribing: Vec::new(),
+            reads: 0,
+            subscribing: HashMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -80,13 +83,12 @@ impl Hub {
         }
         let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
         let mut warm = std::mem::take(&mut self.warm);
-        warm.retain(|key| match self.channels.get_mut(*key).map(|channel| &mut channel.log) {
-            Some(crate::channel::Log::Open(window)) => window.cool(before),
-            _ => false,
-        });
+        warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
         self.warm = warm;
         for key in std::mem::take(&mut self.reopen) {
-            self.ask_to_open(key);
+            if self.channels.get(key).is_some_and(|channel| !channel.asked) {
+                self.ask_to_open(key);
+            }
         }
         for key in std::mem::take(&mut self.reread) {
             self.make_ready(key, false);

@@ -17,6 +17,7 @@
 
 mod attach;
 mod channel;
+mod check;
 mod config;
 mod control;
 mod deliver;

@@ -29,6 +29,8 @@ pub struct Farewell {
 pub struct ReadKey {
     pub(crate) session: Key,
     pub(crate) channel: Key,
+    /// Which of the hub's questions it is: a subscription may move while the engine reads.
+    pub(crate) number: u32,
 }
 
 /// The answer to a control request.

@@ -1,9 +1,6 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
-use crate::{
-    ConnKey, Ending, Farewell, Hub, Key, Now, Output,
-    session::{Session, SubState},
-};
+use crate::{ConnKey, Ending, Farewell, Hub, Key, Now, Output, session::Session};
 
 /// Why a session is ended while a connection may be there to hear it.
 pub(crate) enum Why {
@@ -49,6 +46,7 @@ impl Hub {
             subs: Vec::with_capacity(1),
             ready: false,
             begun: false,
+            known: false,
         });
         self.session_keys.insert(id, key);
         if let Some(user) = self.users.get_mut(user_key) {
@@ -143,22 +141,21 @@ impl Hub {
                 due_ms = session.grace_ends_ms;
             }
             if session.token_ends.0 != 0 {
-                due_ms = due_ms.min(now.mono_ms + (session.token_ends.0 - now.wall.0));
+                due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
             }
             session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key) };
         }
     }
 
-    /// The request of a connection cannot be served: it is answered with an error, and a session that never began is no more.
+    /// The request of a connection cannot be served: it is answered with an error. A session that no client knows of is no more.
     pub(crate) fn refuse(&mut self, key: Key, code: ErrorCode, now: Now) {
         let Some(session) = self.sessions.get(key) else { return };
-        let fresh = session.subs.iter().all(|sub| matches!(sub.state, SubState::Beginning(_)));
-        let conn = session.conn;
-        if fresh {
-            self.end_session(key, Some(Why::Refused(code)), now);
-        } else if let Some(conn) = conn {
+        let Some(conn) = session.conn else { return };
+        if session.known {
             self.detach(conn, now);
             self.say(Output::Ended { conn, ending: Ending::Refused(code) });
+        } else {
+            self.end_session(key, Some(Why::Refused(code)), now);
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) ready: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
     pub(crate) begun: bool,
+    /// Whether it was ever said, so that a client may know of the session.
+    pub(crate) known: bool,
 }
 
 /// One channel that a session follows.
@@ -52,10 +54,19 @@ pub(crate) enum SubState {
     Beginning(Beginning),
     /// From the channel's window, or nowhere while it is at the head.
     Live,
-    /// A page was asked for. A gap that was found with it comes first.
-    Reading,
+    /// A page was asked for.
+    Reading(Reading),
     /// From pages that were read, then from the window.
     Behind(Box<Behind>),
+}
+
+/// A question that the engine has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Its number. An answer with another one was for a place where the subscription stands no more.
+    pub(crate) number: u32,
+    /// Whether the subscription begins with whatever is the oldest that is kept.
+    pub(crate) earliest: bool,
 }
 
 /// Where a subscription begins.
@@ -83,7 +94,16 @@ pub(crate) struct Behind {
 impl Sub {
     /// Whether it waits for the engine.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self.state, SubState::Beginning(_) | SubState::Reading)
+        matches!(self.state, SubState::Beginning(_) | SubState::Reading(_))
+    }
+
+    /// Whether it stands anywhere yet; before, a cursor has nothing to say of it.
+    pub(crate) fn placed(&self) -> bool {
+        match self.state {
+            SubState::Beginning(beginning) => beginning == Beginning::Here,
+            SubState::Reading(reading) => !reading.earliest,
+            SubState::Live | SubState::Behind(_) => true,
+        }
     }
 
     /// How many messages it has not been given.

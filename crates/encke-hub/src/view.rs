@@ -1,6 +1,6 @@
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 
-use crate::{Hub, Key};
+use crate::{ConnKey, Hub, Key};
 
 /// A session, for those who ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,12 @@ impl Hub {
     #[must_use]
     pub fn sessions_of(&self, user: &UserId) -> usize {
         self.user_keys.get(user).and_then(|key| self.users.get(*key)).map_or(0, |user| user.sessions.len())
+    }
+
+    /// Whether this connection's session stands in each of its channels, so that its service has begun.
+    #[must_use]
+    pub fn has_begun(&self, conn: ConnKey) -> bool {
+        self.conns.get(&conn).and_then(|key| self.sessions.get(*key)).is_some_and(|session| session.begun)
     }
 
     /// How many sessions there are.

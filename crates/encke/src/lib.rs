@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 mod control;
 mod cors;
+pub mod front;
 mod health;
 pub mod metrics;
 mod names;
@@ -20,6 +21,9 @@ pub mod refusal;
 pub mod router;
 mod serve;
 pub mod shards;
+pub mod table;
+pub mod transports;
 mod who;
+pub mod wire;
 
 pub use serve::{ServeError, serve};

@@ -30,7 +30,10 @@ pub(crate) enum Area {
 /// One row of the table.
 pub(crate) struct Route {
     pub(crate) area: Area,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handler knows it; the test that compares the table with its description does not"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the handler knows it; the test that compares the table with its description does not")
+    )]
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     handler: MethodRouter<Arc<App>>,

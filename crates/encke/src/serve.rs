@@ -1,13 +1,34 @@
-//! SEAM: the server itself is put in here. This stands in its place so that the command line builds; only the two names below are used.
+//! From a checked configuration to a server that runs, until it is told to stop.
 
-use crate::config::Config;
+use std::{io::Write, sync::Arc, time::Duration};
+
+use encke_hub::CloseTarget;
+use encke_proto::{Close, CloseCode};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, interval, sleep, timeout},
+};
+
+use crate::{
+    app::App,
+    config::Config,
+    wire::{Server, WireError, wire},
+};
+
+/// How often the engine is asked to forget what is too old.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How often it is looked whether everybody has gone, while the server stops.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// There is no server in this build.
-    #[error("this build has no server in it")]
-    NotBuilt,
+    /// It could not be put together.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The operating system refuses.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] std::io::Error),
 }
 
 /// Serves until it is told to stop (SIGINT, SIGTERM). Both keys in the configuration are there.
@@ -15,6 +36,65 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] says why it could not start or go on.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let _ = config;
-    Err(ServeError::NotBuilt)
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let drain = Duration::from_secs(config.shutdown_drain_s);
+    let server = wire(config)?;
+    announce(&server)?;
+    let sweeper = tokio::spawn(sweep(Arc::clone(&server.app)));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    sweeper.abort();
+    stop(server, drain).await;
+    Ok(())
+}
+
+/// Says where it listens, in the one line that scripts wait for.
+fn announce(server: &Server) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{}", server.address)?;
+    if let (true, Some(key)) = (server.app.config.dev, &server.app.config.api_key) {
+        writeln!(out, "console http://{}/console#key={}", server.address, key.expose())?;
+    }
+    out.flush()
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut ticks = interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = app.engine.sweep(app.now().wall).await {
+            tracing::warn!(%error, "the engine could not forget what is too old");
+        }
+    }
+}
+
+/// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished, the store is closed.
+async fn stop(server: Server, drain: Duration) {
+    let Server { app, threads, library, stop, .. } = server;
+    let ends = Instant::now() + drain;
+    app.stop();
+    app.shards.drain();
+    // Nobody listens when the library has ended already.
+    let _ = stop.send(true);
+    let close = Close { code: CloseCode::Shutdown, reason: "the server stops".into(), reconnect: true };
+    if app.shards.close(&CloseTarget::Everybody, &close).await.is_err() {
+        tracing::warn!("not everybody could be told that the server stops");
+    }
+    while Instant::now() < ends {
+        match app.shards.counts().await {
+            Ok(counts) if counts.sockets > 0 => sleep(DRAIN_LOOK).await,
+            _ => break,
+        }
+    }
+    app.shards.stop();
+    for thread in threads {
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+    // The shards held the library's door; requests under way are finished, within the same time.
+    if timeout(ends.saturating_duration_since(Instant::now()), library).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    app.engine.stop().await;
 }

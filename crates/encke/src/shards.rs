@@ -2,8 +2,11 @@
 //!
 //! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts and pushes of a user never cross threads. A public channel has followers in any shard.
 
+mod chance;
+mod desk;
 mod letter;
 mod mailbox;
+mod shard;
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
 
@@ -12,8 +15,11 @@ use encke_hub::{ChannelView, CloseTarget, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserId};
 use tokio::sync::oneshot;
 
-pub use letter::{Counts, Letter};
+pub use chance::Chance;
+pub use desk::{Desk, open as open_desk};
+pub use letter::{Arrival, Counts, Letter};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
+pub use shard::{Parts, Patience, Shard, Stray};
 
 /// How long a control request waits for a shard.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +42,32 @@ impl Shards {
     #[must_use]
     pub fn home(&self, user: &UserId) -> &Mailbox<Letter> {
         &self.mailboxes[self.home_index(user)]
+    }
+
+    /// A shard that serves whoever has no home.
+    #[must_use]
+    pub fn any(&self) -> &Mailbox<Letter> {
+        &self.mailboxes[0]
+    }
+
+    /// The shard of this number.
+    #[must_use]
+    pub fn at(&self, index: usize) -> &Mailbox<Letter> {
+        &self.mailboxes[index]
+    }
+
+    /// Tells all shards to let nobody in any more.
+    pub fn drain(&self) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post_or_miss(Letter::Drain);
+        }
+    }
+
+    /// Tells all shards to stop working.
+    pub fn stop(&self) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post_or_miss(Letter::Stop);
+        }
     }
 
     /// Its number.

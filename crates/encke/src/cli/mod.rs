@@ -1,5 +1,122 @@
-//! .
-/// .
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: what the program takes, one file a command, and what it ends with.
+//!
+//! Exit status: 0 done, 1 any failure that has no status of its own, 2 bad usage, 64 bad configuration (the key is named), 69 the server cannot be
+//! reached. Errors are one line on stderr that begins with `encke: `.
+
+mod check_config;
+mod close;
+mod error;
+mod listen;
+mod output;
+mod publish;
+mod push;
+mod serve;
+mod server;
+mod sessions;
+mod token;
+mod who;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub use error::CliError;
+
+/// A Comet server: push messages and pages to the users you name.
+#[derive(Debug, Parser)]
+#[command(
+    name = "encke",
+    version,
+    after_help = "Exit status: 0 done, 1 other failure, 2 bad usage, 64 bad configuration, 69 server unreachable."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Push(push::Args),
+    Publish(publish::Args),
+    Listen(listen::Args),
+    Who(who::Args),
+    Sessions(sessions::Args),
+    Close(close::Args),
+    Token(token::Args),
+    CheckConfig(check_config::Args),
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // Nobody reads a help text that cannot be written.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => Err(CliError::Usage(usage(&error))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has what it wanted, as in `encke listen | head`.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&error);
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Push(args) => block_on(push::run(args)),
+        Command::Publish(args) => block_on(publish::run(args)),
+        Command::Listen(args) => block_on(listen::run(args)),
+        Command::Who(args) => block_on(who::run(args)),
+        Command::Sessions(args) => block_on(sessions::run(args)),
+        Command::Close(args) => block_on(close::run(args)),
+        Command::Token(args) => token::run(args),
+        Command::CheckConfig(args) => check_config::run(&args),
+    }
+}
+
+/// The commands that talk to a server do one thing at a time, so one thread is enough.
+fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?.block_on(command)
+}
+
+/// What is wrong with the arguments, in one line: the first paragraph of what the parser has to say.
+fn usage(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; see `encke --help`".to_owned();
+    }
+    let text = error.render().to_string();
+    let first: Vec<_> = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    format!("{}; see --help", first.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_arguments_is_said_in_one_line() {
+        let words = |args: &[&str]| usage(&Cli::try_parse_from(args).unwrap_err());
+        assert_eq!(words(&["encke", "listen"]), "the following required arguments were not provided: --user <USER>; see --help");
+        assert!(words(&["encke", "serv"]).contains("'serv'"));
+        assert!(words(&["encke", "push", "--all"]).contains("--url"));
+        assert_eq!(words(&["encke"]), "a command is missing; see `encke --help`");
+    }
 }

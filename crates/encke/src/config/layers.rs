@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use encke_proto::AllowList;
 use serde::{Deserialize, Deserializer};
@@ -134,10 +134,9 @@ impl Layers {
             return;
         };
         let slot = self.table.entry(outer.to_owned()).or_insert_with(|| Value::Table(Table::new()));
-        match slot {
-            Value::Table(table) => drop(table.insert(name.to_owned(), value)),
-            // Something that is not a table where one belongs is left for the reader to name.
-            _ => {}
+        // Something that is not a table where one belongs is left for the reader to name.
+        if let Value::Table(table) = slot {
+            table.insert(name.to_owned(), value);
         }
     }
 }
@@ -146,7 +145,11 @@ fn read(text: &str, kind: Kind) -> Result<Value, String> {
     match kind {
         Kind::Text => Ok(Value::String(text.to_owned())),
         Kind::Number => text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned()),
-        Kind::Switch => text.trim().parse().map(Value::Boolean).map_err(|_| "must be true or false".to_owned()),
+        Kind::Switch => match text.trim() {
+            "true" | "1" => Ok(Value::Boolean(true)),
+            "false" | "0" => Ok(Value::Boolean(false)),
+            _ => Err("must be true or false".to_owned()),
+        },
         Kind::List => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
@@ -176,11 +179,6 @@ pub(crate) fn allow_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<A
     let prefixes = Vec::<String>::deserialize(deserializer)?;
     AllowList::parse(prefixes.iter().map(String::as_str))
         .map_err(|(prefix, error)| serde::de::Error::custom(format!("{prefix:?}: {error}")))
-}
-
-/// The file that `ENCKE_CONFIG` names, if it names one.
-pub(crate) fn file_from_env() -> Option<PathBuf> {
-    std::env::var_os("ENCKE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub use dev_keys::{DevKeys, DevKeysError};
 pub use engine_url::EngineUrl;
 pub use error::{ConfigError, Source};
 pub use layers::Layers;
+pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
 pub use secret::Secret;

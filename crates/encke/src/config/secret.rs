@@ -66,7 +66,7 @@ impl Secret {
 
 /// Whether the text is the word, once or several times over.
 fn repeats(text: &str, word: &str) -> bool {
-    !text.is_empty() && text.len() % word.len() == 0 && text.as_bytes().chunks(word.len()).all(|chunk| chunk == word.as_bytes())
+    !text.is_empty() && text.len().is_multiple_of(word.len()) && text.as_bytes().chunks(word.len()).all(|chunk| chunk == word.as_bytes())
 }
 
 impl std::fmt::Debug for Secret {

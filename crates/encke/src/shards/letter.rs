@@ -2,11 +2,33 @@ use std::sync::Arc;
 
 use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, Page, SessionId, UserId};
+use mio::net::TcpStream;
 use tokio::sync::oneshot;
+
+use crate::{front::Verdict, table::Pass};
+
+/// A connection whose request waits, on its way to the shard that serves it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The socket.
+    pub socket: TcpStream,
+    /// The right to have it open.
+    pub pass: Pass,
+    /// What was read behind the request's head.
+    pub inbound: Vec<u8>,
+    /// What was decided on the request.
+    pub verdict: Verdict,
+}
 
 /// What a shard is told or asked.
 #[derive(Debug)]
 pub enum Letter {
+    /// A connection comes in.
+    Arrived(Box<Arrival>),
+    /// Let nobody in any more.
+    Drain,
+    /// Stop working.
+    Stop,
     /// A message is in the log.
     Appended(Arc<Entry>),
     /// The engine's answer to the hub's wish to open a channel.

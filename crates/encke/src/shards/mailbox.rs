@@ -68,6 +68,20 @@ impl<T> Mailbox<T> {
         posted
     }
 
+    /// Puts a letter in, or gives it back for another try.
+    ///
+    /// # Errors
+    /// The letter when the mailbox is full; nothing when the shard is gone.
+    pub fn offer(&self, letter: T) -> Result<(), Option<T>> {
+        let offered = match self.letters.try_send(letter) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(letter)) => Err(Some(letter)),
+            Err(TrySendError::Disconnected(_)) => Err(None),
+        };
+        self.ring();
+        offered
+    }
+
     /// Puts a letter in that may be lost, as long as the shard knows that some were.
     pub fn post_or_miss(&self, letter: T) {
         if self.letters.try_send(letter).is_err() {

@@ -1,0 +1,116 @@
+//! Sessions are ended on purpose, and everything of them is freed.
+
+use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Farewell, Output, Reply};
+use encke_proto::{Close, ErrorCode};
+
+use crate::{
+    support::{session, user},
+    world::{World, attach, attach_to, back, operator},
+};
+
+#[test]
+fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news", "chat"]));
+    world.said();
+    let farewell = Farewell { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
+    world.close(&CloseTarget::Session(session(1001)));
+    let said = world.said_of_people();
+    assert_eq!(
+        said,
+        [
+            Output::Ended { conn: ConnKey(1), ending: Ending::Closed(farewell) },
+            Output::Offline(user("alice")),
+            Output::Replied { ticket: 1, reply: Reply::Closed(1) },
+        ]
+    );
+    assert!(world.is_empty());
+    world.close(&CloseTarget::Session(session(1001)));
+    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+}
+
+#[test]
+fn a_closed_session_is_told_so_for_at_least_the_grace_time() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    let cursor = world.cursor(1);
+    world.close(&CloseTarget::Session(session(1001)));
+    world.wait_ms(15_000 - 1);
+    world.come(back(2, "alice", 1, &cursor));
+    assert_eq!(world.refusal(2), Some(ErrorCode::SessionClosed));
+    world.subscribe(1, "alice", &["news"]);
+    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionClosed)));
+    assert!(world.is_empty());
+    world.wait_ms(2_000);
+    world.come(back(3, "alice", 1, &cursor));
+    assert!(world.has_begun(3), "afterwards it counts as unknown");
+}
+
+#[test]
+fn a_close_that_invites_back_leaves_no_tombstone() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    let close = Close { reconnect: true, ..operator() };
+    world.hub.close(9, &CloseTarget::Everybody, &close, world.now);
+    world.settle();
+    world.said();
+    world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
+    assert!(world.has_begun(2));
+}
+
+#[test]
+fn a_user_is_closed_with_all_sessions_connected_or_not() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.come(attach(2, "alice"));
+    world.go(2);
+    world.come(attach(3, "bob"));
+    world.said();
+    world.close(&CloseTarget::User(user("alice")));
+    let said = world.said_of_people();
+    assert_eq!(said.iter().filter(|output| matches!(output, Output::Offline(_))).count(), 1);
+    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: Reply::Closed(2) }));
+    assert_eq!(world.hub.session_count(), 1);
+    world.close(&CloseTarget::User(user("nobody")));
+    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+}
+
+#[test]
+fn everybody_is_closed_and_nothing_is_left() {
+    let mut world = World::default();
+    for conn in 1..50 {
+        world.come(attach_to(conn, &format!("user {}", conn % 20), &["news", &format!("room {}", conn % 7)]));
+    }
+    world.said();
+    world.close(&CloseTarget::Everybody);
+    let said = world.said();
+    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: Reply::Closed(49) }));
+    let count = |fits: fn(&Output) -> bool| said.iter().filter(|output| fits(output)).count();
+    assert_eq!(count(|output| matches!(output, Output::Ended { .. })), 49);
+    assert_eq!(count(|output| matches!(output, Output::Offline(_))), 20);
+    assert_eq!(count(|output| matches!(output, Output::Unwatch(_))), 28);
+    assert!(world.is_empty());
+}
+
+#[test]
+fn a_session_is_closed_by_its_user_and_by_no_other() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.close(&CloseTarget::SessionOf(session(1001), user("mallory")));
+    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+    world.close(&CloseTarget::SessionOf(session(1001), user("alice")));
+    assert_eq!(world.reply(), Some(Reply::Closed(1)));
+}
+
+#[test]
+fn what_comes_for_a_closed_session_finds_nobody() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.publish("news");
+    world.close(&CloseTarget::Session(session(1001)));
+    world.publish("news");
+    assert_eq!(world.pull(1), [""; 0]);
+    world.flushed(1);
+    world.go(1);
+    assert!(world.is_empty());
+}

@@ -1,0 +1,17 @@
+//! What the hub does, told as stories, one file a theme.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod beginnings;
+mod catching_up;
+mod closing;
+mod delivery;
+mod engine_trouble;
+mod limits;
+mod presence;
+mod receipts;
+mod subscriptions;
+mod taking_over;

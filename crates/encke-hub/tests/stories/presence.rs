@@ -1,0 +1,120 @@
+//! Who is online: whoever has a session, connected or within its grace time.
+
+use encke_hub::{Attach, HubConfig, Output};
+use encke_proto::{CloseCode, Time};
+
+use crate::{
+    support::{session, user},
+    world::{World, attach, attach_to, back},
+};
+
+fn presence(world: &mut World) -> Vec<Output> {
+    let mut said = world.said();
+    said.retain(|output| matches!(output, Output::Online(_) | Output::Offline(_)));
+    said
+}
+
+#[test]
+fn a_user_comes_online_once_and_goes_offline_once_whatever_the_tabs_do() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.come(attach(2, "alice"));
+    assert_eq!(world.hub.sessions_of(&user("alice")), 2);
+    world.go(1);
+    world.wait_ms(20_000);
+    assert_eq!(world.hub.sessions_of(&user("alice")), 1);
+    world.go(2);
+    assert_eq!(presence(&mut world), [Output::Online(user("alice"))]);
+    world.wait_ms(14_000);
+    assert_eq!(presence(&mut world), []);
+    world.wait_ms(3_000);
+    assert_eq!(presence(&mut world), [Output::Offline(user("alice"))]);
+    assert!(world.is_empty());
+    world.wait_ms(100_000);
+    assert_eq!(presence(&mut world), []);
+}
+
+#[test]
+fn who_polls_again_and_again_stays_online() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    for conn in 2..30 {
+        let cursor = world.cursor(conn - 1);
+        world.wait_ms(25_000);
+        world.go(conn - 1);
+        world.wait_ms(10_000);
+        world.come(back(conn, "alice", 1, &cursor));
+        assert_eq!(world.hub.session_of(encke_hub::ConnKey(conn)), Some(session(1001)));
+    }
+    assert_eq!(presence(&mut world), [Output::Online(user("alice"))]);
+    world.go(29);
+    world.wait_ms(17_000);
+    assert_eq!(presence(&mut world), [Output::Offline(user("alice"))]);
+}
+
+#[test]
+fn a_grace_time_longer_than_the_wheels_turn_is_kept_whole() {
+    let mut world = World::new(HubConfig { grace_ms: 300_000, ..HubConfig::default() });
+    world.come(attach(1, "alice"));
+    world.go(1);
+    world.wait_ms(299_000);
+    assert_eq!(world.hub.session_count(), 1);
+    world.wait_ms(3_000);
+    assert!(world.is_empty());
+}
+
+#[test]
+fn a_connection_ends_when_its_token_does_and_may_come_back_with_a_new_one() {
+    let mut world = World::default();
+    let token_ends = world.now.wall.plus_seconds(90);
+    world.come(Attach { token_ends, ..attach(1, "alice") });
+    world.wait_ms(89_000);
+    assert_eq!(world.ending(1), None);
+    world.wait_ms(2_000);
+    let Some(encke_hub::Ending::Closed(farewell)) = world.ending(1) else { panic!("not ended") };
+    assert_eq!((farewell.close.code, farewell.close.reconnect), (CloseCode::TokenExpired, true));
+    assert!(world.is_empty());
+    world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
+    assert!(world.has_begun(2), "it was not closed on purpose");
+}
+
+#[test]
+fn a_newer_token_lets_the_session_live_on() {
+    let mut world = World::default();
+    let token_ends = world.now.wall.plus_seconds(30);
+    world.come(Attach { token_ends, ..attach(1, "alice") });
+    world.wait_ms(20_000);
+    world.go(1);
+    let token_ends = world.now.wall.plus_seconds(100);
+    world.come(Attach { session: Some(session(1001)), token_ends, ..attach(2, "alice") });
+    world.wait_ms(95_000);
+    assert_eq!(world.ending(2), None);
+    world.wait_ms(7_000);
+    assert!(world.ending(2).is_some());
+}
+
+#[test]
+fn a_token_that_never_ends_is_no_trouble() {
+    let mut world = World::default();
+    world.come(Attach { token_ends: Time(u64::MAX), ..attach(1, "alice") });
+    world.wait_ms(200_000);
+    assert_eq!(world.hub.connection_count(), 1);
+}
+
+#[test]
+fn views_tell_who_is_here() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.come(attach_to(2, "alice", &["news", "chat"]));
+    world.come(attach_to(3, "bob", &["news"]));
+    world.go(3);
+    world.publish_many("news", 4);
+    world.pull(1);
+    let mut users = world.hub.channel(&crate::support::channel("news")).users;
+    users.sort();
+    assert_eq!(users, [(user("alice"), 2), (user("bob"), 1)]);
+    let views = world.hub.sessions(None);
+    assert_eq!(views.iter().map(|view| (view.lag, view.connected)).collect::<Vec<_>>(), [(0, true), (4, true), (4, false)]);
+    assert_eq!(world.hub.sessions(Some(&user("bob"))).len(), 1);
+    assert_eq!(world.hub.sessions(Some(&user("carol"))).len(), 0);
+}

@@ -1,0 +1,83 @@
+//! How far a user was handed the pushes, and what was shown.
+
+use encke_hub::{Output, Reply};
+use encke_proto::{Cursor, Epoch, Position};
+
+use crate::{
+    support::{channel, user},
+    world::{Engine, World, attach, attach_to, back},
+};
+
+fn handed(world: &mut World) -> Vec<(u64, u64)> {
+    let said = world.said().into_iter();
+    said.filter_map(|output| match output {
+        Output::Handed { position, .. } => Some((position.epoch.0, position.offset)),
+        _ => None,
+    })
+    .collect()
+}
+
+fn own(epoch: u64, offset: u64) -> Cursor {
+    let mut cursor = Cursor::default();
+    cursor.set(&channel("@alice"), Position { epoch: Epoch(epoch), offset });
+    cursor
+}
+
+#[test]
+fn what_is_with_the_kernel_was_handed_and_it_is_said_once() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.come(attach(2, "alice"));
+    world.publish_many("@alice", 3);
+    world.publish("news");
+    world.pull(1);
+    world.flushed(1);
+    world.flushed(1);
+    world.pull(2);
+    world.flushed(2);
+    assert_eq!(handed(&mut world), [(7, 3)]);
+}
+
+#[test]
+fn handed_never_goes_back() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("@alice", 3);
+    world.pull(1);
+    world.flushed(1);
+    world.go(1);
+    world.said();
+    world.come(back(2, "alice", 1, &own(7, 1)));
+    world.flushed(2);
+    world.pull(2);
+    world.flushed(2);
+    assert_eq!(handed(&mut world), []);
+    world.publish("@alice");
+    world.pull(2);
+    world.flushed(2);
+    assert_eq!(handed(&mut world), [(7, 4)]);
+}
+
+#[test]
+fn nothing_is_handed_by_a_connection_that_has_not_begun() {
+    let mut world = World::default();
+    world.engine(Engine::Waits);
+    world.come(attach(1, "alice"));
+    world.flushed(1);
+    world.flushed(99);
+    assert_eq!(handed(&mut world), []);
+}
+
+#[test]
+fn an_acknowledgement_is_what_was_shown() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("@alice", 3);
+    world.pull(1);
+    world.said();
+    world.ack(1, "alice", &own(7, 2));
+    let position = Position { epoch: Epoch(7), offset: 2 };
+    assert_eq!(world.said(), [Output::Shown { user: user("alice"), position }, Output::Replied { ticket: 1, reply: Reply::Done }]);
+    world.ack(1, "alice", &Cursor::default());
+    assert_eq!(world.reply(), Some(Reply::Done));
+}

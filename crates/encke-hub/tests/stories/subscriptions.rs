@@ -1,0 +1,159 @@
+//! Channels come and go while a session lives.
+
+use encke_hub::{Attach, Reply, Start};
+use encke_proto::ErrorCode;
+
+use crate::{
+    support::{channel, session},
+    world::{Engine, World, attach, attach_to},
+};
+
+fn channels(names: &[&str]) -> Option<Reply> {
+    Some(Reply::Channels(names.iter().map(|name| channel(name)).collect()))
+}
+
+#[test]
+fn a_subscription_takes_effect_on_the_held_connection() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("news", 2);
+    world.said();
+    world.subscribe(1, "alice", &["news", "chat"]);
+    assert_eq!(world.reply(), channels(&["news", "chat"]));
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 3"]);
+    world.subscribe(1, "alice", &["news"]);
+    assert_eq!(world.reply(), channels(&["news", "chat"]), "again is as good as once");
+}
+
+#[test]
+fn a_subscription_is_answered_only_when_nothing_can_be_missed_any_more() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.engine(Engine::Waits);
+    world.said();
+    world.subscribe(1, "alice", &["news"]);
+    assert_eq!(world.reply(), None);
+    let late = world.answers_on_their_way();
+    world.arrive(late);
+    assert_eq!(world.reply(), channels(&["news"]));
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 1"]);
+}
+
+#[test]
+fn a_subscription_is_answered_also_while_the_session_catches_up_elsewhere() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.append("news");
+    world.append("news");
+    world.publish("news");
+    world.engine(Engine::Waits);
+    world.pull(1);
+    assert_eq!(world.questions(), 1);
+    world.come(attach_to(2, "bob", &["chat"]));
+    let late = world.answers_on_their_way();
+    world.arrive(late.into_iter().skip(1).collect());
+    world.said();
+    world.subscribe(1, "alice", &["chat"]);
+    assert_eq!(world.reply(), channels(&["news", "chat"]));
+}
+
+#[test]
+fn a_subscription_of_a_session_that_ends_meanwhile_is_refused() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.engine(Engine::Waits);
+    world.subscribe(1, "alice", &["news"]);
+    world.said();
+    world.close(&encke_hub::CloseTarget::Session(session(1001)));
+    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+}
+
+#[test]
+fn what_is_not_followed_any_more_does_not_come() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["a", "b", "c", "d"]));
+    for name in ["a", "b", "c", "d"] {
+        world.publish(name);
+    }
+    world.said();
+    world.unsubscribe(1, "alice", &["b", "@alice", "unheard of"]);
+    assert_eq!(world.reply(), channels(&["a", "d", "c"]));
+    let mut got = world.pull(1);
+    got.sort();
+    assert_eq!(got, ["a 1", "c 1", "d 1"]);
+    world.publish("b");
+    world.publish("@alice");
+    assert_eq!(world.pull(1), ["@alice 1"], "the user's own channel stays");
+    assert_eq!(world.hub.channel_count(), 4);
+}
+
+#[test]
+fn members_keep_their_places_whoever_leaves() {
+    let mut world = World::default();
+    let names = ["a", "b", "c", "d", "e"];
+    for conn in 1..=10 {
+        world.come(attach_to(conn, &format!("user {conn}"), &names));
+    }
+    for conn in 1..=10 {
+        let name = format!("user {conn}");
+        world.unsubscribe(conn, &name, &[names[conn as usize % 5], names[(conn as usize + 2) % 5]]);
+    }
+    for name in names {
+        world.publish(name);
+    }
+    for conn in 1..=10 {
+        let mut got = world.pull(conn);
+        got.sort();
+        let left: Vec<String> =
+            (0..5).filter(|at| *at != conn as usize % 5 && *at != (conn as usize + 2) % 5).map(|at| format!("{} 1", names[at])).collect();
+        assert_eq!(got, left);
+    }
+}
+
+#[test]
+fn who_unsubscribes_and_subscribes_again_begins_from_now_and_old_answers_do_not_count() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    world.come(attach_to(2, "bob", &["news"]));
+    world.append("news");
+    world.publish("news");
+    world.engine(Engine::Waits);
+    world.pull(1);
+    let late = world.answers_on_their_way();
+    world.unsubscribe(1, "alice", &["news"]);
+    world.subscribe(1, "alice", &["news"]);
+    world.arrive(late);
+    world.engine(Engine::Answers);
+    assert_eq!(world.pull(1), [""; 0]);
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 3"]);
+}
+
+#[test]
+fn strangers_and_unknown_sessions_are_refused() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    for (first, name) in [(1, "mallory"), (9, "alice")] {
+        world.subscribe(first, name, &["news"]);
+        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+        world.unsubscribe(first, name, &["news"]);
+        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+        let cursor = world.cursor(1);
+        world.ack(first, name, &cursor);
+        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+    }
+}
+
+#[test]
+fn a_connection_that_waits_for_a_channel_need_not_wait_when_it_is_given_up() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.go(1);
+    world.engine(Engine::Waits);
+    world.come(Attach { session: Some(session(1001)), start: Start::Absent, ..attach_to(2, "alice", &["news"]) });
+    world.said();
+    world.unsubscribe(1, "alice", &["news"]);
+    assert!(world.has_begun(2));
+}

@@ -1,0 +1,55 @@
+//! Why a command failed, and the status that the program ends with.
+
+use std::io;
+
+use crate::ServeError;
+use crate::auth::TokenError;
+use crate::config::ConfigError;
+
+/// Why a command failed. The words are one line.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key is needed and nowhere to be found.
+    #[error("`{key}` is not known: {hint}")]
+    NoKey {
+        /// The configuration's name for it.
+        key: &'static str,
+        /// Where it could be.
+        hint: &'static str,
+    },
+    /// The server refused, or could not be reached.
+    #[error(transparent)]
+    Client(#[from] encke_client::Error),
+    /// The server did not start, or stopped.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nothing can be written to the standard output.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+    /// The operating system gives no threads or signals.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+}
+
+impl CliError {
+    /// The status that the program ends with.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_)
+            | Self::Client(encke_client::Error::BadAddress(_) | encke_client::Error::BadCredentials | encke_client::Error::BadName(_)) => 2,
+            Self::Config(_) | Self::NoKey { .. } => 64,
+            Self::Client(encke_client::Error::Unreachable(_)) => 69,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `encke serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::CliError;
+use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
+
+/// Run the server
+///
+/// Each option is also a key of the configuration file and an environment variable (ENCKE_LISTEN, ENCKE_DATA, …), as are the settings that have no
+/// option; encke.example.toml shows them all. The command line wins over the environment, that over the file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Let anyone log in with an id alone, and make missing keys; listens on loopback only
+    #[arg(long)]
+    dev: bool,
+    /// The configuration file
+    #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8080]; port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
+    /// The directory for the logs [default: ./encke-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where the logs live: memory, sqlite, redis://… or nats://… [default: sqlite]
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    engine: Option<String>,
+}
+
+/// Checks the engine here already, since a wrong one on the command line is bad usage, and keeps its text.
+fn engine(text: &str) -> Result<String, String> {
+    text.parse::<EngineUrl>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    let mut config = configure(args)?;
+    config.complete_keys()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    runtime.block_on(crate::serve(config))?;
+    Ok(())
+}
+
+fn configure(args: Args) -> Result<Config, ConfigError> {
+    let mut layers = Layers::new();
+    if let Some(file) = args.config.filter(|path| !path.as_os_str().is_empty()) {
+        layers = layers.file(&file)?;
+    }
+    layers = layers.env(|name| std::env::var(name).ok())?;
+    if args.dev {
+        layers = layers.option("dev", "--dev", true);
+    }
+    if let Some(listen) = args.listen {
+        layers = layers.option("listen", "--listen", listen.to_string());
+    }
+    if let Some(data) = args.data {
+        layers = layers.option("data", "--data", data);
+    }
+    if let Some(engine) = args.engine {
+        layers = layers.option("engine", "--engine", engine);
+    }
+    layers.load()
+}

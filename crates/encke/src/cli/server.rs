@@ -1,0 +1,93 @@
+//! How the commands find the server and the keys for it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use encke_client::Api;
+
+use super::CliError;
+use crate::config::{Config, ConfigError, DevKeys, Layers};
+
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address
+    #[arg(long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS)]
+    address: String,
+    /// Where else to look for keys: the server's configuration file
+    #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Where the server is, and the key of its API.
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The key of the server API. When not given: from the configuration, or, on the same machine, the key that `serve --dev` made
+    #[arg(long, env = "ENCKE_API_KEY", value_name = "KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+impl ServerArgs {
+    pub(crate) fn address(&self) -> &str {
+        // An empty variable is as if it were not set.
+        if self.address.is_empty() { DEFAULT_ADDRESS } else { &self.address }
+    }
+
+    /// The server's configuration, as far as it is known here.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        local_config(self.config.clone())
+    }
+
+    /// Whether the server is on this machine, so that keys found here are meant for it. They are not shown to any other.
+    fn is_local(&self) -> bool {
+        let url = url::Url::parse(self.address()).ok();
+        match url.as_ref().and_then(url::Url::host) {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+}
+
+impl ApiArgs {
+    /// The server API with the key that was given or found.
+    pub(crate) fn api(&self) -> Result<Api, CliError> {
+        let given = self.api_key.clone().filter(|key| !key.is_empty());
+        let key = match given {
+            Some(key) => Some(key),
+            None => self.found_key()?,
+        };
+        let hint =
+            "set ENCKE_API_KEY or give --api-key (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
+        let key = key.ok_or(CliError::NoKey { key: "api_key", hint })?;
+        Ok(Api::new(self.server.address(), &key)?)
+    }
+
+    fn found_key(&self) -> Result<Option<String>, CliError> {
+        let config = self.server.config()?;
+        if let Some(key) = config.api_key {
+            return Ok(Some(key.expose().to_owned()));
+        }
+        if !self.server.is_local() {
+            return Ok(None);
+        }
+        let keys = DevKeys::read(&config.data).map_err(ConfigError::DevKeys)?;
+        Ok(keys.map(|keys| keys.api_key.expose().to_owned()))
+    }
+}
+
+/// The configuration from a file and the environment, for a command that is not the server.
+///
+/// The API key of the environment is left out: the commands take it as it is, since the server that it is for decides whether it is good enough.
+pub(crate) fn local_config(file: Option<PathBuf>) -> Result<Config, ConfigError> {
+    let mut layers = Layers::new();
+    if let Some(file) = file.filter(|path| !path.as_os_str().is_empty()) {
+        layers = layers.file(&file)?;
+    }
+    layers.env(|name| if name == "ENCKE_API_KEY" { None } else { std::env::var(name).ok() })?.load()
+}

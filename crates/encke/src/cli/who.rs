@@ -1,0 +1,42 @@
+//! `encke who`
+
+use encke_client::Page;
+
+use super::server::ApiArgs;
+use super::{CliError, output};
+
+/// Show who is online
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object a line, as is done anyway when the output is not a terminal
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ApiArgs,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), CliError> {
+    let api = args.server.api()?;
+    let as_table = output::is_terminal() && !args.json;
+    let mut table = output::Table::new(&["USER", "SESSIONS", "FIRST SEEN", "LAST SEEN"]);
+    let mut page = Page::default();
+    loop {
+        let users = api.users(Some(true), &page).await?;
+        if as_table {
+            let rows: Vec<_> = users
+                .users
+                .into_iter()
+                .map(|user| {
+                    vec![user.id, user.sessions.to_string(), user.first_seen.unwrap_or_default(), user.last_seen.unwrap_or_default()]
+                })
+                .collect();
+            table.print(&rows)?;
+        } else {
+            users.users.iter().try_for_each(output::json)?;
+        }
+        if users.next.is_none() {
+            return Ok(());
+        }
+        page.after = users.next;
+    }
+}

@@ -1,0 +1,214 @@
+//! Whether a request that waits may: who it is, where it wants to go on, and whether that is granted.
+
+use std::sync::Arc;
+
+use encke_hub::Start;
+use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
+
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    app::App,
+    auth::{Credentials, Identity},
+    table::head::Waiting,
+    transports::{Held, Transport},
+};
+
+/// What an admitted request wants.
+#[derive(Debug)]
+pub struct Admission {
+    /// How it is served.
+    pub transport: &'static dyn Transport,
+    /// What the table keeps of it.
+    pub held: Held,
+    /// Who it is.
+    pub user: UserId,
+    /// When its token ends.
+    pub token_ends: Time,
+    /// The session that it wants to continue.
+    pub session: Option<SessionId>,
+    /// Where it wants to go on.
+    pub start: Start,
+    /// What it wants to follow besides.
+    pub channels: Vec<ChannelName>,
+}
+
+/// What becomes of a request that wants to wait.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may.
+    Admitted(Box<Admission>),
+    /// It may not; the origin says whether its page may read why.
+    Refused(Refusal, Held),
+    /// It is a browser that came back by itself after a close on purpose: 204 makes it stay away.
+    StayAway(Held),
+}
+
+/// Decides on requests that want to wait.
+#[derive(Clone, Debug)]
+pub struct Admit {
+    /// Who is who, among others.
+    pub app: Arc<App>,
+    /// Origins that pages may come from besides the server's own.
+    pub origins: Arc<[String]>,
+    /// How long a poll waits at most, in seconds.
+    pub hold_s: u64,
+}
+
+impl Admit {
+    /// Decides on one.
+    #[must_use]
+    pub fn decide(&self, waiting: &Waiting, now: Time) -> Verdict {
+        let origin = waiting.origin.as_ref().and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
+        let mut held = Held {
+            hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
+            origin: origin.and_then(|number| u16::try_from(number).ok()),
+            keep_alive: waiting.keep_alive,
+            http_10: waiting.http_10,
+            began: false,
+            since_id: 0,
+        };
+        match self.admit(waiting, &mut held, now) {
+            Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
+            Ok(None) => Verdict::StayAway(held),
+            Err(refusal) => Verdict::Refused(refusal, held),
+        }
+    }
+
+    fn admit(&self, waiting: &Waiting, held: &mut Held, now: Time) -> Result<Option<Admission>, Refusal> {
+        if self.app.is_stopping() {
+            return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
+        }
+        let query = Query::read(&waiting.query)?;
+        let identity = self.app.auth.identify(
+            &Credentials {
+                authorization: waiting.authorization.as_deref(),
+                cookie: waiting.cookie.as_deref(),
+                ticket: query.ticket.as_deref(),
+                query_token: query.token,
+                origin: waiting.origin.as_deref(),
+                sec_fetch_site: waiting.sec_fetch_site.as_deref(),
+                host: waiting.host.as_deref(),
+                forwarded_proto: waiting.forwarded_proto.as_deref(),
+                changes: false,
+            },
+            now,
+        )?;
+        if let Some(hold_s) = query.hold_s {
+            held.hold_s = held.hold_s.min(hold_s);
+        }
+        let start = match waiting.last_event_id.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => {
+                let cursor = read_cursor(id)?;
+                if cursor.closed {
+                    return Ok(None);
+                }
+                Start::Cursor(cursor)
+            }
+            None => query.start,
+        };
+        if let Start::Cursor(cursor) = &start {
+            granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        }
+        granted(&identity, &query.channels)?;
+        let Identity { user, expires, .. } = identity;
+        let (session, channels) = (query.session, query.channels);
+        Ok(Some(Admission { transport: waiting.transport, held: *held, user, token_ends: expires, session, start, channels }))
+    }
+}
+
+fn granted<'a>(identity: &Identity, channels: impl IntoIterator<Item = &'a ChannelName>) -> Result<(), Refusal> {
+    match channels.into_iter().find(|channel| !identity.may_subscribe(channel)) {
+        Some(channel) => {
+            Err(Refusal::new(ErrorCode::ChannelForbidden, format!("the token does not grant the channel {:?}", channel.as_str())))
+        }
+        None => Ok(()),
+    }
+}
+
+fn read_cursor(text: &str) -> Result<Cursor, Refusal> {
+    Cursor::parse(text).map_err(|error| Refusal::new(ErrorCode::BadCursor, error.to_string()))
+}
+
+/// The query of a request that waits.
+#[derive(Debug)]
+struct Query {
+    start: Start,
+    session: Option<SessionId>,
+    channels: Vec<ChannelName>,
+    hold_s: Option<u32>,
+    ticket: Option<String>,
+    /// Whether it holds a token, which does not belong there.
+    token: bool,
+}
+
+impl Query {
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
+        let mut query = Self { start: Start::Absent, session: None, channels: Vec::new(), hold_s: None, ticket: None, token: false };
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            match name.as_ref() {
+                "cursor" if value.is_empty() => {}
+                "cursor" if value == "earliest" => query.start = Start::Earliest,
+                "cursor" => query.start = Start::Cursor(Cursor { closed: false, ..read_cursor(&value)? }),
+                "session" if value.is_empty() => {}
+                // An id of another form is one that the server does not know, like any other.
+                "session" => query.session = value.parse().ok(),
+                "channels" => query.channels = read_channels(&value)?,
+                "hold_s" => query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?),
+                "ticket" => query.ticket = Some(value.into_owned()),
+                "token" | "access_token" | "jwt" => query.token = true,
+                // A browser's cache is got around by a parameter that changes.
+                "_" => {}
+                other => return Err(bad(format!("there is no parameter {other:?} here"))),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Reads a list of channels. Commas part the names, so a name that holds one is percent-encoded in the list, which is percent-encoded again in the query.
+fn read_channels(list: &str) -> Result<Vec<ChannelName>, Refusal> {
+    let mut channels: Vec<ChannelName> = Vec::new();
+    for name in list.split(',').filter(|name| !name.is_empty()) {
+        let decoded = percent_decode_str(name).decode_utf8_lossy();
+        let channel = ChannelName::public(&decoded).map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))?;
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+        if channels.len() > SESSION_MAX_CHANNELS {
+            return Err(Refusal::new(ErrorCode::TooManyChannels, format!("a session may follow at most {SESSION_MAX_CHANNELS} channels")));
+        }
+    }
+    Ok(channels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_parted_by_commas_however_the_query_is_encoded() {
+        for text in ["channels=a,b%252Cc,a%3Db,,%C3%BC&hold_s=3&_=17", "channels=a%2Cb%252Cc%2Ca%3Db%2C%C3%BC&hold_s=3"] {
+            let query = Query::read(text).unwrap();
+            let names: Vec<&str> = query.channels.iter().map(ChannelName::as_str).collect();
+            assert_eq!((names, query.hold_s), (vec!["a", "b,c", "a=b", "ü"], Some(3)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (text, code) in [
+            ("cursor=nonsense", ErrorCode::BadCursor),
+            ("hold_s=-1", ErrorCode::BadRequest),
+            ("hold_s=1.5", ErrorCode::BadRequest),
+            ("colour=red", ErrorCode::BadRequest),
+            ("channels=@bob", ErrorCode::BadName),
+            ("channels=a%00", ErrorCode::BadName),
+        ] {
+            assert_eq!(Query::read(text).unwrap_err().code, code, "{text}");
+        }
+        let many: Vec<String> = (0..129).map(|n| n.to_string()).collect();
+        assert_eq!(Query::read(&format!("channels={}", many.join(","))).unwrap_err().code, ErrorCode::TooManyChannels);
+    }
+}

@@ -1,0 +1,165 @@
+//! The desk between a shard and the engine: the shard never waits, so it leaves its wishes here and finds the answers among its letters.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use encke_engine::{Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState};
+use encke_hub::{Key, Opening, ReadKey};
+use encke_proto::{ChannelName, Offset, Position, Time, UserId};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Letter, Mailbox};
+use crate::clock::Clock;
+
+/// The most reads under way for one shard.
+const READS_MAX: usize = 128;
+/// How much of a log is read when a channel is opened.
+const OPENING: PageLimit = PageLimit { messages: 128, bytes: 256 * 1024 };
+/// How much is read for a session that is behind, at a time.
+const CATCH_UP: PageLimit = PageLimit { messages: 256, bytes: 512 * 1024 };
+/// How long notes that the engine did not take are kept before they are offered again.
+const RETRY: Duration = Duration::from_millis(500);
+/// The most notes that are written in one call.
+const NOTES_MAX: usize = 1024;
+
+/// A wish of a shard.
+#[derive(Debug)]
+pub enum Wish {
+    /// The end of a channel's log.
+    Open(Key, ChannelName),
+    /// A page for one session.
+    Read(ReadKey, ChannelName, Offset),
+    /// Write down how far a user's own channel was handed over or shown.
+    Mark(UserId, ReceiptState, Position),
+    /// Write down that a user was here.
+    Seen(UserId),
+}
+
+/// Where wishes are left. What waits here is bounded by the sessions: each has at most one read and one note a channel under way.
+pub type Desk = mpsc::UnboundedSender<Wish>;
+
+/// Opens the desk of a shard; it is served until the shard drops it.
+pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Letter>) -> Desk {
+    let (desk, mut wishes) = mpsc::unbounded_channel();
+    let reads = Arc::new(Semaphore::new(READS_MAX));
+    tokio::spawn(async move {
+        let mut notes = Notes::default();
+        let mut batch = Vec::new();
+        loop {
+            // Notes that are left are offered again after a while, whether or not new wishes come.
+            let count = if notes.is_empty() {
+                wishes.recv_many(&mut batch, NOTES_MAX).await
+            } else {
+                tokio::time::timeout(RETRY, wishes.recv_many(&mut batch, NOTES_MAX)).await.unwrap_or(usize::MAX)
+            };
+            for wish in batch.drain(..) {
+                match wish {
+                    Wish::Mark(user, state, position) => notes.mark(user, state, position),
+                    Wish::Seen(user) => notes.seen(user),
+                    read => serve_read(read, &engine, &mailbox, &reads).await,
+                }
+            }
+            notes.write(&*engine, clock.now().wall).await;
+            if count == 0 {
+                return;
+            }
+        }
+    });
+    desk
+}
+
+async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Letter>, reads: &Arc<Semaphore>) {
+    let Ok(permit) = Arc::clone(reads).acquire_owned().await else { return };
+    let (engine, mailbox) = (Arc::clone(engine), mailbox.clone());
+    tokio::spawn(async move {
+        let letter = match wish {
+            Wish::Open(key, channel) => Letter::Opened(key, answer(opening(&*engine, &channel).await)),
+            Wish::Read(key, channel, after) => Letter::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await)),
+            Wish::Mark(..) | Wish::Seen(_) => return,
+        };
+        drop(permit);
+        deliver(&mailbox, letter).await;
+    });
+}
+
+/// Answers must arrive: the hub waits for each of them. A full mailbox empties as fast as its shard can work.
+async fn deliver(mailbox: &Mailbox<Letter>, letter: Letter) {
+    let mut letter = letter;
+    while let Err(back) = mailbox.offer(letter) {
+        let Some(back) = back else { return };
+        letter = back;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn opening(engine: &dyn Engine, channel: &ChannelName) -> Result<Opening, EngineError> {
+    let handed = match channel.owner() {
+        Some(user) => Some(engine.handed(&user).await?),
+        None => None,
+    };
+    let page = engine.read(channel, ReadFrom::Before(Offset::MAX), OPENING).await?;
+    Ok(Opening { page, handed })
+}
+
+fn answer<T>(result: Result<T, EngineError>) -> Option<T> {
+    result.inspect_err(|error| tracing::warn!(%error, "the engine could not read")).ok()
+}
+
+/// What is to be written down. Later notes of a kind replace earlier ones, so they are bounded by the users.
+#[derive(Debug, Default)]
+struct Notes {
+    marks: HashMap<(UserId, ReceiptState), Position>,
+    seen: HashSet<UserId>,
+}
+
+impl Notes {
+    fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.seen.is_empty()
+    }
+
+    fn mark(&mut self, user: UserId, state: ReceiptState, position: Position) {
+        let old = self.marks.entry((user, state)).or_insert(position);
+        if old.epoch != position.epoch || old.offset < position.offset {
+            *old = position;
+        }
+    }
+
+    fn seen(&mut self, user: UserId) {
+        self.seen.insert(user);
+    }
+
+    async fn write(&mut self, engine: &dyn Engine, at: Time) {
+        while !self.is_empty() {
+            let users: Vec<UserId> = self.seen.iter().take(NOTES_MAX).cloned().collect();
+            let keys: Vec<_> = self.marks.keys().take(NOTES_MAX).cloned().collect();
+            let marks = keys.iter().filter_map(|key| {
+                let position = *self.marks.get(key)?;
+                Some(Mark { user: key.0.clone(), position, state: key.1, at })
+            });
+            let marks: Vec<Mark> = marks.collect();
+            let mut result = if marks.is_empty() { Ok(()) } else { engine.mark(marks).await };
+            if result.is_ok() {
+                result = all_seen(engine, &users, at).await;
+            }
+            if let Err(error) = result {
+                tracing::warn!(%error, "the engine could not take notes");
+                return;
+            }
+            users.iter().for_each(|user| {
+                self.seen.remove(user);
+            });
+            keys.iter().for_each(|key| {
+                self.marks.remove(key);
+            });
+        }
+    }
+}
+
+/// Writes all down together, so that an engine that gathers commits has something to gather.
+async fn all_seen(engine: &dyn Engine, users: &[UserId], at: Time) -> Result<(), EngineError> {
+    let all = futures_util::future::join_all(users.iter().map(|user| engine.seen(user, at))).await;
+    all.into_iter().collect()
+}

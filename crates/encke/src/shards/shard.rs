@@ -1,0 +1,757 @@
+//! One shard: a thread that serves the connections of its table and runs its hub.
+//!
+//! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, Read, Write},
+    net::{IpAddr, Shutdown},
+    sync::Arc,
+    time::Duration,
+};
+
+use encke_engine::ReceiptState;
+use encke_hub::{Attach, ConnKey, Ending, Hub, HubConfig, Key, Now, Output, Reply, Slab, Wheel};
+use encke_proto::{ErrorCode, Refusal, SessionId};
+use mio::{
+    Events, Interest, Poll, Token,
+    event::Event,
+    net::{TcpListener, TcpStream},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Arrival, Chance, Counts, Desk, Letter, Letters, Shards, desk::Wish};
+use crate::{
+    clock::Clock,
+    front::{Admission, Admit, Verdict},
+    table::{
+        DateLine, Gate, Pass, Service, Slot, State, Unsent,
+        head::{self, HEAD_MAX_BYTES},
+        response::{self, Body, Head},
+    },
+    transports::{After, Exchange, Held, Pace},
+};
+
+const BELL: Token = Token(0);
+const DOOR: Token = Token(1);
+/// Slots' tokens come behind those of the bell and the door.
+const FIRST_SLOT: usize = 2;
+
+/// The table's ticks, in milliseconds.
+const TICK_MS: u64 = 100;
+/// One turn of the table's wheel: 51.2 seconds.
+const WHEEL_BUCKETS: usize = 512;
+/// How often the hub is told that time goes on, in milliseconds.
+const HUB_TICK_MS: u64 = 1_000;
+/// The most sockets accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+/// The most letters taken out in one turn.
+const LETTERS_PER_TURN: usize = 4_096;
+/// The most connections of a broadcast served in one turn: a slice of well under a millisecond, behind which everybody else comes first.
+const WIDE_PER_TURN: usize = 64;
+/// The most connections served in one turn that became ready alone.
+const NARROW_PER_TURN: usize = 1_024;
+/// How much is read from a socket at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// How long after a failed accept the door is tried again, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 200;
+
+/// How long things may take, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A request's head, from its first byte.
+    pub head_ms: u64,
+    /// A connection between two requests.
+    pub idle_ms: u64,
+    /// A receiver that takes nothing.
+    pub stalled_ms: u64,
+    /// A stream's silence.
+    pub heartbeat_ms: u64,
+}
+
+/// A connection for the HTTP library: the socket, what was read from it, and the right to have it open.
+#[derive(Debug)]
+pub struct Stray {
+    /// The socket.
+    pub socket: std::net::TcpStream,
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// The right to have it open.
+    pub pass: Pass,
+}
+
+/// What a shard is made of.
+pub struct Parts {
+    /// The poll that the mailbox's bell belongs to.
+    pub poll: Poll,
+    /// Where sockets come in.
+    pub door: TcpListener,
+    /// What it is told and asked.
+    pub letters: Letters<Letter>,
+    /// The way to the other shards.
+    pub shards: Shards,
+    /// Which of them it is.
+    pub index: usize,
+    /// The desk before the engine.
+    pub desk: Desk,
+    /// Where connections for the HTTP library go.
+    pub strays: mpsc::Sender<Stray>,
+    /// Who may wait.
+    pub admit: Admit,
+    /// How many sockets may be open.
+    pub gate: Arc<Gate>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds and times of the hub.
+    pub hub: HubConfig,
+    /// How long things may take.
+    pub patience: Patience,
+}
+
+/// A shard at work.
+pub struct Shard {
+    parts: Parts,
+    hub: Hub,
+    slots: Slab<Slot>,
+    wheel: Wheel<Key>,
+    now: Now,
+    date: DateLine,
+    hub_tick_ms: u64,
+    /// When the door is tried again after it failed; 0 when it is open.
+    door_opens_ms: u64,
+    /// Ready connections, those that are alone and those of broadcasts.
+    narrow: VecDeque<Key>,
+    wide: VecDeque<Key>,
+    /// Control requests that wait for the hub's reply.
+    asked: HashMap<u64, oneshot::Sender<Reply>>,
+    next_ticket: u64,
+    /// Scratch, shared by all connections.
+    inbound: Vec<u8>,
+    outbound: Vec<u8>,
+    cursor: String,
+    chance: Chance,
+    drains: bool,
+    stops: bool,
+}
+
+impl Shard {
+    /// A shard, not yet at work.
+    ///
+    /// # Errors
+    /// When the door cannot be watched.
+    pub fn new(mut parts: Parts) -> io::Result<Self> {
+        let now = parts.clock.now();
+        parts.poll.registry().register(&mut parts.door, DOOR, Interest::READABLE)?;
+        Ok(Self {
+            hub: Hub::new(parts.hub.clone(), now),
+            slots: Slab::default(),
+            wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),
+            now,
+            date: DateLine::default(),
+            hub_tick_ms: now.mono_ms,
+            door_opens_ms: 0,
+            narrow: VecDeque::new(),
+            wide: VecDeque::new(),
+            asked: HashMap::new(),
+            next_ticket: 0,
+            inbound: vec![0; READ_BYTES],
+            outbound: Vec::new(),
+            cursor: String::new(),
+            chance: Chance::default(),
+            drains: false,
+            stops: false,
+            parts,
+        })
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// When the kernel's poll fails.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.stops {
+            let wait = if self.narrow.is_empty() && self.wide.is_empty() { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            match self.parts.poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+            self.now = self.parts.clock.now();
+            for event in &events {
+                match event.token() {
+                    BELL => {}
+                    DOOR => self.accept(),
+                    Token(token) => self.touched(slot_key(token), event),
+                }
+            }
+            self.take_letters();
+            self.tick();
+            self.carry_out();
+            self.serve_ready();
+        }
+        Ok(())
+    }
+
+    // Sockets that come in.
+
+    fn accept(&mut self) {
+        if self.drains {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.parts.door.accept() {
+                Ok((socket, address)) => self.welcome(socket, address.ip()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    // Out of file descriptors, most likely. Those who are served are not harmed; the door is tried again when some may have gone.
+                    tracing::warn!(%error, "no connection can be accepted now");
+                    break;
+                }
+            }
+        }
+        // The kernel says only once that somebody is at the door, so whoever is left is looked for again.
+        self.door_opens_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;
+    }
+
+    fn welcome(&mut self, mut socket: TcpStream, address: IpAddr) {
+        let Some(pass) = self.parts.gate.enter(address) else {
+            let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
+            let mut out = Vec::new();
+            whole(&mut out, &refusal, None, self.date.at(self.now.wall));
+            // It fits into any socket's buffer; whoever does not take it is refused all the same.
+            let _ = socket.write(&out);
+            let _ = socket.shutdown(Shutdown::Write);
+            return;
+        };
+        if let Some(key) = self.seat(socket, pass, State::Head, self.parts.patience.head_ms) {
+            self.readable(key);
+        }
+    }
+
+    /// Gives a socket a place in the table.
+    fn seat(&mut self, socket: TcpStream, pass: Pass, state: State, patience_ms: u64) -> Option<Key> {
+        let deadline_ms = self.now.mono_ms + patience_ms;
+        let key = self.slots.insert(Slot { socket, pass, state, deadline_ms, look_ms: 0, unsent: None, inbound: None });
+        let slot = self.slots.get_mut(key)?;
+        let registered = self.parts.poll.registry().register(&mut slot.socket, token(key), Interest::READABLE | Interest::WRITABLE);
+        slot.look_ms = self.wheel.insert(deadline_ms, key);
+        if let Err(error) = registered {
+            tracing::warn!(%error, "a socket cannot be watched");
+            self.slots.remove(key);
+            return None;
+        }
+        Some(key)
+    }
+
+    // Sockets that are in the table.
+
+    fn touched(&mut self, key: Key, event: &Event) {
+        if event.is_writable() {
+            self.writable(key);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.readable(key);
+        }
+    }
+
+    /// Reads until there is nothing more, as the kernel tells only once that there is something.
+    fn readable(&mut self, key: Key) {
+        loop {
+            let Some(slot) = self.slots.get_mut(key) else { return };
+            match slot.socket.read(&mut self.inbound) {
+                // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
+                Ok(0) => return self.free(key),
+                Ok(count) => {
+                    let waits = !matches!(slot.state, State::Head);
+                    let held = slot.inbound.get_or_insert_default();
+                    held.extend_from_slice(&self.inbound[..count]);
+                    if waits {
+                        // The next request of a client that does not wait for the answer to this one.
+                        if held.len() > HEAD_MAX_BYTES {
+                            return self.free(key);
+                        }
+                    } else {
+                        self.heard(key);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.free(key),
+            }
+        }
+    }
+
+    /// Looks at what a connection between requests has sent.
+    fn heard(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(bytes) = slot.inbound.take() else { return };
+        match head::read(&bytes) {
+            head::Verdict::Stray => self.lead_away(key, *bytes),
+            head::Verdict::More => {
+                slot.inbound = Some(bytes);
+                // Its time begins with its first byte; more bytes do not buy more time.
+                if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
+                    self.set_deadline(key, self.parts.patience.head_ms);
+                }
+            }
+            head::Verdict::Waits(waiting, length) => {
+                let rest = &bytes[length..];
+                slot.inbound = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
+                match self.parts.admit.decide(&waiting, self.now.wall) {
+                    Verdict::Admitted(admission) => self.lead_home(key, admission),
+                    verdict => self.carry_out_verdict(key, verdict),
+                }
+            }
+        }
+    }
+
+    /// Gives a connection to the HTTP library, with what was read.
+    fn lead_away(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(mut slot) = self.slots.remove(key) else { return };
+        if let Err(error) = self.parts.poll.registry().deregister(&mut slot.socket) {
+            tracing::warn!(%error, "a socket cannot be given away");
+            return;
+        }
+        let stray = Stray { socket: slot.socket.into(), bytes, pass: slot.pass };
+        if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
+            let mut out = Vec::new();
+            whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), None, self.date.at(self.now.wall));
+            let _ = (&stray.socket).write(&out);
+        }
+    }
+
+    /// Serves a request in the shard where its user lives.
+    fn lead_home(&mut self, key: Key, admission: Box<Admission>) {
+        let home = self.parts.shards.home_index(&admission.user);
+        if home == self.parts.index {
+            return self.attach(key, *admission);
+        }
+        let Some(mut slot) = self.slots.remove(key) else { return };
+        if self.parts.poll.registry().deregister(&mut slot.socket).is_err() {
+            return;
+        }
+        let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
+        let verdict = Verdict::Admitted(admission);
+        let arrival = Arrival { socket: slot.socket, pass: slot.pass, inbound, verdict };
+        // A shard that cannot take it drops it; the client comes back.
+        let _ = self.parts.shards.at(home).post(Letter::Arrived(Box::new(arrival)));
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        let Arrival { socket, pass, inbound, verdict } = arrival;
+        let Some(key) = self.seat(socket, pass, State::Head, self.parts.patience.idle_ms) else { return };
+        if let Some(slot) = self.slots.get_mut(key)
+            && !inbound.is_empty()
+        {
+            slot.inbound = Some(Box::new(inbound));
+        }
+        self.carry_out_verdict(key, verdict);
+    }
+
+    fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
+        match verdict {
+            Verdict::Admitted(admission) => self.attach(key, *admission),
+            Verdict::Refused(refusal, held) => self.refuse(key, &refusal, &held),
+            Verdict::StayAway(held) => self.keep_away(key, &held),
+        }
+    }
+
+    fn attach(&mut self, key: Key, admission: Admission) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Admission { transport, held, user, token_ends, session, start, channels } = admission;
+        slot.state = State::Waits(Service { transport, held, ready: false });
+        let patience_ms = match transport.pace() {
+            // Whoever began to wait together should not all come back together.
+            Pace::Once => {
+                let hold_ms = u64::from(held.hold_s) * 1000;
+                hold_ms - self.chance.below(hold_ms / 10 + 1)
+            }
+            Pace::Stream => self.parts.patience.heartbeat_ms,
+        };
+        self.set_deadline(key, patience_ms);
+        let (conn, fresh) = (conn_key(key), SessionId::from_bits(self.chance.bits()));
+        let transport = transport.name();
+        self.hub.attach(Attach { conn, session, fresh, user, transport, start, channels, token_ends }, self.now);
+    }
+
+    fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
+        self.outbound.clear();
+        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let head = Head {
+            status: refusal.code.status(),
+            content_type: response::JSON,
+            body: Body::None,
+            keep_alive: held.keep_alive,
+            origin,
+            date: self.date.at(self.now.wall),
+            retry_after: refusal.code.status() == 503,
+        };
+        with_body(&mut self.outbound, head, &refusal.json());
+        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+    }
+
+    fn keep_away(&mut self, key: Key, held: &Held) {
+        self.outbound.clear();
+        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false }
+            .write(&mut self.outbound);
+        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+    }
+
+    // What the hub says.
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Begun { conn, .. } => self.turn(slot_key_of(conn), |service, exchange| service.begin(exchange)),
+                Output::Ready { conn, wide } => {
+                    let key = slot_key_of(conn);
+                    if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
+                        service.ready = true;
+                        if wide { self.wide.push_back(key) } else { self.narrow.push_back(key) }
+                    }
+                }
+                Output::Ended { conn, ending } => self.ended(slot_key_of(conn), &ending),
+                Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
+                Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
+                Output::Handed { user, position } => self.wish(Wish::Mark(user, ReceiptState::Delivered, position)),
+                Output::Shown { user, position } => self.wish(Wish::Mark(user, ReceiptState::Shown, position)),
+                Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
+                // The engines of one node tell it everything; those of many will want to know.
+                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Replied { ticket, reply } => {
+                    if let Some(answer) = self.asked.remove(&ticket) {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(reply);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wish(&self, wish: Wish) {
+        // The desk is there as long as the engine is; without it, there is nothing left to serve.
+        let _ = self.parts.desk.send(wish);
+    }
+
+    fn ended(&mut self, key: Key, ending: &Ending) {
+        let Some(slot) = self.slots.get(key) else { return };
+        if slot.unsent.is_some() {
+            // Its receiver takes nothing; the socket is freed at once, which says enough.
+            return self.drop_slot(key);
+        }
+        self.turn(key, |service, exchange| service.ended(exchange, ending));
+    }
+
+    /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a slice.
+    fn serve_ready(&mut self) {
+        for _ in 0..self.narrow.len().min(NARROW_PER_TURN) {
+            let Some(key) = self.narrow.pop_front() else { break };
+            self.serve(key, false);
+        }
+        for _ in 0..self.wide.len().min(WIDE_PER_TURN) {
+            let Some(key) = self.wide.pop_front() else { break };
+            self.serve(key, true);
+        }
+        self.carry_out();
+    }
+
+    fn serve(&mut self, key: Key, wide: bool) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let State::Waits(service) = &mut slot.state else { return };
+        if slot.unsent.is_some() || !service.ready {
+            return;
+        }
+        service.ready = false;
+        let mut more = false;
+        self.turn(key, |service, exchange| {
+            let after = service.ready(exchange);
+            more = after == After::More;
+            after
+        });
+        if more && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
+            service.ready = true;
+            if wide { self.wide.push_back(key) } else { self.narrow.push_back(key) }
+        }
+    }
+
+    /// Gives a connection's transport its turn, and sends what it wrote.
+    fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn crate::transports::Transport, &mut Exchange<'_>) -> After) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let State::Waits(service) = &mut slot.state else { return };
+        self.outbound.clear();
+        let mut exchange = Exchange {
+            hub: &mut self.hub,
+            conn: conn_key(key),
+            held: &mut service.held,
+            out: &mut self.outbound,
+            cursor: &mut self.cursor,
+            now: self.now,
+            date: self.date.at(self.now.wall),
+            origins: &self.parts.admit.origins,
+            heartbeat_s: self.parts.patience.heartbeat_ms / 1000,
+        };
+        let after = act(service.transport, &mut exchange);
+        self.send(key, after);
+    }
+
+    // Bytes that go out.
+
+    /// Sends what was gathered, and does what comes after it.
+    fn send(&mut self, key: Key, after: After) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.state = match std::mem::replace(&mut slot.state, State::Head) {
+            state if matches!(after, After::Wait | After::More) => state,
+            _ if after == After::Done => State::Answered,
+            _ => State::Closing,
+        };
+        if self.outbound.is_empty() {
+            return self.sent(key);
+        }
+        match write_all(&mut slot.socket, &self.outbound) {
+            Ok(count) if count == self.outbound.len() => self.sent(key),
+            Ok(count) => {
+                slot.unsent = Some(Box::new(Unsent { bytes: self.outbound[count..].to_vec(), sent: 0 }));
+                self.set_deadline(key, self.parts.patience.stalled_ms);
+            }
+            Err(_) => self.free(key),
+        }
+    }
+
+    fn writable(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(unsent) = &mut slot.unsent else { return };
+        match write_all(&mut slot.socket, &unsent.bytes[unsent.sent..]) {
+            Ok(count) => {
+                unsent.sent += count;
+                if unsent.sent == unsent.bytes.len() {
+                    slot.unsent = None;
+                    self.sent(key);
+                } else if count > 0 {
+                    // Slow is not stalled.
+                    self.set_deadline(key, self.parts.patience.stalled_ms);
+                }
+            }
+            Err(_) => self.free(key),
+        }
+    }
+
+    /// Everything that was written is with the kernel.
+    fn sent(&mut self, key: Key) {
+        let conn = conn_key(key);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        match &mut slot.state {
+            State::Head => {}
+            State::Waits(service) => {
+                self.hub.flushed(conn);
+                if service.ready {
+                    self.narrow.push_back(key);
+                }
+                if service.transport.pace() == Pace::Stream {
+                    self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                }
+            }
+            State::Closing => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
+            State::Answered => {
+                self.hub.flushed(conn);
+                self.hub.detach(conn, self.now);
+                slot.state = State::Head;
+                self.set_deadline(key, self.parts.patience.idle_ms);
+                // The next request may be there already.
+                self.heard(key);
+            }
+        }
+    }
+
+    /// A connection is over: its session loses it, its socket is closed.
+    fn free(&mut self, key: Key) {
+        self.hub.detach(conn_key(key), self.now);
+        self.drop_slot(key);
+    }
+
+    fn drop_slot(&mut self, key: Key) {
+        if let Some(mut slot) = self.slots.remove(key) {
+            // Closing a socket ends its watch as well; this only tells the poll sooner.
+            let _ = self.parts.poll.registry().deregister(&mut slot.socket);
+        }
+    }
+
+    // Time.
+
+    fn set_deadline(&mut self, key: Key, in_ms: u64) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.deadline_ms = self.now.mono_ms + in_ms;
+        if slot.deadline_ms < slot.look_ms {
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+        }
+    }
+
+    fn tick(&mut self) {
+        for key in self.wheel.due(self.now.mono_ms) {
+            self.look_at(key);
+        }
+        if self.now.mono_ms >= self.hub_tick_ms {
+            self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
+            self.hub.tick(self.now);
+        }
+        if self.door_opens_ms != 0 && self.now.mono_ms >= self.door_opens_ms {
+            self.door_opens_ms = 0;
+            self.accept();
+        }
+    }
+
+    fn look_at(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.look_ms > self.now.mono_ms {
+            // It was put in again for an earlier time, which has been; this one is left over.
+            return;
+        }
+        if slot.deadline_ms > self.now.mono_ms {
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+            return;
+        }
+        // Whatever happens next sets a deadline of its own, or the slot is gone.
+        slot.look_ms = u64::MAX;
+        let stalled = slot.unsent.is_some();
+        match &slot.state {
+            State::Waits(_) if !stalled => {
+                // A service that the engine has not yet let begin is looked at again, like a stream at its next silence.
+                self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                if self.hub.has_begun(conn_key(key)) {
+                    self.turn(key, |service, exchange| service.elapsed(exchange));
+                }
+            }
+            State::Head if slot.inbound.is_some() => {
+                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the head of the request took too long");
+                self.outbound.clear();
+                whole(&mut self.outbound, &refusal, None, self.date.at(self.now.wall));
+                self.send(key, After::Close);
+            }
+            _ => self.free(key),
+        }
+    }
+
+    // Letters.
+
+    fn take_letters(&mut self) {
+        if self.parts.letters.begin() {
+            self.hub.stale();
+        }
+        for _ in 0..LETTERS_PER_TURN {
+            let Some(letter) = self.parts.letters.next() else { return };
+            self.take(letter);
+        }
+        if let Err(error) = self.parts.letters.leave() {
+            tracing::warn!(%error, "a shard could not wake itself");
+        }
+    }
+
+    fn take(&mut self, letter: Letter) {
+        match letter {
+            Letter::Appended(entry) => self.hub.appended(&entry, self.now),
+            Letter::Opened(key, opening) => self.hub.opened(key, opening, self.now),
+            Letter::Read(key, page) => self.hub.read(key, page, self.now),
+            Letter::Arrived(arrival) => self.arrived(*arrival),
+            Letter::Close { target, close, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.close(ticket, &target, &close, self.now);
+            }
+            Letter::Subscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.subscribe(ticket, session, &user, &channels);
+            }
+            Letter::Unsubscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.unsubscribe(ticket, session, &user, &channels);
+            }
+            Letter::Ack { session, user, cursor, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.ack(ticket, session, &user, &cursor);
+            }
+            Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),
+            Letter::Online { answer } => reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect()),
+            Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
+            Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
+            Letter::Counts { answer } => reply(answer, self.counts()),
+            Letter::Drain => self.drain(),
+            Letter::Stop => self.stops = true,
+        }
+        self.carry_out();
+    }
+
+    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by a letter of its own.
+    fn drain(&mut self) {
+        let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
+        self.drains = true;
+        let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
+        for key in resting {
+            self.free(key);
+        }
+    }
+
+    fn ask(&mut self, answer: oneshot::Sender<Reply>) -> u64 {
+        self.next_ticket += 1;
+        self.asked.insert(self.next_ticket, answer);
+        self.next_ticket
+    }
+
+    fn counts(&self) -> Counts {
+        let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
+        Counts { users, sessions, held: self.hub.connection_count(), sockets: self.slots.len(), channels: self.hub.channel_count() }
+    }
+}
+
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    // Whoever asked may have gone.
+    let _ = answer.send(value);
+}
+
+/// Writes until everything is with the kernel or the kernel takes no more; how much it took.
+fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.write(&bytes[sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+/// Writes a refusal as a whole response, after which the connection ends.
+fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
+    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after };
+    with_body(out, head, &refusal.json());
+}
+
+fn with_body(out: &mut Vec<u8>, head: Head<'_>, json: &str) {
+    Head { body: Body::Length(json.len()), ..head }.write(out);
+    out.extend_from_slice(json.as_bytes());
+}
+
+fn token(key: Key) -> Token {
+    // Tokens are 64 bits wide on every platform that the table runs on; the upper half holds the generation.
+    Token(((key.generation as usize) << 32) | (key.index as usize + FIRST_SLOT))
+}
+
+fn slot_key(token: usize) -> Key {
+    let index = u32::try_from((token & 0xffff_ffff) - FIRST_SLOT).unwrap_or(u32::MAX);
+    Key { index, generation: u32::try_from(token >> 32).unwrap_or(u32::MAX) }
+}
+
+fn conn_key(key: Key) -> ConnKey {
+    ConnKey(u64::from(key.generation) << 32 | u64::from(key.index))
+}
+
+fn slot_key_of(conn: ConnKey) -> Key {
+    Key { index: conn.0 as u32, generation: (conn.0 >> 32) as u32 }
+}

@@ -1,0 +1,13 @@
+//! The connection table: sockets that wait, and what is needed to serve them from one thread a core.
+//!
+//! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by [`head`]; whatever else arrives is given to the HTTP library with its bytes.
+
+mod date;
+mod gate;
+pub mod head;
+pub mod response;
+mod slot;
+
+pub use date::DateLine;
+pub use gate::{Gate, Pass};
+pub use slot::{Service, Slot, State, Unsent};

@@ -1,0 +1,192 @@
+//! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides.
+
+use crate::transports::{Transport, at_path};
+
+/// The longest head that is read here; a longer one goes to the HTTP library, which refuses it.
+pub const HEAD_MAX_BYTES: usize = 8 * 1024;
+/// The most header fields that are read here.
+const FIELDS_MAX: usize = 64;
+/// What every request that waits begins with.
+const PREFIX: &[u8] = b"GET /v1/";
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Waiting {
+    /// How it wants to be served.
+    pub transport: &'static dyn Transport,
+    /// Its query, without the question mark.
+    pub query: String,
+    /// Whether the client keeps the connection afterwards.
+    pub keep_alive: bool,
+    /// Whether it speaks HTTP/1.0.
+    pub http_10: bool,
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `Cookie`.
+    pub cookie: Option<String>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `Sec-Fetch-Site`.
+    pub sec_fetch_site: Option<String>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<String>,
+    /// `Last-Event-ID`.
+    pub last_event_id: Option<String>,
+}
+
+/// What the bytes so far are.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Not enough to know.
+    More,
+    /// A request that waits, and how many bytes its head has.
+    Waits(Box<Waiting>, usize),
+    /// Anything else.
+    Stray,
+}
+
+/// Looks at the first bytes of a request.
+#[must_use]
+pub fn read(bytes: &[u8]) -> Verdict {
+    let looks = &bytes[..bytes.len().min(PREFIX.len())];
+    if !PREFIX.starts_with(looks) || bytes.len() > HEAD_MAX_BYTES {
+        return Verdict::Stray;
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Partial) => Verdict::More,
+        Ok(httparse::Status::Complete(length)) => match waiting(&request) {
+            Some(waiting) => Verdict::Waits(Box::new(waiting), length),
+            None => Verdict::Stray,
+        },
+        Err(_) => Verdict::Stray,
+    }
+}
+
+fn waiting(request: &httparse::Request<'_, '_>) -> Option<Waiting> {
+    // The library reads HTTP/1.0, whose rules for keeping a connection are others.
+    if request.version != Some(1) {
+        return None;
+    }
+    let (path, query) = request.path?.split_once('?').unwrap_or((request.path?, ""));
+    let mut waiting = Waiting::new(at_path(path)?, query);
+    for field in request.headers.iter() {
+        let value = std::str::from_utf8(field.value).ok()?;
+        if !waiting.take(field.name, value) {
+            return None;
+        }
+    }
+    waiting.host.is_some().then_some(waiting)
+}
+
+impl Waiting {
+    /// A request without header fields.
+    #[must_use]
+    pub fn new(transport: &'static dyn Transport, query: &str) -> Self {
+        Self {
+            transport,
+            query: query.to_owned(),
+            keep_alive: true,
+            http_10: false,
+            authorization: None,
+            cookie: None,
+            origin: None,
+            sec_fetch_site: None,
+            host: None,
+            forwarded_proto: None,
+            last_event_id: None,
+        }
+    }
+
+    /// Takes in a header field. False when the request is none to wait with: it has a body, wants another protocol, or says something twice.
+    #[must_use]
+    pub fn take(&mut self, name: &str, value: &str) -> bool {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let place = if is("host") {
+            &mut self.host
+        } else if is("authorization") {
+            &mut self.authorization
+        } else if is("origin") {
+            &mut self.origin
+        } else if is("sec-fetch-site") {
+            &mut self.sec_fetch_site
+        } else if is("x-forwarded-proto") {
+            &mut self.forwarded_proto
+        } else if is("last-event-id") {
+            &mut self.last_event_id
+        } else if is("cookie") {
+            // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them, RFC 9113 section 8.2.3 joins them so).
+            match &mut self.cookie {
+                Some(cookie) => {
+                    cookie.push_str("; ");
+                    cookie.push_str(value);
+                }
+                None => self.cookie = Some(value.to_owned()),
+            }
+            return true;
+        } else if is("connection") {
+            let options = || value.split(',').map(str::trim);
+            self.keep_alive &= !options().any(|option| option.eq_ignore_ascii_case("close"));
+            return !options().any(|option| option.eq_ignore_ascii_case("upgrade"));
+        } else {
+            return !(is("content-length") || is("transfer-encoding") || is("expect") || is("upgrade"));
+        };
+        if place.is_some() {
+            return false;
+        }
+        *place = Some(value.to_owned());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "GET /v1/poll?cursor=1~0 HTTP/1.1\r\nHost: a\r\nCookie: x=1\r\nCookie: y=2\r\nOrigin: http://a\r\n\r\nGET /next";
+
+    #[test]
+    fn a_request_that_waits_is_read_up_to_its_end() {
+        let Verdict::Waits(waiting, length) = read(GOOD.as_bytes()) else { panic!("not read") };
+        assert_eq!(&GOOD[length..], "GET /next");
+        assert_eq!((waiting.query.as_str(), waiting.cookie.as_deref(), waiting.keep_alive), ("cursor=1~0", Some("x=1; y=2"), true));
+        assert_eq!(waiting.transport.name(), "poll");
+    }
+
+    #[test]
+    fn bytes_may_come_one_at_a_time() {
+        let end = GOOD.find("\r\n\r\n").unwrap() + 4;
+        for length in 0..end {
+            assert!(matches!(read(&GOOD.as_bytes()[..length]), Verdict::More), "{length}");
+        }
+        assert!(matches!(read(&GOOD.as_bytes()[..end]), Verdict::Waits(..)));
+    }
+
+    #[test]
+    fn whatever_is_in_doubt_is_left_to_the_library() {
+        for text in [
+            "POST /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/other HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll HTTP/1.0\r\nHost: a\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nX: \u{0}\r\n\r\n",
+            "\r\nGET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert!(matches!(read(text.as_bytes()), Verdict::Stray), "{text:?}");
+        }
+        let long = format!("GET /v1/poll HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(HEAD_MAX_BYTES));
+        assert!(matches!(read(long.as_bytes()), Verdict::Stray));
+    }
+}

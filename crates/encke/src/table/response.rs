@@ -1,0 +1,139 @@
+//! The heads and chunks of HTTP/1 responses that the table writes by itself.
+
+/// The type of JSON answers.
+pub const JSON: &str = "application/json";
+/// The type of server-sent events.
+pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
+/// How a response's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// After so many bytes.
+    Length(usize),
+    /// With the last chunk.
+    Chunked,
+    /// With the connection; for HTTP/1.0.
+    UntilClose,
+    /// There is none.
+    None,
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Its status.
+    pub status: u16,
+    /// The type of its body.
+    pub content_type: &'a str,
+    /// How its body ends.
+    pub body: Body,
+    /// Whether the connection stays for another request.
+    pub keep_alive: bool,
+    /// The origin whose pages may read it; one of those that are allowed.
+    pub origin: Option<&'a str>,
+    /// The value of `Date:`.
+    pub date: &'a str,
+    /// Whether the client should come back in a second.
+    pub retry_after: bool,
+}
+
+impl Head<'_> {
+    /// Appends the head, with the empty line behind it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        push(&["HTTP/1.1 ", reason(self.status), "\r\n"]);
+        match self.body {
+            Body::Length(length) => push(&["content-type: ", self.content_type, "\r\ncontent-length: ", &length.to_string(), "\r\n"]),
+            Body::Chunked => push(&["content-type: ", self.content_type, "\r\ntransfer-encoding: chunked\r\n"]),
+            Body::UntilClose => push(&["content-type: ", self.content_type, "\r\n"]),
+            Body::None => {}
+        }
+        // What is said to one user is nobody else's: no cache keeps it, no proxy holds it back, no browser guesses its type.
+        push(&[
+            "cache-control: no-store\r\nx-accel-buffering: no\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nvary: origin\r\n",
+        ]);
+        if let Some(origin) = self.origin {
+            push(&["access-control-allow-origin: ", origin, "\r\naccess-control-allow-credentials: true\r\n"]);
+        }
+        if self.retry_after {
+            push(&["retry-after: 1\r\n"]);
+        }
+        if !self.keep_alive {
+            push(&["connection: close\r\n"]);
+        }
+        push(&["date: ", self.date, "\r\n\r\n"]);
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "200 OK",
+        204 => "204 No Content",
+        400 => "400 Bad Request",
+        401 => "401 Unauthorized",
+        403 => "403 Forbidden",
+        408 => "408 Request Timeout",
+        409 => "409 Conflict",
+        410 => "410 Gone",
+        422 => "422 Unprocessable Content",
+        429 => "429 Too Many Requests",
+        503 => "503 Service Unavailable",
+        _ => "500 Internal Server Error",
+    }
+}
+
+/// The bytes that stand for a chunk's size until it is known.
+const SIZE: &[u8] = b"00000000\r\n";
+
+/// A chunk in the making (RFC 9112 section 7.1): its size is filled in at the end.
+#[derive(Debug)]
+pub struct Chunk {
+    at: Option<usize>,
+}
+
+impl Chunk {
+    /// Begins a chunk; without chunked coding, nothing.
+    #[must_use]
+    pub fn begin(out: &mut Vec<u8>, plain: bool) -> Self {
+        if plain {
+            return Self { at: None };
+        }
+        let at = out.len();
+        out.extend_from_slice(SIZE);
+        Self { at: Some(at) }
+    }
+
+    /// Ends it. An empty chunk would end the body, so it is taken back.
+    pub fn end(self, out: &mut Vec<u8>) {
+        let Some(at) = self.at else { return };
+        let size = out.len() - at - SIZE.len();
+        if size == 0 {
+            out.truncate(at);
+            return;
+        }
+        for (index, slot) in out[at..at + 8].iter_mut().enumerate() {
+            *slot = b"0123456789abcdef"[(size >> (28 - 4 * index)) & 15];
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_says_its_size_and_an_empty_one_is_not_there() {
+        let mut out = b"x".to_vec();
+        let chunk = Chunk::begin(&mut out, false);
+        out.extend_from_slice(&[b'y'; 300]);
+        chunk.end(&mut out);
+        assert!(out.starts_with(b"x0000012c\r\nyyy") && out.ends_with(b"yyy\r\n"));
+        let mut out = b"x".to_vec();
+        Chunk::begin(&mut out, false).end(&mut out);
+        let chunk = Chunk::begin(&mut out, true);
+        out.push(b'y');
+        chunk.end(&mut out);
+        assert_eq!(out, b"xy");
+    }
+}

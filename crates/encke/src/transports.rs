@@ -1,0 +1,59 @@
+//! The transports: how what a session receives becomes bytes on a connection that waits. One file each, and a line in [`TRANSPORTS`].
+//!
+//! A transport holds nothing: it is asked when something happened to a connection, pulls from the session through its [`Exchange`], and appends bytes to it.
+
+mod exchange;
+mod poll;
+mod sse;
+
+use std::fmt;
+
+use encke_hub::Ending;
+
+pub use exchange::{Exchange, Held, Pace};
+
+/// Every transport there is.
+pub static TRANSPORTS: &[&dyn Transport] = &[&poll::Poll, &sse::Sse];
+
+/// What becomes of the connection after a transport has had its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It goes on waiting; everything that there was is written.
+    Wait,
+    /// It goes on waiting; there is more to pull once this is sent.
+    More,
+    /// The response is complete; the connection is free for another request, if the client keeps it.
+    Done,
+    /// The response is complete, and the socket is to be freed.
+    Close,
+}
+
+/// A way in which a client waits.
+pub trait Transport: Sync + fmt::Debug {
+    /// What it is called, in the list of sessions and in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Where it is asked for.
+    fn path(&self) -> &'static str;
+
+    /// How a connection of this kind waits.
+    fn pace(&self) -> Pace;
+
+    /// The session is known and stands in each of its channels.
+    fn begin(&self, exchange: &mut Exchange<'_>) -> After;
+
+    /// There is something to pull.
+    fn ready(&self, exchange: &mut Exchange<'_>) -> After;
+
+    /// The time of waiting is over: a hold ends, a silence is broken.
+    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After;
+
+    /// The hub ends the service.
+    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After;
+}
+
+/// The transport that is asked for at this path.
+#[must_use]
+pub fn at_path(path: &str) -> Option<&'static dyn Transport> {
+    TRANSPORTS.iter().copied().find(|transport| transport.path() == path)
+}

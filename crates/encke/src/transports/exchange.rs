@@ -1,0 +1,111 @@
+use encke_hub::{ConnKey, Hub, Now, Pulled};
+use encke_proto::{ErrorCode, Refusal, SessionId};
+
+use crate::{
+    refusal::sentence,
+    table::response::{self, Head},
+};
+
+/// How a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Until there is something to say, or until its patience is over; then it is answered.
+    Once,
+    /// For good; a silence is broken in time.
+    Stream,
+}
+
+/// What the table keeps of a request that is held: a few bytes, since there are many.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// How long a poll waits at most, in seconds.
+    pub hold_s: u32,
+    /// Which of the allowed origins asked, so that its browser lets the page read the answer.
+    pub origin: Option<u16>,
+    /// Whether the client keeps the connection after the response.
+    pub keep_alive: bool,
+    /// HTTP/1.0: no chunks, the end of the connection ends the response.
+    pub http_10: bool,
+    /// Whether response bytes were written.
+    pub began: bool,
+    /// Bytes written since the last `id:`, for cursors too long to go with each event.
+    pub since_id: u32,
+}
+
+/// The most bytes that a transport gathers before they are sent, and the rest is left for the next turn.
+const GATHER_MAX_BYTES: usize = 32 * 1024;
+
+/// A transport's turn with one connection.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The hub, to pull from.
+    pub hub: &'a mut Hub,
+    /// Whose turn it is.
+    pub conn: ConnKey,
+    /// The request.
+    pub held: &'a mut Held,
+    /// Where response bytes go.
+    pub out: &'a mut Vec<u8>,
+    /// The session's cursor as text, after [`Exchange::pull`].
+    pub cursor: &'a mut String,
+    /// The time.
+    pub now: Now,
+    /// The time for `Date:`.
+    pub date: &'a str,
+    /// The origins that may be answered, by the number in [`Held::origin`].
+    pub origins: &'a [String],
+    /// The longest silence of a stream, in seconds.
+    pub heartbeat_s: u64,
+}
+
+impl Exchange<'_> {
+    /// The next message or gap.
+    pub fn pull(&mut self) -> Pulled {
+        self.hub.pull(self.conn, self.now)
+    }
+
+    /// Writes where the session stands now to [`Exchange::cursor`].
+    pub fn take_cursor(&mut self) {
+        self.cursor.clear();
+        self.hub.write_cursor(self.conn, self.cursor);
+    }
+
+    /// The session that the connection serves.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
+    }
+
+    /// Whether enough is gathered for one turn.
+    #[must_use]
+    pub fn full(&self, gathered: usize) -> bool {
+        gathered >= GATHER_MAX_BYTES
+    }
+
+    /// Writes the head of a response.
+    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool) {
+        let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
+        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false };
+        head.write(self.out);
+        self.held.began = true;
+    }
+
+    /// Writes an error as the whole response.
+    pub fn refuse(&mut self, code: ErrorCode) -> super::After {
+        let json = Refusal::new(code, sentence(code)).json();
+        let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
+        let keep_alive = self.held.keep_alive;
+        let head = Head {
+            status: code.status(),
+            content_type: response::JSON,
+            body: response::Body::Length(json.len()),
+            keep_alive,
+            origin,
+            date: self.date,
+            retry_after: code.status() == 503,
+        };
+        head.write(self.out);
+        self.out.extend_from_slice(json.as_bytes());
+        if keep_alive { super::After::Done } else { super::After::Close }
+    }
+}

@@ -1,0 +1,177 @@
+//! Puts the server together. Only this file names concrete engines.
+
+use std::{io, net::SocketAddr, sync::Arc, thread};
+
+use encke_engine::{Engine, EngineError, Feed, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_hub::HubConfig;
+use encke_proto::Epoch;
+use mio::{Poll, Token, Waker, net::TcpListener};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    app::{App, KeysMissing},
+    clock::{Clock, SystemClock},
+    config::{Config, EngineUrl},
+    front::{Admit, library::CONNECTIONS_MAX, library::Library},
+    random::{self, NoRandomness},
+    router::router,
+    shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
+    table::Gate,
+};
+
+/// The most connections that the kernel keeps at the door until they are accepted.
+const BACKLOG: i32 = 4_096;
+/// A receiver that takes nothing for so long, in milliseconds, is let go; it comes back with its cursor.
+const STALLED_MS: u64 = 10_000;
+/// How long a request's head may take, in milliseconds.
+const HEAD_MS: u64 = 10_000;
+/// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it is they who close.
+const IDLE_MS: u64 = 75_000;
+
+/// Why the server could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An engine that this build does not have.
+    #[error("the engine {0} is not in this build")]
+    NoSuchEngine(&'static str),
+    /// The keys are not there.
+    #[error(transparent)]
+    Keys(#[from] KeysMissing),
+    /// The operating system has no randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// The operating system gives no poll or no thread.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A server that is put together and at work.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its handlers see.
+    pub app: Arc<App>,
+    /// Its shards' threads.
+    pub threads: Vec<thread::JoinHandle<()>>,
+    /// The task that serves requests that do not wait; it ends when the shards have.
+    pub library: tokio::task::JoinHandle<()>,
+    /// Tells the library that the server stops.
+    pub stop: watch::Sender<bool>,
+}
+
+/// Puts a server together and lets it work. Called within a tokio runtime.
+///
+/// # Errors
+/// [`WireError`] says what is missing; nothing is at work then.
+pub fn wire(config: Config) -> Result<Server, WireError> {
+    let config = Arc::new(config);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let workers = config.worker_count();
+    let doors = listen(config.listen, workers).map_err(|error| WireError::Listen(config.listen, error))?;
+    let address = doors[0].local_addr()?;
+
+    let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
+    let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
+    let engine = engine(&config, Arc::new(shards.clone()))?;
+    let app = App::new(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock))?;
+
+    let admit = Admit { app: Arc::clone(&app), origins: config.allowed_origins.clone().into(), hold_s: config.hold_s };
+    let gate = Gate::new(bound(config.max_connections), bound(config.max_connections_per_address));
+    let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
+    let (stop, stopping) = watch::channel(false);
+    let library =
+        Library { router: router(Arc::clone(&app)), admit: admit.clone(), shards: shards.clone(), clock: Arc::clone(&clock), stopping };
+    let library = tokio::spawn(library.run(stray_connections));
+
+    let mut threads = Vec::with_capacity(workers);
+    for (index, (room, door)) in rooms.into_iter().zip(doors).enumerate() {
+        let desk = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), room.mailbox);
+        let hub = HubConfig {
+            grace_ms: config.session_grace_s * 1000,
+            max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
+            ..HubConfig::default()
+        };
+        let heartbeat_ms = config.heartbeat_s * 1000;
+        let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: STALLED_MS, heartbeat_ms };
+        let shard = Shard::new(Parts {
+            poll: room.poll,
+            door,
+            letters: room.letters,
+            shards: shards.clone(),
+            index,
+            desk,
+            strays: strays.clone(),
+            admit: admit.clone(),
+            gate: Arc::clone(&gate),
+            clock: Arc::clone(&clock),
+            hub,
+            patience,
+        })?;
+        let work = move || {
+            if let Err(error) = shard.run() {
+                tracing::error!(%error, "a shard has failed");
+            }
+        };
+        threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(work)?);
+    }
+    Ok(Server { address, app, threads, library, stop })
+}
+
+/// Where a shard's letters come in.
+struct Room {
+    poll: Poll,
+    mailbox: Mailbox<Letter>,
+    letters: Letters<Letter>,
+}
+
+fn room() -> io::Result<Room> {
+    let poll = Poll::new()?;
+    let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
+    Ok(Room { poll, mailbox, letters })
+}
+
+/// A listener for each shard, all at the same address; the kernel spreads connections over them.
+fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut address = address;
+    let mut doors = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        // A lone listener does not share its port, so that a second server at the same address is refused.
+        socket.set_reuse_port(count > 1)?;
+        // Accepted sockets inherit it: what is written is a whole message, and is to go at once.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let door = TcpListener::from_std(socket.into());
+        // Port 0 picks a free one, which the others share.
+        address = door.local_addr()?;
+        doors.push(door);
+    }
+    Ok(doors)
+}
+
+fn engine(config: &Config, feed: Arc<dyn Feed>) -> Result<Arc<dyn Engine>, WireError> {
+    let retention = config.retention_table();
+    // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
+    let epoch = Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1));
+    match &config.engine {
+        EngineUrl::Memory => Ok(Arc::new(MemoryEngine::new(feed, retention, epoch))),
+        EngineUrl::Sqlite => Ok(Arc::new(SqliteEngine::open(&config.data, feed, retention, epoch)?)),
+        EngineUrl::Redis(_) => Err(WireError::NoSuchEngine("redis")),
+        EngineUrl::Nats(_) => Err(WireError::NoSuchEngine("nats")),
+    }
+}
+
+fn bound(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,194 @@
+//! Requests that wait, over raw sockets: what the table does with bytes, whatever their shape.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use encke::{
+    config::{Config, EngineUrl, Secret},
+    wire::{Server, wire},
+};
+use encke_engine::{Append, Targets};
+use encke_proto::{Body, ChannelName, MessageId, UserId, json};
+use serde_json::{Value, value::RawValue};
+
+/// A server of its own for each test, in this process, at a free port.
+struct World {
+    runtime: tokio::runtime::Runtime,
+    server: Option<Server>,
+    address: SocketAddr,
+    next_id: u128,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut config = Config {
+            dev: true,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            engine: EngineUrl::Memory,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            workers: 2,
+            ..Config::default()
+        };
+        change(&mut config);
+        let server = runtime.block_on(async { wire(config) }).unwrap();
+        let address = server.address;
+        Self { runtime, server: Some(server), address, next_id: 1 }
+    }
+
+    fn app(&self) -> &Arc<encke::app::App> {
+        &self.server.as_ref().unwrap().app
+    }
+
+    fn token(&self, user: &str) -> String {
+        let app = self.app();
+        app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0
+    }
+
+    fn append(&mut self, targets: Targets, data: &str) {
+        let append = Append {
+            id: MessageId::from_bits(self.next_id),
+            key: None,
+            targets,
+            body: Body::Data(json::compact(serde_json::from_str::<&RawValue>(data).unwrap()).unwrap()),
+            from: None,
+            time: self.app().now().wall,
+            expires: None,
+        };
+        self.next_id += 1;
+        let engine = Arc::clone(&self.app().engine);
+        self.runtime.block_on(engine.append(append)).unwrap();
+    }
+
+    fn push(&mut self, user: &str, data: &str) {
+        self.append(Targets::Users(vec![UserId::new(user).unwrap()]), data);
+    }
+
+    fn publish(&mut self, channel: &str, data: &str) {
+        self.append(Targets::Channels(vec![ChannelName::public(channel).unwrap()]), data);
+    }
+
+    fn connect(&self) -> Wire {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Wire { socket, seen: Vec::new() }
+    }
+
+    fn head(&self, user: &str, target: &str) -> String {
+        format!("GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address, self.token(user))
+    }
+
+    /// One whole poll on a connection of its own.
+    fn poll(&self, user: &str, query: &str) -> (u16, Value) {
+        let mut wire = self.connect();
+        wire.send(&self.head(user, &format!("/v1/poll?{query}")));
+        wire.response()
+    }
+
+    /// Waits until so many sessions of `user` are served by a connection.
+    fn until_held(&self, user: &str, count: usize) {
+        let user = UserId::new(user).unwrap();
+        self.until(|| {
+            let sessions = self.runtime.block_on(self.app().shards.sessions(Some(&user))).unwrap();
+            sessions.iter().filter(|session| session.connected).count() == count
+        });
+    }
+
+    fn until(&self, holds: impl Fn() -> bool) {
+        for _ in 0..4000 {
+            if holds() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it did not come to that within 20 seconds");
+    }
+
+    fn sessions(&self, user: &str) -> usize {
+        self.runtime.block_on(self.app().shards.sessions_of(&[UserId::new(user).unwrap()])).unwrap()[0]
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let server = self.server.take().unwrap();
+        server.app.shards.stop();
+        for thread in server.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// A client that sees bytes.
+struct Wire {
+    socket: TcpStream,
+    seen: Vec<u8>,
+}
+
+impl Wire {
+    fn send(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads until what has been seen holds `mark`; returns everything up to its end.
+    fn until(&mut self, mark: &str) -> String {
+        loop {
+            if let Some(at) = self.seen.windows(mark.len()).position(|window| window == mark.as_bytes()) {
+                let rest = self.seen.split_off(at + mark.len());
+                return String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap();
+            }
+            let mut buffer = [0; 4096];
+            let count = self.socket.read(&mut buffer).unwrap();
+            assert!(count > 0, "the server closed; seen so far: {}", String::from_utf8_lossy(&self.seen));
+            self.seen.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    fn response(&mut self) -> (u16, Value) {
+        let head = self.until("\r\n\r\n");
+        let status = head[9..12].parse().unwrap();
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+        let length: usize = field("content-length").map_or(0, |length| length.parse().unwrap());
+        while self.seen.len() < length {
+            let mut buffer = [0; 4096];
+            let count = self.socket.read(&mut buffer).unwrap();
+            assert!(count > 0);
+            self.seen.extend_from_slice(&buffer[..count]);
+        }
+        let rest = self.seen.split_off(length);
+        let body = std::mem::replace(&mut self.seen, rest);
+        (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+
+    /// Reads to the end of the stream; false when it ended in an error.
+    fn ends(&mut self) -> bool {
+        let mut rest = Vec::new();
+        let ended = self.socket.read_to_end(&mut rest).is_ok();
+        self.seen.extend_from_slice(&rest);
+        ended
+    }
+
+    fn event(&mut self) -> (String, Value, String) {
+        let block = self.until("\n\n");
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned)).unwrap_or_default();
+        (field("event: "), serde_json::from_str(&field("data: ")).unwrap_or(Value::Null), field("id: "))
+    }
+}
+
+fn data(answer: &Value) -> Vec<i64> {
+    answer["messages"].as_array().unwrap().iter().map(|message| message["data"].as_i64().unwrap()).collect()
+}
+
+mod hand_over;
+mod polls;
+mod streams;

@@ -1,0 +1,89 @@
+use super::*;
+
+#[test]
+fn a_stream_opens_and_carries_messages_with_their_cursors() {
+    let mut world = World::new();
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse?channels=news"));
+    let head = wire.until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"), "{head}");
+    let (name, open, id) = wire.event();
+    assert_eq!((name.as_str(), &open["event"], open["cursor"].as_str().unwrap()), ("open", &Value::from("open"), id.as_str()));
+    world.publish("news", "{\"a\":\n1}");
+    let (name, first, first_id) = wire.event();
+    assert_eq!((name.as_str(), &first["data"]["a"], &first["channel"]), ("", &Value::from(1), &Value::from("news")));
+    world.push("alice", "2");
+    let (_, second, _) = wire.event();
+    assert_eq!(second["channel"], "@alice");
+
+    let mut again = world.connect();
+    let head = world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {first_id}\r\n\r\n"));
+    again.send(&head);
+    again.until("\r\n\r\n");
+    assert_eq!(again.event().0, "open");
+    assert_eq!(again.event().1["channel"], "@alice", "it goes on behind the first event");
+}
+
+#[test]
+fn a_stream_that_was_closed_on_purpose_does_not_come_back() {
+    let world = World::new();
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse"));
+    wire.until("\r\n\r\n");
+    let (_, open, _) = wire.event();
+    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false };
+    let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
+    assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
+    let (name, body, id) = wire.event();
+    assert_eq!((name.as_str(), &body["code"], &body["reconnect"]), ("close", &Value::from("operator"), &Value::from(false)));
+    assert!(wire.ends() && String::from_utf8_lossy(&wire.seen).ends_with("0\r\n\r\n"), "the response is whole");
+
+    let mut browser = world.connect();
+    browser.send(&world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {id}\r\n\r\n")));
+    assert_eq!(browser.response().0, 204, "an EventSource stays away at that");
+    let (status, _) = world.poll("alice", &format!("session={}", open["session"].as_str().unwrap()));
+    assert_eq!(status, 410);
+    let (status, _) = world.poll("alice", &format!("hold_s=0&cursor={id}"));
+    assert_eq!(status, 200, "coming back on purpose is welcome");
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_costs_no_memory_and_misses_nothing() {
+    let mut world = World::new();
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse"));
+    wire.until("\r\n\r\n");
+    wire.event();
+    // More than the kernel's buffers hold, so that the table has to stop and go on.
+    let big = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..200 {
+        world.push("alice", &big);
+    }
+    for n in 1..=200 {
+        assert_eq!(wire.event().1["offset"], n);
+    }
+}
+
+#[test]
+fn a_stream_over_http_1_0_ends_with_its_connection() {
+    let mut world = World::new();
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse").replace("HTTP/1.1", "HTTP/1.0"));
+    let head = wire.until("\r\n\r\n");
+    assert!(!head.contains("chunked") && head.contains("connection: close"), "{head}");
+    assert_eq!(wire.event().0, "open");
+    world.push("alice", "1");
+    assert_eq!(wire.event().1["data"], 1);
+}
+
+#[test]
+fn a_client_that_goes_without_a_word_is_detached_at_once_and_its_session_stays_for_the_grace_time() {
+    let world = World::with(|config| config.session_grace_s = 1);
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse"));
+    wire.until("\r\n\r\n");
+    wire.event();
+    wire.socket.shutdown(Shutdown::Both).unwrap();
+    world.until_held("alice", 0);
+    world.until(|| world.sessions("alice") == 0);
+}
