@@ -133,7 +133,7 @@ pub(super) async fn a_push_goes_to_the_own_channels_of_its_users(bed: &dyn Bed) 
     let named: Vec<_> = pushed.positions.iter().map(|(name, _)| name.as_str().to_owned()).collect();
     assert_eq!(named, ["@bob", "@alice"], "in the order of the targets");
     for name in ["alice", "bob"] {
-        assert_eq!(ids(&lab.all(&user(name).channel()).await), [pushed.id.clone()], "{name}");
+        assert_eq!(ids(&lab.all(&user(name).channel()).await), std::slice::from_ref(&pushed.id), "{name}");
     }
     assert_eq!(lab.all(&user("carol").channel()).await.head, 0);
 }

@@ -2,11 +2,14 @@ use std::{fmt, future::Future, pin::Pin};
 
 use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, trimming};
 
+/// A sentence being checked.
+type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// A sentence of the contract.
 pub struct Sentence {
     /// What it says.
     pub name: &'static str,
-    check: for<'a> fn(&'a dyn Bed) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+    check: for<'a> fn(&'a dyn Bed) -> Check<'a>,
 }
 
 impl Sentence {

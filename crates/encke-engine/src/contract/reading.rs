@@ -78,16 +78,17 @@ pub(super) async fn pages_put_together_are_the_log(bed: &dyn Bed) {
     for messages in [1, 7, 33, 100] {
         let limit = PageLimit { messages, ..ALL };
         let (mut after, mut forwards) = (0, Vec::new());
-        while after < 100 {
+        // An engine that does not get on must not keep the suite from saying so.
+        for _ in 0..100_usize.div_ceil(messages) {
             let page = lab.read(&channel("a"), ReadFrom::After(after), limit).await;
             after = *offsets(&page).last().expect("there is more");
             forwards.extend(ids(&page));
         }
         assert_eq!(forwards, written);
         let (mut before, mut backwards) = (101, Vec::new());
-        while before > 1 {
+        for _ in 0..100_usize.div_ceil(messages) {
             let page = lab.read(&channel("a"), ReadFrom::Before(before), limit).await;
-            before = offsets(&page)[0];
+            before = *offsets(&page).first().expect("there is more");
             backwards.splice(0..0, ids(&page));
         }
         assert_eq!(backwards, written);
