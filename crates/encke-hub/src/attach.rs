@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
 
 use crate::{
@@ -42,13 +44,24 @@ impl Hub {
     /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`] follows, soon or after the engine was asked.
     pub fn attach(&mut self, attach: Attach, now: Now) {
         let conn = attach.conn;
-        if attach.session.is_some_and(|id| self.tombstones.contains(id)) {
-            self.say(Output::Ended { conn, ending: Ending::Refused(ErrorCode::SessionClosed) });
-            return;
+        // Whoever comes again under the same key has left whatever it was served before.
+        self.detach(conn, now);
+        let refused = |code| Output::Ended { conn, ending: Ending::Refused(code) };
+        if attach.session.is_some_and(|id| self.tombstones.contains(id, &attach.user)) {
+            return self.say(refused(ErrorCode::SessionClosed));
         }
         let known = attach.session.and_then(|id| self.session_keys.get(&id).copied());
         // Another user's session counts as unknown: knowing its id opens nothing.
         let known = known.filter(|key| self.user_of(*key) == Some(&attach.user));
+        let named = match &attach.start {
+            Start::Cursor(cursor) => cursor.entries.as_slice(),
+            Start::Absent | Start::Earliest => &[],
+        };
+        let wanted: Vec<&ChannelName> = named.iter().map(|(channel, _)| channel).chain(&attach.channels).collect();
+        // Found out before anything is changed: a request that cannot be served disturbs nobody.
+        if let Err(code) = self.may_follow(known, &attach.user, &wanted) {
+            return self.say(refused(code));
+        }
         let key = match known {
             Some(key) => key,
             None => self.begin_session(attach.fresh, &attach.user, attach.transport, now),
@@ -73,6 +86,24 @@ impl Hub {
             return;
         }
         self.settle(key);
+    }
+
+    /// Whether a session, or a new one, may follow these channels too.
+    pub(crate) fn may_follow(&self, session: Option<Key>, user: &UserId, wanted: &[&ChannelName]) -> Result<(), ErrorCode> {
+        let own = user.channel();
+        // Grants are checked where tokens are; that a user's own channel is nobody else's is checked here as well, since it would be the worst to get wrong.
+        if wanted.iter().any(|name| name.is_own() && **name != own) {
+            return Err(ErrorCode::ChannelForbidden);
+        }
+        let subs = session.and_then(|key| self.sessions.get(key)).map_or(&[][..], |session| &session.subs);
+        let has_own = usize::from(!subs.is_empty());
+        if subs.len() - has_own + wanted.len() <= SESSION_MAX_CHANNELS {
+            return Ok(());
+        }
+        let followed: HashSet<Key> = subs.iter().map(|sub| sub.channel).collect();
+        let known = |name: &ChannelName| self.channel_keys.get(name).is_some_and(|channel| followed.contains(channel));
+        let new: HashSet<&ChannelName> = wanted.iter().copied().filter(|name| **name != own && !known(name)).collect();
+        if subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS { Ok(()) } else { Err(ErrorCode::TooManyChannels) }
     }
 
     /// Brings a session's subscriptions to what its connection asks for.
@@ -107,7 +138,7 @@ impl Hub {
 
     /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
     pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
-        let found = self.subs_where(key, |_| true).into_iter().find(|index| self.name_of(key, *index) == Some(name));
+        let found = self.channel_keys.get(name).and_then(|channel| self.sub_of(key, *channel));
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
             Some(index) => index,
@@ -255,13 +286,8 @@ impl Hub {
         self.sessions.get(key).map_or(0, |session| u16::try_from(session.subs.len()).unwrap_or(u16::MAX))
     }
 
-    pub(crate) fn subs_where(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<u16> {
-        let Some(session) = self.sessions.get(key) else { return Vec::new() };
-        (0_u16..).zip(&session.subs).filter(|(_, sub)| fits(sub)).map(|(index, _)| index).collect()
-    }
-
-    fn name_of(&self, key: Key, index: u16) -> Option<&ChannelName> {
-        let sub = self.sessions.get(key)?.subs.get(usize::from(index))?;
-        self.channels.get(sub.channel).map(|channel| &channel.name)
+    pub(crate) fn sub_of(&self, key: Key, channel: Key) -> Option<u16> {
+        let index = self.sessions.get(key)?.subs.iter().position(|sub| sub.channel == channel)?;
+        u16::try_from(index).ok()
     }
 }

@@ -45,7 +45,9 @@ impl Hub {
             Ok(key) => key,
             Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
         };
-        if let Err(code) = channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)) {
+        let followed = self.may_follow(Some(key), user, &channels.iter().collect::<Vec<_>>());
+        let followed = followed.and_then(|()| channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)));
+        if let Err(code) = followed {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
         }
         // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
@@ -74,8 +76,7 @@ impl Hub {
             Ok(key) => {
                 for channel in channels.iter().filter(|channel| !channel.is_own()) {
                     let wanted = self.channel_keys.get(channel).copied();
-                    let index = self.subs_where(key, |sub| Some(sub.channel) == wanted).first().copied();
-                    if let Some(index) = index {
+                    if let Some(index) = wanted.and_then(|channel| self.sub_of(key, channel)) {
                         self.drop_sub(key, index);
                     }
                 }
@@ -104,7 +105,7 @@ impl Hub {
     fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
         match self.session_keys.get(&session) {
             Some(key) if self.user_of(*key) == Some(user) => Ok(*key),
-            _ if self.tombstones.contains(session) => Err(ErrorCode::SessionClosed),
+            _ if self.tombstones.contains(session, user) => Err(ErrorCode::SessionClosed),
             _ => Err(ErrorCode::SessionUnknown),
         }
     }

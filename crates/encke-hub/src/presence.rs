@@ -62,8 +62,9 @@ impl Hub {
         self.answer_subscribers(key);
         if let Some(Ending::Closed(close)) = &ending
             && !close.reconnect
+            && let Some(user) = self.users.get(session.user)
         {
-            self.tombstones.insert(session.id, now.mono_ms + self.config.grace_ms);
+            self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
         }
         if let Some(conn) = session.conn {
             self.conns.remove(&conn);
