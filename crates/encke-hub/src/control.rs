@@ -1,7 +1,8 @@
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
 
 use crate::{
     Ending, Hub, Key, Now, Output, Reply,
+    channel::Channel,
     session::{Beginning, Session, Sub},
 };
 
@@ -92,14 +93,28 @@ impl Hub {
     pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
             Err(code) => Reply::Refused(code),
-            Ok(_) => {
+            Ok(key) => {
                 if let Some(position) = cursor.position(&user.channel()) {
+                    let position = self.at_most(key, position);
                     self.say(Output::Shown { user: user.clone(), position });
                 }
                 Reply::Done
             }
         };
         self.say(Output::Replied { ticket, reply });
+    }
+
+    /// Nobody was shown what is not there yet.
+    fn at_most(&self, key: Key, position: Position) -> Position {
+        let own = self.sessions.get(key).and_then(|session| session.subs.first());
+        let window = own.and_then(|own| self.channels.get(own.channel)).and_then(Channel::window);
+        match (own, window) {
+            (Some(own), Some(window)) if position.epoch == window.epoch => {
+                let read = if own.at.epoch == window.epoch && !own.waits() { own.at.offset } else { 0 };
+                Position { offset: position.offset.min(window.head.max(read)), ..position }
+            }
+            _ => position,
+        }
     }
 
     fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {

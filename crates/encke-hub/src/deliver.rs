@@ -267,14 +267,17 @@ impl Hub {
     /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
     pub fn flushed(&mut self, conn: ConnKey) {
         let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) else { return };
-        let Some(sub) = session.subs.first() else { return };
+        // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
+        let Some(sub) = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap()) else { return };
         let (at, user) = (sub.at, session.user);
         let Some(channel) = self.channels.get_mut(sub.channel) else { return };
         let further = match channel.handed {
-            Some(handed) => handed.epoch != at.epoch || handed.offset < at.offset,
+            Some(handed) if handed.epoch == at.epoch => handed.offset < at.offset,
+            // One tab may still stand in the former epoch while another is in the new one.
+            Some(_) => channel.window().is_some_and(|window| window.epoch == at.epoch),
             None => true,
         };
-        if further && !matches!(sub.state, SubState::Beginning(_)) {
+        if further {
             channel.handed = Some(at);
             if let Some(user) = self.users.get(user) {
                 let user = user.id.clone();

@@ -106,6 +106,11 @@ impl Sub {
         }
     }
 
+    /// Whether a gap is to be told before anything else.
+    pub(crate) fn has_gap(&self) -> bool {
+        matches!(&self.state, SubState::Behind(behind) if behind.gap.is_some())
+    }
+
     /// How many messages it has not been given.
     pub(crate) fn lag(&self, head: Position) -> Offset {
         if self.at.epoch == head.epoch { head.offset.saturating_sub(self.at.offset) } else { head.offset }
