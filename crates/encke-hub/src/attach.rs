@@ -126,8 +126,16 @@ impl Hub {
         for channel in &attach.channels {
             self.follow(key, channel, elsewhere, None)?;
         }
-        // Where the engine failed a former connection, it is asked again.
         for index in 0..self.sub_count(key) {
+            // The client's cursor does not know the channel, so whatever of it was on its way was lost.
+            if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
+                && let Some(began) = sub.unsure.as_deref().copied()
+                && !matches!(sub.state, SubState::Beginning(_))
+            {
+                sub.at = began;
+                self.begin_at(key, index, Beginning::Here);
+            }
+            // Where the engine failed a former connection, it is asked again.
             if let Some(Sub { state: SubState::Beginning(beginning), .. }) = self.sub_mut(key, index) {
                 let beginning = *beginning;
                 self.begin_at(key, index, beginning);
@@ -146,6 +154,7 @@ impl Hub {
         };
         if let (Some(at), Some(sub)) = (at, self.sub_mut(key, index)) {
             sub.at = at;
+            sub.unsure = None;
         }
         self.begin_at(key, index, beginning);
         Ok(())
@@ -177,7 +186,7 @@ impl Hub {
         let member = u32::try_from(channel.members.len()).map_err(|_| ErrorCode::Overloaded)?;
         channel.members.push(Member { session: key.index, sub: index });
         let at = Position { epoch: Epoch(0), offset: 0 };
-        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now) });
+        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now), unsure: None });
         Ok(index)
     }
 
@@ -228,6 +237,9 @@ impl Hub {
         };
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
         if let Some(sub) = self.sub_mut(key, index) {
+            if beginning == Beginning::Now {
+                sub.unsure = Some(Box::new(at));
+            }
             sub.at = at;
             sub.state = SubState::Live;
         }

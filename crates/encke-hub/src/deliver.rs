@@ -102,6 +102,7 @@ impl Hub {
             if let SubState::Beginning(mut beginning) = sub.state {
                 if let (Beginning::Now, Some(since)) = (beginning, since) {
                     sub.at = since;
+                    sub.unsure = Some(Box::new(since));
                     beginning = Beginning::Here;
                 }
                 self.begin_at(session, index, beginning);

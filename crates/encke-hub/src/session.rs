@@ -45,6 +45,8 @@ pub(crate) struct Sub {
     /// How far the session has come.
     pub(crate) at: Position,
     pub(crate) state: SubState,
+    /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled since may have been lost on its way.
+    pub(crate) unsure: Option<Box<Position>>,
 }
 
 /// Where the next message of a subscription comes from.
