@@ -36,6 +36,8 @@ impl Hub {
             grace_ends_ms: now.mono_ms + self.config.grace_ms,
             look_ms: u64::MAX,
             subs: Vec::with_capacity(1),
+            turn: 0,
+            streak: 0,
             ready: false,
             begun: false,
             known: false,

@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) look_ms: u64,
     /// What it follows; the user's own channel comes first.
     pub(crate) subs: Vec<Sub>,
+    /// The subscription that is pulled from, and how many times running.
+    pub(crate) turn: u16,
+    pub(crate) streak: u16,
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
