@@ -175,6 +175,19 @@ fn t12_t13_big_bodies_and_compressed_ones_are_refused() {
     }
 }
 
+/// Whoever sends too much, or without a key, is told so: the answer is not lost with the unread rest of the body.
+#[test]
+fn t12_a_refusal_arrives_although_the_body_was_not_read() {
+    let world = World::new();
+    for (headers, length, status) in [
+        (format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", crate::world::KEY), 900_000, 413),
+        ("Content-Type: application/json\r\n".to_owned(), 60_000, 401),
+        (format!("Authorization: Bearer {}\r\nContent-Type: text/plain\r\n", crate::world::KEY), 900_000, 415),
+    ] {
+        assert_eq!(world.raw_post("/api/push", &headers, &vec![b' '; length]), status);
+    }
+}
+
 /// Two users share an idempotency key, or one makes it look so.
 #[test]
 fn t14_no_user_gets_at_the_key_of_another() {

@@ -217,6 +217,21 @@ impl World {
     }
 }
 
+impl World {
+    /// The status of the answer to a body that is sent whole before anything is read.
+    pub fn raw_post(&self, target: &str, headers: &str, body: &[u8]) -> u16 {
+        let address = self.server.as_ref().unwrap().address;
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(socket, "POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len())
+            .unwrap();
+        socket.write_all(body).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text[9..12].parse().unwrap()
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let server = self.server.take().unwrap();
