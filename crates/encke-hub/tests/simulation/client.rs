@@ -25,6 +25,8 @@ pub struct Client {
     pub heard_ms: u64,
     wants: BTreeSet<ChannelName>,
     seen: BTreeMap<ChannelName, (Epoch, Offset)>,
+    /// Channels of which a new epoch was told and nothing came of it yet: what was seen says nothing of where they are.
+    turned: BTreeSet<ChannelName>,
     /// A control request is under way until then, answered or not.
     busy_ms: u64,
     /// It stays away until then.
@@ -46,6 +48,7 @@ impl Client {
             heard_ms: 0,
             wants: BTreeSet::new(),
             seen: BTreeMap::new(),
+            turned: BTreeSet::new(),
             busy_ms: 0,
             away_ms: 0,
             old: None,
@@ -75,7 +78,7 @@ impl Sim {
                 if client.heard_ms > self.healed_ms {
                     self.history.note(Record::Stuck { client: at });
                 }
-                client.conn = None;
+                self.client_drop(at);
             }
             return;
         }
@@ -169,6 +172,7 @@ impl Sim {
         client.session = None;
         client.old = None;
         client.seen.clear();
+        client.turned.clear();
         self.history.note(Record::Life { client: at });
     }
 
@@ -219,7 +223,7 @@ impl Sim {
             }
             (Control::Close, _) => {
                 self.client_forget(at);
-                self.clients[at].conn = None;
+                self.client_drop(at);
                 self.clients[at].away_ms = self.now_ms + self.random.below(8_000);
             }
             _ => {}
@@ -286,6 +290,7 @@ impl Sim {
     }
 
     fn client_item(&mut self, at: usize, item: Item) {
+        let time = self.now().wall;
         let client = &mut self.clients[at];
         if !client.wants.contains(item.channel()) && *item.channel() != client.user.channel() {
             return;
@@ -293,7 +298,10 @@ impl Sim {
         let seen = client.seen.get(item.channel()).copied();
         match item {
             Item::Gap(gap) => {
-                if let (Some(to), Some((epoch, offset))) = (gap.to, seen) {
+                let turned = client.turned.contains(&gap.channel);
+                if gap.to.is_none() {
+                    client.turned.insert(gap.channel.clone());
+                } else if let (Some(to), Some((epoch, offset)), false) = (gap.to, seen, turned) {
                     if to <= offset {
                         return;
                     }
@@ -303,12 +311,13 @@ impl Sim {
                     self.fired = true;
                     return;
                 }
-                self.history.note(Record::Gap { client: at, channel: gap.channel, from: gap.from, to: gap.to });
+                self.history.note(Record::Gap { client: at, channel: gap.channel, from: gap.from, to: gap.to, time });
             }
             Item::Message { channel, position, id } => {
                 if seen.is_some_and(|(epoch, offset)| epoch == position.epoch && position.offset <= offset) {
                     return;
                 }
+                client.turned.remove(&channel);
                 client.seen.insert(channel.clone(), (position.epoch, position.offset));
                 self.client_application(at, channel, position, id, seen.is_some());
             }
@@ -327,7 +336,7 @@ impl Sim {
                 Some(Plant::Phantom) => id = MessageId::from_bits(u128::MAX),
                 Some(Plant::FalseGap) => {
                     let (from, to) = (position.offset, Some(position.offset));
-                    self.history.note(Record::Gap { client: at, channel: channel.clone(), from, to });
+                    self.history.note(Record::Gap { client: at, channel: channel.clone(), from, to, time });
                     times = 0;
                 }
                 _ => self.fired = false,

@@ -30,7 +30,7 @@ pub enum Record {
     /// The application was handed a message.
     Delivered { client: usize, channel: ChannelName, position: Position, id: MessageId, time: Time },
     /// The application was told of a gap.
-    Gap { client: usize, channel: ChannelName, from: Offset, to: Option<Offset> },
+    Gap { client: usize, channel: ChannelName, from: Offset, to: Option<Offset>, time: Time },
     /// A node says that a user came online, or went offline.
     Presence { node: usize, user: UserId, online: bool },
     /// Who is truly there, when things have been at rest for longer than the grace time.
