@@ -52,7 +52,11 @@ fn pages_of_users_leave_nobody_out_whoever_is_here() {
         let (mut seen, mut after) = (Vec::new(), String::new());
         loop {
             let page = get(&world, &format!("/api/users?limit={limit}{after}")).ok();
-            seen.extend(ids(&page).into_iter().map(str::to_owned));
+            for user in page["users"].as_array().unwrap() {
+                let id = user["id"].as_str().unwrap().to_owned();
+                assert_eq!(user["online"], json!(!["b", "f"].contains(&id.as_str())), "{id}");
+                seen.push(id);
+            }
             match page["next"].as_str() {
                 Some(next) => after = format!("&after={next}"),
                 None => break,
