@@ -25,8 +25,6 @@ pub struct Client {
     pub heard_ms: u64,
     wants: BTreeSet<ChannelName>,
     seen: BTreeMap<ChannelName, (Epoch, Offset)>,
-    /// Channels of which a new epoch was told and nothing came of it yet: what was seen says nothing of where they are.
-    turned: BTreeSet<ChannelName>,
     /// A control request is under way until then, answered or not.
     busy_ms: u64,
     /// It stays away until then.
@@ -48,7 +46,6 @@ impl Client {
             heard_ms: 0,
             wants: BTreeSet::new(),
             seen: BTreeMap::new(),
-            turned: BTreeSet::new(),
             busy_ms: 0,
             away_ms: 0,
             old: None,
@@ -111,8 +108,8 @@ impl Sim {
         }
         self.conns += 1;
         let conn = self.conns;
-        // Who only waits to leave does not wander any more.
-        let settled = self.leaving;
+        // When things have healed nobody wanders any more.
+        let settled = self.leaving || !self.faults;
         let (elsewhere, forgets) = (!settled && self.random.chance(15), !settled && self.random.chance(25));
         let fresh = u128::from(self.random.next());
         let first = self.random.below(100);
@@ -172,7 +169,6 @@ impl Sim {
         client.session = None;
         client.old = None;
         client.seen.clear();
-        client.turned.clear();
         self.history.note(Record::Life { client: at });
     }
 
@@ -298,15 +294,7 @@ impl Sim {
         let seen = client.seen.get(item.channel()).copied();
         match item {
             Item::Gap(gap) => {
-                let turned = client.turned.contains(&gap.channel);
-                if gap.to.is_none() {
-                    client.turned.insert(gap.channel.clone());
-                } else if let (Some(to), Some((epoch, offset)), false) = (gap.to, seen, turned) {
-                    if to <= offset {
-                        return;
-                    }
-                    client.seen.insert(gap.channel.clone(), (epoch, to));
-                }
+                // A gap does not name its epoch, so nobody can say of one that it was told before.
                 if self.plant == Some(Plant::UndeclaredGap) && self.planting && !self.fired && gap.to.is_some() && seen.is_some() {
                     self.fired = true;
                     return;
@@ -317,7 +305,6 @@ impl Sim {
                 if seen.is_some_and(|(epoch, offset)| epoch == position.epoch && position.offset <= offset) {
                     return;
                 }
-                client.turned.remove(&channel);
                 client.seen.insert(channel.clone(), (position.epoch, position.offset));
                 self.client_application(at, channel, position, id, seen.is_some());
             }

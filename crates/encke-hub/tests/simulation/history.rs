@@ -9,39 +9,102 @@ pub enum Record {
     /// A publisher has a message to send.
     Invoked(MessageId),
     /// The engine holds it.
-    Appended { channel: ChannelName, position: Position, id: MessageId, expires: Option<Time> },
+    Appended {
+        channel: ChannelName,
+        position: Position,
+        id: MessageId,
+        expires: Option<Time>,
+    },
     /// Retention took everything up to this offset.
-    Trimmed { channel: ChannelName, upto: Position },
+    Trimmed {
+        channel: ChannelName,
+        upto: Position,
+    },
     /// The engine lost everything; a new epoch begins in every channel.
     Forgot,
     /// A client asked for a channel in this session, or is not in it any more.
-    Asked { session: SessionId, channel: ChannelName },
-    Unasked { session: SessionId, channel: ChannelName },
+    Asked {
+        session: SessionId,
+        channel: ChannelName,
+    },
+    Unasked {
+        session: SessionId,
+        channel: ChannelName,
+    },
     /// A node sent something of this channel to a session's connection.
-    Sent { session: SessionId, channel: ChannelName },
+    Sent {
+        session: SessionId,
+        channel: ChannelName,
+    },
     /// A client begins anew: without cursor, without memory.
-    Life { client: usize },
+    Life {
+        client: usize,
+    },
     /// A cursor that the client took over says so.
-    At { client: usize, channel: ChannelName, position: Position, time: Time },
+    At {
+        client: usize,
+        channel: ChannelName,
+        position: Position,
+        time: Time,
+    },
     /// A subscription was answered when the channel's head was here; what is behind it must come.
-    Promised { client: usize, channel: ChannelName, position: Position },
+    Promised {
+        client: usize,
+        channel: ChannelName,
+        position: Position,
+    },
     /// The client's place in this channel is not covered by anything any more, or it does not want it.
-    Released { client: usize, channel: ChannelName },
+    Released {
+        client: usize,
+        channel: ChannelName,
+    },
     /// The application was handed a message.
-    Delivered { client: usize, channel: ChannelName, position: Position, id: MessageId, time: Time },
+    Delivered {
+        client: usize,
+        channel: ChannelName,
+        position: Position,
+        id: MessageId,
+        time: Time,
+    },
     /// The application was told of a gap.
-    Gap { client: usize, channel: ChannelName, from: Offset, to: Option<Offset>, time: Time },
+    Gap {
+        client: usize,
+        channel: ChannelName,
+        from: Offset,
+        to: Option<Offset>,
+        time: Time,
+    },
     /// A node says that a user came online, or went offline.
-    Presence { node: usize, user: UserId, online: bool },
+    Presence {
+        node: usize,
+        user: UserId,
+        online: bool,
+    },
     /// Who is truly there, when things have been at rest for longer than the grace time.
-    Truth { node: usize, user: UserId, online: bool },
+    Truth {
+        node: usize,
+        user: UserId,
+        online: bool,
+    },
     /// Everything is healed and drained: the channel ends here, and this client should have it all.
-    Head { channel: ChannelName, position: Position, time: Time },
-    Judged { client: usize },
+    Head {
+        channel: ChannelName,
+        position: Position,
+        time: Time,
+    },
+    Judged {
+        client: usize,
+    },
     /// A client that has no service although nothing is in its way.
-    Stuck { client: usize },
+    Stuck {
+        client: usize,
+    },
     /// Something is left in a hub that nobody uses any more.
-    Left { node: usize, sessions: usize, channels: usize },
+    Left {
+        node: usize,
+        sessions: usize,
+        channels: usize,
+    },
     /// A hub's own bookkeeping is broken.
     Broken(String),
 }

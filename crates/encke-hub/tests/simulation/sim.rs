@@ -1,6 +1,6 @@
 //! The world of a run: one clock, one queue of events, one source of chance.
 
-use std::{cmp::Reverse, collections::BinaryHeap, collections::BTreeSet, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, collections::BinaryHeap, sync::Arc};
 
 use encke_hub::{Attach, Now};
 use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
@@ -103,9 +103,8 @@ impl Sim {
         let users: Vec<UserId> = (0..3 + random.below(8)).map(|n| user(&format!("user {n}"))).collect();
         let channels: Vec<ChannelName> = (0..1 + random.below(5)).map(|n| channel(&format!("room {n}"))).collect();
         let count = usize::try_from(6 + random.below(20)).unwrap();
-        let clients: Vec<Client> = (0..count)
-            .map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50)))
-            .collect();
+        let clients: Vec<Client> =
+            (0..count).map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50))).collect();
         // So many that those who are there all fit, and too few as soon as some leave sessions behind.
         let tabs = |user: &UserId| clients.iter().filter(|client| client.user == *user).count();
         let max_sessions = users.iter().map(tabs).max().unwrap_or(0) + 1;
@@ -192,7 +191,6 @@ impl Sim {
     }
 
     fn happen(&mut self, event: Event) {
-        if std::env::var("T").is_ok() { println!("{} #{} {event:?}", self.now_ms, self.history.records.len()); } //DEBUG
         match event {
             Event::Tick(node) => {
                 self.node_tick(node);
