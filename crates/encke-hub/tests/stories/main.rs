@@ -7,6 +7,7 @@ mod world;
 
 mod beginnings;
 mod catching_up;
+mod churn;
 mod closing;
 mod delivery;
 mod engine_trouble;
