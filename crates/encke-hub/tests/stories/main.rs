@@ -9,6 +9,7 @@ mod beginnings;
 mod catching_up;
 mod churn;
 mod closing;
+mod crowd;
 mod delivery;
 mod engine_trouble;
 mod limits;
