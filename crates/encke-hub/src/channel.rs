@@ -48,6 +48,14 @@ impl Channel {
         self.warm
     }
 
+    /// How long a name is as cursors hold it.
+    pub(crate) fn wire_len(name: &ChannelName) -> usize {
+        let mut wire = String::new();
+        // Writing to a string does not fail.
+        let _ = write_cursor_name(&mut wire, name);
+        wire.len()
+    }
+
     /// The name as cursors hold it.
     pub(crate) fn wire(&self) -> &str {
         self.wire.as_deref().unwrap_or(self.name.as_str())
