@@ -61,6 +61,12 @@ impl<'a> Credentials<'a> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
+    /// Whether the request reached the server, or the proxy in front of it, by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.forwarded_proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+    }
+
     /// The token in the cookie. Two cookies of that name are none: the second was put there by somebody else, a neighbouring subdomain for instance.
     #[must_use]
     pub fn cookie_token(&self) -> Option<&'a str> {

@@ -359,7 +359,8 @@ impl Shard {
 
     fn attach(&mut self, key: Key, admission: Admission) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, held, user, token_ends, session, start, channels } = admission;
+        let Admission { transport, mut held, user, token_ends, session, start, channels } = admission;
+        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
         slot.state = State::Waits(Service { transport, held, ready: false });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
@@ -386,6 +387,7 @@ impl Shard {
             origin,
             date: self.date.at(self.now.wall),
             retry_after: refusal.code.status() == 503,
+            policy: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
@@ -395,7 +397,7 @@ impl Shard {
         self.outbound.clear();
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false }
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, policy: None }
             .write(&mut self.outbound);
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
     }
@@ -729,7 +731,7 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 /// Writes a refusal as a whole response, after which the connection ends.
 fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
     let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
-    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after };
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, policy: None };
     with_body(out, head, &refusal.json());
 }
 
