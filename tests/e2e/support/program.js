@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { until, within } from './until.js';
+import { Never, until, within } from './until.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -72,7 +72,7 @@ export class Program {
   line(what, fits) {
     return until(`${this.args[0]} prints ${what}`, () => {
       const found = this.lines.find(fits);
-      if (!found && !this.running) throw new Error(`it ended with ${this.status}: ${this.stderr}`);
+      if (!found && !this.running) throw new Never(`it ended with ${this.status}: ${this.stderr}`);
       return found;
     });
   }

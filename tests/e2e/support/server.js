@@ -46,7 +46,13 @@ export class Server {
     server.#args = [...(dev ? ['--dev'] : []), '--data', server.#data, '--engine', engine, ...args];
     server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
     server.port = await freePort();
-    await server.#run();
+    try {
+      await server.#run();
+    } catch (error) {
+      await server.program.kill('SIGKILL');
+      await remove();
+      throw error;
+    }
     return server;
   }
 

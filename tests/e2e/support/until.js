@@ -2,6 +2,9 @@
 export const DEADLINE_MS = 20_000;
 const LOOK_EVERY_MS = 20;
 
+/** Thrown by a look that knows that waiting is in vain. */
+export class Never extends Error {}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
@@ -19,6 +22,7 @@ export async function until(what, look, ms = DEADLINE_MS) {
       if (found) return found;
       last = `the last look gave ${JSON.stringify(found)}`;
     } catch (error) {
+      if (error instanceof Never) throw error;
       last = error?.stack ?? String(error);
     }
     if (performance.now() > ends) throw new Error(`not within ${ms} ms: ${what}; ${last}`);
