@@ -78,7 +78,8 @@ fn the_checker_finds_every_planted_bug() {
             }
         }
         println!("{plant:?}: found in {found} of {fired} runs");
-        if found == 0 {
+        // A planted bug has no effect in some runs: the connection that is never told to have ended was taken over, for instance.
+        if found == 0 || found * 2 < fired {
             missed.push(plant);
         }
     }
