@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) look_ms: u64,
     /// What it follows; the user's own channel comes first.
     pub(crate) subs: Vec<Sub>,
+    /// The subscription that is pulled from, and how many times running.
+    pub(crate) turn: u16,
+    pub(crate) streak: u16,
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
@@ -45,6 +48,8 @@ pub(crate) struct Sub {
     /// How far the session has come.
     pub(crate) at: Position,
     pub(crate) state: SubState,
+    /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled since may have been lost on its way.
+    pub(crate) unsure: Option<Box<Position>>,
 }
 
 /// Where the next message of a subscription comes from.
@@ -106,8 +111,35 @@ impl Sub {
         }
     }
 
+    /// Whether a gap is to be told before anything else.
+    pub(crate) fn has_gap(&self) -> bool {
+        matches!(&self.state, SubState::Behind(behind) if behind.gap.is_some())
+    }
+
     /// How many messages it has not been given.
     pub(crate) fn lag(&self, head: Position) -> Offset {
         if self.at.epoch == head.epoch { head.offset.saturating_sub(self.at.offset) } else { head.offset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{channel::Channel, presence::User};
+    use encke_proto::{ChannelName, UserId};
+    use std::mem::size_of;
+
+    /// What the hub holds for a session that follows only its user's own channel and waits: slots, the tables that find them at their usual load, and what they own.
+    #[test]
+    fn an_idle_session_is_small() {
+        let place = size_of::<u32>() * 2;
+        let slots = size_of::<Session>() + size_of::<Sub>() + size_of::<Channel>() + size_of::<User>() + 3 * place;
+        let (ids, conns) = (size_of::<(SessionId, Key)>(), size_of::<(ConnKey, Key)>());
+        let tables = (ids + conns + size_of::<(ChannelName, Key)>() + size_of::<(UserId, Key)>() + 4) * 4 / 3;
+        // Two names of ten letters with their counts, and two lists of one.
+        let owned = 2 * 32 + size_of::<crate::channel::Member>() + size_of::<Key>();
+        let sizes = (size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>());
+        println!("session, sub, channel, user: {sizes:?}; slots {slots}, tables {tables}, owned {owned}");
+        assert!(slots + tables + owned < 640, "{}", slots + tables + owned);
     }
 }

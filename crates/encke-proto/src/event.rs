@@ -18,6 +18,8 @@ pub enum CloseCode {
     Slow,
     /// A newer connection of the same session took over.
     TakenOver,
+    /// The stream has become long; come back with the cursor.
+    Recycle,
     /// The user has more sessions than the site allows; the oldest went.
     TooManySessions,
 }

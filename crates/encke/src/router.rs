@@ -1,12 +1,168 @@
-//! The table of routes: everything but the two that are held, which the connection table answers before a request gets here.
+//! The table of routes: all of them, though the connection table answers those that are held before a request gets here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use encke_proto::ErrorCode;
+use http::{HeaderName, HeaderValue, Method, header};
 
-use crate::app::App;
+use crate::{api, app::App, control, cors::cors, drain::drain, health, openapi, pages, refusal::Refused};
+
+/// Who uses a route, which decides on what goes around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// Clients, among them pages of allowed origins.
+    Client,
+    /// Backends and operators.
+    Api,
+    /// Whoever looks after the process; answered even while the server stops.
+    Operation,
+    /// Browsers.
+    Pages,
+}
+
+/// One row of the table.
+pub(crate) struct Route {
+    pub(crate) area: Area,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the handler knows it; the test that compares the table with its description does not")
+    )]
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    handler: MethodRouter<Arc<App>>,
+}
+
+/// The table. `/api/openapi.json` describes each row; a test compares the two.
+pub(crate) fn routes() -> Vec<Route> {
+    let clients_get = |path, handler| Route { area: Area::Client, method: Method::GET, path, handler };
+    let clients_post = |path, handler| Route { area: Area::Client, method: Method::POST, path, handler };
+    let api_get = |path, handler| Route { area: Area::Api, method: Method::GET, path, handler };
+    let api_post = |path, handler| Route { area: Area::Api, method: Method::POST, path, handler };
+    let operation = |path, handler| Route { area: Area::Operation, method: Method::GET, path, handler };
+    let page = |path, handler| Route { area: Area::Pages, method: Method::GET, path, handler };
+    vec![
+        clients_get("/v1/poll", get(control::held::poll)),
+        clients_get("/v1/sse", get(control::held::sse)),
+        clients_get("/v1/stream", get(control::held::stream)),
+        clients_post("/v1/login", post(control::login::login)),
+        clients_post("/v1/logout", post(control::logout::logout)),
+        clients_post("/v1/ticket", post(control::ticket::ticket)),
+        clients_post("/v1/close", post(control::close::close)),
+        clients_post("/v1/subscribe", post(control::subscribe::subscribe)),
+        clients_post("/v1/unsubscribe", post(control::subscribe::unsubscribe)),
+        clients_post("/v1/publish", post(control::publish::publish)),
+        clients_post("/v1/ack", post(control::ack::ack)),
+        api_post("/api/push", post(api::push::push)),
+        api_get("/api/push/{id}", get(api::receipts::receipts)),
+        api_post("/api/publish", post(api::publish::publish)),
+        api_get("/api/users", get(api::users::users)),
+        api_get("/api/users/{user}", get(api::users::user)),
+        api_get("/api/sessions", get(api::sessions::sessions)),
+        api_post("/api/close", post(api::close::close)),
+        api_get("/api/channels", get(api::channels::channels)),
+        api_get("/api/channels/{channel}/history", get(api::history::history)),
+        api_get("/api/channels/{channel}/presence", get(api::presence::presence)),
+        operation("/api/openapi.json", get(openapi::openapi)),
+        operation("/metrics", get(health::metrics)),
+        operation("/healthz", get(health::healthz)),
+        operation("/readyz", get(health::readyz)),
+        page("/", get(pages::demo)),
+        page("/console", get(pages::console)),
+        page("/client.js", get(pages::client)),
+        page("/assets/{file}", get(pages::asset)),
+    ]
+}
 
 /// The service for every request that does not wait.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().with_state(app)
+    let area = |area| routes().into_iter().filter(move |route| route.area == area);
+    let table =
+        |routes: Box<dyn Iterator<Item = Route>>| routes.fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let refusing = from_fn_with_state(Arc::clone(&app), refuse_when_stopping);
+    let clients = table(Box::new(area(Area::Client)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(refusing.clone())
+        .layer(from_fn_with_state(Arc::clone(&app), cors));
+    let api = table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
+    let rest = table(Box::new(area(Area::Operation).chain(area(Area::Pages)))).method_not_allowed_fallback(method_not_allowed);
+    Router::new()
+        .merge(clients)
+        .merge(api)
+        .merge(rest)
+        .fallback(not_found)
+        .layer(from_fn(drain))
+        .layer(from_fn(protect))
+        .layer(from_fn(count))
+        .with_state(app)
+}
+
+async fn not_found() -> Refused {
+    ErrorCode::NotFound.into()
+}
+
+async fn method_not_allowed() -> Refused {
+    ErrorCode::MethodNotAllowed.into()
+}
+
+async fn refuse_when_stopping(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.is_stopping() {
+        return Refused::from(ErrorCode::ShuttingDown).into_response();
+    }
+    next.run(request).await
+}
+
+/// Headers that every answer has, unless its handler knew better.
+async fn protect(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Counts requests by route, never by address: an address may hold anything, and there are too many of them.
+async fn count(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown".to_owned(), |path| path.as_str().to_owned());
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    tracing::debug!(route, method, status, "answered");
+    metrics::histogram!("encke_http_request_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
+    metrics::counter!("encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()).increment(1);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transport_has_a_route_so_that_browsers_may_ask_before_they_send() {
+        for transport in crate::transports::TRANSPORTS {
+            let path = transport.path();
+            assert!(routes().iter().any(|route| route.path == path && route.area == Area::Client), "{path}");
+        }
+    }
 }

@@ -3,17 +3,21 @@
 //! A transport holds nothing: it is asked when something happened to a connection, pulls from the session through its [`Exchange`], and appends bytes to it.
 
 mod exchange;
+mod iframe;
+mod ndjson;
 mod poll;
 mod sse;
+mod stream;
 
 use std::fmt;
 
 use encke_hub::Ending;
 
 pub use exchange::{Exchange, Held, Pace};
+use stream::Stream;
 
 /// Every transport there is.
-pub static TRANSPORTS: &[&dyn Transport] = &[&poll::Poll, &sse::Sse];
+pub static TRANSPORTS: &[&dyn Transport] = &[&poll::Poll, &Stream(sse::Sse), &Stream(ndjson::Ndjson), &Stream(iframe::Iframe)];
 
 /// What becomes of the connection after a transport has had its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,11 @@ pub trait Transport: Sync + fmt::Debug {
     /// Where it is asked for.
     fn path(&self) -> &'static str;
 
+    /// The `as` parameter that it is asked for with, where several share a path.
+    fn form(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How a connection of this kind waits.
     fn pace(&self) -> Pace;
 
@@ -52,8 +61,9 @@ pub trait Transport: Sync + fmt::Debug {
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After;
 }
 
-/// The transport that is asked for at this path.
+/// The transport that a request asks for.
 #[must_use]
-pub fn at_path(path: &str) -> Option<&'static dyn Transport> {
-    TRANSPORTS.iter().copied().find(|transport| transport.path() == path)
+pub fn asked_for(path: &str, query: &str) -> Option<&'static dyn Transport> {
+    let form = || query.split('&').find_map(|pair| pair.strip_prefix("as="));
+    TRANSPORTS.iter().copied().find(|transport| transport.path() == path && (transport.form().is_none() || transport.form() == form()))
 }

@@ -25,6 +25,8 @@ pub(super) struct Channel {
     pub(super) due: Option<Time>,
     /// Which retention holds for it.
     pub(super) retention: Retention,
+    /// Whether it is a user's own, whose messages have receipts.
+    pub(super) own: bool,
     /// Whether its owner is known to have a row in `users`.
     pub(super) has_user: bool,
 }
@@ -142,6 +144,8 @@ impl Store {
     pub(super) fn reopen(&mut self) -> Result<(), Fault> {
         self.forget();
         self.failed = true;
+        // The old connection is closed first, as it may still hold a lock; until the new one is open, an empty database stands in its place.
+        self.db = Connection::open_in_memory()?;
         let db = connection::writer(&self.file)?;
         let epoch = schema::epoch(&db)?;
         if epoch != self.epoch {
@@ -227,6 +231,7 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
         bytes: row::unsigned(bytes)?,
         due: row::optional_time(due)?,
         retention,
+        own: name.is_own(),
         has_user: false,
     };
     Ok(Some(channel))
@@ -234,7 +239,7 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
 
 fn make_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Channel, Fault> {
     db.prepare_cached("INSERT INTO channels (name, head, tail, bytes) VALUES (?1, 0, 1, 0)")?.execute([name.as_str()])?;
-    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, has_user: false })
+    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, own: name.is_own(), has_user: false })
 }
 
 fn next_body(db: &Connection) -> Result<i64, Fault> {

@@ -45,10 +45,7 @@ impl Origins {
 
 /// The origin under which the request reached the server.
 fn own(credentials: &Credentials<'_>) -> Option<String> {
-    let scheme = match credentials.forwarded_proto {
-        Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
-        _ => "http",
-    };
+    let scheme = if credentials.is_https() { "https" } else { "http" };
     Some(canonical(&format!("{scheme}://{}", credentials.host?)))
 }
 

@@ -64,9 +64,11 @@ impl Admit {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
             origin: origin.and_then(|number| u16::try_from(number).ok()),
             keep_alive: waiting.keep_alive,
-            http_10: waiting.http_10,
+            plain: waiting.http_10,
             began: false,
-            since_id: 0,
+            tally: 0,
+            nonce: 0,
+            embedder: None,
         };
         match self.admit(waiting, &mut held, now) {
             Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
@@ -94,6 +96,9 @@ impl Admit {
             },
             now,
         )?;
+        if let Some(embedder) = query.embedder.as_deref() {
+            held.embedder = self.embedder(embedder, waiting)?;
+        }
         if let Some(hold_s) = query.hold_s {
             held.hold_s = held.hold_s.min(hold_s);
         }
@@ -114,6 +119,20 @@ impl Admit {
         let Identity { user, expires, .. } = identity;
         let (session, channels) = (query.session, query.channels);
         Ok(Some(Admission { transport: waiting.transport, held: *held, user, token_ends: expires, session, start, channels }))
+    }
+}
+
+impl Admit {
+    /// The number of the origin of a page that embeds a stream; none when it is the server's own.
+    fn embedder(&self, origin: &str, waiting: &Waiting) -> Result<Option<u16>, Refusal> {
+        if let Some(number) = self.origins.iter().position(|allowed| allowed == origin) {
+            return Ok(u16::try_from(number).ok());
+        }
+        let host = waiting.host.as_deref().unwrap_or_default();
+        if ["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme) == Some(host)) {
+            return Ok(None);
+        }
+        Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not embed the stream"))
     }
 }
 
@@ -138,6 +157,8 @@ struct Query {
     channels: Vec<ChannelName>,
     hold_s: Option<u32>,
     ticket: Option<String>,
+    /// The origin of the page around a frame.
+    embedder: Option<String>,
     /// Whether it holds a token, which does not belong there.
     token: bool,
 }
@@ -145,7 +166,8 @@ struct Query {
 impl Query {
     fn read(text: &str) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
-        let mut query = Self { start: Start::Absent, session: None, channels: Vec::new(), hold_s: None, ticket: None, token: false };
+        let mut query =
+            Self { start: Start::Absent, session: None, channels: Vec::new(), hold_s: None, ticket: None, embedder: None, token: false };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match name.as_ref() {
                 "cursor" if value.is_empty() => {}
@@ -158,6 +180,8 @@ impl Query {
                 "hold_s" => query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?),
                 "ticket" => query.ticket = Some(value.into_owned()),
                 "token" | "access_token" | "jwt" => query.token = true,
+                "as" => {}
+                "origin" => query.embedder = Some(value.into_owned()),
                 // A browser's cache is got around by a parameter that changes.
                 "_" => {}
                 other => return Err(bad(format!("there is no parameter {other:?} here"))),

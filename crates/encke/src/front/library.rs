@@ -30,8 +30,8 @@ use crate::{
     clock::Clock,
     refusal::Refused,
     shards::{Arrival, Letter, Shards, Stray},
-    table::head::Waiting,
-    transports::at_path,
+    table::{Line, head::Waiting},
+    transports::asked_for,
 };
 
 /// How long a request's head may take, and how long a connection may rest between two requests.
@@ -139,7 +139,8 @@ impl Library {
             Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
         };
         let Ok(socket) = socket.into_std() else { return };
-        let arrival = Arrival { socket: mio::net::TcpStream::from_std(socket), pass, inbound, verdict };
+        let line = Line::Socket(mio::net::TcpStream::from_std(socket), pass);
+        let arrival = Arrival { line, inbound, verdict };
         if home.post(Letter::Arrived(Box::new(arrival))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }
@@ -159,11 +160,12 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<B
 
 /// The request as the table sees it, when it is one that waits.
 fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
-    let transport = at_path(request.uri().path())?;
+    let query = request.uri().query().unwrap_or_default();
+    let transport = asked_for(request.uri().path(), query)?;
     if request.method() != Method::GET || request.version() > Version::HTTP_11 {
         return None;
     }
-    let mut waiting = Waiting::new(transport, request.uri().query().unwrap_or_default());
+    let mut waiting = Waiting::new(transport, query);
     for (name, value) in request.headers() {
         if !waiting.take(name.as_str(), value.to_str().ok()?) {
             return None;

@@ -1,6 +1,6 @@
 //! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides.
 
-use crate::transports::{Transport, at_path};
+use crate::transports::{Transport, asked_for};
 
 /// The longest head that is read here; a longer one goes to the HTTP library, which refuses it.
 pub const HEAD_MAX_BYTES: usize = 8 * 1024;
@@ -72,7 +72,7 @@ fn waiting(request: &httparse::Request<'_, '_>) -> Option<Waiting> {
         return None;
     }
     let (path, query) = request.path?.split_once('?').unwrap_or((request.path?, ""));
-    let mut waiting = Waiting::new(at_path(path)?, query);
+    let mut waiting = Waiting::new(asked_for(path, query)?, query);
     for field in request.headers.iter() {
         let value = std::str::from_utf8(field.value).ok()?;
         if !waiting.take(field.name, value) {

@@ -4,6 +4,10 @@
 pub const JSON: &str = "application/json";
 /// The type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+/// The type of one JSON object a line.
+pub const NDJSON: &str = "application/x-ndjson; charset=utf-8";
+/// The type of documents.
+pub const HTML: &str = "text/html; charset=utf-8";
 
 /// How a response's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Head<'a> {
     pub date: &'a str,
     /// Whether the client should come back in a second.
     pub retry_after: bool,
+    /// The content security policy of a document.
+    pub policy: Option<&'a str>,
 }
 
 impl Head<'_> {
@@ -54,6 +60,9 @@ impl Head<'_> {
         ]);
         if let Some(origin) = self.origin {
             push(&["access-control-allow-origin: ", origin, "\r\naccess-control-allow-credentials: true\r\n"]);
+        }
+        if let Some(policy) = self.policy {
+            push(&["content-security-policy: ", policy, "\r\n"]);
         }
         if self.retry_after {
             push(&["retry-after: 1\r\n"]);

@@ -24,12 +24,16 @@ pub struct Held {
     pub origin: Option<u16>,
     /// Whether the client keeps the connection after the response.
     pub keep_alive: bool,
-    /// HTTP/1.0: no chunks, the end of the connection ends the response.
-    pub http_10: bool,
+    /// No chunks: the end of the line ends the response, as in HTTP/1.0, or the HTTP library frames it.
+    pub plain: bool,
     /// Whether response bytes were written.
     pub began: bool,
-    /// Bytes written since the last `id:`, for cursors too long to go with each event.
-    pub since_id: u32,
+    /// Bytes that the transport counts for a purpose of its own.
+    pub tally: u32,
+    /// Random bits, for those who need some.
+    pub nonce: u64,
+    /// Which of the allowed origins embeds the stream; none for the server's own.
+    pub embedder: Option<u16>,
 }
 
 /// The most bytes that a transport gathers before they are sent, and the rest is left for the next turn.
@@ -76,6 +80,12 @@ impl Exchange<'_> {
         self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
     }
 
+    /// The origin of the page that embeds the stream; none for the server's own.
+    #[must_use]
+    pub fn embedder(&self) -> Option<&str> {
+        self.held.embedder.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str)
+    }
+
     /// Whether enough is gathered for one turn.
     #[must_use]
     pub fn full(&self, gathered: usize) -> bool {
@@ -83,9 +93,9 @@ impl Exchange<'_> {
     }
 
     /// Writes the head of a response.
-    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool) {
+    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool, policy: Option<&str>) {
         let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
-        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false };
+        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false, policy };
         head.write(self.out);
         self.held.began = true;
     }
@@ -103,6 +113,7 @@ impl Exchange<'_> {
             origin,
             date: self.date,
             retry_after: code.status() == 503,
+            policy: None,
         };
         head.write(self.out);
         self.out.extend_from_slice(json.as_bytes());

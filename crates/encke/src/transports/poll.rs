@@ -71,7 +71,7 @@ fn finish(exchange: &mut Exchange<'_>, gathered: Answer) -> After {
 
 fn answer(exchange: &mut Exchange<'_>, body: &str) -> After {
     let keep_alive = exchange.held.keep_alive;
-    exchange.head(200, response::JSON, response::Body::Length(body.len()), keep_alive);
+    exchange.head(200, response::JSON, response::Body::Length(body.len()), keep_alive, None);
     exchange.out.extend_from_slice(body.as_bytes());
     if keep_alive { After::Done } else { After::Close }
 }

@@ -1,0 +1,89 @@
+//! The forever frame: an HTML document that never ends, whose scripts hand events to the page around it.
+//!
+//! Every script carries the response's nonce, so that the frame's own policy lets it run and nothing else. The JSON in it is escaped so that no data can end the script, open another, or break its line (HTML
+//! standard, section 4.12.1.3; ECMA-262, section 12.3).
+
+use crate::{Entry, Event};
+
+/// How much is written before the first event. Browsers begin to run scripts of a document when they have seen enough of it to be sure of its encoding.
+pub const PADDING_BYTES: usize = 2 * 1024;
+
+/// The comment that breaks a silence.
+pub const HEARTBEAT: &[u8] = b"<!---->\n";
+
+/// The policy of the frame's document. `ancestors` is the origin of the page around it, or `'self'`.
+#[must_use]
+pub fn policy(nonce: &str, ancestors: &str) -> String {
+    format!("default-src 'none'; script-src 'nonce-{nonce}'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'none'")
+}
+
+/// Writes the beginning of the document. Events go to exactly `origin`, or to the document's own origin when there is none given.
+pub fn begin(out: &mut Vec<u8>, nonce: &str, origin: Option<&str>) {
+    out.extend_from_slice(b"<!doctype html><meta charset=\"utf-8\"><title>Encke</title>\n<script nonce=\"");
+    out.extend_from_slice(nonce.as_bytes());
+    out.extend_from_slice(b"\">\"use strict\";var o=");
+    match origin {
+        Some(origin) => escape(out, &serde_json::to_string(origin).unwrap_or_default()),
+        None => out.extend_from_slice(b"location.origin"),
+    }
+    // Each script takes itself away, or the document would grow for ever.
+    out.extend_from_slice(
+        b";function p(e){document.currentScript.remove();parent.postMessage(e,o)}document.currentScript.remove()</script>\n<!--",
+    );
+    out.resize(out.len() + PADDING_BYTES, b' ');
+    out.extend_from_slice(b"-->\n");
+}
+
+/// Writes a message.
+pub fn message(out: &mut Vec<u8>, nonce: &str, entry: &Entry) {
+    script(out, nonce, entry.event_json());
+}
+
+/// Writes an event other than a message.
+pub fn event(out: &mut Vec<u8>, nonce: &str, event: &Event) {
+    script(out, nonce, &event.json());
+}
+
+fn script(out: &mut Vec<u8>, nonce: &str, json: &str) {
+    out.extend_from_slice(b"<script nonce=\"");
+    out.extend_from_slice(nonce.as_bytes());
+    out.extend_from_slice(b"\">p(");
+    escape(out, json);
+    out.extend_from_slice(b")</script>\n");
+}
+
+/// Writes JSON so that HTML and ECMAScript both read it as the same JSON.
+fn escape(out: &mut Vec<u8>, json: &str) {
+    for c in json.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_data_can_end_the_script_or_its_line() {
+        for data in ["</script><script>alert(1)</script>", "<!--", "]]>", "\u{2028}\u{2029}", "&lt;", "</SCRIPT >", "\\</script>"] {
+            let json = serde_json::to_string(data).unwrap();
+            let mut out = Vec::new();
+            script(&mut out, "n", &json);
+            let text = String::from_utf8(out).unwrap();
+            let inner = text.strip_prefix("<script nonce=\"n\">p(").unwrap().strip_suffix(")</script>\n").unwrap();
+            assert!(!inner.contains(['<', '>', '&', '\u{2028}', '\u{2029}', '\n']), "{inner}");
+            assert_eq!(serde_json::from_str::<String>(inner).unwrap(), data, "it is the same JSON");
+        }
+    }
+
+    #[test]
+    fn the_document_is_long_enough_before_its_first_event() {
+        let mut out = Vec::new();
+        begin(&mut out, "n", Some("https://example.com"));
+        assert!(out.len() > PADDING_BYTES);
+        assert!(String::from_utf8(out).unwrap().contains("var o=\"https://example.com\";"));
+    }
+}

@@ -1,0 +1,11 @@
+//! The server API: for backends and operators, with the API key.
+
+pub(crate) mod channels;
+pub(crate) mod close;
+pub(crate) mod history;
+pub(crate) mod presence;
+pub(crate) mod publish;
+pub(crate) mod push;
+pub(crate) mod receipts;
+pub(crate) mod sessions;
+pub(crate) mod users;

@@ -1,0 +1,131 @@
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use encke_engine::{Append, Appended, Mode, Targets};
+use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId, json};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    body::{self, Json},
+    names, random,
+    refusal::Refused,
+    who::Operator,
+};
+
+/// A message for one channel, or for several at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Publish {
+    /// Either this…
+    channel: Option<String>,
+    /// …or these; at most 128.
+    channels: Option<Vec<String>>,
+    /// Any JSON, at most 32 deep.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = serde_json::Value, required = true)]
+    data: Option<Box<RawValue>>,
+    /// The idempotency key: the same key gives one message, however often it is sent.
+    id: Option<String>,
+}
+
+/// A message in the log of one channel.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Published {
+    #[schema(value_type = String)]
+    id: MessageId,
+    offset: Offset,
+    #[schema(value_type = String)]
+    epoch: Epoch,
+    /// How safe it is: `memory` or `sqlite`.
+    mode: &'static str,
+}
+
+/// A message in the logs of several channels.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PublishedToMany {
+    #[schema(value_type = String)]
+    id: MessageId,
+    /// How safe it is: `memory` or `sqlite`.
+    mode: &'static str,
+    /// Its place in each log.
+    positions: Vec<Place>,
+}
+
+/// A place in the log of a channel.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Place {
+    #[schema(value_type = String)]
+    channel: ChannelName,
+    offset: Offset,
+    #[schema(value_type = String)]
+    epoch: Epoch,
+}
+
+/// The answer to either form.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the two forms of the answer, which are written where each is made")]
+pub(crate) enum PublishAnswer {
+    One(Published),
+    Many(PublishedToMany),
+}
+
+impl Published {
+    pub(crate) fn of_one(appended: &Appended, mode: Mode) -> Result<Self, Refused> {
+        let (_, position) = appended.positions.first().ok_or(Refused::from(ErrorCode::Internal))?;
+        Ok(Self { id: appended.id.clone(), offset: position.offset, epoch: position.epoch, mode: mode.as_str() })
+    }
+}
+
+/// Publishes to channels.
+#[utoipa::path(
+    post, path = "/api/publish", tag = "server API", security(("api_key" = [])), request_body = Publish,
+    responses((status = 202, description = "In the logs of all of them, as safely as the mode says.", body = PublishAnswer)),
+)]
+pub(crate) async fn publish(State(app): State<Arc<App>>, _: Operator, Json(request): Json<Publish>) -> Result<Response, Refused> {
+    let (channels, one) = match (request.channel, request.channels) {
+        (Some(channel), None) => (vec![ChannelName::public(&channel)?], true),
+        (None, Some(channels)) => (names::public_channels(&channels)?, false),
+        _ => return Err(Refused::bad("send either `channel` or `channels`")),
+    };
+    let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    let key = names::key("api:publish", request.id.as_deref())?;
+    let appended = publish_to(&app, channels, &data, key, None).await?;
+    let mode = app.engine.mode();
+    if one {
+        return Ok((StatusCode::ACCEPTED, Answer(Published::of_one(&appended, mode)?)).into_response());
+    }
+    let place =
+        |(channel, position): (ChannelName, encke_proto::Position)| Place { channel, offset: position.offset, epoch: position.epoch };
+    let positions = appended.positions.into_iter().map(place).collect();
+    Ok((StatusCode::ACCEPTED, Answer(PublishedToMany { id: appended.id, mode: mode.as_str(), positions })).into_response())
+}
+
+/// Appends a message to public channels; shared with the clients' publish.
+pub(crate) async fn publish_to(
+    app: &App,
+    channels: Vec<ChannelName>,
+    data: &RawValue,
+    key: Option<String>,
+    from: Option<UserId>,
+) -> Result<Appended, Refused> {
+    let body = Body::Data(json::compact(data)?);
+    let (id, time) = (MessageId::from_bits(random::bits()?), app.now().wall);
+    let targets = Targets::Channels(channels.clone());
+    let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
+    // A key that was used for other channels would otherwise look like success.
+    let same =
+        appended.positions.len() == channels.len() && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
+    if !same {
+        return Err(Refused::bad("this `id` was used for other channels"));
+    }
+    Ok(appended)
+}

@@ -1,0 +1,34 @@
+use std::sync::Arc;
+
+use axum::{Json as Answer, extract::State};
+use encke_proto::{Cursor, ErrorCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{app::App, body::Json, names, refusal::Refused, who::Client};
+
+/// How far the person has seen.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ack {
+    session: String,
+    cursor: String,
+}
+
+/// It was done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Done {
+    /// Always true.
+    pub(crate) ok: bool,
+}
+
+/// Takes note that what the cursor covers of the user's own channel was shown to the person.
+#[utoipa::path(
+    post, path = "/v1/ack", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = Ack,
+    responses((status = 200, description = "The receipts are moved on.", body = Done)),
+)]
+pub(crate) async fn ack(State(app): State<Arc<App>>, Client(identity): Client, Json(request): Json<Ack>) -> Result<Answer<Done>, Refused> {
+    let cursor = Cursor::parse(&request.cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+    app.shards.ack(names::session(&request.session)?, &identity.user, cursor).await?;
+    Ok(Answer(Done { ok: true }))
+}

@@ -1,0 +1,42 @@
+//! The data connections, for the description of the API. The connection table answers them before a request gets to the router.
+
+use encke_proto::ErrorCode;
+
+use crate::{openapi, refusal::Refused};
+
+/// A long poll: held until there is something to say, or until `hold_s` is over.
+#[utoipa::path(
+    get, path = "/v1/poll", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(openapi::DataQuery, openapi::PollQuery),
+    responses((status = 200, description = "What there is to say; `messages` is empty when the time was over.", body = openapi::PollAnswer)),
+)]
+pub(crate) async fn poll() -> Refused {
+    ErrorCode::Internal.into()
+}
+
+/// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`; comments break a silence.
+#[utoipa::path(
+    get, path = "/v1/sse", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(openapi::DataQuery),
+    responses(
+        (status = 200, description = "A stream of events, whose `data` is JSON.", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The session was closed on purpose; an EventSource stays away."),
+    ),
+)]
+pub(crate) async fn sse() -> Refused {
+    ErrorCode::Internal.into()
+}
+
+/// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page that embeds it (`iframe`).
+#[utoipa::path(
+    get, path = "/v1/stream", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(openapi::DataQuery, openapi::StreamQuery),
+    responses((
+        status = 200, description = "A stream of events.",
+        content((String = "application/x-ndjson"), (String = "text/html")),
+    )),
+)]
+pub(crate) async fn stream() -> Refused {
+    // The table takes the forms that it knows.
+    Refused::bad("`as` has to be `ndjson` or `iframe`")
+}

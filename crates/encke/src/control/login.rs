@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_proto::{ErrorCode, Time, UserId};
+use http::header;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{app::App, auth::COOKIE, body::Json, names, refusal::Refused, who::credentials};
+
+/// Exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    /// Who to be; in dev mode only.
+    user: Option<String>,
+    /// A token that the application gave.
+    token: Option<String>,
+}
+
+/// What a login gives.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedIn {
+    /// The token, for those who send it themselves.
+    token: String,
+    /// The user.
+    #[schema(value_type = String)]
+    user: UserId,
+    /// When the token ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires: Time,
+}
+
+/// Logs in: by a token, or in dev mode by an id alone; sets the cookie.
+#[utoipa::path(
+    post, path = "/v1/login", tag = "tokens", security(()), request_body = Login,
+    responses((status = 200, description = "Logged in; the cookie is set.", body = LoggedIn)),
+)]
+pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let credentials = credentials(&parts);
+    if credentials.query_token {
+        return Err(Refused::new(ErrorCode::Unauthorized, "a token does not belong into an address; send it in the body"));
+    }
+    // A foreign page must not log somebody in as somebody else.
+    if !app.auth.own_or_allowed(&credentials) {
+        return Err(ErrorCode::OriginForbidden.into());
+    }
+    let by_https = credentials.is_https();
+    let Json(login) = Json::<Login>::from_request(Request::from_parts(parts, body), &()).await?;
+    let now = app.now().wall;
+    let (token, claims) = match (login.user, login.token) {
+        (Some(_), None) if !app.config.dev => return Err(ErrorCode::LoginDisabled.into()),
+        (Some(user), None) => app.auth.dev_token(names::user(&user)?, now)?,
+        (None, Some(token)) => app.auth.verify(&token, now).map(|claims| (token, claims))?,
+        _ => return Err(Refused::bad("send either `user` or `token`")),
+    };
+    let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
+    let secure = if by_https { "; Secure" } else { "" };
+    // A verified token is base64 and dots, so nothing in it ends the cookie early.
+    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={left_s}{secure}");
+    let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
+    Ok(([(header::SET_COOKIE, cookie)], Answer(answer)).into_response())
+}

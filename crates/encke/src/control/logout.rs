@@ -1,0 +1,27 @@
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_proto::ErrorCode;
+use http::header;
+
+use super::ack::Done;
+use crate::{app::App, auth::COOKIE, body::Nothing, refusal::Refused, who::credentials};
+
+/// Clears the cookie. The token itself stays good until it ends.
+#[utoipa::path(
+    post, path = "/v1/logout", tag = "tokens", security(()),
+    responses((status = 200, description = "The cookie is cleared.", body = Done)),
+)]
+pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    if !app.auth.own_or_allowed(&credentials(&parts)) {
+        return Err(ErrorCode::OriginForbidden.into());
+    }
+    Nothing::from_request(Request::from_parts(parts, body), &()).await?;
+    let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+    Ok(([(header::SET_COOKIE, cookie)], Answer(Done { ok: true })).into_response())
+}

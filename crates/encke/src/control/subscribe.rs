@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use axum::{Json as Answer, extract::State};
+use encke_proto::{ChannelName, ErrorCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{app::App, body::Json, names, refusal::Refused, who::Client};
+
+/// Channels of a session.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionChannels {
+    session: String,
+    /// Public channels; at most 128.
+    channels: Vec<String>,
+}
+
+/// All channels that a session follows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Followed {
+    /// The user's own is not among them.
+    #[schema(value_type = Vec<String>)]
+    channels: Vec<ChannelName>,
+}
+
+/// Lets a session follow more channels, from now on; takes effect on the held connection.
+#[utoipa::path(
+    post, path = "/v1/subscribe", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = SessionChannels,
+    responses((status = 200, description = "All that the session follows now.", body = Followed)),
+)]
+pub(crate) async fn subscribe(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Json(request): Json<SessionChannels>,
+) -> Result<Answer<Followed>, Refused> {
+    let channels = names::public_channels(&request.channels)?;
+    if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
+        return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
+    }
+    let channels = app.shards.subscribe(names::session(&request.session)?, &identity.user, channels).await?;
+    Ok(Answer(Followed { channels }))
+}
+
+/// Lets a session follow fewer channels. It always keeps the user's own.
+#[utoipa::path(
+    post, path = "/v1/unsubscribe", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = SessionChannels,
+    responses((status = 200, description = "All that the session follows now.", body = Followed)),
+)]
+pub(crate) async fn unsubscribe(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Json(request): Json<SessionChannels>,
+) -> Result<Answer<Followed>, Refused> {
+    let channels = names::public_channels(&request.channels)?;
+    let channels = app.shards.unsubscribe(names::session(&request.session)?, &identity.user, channels).await?;
+    Ok(Answer(Followed { channels }))
+}

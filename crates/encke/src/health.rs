@@ -1,0 +1,59 @@
+//! Whether the server lives, and whether it would take a request; and what it has counted.
+
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{FromRequestParts, Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_proto::ErrorCode;
+use http::header;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{app::App, refusal::Refused, who::Operator};
+
+/// All is well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Well {
+    /// Always true.
+    ok: bool,
+    /// The node.
+    node: String,
+}
+
+/// Whether the process lives.
+#[utoipa::path(
+    get, path = "/healthz", tag = "operation", security(()),
+    responses((status = 200, description = "It does.", body = Well)),
+)]
+pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
+    Answer(Well { ok: true, node: app.config.node.clone() })
+}
+
+/// Whether the server would take requests: it is not about to stop, and its engine takes messages.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation", security(()),
+    responses((status = 200, description = "It would.", body = Well)),
+)]
+pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, Refused> {
+    if app.is_stopping() {
+        return Err(ErrorCode::ShuttingDown.into());
+    }
+    app.engine.ready().await?;
+    Ok(Answer(Well { ok: true, node: app.config.node.clone() }))
+}
+
+/// What is counted, as Prometheus reads it. Needs the API key, but in dev mode.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", security(("api_key" = []), ()),
+    responses((status = 200, description = "Text.", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    if !app.config.dev {
+        Operator::from_request_parts(&mut request.into_parts().0, &app).await?;
+    }
+    let counts = app.shards.counts().await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(counts)).into_response())
+}

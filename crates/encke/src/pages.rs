@@ -1,0 +1,95 @@
+//! The pages and scripts that come with the server: the demo, the console, and the browser client. They are part of the program, so that they always fit it.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::LazyLock,
+};
+
+use axum::response::{IntoResponse, Response};
+use encke_proto::ErrorCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{names::InPath, refusal::Refused};
+
+/// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames. Nothing else, above all nothing inline.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                   frame-src http: https:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// One file.
+struct File {
+    content_type: &'static str,
+    content: &'static str,
+    etag: HeaderValue,
+}
+
+impl File {
+    fn new(content_type: &'static str, content: &'static str) -> Self {
+        // The keys of this hasher are always the same, so that a restart does not make browsers fetch everything anew.
+        let mut hasher = DefaultHasher::new();
+        content.hash(&mut hasher);
+        let etag = HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish()));
+        Self { content_type, content, etag: etag.unwrap_or(HeaderValue::from_static("\"0\"")) }
+    }
+
+    fn answer(&self, asked: &HeaderMap) -> Response {
+        let common = [
+            (header::ETAG, self.etag.clone()),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP)),
+        ];
+        let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let etag = self.etag.to_str().unwrap_or_default();
+        if known.flat_map(|list| list.split(',')).any(|known| known.trim().trim_start_matches("W/") == etag) {
+            return (StatusCode::NOT_MODIFIED, common).into_response();
+        }
+        (common, [(header::CONTENT_TYPE, self.content_type)], self.content).into_response()
+    }
+}
+
+static DEMO: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/index.html")));
+static CONSOLE: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/console.html")));
+static CLIENT: LazyLock<File> = LazyLock::new(|| File::new(SCRIPT, include_str!("../../../clients/js/encke.js")));
+static ASSETS: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
+    HashMap::from([
+        ("demo.js", File::new(SCRIPT, include_str!("../web/demo.js"))),
+        ("console.js", File::new(SCRIPT, include_str!("../web/console.js"))),
+        ("style.css", File::new("text/css; charset=utf-8", include_str!("../web/style.css"))),
+        ("favicon.svg", File::new("image/svg+xml", include_str!("../web/favicon.svg"))),
+    ])
+});
+
+/// The demo: log in, see pages arrive, close.
+#[utoipa::path(get, path = "/", tag = "pages", security(()), responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+pub(crate) async fn demo(headers: HeaderMap) -> Response {
+    DEMO.answer(&headers)
+}
+
+/// The operators' console. It uses the server API, with the API key.
+#[utoipa::path(get, path = "/console", tag = "pages", security(()), responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+pub(crate) async fn console(headers: HeaderMap) -> Response {
+    CONSOLE.answer(&headers)
+}
+
+/// The browser client, a module; pages of every origin may load it.
+#[utoipa::path(get, path = "/client.js", tag = "pages", security(()), responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")))]
+pub(crate) async fn client(headers: HeaderMap) -> Response {
+    // It is the same for everybody and holds nothing secret; credentials are not asked for, so `*` is right here and only here.
+    let open = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+    ];
+    (open, CLIENT.answer(&headers)).into_response()
+}
+
+/// What the pages are made of.
+#[utoipa::path(
+    get, path = "/assets/{file}", tag = "pages", security(()),
+    params(("file" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "A file.", body = String)),
+)]
+pub(crate) async fn asset(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
+    ASSETS.get(name.as_str()).map(|file| file.answer(&headers)).ok_or(ErrorCode::NotFound.into())
+}

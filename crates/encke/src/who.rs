@@ -1,0 +1,42 @@
+//! Who asks: the first thing that each handler finds out, before a body is read.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+use crate::{
+    app::App,
+    auth::{Credentials, Identity},
+    refusal::Refused,
+};
+
+/// A client with a verified token.
+#[derive(Debug)]
+pub(crate) struct Client(pub(crate) Identity);
+
+/// Somebody with the key of the server API.
+#[derive(Debug)]
+pub(crate) struct Operator;
+
+impl FromRequestParts<Arc<App>> for Client {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        Ok(Self(app.auth.identify(&credentials(parts), app.now().wall)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Operator {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        app.auth.operator(&credentials(parts))?;
+        Ok(Self)
+    }
+}
+
+/// What the head of a request brings.
+pub(crate) fn credentials(parts: &Parts) -> Credentials<'_> {
+    Credentials::of(&parts.method, &parts.headers, parts.uri.query())
+}
