@@ -187,3 +187,24 @@ fn a_connection_that_waits_for_a_channel_need_not_wait_when_it_is_given_up() {
     world.unsubscribe(1, "alice", &["news"]);
     assert!(world.has_begun(2));
 }
+
+#[test]
+fn who_subscribes_again_without_knowing_that_it_follows_loses_nothing_either() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    let both = world.cursor(1);
+    world.go(1);
+    world.come(back(2, "alice", 1, &both));
+    world.publish("news");
+    assert_eq!(world.pull(2), ["news 1"]);
+    // The client unsubscribed, of which the server never heard; then it wanted the channel after all.
+    let mut own = both.clone();
+    own.entries.retain(|(name, _)| name.is_own());
+    world.subscribe(1, "alice", &["news"]);
+    world.publish("news");
+    assert_eq!(world.pull(2), ["news 2"]);
+    world.go(2);
+    // What was pulled last was lost with its connection.
+    world.come(back(3, "alice", 1, &own));
+    assert_eq!(world.pull(3), ["news 2"]);
+}
