@@ -182,10 +182,10 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<B
 }
 
 /// The request as the table sees it, when it is one that waits.
-fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
+pub(super) fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
     let query = request.uri().query().unwrap_or_default();
     let transport = asked_for(request.uri().path(), query)?;
-    if request.method() != Method::GET || request.version() > Version::HTTP_11 {
+    if request.method() != Method::GET || request.version() > Version::HTTP_2 {
         return None;
     }
     // A request that does not name its host is refused where all such are.
