@@ -42,7 +42,7 @@ const TICK_MS: u64 = 100;
 /// One turn of the table's wheel: 51.2 seconds.
 const WHEEL_BUCKETS: usize = 512;
 /// How often the hub is told that time goes on, in milliseconds.
-const HUB_TICK_MS: u64 = 1_000;
+const HUB_TICK_MS: u64 = 250;
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 /// The most letters taken out in one turn.
