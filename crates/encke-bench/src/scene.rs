@@ -151,7 +151,10 @@ impl<'p> Scene<'p> {
         {
             return self.broken(event, &error.to_string());
         }
-        while event.readable {
+        if !event.readable {
+            return;
+        }
+        loop {
             let (count, more) = match self.net.read(event.conn) {
                 Bytes::Some(count, more) => (count, more),
                 Bytes::Nothing => return,
