@@ -399,7 +399,7 @@ impl Shard {
             origin,
             date: self.date.at(self.now.wall),
             retry_after: refusal.code.status() == 503,
-            policy: None,
+            field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
@@ -409,7 +409,7 @@ impl Shard {
         self.outbound.clear();
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, policy: None }
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, field: None }
             .write(&mut self.outbound);
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
     }
@@ -745,7 +745,7 @@ fn reply<T>(answer: oneshot::Sender<T>, value: T) {
 /// Writes a refusal as a whole response, after which the connection ends.
 fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
     let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
-    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, policy: None };
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, field: None };
     with_body(out, head, &refusal.json());
 }
 
