@@ -6,4 +6,4 @@ pub mod library;
 mod rewind;
 
 pub use admit::{Admission, Admit, Verdict};
-pub use holder::Holder;
+pub use holder::{Holder, hold};
