@@ -370,7 +370,7 @@ impl Shard {
 
     fn attach(&mut self, key: Key, admission: Admission) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, start, channels } = admission;
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels } = admission;
         held.plain |= slot.line.is_lent();
         held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
         slot.state = State::Waits(Service { transport, held, ready: false });
@@ -383,9 +383,10 @@ impl Shard {
             Pace::Stream => self.parts.patience.heartbeat_ms,
         };
         self.set_deadline(key, patience_ms);
-        let (conn, fresh) = (conn_key(key), SessionId::from_bits(self.chance.bits()));
+        let (conn, chance) = (conn_key(key), self.chance.bits());
+        let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
         let transport = transport.name();
-        self.hub.attach(Attach { conn, session, fresh, user, transport, start, channels, token_ends }, self.now);
+        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, token_ends }, self.now);
     }
 
     fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
