@@ -193,3 +193,4 @@ mod classic;
 mod hand_over;
 mod polls;
 mod streams;
+mod tls;
