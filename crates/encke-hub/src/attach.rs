@@ -148,7 +148,7 @@ impl Hub {
             // The client's cursor does not know the channel, so whatever of it was on its way was lost.
             if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
                 && let Some(began) = sub.unsure.as_deref().copied()
-                && !matches!(sub.state, SubState::Beginning(_))
+                && sub.placed()
             {
                 sub.at = began;
                 self.begin_at(key, index, Beginning::Here);
