@@ -378,3 +378,19 @@ fn it_is_not_there_unless_it_is_asked_for() {
         assert_eq!(Browser::new().ask(&world, method, target).code(), (404, "not_found".into()), "{method} {target}");
     }
 }
+
+#[test]
+fn pages_of_allowed_origins_may_read_the_answer_and_no_others() {
+    let mut world = World::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    world.publish("classic", "\"one\"");
+    world.publish("classic", "\"two\"");
+    for (origin, allowed) in [("https://app.example", true), ("https://other.example", false)] {
+        let mut browser = Browser::new();
+        let wire = browser.begin_with(&world, "GET", "/classic/backend?timestamp=1", &format!("Origin: {origin}\r\n"), "");
+        let answer = browser.end(wire);
+        assert_eq!(answer.json()["msg"], "two");
+        assert_eq!(answer.head.contains("access-control-allow-origin: https://app.example"), allowed, "{answer:?}");
+    }
+    let mut wire = Browser::new().begin_with(&world, "GET", "/classic/backend?timestamp=1", "X-Forwarded-Proto: https\r\n", "");
+    assert!(wire.until("\r\n\r\n").contains("; Path=/classic; HttpOnly; SameSite=Lax; Secure\r\n"));
+}
