@@ -6,6 +6,8 @@ use crate::{ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel,
 
 /// The ticks of the hub's wheel, in milliseconds.
 pub(crate) const TICK_MS: u64 = 250;
+/// How often windows let go of old messages, in milliseconds.
+const COOL_MS: u64 = 1_000;
 /// One turn of it: about a minute.
 const WHEEL_BUCKETS: usize = 256;
 
@@ -25,6 +27,8 @@ pub struct Hub {
     pub(crate) wheel: Wheel<Key>,
     /// Channels that hold messages in their window.
     pub(crate) warm: Vec<Key>,
+    /// When they are looked at next.
+    pub(crate) cools_ms: u64,
     /// Channels and sessions for which the engine had no answer; asked again at the next tick.
     pub(crate) reopen: Vec<Key>,
     pub(crate) reread: Vec<Key>,
@@ -51,6 +55,7 @@ impl Hub {
             tombstones: Tombstones::default(),
             wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),
             warm: Vec::new(),
+            cools_ms: now.mono_ms,
             reopen: Vec::new(),
             reread: Vec::new(),
             reads: 0,
@@ -81,10 +86,13 @@ impl Hub {
         for key in self.wheel.due(now.mono_ms) {
             self.look_at(key, now);
         }
-        let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
-        let mut warm = std::mem::take(&mut self.warm);
-        warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
-        self.warm = warm;
+        if now.mono_ms >= self.cools_ms {
+            self.cools_ms = now.mono_ms + COOL_MS;
+            let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
+            let mut warm = std::mem::take(&mut self.warm);
+            warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
+            self.warm = warm;
+        }
         for key in std::mem::take(&mut self.reopen) {
             if self.channels.get(key).is_some_and(|channel| !channel.asked) {
                 self.ask_to_open(key);
