@@ -51,13 +51,12 @@ impl<'p> Scene<'p> {
     /// A run without subscribers.
     ///
     /// # Errors
-    /// When publishers cannot connect.
+    /// When the peer does not speak the transport, or the kernel gives no poll.
     pub fn new(peer: &'p dyn Peer, transport: Transport, size: usize, publishers: usize, pipeline: usize) -> io::Result<Self> {
         if !peer.speaks(transport) {
             return Err(io::Error::other(format!("{} does not speak {}", peer.name(), transport.name())));
         }
-        let mut net = Net::new()?;
-        let publishers = Publishers::connect(&mut net, peer, publishers, pipeline)?;
+        let (net, publishers) = (Net::new()?, Publishers::new(publishers, pipeline));
         let subscribers = Subscribers::new(transport, size);
         let ready = Vec::new();
         Ok(Self { peer, net, subscribers, publishers, tally: Tally::new([]), size, began: Instant::now(), ready })
