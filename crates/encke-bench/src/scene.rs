@@ -221,9 +221,13 @@ impl<'p> Scene<'p> {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn drain(&mut self) -> io::Result<()> {
-        let ends = Instant::now() + PATIENCE;
-        while (self.tally.delivered < self.tally.expected() || self.publishers.open() > 0) && Instant::now() < ends {
+        let (mut ends, mut delivered) = (Instant::now() + PATIENCE, self.tally.delivered);
+        while (delivered < self.tally.expected() || self.publishers.open() > 0) && Instant::now() < ends {
             self.turn(Instant::now() + Duration::from_millis(100))?;
+            // Late is not lost: as long as anything comes, the rest may.
+            if self.tally.delivered > delivered {
+                (ends, delivered) = (Instant::now() + PATIENCE, self.tally.delivered);
+            }
         }
         // A message too many would come now.
         self.rest(Duration::from_millis(200))
