@@ -2,10 +2,15 @@ use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{ChannelName, SessionId, UserId};
 
-use crate::{ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, presence::User, session::Session, tombstone::Tombstones};
+use crate::{
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, plain::PlainState, presence::User, session::Session,
+    tombstone::Tombstones,
+};
 
 /// The ticks of the hub's wheel, in milliseconds.
 pub(crate) const TICK_MS: u64 = 250;
+/// For how many outputs room is kept when there is none.
+const OUTPUTS_KEPT: usize = 1_024;
 /// How often windows let go of old messages, in milliseconds.
 const COOL_MS: u64 = 1_000;
 /// One turn of it: about a minute.
@@ -20,7 +25,7 @@ pub struct Hub {
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_keys: HashMap<SessionId, Key>,
     /// Which session a connection serves.
-    pub(crate) conns: HashMap<ConnKey, Key>,
+    pub(crate) conns: HashMap<ConnKey, Key, PlainState>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_keys: HashMap<ChannelName, Key>,
     pub(crate) tombstones: Tombstones,
@@ -49,7 +54,7 @@ impl Hub {
             user_keys: HashMap::new(),
             sessions: Slab::default(),
             session_keys: HashMap::new(),
-            conns: HashMap::new(),
+            conns: HashMap::default(),
             channels: Slab::default(),
             channel_keys: HashMap::new(),
             tombstones: Tombstones::default(),
@@ -66,7 +71,12 @@ impl Hub {
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+            // A broadcast has left room for as many as it woke.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     pub(crate) fn say(&mut self, output: Output) {
