@@ -7,4 +7,4 @@ mod rewind;
 pub mod tls;
 
 pub use admit::{Admission, Admit, Verdict};
-pub use holder::Holder;
+pub use holder::{Holder, hold};

@@ -27,6 +27,10 @@ pub struct Admission {
     pub token_ends: Time,
     /// The session that it wants to continue.
     pub session: Option<SessionId>,
+    /// The id of a new session; none lets the shard throw dice.
+    pub fresh: Option<SessionId>,
+    /// Whether a new session outlives its connection. See [`encke_hub::Attach::lasting`].
+    pub lasting: bool,
     /// Where it wants to go on.
     pub start: Start,
     /// What it wants to follow besides.
@@ -118,7 +122,8 @@ impl Admit {
         granted(&identity, &query.channels)?;
         let Identity { user, expires, .. } = identity;
         let (session, channels) = (query.session, query.channels);
-        Ok(Some(Admission { transport: waiting.transport, held: *held, user, token_ends: expires, session, start, channels }))
+        let (transport, held) = (waiting.transport, *held);
+        Ok(Some(Admission { transport, held, user, token_ends: expires, session, fresh: None, lasting: true, start, channels }))
     }
 }
 
