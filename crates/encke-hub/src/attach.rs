@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
 
 use crate::{
@@ -42,13 +44,24 @@ impl Hub {
     /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`] follows, soon or after the engine was asked.
     pub fn attach(&mut self, attach: Attach, now: Now) {
         let conn = attach.conn;
-        if attach.session.is_some_and(|id| self.tombstones.contains(id)) {
-            self.say(Output::Ended { conn, ending: Ending::Refused(ErrorCode::SessionClosed) });
-            return;
+        // Whoever comes again under the same key has left whatever it was served before.
+        self.detach(conn, now);
+        let refused = |code| Output::Ended { conn, ending: Ending::Refused(code) };
+        if attach.session.is_some_and(|id| self.tombstones.contains(id, &attach.user)) {
+            return self.say(refused(ErrorCode::SessionClosed));
         }
         let known = attach.session.and_then(|id| self.session_keys.get(&id).copied());
         // Another user's session counts as unknown: knowing its id opens nothing.
         let known = known.filter(|key| self.user_of(*key) == Some(&attach.user));
+        let named = match &attach.start {
+            Start::Cursor(cursor) => cursor.entries.as_slice(),
+            Start::Absent | Start::Earliest => &[],
+        };
+        let wanted: Vec<&ChannelName> = named.iter().map(|(channel, _)| channel).chain(&attach.channels).collect();
+        // Found out before anything is changed: a request that cannot be served disturbs nobody.
+        if let Err(code) = self.may_follow(known, &attach.user, &wanted) {
+            return self.say(refused(code));
+        }
         let key = match known {
             Some(key) => key,
             None => self.begin_session(attach.fresh, &attach.user, attach.transport, now),
@@ -75,6 +88,24 @@ impl Hub {
         self.settle(key);
     }
 
+    /// Whether a session, or a new one, may follow these channels too.
+    pub(crate) fn may_follow(&self, session: Option<Key>, user: &UserId, wanted: &[&ChannelName]) -> Result<(), ErrorCode> {
+        let own = user.channel();
+        // Grants are checked where tokens are; that a user's own channel is nobody else's is checked here as well, since it would be the worst to get wrong.
+        if wanted.iter().any(|name| name.is_own() && **name != own) {
+            return Err(ErrorCode::ChannelForbidden);
+        }
+        let subs = session.and_then(|key| self.sessions.get(key)).map_or(&[][..], |session| &session.subs);
+        let has_own = usize::from(!subs.is_empty());
+        if subs.len() - has_own + wanted.len() <= SESSION_MAX_CHANNELS {
+            return Ok(());
+        }
+        let followed: HashSet<Key> = subs.iter().map(|sub| sub.channel).collect();
+        let known = |name: &ChannelName| self.channel_keys.get(name).is_some_and(|channel| followed.contains(channel));
+        let new: HashSet<&ChannelName> = wanted.iter().copied().filter(|name| **name != own && !known(name)).collect();
+        if subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS { Ok(()) } else { Err(ErrorCode::TooManyChannels) }
+    }
+
     /// Brings a session's subscriptions to what its connection asks for.
     fn follow_all(&mut self, key: Key, attach: &Attach) -> Result<(), ErrorCode> {
         let own = attach.user.channel();
@@ -95,8 +126,16 @@ impl Hub {
         for channel in &attach.channels {
             self.follow(key, channel, elsewhere, None)?;
         }
-        // Where the engine failed a former connection, it is asked again.
         for index in 0..self.sub_count(key) {
+            // The client's cursor does not know the channel, so whatever of it was on its way was lost.
+            if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
+                && let Some(began) = sub.unsure.as_deref().copied()
+                && !matches!(sub.state, SubState::Beginning(_))
+            {
+                sub.at = began;
+                self.begin_at(key, index, Beginning::Here);
+            }
+            // Where the engine failed a former connection, it is asked again.
             if let Some(Sub { state: SubState::Beginning(beginning), .. }) = self.sub_mut(key, index) {
                 let beginning = *beginning;
                 self.begin_at(key, index, beginning);
@@ -107,7 +146,7 @@ impl Hub {
 
     /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
     pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
-        let found = self.subs_where(key, |_| true).into_iter().find(|index| self.name_of(key, *index) == Some(name));
+        let found = self.channel_keys.get(name).and_then(|channel| self.sub_of(key, *channel));
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
             Some(index) => index,
@@ -115,6 +154,7 @@ impl Hub {
         };
         if let (Some(at), Some(sub)) = (at, self.sub_mut(key, index)) {
             sub.at = at;
+            sub.unsure = None;
         }
         self.begin_at(key, index, beginning);
         Ok(())
@@ -146,7 +186,7 @@ impl Hub {
         let member = u32::try_from(channel.members.len()).map_err(|_| ErrorCode::Overloaded)?;
         channel.members.push(Member { session: key.index, sub: index });
         let at = Position { epoch: Epoch(0), offset: 0 };
-        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now) });
+        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now), unsure: None });
         Ok(index)
     }
 
@@ -197,6 +237,9 @@ impl Hub {
         };
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
         if let Some(sub) = self.sub_mut(key, index) {
+            if beginning == Beginning::Now {
+                sub.unsure = Some(Box::new(at));
+            }
             sub.at = at;
             sub.state = SubState::Live;
         }
@@ -255,13 +298,8 @@ impl Hub {
         self.sessions.get(key).map_or(0, |session| u16::try_from(session.subs.len()).unwrap_or(u16::MAX))
     }
 
-    pub(crate) fn subs_where(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<u16> {
-        let Some(session) = self.sessions.get(key) else { return Vec::new() };
-        (0_u16..).zip(&session.subs).filter(|(_, sub)| fits(sub)).map(|(index, _)| index).collect()
-    }
-
-    fn name_of(&self, key: Key, index: u16) -> Option<&ChannelName> {
-        let sub = self.sessions.get(key)?.subs.get(usize::from(index))?;
-        self.channels.get(sub.channel).map(|channel| &channel.name)
+    pub(crate) fn sub_of(&self, key: Key, channel: Key) -> Option<u16> {
+        let index = self.sessions.get(key)?.subs.iter().position(|sub| sub.channel == channel)?;
+        u16::try_from(index).ok()
     }
 }

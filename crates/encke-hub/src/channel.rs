@@ -15,8 +15,8 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: ChannelName,
-    /// `~name~` as cursors hold it, so that a cursor is put together without looking at names.
-    pub(crate) wire: Box<str>,
+    /// The name as cursors hold it, when that is not the name itself; found out once.
+    wire: Option<Box<str>>,
     pub(crate) log: Log,
     pub(crate) members: Vec<Member>,
     /// How far the user was handed this log, when it is a user's own and known.
@@ -31,12 +31,11 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn new(name: ChannelName) -> Self {
-        let mut wire = String::with_capacity(name.as_str().len() + 2);
-        wire.push('~');
+        let mut wire = String::with_capacity(name.as_str().len());
         // Writing to a string does not fail.
         let _ = write_cursor_name(&mut wire, &name);
-        wire.push('~');
-        let (wire, log) = (wire.into(), Log::default());
+        let wire = (wire != name.as_str()).then(|| wire.into_boxed_str());
+        let log = Log::default();
         Self { name, wire, log, members: Vec::new(), handed: None, asked: false, again: false, warm: false }
     }
 
@@ -47,6 +46,11 @@ impl Channel {
             Log::Opening { .. } => false,
         };
         self.warm
+    }
+
+    /// The name as cursors hold it.
+    pub(crate) fn wire(&self) -> &str {
+        self.wire.as_deref().unwrap_or(self.name.as_str())
     }
 
     /// The window, once the log is open.

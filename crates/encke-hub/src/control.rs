@@ -1,7 +1,8 @@
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
 
 use crate::{
     Hub, Key, Now, Output, Reply,
+    channel::Channel,
     presence::Why,
     session::{Beginning, Session, Sub},
 };
@@ -46,7 +47,9 @@ impl Hub {
             Ok(key) => key,
             Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
         };
-        if let Err(code) = channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)) {
+        let followed = self.may_follow(Some(key), user, &channels.iter().collect::<Vec<_>>());
+        let followed = followed.and_then(|()| channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)));
+        if let Err(code) = followed {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
         }
         // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
@@ -75,8 +78,7 @@ impl Hub {
             Ok(key) => {
                 for channel in channels.iter().filter(|channel| !channel.is_own()) {
                     let wanted = self.channel_keys.get(channel).copied();
-                    let index = self.subs_where(key, |sub| Some(sub.channel) == wanted).first().copied();
-                    if let Some(index) = index {
+                    if let Some(index) = wanted.and_then(|channel| self.sub_of(key, channel)) {
                         self.drop_sub(key, index);
                     }
                 }
@@ -92,8 +94,9 @@ impl Hub {
     pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
             Err(code) => Reply::Refused(code),
-            Ok(_) => {
+            Ok(key) => {
                 if let Some(position) = cursor.position(&user.channel()) {
+                    let position = self.at_most(key, position);
                     self.say(Output::Shown { user: user.clone(), position });
                 }
                 Reply::Done
@@ -102,10 +105,23 @@ impl Hub {
         self.say(Output::Replied { ticket, reply });
     }
 
+    /// Nobody was shown what is not there yet.
+    fn at_most(&self, key: Key, position: Position) -> Position {
+        let own = self.sessions.get(key).and_then(|session| session.subs.first());
+        let window = own.and_then(|own| self.channels.get(own.channel)).and_then(Channel::window);
+        match (own, window) {
+            (Some(own), Some(window)) if position.epoch == window.epoch => {
+                let read = if own.at.epoch == window.epoch && !own.waits() { own.at.offset } else { 0 };
+                Position { offset: position.offset.min(window.head.max(read)), ..position }
+            }
+            _ => position,
+        }
+    }
+
     fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
         match self.session_keys.get(&session) {
             Some(key) if self.user_of(*key) == Some(user) => Ok(*key),
-            _ if self.tombstones.contains(session) => Err(ErrorCode::SessionClosed),
+            _ if self.tombstones.contains(session, user) => Err(ErrorCode::SessionClosed),
             _ => Err(ErrorCode::SessionUnknown),
         }
     }

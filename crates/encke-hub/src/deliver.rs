@@ -11,6 +11,9 @@ use crate::{
 /// From how many followers on a message counts as a broadcast, behind which nobody who is alone should wait.
 const WIDE_MEMBERS: usize = 64;
 
+/// How many messages a session takes from one channel before the others have their turn.
+const STREAK_MAX: u16 = 64;
+
 /// What the engine says of a channel when it is opened.
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -102,6 +105,7 @@ impl Hub {
             if let SubState::Beginning(mut beginning) = sub.state {
                 if let (Beginning::Now, Some(since)) = (beginning, since) {
                     sub.at = since;
+                    sub.unsure = Some(Box::new(since));
                     beginning = Beginning::Here;
                 }
                 self.begin_at(session, index, beginning);
@@ -213,25 +217,37 @@ impl Hub {
     pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
         let Some(key) = self.conns.get(&conn).copied() else { return Pulled::Nothing };
         let Some(session) = self.sessions.get(key).filter(|session| session.begun) else { return Pulled::Nothing };
+        let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
-        for index in 0..count {
-            loop {
-                match self.pull_sub(key, index) {
-                    Some(Pulled::Message(entry)) => {
-                        // A message past its time is passed over: whoever sent it did not want it to come so late.
-                        if entry.message().expires.is_none_or(|expires| expires > now.wall) {
-                            return Pulled::Message(entry);
-                        }
-                    }
-                    Some(other) => return other,
-                    None => break,
+        // The user's own channel goes first; the others take turns, so that one which is never empty does not starve them.
+        if let Some(pulled) = self.pull_live(key, 0, now) {
+            return pulled;
+        }
+        let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
+        for step in 0..count {
+            let index = (first % count + step) % count;
+            if let Some(pulled) = self.pull_live(key, index, now) {
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.turn = index;
+                    session.streak = if step == 0 { streak + 1 } else { 1 };
                 }
+                return pulled;
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {
             session.ready = false;
         }
         Pulled::Nothing
+    }
+
+    fn pull_live(&mut self, key: Key, index: u16, now: Now) -> Option<Pulled> {
+        loop {
+            match self.pull_sub(key, index)? {
+                // A message past its time is passed over: whoever sent it did not want it to come so late.
+                Pulled::Message(entry) if entry.message().expires.is_some_and(|expires| expires <= now.wall) => {}
+                pulled => return Some(pulled),
+            }
+        }
     }
 
     fn pull_sub(&mut self, key: Key, index: u16) -> Option<Pulled> {
@@ -267,14 +283,17 @@ impl Hub {
     /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
     pub fn flushed(&mut self, conn: ConnKey) {
         let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) else { return };
-        let Some(sub) = session.subs.first() else { return };
+        // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
+        let Some(sub) = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap()) else { return };
         let (at, user) = (sub.at, session.user);
         let Some(channel) = self.channels.get_mut(sub.channel) else { return };
         let further = match channel.handed {
-            Some(handed) => handed.epoch != at.epoch || handed.offset < at.offset,
+            Some(handed) if handed.epoch == at.epoch => handed.offset < at.offset,
+            // One tab may still stand in the former epoch while another is in the new one.
+            Some(_) => channel.window().is_some_and(|window| window.epoch == at.epoch),
             None => true,
         };
-        if further && !matches!(sub.state, SubState::Beginning(_)) {
+        if further {
             channel.handed = Some(at);
             if let Some(user) = self.users.get(user) {
                 let user = user.id.clone();
@@ -297,8 +316,7 @@ impl Hub {
         let _ = write!(out, "1~{leading}");
         for sub in placed {
             let Some(channel) = self.channels.get(sub.channel) else { continue };
-            out.push_str(&channel.wire);
-            let _ = write!(out, "{}", sub.at.offset);
+            let _ = write!(out, "~{}~{}", channel.wire(), sub.at.offset);
             if sub.at.epoch != leading {
                 let _ = write!(out, ":{}", sub.at.epoch);
             }

@@ -44,6 +44,8 @@ impl Hub {
             grace_ends_ms: now.mono_ms + self.config.grace_ms,
             look_ms: u64::MAX,
             subs: Vec::with_capacity(1),
+            turn: 0,
+            streak: 0,
             ready: false,
             begun: false,
             known: false,
@@ -74,8 +76,9 @@ impl Hub {
         self.answer_subscribers(key);
         if let Some(Ending::Closed(farewell)) = &ending
             && !farewell.close.reconnect
+            && let Some(user) = self.users.get(session.user)
         {
-            self.tombstones.insert(session.id, now.mono_ms + self.config.grace_ms);
+            self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
         }
         if let Some(conn) = session.conn {
             self.conns.remove(&conn);

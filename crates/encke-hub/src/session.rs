@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) look_ms: u64,
     /// What it follows; the user's own channel comes first.
     pub(crate) subs: Vec<Sub>,
+    /// The subscription that is pulled from, and how many times running.
+    pub(crate) turn: u16,
+    pub(crate) streak: u16,
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
@@ -45,6 +48,8 @@ pub(crate) struct Sub {
     /// How far the session has come.
     pub(crate) at: Position,
     pub(crate) state: SubState,
+    /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled since may have been lost on its way.
+    pub(crate) unsure: Option<Box<Position>>,
 }
 
 /// Where the next message of a subscription comes from.
@@ -104,6 +109,11 @@ impl Sub {
             SubState::Reading(reading) => !reading.earliest,
             SubState::Live | SubState::Behind(_) => true,
         }
+    }
+
+    /// Whether a gap is to be told before anything else.
+    pub(crate) fn has_gap(&self) -> bool {
+        matches!(&self.state, SubState::Behind(behind) if behind.gap.is_some())
     }
 
     /// How many messages it has not been given.

@@ -12,6 +12,7 @@ pub struct Key {
 pub struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ struct Place<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Vec::new(), len: 0 }
     }
 }
 
@@ -32,6 +33,7 @@ impl<T> Slab<T> {
     /// # Panics
     /// Over 2^32 values at a time; the connections and names that lead here are bounded far below.
     pub fn insert(&mut self, value: T) -> Key {
+        self.len += 1;
         if let Some(index) = self.free.pop() {
             let place = &mut self.places[index as usize];
             place.value = Some(value);
@@ -46,6 +48,7 @@ impl<T> Slab<T> {
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation)?;
         let value = place.value.take()?;
+        self.len -= 1;
         // A place whose generations are used up is not used again; that is 2^32 values at one place.
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
@@ -86,13 +89,13 @@ impl<T> Slab<T> {
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.iter().filter(|place| place.value.is_some()).count()
+        self.len
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.len == 0
     }
 
     /// All values with their keys, in the order of their places.

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::SessionId;
+use encke_proto::{SessionId, UserId};
 
 /// The most closed sessions that are remembered; past it the oldest are forgotten first, and count as unknown.
 const TOMBSTONES_MAX: usize = 65_536;
@@ -8,33 +8,40 @@ const TOMBSTONES_MAX: usize = 65_536;
 /// The sessions that were closed on purpose, so that a client that did not hear of it is told when it comes back.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
-    until_ms: HashMap<SessionId, u64>,
+    closed: HashMap<SessionId, Tombstone>,
     order: VecDeque<SessionId>,
 }
 
+#[derive(Debug)]
+struct Tombstone {
+    user: UserId,
+    until_ms: u64,
+}
+
 impl Tombstones {
-    pub(crate) fn insert(&mut self, session: SessionId, until_ms: u64) {
-        if self.until_ms.insert(session, until_ms).is_none() {
+    pub(crate) fn insert(&mut self, session: SessionId, user: UserId, until_ms: u64) {
+        if self.closed.insert(session, Tombstone { user, until_ms }).is_none() {
             self.order.push_back(session);
         }
         if self.order.len() > TOMBSTONES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.until_ms.remove(&oldest);
+            self.closed.remove(&oldest);
         }
     }
 
-    pub(crate) fn contains(&self, session: SessionId) -> bool {
-        self.until_ms.contains_key(&session)
+    /// Whether it was a session of this user. To others it is as unknown as any that never was.
+    pub(crate) fn contains(&self, session: SessionId, user: &UserId) -> bool {
+        self.closed.get(&session).is_some_and(|tombstone| tombstone.user == *user)
     }
 
     /// Forgets those whose time is over. All are kept equally long, so the oldest come first.
     pub(crate) fn expire(&mut self, now_ms: u64) {
         while let Some(oldest) = self.order.front() {
-            if self.until_ms.get(oldest).is_some_and(|until| *until > now_ms) {
+            if self.closed.get(oldest).is_some_and(|tombstone| tombstone.until_ms > now_ms) {
                 break;
             }
-            self.until_ms.remove(oldest);
+            self.closed.remove(oldest);
             self.order.pop_front();
         }
     }
@@ -46,14 +53,14 @@ mod tests {
 
     #[test]
     fn they_are_kept_for_their_time_and_bounded() {
-        let mut tombstones = Tombstones::default();
+        let (mut tombstones, user) = (Tombstones::default(), UserId::new("alice").unwrap());
         for n in 0..TOMBSTONES_MAX as u128 + 10 {
-            tombstones.insert(SessionId::from_bits(n), 1_000);
+            tombstones.insert(SessionId::from_bits(n), user.clone(), 1_000);
         }
-        assert!(!tombstones.contains(SessionId::from_bits(9)) && tombstones.contains(SessionId::from_bits(10)));
+        assert!(!tombstones.contains(SessionId::from_bits(9), &user) && tombstones.contains(SessionId::from_bits(10), &user));
         tombstones.expire(999);
-        assert!(tombstones.contains(SessionId::from_bits(10)));
+        assert!(tombstones.contains(SessionId::from_bits(10), &user));
         tombstones.expire(1_000);
-        assert_eq!((tombstones.until_ms.len(), tombstones.order.len()), (0, 0));
+        assert_eq!((tombstones.closed.len(), tombstones.order.len()), (0, 0));
     }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 mod control;
 mod cors;
+mod drain;
 pub mod front;
 mod health;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! The table of routes: everything but the two that are held, which the connection table answers before a request gets here.
+//! The table of routes: all of them, though the connection table answers those that are held before a request gets here.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use axum::{
 use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method, header};
 
-use crate::{api, app::App, control, cors::cors, health, openapi, pages, refusal::Refused};
+use crate::{api, app::App, control, cors::cors, drain::drain, health, openapi, pages, refusal::Refused};
 
 /// Who uses a route, which decides on what goes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         clients_get("/v1/poll", get(control::held::poll)),
         clients_get("/v1/sse", get(control::held::sse)),
+        clients_get("/v1/stream", get(control::held::stream)),
         clients_post("/v1/login", post(control::login::login)),
         clients_post("/v1/logout", post(control::logout::logout)),
         clients_post("/v1/ticket", post(control::ticket::ticket)),
@@ -91,7 +92,15 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), cors));
     let api = table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
     let rest = table(Box::new(area(Area::Operation).chain(area(Area::Pages)))).method_not_allowed_fallback(method_not_allowed);
-    Router::new().merge(clients).merge(api).merge(rest).fallback(not_found).layer(from_fn(protect)).layer(from_fn(count)).with_state(app)
+    Router::new()
+        .merge(clients)
+        .merge(api)
+        .merge(rest)
+        .fallback(not_found)
+        .layer(from_fn(drain))
+        .layer(from_fn(protect))
+        .layer(from_fn(count))
+        .with_state(app)
 }
 
 async fn not_found() -> Refused {
@@ -143,4 +152,17 @@ async fn count(request: Request, next: Next) -> Response {
     metrics::histogram!("encke_http_request_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
     metrics::counter!("encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()).increment(1);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transport_has_a_route_so_that_browsers_may_ask_before_they_send() {
+        for transport in crate::transports::TRANSPORTS {
+            let path = transport.path();
+            assert!(routes().iter().any(|route| route.path == path && route.area == Area::Client), "{path}");
+        }
+    }
 }

@@ -5,9 +5,11 @@
 mod date;
 mod gate;
 pub mod head;
+mod line;
 pub mod response;
 mod slot;
 
 pub use date::DateLine;
 pub use gate::{Gate, Pass};
+pub use line::{Lent, LentBody, LentId, Line, lend};
 pub use slot::{Service, Slot, State, Unsent};

@@ -25,6 +25,8 @@ pub(super) struct Channel {
     pub(super) due: Option<Time>,
     /// Which retention holds for it.
     pub(super) retention: Retention,
+    /// Whether it is a user's own, whose messages have receipts.
+    pub(super) own: bool,
     /// Whether its owner is known to have a row in `users`.
     pub(super) has_user: bool,
 }
@@ -227,6 +229,7 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
         bytes: row::unsigned(bytes)?,
         due: row::optional_time(due)?,
         retention,
+        own: name.is_own(),
         has_user: false,
     };
     Ok(Some(channel))
@@ -234,7 +237,7 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
 
 fn make_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Channel, Fault> {
     db.prepare_cached("INSERT INTO channels (name, head, tail, bytes) VALUES (?1, 0, 1, 0)")?.execute([name.as_str()])?;
-    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, has_user: false })
+    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, own: name.is_own(), has_user: false })
 }
 
 fn next_body(db: &Connection) -> Result<i64, Fault> {

@@ -37,21 +37,27 @@ impl Store {
             if left == 0 {
                 return Ok(true);
             }
-            let name = row::channel(&name)?;
-            self.channels.remove(&name);
-            let Some(mut channel) = find_channel(&self.db, &name, self.retention.of(&name))? else { continue };
-            match trim::due(&self.db, &mut channel, now, left) {
+            match self.sweep_log(&name, now, left) {
                 Ok(trimmed) => left -= trimmed,
                 Err(Fault::Refused(error)) => {
                     // One damaged log must not keep all others from being swept; it is looked at again when something is appended to it.
-                    tracing::error!(channel = name.as_str(), %error, "a log cannot be swept");
-                    channel.due = None;
+                    tracing::error!(channel = name, %error, "a log cannot be swept");
+                    self.db.prepare_cached("UPDATE channels SET due = NULL WHERE name = ?1")?.execute([&name])?;
                 }
                 Err(fault) => return Err(fault),
             }
-            write_channel(&self.db, &channel, true)?;
         }
         Ok(more || left == 0)
+    }
+
+    /// Trims at most `budget` messages of one log, and says how many.
+    fn sweep_log(&mut self, name: &str, now: Time, budget: usize) -> Result<usize, Fault> {
+        let name = row::channel(name)?;
+        self.channels.remove(&name);
+        let Some(mut channel) = find_channel(&self.db, &name, self.retention.of(&name))? else { return Ok(0) };
+        let trimmed = trim::due(&self.db, &mut channel, now, budget)?;
+        write_channel(&self.db, &channel, true)?;
+        Ok(trimmed)
     }
 
     fn sweep_receipts(&mut self, now: Time) -> Result<bool, Fault> {

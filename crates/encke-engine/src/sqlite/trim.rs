@@ -70,14 +70,21 @@ fn remove(db: &Connection, channel: &mut Channel, oldest: &Oldest, now: Time) ->
     if last {
         db.prepare_cached("DELETE FROM bodies WHERE id = ?1")?.execute([oldest.body])?;
     }
-    // Whoever was not handed it will never be.
+    if channel.own {
+        expire_receipt(db, channel, now)?;
+    }
+    channel.tail += 1;
+    channel.bytes = channel.bytes.saturating_sub(oldest.size);
+    Ok(())
+}
+
+/// The oldest message of a user's own channel is gone: who was not handed it will never be.
+fn expire_receipt(db: &Connection, channel: &Channel, now: Time) -> Result<(), Fault> {
     db.prepare_cached(
         "UPDATE receipts SET state = 3, at = min(?3, coalesce((SELECT p.expires FROM pushes p WHERE p.id = push), ?3))
          WHERE channel = ?1 AND offset = ?2 AND state < 2 AND state = 0",
     )?
     .execute(params![channel.id, row::number(channel.tail), row::number(now.0)])?;
-    channel.tail += 1;
-    channel.bytes = channel.bytes.saturating_sub(oldest.size);
     Ok(())
 }
 

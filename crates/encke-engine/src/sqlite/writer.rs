@@ -108,10 +108,7 @@ impl Desk {
                 tracing::warn!(?fault, calls = calls.len(), "a transaction failed");
                 let rolled_back = self.store.roll_back();
                 self.broken |= matches!(fault, Fault::Broken(_)) || rolled_back.is_err();
-                let error = match EngineError::from(fault) {
-                    // The state of one row is told to whoever asked for it; the others can only come again.
-                    EngineError::Damaged(text) | EngineError::Unavailable(text) => EngineError::Unavailable(text),
-                };
+                let error = EngineError::from(fault);
                 for call in calls {
                     call.answer(Some(error.clone()));
                 }
@@ -122,8 +119,13 @@ impl Desk {
     fn transact(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
         self.mend()?;
         self.store.begin()?;
-        for call in calls.iter_mut() {
-            self.one(call)?;
+        if let [call] = calls {
+            // Nobody else would be undone with it, so a savepoint is saved.
+            call.run(&mut self.store)?;
+        } else {
+            for call in calls.iter_mut() {
+                self.one(call)?;
+            }
         }
         self.store.commit()
     }

@@ -1,7 +1,7 @@
 //! Where a session begins in its channels.
 
 use encke_hub::{Attach, Start};
-use encke_proto::{Cursor, Position};
+use encke_proto::{Cursor, ErrorCode, Position};
 
 use crate::{
     support::{channel, session},
@@ -157,6 +157,20 @@ fn another_users_session_counts_as_unknown() {
 }
 
 #[test]
+fn nobody_follows_another_users_own_channel() {
+    let mut world = World::default();
+    world.publish("@alice");
+    world.come(Attach { start: Start::Cursor(cursor(&[("@alice", 0)])), ..attach(1, "mallory") });
+    assert_eq!(world.refusal(1), Some(ErrorCode::ChannelForbidden));
+    world.come(attach_to(2, "mallory", &["@alice"]));
+    assert_eq!(world.refusal(2), Some(ErrorCode::ChannelForbidden));
+    world.come(attach(3, "mallory"));
+    world.subscribe(3, "mallory", &["@alice"]);
+    assert_eq!(world.reply(), Some(encke_hub::Reply::Refused(ErrorCode::ChannelForbidden)));
+    assert_eq!(world.pull(3), [""; 0]);
+}
+
+#[test]
 fn a_session_keeps_its_channels_and_a_cursor_resets_only_those_it_names() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news", "chat"]));
@@ -172,4 +186,17 @@ fn a_session_keeps_its_channels_and_a_cursor_resets_only_those_it_names() {
     older.set(&channel("news"), Position { epoch: world.logs.epoch, offset: 1 });
     world.come(back(3, "alice", 1, &older));
     assert_eq!(world.pull(3), ["news 2"]);
+}
+
+#[test]
+fn a_connection_that_asks_twice_under_one_key_is_served_once() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.said();
+    world.come(Attach { session: Some(session(1001)), ..attach(1, "alice") });
+    assert_eq!(world.ending(1), None, "it does not take over from itself");
+    world.come(Attach { fresh: session(77), ..attach(1, "alice") });
+    assert_eq!(world.hub.connection_count(), 1);
+    world.publish("@alice");
+    assert_eq!(world.pull(1), ["@alice 1"]);
 }

@@ -47,6 +47,17 @@ fn a_closed_session_is_told_so_for_at_least_the_grace_time() {
 }
 
 #[test]
+fn to_another_user_a_closed_session_is_unknown_like_any_other() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.close(&CloseTarget::Session(session(1001)));
+    world.come(Attach { session: Some(session(1001)), ..attach(2, "mallory") });
+    assert!(world.has_begun(2));
+    world.subscribe(1, "mallory", &["news"]);
+    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+}
+
+#[test]
 fn a_close_that_invites_back_leaves_no_tombstone() {
     let mut world = World::default();
     world.come(attach(1, "alice"));

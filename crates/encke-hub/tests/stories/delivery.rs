@@ -151,6 +151,24 @@ fn a_channel_at_rest_lets_go_of_its_messages_and_nobody_misses_them() {
 }
 
 #[test]
+fn a_busy_channel_does_not_keep_the_others_waiting() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["busy", "calm"]));
+    world.publish_many("busy", 200);
+    world.publish("calm");
+    let mut pulled = 0;
+    while let encke_hub::Pulled::Message(entry) = world.hub.pull(ConnKey(1), world.now) {
+        pulled += 1;
+        // A publisher that is quicker than this receiver.
+        world.publish("busy");
+        if entry.message().channel == channel("calm") {
+            return;
+        }
+        assert!(pulled < 200, "the calm channel starves");
+    }
+}
+
+#[test]
 fn a_new_epoch_is_told_as_a_gap_that_nobody_can_measure() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));

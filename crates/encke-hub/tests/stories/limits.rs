@@ -1,11 +1,11 @@
 //! Bounds hold exactly, and being over one changes nothing.
 
-use encke_hub::{Attach, Ending, HubConfig, Start};
-use encke_proto::{CloseCode, ErrorCode};
+use encke_hub::{Attach, Ending, HubConfig, Reply, Start};
+use encke_proto::{CloseCode, ErrorCode, limits::SESSION_MAX_CHANNELS};
 
 use crate::{
     support::{channel, session, user},
-    world::{World, attach},
+    world::{World, attach, back},
 };
 
 fn many(prefix: &str, count: usize) -> Vec<String> {
@@ -14,6 +14,42 @@ fn many(prefix: &str, count: usize) -> Vec<String> {
 
 fn attach_to_many(conn: u64, names: &[String]) -> Attach {
     Attach { channels: names.iter().map(|name| channel(name)).collect(), ..attach(conn, "alice") }
+}
+
+#[test]
+fn a_session_has_as_many_channels_as_the_limit_says_and_not_one_more() {
+    let mut world = World::default();
+    let names = many("room", SESSION_MAX_CHANNELS);
+    world.come(attach_to_many(1, &names));
+    assert!(world.has_begun(1));
+    assert_eq!(world.hub.channel_count(), SESSION_MAX_CHANNELS + 1, "the user's own is not counted");
+    world.subscribe(1, "alice", &["one more"]);
+    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::TooManyChannels)));
+    world.subscribe(1, "alice", &["room 5"]);
+    assert!(matches!(world.reply(), Some(Reply::Channels(_))), "what it has already is not one more");
+    world.unsubscribe(1, "alice", &["room 5"]);
+    world.said();
+    world.subscribe(1, "alice", &["one more", "two more"]);
+    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::TooManyChannels)));
+    assert_eq!(world.hub.channel_count(), SESSION_MAX_CHANNELS, "half of it was not done");
+    world.subscribe(1, "alice", &["one more", "one more"]);
+    assert!(matches!(world.reply(), Some(Reply::Channels(_))));
+    let cursor = world.cursor(1);
+    world.come(back(2, "alice", 1, &cursor));
+    assert!(world.has_begun(2), "a full session's cursor is brought back whole");
+}
+
+#[test]
+fn a_connection_that_wants_too_many_disturbs_nobody() {
+    let mut world = World::default();
+    world.come(attach_to_many(1, &many("room", SESSION_MAX_CHANNELS + 1)));
+    assert_eq!(world.refusal(1), Some(ErrorCode::TooManyChannels));
+    assert!(world.is_empty());
+    world.come(attach_to_many(2, &many("room", 100)));
+    world.come(Attach { session: Some(session(1002)), ..attach_to_many(3, &many("other", 29)) });
+    assert_eq!(world.refusal(3), Some(ErrorCode::TooManyChannels));
+    assert_eq!(world.hub.session_of(encke_hub::ConnKey(2)), Some(session(1002)), "the older connection still serves");
+    assert_eq!(world.hub.channel_count(), 101);
 }
 
 #[test]

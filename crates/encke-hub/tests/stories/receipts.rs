@@ -59,6 +59,37 @@ fn handed_never_goes_back() {
 }
 
 #[test]
+fn handed_goes_on_in_a_new_epoch_and_not_back_to_the_old() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.come(attach(2, "alice"));
+    world.publish_many("@alice", 3);
+    for conn in [1, 2] {
+        world.pull(conn);
+        world.flushed(conn);
+    }
+    world.logs.forget(8);
+    world.said();
+    world.publish("@alice");
+    world.pull(1);
+    world.flushed(1);
+    world.flushed(2);
+    assert_eq!(handed(&mut world), [(8, 1)], "the second tab still stands in the old epoch");
+}
+
+#[test]
+fn a_cursor_that_claims_more_than_there_is_hands_nothing() {
+    let mut world = World::default();
+    world.publish("@alice");
+    world.come(back(1, "alice", 9, &own(7, 999)));
+    world.flushed(1);
+    assert_eq!(handed(&mut world), [], "the gap is not told yet");
+    world.pull(1);
+    world.flushed(1);
+    assert_eq!(handed(&mut world), [(7, 1)]);
+}
+
+#[test]
 fn nothing_is_handed_by_a_connection_that_has_not_begun() {
     let mut world = World::default();
     world.engine(Engine::Waits);
@@ -80,4 +111,18 @@ fn an_acknowledgement_is_what_was_shown() {
     assert_eq!(world.said(), [Output::Shown { user: user("alice"), position }, Output::Replied { ticket: 1, reply: Reply::Done }]);
     world.ack(1, "alice", &Cursor::default());
     assert_eq!(world.reply(), Some(Reply::Done));
+}
+
+#[test]
+fn nothing_can_be_shown_that_is_not_there_yet() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("@alice", 3);
+    world.said();
+    world.ack(1, "alice", &own(7, 999));
+    let shown = world.said().into_iter().find_map(|output| match output {
+        Output::Shown { position, .. } => Some(position.offset),
+        _ => None,
+    });
+    assert_eq!(shown, Some(3));
 }

@@ -5,7 +5,7 @@ use encke_proto::ErrorCode;
 
 use crate::{
     support::{channel, session},
-    world::{Engine, World, attach, attach_to},
+    world::{Engine, World, attach, attach_to, back},
 };
 
 fn channels(names: &[&str]) -> Option<Reply> {
@@ -68,6 +68,36 @@ fn a_subscription_of_a_session_that_ends_meanwhile_is_refused() {
     world.said();
     world.close(&encke_hub::CloseTarget::Session(session(1001)));
     assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+}
+
+#[test]
+fn what_was_lost_with_a_connection_after_subscribing_comes_again() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    let before = world.cursor(1);
+    world.subscribe(1, "alice", &["news"]);
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 1"]);
+    world.go(1);
+    // The answer never arrived, so the client's cursor does not know the channel yet.
+    world.come(back(2, "alice", 1, &before));
+    assert_eq!(world.pull(2), ["news 1"]);
+    let after = world.cursor(2);
+    world.publish("news");
+    world.pull(2);
+    world.go(2);
+    world.come(back(3, "alice", 1, &after));
+    assert_eq!(world.pull(3), ["news 2"]);
+    world.go(3);
+    // Named beside the cursor it is the same.
+    world.come(Attach { channels: vec![channel("chat")], ..back(4, "alice", 1, &after) });
+    world.publish("chat");
+    assert_eq!(world.pull(4), ["news 2", "chat 1"]);
+    world.go(4);
+    world.come(Attach { channels: vec![channel("chat")], ..back(5, "alice", 1, &after) });
+    let mut got = world.pull(5);
+    got.sort();
+    assert_eq!(got, ["chat 1", "news 2"]);
 }
 
 #[test]

@@ -36,23 +36,28 @@ impl Logs {
         self.logs.entry(channel.clone()).or_insert_with(|| Log { epoch, head: 0, kept: VecDeque::new() })
     }
 
-    /// Appends a message that says its id.
+    /// Appends a message.
     pub fn append(&mut self, channel: &ChannelName, id: u128, time: Time, expires: Option<Time>) -> Arc<Entry> {
+        self.append_as(channel, MessageId::from_bits(id), time, expires)
+    }
+
+    pub fn append_as(&mut self, channel: &ChannelName, id: MessageId, time: Time, expires: Option<Time>) -> Arc<Entry> {
         let log = self.log(channel);
         log.head += 1;
         let position = Position { epoch: log.epoch, offset: log.head };
-        let (id, channel, body) = (MessageId::from_bits(id), channel.clone(), Body::Page("http://x/".into()));
+        let (channel, body) = (channel.clone(), Body::Page("http://x/".into()));
         let entry = Arc::new(Entry::new(Message { id, channel, position, time, body, from: None, expires }));
         log.kept.push_back(Arc::clone(&entry));
         entry
     }
 
-    /// Keeps only the newest `keep` messages of a channel.
-    pub fn trim(&mut self, channel: &ChannelName, keep: usize) {
+    /// Keeps only the newest `keep` messages of a channel; how many are left.
+    pub fn trim(&mut self, channel: &ChannelName, keep: usize) -> usize {
         let log = self.log(channel);
         while log.kept.len() > keep {
             log.kept.pop_front();
         }
+        log.kept.len()
     }
 
     /// Everything is lost: logs begin again, in a new epoch.

@@ -64,7 +64,9 @@ impl<'a> Credentials<'a> {
     /// Whether the request reached the server, or the proxy in front of it, by https.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.forwarded_proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+        // Behind several proxies, the first of the list is what the browser used.
+        let first = self.forwarded_proto.and_then(|list| list.split(',').next());
+        first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
     }
 
     /// The token in the cookie. Two cookies of that name are none: the second was put there by somebody else, a neighbouring subdomain for instance.

@@ -26,3 +26,17 @@ pub(crate) async fn poll() -> Refused {
 pub(crate) async fn sse() -> Refused {
     ErrorCode::Internal.into()
 }
+
+/// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page that embeds it (`iframe`).
+#[utoipa::path(
+    get, path = "/v1/stream", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(openapi::DataQuery, openapi::StreamQuery),
+    responses((
+        status = 200, description = "A stream of events.",
+        content((String = "application/x-ndjson"), (String = "text/html")),
+    )),
+)]
+pub(crate) async fn stream() -> Refused {
+    // The table takes the forms that it knows.
+    Refused::bad("`as` has to be `ndjson` or `iframe`")
+}

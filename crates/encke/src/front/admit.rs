@@ -64,7 +64,7 @@ impl Admit {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
             origin: origin.and_then(|number| u16::try_from(number).ok()),
             keep_alive: waiting.keep_alive,
-            http_10: waiting.http_10,
+            plain: waiting.http_10,
             began: false,
             tally: 0,
             nonce: 0,

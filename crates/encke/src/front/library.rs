@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     refusal::Refused,
     shards::{Arrival, Letter, Shards, Stray},
-    table::head::Waiting,
+    table::{Line, head::Waiting},
     transports::asked_for,
 };
 
@@ -139,7 +139,8 @@ impl Library {
             Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
         };
         let Ok(socket) = socket.into_std() else { return };
-        let arrival = Arrival { socket: mio::net::TcpStream::from_std(socket), pass, inbound, verdict };
+        let line = Line::Socket(mio::net::TcpStream::from_std(socket), pass);
+        let arrival = Arrival { line, inbound, verdict };
         if home.post(Letter::Arrived(Box::new(arrival))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }

@@ -2,18 +2,18 @@ use std::sync::Arc;
 
 use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, Page, SessionId, UserId};
-use mio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::{front::Verdict, table::Pass};
+use crate::{
+    front::Verdict,
+    table::{LentId, Line},
+};
 
 /// A connection whose request waits, on its way to the shard that serves it.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The socket.
-    pub socket: TcpStream,
-    /// The right to have it open.
-    pub pass: Pass,
+    /// What its answer is written to.
+    pub line: Line,
     /// What was read behind the request's head.
     pub inbound: Vec<u8>,
     /// What was decided on the request.
@@ -25,6 +25,10 @@ pub struct Arrival {
 pub enum Letter {
     /// A connection comes in.
     Arrived(Box<Arrival>),
+    /// The library has taken something of a response, so that more can be written.
+    Drained(LentId),
+    /// The receiver of a response that the library sends is gone.
+    Gone(LentId),
     /// Let nobody in any more.
     Drain,
     /// Stop working.

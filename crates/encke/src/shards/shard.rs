@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{IpAddr, Shutdown},
     sync::Arc,
     time::Duration,
@@ -25,7 +25,7 @@ use crate::{
     clock::Clock,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, Pass, Service, Slot, State, Unsent,
+        DateLine, Gate, LentId, Line, Pass, Service, Slot, State, Unsent,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
@@ -124,6 +124,8 @@ pub struct Shard {
     wide: VecDeque<Key>,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,
+    /// Where the responses are that the library sends.
+    lent: HashMap<LentId, Key>,
     next_ticket: u64,
     /// Scratch, shared by all connections.
     inbound: Vec<u8>,
@@ -153,6 +155,7 @@ impl Shard {
             narrow: VecDeque::new(),
             wide: VecDeque::new(),
             asked: HashMap::new(),
+            lent: HashMap::new(),
             next_ticket: 0,
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
@@ -224,18 +227,24 @@ impl Shard {
             let _ = socket.shutdown(Shutdown::Write);
             return;
         };
-        if let Some(key) = self.seat(socket, pass, State::Head, self.parts.patience.head_ms) {
+        if let Some(key) = self.seat(Line::Socket(socket, pass), self.parts.patience.head_ms) {
             self.readable(key);
         }
     }
 
-    /// Gives a socket a place in the table.
-    fn seat(&mut self, socket: TcpStream, pass: Pass, state: State, patience_ms: u64) -> Option<Key> {
+    /// Gives a connection a place in the table.
+    fn seat(&mut self, line: Line, patience_ms: u64) -> Option<Key> {
         let deadline_ms = self.now.mono_ms + patience_ms;
-        let key = self.slots.insert(Slot { socket, pass, state, deadline_ms, look_ms: 0, unsent: None, inbound: None });
+        let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, unsent: None, inbound: None });
         let slot = self.slots.get_mut(key)?;
-        let registered = self.parts.poll.registry().register(&mut slot.socket, token(key), Interest::READABLE | Interest::WRITABLE);
         slot.look_ms = self.wheel.insert(deadline_ms, key);
+        let registered = match &mut slot.line {
+            Line::Socket(socket, _) => self.parts.poll.registry().register(socket, token(key), Interest::READABLE | Interest::WRITABLE),
+            Line::Lent(lent) => {
+                self.lent.insert(lent.id, key);
+                Ok(())
+            }
+        };
         if let Err(error) = registered {
             tracing::warn!(%error, "a socket cannot be watched");
             self.slots.remove(key);
@@ -259,7 +268,7 @@ impl Shard {
     fn readable(&mut self, key: Key) {
         loop {
             let Some(slot) = self.slots.get_mut(key) else { return };
-            match slot.socket.read(&mut self.inbound) {
+            match slot.line.read(&mut self.inbound) {
                 // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
                 Ok(0) => return self.free(key),
                 Ok(count) => {
@@ -308,12 +317,12 @@ impl Shard {
 
     /// Gives a connection to the HTTP library, with what was read.
     fn lead_away(&mut self, key: Key, bytes: Vec<u8>) {
-        let Some(mut slot) = self.slots.remove(key) else { return };
-        if let Err(error) = self.parts.poll.registry().deregister(&mut slot.socket) {
+        let Some(Slot { line: Line::Socket(mut socket, pass), .. }) = self.slots.remove(key) else { return };
+        if let Err(error) = self.parts.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let stray = Stray { socket: slot.socket.into(), bytes, pass: slot.pass };
+        let stray = Stray { socket: socket.into(), bytes, pass };
         if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
             let mut out = Vec::new();
             whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), None, self.date.at(self.now.wall));
@@ -328,19 +337,21 @@ impl Shard {
             return self.attach(key, *admission);
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
-        if self.parts.poll.registry().deregister(&mut slot.socket).is_err() {
+        if let Line::Socket(socket, _) = &mut slot.line
+            && self.parts.poll.registry().deregister(socket).is_err()
+        {
             return;
         }
         let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
         let verdict = Verdict::Admitted(admission);
-        let arrival = Arrival { socket: slot.socket, pass: slot.pass, inbound, verdict };
+        let arrival = Arrival { line: slot.line, inbound, verdict };
         // A shard that cannot take it drops it; the client comes back.
         let _ = self.parts.shards.at(home).post(Letter::Arrived(Box::new(arrival)));
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        let Arrival { socket, pass, inbound, verdict } = arrival;
-        let Some(key) = self.seat(socket, pass, State::Head, self.parts.patience.idle_ms) else { return };
+        let Arrival { line, inbound, verdict } = arrival;
+        let Some(key) = self.seat(line, self.parts.patience.idle_ms) else { return };
         if let Some(slot) = self.slots.get_mut(key)
             && !inbound.is_empty()
         {
@@ -360,6 +371,7 @@ impl Shard {
     fn attach(&mut self, key: Key, admission: Admission) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, start, channels } = admission;
+        held.plain |= slot.line.is_lent();
         held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
         slot.state = State::Waits(Service { transport, held, ready: false });
         let patience_ms = match transport.pace() {
@@ -512,7 +524,7 @@ impl Shard {
         if self.outbound.is_empty() {
             return self.sent(key);
         }
-        match write_all(&mut slot.socket, &self.outbound) {
+        match slot.line.write(&self.outbound) {
             Ok(count) if count == self.outbound.len() => self.sent(key),
             Ok(count) => {
                 slot.unsent = Some(Box::new(Unsent { bytes: self.outbound[count..].to_vec(), sent: 0 }));
@@ -525,7 +537,7 @@ impl Shard {
     fn writable(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(unsent) = &mut slot.unsent else { return };
-        match write_all(&mut slot.socket, &unsent.bytes[unsent.sent..]) {
+        match slot.line.write(&unsent.bytes[unsent.sent..]) {
             Ok(count) => {
                 unsent.sent += count;
                 if unsent.sent == unsent.bytes.len() {
@@ -559,6 +571,10 @@ impl Shard {
                 self.hub.flushed(conn);
                 self.free(key);
             }
+            State::Answered if slot.line.is_lent() => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
             State::Answered => {
                 self.hub.flushed(conn);
                 self.hub.detach(conn, self.now);
@@ -578,8 +594,11 @@ impl Shard {
 
     fn drop_slot(&mut self, key: Key) {
         if let Some(mut slot) = self.slots.remove(key) {
-            // Closing a socket ends its watch as well; this only tells the poll sooner.
-            let _ = self.parts.poll.registry().deregister(&mut slot.socket);
+            match &mut slot.line {
+                // Closing a socket ends its watch as well; this only tells the poll sooner.
+                Line::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
+                Line::Lent(lent) => drop(self.lent.remove(&lent.id)),
+            }
         }
     }
 
@@ -680,6 +699,16 @@ impl Shard {
             Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
             Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
             Letter::Counts { answer } => reply(answer, self.counts()),
+            Letter::Drained(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.writable(key);
+                }
+            }
+            Letter::Gone(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.free(key);
+                }
+            }
             Letter::Drain => self.drain(),
             Letter::Stop => self.stops = true,
         }
@@ -711,21 +740,6 @@ impl Shard {
 fn reply<T>(answer: oneshot::Sender<T>, value: T) {
     // Whoever asked may have gone.
     let _ = answer.send(value);
-}
-
-/// Writes until everything is with the kernel or the kernel takes no more; how much it took.
-fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match socket.write(&bytes[sent..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
 }
 
 /// Writes a refusal as a whole response, after which the connection ends.

@@ -1,15 +1,11 @@
-use mio::net::TcpStream;
-
-use super::Pass;
+use super::Line;
 use crate::transports::{Held, Transport};
 
-/// A socket in the table.
+/// A connection in the table.
 #[derive(Debug)]
 pub struct Slot {
-    /// The socket.
-    pub socket: TcpStream,
-    /// The right to have it open.
-    pub pass: Pass,
+    /// What it writes to.
+    pub line: Line,
     /// What it is doing.
     pub state: State,
     /// When something is to happen if nothing else does, in milliseconds of the clock that never goes back.

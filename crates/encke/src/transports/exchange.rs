@@ -24,8 +24,8 @@ pub struct Held {
     pub origin: Option<u16>,
     /// Whether the client keeps the connection after the response.
     pub keep_alive: bool,
-    /// HTTP/1.0: no chunks, the end of the connection ends the response.
-    pub http_10: bool,
+    /// No chunks: the end of the line ends the response, as in HTTP/1.0, or the HTTP library frames it.
+    pub plain: bool,
     /// Whether response bytes were written.
     pub began: bool,
     /// Bytes that the transport counts for a purpose of its own.

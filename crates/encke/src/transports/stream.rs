@@ -70,12 +70,12 @@ impl<F: Form> Transport for Stream<F> {
     }
 
     fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        let http_10 = exchange.held.http_10;
-        let body = if http_10 { Body::UntilClose } else { Body::Chunked };
-        let keep_alive = exchange.held.keep_alive && !http_10;
+        let plain = exchange.held.plain;
+        let body = if plain { Body::UntilClose } else { Body::Chunked };
+        let keep_alive = exchange.held.keep_alive && !plain;
         let policy = F::policy(exchange);
         exchange.head(200, F::CONTENT_TYPE, body, keep_alive, policy.as_deref());
-        let chunk = Chunk::begin(exchange.out, http_10);
+        let chunk = Chunk::begin(exchange.out, plain);
         F::prelude(exchange);
         let begins = exchange.out.len();
         let open = Open { session: exchange.session(), cursor: exchange.hub.cursor(exchange.conn), heartbeat_s: exchange.heartbeat_s };
@@ -87,7 +87,7 @@ impl<F: Form> Transport for Stream<F> {
 
     fn ready(&self, exchange: &mut Exchange<'_>) -> After {
         let start = exchange.out.len();
-        let chunk = Chunk::begin(exchange.out, exchange.held.http_10);
+        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
         let mut after = After::Wait;
         loop {
             let begins = exchange.out.len();
@@ -114,7 +114,7 @@ impl<F: Form> Transport for Stream<F> {
     }
 
     fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        let chunk = Chunk::begin(exchange.out, exchange.held.http_10);
+        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
         F::rest(exchange);
         chunk.end(exchange.out);
         After::Wait
@@ -135,7 +135,7 @@ impl<F: Form> Transport for Stream<F> {
             // A stream that has begun cannot be refused any more; it ends, and its client comes back.
             Ending::Refused(_) => return end(exchange),
         };
-        let chunk = Chunk::begin(exchange.out, exchange.held.http_10);
+        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
         close::<F>(exchange, why, cursor);
         chunk.end(exchange.out);
         end(exchange)
@@ -150,7 +150,7 @@ fn close<F: Form>(exchange: &mut Exchange<'_>, why: Close, cursor: &str) {
 
 /// Ends the response, and the socket with it: a stream that ended on purpose leaves nothing behind.
 fn end(exchange: &mut Exchange<'_>) -> After {
-    if !exchange.held.http_10 {
+    if !exchange.held.plain {
         exchange.out.extend_from_slice(b"0\r\n\r\n");
     }
     After::Close

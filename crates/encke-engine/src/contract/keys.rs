@@ -1,0 +1,85 @@
+use super::{
+    Bed,
+    lab::{Lab, NOON, channel, data, everywhere, message, to_channel, to_users, user},
+};
+use crate::{Append, Appended, KEY_KEPT_S, Retention, Targets};
+
+fn keyed(key: &str, append: Append) -> Append {
+    Append { key: Some(key.to_owned()), ..append }
+}
+
+pub(super) async fn a_repeated_key_appends_nothing_and_returns_the_first_result(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    lab.fill("a", 3).await;
+    let first = lab.append(keyed("api:1", to_channel("a"))).await;
+    assert!(!first.repeated);
+    lab.fill("a", 2).await;
+    // What else the repeat says does not count: the key is what makes it one.
+    let other = Append { body: data("\"other\""), ..message(Targets::Channels(vec![channel("b"), channel("a")])) };
+    for repeat in [to_channel("a"), other] {
+        let again = lab.append(keyed("api:1", repeat)).await;
+        assert_eq!(again, Appended { repeated: true, ..first.clone() });
+    }
+    assert_eq!(lab.all(&channel("a")).await.head, 6);
+    assert_eq!(lab.all(&channel("b")).await.head, 0);
+}
+
+pub(super) async fn of_concurrent_appends_with_one_key_one_appends(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let mut tasks = Vec::new();
+    for _ in 0..32 {
+        let engine = lab.engine.clone();
+        tasks.push(tokio::spawn(async move { engine.append(keyed("api:same", to_channel("a"))).await }));
+    }
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.expect("no task panics").expect("a healthy engine appends"));
+    }
+    assert_eq!(results.iter().filter(|result| !result.repeated).count(), 1, "one is the first");
+    assert!(results.iter().all(|result| (&result.id, &result.positions) == (&results[0].id, &results[0].positions)));
+    assert_eq!(lab.all(&channel("a")).await.head, 1);
+}
+
+pub(super) async fn two_scopes_share_no_key(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let scopes = ["api:1", "user:alice:1", "user:bob:1", "API:1", "api:1 "];
+    for (index, key) in scopes.iter().enumerate() {
+        let appended = lab.append(keyed(key, to_channel("a"))).await;
+        assert_eq!((appended.repeated, appended.positions[0].1.offset), (false, index as u64 + 1), "{key}");
+    }
+    let without = lab.append(to_channel("a")).await;
+    assert!(!without.repeated && !lab.append(to_channel("a")).await.repeated, "no key is no key");
+}
+
+pub(super) async fn a_repeated_push_returns_every_place_in_order(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    lab.append(to_users(&["carol"])).await;
+    let some = lab.append(keyed("api:some", to_users(&["carol", "alice", "bob"]))).await;
+    let all = lab.append(keyed("api:all", message(Targets::AllUsers))).await;
+    lab.engine.seen(&user("dave"), NOON).await.expect("a healthy engine sees");
+    let some_again = lab.append(keyed("api:some", to_users(&["alice"]))).await;
+    let all_again = lab.append(keyed("api:all", message(Targets::AllUsers))).await;
+    assert_eq!(some_again, Appended { repeated: true, ..some });
+    assert_eq!(all_again, Appended { repeated: true, ..all });
+    assert_eq!(lab.all(&user("dave").channel()).await.head, 0);
+}
+
+pub(super) async fn a_key_is_kept_for_its_time_and_not_for_ever(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let first = lab.append(keyed("api:1", to_channel("a"))).await;
+    let last_moment = NOON.plus_seconds(KEY_KEPT_S);
+    lab.sweep(last_moment).await;
+    let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
+    assert_eq!(again, Appended { repeated: true, ..first }, "for at least {KEY_KEPT_S} s");
+    let much_later = NOON.plus_seconds(2 * KEY_KEPT_S);
+    lab.sweep(much_later).await;
+    let anew = lab.append(Append { time: much_later, ..keyed("api:1", to_channel("a")) }).await;
+    assert_eq!((anew.repeated, anew.positions[0].1.offset), (false, 2), "the sweep forgets old keys");
+}
+
+pub(super) async fn a_key_outlives_its_message(bed: &dyn Bed) {
+    let lab = Lab::with(bed, everywhere(Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 3600 })).await;
+    let first = lab.append(keyed("api:1", to_channel("a"))).await;
+    lab.fill("a", 5).await;
+    assert_eq!(lab.append(keyed("api:1", to_channel("a"))).await, Appended { repeated: true, ..first });
+}

@@ -1,0 +1,130 @@
+use std::{fmt, future::Future, pin::Pin};
+
+use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, trimming};
+
+/// A sentence being checked.
+type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A sentence of the contract.
+pub struct Sentence {
+    /// What it says.
+    pub name: &'static str,
+    check: for<'a> fn(&'a dyn Bed) -> Check<'a>,
+}
+
+impl Sentence {
+    /// Puts an engine to the test.
+    ///
+    /// # Panics
+    /// When the engine does not keep the sentence.
+    pub async fn check(&self, bed: &dyn Bed) {
+        (self.check)(bed).await;
+    }
+
+    /// The sentence with this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn named(name: &str) -> &'static Self {
+        SENTENCES.iter().find(|sentence| sentence.name == name).expect("the sentence is in the list")
+    }
+}
+
+impl fmt::Debug for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The one list of all sentences: what it is given is a macro that makes something of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_sentences {
+    ([$($make:tt)*] $($rest:tt)*) => {
+        $($make)* ! {
+            [$($rest)*]
+            appending::what_was_appended_is_read_back_as_it_was
+            appending::one_append_reaches_every_target
+            appending::a_target_named_twice_gets_one_message
+            appending::offsets_rise_by_one_from_one
+            appending::offsets_rise_by_one_under_concurrent_appends
+            appending::offsets_are_never_given_twice
+            appending::a_push_goes_to_the_own_channels_of_its_users
+            appending::a_push_to_all_reaches_everybody_who_is_known
+            appending::a_push_to_all_of_nobody_is_accepted
+            keys::a_repeated_key_appends_nothing_and_returns_the_first_result
+            keys::of_concurrent_appends_with_one_key_one_appends
+            keys::two_scopes_share_no_key
+            keys::a_repeated_push_returns_every_place_in_order
+            keys::a_key_is_kept_for_its_time_and_not_for_ever
+            keys::a_key_outlives_its_message
+            reading::forwards_is_exact_from_every_position
+            reading::backwards_is_exact_from_every_position
+            reading::the_head_alone_brings_no_messages
+            reading::limits_hold_but_one_message_always_comes
+            reading::pages_put_together_are_the_log
+            reading::a_channel_without_messages_is_an_empty_log
+            reading::expired_messages_leave_no_hole
+            trimming::retention_by_count_keeps_the_newest
+            trimming::retention_by_bytes_keeps_the_newest
+            trimming::retention_by_age_trims_in_the_sweep
+            trimming::the_first_rule_that_fits_wins
+            trimming::the_sweep_trims_what_expired_at_the_tail
+            trimming::a_shared_body_lives_as_long_as_one_log_holds_it
+            receipts::receipts_go_from_queued_over_delivered_to_shown
+            receipts::receipts_never_go_back
+            receipts::a_push_that_was_not_handed_in_time_is_expired
+            receipts::what_was_skipped_as_expired_is_not_delivered_by_what_follows
+            receipts::a_trimmed_push_is_expired
+            receipts::shown_can_be_said_after_the_message_is_gone
+            receipts::marks_of_another_epoch_or_user_change_nothing
+            receipts::receipts_come_in_pages_by_user
+            receipts::receipts_outlive_their_messages_but_not_for_ever
+            handing::a_new_user_begins_before_the_first_push
+            handing::handed_moves_with_delivered_and_never_back
+            feeding::the_feed_gets_every_message_once_and_in_order
+            feeding::the_feed_gets_every_target_of_an_append
+            feeding::the_feed_hears_nothing_of_a_repeat
+            knowing::users_are_known_who_were_seen_or_pushed_to
+            knowing::last_seen_moves_forward_only
+            knowing::users_come_in_pages_by_id
+            knowing::channels_come_in_pages_by_name_without_those_of_users
+            knowing::a_trimmed_channel_is_still_known
+            ending::an_engine_is_ready_until_it_stops
+            ending::a_reopened_engine_has_its_log_or_another_epoch
+        }
+    };
+}
+
+macro_rules! make_list {
+    ([] $($module:ident :: $name:ident)*) => {
+        /// All sentences of the contract.
+        pub const SENTENCES: &[Sentence] = &[
+            $(Sentence { name: stringify!($name), check: |bed| Box::pin($module::$name(bed)) }),*
+        ];
+    };
+}
+
+contract_sentences!([make_list]);
+
+/// One test for each sentence of the contract, each with a bed of its own that the given expression makes.
+#[macro_export]
+macro_rules! contract_tests {
+    ($bed:expr) => {
+        $crate::contract_sentences!([$crate::contract_test_functions] $bed);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_test_functions {
+    ([$bed:expr] $($module:ident :: $name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::contract::Sentence::named(stringify!($name)).check(&$bed).await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,64 @@
+//! Where the tests put the engines.
+#![allow(dead_code, reason = "each test program uses some of it")]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use encke_engine::{Engine, Feed, RetentionTable, contract::Bed, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_proto::Epoch;
+use tempfile::TempDir;
+
+static NEXT_EPOCH: AtomicU64 = AtomicU64::new(u64::MAX / 2);
+
+/// An epoch that no other engine of this process has.
+pub fn new_epoch() -> Epoch {
+    Epoch(NEXT_EPOCH.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Makes memory engines.
+pub struct MemoryBed;
+
+#[async_trait]
+impl Bed for MemoryBed {
+    async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        Arc::new(MemoryEngine::new(feed, retention, new_epoch()))
+    }
+
+    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        self.open(feed, retention).await
+    }
+}
+
+/// Makes SQLite engines, each in a directory of its own.
+#[derive(Default)]
+pub struct SqliteBed {
+    dirs: Mutex<Vec<TempDir>>,
+}
+
+impl SqliteBed {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn last_dir(&self) -> PathBuf {
+        self.dirs.lock().expect("no test panics while it holds this").last().expect("a store was opened").path().to_owned()
+    }
+}
+
+#[async_trait]
+impl Bed for SqliteBed {
+    async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        self.dirs.lock().expect("no test panics while it holds this").push(TempDir::new().expect("there is room for a directory"));
+        Arc::new(SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("a new store opens"))
+    }
+
+    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        Arc::new(SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("the store opens again"))
+    }
+}

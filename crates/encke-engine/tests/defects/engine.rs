@@ -1,0 +1,250 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use encke_engine::{
+    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets,
+    UserRecord,
+};
+use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
+
+use super::Defect;
+
+const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
+
+/// Does what the engine inside does, but for the defect.
+pub struct BrokenEngine {
+    inner: Arc<dyn Engine>,
+    defect: Option<Defect>,
+    appends: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl BrokenEngine {
+    pub fn new(inner: Arc<dyn Engine>, defect: Option<Defect>) -> Self {
+        Self { inner, defect, appends: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+    }
+
+    fn is(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    fn spoil_append(&self, append: &mut Append) {
+        match self.defect {
+            Some(Defect::IgnoresKeys) => append.key = None,
+            Some(Defect::SharesKeysAcrossScopes) => {
+                append.key = append.key.as_deref().and_then(|key| key.rsplit(':').next()).map(|key| key.trim().to_owned());
+            }
+            Some(Defect::LosesSender) => append.from = None,
+            Some(Defect::LosesExpiry) => append.expires = None,
+            Some(Defect::RoundsTime) => append.time.0 -= append.time.0 % 1000,
+            Some(Defect::AppendsInPart) => {
+                if let Targets::Channels(channels) = &mut append.targets {
+                    channels.truncate(1);
+                }
+            }
+            Some(Defect::ForgetsAllUsers) if append.targets == Targets::AllUsers => append.targets = Targets::Users(Vec::new()),
+            _ => {}
+        }
+    }
+
+    /// Offsets that begin again after everything was trimmed: told as the distance from the tail.
+    async fn spoil_offsets(&self, appended: &mut Appended) -> Result<(), EngineError> {
+        for (channel, position) in &mut appended.positions {
+            let page = self.inner.read(channel, ReadFrom::After(0), ALL).await?;
+            position.offset = page.entries.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn spoil_page(&self, from: ReadFrom, page: &mut Page) {
+        match self.defect {
+            Some(Defect::ReadsOneLess) => drop(page.entries.pop()),
+            Some(Defect::ReadsWithHole) if page.entries.len() > 2 => drop(page.entries.remove(1)),
+            Some(Defect::ReadsTwice) if page.entries.len() > 1 => page.entries.insert(1, Arc::clone(&page.entries[0])),
+            Some(Defect::ReadsReversed) => page.entries.reverse(),
+            Some(Defect::ReadsNothingBehindTail) => {
+                if matches!(from, ReadFrom::After(offset) if offset + 1 < page.tail) {
+                    page.entries.clear();
+                }
+            }
+            Some(Defect::TellsWrongTail) => page.tail = 1,
+            Some(Defect::TellsWrongHead) => page.head += 1,
+            _ => {}
+        }
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    match &entry.message().body {
+        encke_proto::Body::Page(url) => url.len(),
+        encke_proto::Body::Data(json) => json.get().len(),
+    }
+}
+
+#[async_trait]
+impl Engine for BrokenEngine {
+    fn mode(&self) -> Mode {
+        self.inner.mode()
+    }
+
+    async fn append(&self, mut append: Append) -> Result<Appended, EngineError> {
+        let fifth = self.appends.fetch_add(1, Ordering::SeqCst) % 5 == 4;
+        let asked = append.clone();
+        self.spoil_append(&mut append);
+        if fifth && self.is(Defect::DoublesAppends) {
+            self.inner.append(Append { key: None, ..append.clone() }).await?;
+        }
+        if fifth && self.is(Defect::DropsAppends) {
+            let mut positions = Vec::new();
+            if let Targets::Channels(channels) = &append.targets {
+                for channel in channels {
+                    let page = self.inner.read(channel, ReadFrom::Head, ALL).await?;
+                    positions.push((channel.clone(), Position { epoch: page.epoch, offset: page.head + 1 }));
+                }
+            }
+            return Ok(Appended { id: append.id, positions, repeated: false });
+        }
+        let mut appended = self.inner.append(append).await?;
+        if self.is(Defect::AppendsInPart)
+            && let (Targets::Channels(channels), Some((_, position))) = (&asked.targets, appended.positions.first().cloned())
+        {
+            appended.positions = channels.iter().map(|channel| (channel.clone(), position)).collect();
+        }
+        match self.defect {
+            Some(Defect::AnswersWrongOffset) => {
+                appended.positions.iter_mut().for_each(|(_, position)| position.offset = position.offset.saturating_sub(1));
+            }
+            Some(Defect::ReordersPositions) => appended.positions.reverse(),
+            Some(Defect::RepeatsNewId) => appended.id = asked.id,
+            Some(Defect::HidesRepeats) => appended.repeated = false,
+            Some(Defect::GivesOffsetsTwice) => self.spoil_offsets(&mut appended).await?,
+            _ => {}
+        }
+        Ok(appended)
+    }
+
+    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+        let stopped = self.stopped.load(Ordering::SeqCst);
+        if stopped && !self.is(Defect::KeepsEpochWithoutLog) && !self.is(Defect::NeverStops) {
+            return Err(EngineError::Unavailable("stopped".into()));
+        }
+        let asked_from = from;
+        let from = match (self.defect, from) {
+            (Some(Defect::ReadsInclusive), ReadFrom::After(offset)) => ReadFrom::After(offset.saturating_sub(1)),
+            _ => from,
+        };
+        let given = match self.defect {
+            Some(Defect::IgnoresMessageLimit) => PageLimit { messages: usize::MAX, ..limit },
+            Some(Defect::IgnoresByteLimit) => PageLimit { bytes: usize::MAX, ..limit },
+            _ => limit,
+        };
+        let mut page = self.inner.read(channel, from, given).await?;
+        if self.is(Defect::ReadsNothingOverLimit) && page.entries.first().is_some_and(|entry| size(entry) > limit.bytes) {
+            page.entries.clear();
+        }
+        self.spoil_page(asked_from, &mut page);
+        Ok(page)
+    }
+
+    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+        let mut found = self.inner.channels(after, limit).await?;
+        match self.defect {
+            Some(Defect::ChannelsOneLess) => drop(found.pop()),
+            Some(Defect::ForgetsTrimmedChannels) => found.retain(|summary| summary.tail <= summary.head),
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
+        if self.is(Defect::IgnoresSeen) { self.inner.ready().await } else { self.inner.seen(user, at).await }
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
+        let mut found = self.inner.user(user).await?;
+        if self.is(Defect::SeenGoesBack)
+            && let Some(record) = &mut found
+        {
+            record.last_seen = Some(record.first_seen);
+        }
+        Ok(found)
+    }
+
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
+        let after = if self.is(Defect::UsersIgnoreAfter) { None } else { after };
+        let mut found = self.inner.users(after, limit).await?;
+        if self.is(Defect::UsersUnsorted) {
+            found.reverse();
+        }
+        Ok(found)
+    }
+
+    async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
+        if self.is(Defect::KnowsWhomItIsAskedFor) {
+            self.inner.seen(user, Time(0)).await?;
+        }
+        let mut position = self.inner.handed(user).await?;
+        match self.defect {
+            Some(Defect::ForgetsHanded) => position.offset = 0,
+            Some(Defect::HandedAtHead) if position.offset == 0 => {
+                position.offset = self.inner.read(&user.channel(), ReadFrom::Head, ALL).await?.head;
+            }
+            _ => {}
+        }
+        Ok(position)
+    }
+
+    async fn mark(&self, mut marks: Vec<Mark>) -> Result<(), EngineError> {
+        for mark in &mut marks {
+            let head = self.inner.read(&mark.user.channel(), ReadFrom::Head, ALL).await?;
+            match self.defect {
+                Some(Defect::MarksTooFar) => mark.state = ReceiptState::Shown,
+                Some(Defect::MarksEverything) => mark.position.offset = head.head,
+                Some(Defect::IgnoresMarkEpoch) => mark.position.epoch = head.epoch,
+                _ => {}
+            }
+        }
+        if self.is(Defect::IgnoresMarks) { self.inner.ready().await } else { self.inner.mark(marks).await }
+    }
+
+    async fn receipts(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        let now = if self.is(Defect::NeverExpires) { Time(0) } else { now };
+        let after = if self.is(Defect::ReceiptsIgnoreAfter) { None } else { after };
+        let mut found = self.inner.receipts(push, after, limit, now).await?;
+        match (&mut found, self.defect) {
+            (None, Some(Defect::KnowsEveryPush)) => found = Some(Vec::new()),
+            (Some(receipts), Some(Defect::ReceiptsUnsorted)) => receipts.reverse(),
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    async fn sweep(&self, now: Time) -> Result<(), EngineError> {
+        match self.defect {
+            Some(Defect::NeverSweeps) => self.inner.sweep(Time(0)).await,
+            Some(Defect::SweepsTooMuch) => self.inner.sweep(now.plus_seconds(3600)).await,
+            _ => self.inner.sweep(now).await,
+        }
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        if self.is(Defect::AlwaysReady) { Ok(()) } else { self.inner.ready().await }
+    }
+
+    async fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // An engine that keeps its epoch must still tell it, so it is stopped in name only.
+        if !self.is(Defect::NeverStops) && !self.is(Defect::KeepsEpochWithoutLog) {
+            self.inner.stop().await;
+        }
+    }
+}

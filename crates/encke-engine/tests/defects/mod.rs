@@ -1,0 +1,183 @@
+//! An engine that does what the memory engine does, but for one defect.
+
+mod bed;
+mod engine;
+mod feed;
+
+pub use bed::BrokenBed;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Every fifth append is answered but not done.
+    DropsAppends,
+    /// Of several targets only the first gets the message, though all are answered.
+    AppendsInPart,
+    /// Every fifth message is appended twice.
+    DoublesAppends,
+    /// The answer names the offset before.
+    AnswersWrongOffset,
+    /// The answer names the targets in another order.
+    ReordersPositions,
+    /// A push to all is answered without being done.
+    ForgetsAllUsers,
+    /// No key is looked at.
+    IgnoresKeys,
+    /// The scope in front of a key is cut off.
+    SharesKeysAcrossScopes,
+    /// A repeat is answered with the repeat's own id.
+    RepeatsNewId,
+    /// A repeat does not say that it is one.
+    HidesRepeats,
+    /// Keys are for ever, as the sweep is told another time.
+    NeverSweeps,
+    /// The sweep is told a time an hour ahead.
+    SweepsTooMuch,
+    /// The sender is lost.
+    LosesSender,
+    /// The expiry is lost.
+    LosesExpiry,
+    /// Times are kept in seconds.
+    RoundsTime,
+    /// A page lacks its last message.
+    ReadsOneLess,
+    /// A page lacks a message in the middle.
+    ReadsWithHole,
+    /// A page has a message twice.
+    ReadsTwice,
+    /// The messages of a page come in falling order.
+    ReadsReversed,
+    /// Reading forwards includes the position itself.
+    ReadsInclusive,
+    /// Reading forwards from before the tail returns nothing.
+    ReadsNothingBehindTail,
+    /// A page has more messages than were asked for.
+    IgnoresMessageLimit,
+    /// A page has more bytes than were asked for.
+    IgnoresByteLimit,
+    /// A page is empty if its first message is larger than the limit.
+    ReadsNothingOverLimit,
+    /// The tail is always 1.
+    TellsWrongTail,
+    /// The head is one too high.
+    TellsWrongHead,
+    /// Twice as much is kept as the rules say.
+    KeepsTooMuch,
+    /// Half as much is kept as the rules say.
+    KeepsTooLittle,
+    /// The rules for single channels are not looked at.
+    IgnoresRules,
+    /// Marks are not done.
+    IgnoresMarks,
+    /// Delivered is taken for shown.
+    MarksTooFar,
+    /// Every mark reaches up to the head.
+    MarksEverything,
+    /// The epoch of a mark is not looked at.
+    IgnoresMarkEpoch,
+    /// Nothing ever expires for who asks for receipts.
+    NeverExpires,
+    /// A push that nobody knows has no receipts instead of being unknown.
+    KnowsEveryPush,
+    /// Receipts come in the wrong order.
+    ReceiptsUnsorted,
+    /// A page of receipts begins at the beginning.
+    ReceiptsIgnoreAfter,
+    /// Every session begins before the first push.
+    ForgetsHanded,
+    /// Who was handed nothing begins at the head.
+    HandedAtHead,
+    /// Whoever is asked for becomes known.
+    KnowsWhomItIsAskedFor,
+    /// `last_seen` is what was said last.
+    SeenGoesBack,
+    /// Being seen makes nobody known.
+    IgnoresSeen,
+    /// A page of users begins at the beginning.
+    UsersIgnoreAfter,
+    /// Users come in the wrong order.
+    UsersUnsorted,
+    /// A page of channels has one too few.
+    ChannelsOneLess,
+    /// A trimmed channel is not listed any more.
+    ForgetsTrimmedChannels,
+    /// After a channel was trimmed, its offsets begin again.
+    GivesOffsetsTwice,
+    /// The feed misses some messages.
+    FeedDrops,
+    /// The feed gets some messages twice.
+    FeedDoubles,
+    /// The feed gets messages out of order.
+    FeedReorders,
+    /// The feed is told of the first target of an append only.
+    FeedTellsFirstTarget,
+    /// The feed is told of another sender than the log.
+    FeedTellsOther,
+    /// A stopped engine goes on.
+    NeverStops,
+    /// An engine without its log has the epoch of the one that had it.
+    KeepsEpochWithoutLog,
+    /// It says that it is ready when it is not.
+    AlwaysReady,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::DropsAppends,
+        Self::AppendsInPart,
+        Self::DoublesAppends,
+        Self::AnswersWrongOffset,
+        Self::ReordersPositions,
+        Self::ForgetsAllUsers,
+        Self::IgnoresKeys,
+        Self::SharesKeysAcrossScopes,
+        Self::RepeatsNewId,
+        Self::HidesRepeats,
+        Self::NeverSweeps,
+        Self::SweepsTooMuch,
+        Self::LosesSender,
+        Self::LosesExpiry,
+        Self::RoundsTime,
+        Self::ReadsOneLess,
+        Self::ReadsWithHole,
+        Self::ReadsTwice,
+        Self::ReadsReversed,
+        Self::ReadsInclusive,
+        Self::ReadsNothingBehindTail,
+        Self::IgnoresMessageLimit,
+        Self::IgnoresByteLimit,
+        Self::ReadsNothingOverLimit,
+        Self::TellsWrongTail,
+        Self::TellsWrongHead,
+        Self::KeepsTooMuch,
+        Self::KeepsTooLittle,
+        Self::IgnoresRules,
+        Self::IgnoresMarks,
+        Self::MarksTooFar,
+        Self::MarksEverything,
+        Self::IgnoresMarkEpoch,
+        Self::NeverExpires,
+        Self::KnowsEveryPush,
+        Self::ReceiptsUnsorted,
+        Self::ReceiptsIgnoreAfter,
+        Self::ForgetsHanded,
+        Self::HandedAtHead,
+        Self::KnowsWhomItIsAskedFor,
+        Self::SeenGoesBack,
+        Self::IgnoresSeen,
+        Self::UsersIgnoreAfter,
+        Self::UsersUnsorted,
+        Self::ChannelsOneLess,
+        Self::ForgetsTrimmedChannels,
+        Self::GivesOffsetsTwice,
+        Self::FeedDrops,
+        Self::FeedDoubles,
+        Self::FeedReorders,
+        Self::FeedTellsFirstTarget,
+        Self::FeedTellsOther,
+        Self::NeverStops,
+        Self::KeepsEpochWithoutLog,
+        Self::AlwaysReady,
+    ];
+}

@@ -1,0 +1,5 @@
+//! The memory engine keeps the contract.
+
+mod beds;
+
+encke_engine::contract_tests!(crate::beds::MemoryBed);

@@ -1,0 +1,5 @@
+//! The SQLite engine keeps the contract.
+
+mod beds;
+
+encke_engine::contract_tests!(crate::beds::SqliteBed::new());

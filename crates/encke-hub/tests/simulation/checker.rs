@@ -1,0 +1,248 @@
+//! The history checker: a small Jepsen. It knows nothing of hubs, only what was promised to publishers and clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
+
+use crate::history::{History, Record};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Lost,
+    Dup,
+    Phantom,
+    Order,
+    Leak,
+    Ghost,
+    FalseGap,
+    Stuck,
+    Left,
+}
+
+#[derive(Debug)]
+pub struct Violation {
+    pub kind: Kind,
+    /// Which record it was found at, and what is wrong.
+    pub at: usize,
+    pub what: String,
+}
+
+/// How far the checker knows a client to be in a channel.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    position: Position,
+    /// Whether messages before the position may come too: a promise only says where they must begin at the latest.
+    at_most: bool,
+    /// Whether a gap of unknown size was told, after which another epoch may begin.
+    turned: bool,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    places: BTreeMap<ChannelName, Place>,
+    had: BTreeSet<(ChannelName, MessageId)>,
+}
+
+#[derive(Debug, Default)]
+struct Checker {
+    invoked: BTreeSet<MessageId>,
+    log: BTreeMap<(ChannelName, Epoch), Vec<(MessageId, Option<Time>)>>,
+    trimmed: BTreeMap<(ChannelName, Epoch), Offset>,
+    forgot: bool,
+    asked: BTreeSet<(encke_proto::SessionId, ChannelName)>,
+    clients: BTreeMap<usize, Client>,
+    online: BTreeSet<(usize, encke_proto::UserId)>,
+    heads: BTreeMap<ChannelName, (Position, Time)>,
+    found: Vec<Violation>,
+    at: usize,
+}
+
+/// Everything that is wrong in a history.
+pub fn check(history: &History) -> Vec<Violation> {
+    let mut checker = Checker::default();
+    for (at, record) in history.records.iter().enumerate() {
+        checker.at = at;
+        checker.take(record);
+    }
+    checker.found
+}
+
+impl Checker {
+    fn wrong(&mut self, kind: Kind, what: String) {
+        self.found.push(Violation { kind, at: self.at, what });
+    }
+
+    fn take(&mut self, record: &Record) {
+        match record {
+            Record::Invoked(id) => {
+                self.invoked.insert(id.clone());
+            }
+            Record::Appended { channel, position, id, expires } => {
+                let log = self.log.entry((channel.clone(), position.epoch)).or_default();
+                log.push((id.clone(), *expires));
+                if log.len() as u64 != position.offset {
+                    self.wrong(Kind::Order, format!("the engine's log of {channel} does not rise by one"));
+                }
+            }
+            Record::Trimmed { channel, upto } => {
+                self.trimmed.insert((channel.clone(), upto.epoch), upto.offset);
+            }
+            Record::Forgot => self.forgot = true,
+            Record::Asked { session, channel } => {
+                self.asked.insert((*session, channel.clone()));
+            }
+            Record::Unasked { session, channel } => {
+                self.asked.remove(&(*session, channel.clone()));
+            }
+            Record::Sent { session, channel } => {
+                if !self.asked.contains(&(*session, channel.clone())) {
+                    self.wrong(Kind::Leak, format!("{session:?} was sent something of {channel}, which it does not follow"));
+                }
+            }
+            Record::Life { client } => {
+                self.clients.insert(*client, Client::default());
+            }
+            Record::At { client, channel, position, time } => self.cursor(*client, channel, *position, *time),
+            Record::Promised { client, channel, position } => {
+                let places = &mut self.clients.entry(*client).or_default().places;
+                places.entry(channel.clone()).or_insert(Place { position: *position, at_most: true, turned: false });
+            }
+            Record::Released { client, channel } => {
+                self.clients.entry(*client).or_default().places.remove(channel);
+            }
+            Record::Delivered { client, channel, position, id, time } => self.delivered(*client, channel, *position, id, *time),
+            Record::Gap { client, channel, from, to } => self.gap(*client, channel, *from, *to),
+            Record::Presence { node, user, online } => {
+                let key = (*node, user.clone());
+                if !(if *online { self.online.insert(key) } else { self.online.remove(&key) }) {
+                    self.wrong(Kind::Ghost, format!("{user} is told twice to be online: {online}"));
+                }
+            }
+            Record::Truth { node, user, online } => {
+                if self.online.contains(&(*node, user.clone())) != *online {
+                    self.wrong(Kind::Ghost, format!("node {node} is wrong about {user}, who is online: {online}"));
+                }
+            }
+            Record::Head { channel, position, time } => {
+                self.heads.insert(channel.clone(), (*position, *time));
+            }
+            Record::Judged { client } => self.judge(*client),
+            Record::Stuck { client } => self.wrong(Kind::Stuck, format!("client {client} is not served")),
+            Record::Left { node, sessions, channels } => {
+                self.wrong(Kind::Left, format!("node {node} still has {sessions} sessions and {channels} channels"));
+            }
+            Record::Broken(what) => self.wrong(Kind::Left, what.clone()),
+        }
+    }
+
+    fn place(&self, client: usize, channel: &ChannelName) -> Option<Place> {
+        self.clients.get(&client)?.places.get(channel).copied()
+    }
+
+    fn put(&mut self, client: usize, channel: &ChannelName, position: Position) {
+        let place = Place { position, at_most: false, turned: false };
+        self.clients.entry(client).or_default().places.insert(channel.clone(), place);
+    }
+
+    /// The first offset between two, both excluded, that nothing excuses.
+    fn missing(&self, channel: &ChannelName, epoch: Epoch, after: Offset, before: Offset, time: Time, trimmed: bool) -> Option<Offset> {
+        let key = (channel.clone(), epoch);
+        let (log, gone) = (self.log.get(&key), self.trimmed.get(&key).copied().unwrap_or(0));
+        (after.saturating_add(1)..before).find(|offset| {
+            let expires = log.and_then(|log| log.get(usize::try_from(*offset - 1).unwrap())).and_then(|(_, expires)| *expires);
+            !(trimmed && *offset <= gone || expires.is_some_and(|expires| expires <= time))
+        })
+    }
+
+    /// A client has come to `position`, up to which it should have had everything.
+    fn comes_to(&mut self, client: usize, channel: &ChannelName, position: Position, upto: Offset, time: Time) {
+        let Some(place) = self.place(client, channel) else { return };
+        let missing = if place.position.epoch == position.epoch {
+            self.missing(channel, position.epoch, place.position.offset, upto, time, place.turned)
+        } else if place.turned {
+            self.missing(channel, position.epoch, 0, upto, time, true)
+        } else {
+            return self.wrong(Kind::Order, format!("client {client} is in another epoch of {channel} without a word"));
+        };
+        if let Some(missing) = missing {
+            self.wrong(Kind::Lost, format!("client {client} came to {channel} {upto} without {missing}"));
+        }
+    }
+
+    fn cursor(&mut self, client: usize, channel: &ChannelName, position: Position, time: Time) {
+        match self.place(client, channel) {
+            // A cursor may be behind what was delivered: then messages are repeated and dropped.
+            Some(place) if place.position.epoch == position.epoch && position.offset <= place.position.offset && !place.at_most => {}
+            _ => {
+                self.comes_to(client, channel, position, position.offset + 1, time);
+                self.put(client, channel, position);
+            }
+        }
+    }
+
+    fn delivered(&mut self, client: usize, channel: &ChannelName, position: Position, id: &MessageId, time: Time) {
+        if !self.invoked.contains(id) {
+            self.wrong(Kind::Phantom, format!("client {client} was handed a message on {channel} that nobody sent"));
+        }
+        let index = usize::try_from(position.offset - 1).unwrap();
+        let held = self.log.get(&(channel.clone(), position.epoch)).and_then(|log| log.get(index));
+        if held.is_none_or(|(held, _)| held != id) {
+            self.wrong(
+                Kind::Order,
+                format!("client {client} was handed another message as {channel} {} than the log has", position.offset),
+            );
+        }
+        if !self.clients.entry(client).or_default().had.insert((channel.clone(), id.clone())) {
+            self.wrong(Kind::Dup, format!("client {client} was handed {channel} {} twice", position.offset));
+        }
+        if let Some(place) = self.place(client, channel) {
+            let same = place.position.epoch == position.epoch;
+            if same && position.offset <= place.position.offset && !place.at_most {
+                self.wrong(
+                    Kind::Order,
+                    format!("client {client} was handed {channel} {} after {}", position.offset, place.position.offset),
+                );
+            }
+            self.comes_to(client, channel, position, position.offset, time);
+        }
+        self.put(client, channel, position);
+    }
+
+    fn gap(&mut self, client: usize, channel: &ChannelName, from: Offset, to: Option<Offset>) {
+        let place = self.place(client, channel);
+        let Some(to) = to else {
+            if !self.forgot {
+                self.wrong(Kind::FalseGap, format!("client {client} was told of a new epoch of {channel} that there is not"));
+            }
+            if let Some(place) = self.clients.entry(client).or_default().places.get_mut(channel) {
+                place.turned = true;
+            }
+            return;
+        };
+        // In the midst of a turn nobody can say which epoch the gap is in.
+        let Some(place) = place.filter(|place| !place.turned) else { return };
+        let epoch = place.position.epoch;
+        if from > place.position.offset + 1 {
+            self.wrong(Kind::Lost, format!("the gap of client {client} in {channel} begins at {from}, too late"));
+        }
+        if to > self.trimmed.get(&(channel.clone(), epoch)).copied().unwrap_or(0) {
+            self.wrong(Kind::FalseGap, format!("client {client} was told that {channel} {to} is gone, which it is not"));
+        }
+        self.put(client, channel, Position { epoch, offset: to });
+    }
+
+    fn judge(&mut self, client: usize) {
+        let places: Vec<_> = self.clients.entry(client).or_default().places.clone().into_iter().collect();
+        for (channel, place) in places {
+            let Some((head, time)) = self.heads.get(&channel).copied() else { continue };
+            let missing = if place.position.epoch == head.epoch {
+                self.missing(&channel, head.epoch, place.position.offset, head.offset + 1, time, place.turned)
+            } else {
+                self.missing(&channel, head.epoch, 0, head.offset + 1, time, true)
+            };
+            if let Some(missing) = missing {
+                self.wrong(Kind::Lost, format!("client {client} never had {channel} {missing}"));
+            }
+        }
+    }
+}

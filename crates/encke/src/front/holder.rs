@@ -1,0 +1,54 @@
+//! Requests that wait on a connection that has to stay with the HTTP library: the table writes the answer, the library sends it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{body::Body, response::IntoResponse};
+use encke_proto::ErrorCode;
+use http::Response;
+
+use super::{Admit, Verdict};
+use crate::{
+    clock::Clock,
+    refusal::Refused,
+    shards::{Arrival, Letter, Shards},
+    table::{LentId, Line, head::Waiting, lend},
+};
+
+/// Holds requests whose connection the library keeps. Cheap to clone.
+#[derive(Clone)]
+pub struct Holder {
+    admit: Admit,
+    shards: Shards,
+    clock: Arc<dyn Clock>,
+    next: Arc<AtomicU64>,
+}
+
+impl Holder {
+    /// One for the whole server, so that no two responses have the same number.
+    #[must_use]
+    pub fn new(admit: Admit, shards: Shards, clock: Arc<dyn Clock>) -> Self {
+        Self { admit, shards, clock, next: Arc::default() }
+    }
+
+    /// Holds a request until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more.
+    pub async fn hold(&self, waiting: &Waiting) -> Response<Body> {
+        let verdict = self.admit.decide(waiting, self.clock.now().wall);
+        let home = match &verdict {
+            Verdict::Admitted(admission) => self.shards.home(&admission.user),
+            Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
+        };
+        let (lent, head, body) = lend(LentId(self.next.fetch_add(1, Ordering::Relaxed)), home.clone());
+        let arrival = Arrival { line: Line::Lent(Box::new(lent)), inbound: Vec::new(), verdict };
+        if home.post(Letter::Arrived(Box::new(arrival))).is_err() {
+            return Refused::new(ErrorCode::Overloaded, "too many requests at a time").into_response();
+        }
+        match head.await {
+            Ok(response) => response.map(|()| Body::new(body)),
+            // The table let go of it without a word, as it does with who takes nothing.
+            Err(_) => Refused::new(ErrorCode::ShuttingDown, "the server stops").into_response(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a slot writes to: a socket of its own, or a response that the HTTP library sends because the connection has to stay with it (TLS, HTTP/2, requests with a body).
+
+use std::{
+    io::{self, Read, Write},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::body::HttpBody;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use mio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Pass;
+use crate::shards::{Letter, Mailbox};
+
+/// How many writes the library may be behind before its receiver counts as slow.
+const WRITES_AHEAD: usize = 4;
+
+/// What a slot writes to.
+#[derive(Debug)]
+pub enum Line {
+    /// A socket of its own, and the right to have it open.
+    Socket(TcpStream, Pass),
+    /// A response that the library sends.
+    Lent(Box<Lent>),
+}
+
+/// The number of a lent response; one server never gives two alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LentId(pub u64);
+
+/// The table's end of a response that the library sends.
+#[derive(Debug)]
+pub struct Lent {
+    /// Which it is.
+    pub id: LentId,
+    head: Option<oneshot::Sender<Response<()>>>,
+    body: mpsc::Sender<Bytes>,
+    wants: Arc<AtomicBool>,
+}
+
+/// The library's end. Dropping it tells the table that the receiver is gone.
+#[derive(Debug)]
+pub struct LentBody {
+    id: LentId,
+    home: Mailbox<Letter>,
+    body: mpsc::Receiver<Bytes>,
+    wants: Arc<AtomicBool>,
+}
+
+/// Both ends of a response that the library sends and the shard behind `home` writes. The head comes first, by itself.
+#[must_use]
+pub fn lend(id: LentId, home: Mailbox<Letter>) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
+    let (head, head_comes) = oneshot::channel();
+    let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
+    let wants = Arc::new(AtomicBool::new(false));
+    let lent = Lent { id, head: Some(head), body: sender, wants: Arc::clone(&wants) };
+    (lent, head_comes, LentBody { id, home, body: receiver, wants })
+}
+
+impl Line {
+    /// Whether the HTTP library frames what is written, and reads what comes in.
+    #[must_use]
+    pub fn is_lent(&self) -> bool {
+        matches!(self, Self::Lent(_))
+    }
+
+    /// Reads what has come in. On a lent line nothing does.
+    ///
+    /// # Errors
+    /// As the socket has it.
+    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket, _) => socket.read(into),
+            Self::Lent(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Writes until everything is taken or no more is taken now; how much was.
+    ///
+    /// # Errors
+    /// When the receiver is gone.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket, _) => write_all(socket, bytes),
+            Self::Lent(lent) => lent.write(bytes),
+        }
+    }
+}
+
+fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.write(&bytes[sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+impl Lent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        if let Some(head) = self.head.take() {
+            let (response, length) = read_head(bytes).ok_or(io::ErrorKind::InvalidData)?;
+            head.send(response).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            taken = length;
+        }
+        if taken == bytes.len() {
+            return Ok(taken);
+        }
+        let rest = Bytes::copy_from_slice(&bytes[taken..]);
+        let rest = match self.body.try_send(rest) {
+            Ok(()) => return Ok(bytes.len()),
+            Err(mpsc::error::TrySendError::Full(rest)) => rest,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        // The library says when it has taken something; it may just have, so it is tried once more.
+        self.wants.store(true, Ordering::SeqCst);
+        match self.body.try_send(rest) {
+            Ok(()) => Ok(bytes.len()),
+            Err(mpsc::error::TrySendError::Full(_)) => Ok(taken),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// The head as a transport wrote it, in the library's form. How the connection goes on is the library's business.
+fn read_head(bytes: &[u8]) -> Option<(Response<()>, usize)> {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return None };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.code?).ok()?;
+    for field in head.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        if name != header::CONNECTION && name != header::TRANSFER_ENCODING {
+            response.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+    }
+    Some((response, length))
+}
+
+impl HttpBody for LentBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let next = self.body.poll_recv(cx);
+        if let Poll::Ready(Some(_)) = &next
+            && self.wants.swap(false, Ordering::SeqCst)
+        {
+            self.home.post_or_miss(Letter::Drained(self.id));
+        }
+        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+impl Drop for LentBody {
+    fn drop(&mut self) {
+        // Should the letter be missed, the next heartbeat finds out.
+        self.home.post_or_miss(Letter::Gone(self.id));
+    }
+}

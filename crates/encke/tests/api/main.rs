@@ -1,0 +1,11 @@
+//! The control requests and the server API, each handler with a server of its own behind it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod control;
+mod double;
+mod errors;
+mod hardening;
+mod pages;
+mod push;
+mod server;
+mod world;

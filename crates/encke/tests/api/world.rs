@@ -1,0 +1,243 @@
+//! A server for each test, and requests that are put together in one line.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use encke::{
+    app::App,
+    auth::{Claims, Grant, TokenKey},
+    clock::{Clock, TestClock},
+    config::{Config, EngineUrl, Secret},
+    router::router,
+    wire::{Server, wire},
+};
+use encke_engine::Engine;
+use encke_proto::{AllowList, UserId};
+use http::{HeaderMap, Method, Request};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+pub const KEY: &str = "the-key-of-the-server-api-in-tests";
+pub const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
+pub const HOST: &str = "encke.example";
+
+/// A server in this process, with real shards and connections, and its router in reach.
+pub struct World {
+    pub runtime: tokio::runtime::Runtime,
+    server: Option<Server>,
+    pub router: Router,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub fn code(&self) -> (u16, String) {
+        (self.status, self.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body of an answer that is not a refusal.
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{} {}", self.status, self.text);
+        self.json()
+    }
+}
+
+/// A request in the making.
+pub struct Ask {
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Body,
+}
+
+impl Ask {
+    pub fn new(method: Method, path: &str) -> Self {
+        Self { method, path: path.to_owned(), headers: vec![("host".to_owned(), HOST.to_owned())], body: Body::empty() }
+    }
+
+    pub fn get(path: &str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub fn post(path: &str, json: &Value) -> Self {
+        Self::new(Method::POST, path).header("content-type", "application/json").body(json.to_string())
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub fn key(self) -> Self {
+        self.header("authorization", &format!("Bearer {KEY}"))
+    }
+
+    pub fn user(self, user: &str) -> Self {
+        self.header("authorization", &format!("Bearer {}", token(user, &["*"], &["*"])))
+    }
+
+    pub fn cookie(self, user: &str) -> Self {
+        self.header("cookie", &format!("theme=dark; encke_token={}", token(user, &["*"], &["*"])))
+    }
+
+    fn build(self) -> Request<Body> {
+        let mut request = Request::builder().method(self.method).uri(self.path);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        request.body(self.body).unwrap()
+    }
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A token that is good for an hour.
+pub fn token(user: &str, channels: &[&str], publish: &[&str]) -> String {
+    token_until(user, channels, publish, now_s() + 3600)
+}
+
+pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u64) -> String {
+    let grant = |patterns: &[&str]| Grant::of(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
+    let claims = Claims { user: UserId::new(user).unwrap(), expires_s, channels: grant(channels), publish: grant(publish) };
+    TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
+}
+
+pub fn config() -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        engine: EngineUrl::Memory,
+        api_key: Some(Secret::new(KEY.to_owned())),
+        token_secret: Some(Secret::new(SECRET.to_owned())),
+        allowed_origins: vec!["https://app.example".to_owned()],
+        url_allow_list: AllowList::parse(["https://pages.example/shop"]).unwrap(),
+        node: "node-7".to_owned(),
+        workers: 2,
+        ..Config::default()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn dev() -> Self {
+        Self::with(|config| config.dev = true)
+    }
+
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut config = config();
+        change(&mut config);
+        let server = runtime.block_on(async { wire(config) }).unwrap();
+        let router = router(Arc::clone(&server.app));
+        Self { runtime, server: Some(server), router }
+    }
+
+    pub fn app(&self) -> &Arc<App> {
+        &self.server.as_ref().unwrap().app
+    }
+
+    /// A router with the same sessions, and another engine or clock.
+    pub fn other(&self, engine: Arc<dyn Engine>, clock: Option<Arc<TestClock>>) -> Router {
+        let clock = clock.map_or(Arc::clone(&self.app().clock), |clock| clock as Arc<dyn Clock>);
+        router(App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap())
+    }
+
+    pub fn call(&self, ask: Ask) -> Answer {
+        self.call_router(&self.router, ask)
+    }
+
+    pub fn call_router(&self, router: &Router, ask: Ask) -> Answer {
+        self.runtime.block_on(async {
+            let response = router.clone().oneshot(ask.build()).await.unwrap();
+            let (parts, body) = response.into_parts();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        })
+    }
+
+    /// Pushes a number to users.
+    pub fn push(&self, to: &[&str], data: u64) -> Value {
+        self.call(Ask::post("/api/push", &serde_json::json!({"to": to, "data": data})).key()).ok()
+    }
+
+    pub fn publish(&self, channel: &str, data: u64) -> Value {
+        self.call(Ask::post("/api/publish", &serde_json::json!({"channel": channel, "data": data})).key()).ok()
+    }
+
+    /// A poll over a connection of its own.
+    pub fn poll(&self, user: &str, query: &str) -> Value {
+        let (status, body) = self.raw_get(&format!("/v1/poll?{query}"), &format!("Authorization: Bearer {}\r\n", token(user, &["*"], &[])));
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// A new session, which lives on for its grace time.
+    pub fn session(&self, user: &str, channels: &str) -> String {
+        self.poll(user, &format!("hold_s=0&channels={channels}"))["session"].as_str().unwrap().to_owned()
+    }
+
+    pub fn raw_get(&self, target: &str, headers: &str) -> (u16, Value) {
+        let address = self.server.as_ref().unwrap().address;
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(socket, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+}
+
+impl World {
+    /// The status of the answer to a body that is sent whole before anything is read.
+    pub fn raw_post(&self, target: &str, headers: &str, body: &[u8]) -> u16 {
+        let address = self.server.as_ref().unwrap().address;
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(socket, "POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len())
+            .unwrap();
+        socket.write_all(body).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text[9..12].parse().unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let server = self.server.take().unwrap();
+        server.app.shards.stop();
+        for thread in server.threads {
+            thread.join().unwrap();
+        }
+    }
+}
