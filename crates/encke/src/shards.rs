@@ -16,7 +16,7 @@ use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserI
 use tokio::sync::oneshot;
 
 pub use chance::Chance;
-pub use desk::{Desk, open as open_desk};
+pub use desk::{Desk, Wish, Work, open as open_desk};
 pub use letter::{Arrival, Counts, Letter};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
 pub use shard::{Parts, Patience, Shard, Stray};

@@ -13,6 +13,7 @@ use crate::{
     app::{App, KeysMissing},
     clock::{Clock, SystemClock},
     config::{Config, EngineUrl},
+    control::spoken::clerk,
     front::{Admit, library::CONNECTIONS_MAX, library::Library},
     random::{self, NoRandomness},
     router::router,
@@ -83,7 +84,12 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
     let engine = engine(&config, Arc::new(shards.clone()))?;
     let app = App::new(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock))?;
 
-    let admit = Admit { app: Arc::clone(&app), origins: config.allowed_origins.clone().into(), hold_s: config.hold_s };
+    let admit = Admit {
+        app: Arc::clone(&app),
+        origins: config.allowed_origins.clone().into(),
+        hold_s: config.hold_s,
+        compression: config.websocket_compression,
+    };
     let gate = Gate::new(bound(config.max_connections), bound(config.max_connections_per_address));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
@@ -110,6 +116,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
             desk,
             strays: strays.clone(),
             admit: admit.clone(),
+            clerk: clerk(Arc::clone(&app)),
             gate: Arc::clone(&gate),
             clock: Arc::clone(&clock),
             hub,

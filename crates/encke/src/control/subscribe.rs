@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{ChannelName, ErrorCode};
+use encke_proto::{ChannelName, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, body::Json, names, refusal::Refused, who::Client};
+use crate::{app::App, auth::Identity, body::Json, names, refusal::Refused, who::Client};
 
 /// Channels of a session.
 #[derive(Deserialize, ToSchema)]
@@ -35,11 +35,15 @@ pub(crate) async fn subscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = names::public_channels(&request.channels)?;
+    follow(&app, &identity, names::session(&request.session)?, channels).await.map(Answer)
+}
+
+/// Lets a session follow more channels, if its user may.
+pub(crate) async fn follow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
     if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
         return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
     }
-    let channels = app.shards.subscribe(names::session(&request.session)?, &identity.user, channels).await?;
-    Ok(Answer(Followed { channels }))
+    Ok(Followed { channels: app.shards.subscribe(session, &identity.user, channels).await? })
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -53,6 +57,10 @@ pub(crate) async fn unsubscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = names::public_channels(&request.channels)?;
-    let channels = app.shards.unsubscribe(names::session(&request.session)?, &identity.user, channels).await?;
-    Ok(Answer(Followed { channels }))
+    unfollow(&app, &identity, names::session(&request.session)?, channels).await.map(Answer)
+}
+
+/// Lets a session follow fewer channels.
+pub(crate) async fn unfollow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
+    Ok(Followed { channels: app.shards.unsubscribe(session, &identity.user, channels).await? })
 }

@@ -35,6 +35,10 @@ impl Holder {
 
     /// Holds a request until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more.
     pub async fn hold(&self, waiting: &Waiting) -> Response<Body> {
+        if waiting.transport.talks() {
+            // Nothing that a client says comes in on a response.
+            return Refused::from(ErrorCode::UpgradeRequired).into_response();
+        }
         let verdict = self.admit.decide(waiting, self.clock.now().wall);
         let home = match &verdict {
             Verdict::Admitted(admission) => self.shards.home(&admission.user),
