@@ -51,6 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
         clients_get("/v1/poll", get(control::held::poll)),
         clients_get("/v1/sse", get(control::held::sse)),
         clients_get("/v1/stream", get(control::held::stream)),
+        clients_get("/v1/ws", get(control::held::ws)),
         clients_post("/v1/login", post(control::login::login)),
         clients_post("/v1/logout", post(control::logout::logout)),
         clients_post("/v1/ticket", post(control::ticket::ticket)),

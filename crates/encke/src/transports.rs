@@ -9,6 +9,7 @@ mod poll;
 mod sse;
 mod stream;
 mod talk;
+mod ws;
 
 use std::fmt;
 
@@ -17,9 +18,18 @@ use encke_hub::Ending;
 pub use exchange::{Exchange, Held, Pace};
 use stream::Stream;
 pub use talk::{Answer, Asked, Clerk, Talk};
+use ws::Ws;
 
 /// Every transport there is.
-pub static TRANSPORTS: &[&dyn Transport] = &[&poll::Poll, &Stream(sse::Sse), &Stream(ndjson::Ndjson), &Stream(iframe::Iframe)];
+pub static TRANSPORTS: &[&dyn Transport] = &[
+    &poll::Poll,
+    &Stream(sse::Sse),
+    &Stream(ndjson::Ndjson),
+    &Stream(iframe::Iframe),
+    &Ws(ws::Events),
+    #[cfg(feature = "conformance")]
+    &Ws(ws::Echo),
+];
 
 /// What becomes of the connection after a transport has had its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -177,6 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_protocol_is_read_where_one_is_spoken() {
+        let ask = |path: &str| {
+            let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+            read(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n\x01").as_bytes())
+        };
+        let Verdict::Waits(waiting, _) = ask("/v1/ws?cursor=1~0") else { panic!("not read") };
+        assert_eq!(waiting.handshake.unwrap().check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(matches!(ask("/v1/sse"), Verdict::Stray));
+        let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()));
+    }
+
+    #[test]
     fn whatever_is_in_doubt_is_left_to_the_library() {
         for text in [
             "POST /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -192,3 +192,4 @@ fn data(answer: &Value) -> Vec<i64> {
 mod hand_over;
 mod polls;
 mod streams;
+mod ws;
