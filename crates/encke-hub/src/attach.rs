@@ -1,12 +1,20 @@
 use std::collections::HashSet;
 
-use encke_proto::{ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
+use encke_proto::{
+    ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId,
+    limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
+};
 
 use crate::{
     ConnKey, Ending, Hub, Key, Now, Output, ReadKey,
     channel::{Channel, Member},
     session::{Beginning, Reading, Sub, SubState},
 };
+
+/// The most that a cursor says of a channel besides its name: two separators, an offset, a colon and an epoch.
+const POSITION_MAX_BYTES: usize = 36;
+/// The most that it says with the name, each byte of which may take three.
+const CURSOR_ENTRY_MAX_BYTES: usize = 3 * NAME_MAX_BYTES + POSITION_MAX_BYTES;
 
 /// Where a connection asks to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,13 +105,18 @@ impl Hub {
         }
         let subs = session.and_then(|key| self.sessions.get(key)).map_or(&[][..], |session| &session.subs);
         let has_own = usize::from(!subs.is_empty());
-        if subs.len() - has_own + wanted.len() <= SESSION_MAX_CHANNELS {
+        if (subs.len() + wanted.len() + 1) * CURSOR_ENTRY_MAX_BYTES <= CURSOR_MAX_BYTES {
             return Ok(());
         }
         let followed: HashSet<Key> = subs.iter().map(|sub| sub.channel).collect();
         let known = |name: &ChannelName| self.channel_keys.get(name).is_some_and(|channel| followed.contains(channel));
         let new: HashSet<&ChannelName> = wanted.iter().copied().filter(|name| **name != own && !known(name)).collect();
-        if subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS { Ok(()) } else { Err(ErrorCode::TooManyChannels) }
+        // A cursor that is too long to be brought back would lose the session its place in everything.
+        let old = subs.iter().filter_map(|sub| self.channels.get(sub.channel)).map(|channel| channel.wire().len());
+        let names = old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
+        let cursor: usize = names.map(|name| name + POSITION_MAX_BYTES).sum();
+        let few = subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS;
+        if few && cursor + POSITION_MAX_BYTES <= CURSOR_MAX_BYTES { Ok(()) } else { Err(ErrorCode::TooManyChannels) }
     }
 
     /// Brings a session's subscriptions to what its connection asks for.

@@ -36,7 +36,7 @@ impl Channel {
         let _ = write_cursor_name(&mut wire, &name);
         let wire = (wire != name.as_str()).then(|| wire.into_boxed_str());
         let log = Log::default();
-        Self { name, wire, log, members: Vec::new(), handed: None, asked: false, again: false, warm: false }
+        Self { name, wire, log, members: Vec::with_capacity(1), handed: None, asked: false, again: false, warm: false }
     }
 
     /// Drops what is older than `before` from the window. True when something is left.
@@ -46,6 +46,14 @@ impl Channel {
             Log::Opening { .. } => false,
         };
         self.warm
+    }
+
+    /// How long a name is as cursors hold it.
+    pub(crate) fn wire_len(name: &ChannelName) -> usize {
+        let mut wire = String::new();
+        // Writing to a string does not fail.
+        let _ = write_cursor_name(&mut wire, name);
+        wire.len()
     }
 
     /// The name as cursors hold it.

@@ -1,7 +1,7 @@
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
 
 use crate::{
-    Hub, Key, Now, Output, Reply,
+    Following, Hub, Key, Now, Output, Reply,
     channel::Channel,
     presence::Why,
     session::{Beginning, Session, Sub},
@@ -66,7 +66,7 @@ impl Hub {
         }
         for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
-            let reply = if known { Reply::Channels(self.public_channels(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
+            let reply = if known { Reply::Channels(self.following(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
             self.say(Output::Replied { ticket, reply });
         }
     }
@@ -84,7 +84,7 @@ impl Hub {
                 }
                 // A connection that only waited for the place in a channel that it does not follow any more need not wait.
                 self.settle(key);
-                Reply::Channels(self.public_channels(key))
+                Reply::Channels(self.following(key))
             }
         };
         self.say(Output::Replied { ticket, reply });
@@ -126,9 +126,17 @@ impl Hub {
         }
     }
 
-    fn public_channels(&self, key: Key) -> Vec<ChannelName> {
-        let Some(session) = self.sessions.get(key) else { return Vec::new() };
-        let names = session.subs.iter().filter_map(|sub| self.channels.get(sub.channel)).map(|channel| &channel.name);
-        names.filter(|name| !name.is_own()).cloned().collect()
+    fn following(&self, key: Key) -> Following {
+        let mut following = Following::default();
+        for sub in self.sessions.get(key).map(|session| session.subs.as_slice()).unwrap_or_default() {
+            let Some(channel) = self.channels.get(sub.channel) else { continue };
+            if let Some(began) = &sub.unsure {
+                following.began.set(&channel.name, **began);
+            }
+            if !channel.name.is_own() {
+                following.channels.push(channel.name.clone());
+            }
+        }
+        following
     }
 }

@@ -13,6 +13,8 @@
 //! - After [`Output::Ready`] it pulls until [`Pulled::Nothing`], at once or when the connection can take more.
 //! - Each [`Output::Open`] and [`Output::Read`] is answered once, by [`Hub::opened`] or [`Hub::read`].
 //! - A message whose append the engine has finished is handed to [`Hub::appended`], or [`Hub::stale`] is called when some may have been missed.
+//! - A feed that may drop what it announces is looked after by [`Hub::stale`] from time to time: a hole shows by itself only when the next message comes.
+//! - Before [`Hub::detach`] of a connection that was given something comes [`Hub::flushed`].
 //! - [`Hub::tick`] is called about once a second.
 
 mod attach;
@@ -36,7 +38,7 @@ pub use config::HubConfig;
 pub use control::CloseTarget;
 pub use deliver::{Opening, Pulled};
 pub use hub::Hub;
-pub use output::{Ending, Farewell, Output, ReadKey, Reply};
+pub use output::{Ending, Farewell, Following, Output, ReadKey, Reply};
 pub use session::ConnKey;
 pub use slab::{Key, Slab};
 pub use time::Now;

@@ -1,4 +1,4 @@
-use encke_proto::{ChannelName, Close, ErrorCode, Offset, Position, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
 
 use crate::{ConnKey, Key};
 
@@ -33,13 +33,22 @@ pub struct ReadKey {
     pub(crate) number: u32,
 }
 
+/// What a session follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Following {
+    /// The channels, the user's own not among them.
+    pub channels: Vec<ChannelName>,
+    /// Where it began in those that no cursor of its client has named yet. It may have come further since, but nobody knows yet whether that arrived.
+    pub began: Cursor,
+}
+
 /// The answer to a control request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// So many sessions were ended, and everything of them is freed.
     Closed(usize),
-    /// The channels that the session follows now, the user's own not among them.
-    Channels(Vec<ChannelName>),
+    /// What the session follows now.
+    Channels(Following),
     /// Done.
     Done,
     /// Refused.

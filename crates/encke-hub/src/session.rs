@@ -121,3 +121,25 @@ impl Sub {
         if self.at.epoch == head.epoch { head.offset.saturating_sub(self.at.offset) } else { head.offset }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{channel::Channel, presence::User};
+    use encke_proto::{ChannelName, UserId};
+    use std::mem::size_of;
+
+    /// What the hub holds for a session that follows only its user's own channel and waits: slots, the tables that find them at their usual load, and what they own.
+    #[test]
+    fn an_idle_session_is_small() {
+        let place = size_of::<u32>() * 2;
+        let slots = size_of::<Session>() + size_of::<Sub>() + size_of::<Channel>() + size_of::<User>() + 3 * place;
+        let (ids, conns) = (size_of::<(SessionId, Key)>(), size_of::<(ConnKey, Key)>());
+        let tables = (ids + conns + size_of::<(ChannelName, Key)>() + size_of::<(UserId, Key)>() + 4) * 4 / 3;
+        // Two names of ten letters with their counts, and two lists of one.
+        let owned = 2 * 32 + size_of::<crate::channel::Member>() + size_of::<Key>();
+        let sizes = (size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>());
+        println!("session, sub, channel, user: {sizes:?}; slots {slots}, tables {tables}, owned {owned}");
+        assert!(slots + tables + owned < 640, "{}", slots + tables + owned);
+    }
+}

@@ -61,7 +61,7 @@ impl Modify for Secrets {
     }
 }
 
-/// The table of errors, and that every request may be answered by one.
+/// What all operations have in common: the table of errors, any of which may be the answer, and ids that are made of the address.
 struct Errors;
 
 impl Modify for Errors {
@@ -74,8 +74,12 @@ impl Modify for Errors {
         components.schemas.insert("ErrorCode".to_owned(), schema);
         let content = Content::new(Some(Ref::from_schema_name("ErrorAnswer")));
         let error = ResponseBuilder::new().description("Refused.").content("application/json", content).build();
-        for item in document.paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
+                let Some(operation) = operation else { continue };
+                // Handlers share names, as nouns do; an address is named once.
+                let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+                operation.operation_id = Some(words.fold(method.to_owned(), |id, word| id + "_" + word));
                 operation.responses.responses.insert("default".to_owned(), error.clone().into());
             }
         }
@@ -244,6 +248,14 @@ mod tests {
                 assert!(operation["security"].is_array(), "{method} {path}");
             }
         }
+    }
+
+    #[test]
+    fn no_two_operations_have_one_id() {
+        let text = document().to_string();
+        let ids: Vec<&str> = text.split("\"operationId\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let each: BTreeSet<&&str> = ids.iter().collect();
+        assert_eq!((ids.len(), each.len()), (routes().len(), routes().len()), "{ids:?}");
     }
 
     #[test]

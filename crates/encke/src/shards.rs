@@ -11,7 +11,7 @@ mod shard;
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
 
 use encke_engine::Feed;
-use encke_hub::{ChannelView, CloseTarget, Reply, SessionView};
+use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserId};
 use tokio::sync::oneshot;
 
@@ -100,18 +100,18 @@ impl Shards {
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Vec<ChannelName>, ErrorCode> {
+    pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
         let letter = |answer| Letter::Subscribe { session, user: user.clone(), channels: channels.clone(), answer };
-        channels_of(self.ask_home(user, letter).await?)
+        following(self.ask_home(user, letter).await?)
     }
 
     /// Lets a session follow fewer channels; all that it follows then.
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Vec<ChannelName>, ErrorCode> {
+    pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
         let letter = |answer| Letter::Unsubscribe { session, user: user.clone(), channels: channels.clone(), answer };
-        channels_of(self.ask_home(user, letter).await?)
+        following(self.ask_home(user, letter).await?)
     }
 
     /// Takes note that everything up to `cursor` was shown.
@@ -233,9 +233,9 @@ async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
     }
 }
 
-fn channels_of(reply: Reply) -> Result<Vec<ChannelName>, ErrorCode> {
+fn following(reply: Reply) -> Result<Following, ErrorCode> {
     match reply {
-        Reply::Channels(channels) => Ok(channels),
+        Reply::Channels(following) => Ok(following),
         Reply::Refused(code) => Err(code),
         Reply::Closed(_) | Reply::Done => Err(ErrorCode::Internal),
     }

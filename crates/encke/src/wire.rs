@@ -149,10 +149,15 @@ fn room() -> io::Result<Room> {
 fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let mut address = address;
     let mut doors = Vec::with_capacity(count);
+    // Listeners that share a port would share it with those of a second server too, and each would get half of the other's connections. One that does not share
+    // is refused where anybody listens, so the port is taken by such a one first.
+    let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    lone.set_reuse_address(true)?;
+    lone.bind(&address.into())?;
+    drop(lone);
     for _ in 0..count {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        // A lone listener does not share its port, so that a second server at the same address is refused.
         socket.set_reuse_port(count > 1)?;
         // Accepted sockets inherit it: what is written is a whole message, and is to go at once.
         socket.set_tcp_nodelay(true)?;

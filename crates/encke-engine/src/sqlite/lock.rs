@@ -1,5 +1,5 @@
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     path::Path,
 };
 
@@ -14,6 +14,7 @@ pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")
 
 impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Self, EngineError> {
+        make_directory(dir)?;
         let path = dir.join(FILE);
         let fail = |error: std::io::Error| EngineError::Unavailable(format!("{}: {error}", path.display()));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
@@ -24,6 +25,19 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }
+    }
+}
+
+/// Makes the store's directory when it is not there, so that a first start needs no preparation.
+fn make_directory(dir: &Path) -> Result<(), EngineError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(|error| EngineError::Unavailable(format!("{}: {error}", dir.display())))?;
+    // The new name is in the directory above, which has to be durable as well.
+    match dir.parent() {
+        Some(parent) if parent != Path::new("") => make_entries_durable(parent),
+        _ => make_entries_durable(Path::new(".")),
     }
 }
 

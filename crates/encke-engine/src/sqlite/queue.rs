@@ -109,3 +109,76 @@ impl<T: Weigh> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Job {
+        bytes: usize,
+        alone: bool,
+    }
+
+    impl Weigh for Job {
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+
+        fn alone(&self) -> bool {
+            self.alone
+        }
+    }
+
+    fn together(bytes: usize) -> Job {
+        Job { bytes, alone: false }
+    }
+
+    const ALONE: Job = Job { bytes: 1, alone: true };
+
+    fn take(queue: &Queue<Job>, jobs: usize, bytes: usize) -> Vec<usize> {
+        match queue.take(Bound { jobs, bytes }, Some(Duration::ZERO)) {
+            Taken::Jobs(jobs) => jobs.iter().map(|job| job.bytes).collect(),
+            Taken::Nothing | Taken::Closed => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_finds_it_full_is_told_at_once() {
+        let queue = Queue::new(Bound { jobs: 3, bytes: 100 });
+        assert_eq!(queue.put(together(1000)), Ok(()), "what is too large for the queue gets in alone");
+        assert!(queue.put(together(1)).is_err(), "full by bytes");
+        assert_eq!(take(&queue, 9, 9), [1000]);
+        for _ in 0..3 {
+            assert_eq!(queue.put(together(1)), Ok(()));
+        }
+        assert!(queue.put(together(1)).is_err(), "full by jobs");
+        assert_eq!(take(&queue, 1, 9), [1]);
+        assert_eq!(queue.put(together(98)), Ok(()), "there is room again");
+    }
+
+    #[test]
+    fn a_batch_keeps_its_bounds_and_its_order() {
+        let queue = Queue::new(Bound { jobs: 100, bytes: 1000 });
+        for job in [together(2), together(3), together(4), ALONE, together(5), together(60), together(7)] {
+            assert_eq!(queue.put(job), Ok(()));
+        }
+        assert_eq!(take(&queue, 2, 50), [2, 3]);
+        assert_eq!(take(&queue, 9, 50), [4], "not with one that wants to be alone");
+        assert_eq!(take(&queue, 9, 50), [1]);
+        assert_eq!(take(&queue, 9, 50), [5]);
+        assert_eq!(take(&queue, 9, 50), [60], "one job comes whatever its size");
+        assert_eq!(take(&queue, 9, 50), [7]);
+        assert!(matches!(queue.take(Bound { jobs: 1, bytes: 1 }, Some(Duration::ZERO)), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_closed_queue_is_emptied_first() {
+        let queue = Queue::new(Bound { jobs: 9, bytes: 9 });
+        assert_eq!(queue.put(together(1)), Ok(()));
+        queue.close();
+        assert!(queue.put(together(1)).is_err());
+        assert_eq!(take(&queue, 9, 9), [1]);
+        assert!(matches!(queue.take(Bound { jobs: 1, bytes: 1 }, None), Taken::Closed));
+    }
+}

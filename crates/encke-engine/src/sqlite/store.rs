@@ -144,6 +144,8 @@ impl Store {
     pub(super) fn reopen(&mut self) -> Result<(), Fault> {
         self.forget();
         self.failed = true;
+        // The old connection is closed first, as it may still hold a lock; until the new one is open, an empty database stands in its place.
+        self.db = Connection::open_in_memory()?;
         let db = connection::writer(&self.file)?;
         let epoch = schema::epoch(&db)?;
         if epoch != self.epoch {

@@ -46,7 +46,7 @@ struct Client {
 #[derive(Debug, Default)]
 struct Checker {
     invoked: BTreeSet<MessageId>,
-    log: BTreeMap<(ChannelName, Epoch), Vec<(MessageId, Option<Time>)>>,
+    log: BTreeMap<(ChannelName, Epoch), Vec<Held>>,
     trimmed: BTreeMap<(ChannelName, Epoch), Offset>,
     forgot: bool,
     asked: BTreeSet<(encke_proto::SessionId, ChannelName)>,
@@ -56,6 +56,9 @@ struct Checker {
     found: Vec<Violation>,
     at: usize,
 }
+
+/// A message in the engine's log, and when it expires.
+type Held = (MessageId, Option<Time>);
 
 /// Everything that is wrong in a history.
 pub fn check(history: &History) -> Vec<Violation> {
@@ -111,7 +114,7 @@ impl Checker {
                 self.clients.entry(*client).or_default().places.remove(channel);
             }
             Record::Delivered { client, channel, position, id, time } => self.delivered(*client, channel, *position, id, *time),
-            Record::Gap { client, channel, from, to } => self.gap(*client, channel, *from, *to),
+            Record::Gap { client, channel, from, to, time } => self.gap(*client, channel, (*from, *to), *time),
             Record::Presence { node, user, online } => {
                 let key = (*node, user.clone());
                 if !(if *online { self.online.insert(key) } else { self.online.remove(&key) }) {
@@ -145,12 +148,24 @@ impl Checker {
     }
 
     /// The first offset between two, both excluded, that nothing excuses.
-    fn missing(&self, channel: &ChannelName, epoch: Epoch, after: Offset, before: Offset, time: Time, trimmed: bool) -> Option<Offset> {
+    fn missing(
+        &self,
+        client: usize,
+        channel: &ChannelName,
+        epoch: Epoch,
+        (after, before): (Offset, Offset),
+        time: Time,
+        trimmed: bool,
+    ) -> Option<Offset> {
         let key = (channel.clone(), epoch);
+        let had = self.clients.get(&client);
         let (log, gone) = (self.log.get(&key), self.trimmed.get(&key).copied().unwrap_or(0));
         (after.saturating_add(1)..before).find(|offset| {
-            let expires = log.and_then(|log| log.get(usize::try_from(*offset - 1).unwrap())).and_then(|(_, expires)| *expires);
-            !(trimmed && *offset <= gone || expires.is_some_and(|expires| expires <= time))
+            let held = log.and_then(|log| log.get(usize::try_from(*offset - 1).unwrap()));
+            let expired = held.and_then(|(_, expires)| *expires).is_some_and(|expires| expires <= time);
+            // What it had before it left the channel and came back, it drops as a repeat.
+            let had = held.is_some_and(|(id, _)| had.is_some_and(|client| client.had.contains(&(channel.clone(), id.clone()))));
+            !(trimmed && *offset <= gone || expired || had)
         })
     }
 
@@ -158,9 +173,12 @@ impl Checker {
     fn comes_to(&mut self, client: usize, channel: &ChannelName, position: Position, upto: Offset, time: Time) {
         let Some(place) = self.place(client, channel) else { return };
         let missing = if place.position.epoch == position.epoch {
-            self.missing(channel, position.epoch, place.position.offset, upto, time, place.turned)
+            self.missing(client, channel, position.epoch, (place.position.offset, upto), time, place.turned)
         } else if place.turned {
-            self.missing(channel, position.epoch, 0, upto, time, true)
+            self.missing(client, channel, position.epoch, (0, upto), time, true)
+        } else if place.at_most {
+            // The promise was made in an epoch that the node had not heard of; the turn will be told when it has.
+            None
         } else {
             return self.wrong(Kind::Order, format!("client {client} is in another epoch of {channel} without a word"));
         };
@@ -208,7 +226,7 @@ impl Checker {
         self.put(client, channel, position);
     }
 
-    fn gap(&mut self, client: usize, channel: &ChannelName, from: Offset, to: Option<Offset>) {
+    fn gap(&mut self, client: usize, channel: &ChannelName, (from, to): (Offset, Option<Offset>), time: Time) {
         let place = self.place(client, channel);
         let Some(to) = to else {
             if !self.forgot {
@@ -222,13 +240,16 @@ impl Checker {
         // In the midst of a turn nobody can say which epoch the gap is in.
         let Some(place) = place.filter(|place| !place.turned) else { return };
         let epoch = place.position.epoch;
-        if from > place.position.offset + 1 {
+        if self.missing(client, channel, epoch, (place.position.offset, from), time, false).is_some() {
             self.wrong(Kind::Lost, format!("the gap of client {client} in {channel} begins at {from}, too late"));
         }
         if to > self.trimmed.get(&(channel.clone(), epoch)).copied().unwrap_or(0) {
             self.wrong(Kind::FalseGap, format!("client {client} was told that {channel} {to} is gone, which it is not"));
         }
-        self.put(client, channel, Position { epoch, offset: to });
+        // One that is told again after a reconnect moves nobody back.
+        if to > place.position.offset || place.at_most {
+            self.put(client, channel, Position { epoch, offset: to });
+        }
     }
 
     fn judge(&mut self, client: usize) {
@@ -236,9 +257,9 @@ impl Checker {
         for (channel, place) in places {
             let Some((head, time)) = self.heads.get(&channel).copied() else { continue };
             let missing = if place.position.epoch == head.epoch {
-                self.missing(&channel, head.epoch, place.position.offset, head.offset + 1, time, place.turned)
+                self.missing(client, &channel, head.epoch, (place.position.offset, head.offset + 1), time, place.turned)
             } else {
-                self.missing(&channel, head.epoch, 0, head.offset + 1, time, true)
+                self.missing(client, &channel, head.epoch, (0, head.offset + 1), time, true)
             };
             if let Some(missing) = missing {
                 self.wrong(Kind::Lost, format!("client {client} never had {channel} {missing}"));

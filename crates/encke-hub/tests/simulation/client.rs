@@ -75,7 +75,7 @@ impl Sim {
                 if client.heard_ms > self.healed_ms {
                     self.history.note(Record::Stuck { client: at });
                 }
-                client.conn = None;
+                self.client_drop(at);
             }
             return;
         }
@@ -108,8 +108,8 @@ impl Sim {
         }
         self.conns += 1;
         let conn = self.conns;
-        // Who only waits to leave does not wander any more.
-        let settled = self.leaving;
+        // When things have healed nobody wanders any more.
+        let settled = self.leaving || !self.faults;
         let (elsewhere, forgets) = (!settled && self.random.chance(15), !settled && self.random.chance(25));
         let fresh = u128::from(self.random.next());
         let first = self.random.below(100);
@@ -219,7 +219,7 @@ impl Sim {
             }
             (Control::Close, _) => {
                 self.client_forget(at);
-                self.clients[at].conn = None;
+                self.client_drop(at);
                 self.clients[at].away_ms = self.now_ms + self.random.below(8_000);
             }
             _ => {}
@@ -286,6 +286,7 @@ impl Sim {
     }
 
     fn client_item(&mut self, at: usize, item: Item) {
+        let time = self.now().wall;
         let client = &mut self.clients[at];
         if !client.wants.contains(item.channel()) && *item.channel() != client.user.channel() {
             return;
@@ -293,17 +294,12 @@ impl Sim {
         let seen = client.seen.get(item.channel()).copied();
         match item {
             Item::Gap(gap) => {
-                if let (Some(to), Some((epoch, offset))) = (gap.to, seen) {
-                    if to <= offset {
-                        return;
-                    }
-                    client.seen.insert(gap.channel.clone(), (epoch, to));
-                }
+                // A gap does not name its epoch, so nobody can say of one that it was told before.
                 if self.plant == Some(Plant::UndeclaredGap) && self.planting && !self.fired && gap.to.is_some() && seen.is_some() {
                     self.fired = true;
                     return;
                 }
-                self.history.note(Record::Gap { client: at, channel: gap.channel, from: gap.from, to: gap.to });
+                self.history.note(Record::Gap { client: at, channel: gap.channel, from: gap.from, to: gap.to, time });
             }
             Item::Message { channel, position, id } => {
                 if seen.is_some_and(|(epoch, offset)| epoch == position.epoch && position.offset <= offset) {
@@ -327,7 +323,7 @@ impl Sim {
                 Some(Plant::Phantom) => id = MessageId::from_bits(u128::MAX),
                 Some(Plant::FalseGap) => {
                     let (from, to) = (position.offset, Some(position.offset));
-                    self.history.note(Record::Gap { client: at, channel: channel.clone(), from, to });
+                    self.history.note(Record::Gap { client: at, channel: channel.clone(), from, to, time });
                     times = 0;
                 }
                 _ => self.fired = false,

@@ -72,6 +72,7 @@ pub enum Record {
         channel: ChannelName,
         from: Offset,
         to: Option<Offset>,
+        time: Time,
     },
     /// A node says that a user came online, or went offline.
     Presence {

@@ -26,6 +26,11 @@ fn run(seed: u64) -> Result<(usize, usize), String> {
     let found = check(&sim.history);
     let Some(first) = found.first() else { return Ok((sim.history.deliveries(), sim.history.gaps())) };
     let all: Vec<String> = found.iter().take(8).map(|each| format!("  {:?} at record {}: {}", each.kind, each.at, each.what)).collect();
+    if number("ENCKE_SIM_TRACE").is_some() {
+        for (at, record) in sim.history.records.iter().enumerate().take(found[0].at + 1) {
+            println!("{at} {record:?}");
+        }
+    }
     let again = format!("ENCKE_SIM_SEED={seed} cargo test -p encke-hub --test simulation every_seed");
     Err(format!("seed {seed}: {} violations, {:?} first\n{}\nrun it alone: {again}", found.len(), first.kind, all.join("\n")))
 }
@@ -73,7 +78,8 @@ fn the_checker_finds_every_planted_bug() {
             }
         }
         println!("{plant:?}: found in {found} of {fired} runs");
-        if found == 0 {
+        // A planted bug has no effect in some runs: the connection that is never told to have ended was taken over, for instance.
+        if found == 0 || found * 2 < fired {
             missed.push(plant);
         }
     }

@@ -94,8 +94,8 @@ pub enum Answer {
 }
 
 impl Node {
-    pub fn new(now: encke_hub::Now, window_messages: usize, life: u32) -> Self {
-        let config = HubConfig { grace_ms: GRACE_MS, max_sessions_per_user: 6, window_messages, window_bytes: 1 << 20, window_ms: 3_000 };
+    pub fn new(now: encke_hub::Now, window_messages: usize, max_sessions_per_user: usize, life: u32) -> Self {
+        let config = HubConfig { grace_ms: GRACE_MS, max_sessions_per_user, window_messages, window_bytes: 1 << 20, window_ms: 3_000 };
         Self {
             hub: Hub::new(config, now),
             life,
@@ -145,7 +145,7 @@ impl Sim {
             Control::Subscribe(channel) => {
                 if self.plant == Some(Plant::EmptyPromise) && self.planting {
                     self.fired = true;
-                    self.replied(at, number, &Reply::Channels(Vec::new()));
+                    self.replied(at, number, &Reply::Channels(encke_hub::Following::default()));
                     return;
                 }
                 node.hub.subscribe(number, session, &user, std::slice::from_ref(&channel));
@@ -153,7 +153,6 @@ impl Sim {
             }
             Control::Unsubscribe(channel) => {
                 node.hub.unsubscribe(number, session, &user, std::slice::from_ref(&channel));
-                self.history.note(Record::Unasked { session, channel });
             }
             Control::Close => {
                 let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false };
@@ -327,6 +326,9 @@ impl Sim {
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
             Reply::Closed(_) | Reply::Channels(_) | Reply::Done => true,
         };
+        if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
+            self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });
+        }
         let head = match &ticket.control {
             Control::Subscribe(channel) | Control::Unsubscribe(channel) => Some(self.logs.head(channel)),
             Control::Close => None,

@@ -15,7 +15,7 @@ use crate::{
 
 /// How long things go wrong, then how long they have to heal, in milliseconds.
 const FAULTS_MS: u64 = 25_000;
-const HEAL_MS: u64 = 40_000;
+const HEAL_MS: u64 = 45_000;
 
 #[derive(Debug)]
 pub enum Event {
@@ -75,6 +75,7 @@ pub struct Sim {
     keys: BTreeSet<MessageId>,
     pub engine_down: bool,
     window_messages: usize,
+    max_sessions: usize,
     pub nodes: Vec<Node>,
     pub clients: Vec<Client>,
     pub users: Vec<UserId>,
@@ -102,7 +103,11 @@ impl Sim {
         let users: Vec<UserId> = (0..3 + random.below(8)).map(|n| user(&format!("user {n}"))).collect();
         let channels: Vec<ChannelName> = (0..1 + random.below(5)).map(|n| channel(&format!("room {n}"))).collect();
         let count = usize::try_from(6 + random.below(20)).unwrap();
-        let clients = (0..count).map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50))).collect();
+        let clients: Vec<Client> =
+            (0..count).map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50))).collect();
+        // So many that those who are there all fit, and too few as soon as some leave sessions behind.
+        let tabs = |user: &UserId| clients.iter().filter(|client| client.user == *user).count();
+        let max_sessions = users.iter().map(tabs).max().unwrap_or(0) + 1;
         let mut sim = Self {
             seed,
             random,
@@ -113,6 +118,7 @@ impl Sim {
             keys: BTreeSet::new(),
             engine_down: false,
             window_messages,
+            max_sessions,
             nodes: Vec::new(),
             clients,
             users,
@@ -129,7 +135,7 @@ impl Sim {
             fired: false,
         };
         for at in 0..2 {
-            sim.nodes.push(Node::new(sim.now(), window_messages, 0));
+            sim.nodes.push(Node::new(sim.now(), window_messages, max_sessions, 0));
             sim.after(1_000, Event::Tick(at));
             sim.after(4_000, Event::Stale(at));
         }
@@ -159,6 +165,7 @@ impl Sim {
         self.until(FAULTS_MS);
         self.faults = false;
         self.engine_down = false;
+        self.logs.page_max = self.logs.page_max.max(20);
         self.planting = self.planting && !self.fired && self.plant == Some(Plant::Ghost);
         self.healed_ms = self.now_ms;
         for at in 0..2 {
@@ -324,7 +331,7 @@ impl Sim {
             self.history.note(Record::Presence { node, user, online: false });
         }
         let deaf = self.nodes[node].deaf;
-        self.nodes[node] = Node::new(self.now(), self.window_messages, life);
+        self.nodes[node] = Node::new(self.now(), self.window_messages, self.max_sessions, life);
         self.nodes[node].deaf = deaf;
         for client in self.clients.iter_mut().filter(|client| client.node == node) {
             client.conn = None;

@@ -1,6 +1,6 @@
 //! The engine fails, and comes back.
 
-use encke_hub::{Attach, HubConfig, Output, Reply, Start};
+use encke_hub::{Attach, HubConfig, Output, Start};
 use encke_proto::{Cursor, Epoch, ErrorCode, Position};
 
 use crate::{
@@ -94,7 +94,7 @@ fn a_subscription_waits_until_the_engine_is_back() {
     world.wait_ms(3_000);
     world.engine(Engine::Answers);
     world.wait_ms(1_000);
-    assert_eq!(world.reply(), Some(Reply::Channels(vec![channel("news")])));
+    assert_eq!(world.followed(), [channel("news")]);
     world.publish("news");
     assert_eq!(world.pull(1), ["news 1"]);
 }
@@ -111,7 +111,7 @@ fn a_subscription_is_answered_although_a_page_for_a_connection_that_is_gone_fail
     world.engine(Engine::Answers);
     world.said();
     world.subscribe(1, "alice", &["chat"]);
-    assert_eq!(world.reply(), Some(Reply::Channels(vec![channel("news"), channel("chat")])));
+    assert_eq!(world.followed(), [channel("news"), channel("chat")]);
     world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
     assert_eq!(world.pull(2).len(), 9);
 }

@@ -89,3 +89,22 @@ fn with_one_session_allowed_the_user_does_not_blink() {
     world.come(attach(2, "alice"));
     assert!(!world.said().iter().any(|output| matches!(output, encke_hub::Output::Online(_) | encke_hub::Output::Offline(_))));
 }
+
+#[test]
+fn a_session_never_has_a_cursor_that_is_too_long_to_be_brought_back() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    let names = many(&"x".repeat(240), SESSION_MAX_CHANNELS);
+    let mut followed = 0;
+    for name in &names {
+        world.said();
+        world.subscribe(1, "alice", &[name]);
+        match world.reply() {
+            Some(Reply::Channels(_)) => followed += 1,
+            other => assert_eq!(other, Some(Reply::Refused(ErrorCode::TooManyChannels))),
+        }
+    }
+    assert!((50..70).contains(&followed), "{followed}");
+    let cursor = world.cursor(1);
+    assert_eq!(cursor.entries.len(), followed + 1);
+}

@@ -7,7 +7,9 @@ mod world;
 
 mod beginnings;
 mod catching_up;
+mod churn;
 mod closing;
+mod crowd;
 mod delivery;
 mod engine_trouble;
 mod limits;

@@ -1,15 +1,15 @@
 //! Channels come and go while a session lives.
 
 use encke_hub::{Attach, Reply, Start};
-use encke_proto::ErrorCode;
+use encke_proto::{ChannelName, ErrorCode};
 
 use crate::{
     support::{channel, session},
     world::{Engine, World, attach, attach_to, back},
 };
 
-fn channels(names: &[&str]) -> Option<Reply> {
-    Some(Reply::Channels(names.iter().map(|name| channel(name)).collect()))
+fn channels(names: &[&str]) -> Vec<ChannelName> {
+    names.iter().map(|name| channel(name)).collect()
 }
 
 #[test]
@@ -19,11 +19,11 @@ fn a_subscription_takes_effect_on_the_held_connection() {
     world.publish_many("news", 2);
     world.said();
     world.subscribe(1, "alice", &["news", "chat"]);
-    assert_eq!(world.reply(), channels(&["news", "chat"]));
+    assert_eq!(world.followed(), channels(&["news", "chat"]));
     world.publish("news");
     assert_eq!(world.pull(1), ["news 3"]);
     world.subscribe(1, "alice", &["news"]);
-    assert_eq!(world.reply(), channels(&["news", "chat"]), "again is as good as once");
+    assert_eq!(world.followed(), channels(&["news", "chat"]), "again is as good as once");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_subscription_is_answered_only_when_nothing_can_be_missed_any_more() {
     assert_eq!(world.reply(), None);
     let late = world.answers_on_their_way();
     world.arrive(late);
-    assert_eq!(world.reply(), channels(&["news"]));
+    assert_eq!(world.followed(), channels(&["news"]));
     world.publish("news");
     assert_eq!(world.pull(1), ["news 1"]);
 }
@@ -56,7 +56,7 @@ fn a_subscription_is_answered_also_while_the_session_catches_up_elsewhere() {
     world.arrive(late.into_iter().skip(1).collect());
     world.said();
     world.subscribe(1, "alice", &["chat"]);
-    assert_eq!(world.reply(), channels(&["news", "chat"]));
+    assert_eq!(world.followed(), channels(&["news", "chat"]));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_is_not_followed_any_more_does_not_come() {
     }
     world.said();
     world.unsubscribe(1, "alice", &["b", "@alice", "unheard of"]);
-    assert_eq!(world.reply(), channels(&["a", "d", "c"]));
+    assert_eq!(world.followed(), channels(&["a", "d", "c"]));
     let mut got = world.pull(1);
     got.sort();
     assert_eq!(got, ["a 1", "c 1", "d 1"]);
@@ -186,4 +186,14 @@ fn a_connection_that_waits_for_a_channel_need_not_wait_when_it_is_given_up() {
     world.said();
     world.unsubscribe(1, "alice", &["news"]);
     assert!(world.has_begun(2));
+}
+
+#[test]
+fn the_answer_says_where_a_channel_began_and_not_how_far_it_has_come() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("news", 3);
+    world.subscribe(1, "alice", &["news"]);
+    let began = world.began();
+    assert_eq!(began.position(&channel("news")).map(|position| position.offset), Some(3));
 }

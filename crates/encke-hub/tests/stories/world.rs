@@ -293,6 +293,22 @@ impl World {
         })
     }
 
+    /// The channels in the reply to a subscription.
+    pub fn followed(&mut self) -> Vec<ChannelName> {
+        match self.reply() {
+            Some(Reply::Channels(following)) => following.channels,
+            other => panic!("not followed: {other:?}"),
+        }
+    }
+
+    /// Where the reply to a subscription says that it began.
+    pub fn began(&mut self) -> Cursor {
+        match self.reply() {
+            Some(Reply::Channels(following)) => following.began,
+            other => panic!("not followed: {other:?}"),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         (self.hub.session_count(), self.hub.connection_count(), self.hub.channel_count(), self.hub.online().count()) == (0, 0, 0, 0)
     }

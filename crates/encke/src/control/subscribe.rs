@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
+use encke_hub::Following;
 use encke_proto::{ChannelName, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +23,15 @@ pub(crate) struct Followed {
     /// The user's own is not among them.
     #[schema(value_type = Vec<String>)]
     channels: Vec<ChannelName>,
+    /// Where it began in those channels that no cursor of the client has named yet: to be kept, so that nothing is missed should the session be lost before the first message.
+    #[schema(value_type = String)]
+    cursor: String,
+}
+
+impl From<Following> for Followed {
+    fn from(following: Following) -> Self {
+        Self { channels: following.channels, cursor: following.began.to_string() }
+    }
 }
 
 /// Lets a session follow more channels, from now on; takes effect on the held connection.
@@ -43,7 +53,7 @@ pub(crate) async fn follow(app: &App, identity: &Identity, session: SessionId, c
     if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
         return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
     }
-    Ok(Followed { channels: app.shards.subscribe(session, &identity.user, channels).await? })
+    Ok(app.shards.subscribe(session, &identity.user, channels).await?.into())
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -62,5 +72,5 @@ pub(crate) async fn unsubscribe(
 
 /// Lets a session follow fewer channels.
 pub(crate) async fn unfollow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
-    Ok(Followed { channels: app.shards.unsubscribe(session, &identity.user, channels).await? })
+    Ok(app.shards.unsubscribe(session, &identity.user, channels).await?.into())
 }

@@ -87,8 +87,12 @@ fn a_session_follows_more_and_fewer_channels() {
     let subscribe = |path: &str, channels: serde_json::Value| {
         world.call(Ask::post(path, &json!({"session": session, "channels": channels})).user("alice"))
     };
-    assert_eq!(subscribe("/v1/subscribe", json!(["room:1"])).ok(), json!({"channels": ["news", "room:1"]}));
-    assert_eq!(subscribe("/v1/unsubscribe", json!(["news"])).ok(), json!({"channels": ["room:1"]}));
+    let followed = subscribe("/v1/subscribe", json!(["room:1"])).ok();
+    assert_eq!(followed["channels"], json!(["news", "room:1"]));
+    let cursor = encke_proto::Cursor::parse(followed["cursor"].as_str().unwrap()).unwrap();
+    let room = encke_proto::ChannelName::public("room:1").unwrap();
+    assert_eq!(cursor.position(&room).unwrap().offset, 0, "it begins before the first message");
+    assert_eq!(subscribe("/v1/unsubscribe", json!(["news"])).ok()["channels"], json!(["room:1"]));
     assert_eq!(subscribe("/v1/subscribe", json!(["@bob"])).code(), (400, "bad_name".into()));
     assert_eq!(subscribe("/v1/subscribe", json!([])).code(), (400, "bad_request".into()));
     let many: Vec<String> = (0..129).map(|n| format!("c{n}")).collect();

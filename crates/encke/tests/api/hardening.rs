@@ -1,6 +1,9 @@
 //! Regressions of security, each named by its row in the table of threats and its attack.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use encke::clock::TestClock;
 use http::Method;
 use serde_json::json;
 
@@ -256,6 +259,22 @@ fn t17_channels_are_forbidden_unless_granted() {
     for path in ["/api/channels/room:1/history", "/api/channels/room:1/presence", "/api/users", "/api/channels"] {
         assert_eq!(world.call(Ask::get(path).header("authorization", &little)).status, 401, "{path}");
     }
+}
+
+/// A token is used after its time.
+#[test]
+fn t17_a_token_that_has_expired_is_good_for_nothing() {
+    let world = World::new();
+    let clock = Arc::new(TestClock::at(world.app().now().wall));
+    let router = world.other(Arc::clone(&world.app().engine), Some(Arc::clone(&clock)));
+    // Signed once, so that it does not grow younger with each request.
+    let bearer = format!("Bearer {}", token("alice", &[], &[]));
+    let ticket = || world.call_router(&router, Ask::new(Method::POST, "/v1/ticket").header("authorization", &bearer));
+    ticket().ok();
+    clock.advance_ms(3_590_000);
+    ticket().ok();
+    clock.advance_ms(11_000);
+    assert_eq!(ticket().code(), (401, "token_expired".into()));
 }
 
 /// A token says itself how it is to be verified.

@@ -1,5 +1,10 @@
 //! Who is there, what is in the logs, and ending sessions, as operators see it.
 
+use std::sync::Arc;
+
+use encke::clock::TestClock;
+use encke_engine::{RetentionTable, memory::MemoryEngine};
+use encke_proto::{Epoch, Time};
 use serde_json::{Value, json};
 
 use crate::world::{Ask, World};
@@ -37,13 +42,37 @@ fn users_are_those_who_were_seen_pushed_to_or_are_here() {
 }
 
 #[test]
+fn pages_of_users_leave_nobody_out_whoever_is_here() {
+    let world = World::new();
+    world.push(&["b", "d", "f"], 1);
+    for user in ["a", "c", "d", "e", "g"] {
+        world.session(user, "");
+    }
+    for limit in 1..=7 {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = get(&world, &format!("/api/users?limit={limit}{after}")).ok();
+            for user in page["users"].as_array().unwrap() {
+                let id = user["id"].as_str().unwrap().to_owned();
+                assert_eq!(user["online"], json!(!["b", "f"].contains(&id.as_str())), "{id}");
+                seen.push(id);
+            }
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c", "d", "e", "f", "g"], "{limit} a page");
+    }
+}
+
+#[test]
 fn a_user_who_is_not_stored_yet_is_there_all_the_same() {
     let world = World::new();
     world.session("alice", "");
     // The engine of this router has never heard of her.
-    let empty =
-        encke_engine::memory::MemoryEngine::new(std::sync::Arc::new(()), encke_engine::RetentionTable::default(), encke_proto::Epoch(1));
-    let router = world.other(std::sync::Arc::new(empty), None);
+    let empty = MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1));
+    let router = world.other(Arc::new(empty), None);
     for path in ["/api/users", "/api/users?online=true"] {
         let users = world.call_router(&router, Ask::get(path).key()).ok();
         assert_eq!(ids(&users), ["alice"]);
@@ -178,6 +207,20 @@ fn history_tells_what_was_trimmed() {
     assert_eq!(history["gaps"], json!([{"channel": "news", "from": 2, "to": 3, "reason": "trimmed"}]));
     assert_eq!(history["messages"][0]["offset"], 4);
     assert_eq!(get(&world, "/api/channels/news/history").ok()["gaps"], json!([]), "who asks for the oldest misses nothing");
+}
+
+#[test]
+fn what_is_past_its_time_is_in_no_history() {
+    let world = World::new();
+    let short = json!({"to": ["alice"], "data": 1, "ttl_s": 60});
+    world.call(Ask::post("/api/push", &short).key()).ok();
+    world.push(&["alice"], 2);
+    let clock = Arc::new(TestClock::at(Time(world.app().now().wall.0 + 61_000)));
+    let later = world.other(Arc::clone(&world.app().engine), Some(clock));
+    let history = world.call_router(&later, Ask::get("/api/channels/@alice/history").key()).ok();
+    let messages = history["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), &messages[0]["data"], &history["gaps"]), (1, &json!(2), &json!([])));
+    assert!(history["cursor"].as_str().unwrap().ends_with("~@alice~2"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use miniz_oxide::deflate::core::{CompressorOxide, TDEFLFlush, compress_to_output, create_comp_flags_from_zip_params};
 
-use super::frame;
+use super::{frame, negotiate::WINDOW_BITS_MAX};
 
 /// How hard is tried, from 1 to 9: zlib's default.
 const LEVEL: i32 = 6;
@@ -14,10 +14,21 @@ const TAIL: &[u8] = &[0, 0, 0xff, 0xff];
 /// The payload of a compressed message.
 #[must_use]
 pub fn compress(payload: &[u8]) -> Vec<u8> {
+    compress_within(payload, WINDOW_BITS_MAX)
+}
+
+/// The payload of a compressed message for a receiver that looks back no further than 2 to the `window_bits` bytes: it is compressed in parts of that length, none of which refers to another.
+#[must_use]
+pub fn compress_within(payload: &[u8], window_bits: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() / 2 + 16);
-    if !payload.is_empty() {
-        let mut compressor = CompressorOxide::new(create_comp_flags_from_zip_params(LEVEL, RAW, 0));
-        compress_to_output(&mut compressor, payload, TDEFLFlush::Sync, |bytes| {
+    let part = if window_bits < WINDOW_BITS_MAX { 1 << window_bits } else { payload.len() };
+    let mut compressor = CompressorOxide::new(create_comp_flags_from_zip_params(LEVEL, RAW, 0));
+    let mut left = payload;
+    while !left.is_empty() {
+        let (now, later) = left.split_at(part.min(left.len()));
+        left = later;
+        let flush = if left.is_empty() { TDEFLFlush::Sync } else { TDEFLFlush::Full };
+        compress_to_output(&mut compressor, now, flush, |bytes| {
             out.extend_from_slice(bytes);
             true
         });

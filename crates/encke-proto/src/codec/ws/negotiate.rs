@@ -6,7 +6,7 @@ pub struct Compression {
 }
 
 /// How far back anybody can look.
-const WINDOW_BITS_MAX: u8 = 15;
+pub(super) const WINDOW_BITS_MAX: u8 = 15;
 
 impl Compression {
     /// The first of the offers in `Sec-WebSocket-Extensions` that can be accepted, since clients name them in the order in which they like them.
@@ -26,14 +26,17 @@ impl Compression {
         out
     }
 
+    /// How far back the client can look while it inflates, as a power of two.
+    #[must_use]
+    pub fn window_bits(self) -> u8 {
+        self.server_window_bits.unwrap_or(WINDOW_BITS_MAX)
+    }
+
     /// Whether a message of so many bytes may be sent compressed. What is compressed once for all looks back as far as it likes within the message, which is too far for a client with a small window
     /// if the message is longer than that; such a message is sent plain, as any message may be (RFC 7692 section 6).
     #[must_use]
     pub fn fits(self, message_bytes: usize) -> bool {
-        match self.server_window_bits {
-            Some(bits) if bits < WINDOW_BITS_MAX => message_bytes <= 1 << bits,
-            _ => true,
-        }
+        self.window_bits() == WINDOW_BITS_MAX || message_bytes <= 1 << self.window_bits()
     }
 }
 

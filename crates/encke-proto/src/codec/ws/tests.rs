@@ -135,6 +135,16 @@ fn what_inflates_to_more_than_a_message_may_have_is_stopped_there() {
 }
 
 #[test]
+fn a_small_window_is_not_looked_out_of() {
+    // Nothing repeats within a part, and each part repeats the one before.
+    let part: Vec<u8> = (0..=255).collect();
+    let payload = part.repeat(8);
+    let (wide, narrow) = (deflate::compress(&payload), deflate::compress_within(&payload, 8));
+    assert!(wide.len() < 2 * part.len() && narrow.len() > payload.len());
+    assert_eq!(one(&masked(0xc2, &narrow)), Ok(Heard::Binary(payload)));
+}
+
+#[test]
 fn between_messages_nothing_is_kept() {
     assert_eq!(std::mem::size_of::<Reader>(), std::mem::size_of::<usize>());
     let mut reader = Reader::default();

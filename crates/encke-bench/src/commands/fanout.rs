@@ -1,0 +1,164 @@
+//! `encke-bench fanout`
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    peers::{Peer, Place, Transport},
+    procfs::{self, Cpu, CpuUse},
+    report,
+    scene::{Load, Scene},
+    tally::{Faults, Tally},
+};
+
+/// What a run needs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Fanout {
+    /// How they wait
+    #[arg(long, value_enum, default_value_t = Transport::Sse)]
+    pub transport: Transport,
+    /// How many channels
+    #[arg(long, default_value_t = 1)]
+    pub channels: u32,
+    /// How many subscribers in all, spread evenly over the channels
+    #[arg(long, default_value_t = 10_000)]
+    pub subscribers: u32,
+    /// Messages a second in all, each at a fixed moment whatever the server does
+    #[arg(long, default_value_t = 2.0)]
+    pub rate: f64,
+    /// How many messages are published at each moment, to the same channel
+    #[arg(long, default_value_t = 1)]
+    pub burst: u32,
+    /// For how long, in seconds, after a fifth of it to warm up
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Bytes of each message
+    #[arg(long, default_value_t = 100)]
+    pub payload: usize,
+    /// Connections that publish
+    #[arg(long, default_value_t = 1)]
+    pub publishers: u32,
+    /// Requests under way at most on each of them
+    #[arg(long, default_value_t = 1)]
+    pub pipeline: usize,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Delivered {
+    /// Deliveries.
+    pub count: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Processor time of the server for each delivery, in microseconds, idle time subtracted.
+    pub cpu_us: f64,
+    /// The same of the kernel's threads that do the network's work, for both sides.
+    pub softirq_us: f64,
+    /// Of it outside the kernel, in microseconds (sampled, hence a hint).
+    pub user_us: f64,
+    /// How much of a processor the server used, in percent.
+    pub busy: f64,
+    /// How much of a processor the generator used, in percent.
+    pub own_busy: f64,
+    /// How much the hypervisor took away, in percent.
+    pub stolen: f64,
+    /// How long each delivery took, in microseconds.
+    pub each: Histogram<u64>,
+    /// How long each message took to its last subscriber.
+    pub last: Histogram<u64>,
+    /// How long the publisher waited.
+    pub answered: Histogram<u64>,
+    /// Wrong deliveries.
+    pub faults: Faults,
+}
+
+/// Measures a peer.
+///
+/// # Errors
+/// When anything was not delivered as it should have been.
+pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
+    let (channels, publishers) = (fanout.channels.max(1), fanout.publishers.max(1));
+    let mut scene = Scene::new(peer, fanout.transport, fanout.payload, publishers as usize, fanout.pipeline)?;
+    let followers = |channel: u32| (fanout.subscribers + channels - 1 - channel) / channels;
+    scene.tally = Tally::new((0..channels * publishers).map(|lane| followers(lane / publishers)));
+    let places = (0..fanout.subscribers).map(|user| {
+        let channel = user % channels;
+        (Place::Channel(channel), (channel * publishers, publishers))
+    });
+    scene.gather(places)?;
+    let burst = u64::from(fanout.burst.max(1));
+    let target = move |number: u64| {
+        let moment = u32::try_from(number / burst % (u64::from(channels) * u64::from(publishers))).unwrap_or(0);
+        let (channel, publisher) = (moment % channels, moment / channels % publishers);
+        (channel * publishers + publisher, Place::Channel(channel), publisher as usize)
+    };
+    measure_load(&mut scene, fanout.rate, fanout.burst, fanout.seconds, target)
+}
+
+/// Measures the server under a load, after its idle time was measured and a fifth of the load has warmed it up.
+///
+/// # Errors
+/// When anything was not delivered as it should have been.
+pub fn measure_load(
+    scene: &mut Scene<'_>,
+    rate: f64,
+    burst: u32,
+    seconds: f64,
+    mut target: impl FnMut(u64) -> (u32, Place, usize),
+) -> io::Result<Delivered> {
+    let (peer, own) = (scene.peer, [std::process::id()]);
+    scene.rest(Duration::from_secs(1))?;
+    let idle_before = Cpu::of(&peer.pids());
+    scene.rest(Duration::from_secs(2))?;
+    let idle = Cpu::of(&peer.pids()).since(&idle_before).total.as_secs_f64() / 2.0;
+    let load = |seconds: f64| Load { rate, burst, time: Duration::from_secs_f64(seconds) };
+    scene.publish(load(seconds / 5.0), &mut target)?;
+    scene.drain()?;
+    scene.tally.measured_from_us = scene.now_us();
+    let (delivered, sent, began) = (scene.tally.delivered, scene.tally.sent(), Instant::now());
+    let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
+    scene.publish(load(seconds), &mut target)?;
+    scene.drain()?;
+    let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
+    if let Some(verdict) = scene.verdict() {
+        return Err(io::Error::other(format!("{}: {verdict}", peer.name())));
+    }
+    let time = began.elapsed().as_secs_f64();
+    Ok(sum_up(scene, scene.tally.delivered - delivered, scene.tally.sent() - sent, used, own_used, idle, time))
+}
+
+fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUse, idle: f64, time: f64) -> Delivered {
+    let each = |seconds: f64| seconds.max(0.0) * 1e6 / count.max(1) as f64;
+    let cpu_us = each(used.total.as_secs_f64() - idle * time);
+    Delivered {
+        count,
+        messages,
+        cpu_us,
+        softirq_us: each(used.softirq.as_secs_f64()),
+        user_us: cpu_us * used.user_share,
+        busy: used.total.as_secs_f64() / time * 100.0,
+        own_busy: own.total.as_secs_f64() / time * 100.0,
+        stolen: used.stolen_share * 100.0,
+        each: scene.tally.each.clone(),
+        last: scene.tally.last.clone(),
+        answered: scene.publishers.answered.clone(),
+        faults: scene.tally.faults(),
+    }
+}
+
+/// Prints what was measured.
+pub fn print(name: &str, of: &Delivered) {
+    println!("{name}: {} messages, {} deliveries: {}; load {}", of.messages, of.count, of.faults, procfs::load());
+    println!(
+        "  server CPU {:.2} us per delivery (outside the kernel about {:.2}); {:.0} % of a processor, generator {:.0} %, softirq {:.2} us, stolen {:.1} %",
+        of.cpu_us, of.user_us, of.busy, of.own_busy, of.softirq_us, of.stolen
+    );
+    println!("  {}", report::percentiles_head());
+    println!("  {}", report::percentiles("due -> each subscriber", &of.each));
+    println!("  {}", report::percentiles("due -> last subscriber", &of.last));
+    println!("  {}", report::percentiles("due -> publisher's answer", &of.answered));
+}

@@ -1,0 +1,123 @@
+//! `encke-bench hold`
+
+use std::{io, time::Duration};
+
+use crate::{
+    peers::{Peer, Place, Transport},
+    procfs,
+    scene::{Load, Scene},
+    tally::Tally,
+};
+
+/// The connections that are there before the first look at the memory, so that what is made once is made.
+const WARM_UP: u32 = 64;
+
+/// What a run needs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Hold {
+    /// How they wait
+    #[arg(long, value_enum, default_value_t = Transport::Sse)]
+    pub transport: Transport,
+    /// How many connections, beside 64 that are there before
+    #[arg(long, default_value_t = 10_000)]
+    pub connections: u32,
+    /// How long to rest before each look at the memory, in seconds
+    #[arg(long, default_value_t = 10.0)]
+    pub rest: f64,
+    /// How many times as many connections come and go as are held
+    #[arg(long, default_value_t = 2.0)]
+    pub churn: f64,
+}
+
+/// Bytes of the server's memory (PSS) for each idle connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// The slope between 64 and a fifth of the connections.
+    pub first: f64,
+    /// The slope between a fifth and all of them.
+    pub slope: f64,
+    /// The slope from 64 to all, after everybody got three messages.
+    pub after_messages: f64,
+    /// The same after connections came and went.
+    pub after_churn: f64,
+    /// What is left after all have gone, for each that was there.
+    pub left: f64,
+    /// The whole memory, with the 64 and with all.
+    pub whole: (u64, u64),
+    /// Of the kernel's own memory for each connection, both ends together.
+    pub kernel: f64,
+}
+
+/// Measures a peer.
+///
+/// # Errors
+/// When not all can be held, or a message gets lost.
+pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
+    let pids = peer.pids();
+    if pids.is_empty() {
+        return Err(io::Error::other("the server's process is not known"));
+    }
+    let rest = Duration::from_secs_f64(hold.rest);
+    let mut scene = Scene::new(peer, hold.transport, 100, 1, 1)?;
+    scene.tally = Tally::new([WARM_UP + hold.connections]);
+    let grow = |scene: &mut Scene<'_>, count: u32| {
+        scene.gather((0..count).map(|_| (Place::Channel(0), (0, 1))))?;
+        scene.rest(rest)?;
+        Ok::<_, io::Error>((procfs::pss_bytes(&peer.pids()), procfs::kernel_slab_bytes()))
+    };
+    let fifth = hold.connections / 5;
+    let (warm, kernel_before) = grow(&mut scene, WARM_UP)?;
+    let (some, _) = grow(&mut scene, fifth)?;
+    let (all, kernel_after) = grow(&mut scene, hold.connections - fifth)?;
+    let slope = |from: u64, to: u64, count: u32| (to as f64 - from as f64) / f64::from(count);
+    let mut held = Held {
+        first: slope(warm, some, fifth),
+        slope: slope(some, all, hold.connections - fifth),
+        whole: (warm, all),
+        kernel: slope(kernel_before, kernel_after, hold.connections),
+        ..Held::default()
+    };
+    scene.publish(Load { rate: 1.0, burst: 1, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
+    scene.drain()?;
+    if let Some(verdict) = scene.verdict() {
+        return Err(io::Error::other(verdict));
+    }
+    scene.rest(rest)?;
+    held.after_messages = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
+    let (first, all) = (WARM_UP as usize, scene.subscribers.all.len());
+    scene.subscribers.addresses = 8;
+    let goes = (f64::from(hold.connections) * hold.churn) as usize;
+    let batch = (all - first).clamp(1, 500);
+    for start in (0..goes).step_by(batch) {
+        for number in start..start + batch {
+            let index = first + number % (all - first);
+            scene.subscribers.disconnect(&mut scene.net, index);
+            scene.subscribers.all[index].resume.clear();
+        }
+        scene.connect_all(first)?;
+    }
+    // Sessions outlive their connections by a grace time.
+    scene.rest(rest.max(Duration::from_secs(20)))?;
+    held.after_churn = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
+    for index in first..all {
+        scene.subscribers.disconnect(&mut scene.net, index);
+    }
+    scene.rest(rest.max(Duration::from_secs(20)))?;
+    held.left = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
+    match scene.errors() {
+        0 => Ok(held),
+        errors => Err(io::Error::other(format!("{errors} errors: {:?}", scene.subscribers.errors))),
+    }
+}
+
+/// Prints what was measured.
+pub fn print(name: &str, hold: Hold, held: &Held) {
+    println!("{name}: {} connections by {}, bytes of the server's memory (PSS) for each", hold.connections, hold.transport.name());
+    println!("  idle, from a fifth of them to all  {:>8.0}", held.slope);
+    println!("  idle, from 64 to a fifth           {:>8.0}", held.first);
+    println!("  after three messages               {:>8.0}", held.after_messages);
+    println!("  after {:.1} times as many came and went {:>5.0}", hold.churn, held.after_churn);
+    println!("  left after all have gone           {:>8.0}", held.left);
+    println!("  whole server: {} KiB with {WARM_UP}, {} KiB with all", held.whole.0 / 1024, held.whole.1 / 1024);
+    println!("  the kernel's memory, both ends     {:>8.0}", held.kernel);
+}

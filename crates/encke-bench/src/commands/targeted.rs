@@ -1,0 +1,52 @@
+//! `encke-bench targeted`
+
+use std::io;
+
+use super::{
+    fanout::{Delivered, measure_load},
+    latency::Choice,
+};
+use crate::{
+    peers::{Peer, Place, Transport},
+    scene::Scene,
+    tally::Tally,
+};
+
+/// What a run needs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Targeted {
+    /// How they wait
+    #[arg(long, value_enum, default_value_t = Transport::Sse)]
+    pub transport: Transport,
+    /// How many users wait
+    #[arg(long, default_value_t = 1000)]
+    pub users: u32,
+    /// Messages a second, each to one user
+    #[arg(long, default_value_t = 5000.0)]
+    pub rate: f64,
+    /// For how long, in seconds, after a fifth of it to warm up
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Bytes of each message
+    #[arg(long, default_value_t = 100)]
+    pub payload: usize,
+    /// Connections that publish
+    #[arg(long, default_value_t = 16)]
+    pub publishers: u32,
+}
+
+/// Measures a peer.
+///
+/// # Errors
+/// When anything was not delivered as it should have been.
+pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
+    let publishers = targeted.publishers.max(1);
+    let mut scene = Scene::new(peer, targeted.transport, targeted.payload, publishers as usize, 1)?;
+    scene.tally = Tally::new((0..targeted.users).map(|_| 1));
+    scene.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
+    let mut choice = Choice(1);
+    measure_load(&mut scene, targeted.rate, 1, targeted.seconds, move |_| {
+        let user = choice.below(targeted.users);
+        (user, Place::User(user), (user % publishers) as usize)
+    })
+}

@@ -1,0 +1,220 @@
+//! Many connections in one thread: an epoll, a timer of fine grain, and for each socket what could not be sent yet.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsRawFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, net::TcpStream, unix::SourceFd};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use socket2::{Domain, Protocol, Socket, Type};
+
+const TIMER: Token = Token(usize::MAX);
+/// How much is read from a socket at a time.
+const READ_BYTES: usize = 256 * 1024;
+/// A wait shorter than this is not worth setting the timer.
+const SHORT: Duration = Duration::from_micros(5);
+
+/// A connection.
+pub type ConnId = usize;
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// That of a subscriber with this number.
+    Subscriber(usize),
+    /// That of a publisher with this number.
+    Publisher(usize),
+}
+
+/// A connection with something to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Which one.
+    pub conn: ConnId,
+    /// Whose it is.
+    pub role: Role,
+    /// It takes bytes (again), or has just been made.
+    pub writable: bool,
+    /// It has bytes, its end, or an error.
+    pub readable: bool,
+}
+
+/// What reading brought.
+#[derive(Debug)]
+pub enum Bytes {
+    /// So many bytes at the beginning of the buffer; true when there may be more.
+    Some(usize, bool),
+    /// Nothing now.
+    Nothing,
+    /// The other side ended the connection, in order.
+    End,
+    /// The connection broke.
+    Broken(io::Error),
+}
+
+struct Conn {
+    socket: TcpStream,
+    role: Role,
+    out: Vec<u8>,
+    open: bool,
+}
+
+/// All connections.
+pub struct Net {
+    poll: Poll,
+    events: Events,
+    timer: OwnedFd,
+    conns: Vec<Option<Conn>>,
+    free: Vec<ConnId>,
+    /// Places that were left in this turn; events of this turn may still name them, so they are given away in the next.
+    left: Vec<ConnId>,
+    /// Bytes read last.
+    pub buffer: Vec<u8>,
+}
+
+impl Net {
+    /// No connections yet.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll or no timer.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let events = Events::with_capacity(1024);
+        Ok(Self { poll, events, timer, conns: Vec::new(), free: Vec::new(), left: Vec::new(), buffer: vec![0; READ_BYTES] })
+    }
+
+    /// Begins to connect, from an address of one's own when one address has too few ports.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn connect(&mut self, to: SocketAddr, from: Option<IpAddr>, role: Role) -> io::Result<ConnId> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(from) = from {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        match socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
+            _ => {}
+        }
+        let mut socket = TcpStream::from_std(socket.into());
+        let id = self.free.pop().unwrap_or(self.conns.len());
+        self.poll.registry().register(&mut socket, Token(id), Interest::READABLE | Interest::WRITABLE)?;
+        let conn = Some(Conn { socket, role, out: Vec::new(), open: false });
+        if id == self.conns.len() {
+            self.conns.push(conn)
+        } else {
+            self.conns[id] = conn
+        }
+        Ok(id)
+    }
+
+    /// Sends, now as far as the kernel takes it, later what is left.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
+        let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
+        if !conn.open || !conn.out.is_empty() {
+            conn.out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let sent = write_all(&mut conn.socket, bytes)?;
+        conn.out.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// Goes on sending; whether the connection was made by now.
+    ///
+    /// # Errors
+    /// When it could not be made, or broke.
+    pub fn flush(&mut self, id: ConnId) -> io::Result<()> {
+        let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
+        if !conn.open {
+            if let Some(error) = conn.socket.take_error()? {
+                return Err(error);
+            }
+            match conn.socket.peer_addr() {
+                Ok(_) => conn.open = true,
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        if !conn.out.is_empty() {
+            let sent = write_all(&mut conn.socket, &conn.out)?;
+            conn.out.drain(..sent);
+            if conn.out.is_empty() {
+                // Tens of thousands of connections each sent a request once; its buffer need not stay.
+                conn.out = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads into [`Net::buffer`].
+    pub fn read(&mut self, id: ConnId) -> Bytes {
+        let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Bytes::Nothing };
+        match conn.socket.read(&mut self.buffer) {
+            Ok(0) => Bytes::End,
+            // A read that does not fill the buffer has emptied the socket (epoll(7)); what comes later is told anew.
+            Ok(count) => Bytes::Some(count, count == self.buffer.len()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Bytes::Nothing,
+            Err(error) => Bytes::Broken(error),
+        }
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, id: ConnId) {
+        if self.conns.get_mut(id).and_then(Option::take).is_some() {
+            self.left.push(id);
+        }
+    }
+
+    /// Waits until something is ready, at most until the given moment, and tells what is.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub fn wait(&mut self, until: Instant, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.free.append(&mut self.left);
+        let left = until.saturating_duration_since(Instant::now());
+        let patience = if left < SHORT {
+            Some(Duration::ZERO)
+        } else {
+            let it_value = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+            let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
+            None
+        };
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let Token(id) = event.token();
+            let Some(Some(conn)) = self.conns.get(id) else { continue };
+            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            ready.push(Ready { conn: id, role: conn.role, writable: event.is_writable(), readable });
+        }
+        Ok(())
+    }
+}
+
+fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.write(&bytes[sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}

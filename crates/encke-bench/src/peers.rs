@@ -1,0 +1,95 @@
+//! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one file.
+
+mod encke;
+mod nchan;
+mod template;
+
+use std::{io, net::SocketAddr};
+
+pub use encke::{Encke, EnckeOptions, user_name};
+pub use nchan::Nchan;
+pub use template::{Template, TemplateOptions};
+
+use crate::http::Head;
+
+/// How messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// A long poll.
+    Poll,
+    /// Server-sent events.
+    Sse,
+    /// WebSocket.
+    Ws,
+}
+
+impl Transport {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::Sse => "SSE",
+            Self::Ws => "WebSocket",
+        }
+    }
+}
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A channel that many may follow.
+    Channel(u32),
+    /// One user.
+    User(u32),
+}
+
+/// Who subscribes, and to what.
+#[derive(Clone, Copy, Debug)]
+pub struct Who {
+    /// Which user it is.
+    pub user: u32,
+    /// What it follows.
+    pub place: Place,
+}
+
+/// A server, as its clients see it.
+pub trait Peer {
+    /// Its name and version.
+    fn name(&self) -> String;
+
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// Its processes, when it was started here.
+    fn pids(&self) -> Vec<u32>;
+
+    /// Whether it speaks this transport.
+    fn speaks(&self, transport: Transport) -> bool;
+
+    /// Whether the first poll is answered at once, with where to go on.
+    fn first_poll_answers(&self) -> bool;
+
+    /// Writes a request that subscribes, or goes on from `resume`.
+    fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, resume: &str);
+
+    /// Where the next poll goes on, from the answer to the last.
+    ///
+    /// # Errors
+    /// What is wrong with the answer.
+    fn resume(&self, head: &Head, body: &[u8], resume: &mut String) -> Result<(), String>;
+
+    /// Writes a request that publishes.
+    fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str);
+}
+
+/// A port that nobody listens at now.
+fn free_port() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Writes a POST.
+fn post(out: &mut Vec<u8>, path: &str, host: SocketAddr, fields: &str, body: &str) {
+    let text = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
+    out.extend_from_slice(text.as_bytes());
+}

@@ -1,0 +1,234 @@
+//! Encke itself.
+
+use std::{
+    cell::RefCell,
+    fs, io,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde::{Deserialize, Serialize};
+
+use super::{Peer, Place, Transport, Who, post};
+use crate::{
+    http::Head,
+    server::{Scratch, Server},
+};
+
+/// How long a poll is asked to be held, in seconds: the most that a server may be configured for.
+const HOLD_S: u32 = 120;
+/// How long tokens are good, in seconds.
+const TOKEN_S: u64 = 86_400;
+
+/// Which Encke.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EnckeOptions {
+    /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
+    #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
+    pub server_bin: PathBuf,
+    /// Where the started server keeps its logs: memory or sqlite
+    #[arg(long, value_name = "ENGINE", default_value = "memory")]
+    pub engine: String,
+    /// A server that runs already, at this address; needs its key and secret
+    #[arg(long, value_name = "ADDR:PORT", requires_all = ["api_key", "token_secret"])]
+    pub url: Option<SocketAddr>,
+    /// The process of that server, to measure what it uses
+    #[arg(long, requires = "url")]
+    pub pid: Option<u32>,
+    /// The key of its server API
+    #[arg(long, env = "ENCKE_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// The secret that its tokens are signed with
+    #[arg(long, env = "ENCKE_TOKEN_SECRET", hide_env_values = true)]
+    pub token_secret: Option<String>,
+    /// The processor that the started server runs on
+    #[arg(long)]
+    pub server_cpu: Option<usize>,
+    /// The processor that this program runs on
+    #[arg(long)]
+    pub own_cpu: Option<usize>,
+    /// Publish to one user as a channel with one follower (/api/publish) instead of by /api/push, which keeps receipts
+    #[arg(long)]
+    pub users_as_channels: bool,
+}
+
+/// An Encke server.
+pub struct Encke {
+    server: Option<Server>,
+    pid: Option<u32>,
+    address: SocketAddr,
+    engine: String,
+    api_key: String,
+    key: EncodingKey,
+    users_as_channels: bool,
+    /// Tokens by user, made when they are first needed.
+    tokens: RefCell<Vec<Option<Box<str>>>>,
+}
+
+#[derive(Deserialize)]
+struct DevKeys {
+    api_key: String,
+    token_secret: String,
+}
+
+#[derive(Serialize)]
+struct Claims {
+    sub: String,
+    exp: u64,
+    channels: [&'static str; 1],
+}
+
+/// What of a poll's answer is needed to go on.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    session: &'a str,
+    cursor: &'a str,
+    gaps: Vec<serde::de::IgnoredAny>,
+    close: Option<serde::de::IgnoredAny>,
+}
+
+impl Encke {
+    /// Starts a server, or takes the one that runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn open(options: &EnckeOptions) -> io::Result<Self> {
+        let EnckeOptions { engine, users_as_channels, .. } = options.clone();
+        if let (Some(address), Some(api_key), Some(secret)) = (options.url, &options.api_key, &options.token_secret) {
+            let key = EncodingKey::from_secret(secret.as_bytes());
+            let (api_key, pid) = (api_key.clone(), options.pid);
+            return Ok(Self { server: None, pid, address, engine, api_key, key, users_as_channels, tokens: RefCell::default() });
+        }
+        let scratch = Scratch::new()?;
+        let data = scratch.path().join("data");
+        let mut command = Command::new(&options.server_bin);
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", &engine, "--data"]).arg(&data).stdout(Stdio::piped());
+        for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn")] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
+        }
+        // The started server makes keys of its own.
+        command.env_remove("ENCKE_API_KEY").env_remove("ENCKE_TOKEN_SECRET");
+        let mut server = Server::start(command, scratch, options.server_cpu, options.own_cpu)?;
+        let url = server.line("listening on http://")?;
+        let address = url.parse().map_err(|_| io::Error::other(format!("{url:?} is no address")))?;
+        let keys: DevKeys = serde_json::from_str(&fs::read_to_string(data.join("dev-keys.json"))?)?;
+        let key = EncodingKey::from_secret(keys.token_secret.as_bytes());
+        let (api_key, tokens) = (keys.api_key, RefCell::default());
+        Ok(Self { server: Some(server), pid: None, address, engine, api_key, key, users_as_channels, tokens })
+    }
+
+    /// The fields that say which user asks.
+    fn with_token<T>(&self, user: u32, use_it: impl FnOnce(&str) -> T) -> T {
+        let mut tokens = self.tokens.borrow_mut();
+        let index = user as usize;
+        if tokens.len() <= index {
+            tokens.resize(index + 1, None);
+        }
+        let token = tokens[index].get_or_insert_with(|| self.sign(user).into_boxed_str());
+        use_it(token)
+    }
+
+    fn sign(&self, user: u32) -> String {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let claims = Claims { sub: user_name(user), exp: now_s + TOKEN_S, channels: ["*"] };
+        // Signing three plain claims with a shared secret cannot fail.
+        jsonwebtoken::encode(&Header::default(), &claims, &self.key).unwrap_or_default()
+    }
+
+    /// A request of a user on the control connection.
+    #[must_use]
+    pub fn control(&self, user: u32, path: &str, body: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let fields = self.with_token(user, |token| format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"));
+        post(&mut out, path, self.address, &fields, body);
+        out
+    }
+
+    /// A question to the server API.
+    #[must_use]
+    pub fn question(&self, path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address, self.api_key).into_bytes()
+    }
+
+    fn api_fields(&self) -> String {
+        format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", self.api_key)
+    }
+}
+
+/// A user's name.
+#[must_use]
+pub fn user_name(user: u32) -> String {
+    format!("u{user}")
+}
+
+impl Peer for Encke {
+    fn name(&self) -> String {
+        format!("Encke ({})", self.engine)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.server.as_ref().map_or_else(|| self.pid.into_iter().collect(), Server::pids)
+    }
+
+    fn speaks(&self, transport: Transport) -> bool {
+        transport != Transport::Ws
+    }
+
+    fn first_poll_answers(&self) -> bool {
+        true
+    }
+
+    fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, resume: &str) {
+        let path = match transport {
+            Transport::Poll => "poll",
+            Transport::Sse => "sse",
+            Transport::Ws => "ws",
+        };
+        let mut query = resume.to_owned();
+        if resume.is_empty() {
+            query = match who.place {
+                Place::Channel(channel) => format!("channels=c{channel}"),
+                Place::User(user) if self.users_as_channels => format!("channels=p{user}"),
+                Place::User(_) => String::from("_=0"),
+            };
+        }
+        if transport == Transport::Poll {
+            // The first poll only asks where the logs end, so that nothing can be missed from then on.
+            query.push_str(&format!("&hold_s={}", if resume.is_empty() { 0 } else { HOLD_S }));
+        }
+        let upgrade = if transport == Transport::Ws { crate::websocket::UPGRADE } else { "" };
+        let (address, user) = (self.address, who.user);
+        let text = self.with_token(user, |token| {
+            format!("GET /v1/{path}?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{upgrade}\r\n")
+        });
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn resume(&self, _: &Head, body: &[u8], resume: &mut String) -> Result<(), String> {
+        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
+        if !answer.gaps.is_empty() || answer.close.is_some() {
+            return Err("a gap or a close that nobody asked for".to_owned());
+        }
+        resume.clear();
+        resume.extend(["session=", answer.session, "&cursor=", answer.cursor]);
+        Ok(())
+    }
+
+    fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str) {
+        let (path, body) = match to {
+            Place::Channel(channel) => ("/api/publish", format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}")),
+            Place::User(user) if self.users_as_channels => ("/api/publish", format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}")),
+            Place::User(user) => ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user))),
+        };
+        post(out, path, self.address, &self.api_fields(), &body);
+    }
+}

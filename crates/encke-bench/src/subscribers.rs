@@ -1,0 +1,219 @@
+//! Everybody who waits for messages.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::{
+    http::{Piece, ResponseReader},
+    net::{ConnId, Net, Role},
+    payload,
+    peers::{Peer, Transport, Who},
+    sse::SseReader,
+    tally::Tally,
+    websocket::{self, FrameReader, Incoming},
+};
+
+/// The most connections from one address: there are 28,000 ports, and those of closed connections rest for a minute.
+const PER_ADDRESS: usize = 20_000;
+
+/// How far a subscriber is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its request is not answered, or its first poll is under way.
+    Asking,
+    /// It waits for messages.
+    Waiting,
+    /// It has no connection.
+    Gone,
+}
+
+/// One subscriber.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// Who it is.
+    pub who: Who,
+    /// The lanes it gets messages of: the first, and how many.
+    pub lanes: (u32, u32),
+    /// How far it is.
+    pub stage: Stage,
+    /// Where it goes on.
+    pub resume: String,
+    conn: Option<ConnId>,
+    http: ResponseReader,
+    stream: Stream,
+}
+
+/// What is read within the response.
+#[derive(Debug)]
+enum Stream {
+    Poll(Box<crate::http::Head>, Vec<u8>),
+    Sse(SseReader),
+    Ws(FrameReader),
+}
+
+/// All subscribers.
+#[derive(Debug)]
+pub struct Subscribers {
+    /// How messages come to them.
+    pub transport: Transport,
+    /// Each of them.
+    pub all: Vec<Subscriber>,
+    /// How many of them wait.
+    pub waiting: usize,
+    /// What went wrong, and how often.
+    pub errors: BTreeMap<String, u64>,
+    size: usize,
+    /// From how many addresses they connect in turn; 1: from any.
+    pub addresses: u8,
+    connects: usize,
+    out: Vec<u8>,
+}
+
+impl Subscribers {
+    /// Nobody yet. Payloads have `size` bytes.
+    #[must_use]
+    pub fn new(transport: Transport, size: usize) -> Self {
+        Self { transport, all: Vec::new(), waiting: 0, errors: BTreeMap::new(), size, addresses: 1, connects: 0, out: Vec::new() }
+    }
+
+    /// Adds somebody, without a connection.
+    pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
+        let stream = fresh(self.transport);
+        let (stage, resume) = (Stage::Gone, String::new());
+        self.all.push(Subscriber { who, lanes, stage, resume, conn: None, http: ResponseReader::default(), stream });
+        self.all.len() - 1
+    }
+
+    /// Connects somebody.
+    pub fn connect(&mut self, net: &mut Net, peer: &dyn Peer, index: usize) {
+        self.connects += 1;
+        let turn = match self.addresses {
+            1 => self.connects / PER_ADDRESS,
+            addresses => self.connects % usize::from(addresses) + 1,
+        };
+        let from = u8::try_from(turn).ok().filter(|turn| *turn > 0).map(|turn| IpAddr::from([127, 0, 0, turn.saturating_add(1)]));
+        match net.connect(peer.address(), from, Role::Subscriber(index)) {
+            Ok(conn) => {
+                let one = &mut self.all[index];
+                (one.conn, one.stage) = (Some(conn), Stage::Asking);
+                (one.http, one.stream) = (ResponseReader::default(), fresh(self.transport));
+                self.ask(net, peer, index);
+            }
+            Err(error) => self.note(format!("connecting: {error}")),
+        }
+    }
+
+    /// Takes somebody's connection away.
+    pub fn disconnect(&mut self, net: &mut Net, index: usize) {
+        let one = &mut self.all[index];
+        if let Some(conn) = one.conn.take() {
+            net.close(conn);
+        }
+        if one.stage == Stage::Waiting {
+            self.waiting -= 1;
+        }
+        one.stage = Stage::Gone;
+    }
+
+    /// The connection is over, and nobody here wanted it to be.
+    pub fn broken(&mut self, net: &mut Net, index: usize, why: &str) {
+        self.note(format!("a subscriber's connection ended: {why}"));
+        self.disconnect(net, index);
+    }
+
+    fn ask(&mut self, net: &mut Net, peer: &dyn Peer, index: usize) {
+        let one = &mut self.all[index];
+        let Some(conn) = one.conn else { return };
+        self.out.clear();
+        peer.subscribe(&mut self.out, self.transport, one.who, &one.resume);
+        // A poll that nobody has to answer at once waits from the moment it is sent.
+        if self.transport == Transport::Poll && one.stage == Stage::Asking && !(peer.first_poll_answers() && one.resume.is_empty()) {
+            one.stage = Stage::Waiting;
+            self.waiting += 1;
+        }
+        if let Err(error) = net.send(conn, &self.out) {
+            self.broken(net, index, &error.to_string());
+        }
+    }
+
+    /// Takes in what somebody's connection brought.
+    pub fn take(&mut self, net: &mut Net, peer: &dyn Peer, index: usize, bytes: &[u8], tally: &mut Tally, now_us: u64) {
+        let (receiver, size) = (u32::try_from(index).unwrap_or(u32::MAX), self.size);
+        let one = &mut self.all[index];
+        let Subscriber { http, stream, lanes, stage, resume, .. } = one;
+        let (mut fault, mut asks_again, mut began, mut closes) = (None, false, false, false);
+        let mut pongs = Vec::new();
+        let mut received = |bytes: &[u8]| {
+            payload::find_all(bytes, size, |stamp| tally.receive(receiver, lanes.0, lanes.1, stamp, now_us));
+        };
+        let mut sink = |piece: Piece<'_>| match (piece, &mut *stream) {
+            (Piece::Head(head), Stream::Poll(kept, body)) => {
+                if head.status != 200 {
+                    fault = Some(format!("a poll was answered {}", head.status));
+                }
+                closes = head.closes;
+                **kept = head;
+                body.clear();
+            }
+            (Piece::Head(head), _) => {
+                began = matches!(head.status, 200 | 101);
+                if !began {
+                    fault = Some(format!("a stream was answered {}", head.status));
+                }
+            }
+            (Piece::Body(bytes), Stream::Poll(_, body)) => body.extend_from_slice(bytes),
+            (Piece::Body(bytes), Stream::Sse(reader)) => reader.feed(bytes, &mut received),
+            (Piece::Body(bytes), Stream::Ws(reader)) => {
+                let mut incoming = |incoming: Incoming<'_>| match incoming {
+                    Incoming::Message(bytes) => received(bytes),
+                    Incoming::Ping(body) => websocket::write_pong(&mut pongs, body),
+                    Incoming::Close => fault = Some("a WebSocket was closed".to_owned()),
+                };
+                if let Err(error) = reader.feed(bytes, &mut incoming) {
+                    fault = Some(error.0.to_owned());
+                }
+            }
+            (Piece::End, Stream::Poll(head, body)) => {
+                received(body);
+                match peer.resume(head, body, resume) {
+                    Ok(()) => asks_again = true,
+                    Err(error) => fault = Some(error),
+                }
+                if body.capacity() > 4096 {
+                    *body = Vec::new();
+                }
+            }
+            (Piece::End, _) => fault = Some("a stream ended".to_owned()),
+        };
+        if let Err(error) = http.feed(bytes, &mut sink) {
+            fault = Some(error.0.to_owned());
+        }
+        if let Some(fault) = fault {
+            self.note(fault);
+            return self.disconnect(net, index);
+        }
+        if began && *stage == Stage::Asking {
+            *stage = Stage::Waiting;
+            self.waiting += 1;
+        }
+        let conn = one.conn;
+        if let (false, Some(conn)) = (pongs.is_empty(), conn) {
+            // A broken connection is told by its next event.
+            let _ = net.send(conn, &pongs);
+        }
+        if asks_again && !closes {
+            self.ask(net, peer, index);
+        }
+    }
+
+    fn note(&mut self, what: String) {
+        *self.errors.entry(what).or_default() += 1;
+    }
+}
+
+fn fresh(transport: Transport) -> Stream {
+    match transport {
+        Transport::Poll => Stream::Poll(Box::default(), Vec::new()),
+        Transport::Sse => Stream::Sse(SseReader::default()),
+        Transport::Ws => Stream::Ws(FrameReader::default()),
+    }
+}

@@ -1,0 +1,231 @@
+import { randomInt } from 'node:crypto';
+import net from 'node:net';
+import path from 'node:path';
+
+import { query, request } from './http.js';
+import { Program, run, temporaryDirectory } from './program.js';
+import { Stream } from './sse.js';
+import { until } from './until.js';
+
+export const API_KEY = 'e2e-8d1f60b3a97c';
+export const TOKEN_SECRET = '5b0c2a9d7e184f63a1d2c3b4e5f60718293a4b5c6d7e8f90';
+
+/** The first port that the kernel gives to outgoing connections is above these, so that none of them can take a server's port while it restarts. */
+const [PORT_FROM, PORT_TO] = [10_240, 32_000];
+
+/** A port at which nobody listens. */
+async function freePort() {
+  for (;;) {
+    const port = randomInt(PORT_FROM, PORT_TO);
+    const free = await new Promise((resolve) => {
+      const probe = net.createServer().once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
+
+/** A real server, in a process of its own, on data of its own. */
+export class Server {
+  #remove;
+  #args;
+  #env;
+  #data;
+  port = 0;
+  /** The running program. @type {Program} */
+  program;
+
+  /**
+   * @param {{dev?: boolean, engine?: string, env?: Record<string, string>, args?: string[]}} [options]
+   */
+  static async start({ dev = true, engine = 'sqlite', env = {}, args = [] } = {}) {
+    const server = new Server();
+    const { dir, remove } = await temporaryDirectory();
+    server.#remove = remove;
+    server.#data = path.join(dir, 'data');
+    server.#args = [...(dev ? ['--dev'] : []), '--data', server.#data, '--engine', engine, ...args];
+    server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
+    server.port = await freePort();
+    try {
+      await server.#run();
+    } catch (error) {
+      await server.program.kill('SIGKILL');
+      await remove();
+      throw error;
+    }
+    return server;
+  }
+
+  async #run() {
+    this.program = new Program(['serve', '--listen', `127.0.0.1:${this.port}`, ...this.#args], { env: this.#env });
+    const line = await this.program.line('where it listens', (line) => line.startsWith('listening on '));
+    this.url = line.slice('listening on '.length);
+  }
+
+  /** What `serve` printed for the console's address; in dev mode only. */
+  console() {
+    return this.program.line('the address of the console', (line) => line.startsWith('console ')).then((line) => line.slice('console '.length));
+  }
+
+  get data() {
+    return this.#data;
+  }
+
+  /** Ends the process by a signal; SIGKILL leaves it no time for anything. */
+  async kill(signal = 'SIGKILL') {
+    return this.program.kill(signal);
+  }
+
+  /** Starts it again on the same port and data. */
+  async restart(signal = 'SIGKILL') {
+    await this.kill(signal);
+    await this.#run();
+  }
+
+  /** Starts it again after it was killed. */
+  async startAgain() {
+    await this.#run();
+  }
+
+  /** Ends it as an operator would, and removes its data. */
+  async stop() {
+    await this.kill('SIGTERM');
+    await this.#remove();
+    if (this.program.status !== 0) throw new Error(`the server ended with ${this.program.status}: ${this.program.stderr}`);
+  }
+
+  /** A request as anybody. */
+  ask(method, address, options = {}) {
+    return request(this.url + address, { method, ...options });
+  }
+
+  /** A request to the server API, with the key. */
+  api(method, address, body, headers = {}) {
+    return this.ask(method, address, { body, headers: { authorization: `Bearer ${API_KEY}`, ...headers } });
+  }
+
+  /** A push that has to be accepted. */
+  async push(body) {
+    return (await this.api('POST', '/api/push', body)).with(202);
+  }
+
+  /** What became of a push with each user. */
+  async receipts(id) {
+    const { receipts } = (await this.api('GET', `/api/push/${id}`)).with(200);
+    return Object.fromEntries(receipts.map(({ user, state }) => [user, state]));
+  }
+
+  /** The state of one receipt, once it is this one. */
+  receipt(id, user, state) {
+    return until(`the receipt of ${user} is ${state}`, async () => (await this.receipts(id))[user] === state);
+  }
+
+  async user(id) {
+    return (await this.api('GET', `/api/users/${encodeURIComponent(id)}`)).with(200);
+  }
+
+  async isOnline(id) {
+    const answer = await this.api('GET', `/api/users/${encodeURIComponent(id)}`);
+    return answer.status === 200 && answer.json.online;
+  }
+
+  /** The sessions of a user. */
+  async sessions(user) {
+    return (await this.api('GET', `/api/sessions${query({ user })}`)).with(200).sessions;
+  }
+
+  /** Waits until a connection serves this session: it then waits for messages. */
+  held(user, session) {
+    return until(`a connection of ${user} is held`, async () =>
+      (await this.sessions(user)).find((one) => one.connected && (session === undefined || one.session === session)));
+  }
+
+  /** The value of a gauge or the sum of a counter in `/metrics`. */
+  async metric(name, labels = '') {
+    const { text } = await this.api('GET', '/metrics');
+    const values = text.split('\n').filter((line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(labels));
+    return values.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  }
+
+  /** Logs in by id. */
+  async login(user) {
+    const { token } = (await this.ask('POST', '/v1/login', { body: { user } })).with(200);
+    return new User(this, user, token);
+  }
+
+  /** A user with a token that the test made. */
+  as(user, token) {
+    return new User(this, user, token);
+  }
+
+  /** Runs a command against this server. */
+  cli(...args) {
+    return run(args, { env: this.cliEnv });
+  }
+
+  /** Starts a command against this server. */
+  startCli(...args) {
+    return new Program(args, { env: this.cliEnv });
+  }
+
+  get cliEnv() {
+    return { ENCKE_URL: this.url, ENCKE_API_KEY: API_KEY };
+  }
+}
+
+/** Somebody with a token. */
+export class User {
+  constructor(server, name, token) {
+    this.server = server;
+    this.name = name;
+    this.token = token;
+  }
+
+  get headers() {
+    return { authorization: `Bearer ${this.token}` };
+  }
+
+  /** A control request. */
+  post(address, body, headers = {}) {
+    return this.server.ask('POST', address, { body, headers: { ...this.headers, ...headers } });
+  }
+
+  /** A poll, with whatever parameters. */
+  poll(parameters = {}, { headers = {}, signal } = {}) {
+    return this.server.ask('GET', `/v1/poll${query(parameters)}`, { headers: { ...this.headers, ...headers }, signal, ms: 40_000 });
+  }
+
+  /** A poll that is not held and has to be answered. */
+  async look(parameters = {}) {
+    return (await this.poll({ hold_s: 0, ...parameters })).with(200);
+  }
+
+  /** Polls until `n` messages have come; gives them, the gaps, and where that ended. */
+  async take(n, parameters = {}) {
+    let at = { ...parameters };
+    const messages = [];
+    const gaps = [];
+    for (;;) {
+      const answer = (await this.poll({ hold_s: 5, ...at })).with(200);
+      messages.push(...answer.messages);
+      gaps.push(...answer.gaps);
+      at = { session: answer.session, cursor: answer.cursor };
+      if (messages.length >= n) return { messages, gaps, ...at, close: answer.close };
+      if (answer.messages.length === 0 && answer.gaps.length === 0) throw new Error(`${messages.length} messages came instead of ${n}`);
+    }
+  }
+
+  /** A stream, whose `open` event is taken. */
+  async stream(parameters = {}, headers = {}) {
+    const stream = await this.events(parameters, headers);
+    if (!(stream instanceof Stream)) throw new Error(`the stream was refused: ${stream.status} ${stream.text}`);
+    stream.opened = await stream.next();
+    stream.session = stream.opened.session;
+    return stream;
+  }
+
+  /** A stream, or the answer that refuses it. */
+  events(parameters = {}, headers = {}) {
+    return Stream.open(`${this.server.url}/v1/sse${query(parameters)}`, { ...this.headers, ...headers });
+  }
+}
