@@ -85,14 +85,13 @@ impl<D: Dialect> Transport for Ws<D> {
 
     fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
         let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
-        if talk.asked {
-            // It is not listened to now, so its silence says nothing.
-            return After::Wait;
+        // While something that it asked is not answered it is not listened to, so its silence says nothing.
+        if !talk.asked {
+            if talk.unanswered >= UNANSWERED_MAX {
+                return After::Close;
+            }
+            talk.unanswered += 1;
         }
-        if talk.unanswered >= UNANSWERED_MAX {
-            return After::Close;
-        }
-        talk.unanswered += 1;
         frame::write(exchange.out, frame::PING, &[]);
         After::Wait
     }

@@ -224,7 +224,9 @@ fn control_requests_come_over_it() {
     let mut world = World::new();
     let (mut wire, open) = world.ws("alice", "");
     wire.ask("{\"do\":\"subscribe\",\"channels\":[\"a\",\"b\"],\"id\":1}");
-    assert_eq!(wire.heard(), serde_json::json!({"event": "reply", "id": 1, "result": {"channels": ["a", "b"]}}));
+    let reply = wire.heard();
+    assert_eq!((&reply["event"], &reply["id"], &reply["result"]["channels"]), (&"reply".into(), &1.into(), &serde_json::json!(["a", "b"])));
+    assert!(reply["result"]["cursor"].as_str().unwrap().contains("~b~"), "{reply}");
     world.publish("b", "1");
     assert_eq!(wire.heard()["channel"], "b");
     wire.ask("{\"do\":\"unsubscribe\",\"channels\":[\"b\"],\"id\":2}");
