@@ -43,7 +43,7 @@ describe('what is served', () => {
     for (const name of ['encke_users_online', 'encke_sessions', 'encke_connections_held', 'encke_sockets', 'encke_http_requests_total']) {
       assert.match(text, new RegExp(`^# TYPE ${name} `, 'm'));
     }
-    for (const line of text.trim().split('\n')) assert.match(line, /^(#.*|[a-z_]+(\{.*\})? [-+0-9.e]+(inf|nan)?)$/i);
+    for (const line of text.split('\n').filter(Boolean)) assert.match(line, /^(#.*|[a-z_]+(\{.*\})? [-+0-9.e]+(inf|nan)?)$/i);
   });
 
   test('a description of all of it', async () => {
@@ -124,6 +124,14 @@ describe('bodies', () => {
     assert.match(text, /"too_large"/);
   });
 
+  test('that are refused are refused aloud, however much is still being sent', async () => {
+    // The answer may be overtaken by a reset when the rest is not read; that is a race, so it is run often.
+    for (let n = 0; n < 50; n++) {
+      const text = await raw(server.port, `POST /api/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${API_KEY}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 400000\r\n\r\n${'x'.repeat(400_000)}`);
+      assert.match(text, /^HTTP\/1\.1 413 /);
+    }
+  });
+
   test('a length that is announced and too large is refused before it is sent', async () => {
     const text = await raw(server.port, `POST /api/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${API_KEY}\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n`, (text) => text.includes('too_large'));
     assert.match(text, /^HTTP\/1\.1 413 /);
@@ -141,32 +149,21 @@ describe('bodies', () => {
 });
 
 describe('heads', () => {
-  const refusal = (text, status, code) => {
-    assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} `), text.slice(0, 300));
-    assert.equal(JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)).error.code, code);
-  };
   const padded = (line, bytes) => {
     const head = `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Pad: `;
     return `${head}${'x'.repeat(bytes - head.length - 4)}\r\n\r\n`;
   };
 
-  test('have at most 8 KiB on a data connection', async () => {
-    for (const address of ['/v1/poll?hold_s=0', '/v1/sse']) {
-      assert.match(await raw(server.port, padded(`GET ${address}`, 8000)), /^HTTP\/1\.1 401 /);
-      refusal(await raw(server.port, padded(`GET ${address}`, 9000)), 431, 'head_too_large');
-      refusal(await raw(server.port, padded(`GET ${address}`, 20_000)), 431, 'head_too_large');
+  test('have at most 16 KiB', async () => {
+    for (const [line, status] of [['GET /v1/poll?hold_s=0', 401], ['GET /v1/sse', 401], ['GET /healthz', 200], ['POST /api/push', 401]]) {
+      for (const bytes of [1000, 8191, 8193, 16_000]) assert.match(await raw(server.port, padded(line, bytes)), new RegExp(`^HTTP/1\\.1 ${status} `), `${line}, ${bytes} bytes`);
+      for (const bytes of [16_600, 40_000]) assert.match(await raw(server.port, padded(line, bytes)), /^HTTP\/1\.1 431 /, `${line}, ${bytes} bytes`);
     }
-  });
-
-  test('have at most 16 KiB elsewhere', async () => {
-    assert.match(await raw(server.port, padded('GET /healthz', 15_000)), /^HTTP\/1\.1 200 /);
-    refusal(await raw(server.port, padded('GET /healthz', 20_000)), 431, 'head_too_large');
-    refusal(await raw(server.port, padded('POST /api/push', 40_000)), 431, 'head_too_large');
   });
 
   test('that are not HTTP are refused, and nothing falls over', async () => {
     for (const bytes of ['nonsense\r\n\r\n', 'GET /v1/poll\r\n\r\n', 'GET /v1/poll HTTP/9.9\r\nHost: x\r\n\r\n', 'GET /v1/poll HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 'GET /v1/poll HTTP/1.1\r\n\r\n', '\u0016\u0003\u0001\u0000\r\n\r\n', 'GET / HTTP/1.1\r\nHost : x\r\n\r\n']) {
-      assert.match(await raw(server.port, bytes), /^(HTTP\/1\.1 (400|505) [^]*)?$/, bytes);
+      assert.match(await raw(server.port, bytes), /^HTTP\/1\.1 (400|505) /, JSON.stringify(bytes));
     }
     (await server.ask('GET', '/healthz')).with(200);
   });

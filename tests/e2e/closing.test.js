@@ -26,7 +26,7 @@ async function timed(send) {
 /** Looks once, and once only: the answer to the close was the promise. */
 async function isFreed(user, session) {
   const [sessions, one, online, all] = await Promise.all([
-    server.sessions(user), server.user(user), server.api('GET', '/api/users?online=true&limit=1000'), server.sessions(),
+    server.sessions(user), server.presence(user), server.api('GET', '/api/users?online=true&limit=1000'), server.sessions(),
   ]);
   assert.deepEqual(sessions.filter((left) => left.session === session), []);
   assert.ok(!all.some((left) => left.session === session));
@@ -118,7 +118,7 @@ test('a session of another user can not be closed, whatever is known of it', asy
   const [alice, mallory] = [await server.login('victim'), await server.login('mallory')];
   const { session } = await alice.look();
   assert.deepEqual((await mallory.post('/v1/close', { session })).with(200), { closed: false });
-  assert.equal((await server.user('victim')).online, true);
+  assert.equal(await server.isOnline('victim'), true);
 });
 
 test('what is no session is closed by nobody', async () => {
@@ -145,7 +145,7 @@ test('a close that is not as it should be is refused', async () => {
   (await server.api('POST', '/api/close', { user: '' })).refused(400, 'bad_name');
   (await server.ask('POST', '/api/close', { body: { user: 'wrong' } })).refused(401, 'unauthorized');
   (await server.ask('POST', '/api/close', { body: { user: 'wrong' }, headers: alice.headers })).refused(401, 'unauthorized');
-  assert.equal((await server.user('wrong')).online, true);
+  assert.equal(await server.isOnline('wrong'), true);
 });
 
 test('sockets and sessions are given back', async () => {

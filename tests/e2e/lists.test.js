@@ -37,6 +37,7 @@ test('users: who is known, who is online, one of them', async () => {
   (await gone.post('/v1/close', { session })).with(200);
   await server.push({ to: ['u-never'], data: 1 });
 
+  await until('all are written down', async () => (await Promise.all([...names, 'u-gone', 'u-never'].map((name) => server.user(name)))).every(({ first_seen }) => first_seen));
   const all = await pages('/api/users', 'users', 2);
   for (const name of [...names, 'u-gone', 'u-never']) assert.equal(all.filter(({ id }) => id === name).length, 1, name);
   const online = await pages('/api/users?online=true', 'users', 2);

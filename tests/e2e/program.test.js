@@ -107,7 +107,9 @@ describe('serve and check-config', () => {
       const server = await Server.start();
       const alice = await server.login('alice');
       const stream = await alice.stream();
-      const poll = (await server.login('bob')).poll();
+      const bob = await server.login('bob');
+      const { session, cursor } = await bob.look();
+      const poll = bob.poll({ session, cursor });
       await server.held('bob');
       await server.kill(signal);
       assert.equal(server.program.status, 0, server.program.stderr);
@@ -207,7 +209,8 @@ describe('the commands', () => {
 
   test('listen that is told to stop closes its session before it ends', async () => {
     const listener = server.startCli('listen', '--user', 'stopped');
-    await server.held('stopped').catch(() => {});
+    await server.push({ to: ['stopped'], data: 1 });
+    await until('it listens', () => listener.lines.length === 1);
     await listener.kill('SIGINT');
     assert.equal(listener.status, 0, listener.stderr);
     assert.deepEqual(await server.sessions('stopped'), []);
@@ -238,8 +241,8 @@ describe('the commands', () => {
   });
 
   test('push --all reaches everybody whom the server knows', async () => {
-    await server.login('known');
-    (await (await server.login('known')).look());
+    await (await server.login('known')).look();
+    await until('it is known', () => server.user('known'));
     const { accepted, offline, online } = done(await server.cli('push', '--all', '--data', '1')).objects[0];
     assert.equal(accepted, offline.length + online.length);
     assert.ok([...offline, ...online].includes('known'));

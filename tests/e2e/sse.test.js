@@ -167,6 +167,9 @@ test('over HTTP/1.0 the stream is not chunked and ends with the connection', asy
   const alice = await server.login('old');
   const reading = raw(server.port, `GET /v1/sse HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\n\r\n`);
   const { session } = await server.held('old');
+  // Once it has been given something, it has certainly begun.
+  const { id } = await server.push({ to: ['old'], data: 1 });
+  await server.receipt(id, 'old', 'delivered');
   (await alice.post('/v1/close', { session })).with(200);
   const text = await reading;
   assert.ok(!/transfer-encoding/i.test(text), text);

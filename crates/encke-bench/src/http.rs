@@ -52,6 +52,9 @@ enum State {
     Open,
 }
 
+/// A line, and what comes behind it.
+type Line<'a> = (Vec<u8>, &'a [u8]);
+
 /// Reads the responses of one connection.
 #[derive(Debug, Default)]
 pub struct ResponseReader {
@@ -148,7 +151,7 @@ impl ResponseReader {
     }
 
     /// The next line without its break; nothing while it is not complete.
-    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Vec<u8>, &'a [u8])>, NotHttp> {
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Line<'a>>, NotHttp> {
         let Some(at) = bytes.iter().position(|byte| *byte == b'\n') else {
             self.held.extend_from_slice(bytes);
             return if self.held.len() > LINE_MAX_BYTES { Err(NotHttp("a line is too long")) } else { Ok(None) };

@@ -15,6 +15,7 @@ mod scene;
 mod server;
 mod sse;
 mod subscribers;
+mod table;
 mod tally;
 mod websocket;
 

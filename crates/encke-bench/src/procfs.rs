@@ -17,6 +17,8 @@ pub struct Cpu {
     /// Ticks of the whole machine that the hypervisor took away, and all ticks.
     stolen: u64,
     all: u64,
+    /// Ticks in which the machine's processors were at work.
+    busy: u64,
 }
 
 /// Processor time used between two moments.
@@ -30,6 +32,8 @@ pub struct CpuUse {
     pub user_share: f64,
     /// The share of the machine's time that the hypervisor took away.
     pub stolen_share: f64,
+    /// Of the whole machine, everybody's.
+    pub machine: Duration,
 }
 
 impl Cpu {
@@ -54,6 +58,8 @@ impl Cpu {
         let ticks: Vec<u64> = stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|text| text.parse().ok()).collect();
         cpu.stolen = ticks.get(7).copied().unwrap_or(0);
         cpu.all = ticks.iter().take(8).sum();
+        let idle: u64 = ticks.iter().skip(3).take(2).sum();
+        cpu.busy = cpu.all.saturating_sub(idle + cpu.stolen);
         cpu
     }
 
@@ -66,6 +72,7 @@ impl Cpu {
             total: Duration::from_nanos(self.threads.iter().map(used).sum()),
             softirq: Duration::from_nanos(self.softirq_ns.saturating_sub(before.softirq_ns)),
             user_share: share(user, user + system),
+            machine: Duration::from_millis(self.busy.saturating_sub(before.busy) * TICK_MS),
             stolen_share: share(self.stolen.saturating_sub(before.stolen), self.all.saturating_sub(before.all)),
         }
     }

@@ -61,8 +61,16 @@ impl Publishers {
     }
 
     /// Sends a request, or lets it wait for its turn.
-    pub fn submit(&mut self, net: &mut Net, index: usize, due_us: u64, request: Vec<u8>) {
-        self.all[index].queue.push_back((due_us, request));
+    pub fn submit(&mut self, net: &mut Net, peer: &dyn Peer, index: usize, due_us: u64, request: Vec<u8>) {
+        let one = &mut self.all[index];
+        one.queue.push_back((due_us, request));
+        if one.conn.is_none() {
+            one.http = ResponseReader::default();
+            match net.connect(peer.address(), None, Role::Publisher(index)) {
+                Ok(conn) => one.conn = Some(conn),
+                Err(error) => *self.errors.entry(format!("connecting to publish: {error}")).or_default() += 1,
+            }
+        }
         self.send(net, index);
     }
 
@@ -111,6 +119,10 @@ impl Publishers {
             net.close(conn);
         }
         let lost = one.queue.len() + one.flying.len();
+        // A server may end a connection on which nothing has happened for a while; the next request makes a new one.
+        if lost == 0 {
+            return;
+        }
         one.queue.clear();
         one.flying.clear();
         *self.errors.entry(format!("a publisher's connection ended with {lost} requests open: {why}")).or_default() += 1;

@@ -151,7 +151,10 @@ impl<'p> Scene<'p> {
         {
             return self.broken(event, &error.to_string());
         }
-        while event.readable {
+        if !event.readable {
+            return;
+        }
+        loop {
             let (count, more) = match self.net.read(event.conn) {
                 Bytes::Some(count, more) => (count, more),
                 Bytes::Nothing => return,
@@ -201,7 +204,7 @@ impl<'p> Scene<'p> {
                 let stamp = self.tally.send(lane, begins_us + us(after));
                 let mut request = Vec::with_capacity(512);
                 self.peer.publish(&mut request, place, &stamp.payload(self.size));
-                self.publishers.submit(&mut self.net, publisher, stamp.due_us, request);
+                self.publishers.submit(&mut self.net, self.peer, publisher, stamp.due_us, request);
             }
             // Whoever is late for the next moment still looks at what has come.
             if Instant::now() >= begins + gap.mul_f64(moment as f64 + 1.0) {
@@ -225,6 +228,14 @@ impl<'p> Scene<'p> {
         }
         // A message too many would come now.
         self.rest(Duration::from_millis(200))
+    }
+
+    /// Begins to measure: what was published before counts for nothing but its faults.
+    pub fn measure_from_now(&mut self) {
+        self.tally.measured_from_us = self.now_us();
+        self.tally.each.reset();
+        self.tally.last.reset();
+        self.publishers.answered.reset();
     }
 
     /// What is wrong with the run, if anything.

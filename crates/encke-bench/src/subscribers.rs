@@ -148,7 +148,7 @@ impl Subscribers {
         let mut sink = |piece: Piece<'_>| match (piece, &mut *stream) {
             (Piece::Head(head), Stream::Poll(kept, body)) => {
                 if head.status != 200 {
-                    fault = Some(format!("a poll was answered {}", head.status));
+                    found(&mut fault, format!("a poll was answered {}", head.status));
                 }
                 closes = head.closes;
                 **kept = head;
@@ -157,7 +157,7 @@ impl Subscribers {
             (Piece::Head(head), _) => {
                 began = matches!(head.status, 200 | 101);
                 if !began {
-                    fault = Some(format!("a stream was answered {}", head.status));
+                    found(&mut fault, format!("a stream was answered {}", head.status));
                 }
             }
             (Piece::Body(bytes), Stream::Poll(_, body)) => body.extend_from_slice(bytes),
@@ -166,26 +166,26 @@ impl Subscribers {
                 let mut incoming = |incoming: Incoming<'_>| match incoming {
                     Incoming::Message(bytes) => received(bytes),
                     Incoming::Ping(body) => websocket::write_pong(&mut pongs, body),
-                    Incoming::Close => fault = Some("a WebSocket was closed".to_owned()),
+                    Incoming::Close => found(&mut fault, "a WebSocket was closed".to_owned()),
                 };
                 if let Err(error) = reader.feed(bytes, &mut incoming) {
-                    fault = Some(error.0.to_owned());
+                    found(&mut fault, error.0.to_owned());
                 }
             }
             (Piece::End, Stream::Poll(head, body)) => {
                 received(body);
                 match peer.resume(head, body, resume) {
                     Ok(()) => asks_again = true,
-                    Err(error) => fault = Some(error),
+                    Err(error) => found(&mut fault, error),
                 }
                 if body.capacity() > 4096 {
                     *body = Vec::new();
                 }
             }
-            (Piece::End, _) => fault = Some("a stream ended".to_owned()),
+            (Piece::End, _) => found(&mut fault, "a stream ended".to_owned()),
         };
         if let Err(error) = http.feed(bytes, &mut sink) {
-            fault = Some(error.0.to_owned());
+            found(&mut fault, error.0.to_owned());
         }
         if let Some(fault) = fault {
             self.note(fault);
@@ -208,6 +208,11 @@ impl Subscribers {
     fn note(&mut self, what: String) {
         *self.errors.entry(what).or_default() += 1;
     }
+}
+
+/// Keeps the first fault: those that follow come from it.
+fn found(fault: &mut Option<String>, what: String) {
+    fault.get_or_insert(what);
 }
 
 fn fresh(transport: Transport) -> Stream {

@@ -35,6 +35,7 @@ mod error;
 mod event;
 mod http;
 mod id;
+mod lines;
 mod listen;
 mod listing;
 mod message;

@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::backoff::{Backoff, jittered, random};
 use crate::event::WireEvent;
 use crate::http::{MAX_ANSWER_BYTES, read_at_most};
+use crate::lines::LineReader;
 use crate::session::{SessionHandle, Shared};
-use crate::sse::SseParser;
+use crate::sse::{SseParser, TooLong};
 use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
 
 /// How long the head of an answer that is not held may take.
@@ -45,6 +46,8 @@ pub enum Transport {
     /// One long answer of server-sent events.
     #[default]
     Sse,
+    /// One long answer with a JSON object a line.
+    Ndjson,
 }
 
 /// What to listen to, and how.
@@ -178,10 +181,16 @@ enum State {
 
 struct Streaming {
     response: Response,
-    parser: SseParser,
+    reader: Reader,
     /// The silence after which the connection counts as dead.
     silence: Duration,
     since: Instant,
+}
+
+/// Takes events out of a stream's bytes.
+enum Reader {
+    Sse(SseParser),
+    Ndjson(LineReader),
 }
 
 #[derive(Clone, Copy)]
@@ -316,19 +325,26 @@ impl Driver {
     async fn connect(&mut self) -> Result<(), Error> {
         self.state = match self.transport {
             Transport::Poll => State::Polling(Polling { first: true }),
-            Transport::Sse => {
-                let query = self.shared.query();
-                let head = self.client.http.send(Method::GET, "/v1/sse", &query, None);
+            Transport::Sse | Transport::Ndjson => {
+                let mut query = self.shared.query();
+                let (path, expected, reader) = match self.transport {
+                    Transport::Ndjson => {
+                        query.add("as", "ndjson");
+                        ("/v1/stream", "application/x-ndjson", Reader::Ndjson(LineReader::default()))
+                    }
+                    _ => ("/v1/sse", "text/event-stream", Reader::Sse(SseParser::new())),
+                };
+                let head = self.client.http.send(Method::GET, path, &query, None);
                 let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
                 if response.status() == StatusCode::NO_CONTENT {
                     return Err(Error::SessionClosed { message: "it was closed on purpose".to_owned(), reconnect: false });
                 }
                 let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
-                if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
-                    return Err(Error::BadAnswer("/v1/sse: it is not an event stream".to_owned()));
+                if !content_type.is_some_and(|value| value.as_bytes().starts_with(expected.as_bytes())) {
+                    return Err(Error::BadAnswer(format!("{path}: it is not {expected}")));
                 }
-                let (parser, since) = (SseParser::new(), Instant::now());
-                State::Streaming(Box::new(Streaming { response, parser, silence: DEFAULT_SILENCE, since }))
+                let since = Instant::now();
+                State::Streaming(Box::new(Streaming { response, reader, silence: DEFAULT_SILENCE, since }))
             }
         };
         Ok(())
@@ -410,21 +426,38 @@ impl Streaming {
             Err(_) => return Err(Error::Silent(self.silence)),
             Ok(chunk) => chunk?.ok_or(Error::Ended)?,
         };
-        self.parser.push(&bytes).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        while let Some(event) = self.parser.next_event() {
-            if let Some(data) = &event.data {
-                match WireEvent::parse(data)? {
-                    WireEvent::Open(open) => items.push_back(Item::Open { open, adopt: true }),
-                    WireEvent::Message(message) => items.push_back(Item::Message(message)),
-                    WireEvent::Gap(gap) => items.push_back(Item::Gap(gap)),
-                    WireEvent::Close(close) => items.push_back(Item::Close(close)),
-                    WireEvent::Unknown => {}
+        let too_long = |error: TooLong| Error::BadAnswer(error.to_string());
+        match &mut self.reader {
+            Reader::Sse(parser) => {
+                parser.push(&bytes).map_err(too_long)?;
+                while let Some(event) = parser.next_event() {
+                    if let Some(data) = &event.data {
+                        take_in(items, data)?;
+                    }
+                    items.extend(event.id.filter(|id| !id.is_empty()).map(Item::Cursor));
                 }
             }
-            items.extend(event.id.filter(|id| !id.is_empty()).map(Item::Cursor));
+            Reader::Ndjson(lines) => {
+                lines.push(&bytes).map_err(too_long)?;
+                while let Some(line) = lines.next_line() {
+                    take_in(items, &line)?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Takes in an event as all streams write it.
+fn take_in(items: &mut VecDeque<Item>, json: &str) -> Result<(), Error> {
+    match WireEvent::parse(json)? {
+        WireEvent::Open(open) => items.push_back(Item::Open { open, adopt: true }),
+        WireEvent::Message(message) => items.push_back(Item::Message(message)),
+        WireEvent::Gap(gap) => items.push_back(Item::Gap(gap)),
+        WireEvent::Close(close) => items.push_back(Item::Close(close)),
+        WireEvent::Unknown => {}
+    }
+    Ok(())
 }
 
 /// Two and a half heartbeats.

@@ -34,12 +34,15 @@ pub struct Attach {
     pub conn: ConnKey,
     /// The session that it wants to continue.
     pub session: Option<SessionId>,
-    /// The id of a new session, should one be needed; random.
+    /// The id of a new session, should one be needed; random, or derived from something that is.
     pub fresh: SessionId,
     /// The user.
     pub user: UserId,
     /// What the transport is called.
     pub transport: &'static str,
+    /// Whether a new session outlives its connection by the grace time. One that does not is of somebody who keeps the cursor and has no session id to come back with: it ends with its
+    /// connection, is not remembered once it was closed, and makes nobody known.
+    pub lasting: bool,
     /// Where to go on.
     pub start: Start,
     /// Channels to follow besides those of the session and the cursor.
@@ -72,10 +75,12 @@ impl Hub {
         }
         let key = match known {
             Some(key) => key,
-            None => self.begin_session(attach.fresh, &attach.user, attach.transport, now),
+            // Two sessions of one id would be one in the books. Nobody meets with it who does not know another user's session.
+            None if self.session_keys.contains_key(&attach.fresh) => return self.say(refused(ErrorCode::SessionUnknown)),
+            None => self.begin_session(&attach, now),
         };
         if let Some(older) = self.sessions.get(key).and_then(|session| session.conn) {
-            self.detach(older, now);
+            self.let_go(older, now);
             self.say(Output::Ended { conn: older, ending: Ending::TakenOver });
         }
         self.conns.insert(conn, key);
@@ -143,7 +148,7 @@ impl Hub {
             // The client's cursor does not know the channel, so whatever of it was on its way was lost.
             if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
                 && let Some(began) = sub.unsure.as_deref().copied()
-                && !matches!(sub.state, SubState::Beginning(_))
+                && sub.placed()
             {
                 sub.at = began;
                 self.begin_at(key, index, Beginning::Here);

@@ -52,9 +52,24 @@ impl Hub {
         if let Err(code) = followed {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
         }
+        for channel in channels {
+            self.doubt(key, channel);
+        }
         // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
         self.subscribing.entry(key).or_default().push(ticket);
         self.settle(key);
+    }
+
+    /// Who subscribes to what its session follows already may not know that, say because it once left and was not heard. What it is sent from here on must reach it all the same.
+    fn doubt(&mut self, key: Key, channel: &ChannelName) {
+        let index = self.channel_keys.get(channel).and_then(|channel| self.sub_of(key, *channel));
+        if let Some(sub) = index.and_then(|index| self.sub_mut(key, index))
+            && sub.placed()
+            && !channel.is_own()
+        {
+            let at = sub.at;
+            sub.unsure.get_or_insert_with(|| Box::new(at));
+        }
     }
 
     /// Answers those who subscribed, once their session stands in each channel or is gone.

@@ -5,9 +5,9 @@ use encke_proto::{ChannelName, SessionId, UserId};
 use crate::{ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, presence::User, session::Session, tombstone::Tombstones};
 
 /// The ticks of the hub's wheel, in milliseconds.
-pub(crate) const TICK_MS: u64 = 1_000;
+pub(crate) const TICK_MS: u64 = 250;
 /// One turn of it: about a minute.
-const WHEEL_BUCKETS: usize = 64;
+const WHEEL_BUCKETS: usize = 256;
 
 /// The state machine. See the crate's documentation.
 #[derive(Debug)]

@@ -15,7 +15,7 @@
 //! - A message whose append the engine has finished is handed to [`Hub::appended`], or [`Hub::stale`] is called when some may have been missed.
 //! - A feed that may drop what it announces is looked after by [`Hub::stale`] from time to time: a hole shows by itself only when the next message comes.
 //! - Before [`Hub::detach`] of a connection that was given something comes [`Hub::flushed`].
-//! - [`Hub::tick`] is called about once a second.
+//! - [`Hub::tick`] is called a few times a second.
 
 mod attach;
 mod channel;

@@ -113,9 +113,9 @@ pub enum Output {
         /// Up to here.
         position: Position,
     },
-    /// The user's first session began.
+    /// The first session of the user began that outlives its connections.
     Online(UserId),
-    /// The user's last session is gone.
+    /// The last such session of the user is gone.
     Offline(UserId),
     /// A control request is done; whatever it caused stands before this in the order of outputs.
     Replied {

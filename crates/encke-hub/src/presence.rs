@@ -1,6 +1,6 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
-use crate::{ConnKey, Ending, Farewell, Hub, Key, Now, Output, session::Session};
+use crate::{Attach, ConnKey, Ending, Farewell, Hub, Key, Now, Output, session::Session};
 
 /// Why a session is ended while a connection may be there to hear it.
 pub(crate) enum Why {
@@ -20,25 +20,29 @@ pub(crate) struct User {
 
 impl Hub {
     /// Makes a session without subscriptions. The user comes online with the first.
-    pub(crate) fn begin_session(&mut self, id: SessionId, user: &UserId, transport: &'static str, now: Now) -> Key {
+    pub(crate) fn begin_session(&mut self, attach: &Attach, now: Now) -> Key {
+        let Attach { fresh: id, user, transport, lasting, .. } = attach;
         let user_key = match self.user_keys.get(user) {
             Some(key) => *key,
             None => {
                 let key = self.users.insert(User { id: user.clone(), sessions: Vec::with_capacity(1) });
                 self.user_keys.insert(user.clone(), key);
-                self.say(Output::Online(user.clone()));
                 key
             }
         };
+        if *lasting && !self.stays(user_key) {
+            self.say(Output::Online(user.clone()));
+        }
         let surplus = self.users.get(user_key).and_then(|user| {
             let full = user.sessions.len() >= self.config.max_sessions_per_user;
             user.sessions.first().copied().filter(|_| full)
         });
         let key = self.sessions.insert(Session {
-            id,
+            id: *id,
             user: user_key,
             conn: None,
             transport,
+            lasting: *lasting,
             since: now.wall,
             token_ends: Time(0),
             grace_ends_ms: now.mono_ms + self.config.grace_ms,
@@ -50,7 +54,7 @@ impl Hub {
             begun: false,
             known: false,
         });
-        self.session_keys.insert(id, key);
+        self.session_keys.insert(*id, key);
         if let Some(user) = self.users.get_mut(user_key) {
             user.sessions.push(key);
         }
@@ -76,6 +80,7 @@ impl Hub {
         self.answer_subscribers(key);
         if let Some(Ending::Closed(farewell)) = &ending
             && !farewell.close.reconnect
+            && session.lasting
             && let Some(user) = self.users.get(session.user)
         {
             self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
@@ -88,13 +93,21 @@ impl Hub {
         }
         if let Some(user) = self.users.get_mut(session.user) {
             user.sessions.retain(|other| *other != key);
-            if user.sessions.is_empty()
-                && let Some(user) = self.users.remove(session.user)
-            {
-                self.user_keys.remove(&user.id);
-                self.say(Output::Offline(user.id));
+            let (id, last) = (user.id.clone(), user.sessions.is_empty());
+            if last {
+                self.users.remove(session.user);
+                self.user_keys.remove(&id);
+            }
+            if session.lasting && !self.stays(session.user) {
+                self.say(Output::Offline(id));
             }
         }
+    }
+
+    /// Whether a user has a session that outlives its connections.
+    fn stays(&self, user: Key) -> bool {
+        let sessions = self.users.get(user).map_or(&[][..], |user| &user.sessions);
+        sessions.iter().any(|key| self.sessions.get(*key).is_some_and(|session| session.lasting))
     }
 
     fn farewell(&self, key: Key, close: Close) -> Farewell {
@@ -105,16 +118,25 @@ impl Hub {
         Farewell { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
     }
 
-    /// A connection is gone, or has answered its poll. The session stays for the grace time.
+    /// A connection is gone, or has answered its poll. The session stays for the grace time, if it is one that lasts.
     pub fn detach(&mut self, conn: ConnKey, now: Now) {
-        let Some(key) = self.conns.remove(&conn) else { return };
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(key) = self.let_go(conn, now) else { return };
+        if self.sessions.get(key).is_some_and(|session| !session.lasting) {
+            self.end_session(key, None, now);
+        }
+    }
+
+    /// Takes a connection from its session, which is waiting for another then.
+    pub(crate) fn let_go(&mut self, conn: ConnKey, now: Now) -> Option<Key> {
+        let key = self.conns.remove(&conn)?;
+        let session = self.sessions.get_mut(key)?;
         session.conn = None;
         session.ready = false;
         session.begun = false;
         session.grace_ends_ms = now.mono_ms + self.config.grace_ms;
         // The place to begin that is not settled yet is not known to the client either, so it is given up with the connection; a page under way finds nobody.
         self.look_before(key, now.mono_ms + self.config.grace_ms);
+        Some(key)
     }
 
     /// Sees to it that the wheel looks at a session at `due_ms` or before.

@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) conn: Option<ConnKey>,
     /// What the driver calls the transport; for those who ask.
     pub(crate) transport: &'static str,
+    /// Whether it outlives its connections.
+    pub(crate) lasting: bool,
     /// When it began.
     pub(crate) since: Time,
     /// When the token ends that its connection came with; 0 when it does not.

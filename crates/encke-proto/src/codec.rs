@@ -1,5 +1,6 @@
 //! The wire formats, one file each. A codec writes bytes to a buffer; it knows nothing of HTTP, sockets or time.
 
+pub mod classic;
 pub mod iframe;
 pub mod ndjson;
 pub mod poll;

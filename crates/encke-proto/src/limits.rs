@@ -6,8 +6,8 @@ pub const NAME_MAX_BYTES: usize = 255;
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// How deep arrays and objects may nest in published JSON.
 pub const JSON_MAX_DEPTH: usize = 32;
-/// The longest cursor, in bytes of its text.
-pub const CURSOR_MAX_BYTES: usize = 16 * 1024;
+/// The longest cursor, in bytes of its text: with it, a request head still has to stay under 16 KiB.
+pub const CURSOR_MAX_BYTES: usize = 12 * 1024;
 /// From this length of cursor on, SSE sends `id:` once in a while instead of with every event.
 pub const CURSOR_INLINE_MAX_BYTES: usize = 512;
 /// The most channels in one session, the user's own not counted.

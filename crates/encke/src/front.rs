@@ -4,6 +4,7 @@ pub mod admit;
 mod holder;
 pub mod library;
 mod rewind;
+pub mod tls;
 
 pub use admit::{Admission, Admit, Verdict};
-pub use holder::Holder;
+pub use holder::{Holder, hold};

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 mod control;
 mod cors;
+mod dialects;
 mod drain;
 pub mod front;
 mod health;

@@ -12,7 +12,7 @@ use axum::{
 use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method, header};
 
-use crate::{api, app::App, control, cors::cors, drain::drain, health, openapi, pages, refusal::Refused};
+use crate::{api, app::App, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused};
 
 /// Who uses a route, which decides on what goes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub fn router(app: Arc<App>) -> Router {
         |routes: Box<dyn Iterator<Item = Route>>| routes.fold(Router::new(), |router, route| router.route(route.path, route.handler));
     let refusing = from_fn_with_state(Arc::clone(&app), refuse_when_stopping);
     let clients = table(Box::new(area(Area::Client)))
+        .merge(dialects::routes(&app.config))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(refusing.clone())
         .layer(from_fn_with_state(Arc::clone(&app), cors));

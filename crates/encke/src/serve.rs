@@ -54,6 +54,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 fn announce(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{}", server.address)?;
+    if let Some(address) = server.tls_address {
+        writeln!(out, "listening on https://{address}")?;
+    }
     if let (true, Some(key)) = (server.app.config.dev, &server.app.config.api_key) {
         writeln!(out, "console http://{}/console#key={}", server.address, key.expose())?;
     }
@@ -72,7 +75,7 @@ async fn sweep(app: Arc<App>) {
 
 /// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished, the store is closed.
 async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, library, stop, .. } = server;
+    let Server { app, threads, library, tls, stop, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain();
@@ -87,6 +90,11 @@ async fn stop(server: Server, drain: Duration) {
             Ok(counts) if counts.sockets > 0 => sleep(DRAIN_LOOK).await,
             _ => break,
         }
+    }
+    if let Some(tls) = tls
+        && timeout(ends.saturating_duration_since(Instant::now()), tls).await.is_err()
+    {
+        tracing::warn!("some TLS connections were cut off");
     }
     app.shards.stop();
     for thread in threads {

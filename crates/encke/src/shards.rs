@@ -8,12 +8,22 @@ mod letter;
 mod mailbox;
 mod shard;
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use encke_engine::Feed;
 use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserId};
 use tokio::sync::oneshot;
+
+use crate::table::LentId;
 
 pub use chance::Chance;
 pub use desk::{Desk, Wish, Work, open as open_desk};
@@ -29,13 +39,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub struct Shards {
     mailboxes: Arc<[Mailbox<Letter>]>,
     hasher: RandomState,
+    lent: Arc<AtomicU64>,
 }
 
 impl Shards {
     /// The way to these shards.
     #[must_use]
     pub fn new(mailboxes: Vec<Mailbox<Letter>>) -> Self {
-        Self { mailboxes: mailboxes.into(), hasher: RandomState::new() }
+        Self { mailboxes: mailboxes.into(), hasher: RandomState::new(), lent: Arc::default() }
     }
 
     /// The shard where all sessions of `user` live.
@@ -54,6 +65,12 @@ impl Shards {
     #[must_use]
     pub fn at(&self, index: usize) -> &Mailbox<Letter> {
         &self.mailboxes[index]
+    }
+
+    /// A number for a response that the HTTP library sends. No two of them are alike, since they share a map in their shard.
+    #[must_use]
+    pub fn lent_id(&self) -> LentId {
+        LentId(self.lent.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Tells all shards to let nobody in any more.

@@ -6,6 +6,7 @@ use encke_engine::{Engine, EngineError, Feed, memory::MemoryEngine, sqlite::Sqli
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 
@@ -14,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, EngineUrl},
     control::spoken::clerk,
-    front::{Admit, library::CONNECTIONS_MAX, library::Library},
+    front::{Admit, Holder, library::CONNECTIONS_MAX, library::Library, tls::Tls, tls::TlsError},
     random::{self, NoRandomness},
     router::router,
     shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
@@ -27,6 +28,8 @@ const BACKLOG: i32 = 4_096;
 const STALLED_MS: u64 = 10_000;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
+/// File descriptors that are not for connections: the store, listeners, and whoever is being told that there are no more.
+const DESCRIPTORS_KEPT: usize = 128;
 /// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it is they who close.
 const IDLE_MS: u64 = 75_000;
 
@@ -42,6 +45,9 @@ pub enum WireError {
     /// An engine that this build does not have.
     #[error("the engine {0} is not in this build")]
     NoSuchEngine(&'static str),
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The keys are not there.
     #[error(transparent)]
     Keys(#[from] KeysMissing),
@@ -58,6 +64,10 @@ pub enum WireError {
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for TLS.
+    pub tls_address: Option<SocketAddr>,
+    /// The task that serves TLS connections.
+    pub tls: Option<tokio::task::JoinHandle<()>>,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -90,9 +100,14 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     };
-    let gate = Gate::new(bound(config.max_connections), bound(config.max_connections_per_address));
+    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT));
+    let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
+    let holder = Holder::new(admit.clone(), shards.clone(), Arc::clone(&clock));
+    let tls = Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), stopping.clone())?;
+    let tls_address = tls.as_ref().map(Tls::address).transpose()?;
+    let tls = tls.map(|tls| tokio::spawn(tls.run()));
     let library =
         Library { router: router(Arc::clone(&app)), admit: admit.clone(), shards: shards.clone(), clock: Arc::clone(&clock), stopping };
     let library = tokio::spawn(library.run(stray_connections));
@@ -129,7 +144,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
         };
         threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(work)?);
     }
-    Ok(Server { address, app, threads, library, stop })
+    Ok(Server { address, tls_address, tls, app, threads, library, stop })
 }
 
 /// Where a shard's letters come in.
@@ -182,6 +197,16 @@ fn engine(config: &Config, feed: Arc<dyn Feed>) -> Result<Arc<dyn Engine>, WireE
         EngineUrl::Redis(_) => Err(WireError::NoSuchEngine("redis")),
         EngineUrl::Nats(_) => Err(WireError::NoSuchEngine("nats")),
     }
+}
+
+/// How many files this process may have open; as many as it may ask for.
+fn descriptors() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        limit = getrlimit(Resource::Nofile);
+    }
+    limit.current.map_or(usize::MAX, bound)
 }
 
 fn bound(limit: u64) -> usize {

@@ -49,7 +49,7 @@ export class Server {
     try {
       await server.#run();
     } catch (error) {
-      await server.program.kill('SIGKILL');
+      await server.program?.kill('SIGKILL');
       await remove();
       throw error;
     }
@@ -124,9 +124,15 @@ export class Server {
     return (await this.api('GET', `/api/users/${encodeURIComponent(id)}`)).with(200);
   }
 
-  async isOnline(id) {
+  /** Whether a user is online, and in how many sessions. Who has just come for the first time is written down a moment later; one who has left by then is not known yet. */
+  async presence(id) {
     const answer = await this.api('GET', `/api/users/${encodeURIComponent(id)}`);
-    return answer.status === 200 && answer.json.online;
+    const { online, sessions } = answer.status === 404 ? { online: false, sessions: 0 } : answer.with(200);
+    return { online, sessions };
+  }
+
+  async isOnline(id) {
+    return (await this.presence(id)).online;
   }
 
   /** The sessions of a user. */

@@ -64,6 +64,8 @@ pub struct Delivered {
     pub busy: f64,
     /// How much of a processor the generator used, in percent.
     pub own_busy: f64,
+    /// How much of a processor everybody else on the machine used, in percent.
+    pub others_busy: f64,
     /// How much the hypervisor took away, in percent.
     pub stolen: f64,
     /// How long each delivery took, in microseconds.
@@ -118,7 +120,7 @@ pub fn measure_load(
     let load = |seconds: f64| Load { rate, burst, time: Duration::from_secs_f64(seconds) };
     scene.publish(load(seconds / 5.0), &mut target)?;
     scene.drain()?;
-    scene.tally.measured_from_us = scene.now_us();
+    scene.measure_from_now();
     let (delivered, sent, began) = (scene.tally.delivered, scene.tally.sent(), Instant::now());
     let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
     scene.publish(load(seconds), &mut target)?;
@@ -142,6 +144,7 @@ fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUs
         user_us: cpu_us * used.user_share,
         busy: used.total.as_secs_f64() / time * 100.0,
         own_busy: own.total.as_secs_f64() / time * 100.0,
+        others_busy: (used.machine.as_secs_f64() - used.total.as_secs_f64() - own.total.as_secs_f64()).max(0.0) / time * 100.0,
         stolen: used.stolen_share * 100.0,
         each: scene.tally.each.clone(),
         last: scene.tally.last.clone(),
@@ -154,8 +157,8 @@ fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUs
 pub fn print(name: &str, of: &Delivered) {
     println!("{name}: {} messages, {} deliveries: {}; load {}", of.messages, of.count, of.faults, procfs::load());
     println!(
-        "  server CPU {:.2} us per delivery (outside the kernel about {:.2}); {:.0} % of a processor, generator {:.0} %, softirq {:.2} us, stolen {:.1} %",
-        of.cpu_us, of.user_us, of.busy, of.own_busy, of.softirq_us, of.stolen
+        "  server CPU {:.2} us per delivery (outside the kernel about {:.2}); {:.0} % of a processor, generator {:.0} %, others {:.0} %, softirq {:.2} us, stolen {:.1} %",
+        of.cpu_us, of.user_us, of.busy, of.own_busy, of.others_busy, of.softirq_us, of.stolen
     );
     println!("  {}", report::percentiles_head());
     println!("  {}", report::percentiles("due -> each subscriber", &of.each));

@@ -24,7 +24,7 @@ pub struct Hold {
     /// How long to rest before each look at the memory, in seconds
     #[arg(long, default_value_t = 10.0)]
     pub rest: f64,
-    /// How many times as many connections come and go as are held
+    /// How many times as many connections come and go as are held; 0 ends after the messages
     #[arg(long, default_value_t = 2.0)]
     pub churn: f64,
 }
@@ -84,6 +84,9 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
     }
     scene.rest(rest)?;
     held.after_messages = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
+    if hold.churn <= 0.0 {
+        return Ok(held);
+    }
     let (first, all) = (WARM_UP as usize, scene.subscribers.all.len());
     scene.subscribers.addresses = 8;
     let goes = (f64::from(hold.connections) * hold.churn) as usize;
@@ -104,9 +107,9 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
     }
     scene.rest(rest.max(Duration::from_secs(20)))?;
     held.left = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
-    match scene.errors() {
-        0 => Ok(held),
-        errors => Err(io::Error::other(format!("{errors} errors: {:?}", scene.subscribers.errors))),
+    match scene.verdict() {
+        None => Ok(held),
+        Some(verdict) => Err(io::Error::other(verdict)),
     }
 }
 
@@ -116,8 +119,10 @@ pub fn print(name: &str, hold: Hold, held: &Held) {
     println!("  idle, from a fifth of them to all  {:>8.0}", held.slope);
     println!("  idle, from 64 to a fifth           {:>8.0}", held.first);
     println!("  after three messages               {:>8.0}", held.after_messages);
-    println!("  after {:.1} times as many came and went {:>5.0}", hold.churn, held.after_churn);
-    println!("  left after all have gone           {:>8.0}", held.left);
+    if hold.churn > 0.0 {
+        println!("  after {:.1} times as many came and went {:>5.0}", hold.churn, held.after_churn);
+        println!("  left after all have gone           {:>8.0}", held.left);
+    }
     println!("  whole server: {} KiB with {WARM_UP}, {} KiB with all", held.whole.0 / 1024, held.whole.1 / 1024);
     println!("  the kernel's memory, both ends     {:>8.0}", held.kernel);
 }

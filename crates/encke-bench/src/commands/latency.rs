@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> io::Result<()> {
     };
     let load = |seconds: f64| Load { rate: args.rate, burst: 1, time: Duration::from_secs_f64(seconds) };
     scene.publish(load(args.seconds / 10.0), &mut target)?;
-    scene.tally.measured_from_us = scene.now_us();
+    scene.measure_from_now();
     let before = crate::procfs::Cpu::of(&peer.pids());
     let delivered = scene.tally.delivered;
     scene.publish(load(args.seconds), &mut target)?;

@@ -106,7 +106,8 @@ impl Encke {
         let data = scratch.path().join("data");
         let mut command = Command::new(&options.server_bin);
         command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", &engine, "--data"]).arg(&data).stdout(Stdio::piped());
-        for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn")] {
+        // One worker, as all peers; and all load comes from this machine, so that a bound for each address would only be in the way.
+        for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")] {
             if std::env::var_os(name).is_none() {
                 command.env(name, value);
             }

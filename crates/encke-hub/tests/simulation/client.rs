@@ -157,7 +157,7 @@ impl Sim {
             }
         }
         let fresh = SessionId::from_bits(fresh);
-        let attach = Attach { conn: ConnKey(conn), session, fresh, user, transport, start, channels, token_ends };
+        let attach = Attach { conn: ConnKey(conn), session, fresh, user, transport, lasting: true, start, channels, token_ends };
         let (delay, life) = (self.random.below(200) + 1, self.nodes[node].life);
         self.after(delay, Event::Request { node, life, client: at, attach: Box::new(attach) });
     }

@@ -12,6 +12,7 @@ mod closing;
 mod crowd;
 mod delivery;
 mod engine_trouble;
+mod fleeting;
 mod limits;
 mod presence;
 mod receipts;

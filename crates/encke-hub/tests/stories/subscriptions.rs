@@ -197,3 +197,43 @@ fn the_answer_says_where_a_channel_began_and_not_how_far_it_has_come() {
     let began = world.began();
     assert_eq!(began.position(&channel("news")).map(|position| position.offset), Some(3));
 }
+
+#[test]
+fn who_subscribes_again_without_knowing_that_it_follows_loses_nothing_either() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    let both = world.cursor(1);
+    world.go(1);
+    world.come(back(2, "alice", 1, &both));
+    world.publish("news");
+    assert_eq!(world.pull(2), ["news 1"]);
+    // The client unsubscribed, of which the server never heard; then it wanted the channel after all.
+    let mut own = both.clone();
+    own.entries.retain(|(name, _)| name.is_own());
+    world.subscribe(1, "alice", &["news"]);
+    world.publish("news");
+    assert_eq!(world.pull(2), ["news 2"]);
+    world.go(2);
+    // What was pulled last was lost with its connection.
+    world.come(back(3, "alice", 1, &own));
+    assert_eq!(world.pull(3), ["news 2"]);
+}
+
+#[test]
+fn a_page_that_failed_meanwhile_changes_nothing_about_what_comes_again() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    let before = world.cursor(1);
+    world.subscribe(1, "alice", &["news"]);
+    world.publish("news");
+    assert_eq!(world.pull(1), ["news 1"]);
+    world.append("news");
+    world.publish("news");
+    world.engine(Engine::Waits);
+    world.pull(1);
+    world.go(1);
+    world.engine(Engine::Fails);
+    world.engine(Engine::Answers);
+    world.come(back(2, "alice", 1, &before));
+    assert_eq!(world.pull(2), ["news 1", "news 2", "news 3"]);
+}

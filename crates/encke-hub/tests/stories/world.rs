@@ -37,6 +37,7 @@ pub fn attach(conn: u64, name: &str) -> Attach {
         fresh: session(1000 + u128::from(conn)),
         user: user(name),
         transport: "sse",
+        lasting: true,
         start: Start::Absent,
         channels: Vec::new(),
         token_ends: Time(0),

@@ -41,6 +41,7 @@ pub(crate) struct Args {
 enum By {
     Poll,
     Sse,
+    Ndjson,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
@@ -83,6 +84,7 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
     let transport = match args.transport {
         By::Poll => Transport::Poll,
         By::Sse => Transport::Sse,
+        By::Ndjson => Transport::Ndjson,
     };
     let renewable = args.token.as_deref().is_none_or(str::is_empty);
     let mut was_open = false;

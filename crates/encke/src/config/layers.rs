@@ -167,6 +167,11 @@ pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
     parse_address(&text).map_err(serde::de::Error::custom)
 }
 
+/// Reads an address to listen on that need not be there.
+pub(crate) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
+}
+
 /// Reads `IP:PORT` or `localhost:PORT`.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let local =

@@ -16,13 +16,18 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("push_ttl_s", config.push_ttl_s, 1, YEAR_S),
         ("token_ttl_s", config.token_ttl_s, 1, YEAR_S),
         ("max_connections", config.max_connections, 1, 10_000_000),
-        ("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("workers", config.workers, 0, 256),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
     ] {
         checker.range(key, Some(value), min, max)?;
     }
+    checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)?;
+    let tls = [config.tls_listen.is_some(), config.tls_cert.is_some(), config.tls_key.is_some()];
+    checker.rule("tls_listen", tls.iter().all(|there| *there == tls[0]), || "needs tls_cert and tls_key, and they need it".to_owned())?;
+    checker.rule("tls_listen", !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()), || {
+        "must be a loopback address in dev mode, like listen".to_owned()
+    })?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
     checker.rule("node", node::is_name(&config.node), || "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned())?;
     checker.rule("log", tracing_subscriber::EnvFilter::try_new(&config.log).is_ok(), || {

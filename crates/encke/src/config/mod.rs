@@ -38,6 +38,13 @@ pub struct Config {
     /// Where to listen: an IP address (or `localhost`) and a port; port 0 picks a free one. Default `127.0.0.1:8080`. In dev mode a loopback address.
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
+    /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and `tls_key`.
+    #[serde(deserialize_with = "layers::optional_address")]
+    pub tls_listen: Option<SocketAddr>,
+    /// The file with the certificate and its chain, in PEM. Read again when it changes.
+    pub tls_cert: Option<PathBuf>,
+    /// The file with the certificate's private key, in PEM.
+    pub tls_key: Option<PathBuf>,
     /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
     pub data: PathBuf,
     /// Where the logs live: `memory`, `sqlite`, `redis://…` or `nats://…`. Default `sqlite`.
@@ -68,8 +75,8 @@ pub struct Config {
     pub url_allow_list: AllowList,
     /// How many connections at once, 1 to 10,000,000. Default 100,000.
     pub max_connections: u64,
-    /// How many connections at once from one address that is not loopback, up to 10,000,000; 0 is no bound. Default 10,000. A reverse proxy is one address.
-    pub max_connections_per_address: u64,
+    /// How many connections at once from one address, up to 10,000,000; 0 is no bound. A reverse proxy is one address. When not said: 10,000, and no bound for this machine itself.
+    pub max_connections_per_address: Option<u64>,
     /// How many sessions one user may have at once, 1 to 1,000,000. Default 1,000.
     pub max_sessions_per_user: u64,
     /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by itself). Default false: it saves bandwidth and costs time.
@@ -104,6 +111,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            tls_listen: None,
+            tls_cert: None,
+            tls_key: None,
             data: PathBuf::from("./encke-data"),
             engine: EngineUrl::Sqlite,
             dev: false,
@@ -118,7 +128,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             url_allow_list: AllowList::default(),
             max_connections: 100_000,
-            max_connections_per_address: 10_000,
+            max_connections_per_address: None,
             max_sessions_per_user: 1_000,
             websocket_compression: false,
             workers: 0,

@@ -51,10 +51,16 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
         return Err(ErrorCode::OriginForbidden.into());
     }
     let by_https = credentials.is_https();
+    let host = credentials.host.map(str::to_owned);
+    let host_name = host.as_deref();
     let Json(login) = Json::<Login>::from_request(Request::from_parts(parts, body), &()).await?;
     let now = app.now().wall;
     let (token, claims) = match (login.user, login.token) {
         (Some(_), None) if !app.config.dev => return Err(ErrorCode::LoginDisabled.into()),
+        // A foreign site can make its own name lead here (DNS rebinding), but it cannot be called localhost or by an address.
+        (Some(_), None) if !host_name.is_none_or(is_this_machine) => {
+            return Err(Refused::new(ErrorCode::OriginForbidden, "login by id alone is for localhost, or this machine's address"));
+        }
         (Some(user), None) => app.auth.dev_token(names::user(&user)?, now)?,
         (None, Some(token)) => app.auth.verify(&token, now).map(|claims| (token, claims))?,
         _ => return Err(Refused::bad("send either `user` or `token`")),
@@ -65,4 +71,26 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={left_s}{secure}");
     let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
     Ok(([(header::SET_COOKIE, cookie)], Answer(answer)).into_response())
+}
+
+/// Whether a `Host` names the machine by an address, or by a name that no foreign site can have (RFC 6761 section 6.3).
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<std::net::IpAddr>().is_ok() || bare.eq_ignore_ascii_case("localhost") || bare.to_ascii_lowercase().ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn a_foreign_name_is_not_this_machine() {
+        for host in ["localhost", "localhost:8080", "LOCALHOST", "a.localhost:1", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.0.7"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "notlocalhost"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
 }

@@ -27,6 +27,10 @@ pub struct Admission {
     pub token_ends: Time,
     /// The session that it wants to continue.
     pub session: Option<SessionId>,
+    /// The id of a new session; none lets the shard throw dice.
+    pub fresh: Option<SessionId>,
+    /// Whether a new session outlives its connection. See [`encke_hub::Attach::lasting`].
+    pub lasting: bool,
     /// Where it wants to go on.
     pub start: Start,
     /// What it wants to follow besides.
@@ -129,8 +133,9 @@ impl Admit {
             let compression = opening.compression.filter(|_| self.compression);
             Box::new(Talk::new(identity, opening.accept, compression))
         });
-        let (transport, session, channels) = (waiting.transport, query.session, query.channels);
-        Ok(Some(Admission { transport, held: *held, user, token_ends, session, start, channels, talk }))
+        let (session, channels) = (query.session, query.channels);
+        let (transport, held) = (waiting.transport, *held);
+        Ok(Some(Admission { transport, held, user, token_ends, session, fresh: None, lasting: true, start, channels, talk }))
     }
 }
 

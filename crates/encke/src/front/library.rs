@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncReadExt as _,
     net::TcpStream,
     sync::{mpsc, watch},
     task::JoinSet,
@@ -38,6 +39,10 @@ use crate::{
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// The longest head.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
+/// How long a client may go on sending after its answer, in how large pieces that is read, and how many of them.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_READ_BYTES: usize = 16 * 1024;
+const LINGER_READS_MAX: usize = 64;
 /// The most header fields.
 const FIELDS_MAX: usize = 100;
 /// The most connections that the library serves at a time.
@@ -105,7 +110,8 @@ impl Library {
         let mut told = false;
         let waiting = loop {
             let next = poll_fn(|cx| {
-                let done = connection.poll_without_shutdown(cx);
+                // With the shutdown, since without it a connection counts as done before its last answer is flushed.
+                let done = Pin::new(&mut connection).poll(cx);
                 if let Some(waiting) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     return Poll::Ready(Some(waiting));
                 }
@@ -121,8 +127,9 @@ impl Library {
             }
         };
         let Some(waiting) = waiting else {
-            let mut socket = connection.into_parts().io.into_inner();
-            let _ = poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut socket), cx)).await;
+            if !told {
+                linger(connection.into_parts().io.into_inner().socket).await;
+            }
             return drop(pass);
         };
         let parts = connection.into_parts();
@@ -147,6 +154,22 @@ impl Library {
     }
 }
 
+/// Reads and forgets what a client still sends after its answer. A socket that is closed with bytes unread is reset, and a reset overtakes the answer: whoever sent too large a
+/// body would never hear so.
+async fn linger(mut socket: TcpStream) {
+    let read = async {
+        let mut unread = vec![0; LINGER_READ_BYTES];
+        for _ in 0..LINGER_READS_MAX {
+            match socket.read(&mut unread).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    };
+    // Whoever goes on sending for longer does not read answers.
+    let _ = tokio::time::timeout(LINGER_MAX, read).await;
+}
+
 async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two servers may disagree on whose it is.
     let hosts = request.headers().get_all(http::header::HOST).iter().count();
@@ -159,10 +182,14 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<B
 }
 
 /// The request as the table sees it, when it is one that waits.
-fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
+pub(super) fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
     let query = request.uri().query().unwrap_or_default();
     let transport = asked_for(request.uri().path(), query)?;
-    if request.method() != Method::GET || request.version() > Version::HTTP_11 {
+    if request.method() != Method::GET || request.version() > Version::HTTP_2 {
+        return None;
+    }
+    // A request that does not name its host is refused where all such are.
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(http::header::HOST) {
         return None;
     }
     let mut waiting = Waiting::new(transport, query);

@@ -76,7 +76,15 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
                         let mailbox = mailbox.clone();
                         tokio::spawn(async move { deliver(&mailbox, work.await).await });
                     }
-                    read => serve_read(read, &engine, &mailbox, &reads).await,
+                    read => {
+                        // Whoever comes back at once must not begin where it was before, or a push would come twice.
+                        if let Wish::Open(_, channel) = &read
+                            && notes.handed(channel)
+                        {
+                            notes.write(&*engine, clock.now().wall).await;
+                        }
+                        serve_read(read, &engine, &mailbox, &reads).await;
+                    }
                 }
             }
             notes.write(&*engine, clock.now().wall).await;
@@ -144,6 +152,11 @@ impl Notes {
         }
     }
 
+    /// Whether it is still to be written down how far this channel was handed over.
+    fn handed(&self, channel: &ChannelName) -> bool {
+        channel.owner().is_some_and(|user| self.marks.contains_key(&(user, ReceiptState::Delivered)))
+    }
+
     fn seen(&mut self, user: UserId) {
         self.seen.insert(user);
     }
@@ -179,4 +192,37 @@ impl Notes {
 async fn all_seen(engine: &dyn Engine, users: &[UserId], at: Time) -> Result<(), EngineError> {
     let all = futures_util::future::join_all(users.iter().map(|user| engine.seen(user, at))).await;
     all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_engine::{Append, Targets, memory::MemoryEngine};
+    use encke_proto::{Body, Epoch, MessageId};
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+    use crate::{clock::SystemClock, config::Config, shards::mailbox};
+
+    #[tokio::test]
+    async fn whoever_comes_back_at_once_begins_behind_what_was_handed_over() {
+        let poll = Poll::new().unwrap();
+        let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        let engine = Arc::new(MemoryEngine::new(Arc::new(()), Config::default().retention_table(), Epoch(1)));
+        let (user, id) = (UserId::new("alice").unwrap(), MessageId::from_bits(1));
+        let (targets, body) = (Targets::Users(vec![user.clone()]), Body::Page("http://x/".into()));
+        let append = Append { id, key: None, targets, body, from: None, time: Time(1), expires: None };
+        let (channel, position) = engine.append(append).await.unwrap().positions.remove(0);
+        let desk = open(engine, Arc::new(SystemClock::new()), mailbox);
+        // The desk has not had a turn yet, so it finds both together.
+        desk.send(Wish::Mark(user, ReceiptState::Delivered, position)).unwrap();
+        desk.send(Wish::Open(Key { index: 0, generation: 0 }, channel)).unwrap();
+        let letter = loop {
+            tokio::task::yield_now().await;
+            if let Some(letter) = letters.next() {
+                break letter;
+            }
+        };
+        let Letter::Opened(_, Some(opening)) = letter else { panic!("not opened") };
+        assert_eq!(opening.handed, Some(position));
+    }
 }

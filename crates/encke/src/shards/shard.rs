@@ -44,7 +44,7 @@ const TICK_MS: u64 = 100;
 /// One turn of the table's wheel: 51.2 seconds.
 const WHEEL_BUCKETS: usize = 512;
 /// How often the hub is told that time goes on, in milliseconds.
-const HUB_TICK_MS: u64 = 1_000;
+const HUB_TICK_MS: u64 = 250;
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 /// The most letters taken out in one turn.
@@ -383,7 +383,7 @@ impl Shard {
 
     fn attach(&mut self, key: Key, admission: Admission) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, start, channels, talk } = admission;
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
         held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
         slot.state = State::Waits(Service { transport, held, ready: false, talk });
@@ -396,9 +396,10 @@ impl Shard {
             Pace::Stream => self.parts.patience.heartbeat_ms,
         };
         self.set_deadline(key, patience_ms);
-        let (conn, fresh) = (conn_key(key), SessionId::from_bits(self.chance.bits()));
+        let (conn, chance) = (conn_key(key), self.chance.bits());
+        let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
         let transport = transport.name();
-        self.hub.attach(Attach { conn, session, fresh, user, transport, start, channels, token_ends }, self.now);
+        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, token_ends }, self.now);
     }
 
     fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
@@ -412,7 +413,7 @@ impl Shard {
             origin,
             date: self.date.at(self.now.wall),
             retry_after: refusal.code.status() == 503,
-            policy: None,
+            field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
@@ -422,7 +423,7 @@ impl Shard {
         self.outbound.clear();
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, policy: None }
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, field: None }
             .write(&mut self.outbound);
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
     }
@@ -793,7 +794,7 @@ fn reply<T>(answer: oneshot::Sender<T>, value: T) {
 /// Writes a refusal as a whole response, after which the connection ends.
 fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
     let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
-    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, policy: None };
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, field: None };
     with_body(out, head, &refusal.json());
 }
 

@@ -39,8 +39,8 @@ pub struct Head<'a> {
     pub date: &'a str,
     /// Whether the client should come back in a second.
     pub retry_after: bool,
-    /// The content security policy of a document.
-    pub policy: Option<&'a str>,
+    /// One field more, which only this kind of answer has: the policy of a document for instance.
+    pub field: Option<(&'a str, &'a str)>,
 }
 
 impl Head<'_> {
@@ -61,8 +61,8 @@ impl Head<'_> {
         if let Some(origin) = self.origin {
             push(&["access-control-allow-origin: ", origin, "\r\naccess-control-allow-credentials: true\r\n"]);
         }
-        if let Some(policy) = self.policy {
-            push(&["content-security-policy: ", policy, "\r\n"]);
+        if let Some((name, value)) = self.field {
+            push(&[name, ": ", value, "\r\n"]);
         }
         if self.status == 426 {
             // One address changes the protocol, to this one, of which there is one version (RFC 6455 section 4.4, RFC 9110 section 15.5.22).

@@ -102,10 +102,10 @@ impl Exchange<'_> {
         gathered >= GATHER_MAX_BYTES
     }
 
-    /// Writes the head of a response.
-    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool, policy: Option<&str>) {
+    /// Writes the head of a response, with one field more if this kind of answer has one.
+    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool, field: Option<(&str, &str)>) {
         let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
-        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false, policy };
+        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false, field };
         head.write(self.out);
         self.held.began = true;
     }
@@ -123,7 +123,7 @@ impl Exchange<'_> {
             origin,
             date: self.date,
             retry_after: code.status() == 503,
-            policy: None,
+            field: None,
         };
         head.write(self.out);
         self.out.extend_from_slice(json.as_bytes());

@@ -74,7 +74,8 @@ impl<F: Form> Transport for Stream<F> {
         let body = if plain { Body::UntilClose } else { Body::Chunked };
         let keep_alive = exchange.held.keep_alive && !plain;
         let policy = F::policy(exchange);
-        exchange.head(200, F::CONTENT_TYPE, body, keep_alive, policy.as_deref());
+        let field = policy.as_deref().map(|policy| ("content-security-policy", policy));
+        exchange.head(200, F::CONTENT_TYPE, body, keep_alive, field);
         let chunk = Chunk::begin(exchange.out, plain);
         F::prelude(exchange);
         let begins = exchange.out.len();

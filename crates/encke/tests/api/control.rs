@@ -44,7 +44,7 @@ fn logout_clears_the_cookie_with_and_without_a_body() {
     for ask in [
         Ask::new(http::Method::POST, "/v1/logout"),
         Ask::post("/v1/logout", &json!({})),
-        Ask::post("/v1/logout", &json!({})).cookie("alice").header("origin", "http://encke.example"),
+        Ask::post("/v1/logout", &json!({})).cookie("alice").header("origin", "http://encke.localhost"),
     ] {
         let answer = world.call(ask);
         assert!(answer.header("set-cookie").starts_with("encke_token=; ") && answer.header("set-cookie").contains("Max-Age=0"));

@@ -17,9 +17,9 @@ fn t1_cross_site_requests_with_a_cookie_are_refused() {
     let world = World::new();
     for origin in [
         "http://evil.example",
-        "https://encke.example",
-        "http://encke.example:81",
-        "http://encke.example.evil.example",
+        "https://encke.localhost",
+        "http://encke.localhost:81",
+        "http://encke.localhost.evil.example",
         "http://app.example",
         "null",
     ] {
@@ -31,11 +31,13 @@ fn t1_cross_site_requests_with_a_cookie_are_refused() {
         let (status, body) = world.raw_get("/v1/poll?hold_s=0", &cookie);
         assert_eq!((status, &body["error"]["code"]), (403, &json!("origin_forbidden")), "{origin}");
     }
-    for origin in ["http://encke.example", "https://app.example"] {
+    for origin in ["http://encke.localhost", "https://app.example"] {
         world.call(Ask::new(Method::POST, "/v1/ticket").cookie("alice").header("origin", origin)).ok();
     }
-    let proxied =
-        Ask::new(Method::POST, "/v1/ticket").cookie("alice").header("origin", "https://encke.example").header("x-forwarded-proto", "https");
+    let proxied = Ask::new(Method::POST, "/v1/ticket")
+        .cookie("alice")
+        .header("origin", "https://encke.localhost")
+        .header("x-forwarded-proto", "https");
     world.call(proxied).ok();
 }
 
@@ -56,7 +58,7 @@ fn t2_nothing_is_changed_by_a_cookie_without_a_proof_of_origin() {
     for content_type in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"] {
         let form = Ask::new(Method::POST, "/v1/publish")
             .cookie("alice")
-            .header("origin", "http://encke.example")
+            .header("origin", "http://encke.localhost")
             .header("content-type", content_type);
         assert_eq!(world.call(form.body(r#"{"channel":"news","data":1}"#)).code(), (415, "unsupported_media_type".into()));
     }
@@ -322,7 +324,7 @@ fn t24_the_console_has_no_power_of_its_own() {
     assert_eq!(page.header("set-cookie"), "");
     assert!(!page.text.contains(crate::world::KEY));
     assert_eq!(
-        world.call(Ask::get("/api/users").header("sec-fetch-site", "same-origin").header("origin", "http://encke.example")).status,
+        world.call(Ask::get("/api/users").header("sec-fetch-site", "same-origin").header("origin", "http://encke.localhost")).status,
         401
     );
 }
@@ -332,7 +334,7 @@ fn t24_the_console_has_no_power_of_its_own() {
 fn t25_only_listed_origins_may_read_answers() {
     let world = World::new();
     for path in ["/v1/ticket", "/v1/login", "/v1/close", "/v1/poll", "/v1/nowhere", "/api/users"] {
-        for origin in ["http://evil.example", "null", "https://app.example.evil.example", "http://encke.example"] {
+        for origin in ["http://evil.example", "null", "https://app.example.evil.example", "http://encke.localhost"] {
             let answer = world.call(Ask::post(path, &json!({})).user("alice").header("origin", origin));
             assert_eq!(answer.header("access-control-allow-origin"), "", "{path} {origin}");
             assert_eq!(answer.header("access-control-allow-credentials"), "", "{path} {origin}");
@@ -378,4 +380,12 @@ fn t28_t29_names_that_deceive_are_refused_everywhere() {
             assert_eq!(world.call(ask).code(), (400, "bad_name".into()), "{name:?}");
         }
     }
+}
+
+/// DNS rebinding: a foreign site makes its own name lead to this machine, and its pages then count as our own origin.
+#[test]
+fn t2_a_foreign_name_for_this_machine_logs_nobody_in() {
+    let world = World::dev();
+    let ask = Ask::new(http::Method::POST, "/v1/login").header("host", "evil.example:8080").header("content-type", "application/json");
+    assert_eq!(world.call(ask.body(r#"{"user":"alice"}"#)).code(), (403, "origin_forbidden".into()));
 }

@@ -77,7 +77,7 @@ fn shapes_that_smuggle_are_one_request_and_one_answer_or_none() {
 
 #[test]
 fn a_limit_of_connections_is_said_and_passes() {
-    let world = World::with(|config| config.max_connections_per_address = 2);
+    let world = World::with(|config| config.max_connections_per_address = Some(2));
     let (mut first, _second) = (world.connect(), world.connect());
     first.send(&world.head("alice", "/v1/sse"));
     first.until("\r\n\r\n");

@@ -189,7 +189,9 @@ fn data(answer: &Value) -> Vec<i64> {
     answer["messages"].as_array().unwrap().iter().map(|message| message["data"].as_i64().unwrap()).collect()
 }
 
+mod classic;
 mod hand_over;
 mod polls;
 mod streams;
+mod tls;
 mod ws;

@@ -1,0 +1,107 @@
+//! Sessions that end with their connection: their clients keep the cursor, and have no session id to come back with.
+
+use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Output, Start};
+use encke_proto::ErrorCode;
+
+use crate::{
+    support::{session, user},
+    world::{Engine, World, attach, attach_to, operator},
+};
+
+/// A connection to `news` whose session does not outlive it, and is the only one of its kind that the user has.
+fn fleeting(conn: u64, name: &str) -> Attach {
+    Attach { lasting: false, session: Some(session(5)), fresh: session(5), ..attach_to(conn, name, &["news"]) }
+}
+
+#[test]
+fn nothing_is_left_behind_and_nobody_becomes_known() {
+    let mut world = World::default();
+    world.come(fleeting(1, "anybody"));
+    assert_eq!(world.said_of_people(), [Output::Begun { conn: ConnKey(1), session: session(5) }]);
+    assert_eq!(world.hub.online().count(), 1, "whoever waits is there");
+    world.go(1);
+    assert_eq!(world.said_of_people(), []);
+    assert!(world.is_empty(), "without a grace time");
+}
+
+#[test]
+fn the_next_connection_goes_on_by_the_cursor_alone() {
+    let mut world = World::default();
+    world.come(fleeting(1, "anybody"));
+    world.publish_many("news", 2);
+    assert_eq!(world.pull(1), ["news 1", "news 2"]);
+    let cursor = world.cursor(1);
+    world.go(1);
+    world.publish_many("news", 2);
+    world.come(Attach { start: Start::Cursor(cursor), ..fleeting(2, "anybody") });
+    assert_eq!(world.pull(2), ["news 3", "news 4"]);
+}
+
+#[test]
+fn a_newer_connection_takes_over_as_it_does_elsewhere() {
+    let mut world = World::default();
+    world.come(fleeting(1, "anybody"));
+    let cursor = world.cursor(1);
+    world.publish("news");
+    world.said();
+    world.come(Attach { start: Start::Cursor(cursor), ..fleeting(2, "anybody") });
+    let said = world.said_of_people();
+    assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
+    assert_eq!(said[1], Output::Begun { conn: ConnKey(2), session: session(5) });
+    assert_eq!(world.pull(2), ["news 1"]);
+    world.go(1);
+    assert_eq!(world.hub.session_count(), 1, "the end of the older one is no end of the newer");
+    world.go(2);
+    assert!(world.is_empty());
+}
+
+#[test]
+fn whoever_was_closed_may_begin_again_at_once() {
+    let mut world = World::default();
+    world.come(fleeting(1, "anybody"));
+    world.said();
+    world.close(&CloseTarget::User(user("anybody")));
+    assert!(matches!(world.ending(1), Some(Ending::Closed(farewell)) if farewell.close == operator()));
+    assert!(world.is_empty());
+    world.come(fleeting(2, "anybody"));
+    assert!(world.has_begun(2));
+}
+
+#[test]
+fn one_that_the_engine_lets_not_begin_leaves_nothing() {
+    let mut world = World::default();
+    world.engine(Engine::Fails);
+    world.come(fleeting(1, "anybody"));
+    assert_eq!(world.refusal(1), Some(ErrorCode::EngineUnavailable));
+    assert!(world.is_empty());
+}
+
+#[test]
+fn the_presence_of_the_user_hangs_on_the_sessions_that_last() {
+    let mut world = World::default();
+    world.come(fleeting(1, "alice"));
+    world.said();
+    world.come(attach(2, "alice"));
+    assert_eq!(world.said_of_people()[0], Output::Online(user("alice")));
+    world.come(fleeting(3, "alice"));
+    world.go(3);
+    world.said();
+    world.close(&CloseTarget::Session(session(1002)));
+    assert!(world.said().contains(&Output::Offline(user("alice"))));
+    world.come(fleeting(4, "alice"));
+    world.come(attach(5, "alice"));
+    world.said();
+    world.go(4);
+    assert_eq!(world.said_of_people(), [], "nothing has changed");
+}
+
+#[test]
+fn no_session_gets_the_id_of_another() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.come(Attach { session: Some(session(1001)), fresh: session(1001), ..fleeting(2, "mallory") });
+    assert_eq!(world.refusal(2), Some(ErrorCode::SessionUnknown));
+    assert_eq!(world.hub.sessions(None).len(), 1);
+    world.publish("@alice");
+    assert_eq!(world.pull(1), ["@alice 1"], "and nobody is disturbed");
+}

@@ -1,0 +1,160 @@
+//! The answers to the long-polling scripts of Comet's first years: one message a request, as one JSON object.
+//!
+//! The script of the one kind hands back a `timestamp`, which is a position in the one channel that there is; the other kind has no cursor, and is told whether to stop.
+
+use std::{borrow::Cow, fmt};
+
+use crate::{Body, Entry, Offset, Position, entry::push_string};
+
+/// What breaks a silence: white space, which every reader of JSON passes over.
+pub const HEARTBEAT: &[u8] = b" ";
+
+/// Why a text is not a `timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a timestamp is what the last answer gave, or 0")]
+pub struct TimestampError;
+
+/// What a script hands back as `timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamp {
+    /// It has received nothing yet: from now on.
+    Now,
+    /// What it was given.
+    At(Position),
+    /// A number that somebody put there by hand: this offset, whatever the epoch is now.
+    Offset(Offset),
+}
+
+impl Timestamp {
+    /// Reads one. Nothing and `0` mean the same, since scripts begin with either.
+    ///
+    /// # Errors
+    /// [`TimestampError`].
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        if text.is_empty() {
+            return Ok(Self::Now);
+        }
+        match text.split_once('-') {
+            Some((offset, epoch)) => {
+                let epoch = epoch.parse().map_err(|_| TimestampError)?;
+                Ok(Self::At(Position { epoch, offset: number(offset)? }))
+            }
+            None => Ok(match number(text)? {
+                0 => Self::Now,
+                offset => Self::Offset(offset),
+            }),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<Offset, TimestampError> {
+    // The standard library would also take a sign.
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(TimestampError);
+    }
+    text.parse().map_err(|_| TimestampError)
+}
+
+/// A position as a script carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written(pub Position);
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0.offset, self.0.epoch)
+    }
+}
+
+/// What a script shows of a message: a text as it is, any other JSON as its text, a page's address.
+#[must_use]
+pub fn msg(entry: &Entry) -> Cow<'_, str> {
+    match &entry.message().body {
+        Body::Page(url) => Cow::Borrowed(url),
+        Body::Data(json) => match serde_json::from_str::<String>(json.get()) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => Cow::Borrowed(json.get()),
+        },
+    }
+}
+
+/// Writes the answer to a script that keeps a timestamp.
+pub fn with_timestamp(out: &mut Vec<u8>, msg: &str, at: Position) {
+    let mut text = String::with_capacity(msg.len() + 48);
+    text.push_str("{\"msg\":");
+    push_string(&mut text, msg);
+    text.push_str(",\"timestamp\":\"");
+    text.push_str(&Written(at).to_string());
+    text.push_str("\"}");
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The answer to a script that keeps nothing; an empty `msg` is none.
+#[must_use]
+pub fn with_stop(msg: &str, stop: bool) -> String {
+    let mut text = String::with_capacity(msg.len() + 24);
+    text.push_str("{\"msg\":");
+    push_string(&mut text, msg);
+    text.push_str(if stop { ",\"stop\":1}" } else { ",\"stop\":0}" });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChannelName, Epoch, Message, MessageId, Time, json};
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    fn entry(body: Body) -> Entry {
+        let (channel, position) = (ChannelName::public("classic").unwrap(), Position { epoch: Epoch(36), offset: 7 });
+        Entry::new(Message { id: MessageId::from_bits(1), channel, position, time: Time(0), body, from: None, expires: None })
+    }
+
+    #[test]
+    fn a_timestamp_is_read_as_scripts_may_send_it() {
+        for text in ["", "0", "00"] {
+            assert_eq!(Timestamp::parse(text), Ok(Timestamp::Now), "{text:?}");
+        }
+        assert_eq!(Timestamp::parse("17"), Ok(Timestamp::Offset(17)));
+        assert_eq!(Timestamp::parse("12-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 12 })));
+        assert_eq!(Timestamp::parse("0-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 0 })));
+        for text in ["x", "-", "-1", "1-", "-k", "1-K", "1-k-1", "+1", "1.5", " 1", "NaN", "undefined", "null", "99999999999999999999"] {
+            assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_what_a_script_would_have_printed() {
+        let data = |text: &str| entry(Body::Data(json::compact(serde_json::from_str::<&RawValue>(text).unwrap()).unwrap()));
+        assert_eq!(msg(&data("\"7 \\u00fc\\n\\\"x\\\"\"")), "7 ü\n\"x\"");
+        assert_eq!(msg(&data("{ \"a\": [1, null] }")), "{\"a\":[1,null]}");
+        assert_eq!(msg(&data("1.50")), "1.50");
+        assert_eq!(msg(&entry(Body::Page("http://x/".into()))), "http://x/");
+    }
+
+    #[test]
+    fn answers_are_json_whatever_the_message() {
+        let text = "\"</script>\u{2028}\\\n ü";
+        let mut out = Vec::new();
+        with_timestamp(&mut out, text, Position { epoch: Epoch(36), offset: 7 });
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json, serde_json::json!({"msg": text, "timestamp": "7-10"}));
+        for (stop, number) in [(true, 1), (false, 0)] {
+            let json: serde_json::Value = serde_json::from_str(&with_stop(text, stop)).unwrap();
+            assert_eq!(json, serde_json::json!({"msg": text, "stop": number}));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_timestamp_or_an_error(text in ".{0,40}") {
+            let _ = Timestamp::parse(&text);
+        }
+
+        #[test]
+        fn a_position_survives_its_text(offset: u64, epoch: u64) {
+            let at = Position { epoch: Epoch(epoch), offset };
+            prop_assert_eq!(Timestamp::parse(&Written(at).to_string()), Ok(Timestamp::At(at)));
+        }
+    }
+}

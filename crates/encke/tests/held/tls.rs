@@ -1,0 +1,138 @@
+//! Requests that wait under TLS, over HTTP/1.1 and HTTP/2: the same answers from the same table.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName},
+    },
+};
+
+use super::*;
+
+/// A certificate that signs itself, in the files that the server reads.
+fn certify(dir: &Path) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    made.cert.der().clone()
+}
+
+fn world(dir: &Path) -> World {
+    World::with(|config| {
+        config.tls_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.tls_cert = Some(dir.join("cert.pem"));
+        config.tls_key = Some(dir.join("key.pem"));
+    })
+}
+
+enum Sender {
+    One(hyper::client::conn::http1::SendRequest<Empty<Bytes>>),
+    Two(hyper::client::conn::http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Sender {
+    async fn connect(address: SocketAddr, trusted: CertificateDer<'static>, two: bool) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).unwrap();
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![if two { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let socket = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()?);
+        if two {
+            let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+            tokio::spawn(connection);
+            Some(Self::Two(sender))
+        } else {
+            let (sender, connection) = hyper::client::conn::http1::handshake(socket).await.unwrap();
+            tokio::spawn(connection);
+            Some(Self::One(sender))
+        }
+    }
+
+    async fn get(&mut self, token: &str, target: &str) -> Response<Incoming> {
+        let request = Request::get(format!("https://localhost{target}"))
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {token}"));
+        let request = request.body(Empty::new()).unwrap();
+        match self {
+            Self::One(sender) => sender.send_request(request).await.unwrap(),
+            Self::Two(sender) => {
+                sender.ready().await.unwrap();
+                sender.send_request(request).await.unwrap()
+            }
+        }
+    }
+}
+
+async fn json_of(response: Response<Incoming>) -> Value {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+#[test]
+fn a_poll_is_held_and_woken_over_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    for two in [false, true] {
+        let user = if two { "two" } else { "one" };
+        let token = world.token(user);
+        let mut sender = world.runtime.block_on(Sender::connect(address, trusted.clone(), two)).unwrap();
+        let waiting = world.runtime.spawn(async move {
+            let response = sender.get(&token, "/v1/poll").await;
+            (response.status(), response.version(), json_of(response).await, sender)
+        });
+        world.until_held(user, 1);
+        world.push(user, "7");
+        let (status, version, answer, _sender) = world.runtime.block_on(waiting).unwrap();
+        assert_eq!((status.as_u16(), data(&answer)), (200, vec![7]));
+        assert_eq!(version, if two { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
+    }
+}
+
+#[test]
+fn a_stream_goes_on_and_its_end_is_noticed_over_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    for (two, target) in [(false, "/v1/sse"), (true, "/v1/sse"), (true, "/v1/stream?as=ndjson")] {
+        let token = world.token("alice");
+        let mut sender = world.runtime.block_on(Sender::connect(address, trusted.clone(), two)).unwrap();
+        let mut body = world.runtime.block_on(sender.get(&token, target)).into_body();
+        let first = world.runtime.block_on(body.frame()).unwrap().unwrap().into_data().unwrap();
+        assert!(String::from_utf8_lossy(&first).contains("\"event\":\"open\""));
+        // More than the library takes ahead, so that the table has to stop and go on.
+        let big = format!("\"{}\"", "x".repeat(60_000));
+        for _ in 0..40 {
+            world.push("alice", &big);
+        }
+        let mut seen = 0;
+        while seen < 40 {
+            let frame = world.runtime.block_on(body.frame()).unwrap().unwrap().into_data().unwrap();
+            seen += String::from_utf8_lossy(&frame).matches("\"event\":\"message\"").count();
+        }
+        drop((body, sender));
+        world.until_held("alice", 0);
+    }
+}
+
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = certify(dir.path());
+    let world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    assert!(world.runtime.block_on(Sender::connect(address, old.clone(), false)).is_some());
+    let new = certify(dir.path());
+    world.until(|| world.runtime.block_on(Sender::connect(address, new.clone(), false)).is_some());
+    assert!(world.runtime.block_on(Sender::connect(address, old.clone(), false)).is_none());
+}
