@@ -5,3 +5,4 @@ pub mod iframe;
 pub mod ndjson;
 pub mod poll;
 pub mod sse;
+pub mod ws;

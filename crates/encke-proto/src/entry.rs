@@ -1,12 +1,17 @@
 use std::sync::OnceLock;
 
-use crate::{Body, Message};
+use crate::{
+    Body, Message,
+    codec::ws::{deflate, frame},
+};
 
 /// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the first of them needs it.
 #[derive(Debug)]
 pub struct Entry {
     message: Message,
     event: OnceLock<Box<str>>,
+    ws: OnceLock<Box<[u8]>>,
+    ws_compressed: OnceLock<Option<Box<[u8]>>>,
 }
 
 /// What an event's JSON begins with, and what a plain message's does not.
@@ -16,7 +21,7 @@ impl Entry {
     /// An entry that is not encoded yet.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, event: OnceLock::new() }
+        Self { message, event: OnceLock::new(), ws: OnceLock::new(), ws_compressed: OnceLock::new() }
     }
 
     /// The message.
@@ -35,6 +40,22 @@ impl Entry {
     #[must_use]
     pub fn members_json(&self) -> &str {
         &self.event_json()[EVENT_PREFIX.len()..]
+    }
+
+    /// The event as a whole WebSocket frame (RFC 6455 section 5.2): the server's frames are not masked, so all receivers get the same bytes.
+    #[must_use]
+    pub fn ws_frame(&self) -> &[u8] {
+        self.ws.get_or_init(|| {
+            let mut out = Vec::new();
+            frame::text(&mut out, self.event_json());
+            out.into_boxed_slice()
+        })
+    }
+
+    /// The same, compressed (RFC 7692), for those who agreed on that; none when that would not be shorter.
+    #[must_use]
+    pub fn ws_frame_compressed(&self) -> Option<&[u8]> {
+        self.ws_compressed.get_or_init(|| deflate::message(frame::TEXT, self.event_json().as_bytes()).map(Vec::into_boxed_slice)).as_deref()
     }
 
     /// Roughly the bytes that this entry occupies, for logs that are bounded by size.

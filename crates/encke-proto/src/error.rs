@@ -76,6 +76,8 @@ codes! {
     TooManyChannels = "too_many_channels", 422;
     /// More users than one push may name.
     TooManyTargets = "too_many_targets", 422;
+    /// The address speaks a protocol that the request does not ask for.
+    UpgradeRequired = "upgrade_required", 426;
     /// More requests than the client may make.
     RateLimited = "rate_limited", 429;
     /// A request head over the limit.

@@ -81,3 +81,14 @@ fn sse_writes_one_event_each_with_its_cursor() {
     assert!(events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"") && events[0].ends_with("\nid: 1~0"));
     assert!(events[1].starts_with("data: {\"event\":\"message\","));
 }
+
+#[test]
+fn a_message_is_framed_once_for_every_websocket() {
+    let entry = entry(data(&format!("\"{}\"", "long ".repeat(100))), None);
+    let (json, frame) = (entry.event_json(), entry.ws_frame());
+    assert_eq!((&frame[..2], usize::from(frame[2]) << 8 | usize::from(frame[3])), (&[0x81, 126][..], json.len()));
+    assert_eq!(&frame[4..], json.as_bytes());
+    assert!(std::ptr::eq(frame, entry.ws_frame()), "the same bytes for all");
+    let compressed = entry.ws_frame_compressed().unwrap();
+    assert!(compressed[0] == 0xc1 && compressed.len() < frame.len() / 2);
+}

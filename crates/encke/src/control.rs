@@ -6,5 +6,6 @@ pub(crate) mod held;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod publish;
+pub(crate) mod spoken;
 pub(crate) mod subscribe;
 pub(crate) mod ticket;

@@ -35,7 +35,7 @@ pub(crate) async fn openapi() -> Response {
         description = "A Comet server: push messages and whole web pages to users by id. Every error is `{\"error\":{\"code\",\"message\"}}`, with a code from `ErrorCode`.",
     ),
     paths(
-        control::held::poll, control::held::sse, control::held::stream, control::login::login, control::logout::logout, control::ticket::ticket,
+        control::held::poll, control::held::sse, control::held::stream, control::held::ws, control::login::login, control::logout::logout, control::ticket::ticket,
         control::close::close, control::subscribe::subscribe, control::subscribe::unsubscribe, control::publish::publish, control::ack::ack,
         api::push::push, api::receipts::receipts, api::publish::publish, api::users::users, api::users::user, api::sessions::sessions,
         api::close::close, api::channels::channels, api::history::history, api::presence::presence,

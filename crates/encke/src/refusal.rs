@@ -60,6 +60,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::UnsupportedMediaType => "the body has to be application/json",
         ErrorCode::TooManyChannels => "a session has at most 128 channels",
         ErrorCode::TooManyTargets => "a push names at most 10000 users",
+        ErrorCode::UpgradeRequired => "this address speaks WebSocket",
         ErrorCode::RateLimited => "too many requests",
         ErrorCode::HeadTooLarge => "the head of the request is too large",
         ErrorCode::Internal => "a mistake of the server's",
@@ -76,6 +77,12 @@ impl IntoResponse for Refused {
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.0.json()).into_response();
         if let Some(seconds) = retry_after_s(code) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

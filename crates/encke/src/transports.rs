@@ -8,6 +8,8 @@ mod ndjson;
 mod poll;
 mod sse;
 mod stream;
+mod talk;
+mod ws;
 
 use std::fmt;
 
@@ -15,9 +17,19 @@ use encke_hub::Ending;
 
 pub use exchange::{Exchange, Held, Pace};
 use stream::Stream;
+pub use talk::{Answer, Asked, Clerk, Talk};
+use ws::Ws;
 
 /// Every transport there is.
-pub static TRANSPORTS: &[&dyn Transport] = &[&poll::Poll, &Stream(sse::Sse), &Stream(ndjson::Ndjson), &Stream(iframe::Iframe)];
+pub static TRANSPORTS: &[&dyn Transport] = &[
+    &poll::Poll,
+    &Stream(sse::Sse),
+    &Stream(ndjson::Ndjson),
+    &Stream(iframe::Iframe),
+    &Ws(ws::Events),
+    #[cfg(feature = "conformance")]
+    &Ws(ws::Echo),
+];
 
 /// What becomes of the connection after a transport has had its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +42,10 @@ pub enum After {
     Done,
     /// The response is complete, and the socket is to be freed.
     Close,
+    /// The last was said; the peer has a moment to say its last. Only for those that talk.
+    Part,
+    /// Both have said their last, or the peer cannot be understood any more; it has a moment to hang up. Only for those that talk.
+    HangUp,
 }
 
 /// A way in which a client waits.
@@ -43,6 +59,11 @@ pub trait Transport: Sync + fmt::Debug {
     /// The `as` parameter that it is asked for with, where several share a path.
     fn form(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it sends is no next request, and goes to [`Transport::heard`].
+    fn talks(&self) -> bool {
+        false
     }
 
     /// How a connection of this kind waits.
@@ -59,6 +80,17 @@ pub trait Transport: Sync + fmt::Debug {
 
     /// The hub ends the service.
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After;
+
+    /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what was asked is answered (see [`Exchange::ask`]).
+    fn heard(&self, _exchange: &mut Exchange<'_>, bytes: &mut &[u8]) -> After {
+        *bytes = &[];
+        After::Wait
+    }
+
+    /// What was asked is answered.
+    fn answered(&self, _exchange: &mut Exchange<'_>, _answer: &str) -> After {
+        After::Wait
+    }
 }
 
 /// The transport that a request asks for.

@@ -14,6 +14,7 @@ use crate::{
     app::{App, KeysMissing},
     clock::{Clock, SystemClock},
     config::{Config, EngineUrl},
+    control::spoken::clerk,
     front::{Admit, Holder, library::CONNECTIONS_MAX, library::Library, tls::Tls, tls::TlsError},
     random::{self, NoRandomness},
     router::router,
@@ -93,7 +94,12 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
     let engine = engine(&config, Arc::new(shards.clone()))?;
     let app = App::new(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock))?;
 
-    let admit = Admit { app: Arc::clone(&app), origins: config.allowed_origins.clone().into(), hold_s: config.hold_s };
+    let admit = Admit {
+        app: Arc::clone(&app),
+        origins: config.allowed_origins.clone().into(),
+        hold_s: config.hold_s,
+        compression: config.websocket_compression,
+    };
     let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT));
     let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
@@ -125,6 +131,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
             desk,
             strays: strays.clone(),
             admit: admit.clone(),
+            clerk: clerk(Arc::clone(&app)),
             gate: Arc::clone(&gate),
             clock: Arc::clone(&clock),
             hub,

@@ -37,6 +37,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("max_connections", Kind::Number),
     ("max_connections_per_address", Kind::Number),
     ("max_sessions_per_user", Kind::Number),
+    ("websocket_compression", Kind::Switch),
     ("workers", Kind::Number),
     ("log", Kind::Text),
     ("log_format", Kind::Text),

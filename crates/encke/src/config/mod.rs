@@ -79,6 +79,8 @@ pub struct Config {
     pub max_connections_per_address: Option<u64>,
     /// How many sessions one user may have at once, 1 to 1,000,000. Default 1,000.
     pub max_sessions_per_user: u64,
+    /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by itself). Default false: it saves bandwidth and costs time.
+    pub websocket_compression: bool,
     /// How many event loops, up to 256; 0 is one for each core. Default 0.
     pub workers: u64,
     /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,encke=debug`. Default `info`.
@@ -128,6 +130,7 @@ impl Default for Config {
             max_connections: 100_000,
             max_connections_per_address: None,
             max_sessions_per_user: 1_000,
+            websocket_compression: false,
             workers: 0,
             log: "info".to_owned(),
             log_format: LogFormat::Text,

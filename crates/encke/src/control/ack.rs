@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{Cursor, ErrorCode};
+use encke_proto::{Cursor, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, body::Json, names, refusal::Refused, who::Client};
+use crate::{app::App, auth::Identity, body::Json, names, refusal::Refused, who::Client};
 
 /// How far the person has seen.
 #[derive(Deserialize, ToSchema)]
@@ -28,7 +28,12 @@ pub(crate) struct Done {
     responses((status = 200, description = "The receipts are moved on.", body = Done)),
 )]
 pub(crate) async fn ack(State(app): State<Arc<App>>, Client(identity): Client, Json(request): Json<Ack>) -> Result<Answer<Done>, Refused> {
-    let cursor = Cursor::parse(&request.cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
-    app.shards.ack(names::session(&request.session)?, &identity.user, cursor).await?;
-    Ok(Answer(Done { ok: true }))
+    shown(&app, &identity, names::session(&request.session)?, &request.cursor).await.map(Answer)
+}
+
+/// Takes note of how far the person has seen.
+pub(crate) async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<Done, Refused> {
+    let cursor = Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+    app.shards.ack(session, &identity.user, cursor).await?;
+    Ok(Done { ok: true })
 }

@@ -30,7 +30,7 @@ pub(crate) struct CloseSession {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionClosed {
     /// False when there was no such session any more.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// Ends a session of the client's own on purpose. Its data connection ends with `close`, and everything of it is freed before this is answered.

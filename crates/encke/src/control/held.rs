@@ -27,6 +27,17 @@ pub(crate) async fn sse() -> Refused {
     ErrorCode::Internal.into()
 }
 
+/// A WebSocket: a text message of JSON for each event, and control requests the other way.
+#[utoipa::path(
+    get, path = "/v1/ws", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(openapi::DataQuery),
+    responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on.")),
+)]
+pub(crate) async fn ws() -> Refused {
+    // The table takes those that ask for it.
+    ErrorCode::UpgradeRequired.into()
+}
+
 /// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page that embeds it (`iframe`).
 #[utoipa::path(
     get, path = "/v1/stream", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     api::publish::{Published, publish_to},
     app::App,
+    auth::Identity,
     body::{self, Json},
     names,
     refusal::Refused,
@@ -39,12 +40,25 @@ pub(crate) async fn publish(
     Client(identity): Client,
     Json(request): Json<ClientPublish>,
 ) -> Result<(StatusCode, Answer<Published>), Refused> {
-    let channel = ChannelName::public(&request.channel)?;
+    publish_from(&app, &identity, &request.channel, request.data.as_deref(), request.id.as_deref())
+        .await
+        .map(|published| (StatusCode::ACCEPTED, Answer(published)))
+}
+
+/// Publishes to a channel what a user sends, if the user may.
+pub(crate) async fn publish_from(
+    app: &App,
+    identity: &Identity,
+    channel: &str,
+    data: Option<&RawValue>,
+    key: Option<&str>,
+) -> Result<Published, Refused> {
+    let channel = ChannelName::public(channel)?;
     if !identity.may_publish(&channel) {
         return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant publishing to {channel}")));
     }
-    let key = names::key(&format!("user:{}", identity.user), request.id.as_deref())?;
-    let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    let appended = publish_to(&app, vec![channel], &data, key, Some(identity.user)).await?;
-    Ok((StatusCode::ACCEPTED, Answer(Published::of_one(&appended, app.engine.mode())?)))
+    let key = names::key(&format!("user:{}", identity.user), key)?;
+    let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    let appended = publish_to(app, vec![channel], data, key, Some(identity.user.clone())).await?;
+    Published::of_one(&appended, app.engine.mode())
 }

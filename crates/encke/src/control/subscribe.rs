@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
 use encke_hub::Following;
-use encke_proto::{ChannelName, ErrorCode};
+use encke_proto::{ChannelName, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, body::Json, names, refusal::Refused, who::Client};
+use crate::{app::App, auth::Identity, body::Json, names, refusal::Refused, who::Client};
 
 /// Channels of a session.
 #[derive(Deserialize, ToSchema)]
@@ -45,10 +45,15 @@ pub(crate) async fn subscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = names::public_channels(&request.channels)?;
+    follow(&app, &identity, names::session(&request.session)?, channels).await.map(Answer)
+}
+
+/// Lets a session follow more channels, if its user may.
+pub(crate) async fn follow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
     if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
         return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
     }
-    Ok(Answer(app.shards.subscribe(names::session(&request.session)?, &identity.user, channels).await?.into()))
+    Ok(app.shards.subscribe(session, &identity.user, channels).await?.into())
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -62,5 +67,10 @@ pub(crate) async fn unsubscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = names::public_channels(&request.channels)?;
-    Ok(Answer(app.shards.unsubscribe(names::session(&request.session)?, &identity.user, channels).await?.into()))
+    unfollow(&app, &identity, names::session(&request.session)?, channels).await.map(Answer)
+}
+
+/// Lets a session follow fewer channels.
+pub(crate) async fn unfollow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
+    Ok(app.shards.unsubscribe(session, &identity.user, channels).await?.into())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, limits::SESSION_MAX_CHANNELS};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, codec::ws::Rejection, limits::SESSION_MAX_CHANNELS};
 
 use percent_encoding::percent_decode_str;
 
@@ -11,7 +11,7 @@ use crate::{
     app::App,
     auth::{Credentials, Identity},
     table::head::Waiting,
-    transports::{Held, Transport},
+    transports::{Held, Talk, Transport},
 };
 
 /// What an admitted request wants.
@@ -35,6 +35,8 @@ pub struct Admission {
     pub start: Start,
     /// What it wants to follow besides.
     pub channels: Vec<ChannelName>,
+    /// What is kept of its client, if that goes on talking.
+    pub talk: Option<Box<Talk>>,
 }
 
 /// What becomes of a request that wants to wait.
@@ -57,6 +59,8 @@ pub struct Admit {
     pub origins: Arc<[String]>,
     /// How long a poll waits at most, in seconds.
     pub hold_s: u64,
+    /// Whether messages over WebSocket may be compressed.
+    pub compression: bool,
 }
 
 impl Admit {
@@ -86,20 +90,24 @@ impl Admit {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
         }
         let query = Query::read(&waiting.query)?;
-        let identity = self.app.auth.identify(
-            &Credentials {
-                authorization: waiting.authorization.as_deref(),
-                cookie: waiting.cookie.as_deref(),
-                ticket: query.ticket.as_deref(),
-                query_token: query.token,
-                origin: waiting.origin.as_deref(),
-                sec_fetch_site: waiting.sec_fetch_site.as_deref(),
-                host: waiting.host.as_deref(),
-                forwarded_proto: waiting.forwarded_proto.as_deref(),
-                changes: false,
-            },
-            now,
-        )?;
+        let opening = waiting.handshake.as_ref().map(|handshake| handshake.check("GET", !waiting.http_10)).transpose().map_err(rejected)?;
+        let talks = opening.is_some();
+        let credentials = Credentials {
+            authorization: waiting.authorization.as_deref(),
+            cookie: waiting.cookie.as_deref(),
+            ticket: query.ticket.as_deref(),
+            query_token: query.token,
+            origin: waiting.origin.as_deref(),
+            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing else will do.
+            sec_fetch_site: waiting.sec_fetch_site.as_deref().filter(|_| !talks),
+            host: waiting.host.as_deref(),
+            forwarded_proto: waiting.forwarded_proto.as_deref(),
+            changes: talks,
+        };
+        if talks && !self.app.auth.own_or_allowed(&credentials) {
+            return Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not open a WebSocket here"));
+        }
+        let identity = self.app.auth.identify(&credentials, now)?;
         if let Some(embedder) = query.embedder.as_deref() {
             held.embedder = self.embedder(embedder, waiting)?;
         }
@@ -120,10 +128,14 @@ impl Admit {
             granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
         }
         granted(&identity, &query.channels)?;
-        let Identity { user, expires, .. } = identity;
+        let (user, token_ends) = (identity.user.clone(), identity.expires);
+        let talk = opening.map(|opening| {
+            let compression = opening.compression.filter(|_| self.compression);
+            Box::new(Talk::new(identity, opening.accept, compression))
+        });
         let (session, channels) = (query.session, query.channels);
         let (transport, held) = (waiting.transport, *held);
-        Ok(Some(Admission { transport, held, user, token_ends: expires, session, fresh: None, lasting: true, start, channels }))
+        Ok(Some(Admission { transport, held, user, token_ends, session, fresh: None, lasting: true, start, channels, talk }))
     }
 }
 
@@ -148,6 +160,11 @@ fn granted<'a>(identity: &Identity, channels: impl IntoIterator<Item = &'a Chann
         }
         None => Ok(()),
     }
+}
+
+fn rejected(rejection: Rejection) -> Refusal {
+    let code = if rejection.status() == 426 { ErrorCode::UpgradeRequired } else { ErrorCode::BadRequest };
+    Refusal::new(code, rejection.to_string())
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, Refusal> {

@@ -31,6 +31,10 @@ impl Holder {
 
     /// Decides on a request, and holds it.
     pub async fn hold(&self, waiting: &Waiting) -> Response<Body> {
+        if waiting.transport.talks() {
+            // Nothing that a client says comes in on a response.
+            return Refused::from(ErrorCode::UpgradeRequired).into_response();
+        }
         hold(&self.shards, self.admit.decide(waiting, self.clock.now().wall)).await
     }
 }

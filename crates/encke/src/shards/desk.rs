@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -36,9 +38,20 @@ pub enum Wish {
     Mark(UserId, ReceiptState, Position),
     /// Write down that a user was here.
     Seen(UserId),
+    /// Do what takes a while, and send me a letter with what came of it.
+    Work(Work),
 }
 
-/// Where wishes are left. What waits here is bounded by the sessions: each has at most one read and one note a channel under way.
+/// Something that takes a while.
+pub struct Work(pub Pin<Box<dyn Future<Output = Letter> + Send>>);
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+/// Where wishes are left. What waits here is bounded by the sessions: each has at most one read and one note a channel under way, and each connection one request.
 pub type Desk = mpsc::UnboundedSender<Wish>;
 
 /// Opens the desk of a shard; it is served until the shard drops it.
@@ -59,6 +72,10 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
                 match wish {
                     Wish::Mark(user, state, position) => notes.mark(user, state, position),
                     Wish::Seen(user) => notes.seen(user),
+                    Wish::Work(Work(work)) => {
+                        let mailbox = mailbox.clone();
+                        tokio::spawn(async move { deliver(&mailbox, work.await).await });
+                    }
                     read => {
                         // Whoever comes back at once must not begin where it was before, or a push would come twice.
                         if let Wish::Open(_, channel) = &read
@@ -86,7 +103,7 @@ async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Lett
         let letter = match wish {
             Wish::Open(key, channel) => Letter::Opened(key, answer(opening(&*engine, &channel).await)),
             Wish::Read(key, channel, after) => Letter::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await)),
-            Wish::Mark(..) | Wish::Seen(_) => return,
+            Wish::Mark(..) | Wish::Seen(_) | Wish::Work(_) => return,
         };
         drop(permit);
         deliver(&mailbox, letter).await;

@@ -25,6 +25,13 @@ pub struct Arrival {
 pub enum Letter {
     /// A connection comes in.
     Arrived(Box<Arrival>),
+    /// What a client asked over its connection is answered.
+    Answered {
+        /// The connection's place in the table.
+        place: Key,
+        /// The answer.
+        answer: String,
+    },
     /// The library has taken something of a response, so that more can be written.
     Drained(LentId),
     /// The receiver of a response that the library sends is gone.

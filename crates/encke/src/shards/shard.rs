@@ -2,6 +2,8 @@
 //!
 //! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod listen;
+
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, Write},
@@ -20,16 +22,16 @@ use mio::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Arrival, Chance, Counts, Desk, Letter, Letters, Shards, desk::Wish};
+use super::{Arrival, Chance, Counts, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, LentId, Line, Pass, Service, Slot, State, Unsent,
+        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State, Unsent,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
-    transports::{After, Exchange, Held, Pace},
+    transports::{After, Clerk, Exchange, Held, Pace, Transport},
 };
 
 const BELL: Token = Token(0);
@@ -53,6 +55,8 @@ const WIDE_PER_TURN: usize = 64;
 const NARROW_PER_TURN: usize = 1_024;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 16 * 1024;
+/// How long a client that talks may take to say its last, and to hang up, in milliseconds.
+const PART_MS: u64 = 2_000;
 /// How long after a failed accept the door is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 
@@ -98,6 +102,8 @@ pub struct Parts {
     pub strays: mpsc::Sender<Stray>,
     /// Who may wait.
     pub admit: Admit,
+    /// Who answers what clients ask over connections that wait.
+    pub clerk: Clerk,
     /// How many sockets may be open.
     pub gate: Arc<Gate>,
     /// The time.
@@ -273,9 +279,16 @@ impl Shard {
     fn readable(&mut self, key: Key) {
         loop {
             let Some(slot) = self.slots.get_mut(key) else { return };
+            let hears = slot.hears();
+            if hears == Hears::Later {
+                return;
+            }
             match slot.line.read(&mut self.inbound) {
                 // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
                 Ok(0) => return self.free(key),
+                Ok(count) if hears == Hears::Now => self.listen_to(key, count),
+                // It should have nothing to say any more; whatever it is, it is taken in so that the socket can be closed.
+                Ok(_) if hears == Hears::NoMore => {}
                 Ok(count) => {
                     let waits = !matches!(slot.state, State::Head);
                     let held = slot.inbound.get_or_insert_default();
@@ -375,10 +388,10 @@ impl Shard {
 
     fn attach(&mut self, key: Key, admission: Admission) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels } = admission;
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
         held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
-        slot.state = State::Waits(Service { transport, held, ready: false });
+        slot.state = State::Waits(Service { transport, held, ready: false, talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
             Pace::Once => {
@@ -429,7 +442,10 @@ impl Shard {
     fn carry_out(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Begun { conn, .. } => self.turn(slot_key_of(conn), |service, exchange| service.begin(exchange)),
+                Output::Begun { conn, .. } => {
+                    self.turn(slot_key_of(conn), |service, exchange| service.begin(exchange));
+                    self.resume(slot_key_of(conn));
+                }
                 Output::Ready { conn, wide } => {
                     let key = slot_key_of(conn);
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
@@ -462,6 +478,9 @@ impl Shard {
 
     fn ended(&mut self, key: Key, ending: &Ending) {
         let Some(slot) = self.slots.get(key) else { return };
+        if matches!(slot.state, State::Parting(_) | State::HungUp) {
+            return;
+        }
         if slot.unsent.is_some() {
             // Its receiver takes nothing; the socket is freed at once, which says enough.
             return self.drop_slot(key);
@@ -502,9 +521,15 @@ impl Shard {
     }
 
     /// Gives a connection's transport its turn, and sends what it wrote.
-    fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn crate::transports::Transport, &mut Exchange<'_>) -> After) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let State::Waits(service) = &mut slot.state else { return };
+    fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) {
+        if let Some(after) = self.act(key, act) {
+            self.send(key, after);
+        }
+    }
+
+    /// Gives a connection's transport its turn; what it wrote is still to be sent.
+    fn act(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) -> Option<After> {
+        let service = self.slots.get_mut(key)?.state.service()?;
         self.outbound.clear();
         let mut exchange = Exchange {
             hub: &mut self.hub,
@@ -516,9 +541,15 @@ impl Shard {
             date: self.date.at(self.now.wall),
             origins: &self.parts.admit.origins,
             heartbeat_s: self.parts.patience.heartbeat_ms / 1000,
+            talk: service.talk.as_deref_mut(),
+            asked: None,
         };
         let after = act(service.transport, &mut exchange);
-        self.send(key, after);
+        if let Some(text) = exchange.asked.take() {
+            let session = exchange.session();
+            self.pass_on(key, session, text);
+        }
+        Some(after)
     }
 
     // Bytes that go out.
@@ -526,11 +557,18 @@ impl Shard {
     /// Sends what was gathered, and does what comes after it.
     fn send(&mut self, key: Key, after: After) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.state = match std::mem::replace(&mut slot.state, State::Head) {
-            state if matches!(after, After::Wait | After::More) => state,
-            _ if after == After::Done => State::Answered,
-            _ => State::Closing,
+        slot.state = match (after, std::mem::replace(&mut slot.state, State::Head)) {
+            (After::Wait | After::More, state) => state,
+            (After::Done, _) => State::Answered,
+            (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
+            (After::HangUp, _) => State::HungUp,
+            (After::Close | After::Part, _) => State::Closing,
         };
+        if let Some(unsent) = &mut slot.unsent {
+            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time.
+            unsent.bytes.extend_from_slice(&self.outbound);
+            return;
+        }
         if self.outbound.is_empty() {
             return self.sent(key);
         }
@@ -553,6 +591,7 @@ impl Shard {
                 if unsent.sent == unsent.bytes.len() {
                     slot.unsent = None;
                     self.sent(key);
+                    self.resume(key);
                 } else if count > 0 {
                     // Slow is not stalled.
                     self.set_deadline(key, self.parts.patience.stalled_ms);
@@ -580,6 +619,14 @@ impl Shard {
             State::Closing => {
                 self.hub.flushed(conn);
                 self.free(key);
+            }
+            State::Parting(_) | State::HungUp => {
+                if matches!(slot.state, State::HungUp) {
+                    slot.line.hang_up();
+                }
+                self.hub.flushed(conn);
+                self.hub.detach(conn, self.now);
+                self.set_deadline(key, PART_MS);
             }
             State::Answered if slot.line.is_lent() => {
                 self.hub.flushed(conn);
@@ -708,6 +755,7 @@ impl Shard {
             Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
             Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
             Letter::Counts { answer } => reply(answer, self.counts()),
+            Letter::Answered { place, answer } => self.answered(place, &answer),
             Letter::Drained(id) => {
                 if let Some(key) = self.lent.get(&id).copied() {
                     self.writable(key);

@@ -1,5 +1,7 @@
 //! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides.
 
+use encke_proto::codec::ws::Handshake;
+
 use crate::transports::{Transport, asked_for};
 
 /// The longest head that is read here; a longer one goes to the HTTP library, which refuses it.
@@ -34,6 +36,8 @@ pub struct Waiting {
     pub forwarded_proto: Option<String>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<String>,
+    /// What it says of the change of protocol, where there is one.
+    pub handshake: Option<Box<Handshake>>,
 }
 
 /// What the bytes so far are.
@@ -98,13 +102,21 @@ impl Waiting {
             host: None,
             forwarded_proto: None,
             last_event_id: None,
+            handshake: transport.talks().then(Box::default),
         }
     }
 
-    /// Takes in a header field. False when the request is none to wait with: it has a body, wants another protocol, or says something twice.
+    /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol that is not spoken there, or says something twice.
     #[must_use]
     pub fn take(&mut self, name: &str, value: &str) -> bool {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let closes = || value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
+        if let Some(handshake) = &mut self.handshake
+            && handshake.take(name, value)
+        {
+            self.keep_alive &= !is("connection") || !closes();
+            return true;
+        }
         let place = if is("host") {
             &mut self.host
         } else if is("authorization") {
@@ -128,9 +140,8 @@ impl Waiting {
             }
             return true;
         } else if is("connection") {
-            let options = || value.split(',').map(str::trim);
-            self.keep_alive &= !options().any(|option| option.eq_ignore_ascii_case("close"));
-            return !options().any(|option| option.eq_ignore_ascii_case("upgrade"));
+            self.keep_alive &= !closes();
+            return !value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
         } else {
             return !(is("content-length") || is("transfer-encoding") || is("expect") || is("upgrade"));
         };
@@ -163,6 +174,19 @@ mod tests {
             assert!(matches!(read(&GOOD.as_bytes()[..length]), Verdict::More), "{length}");
         }
         assert!(matches!(read(&GOOD.as_bytes()[..end]), Verdict::Waits(..)));
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_read_where_one_is_spoken() {
+        let ask = |path: &str| {
+            let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+            read(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n\x01").as_bytes())
+        };
+        let Verdict::Waits(waiting, _) = ask("/v1/ws?cursor=1~0") else { panic!("not read") };
+        assert_eq!(waiting.handshake.unwrap().check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(matches!(ask("/v1/sse"), Verdict::Stray));
+        let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::Shutdown,
     pin::Pin,
     sync::{
         Arc,
@@ -70,6 +71,16 @@ impl Line {
     #[must_use]
     pub fn is_lent(&self) -> bool {
         matches!(self, Self::Lent(_))
+    }
+
+    /// Says that nothing more will be written. What has been goes out, and what comes in can still be read.
+    pub fn hang_up(&mut self) {
+        match self {
+            // A peer that is gone already needs no telling.
+            Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
+            // The library does so when it is given back.
+            Self::Lent(_) => {}
+        }
     }
 
     /// Reads what has come in. On a lent line nothing does.

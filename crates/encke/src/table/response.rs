@@ -64,11 +64,18 @@ impl Head<'_> {
         if let Some((name, value)) = self.field {
             push(&[name, ": ", value, "\r\n"]);
         }
+        if self.status == 426 {
+            // One address changes the protocol, to this one, of which there is one version (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+            push(&["upgrade: websocket\r\nsec-websocket-version: 13\r\n"]);
+        }
         if self.retry_after {
             push(&["retry-after: 1\r\n"]);
         }
-        if !self.keep_alive {
-            push(&["connection: close\r\n"]);
+        match (self.status, self.keep_alive) {
+            (426, true) => push(&["connection: upgrade\r\n"]),
+            (426, false) => push(&["connection: upgrade, close\r\n"]),
+            (_, true) => {}
+            (_, false) => push(&["connection: close\r\n"]),
         }
         push(&["date: ", self.date, "\r\n\r\n"]);
     }
@@ -84,6 +91,7 @@ fn reason(status: u16) -> &'static str {
         408 => "408 Request Timeout",
         409 => "409 Conflict",
         410 => "410 Gone",
+        426 => "426 Upgrade Required",
         422 => "422 Unprocessable Content",
         429 => "429 Too Many Requests",
         503 => "503 Service Unavailable",

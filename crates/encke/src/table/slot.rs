@@ -1,5 +1,5 @@
 use super::Line;
-use crate::transports::{Held, Transport};
+use crate::transports::{Held, Talk, Transport};
 
 /// A connection in the table.
 #[derive(Debug)]
@@ -14,8 +14,40 @@ pub struct Slot {
     pub look_ms: u64,
     /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
     pub unsent: Option<Box<Unsent>>,
-    /// Bytes of a request that is not complete, or that came while another waits; at most [`super::head::HEAD_MAX_BYTES`] and one read.
+    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`] and one read.
     pub inbound: Option<Box<Vec<u8>>>,
+}
+
+/// What becomes of what a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// It is a request, or becomes one when the one before is answered.
+    Requests,
+    /// It is said in the midst of what is served.
+    Now,
+    /// The same, but not now: something that was said to the client has not gone out, or something that it asked is not answered. It stays in the kernel, which makes the client wait.
+    Later,
+    /// Nothing.
+    NoMore,
+}
+
+impl Slot {
+    /// What becomes of what its client sends.
+    #[must_use]
+    pub fn hears(&self) -> Hears {
+        match &self.state {
+            State::HungUp => Hears::NoMore,
+            // Before the change of protocol is answered, what comes is kept like a next request.
+            State::Waits(Service { talk: Some(talk), held, .. }) | State::Parting(Service { talk: Some(talk), held, .. }) if held.began => {
+                if talk.asked || self.unsent.is_some() {
+                    Hears::Later
+                } else {
+                    Hears::Now
+                }
+            }
+            _ => Hears::Requests,
+        }
+    }
 }
 
 /// What the kernel did not take.
@@ -38,6 +70,20 @@ pub enum State {
     Answered,
     /// The response is complete but not sent; then the socket is freed.
     Closing,
+    /// The last was said to a client that talks, which has a moment to say its last.
+    Parting(Service),
+    /// Both have said their last, or one is not understood; the client has a moment to hang up. A socket that was closed with something unread in it would take back what was said last.
+    HungUp,
+}
+
+impl State {
+    /// The service of a request that waits, or has just been ended.
+    pub fn service(&mut self) -> Option<&mut Service> {
+        match self {
+            Self::Waits(service) | Self::Parting(service) => Some(service),
+            _ => None,
+        }
+    }
 }
 
 /// The service of a request that waits.
@@ -49,4 +95,6 @@ pub struct Service {
     pub held: Held,
     /// Whether there is something to pull, which could not be done yet.
     pub ready: bool,
+    /// What is kept of a client that talks.
+    pub talk: Option<Box<Talk>>,
 }

@@ -1,6 +1,7 @@
 use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 
+use super::Talk;
 use crate::{
     refusal::sentence,
     table::response::{self, Head},
@@ -60,6 +61,10 @@ pub struct Exchange<'a> {
     pub origins: &'a [String],
     /// The longest silence of a stream, in seconds.
     pub heartbeat_s: u64,
+    /// What is kept of a client that talks.
+    pub talk: Option<&'a mut Talk>,
+    /// What the client asks; see [`Exchange::ask`].
+    pub asked: Option<String>,
 }
 
 impl Exchange<'_> {
@@ -72,6 +77,11 @@ impl Exchange<'_> {
     pub fn take_cursor(&mut self) {
         self.cursor.clear();
         self.hub.write_cursor(self.conn, self.cursor);
+    }
+
+    /// Leaves what the client asks with those who answer control requests. Nothing more is read from the client until [`super::Transport::answered`] is called, so that it costs no queue.
+    pub fn ask(&mut self, request: String) {
+        self.asked = Some(request);
     }
 
     /// The session that the connection serves.

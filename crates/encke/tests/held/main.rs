@@ -194,3 +194,4 @@ mod hand_over;
 mod polls;
 mod streams;
 mod tls;
+mod ws;

@@ -1,0 +1,73 @@
+//! Clients that talk on the connection that they wait on.
+
+use std::sync::Arc;
+
+use encke_hub::Key;
+use encke_proto::SessionId;
+
+use super::Shard;
+use crate::{
+    shards::{Letter, Wish, Work},
+    table::{Hears, State},
+    transports::{After, Asked},
+};
+
+impl Shard {
+    /// Gives a transport what was read into the scratch buffer.
+    pub(super) fn listen_to(&mut self, key: Key, count: usize) {
+        // Lent from the shard while its transport works, which does not read.
+        let inbound = std::mem::take(&mut self.inbound);
+        self.listen(key, &inbound[..count]);
+        self.inbound = inbound;
+    }
+
+    fn listen(&mut self, key: Key, bytes: &[u8]) {
+        let mut rest = bytes;
+        let Some(after) = self.act(key, |service, exchange| service.heard(exchange, &mut rest)) else { return };
+        if let Some(slot) = self.slots.get_mut(key)
+            && slot.hears() == Hears::Later
+            && !rest.is_empty()
+        {
+            slot.inbound = Some(Box::new(rest.to_vec()));
+        }
+        // What breaks no silence must not put off the next sign of life.
+        if after != After::Wait || !self.outbound.is_empty() {
+            self.send(key, after);
+        }
+    }
+
+    /// Listens again to a client that was made to wait.
+    pub(super) fn resume(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.hears() != Hears::Now {
+            return;
+        }
+        if let Some(bytes) = slot.inbound.take() {
+            self.listen(key, &bytes);
+        }
+        // The kernel has told already that there is something.
+        self.readable(key);
+    }
+
+    /// Leaves what a client asks with the clerk, and does not listen until the answer is there.
+    pub(super) fn pass_on(&mut self, place: Key, session: SessionId, text: String) {
+        let Some(talk) = self.slots.get_mut(place).and_then(|slot| slot.state.service()).and_then(|service| service.talk.as_mut()) else {
+            return;
+        };
+        talk.asked = true;
+        let answer = (self.parts.clerk.0)(Asked { identity: Arc::clone(&talk.identity), session, text });
+        self.wish(Wish::Work(Work(Box::pin(async move { Letter::Answered { place, answer: answer.await } }))));
+    }
+
+    /// The clerk has answered.
+    pub(super) fn answered(&mut self, place: Key, answer: &str) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let waits = matches!(slot.state, State::Waits(_));
+        let Some(talk) = slot.state.service().and_then(|service| service.talk.as_mut()) else { return };
+        talk.asked = false;
+        if waits {
+            self.turn(place, |service, exchange| service.answered(exchange, answer));
+        }
+        self.resume(place);
+    }
+}

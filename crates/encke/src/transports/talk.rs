@@ -1,0 +1,60 @@
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use encke_proto::{
+    SessionId,
+    codec::ws::{Compression, Reader},
+};
+
+use crate::auth::Identity;
+
+/// What the table keeps of a client that goes on talking on the connection that it waits on. Between two messages it is all there is.
+#[derive(Debug)]
+pub struct Talk {
+    /// Who it is, for what it may ask.
+    pub identity: Arc<Identity>,
+    /// What accepts the change of protocol (`Sec-WebSocket-Accept`), until that is written.
+    pub accept: Option<Box<str>>,
+    /// The compression that was agreed on.
+    pub compression: Option<Compression>,
+    /// What it says, as far as it has come.
+    pub reader: Reader,
+    /// How many questions whether it is there it has left unanswered.
+    pub unanswered: u8,
+    /// Whether a close frame was written.
+    pub parts: bool,
+    /// Whether something that it asked is not answered yet.
+    pub asked: bool,
+}
+
+impl Talk {
+    /// At the beginning of a conversation.
+    #[must_use]
+    pub fn new(identity: Identity, accept: String, compression: Option<Compression>) -> Self {
+        let (identity, accept) = (Arc::new(identity), Some(accept.into_boxed_str()));
+        Self { identity, accept, compression, reader: Reader::default(), unanswered: 0, parts: false, asked: false }
+    }
+}
+
+/// What a client asks over the connection that it waits on.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub identity: Arc<Identity>,
+    /// The session that the connection serves.
+    pub session: SessionId,
+    /// What it asks, as it was sent.
+    pub text: String,
+}
+
+/// Whoever answers such requests. The answer is what is written to the client.
+#[derive(Clone)]
+pub struct Clerk(pub Arc<dyn Fn(Asked) -> Answer + Send + Sync>);
+
+/// An answer that takes a while.
+pub type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
+
+impl fmt::Debug for Clerk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clerk")
+    }
+}
