@@ -33,19 +33,14 @@ pub struct Publishers {
 }
 
 impl Publishers {
-    /// So many publishers with a connection each.
-    ///
-    /// # Errors
-    /// When they cannot connect.
-    pub fn connect(net: &mut Net, peer: &dyn Peer, count: usize, pipeline: usize) -> std::io::Result<Self> {
-        let mut all = Vec::with_capacity(count);
-        for index in 0..count {
-            let conn = Some(net.connect(peer.address(), None, Role::Publisher(index))?);
-            all.push(Publisher { conn, http: ResponseReader::default(), queue: VecDeque::new(), flying: VecDeque::new() });
-        }
+    /// So many publishers, each of whom connects with its first request: servers do not keep a connection long that says nothing.
+    #[must_use]
+    pub fn new(count: usize, pipeline: usize) -> Self {
+        let fresh = || Publisher { conn: None, http: ResponseReader::default(), queue: VecDeque::new(), flying: VecDeque::new() };
+        let all = std::iter::repeat_with(fresh).take(count).collect();
         // Three digits are a form that the library has.
         let answered = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|error| unreachable!("{error}"));
-        Ok(Self { all, pipeline: pipeline.max(1), answered, errors: BTreeMap::new() })
+        Self { all, pipeline: pipeline.max(1), answered, errors: BTreeMap::new() }
     }
 
     /// How many there are.

@@ -78,13 +78,15 @@ pub struct Table {
     pub windows: usize,
     /// See `windows`.
     pub disturbed: usize,
+    /// Windows that have no figure, and why.
+    pub failures: Vec<String>,
 }
 
 impl Table {
     /// A table without lines.
     #[must_use]
     pub fn new(heading: String) -> Self {
-        Self { heading, lines: Vec::new(), windows: 0, disturbed: 0 }
+        Self { heading, lines: Vec::new(), windows: 0, disturbed: 0, failures: Vec::new() }
     }
 
     /// The table in Markdown.
@@ -94,6 +96,9 @@ impl Table {
             "{}\n{} of {} windows were disturbed by other work on the machine or stolen time.\n\n",
             self.heading, self.disturbed, self.windows
         );
+        for failure in &self.failures {
+            text.push_str(&format!("Without a figure: {failure}.\n\n"));
+        }
         text.push_str("| work | measure | Encke | peer | ratio | bar | |\n|---|---|---|---|---|---|---|\n");
         for line in &self.lines {
             text.push_str(&line.markdown());

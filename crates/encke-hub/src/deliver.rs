@@ -1,6 +1,6 @@
-use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
-use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position};
+use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, write_offset};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
@@ -310,17 +310,27 @@ impl Hub {
     }
 
     pub(crate) fn write_cursor_of(&self, session: &Session, out: &mut String) {
+        // Writing to a string does not fail.
+        let _ = self.try_write_cursor(session, out);
+    }
+
+    fn try_write_cursor(&self, session: &Session, out: &mut String) -> fmt::Result {
         let mut placed = session.subs.iter().filter(|sub| sub.placed()).peekable();
         let leading = placed.peek().map_or(Epoch(0), |sub| sub.at.epoch);
-        // Writing to a string does not fail.
-        let _ = write!(out, "1~{leading}");
+        out.push_str("1~");
+        leading.write_to(out)?;
         for sub in placed {
             let Some(channel) = self.channels.get(sub.channel) else { continue };
-            let _ = write!(out, "~{}~{}", channel.wire(), sub.at.offset);
+            out.push('~');
+            out.push_str(channel.wire());
+            out.push('~');
+            write_offset(out, sub.at.offset)?;
             if sub.at.epoch != leading {
-                let _ = write!(out, ":{}", sub.at.epoch);
+                out.push(':');
+                sub.at.epoch.write_to(out)?;
             }
         }
+        Ok(())
     }
 
     /// The same as a value.

@@ -2,10 +2,17 @@ use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{ChannelName, SessionId, UserId};
 
-use crate::{ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, presence::User, session::Session, tombstone::Tombstones};
+use crate::{
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, plain::PlainState, presence::User, session::Session,
+    tombstone::Tombstones,
+};
 
 /// The ticks of the hub's wheel, in milliseconds.
 pub(crate) const TICK_MS: u64 = 250;
+/// For how many outputs room is kept when there is none.
+const OUTPUTS_KEPT: usize = 1_024;
+/// How often windows let go of old messages, in milliseconds.
+const COOL_MS: u64 = 1_000;
 /// One turn of it: about a minute.
 const WHEEL_BUCKETS: usize = 256;
 
@@ -18,13 +25,15 @@ pub struct Hub {
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_keys: HashMap<SessionId, Key>,
     /// Which session a connection serves.
-    pub(crate) conns: HashMap<ConnKey, Key>,
+    pub(crate) conns: HashMap<ConnKey, Key, PlainState>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_keys: HashMap<ChannelName, Key>,
     pub(crate) tombstones: Tombstones,
     pub(crate) wheel: Wheel<Key>,
     /// Channels that hold messages in their window.
     pub(crate) warm: Vec<Key>,
+    /// When they are looked at next.
+    pub(crate) cools_ms: u64,
     /// Channels and sessions for which the engine had no answer; asked again at the next tick.
     pub(crate) reopen: Vec<Key>,
     pub(crate) reread: Vec<Key>,
@@ -45,12 +54,13 @@ impl Hub {
             user_keys: HashMap::new(),
             sessions: Slab::default(),
             session_keys: HashMap::new(),
-            conns: HashMap::new(),
+            conns: HashMap::default(),
             channels: Slab::default(),
             channel_keys: HashMap::new(),
             tombstones: Tombstones::default(),
             wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),
             warm: Vec::new(),
+            cools_ms: now.mono_ms,
             reopen: Vec::new(),
             reread: Vec::new(),
             reads: 0,
@@ -61,7 +71,12 @@ impl Hub {
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+            // A broadcast has left room for as many as it woke.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     pub(crate) fn say(&mut self, output: Output) {
@@ -81,10 +96,13 @@ impl Hub {
         for key in self.wheel.due(now.mono_ms) {
             self.look_at(key, now);
         }
-        let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
-        let mut warm = std::mem::take(&mut self.warm);
-        warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
-        self.warm = warm;
+        if now.mono_ms >= self.cools_ms {
+            self.cools_ms = now.mono_ms + COOL_MS;
+            let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
+            let mut warm = std::mem::take(&mut self.warm);
+            warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
+            self.warm = warm;
+        }
         for key in std::mem::take(&mut self.reopen) {
             if self.channels.get(key).is_some_and(|channel| !channel.asked) {
                 self.ask_to_open(key);

@@ -25,6 +25,7 @@ mod control;
 mod deliver;
 mod hub;
 mod output;
+mod plain;
 mod presence;
 mod session;
 mod slab;

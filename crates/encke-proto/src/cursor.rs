@@ -98,13 +98,16 @@ impl fmt::Display for Cursor {
 /// # Errors
 /// Only those of the writer.
 pub fn write_name(out: &mut impl fmt::Write, name: &ChannelName) -> fmt::Result {
-    for byte in name.as_str().bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'@' | b'/' => out.write_char(char::from(byte))?,
-            _ => write!(out, "!{byte:02x}")?,
-        }
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'@' | b'/');
+    let mut rest = name.as_str();
+    // Nearly all names are plain from end to end, and written as they are.
+    while let Some(at) = rest.bytes().position(|byte| !plain(byte)) {
+        let length = rest[at..].chars().next().map_or(1, char::len_utf8);
+        out.write_str(&rest[..at])?;
+        rest[at..at + length].bytes().try_for_each(|byte| write!(out, "!{byte:02x}"))?;
+        rest = &rest[at + length..];
     }
-    Ok(())
+    out.write_str(rest)
 }
 
 fn read_name(text: &str) -> Option<ChannelName> {

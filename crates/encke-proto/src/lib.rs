@@ -27,5 +27,5 @@ pub use message::{Body, Message};
 pub use name::{ChannelName, NameError, UserId};
 pub use page::Page;
 pub use page_url::{AllowList, PageUrl, PageUrlError};
-pub use position::{Epoch, EpochError, Offset, Position};
+pub use position::{Epoch, EpochError, Offset, Position, write_offset};
 pub use time::Time;

@@ -16,6 +16,16 @@ pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+impl Epoch {
+    /// Writes the text, without the detour over a formatter: cursors are written for every message.
+    ///
+    /// # Errors
+    /// Only those of the writer.
+    pub fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
         // 64 bits have at most 13 digits in base 36.
         let mut text = [b'0'; 13];
@@ -29,8 +39,28 @@ impl fmt::Display for Epoch {
                 break;
             }
         }
-        f.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
+        out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
     }
+}
+
+/// Writes an offset in decimal, without the detour over a formatter.
+///
+/// # Errors
+/// Only those of the writer.
+pub fn write_offset(out: &mut impl fmt::Write, offset: Offset) -> fmt::Result {
+    // 64 bits have at most 20 decimal digits.
+    let mut text = [b'0'; 20];
+    let mut at = text.len();
+    let mut rest = offset;
+    loop {
+        at -= 1;
+        text[at] = b"0123456789"[(rest % 10) as usize];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
 }
 
 impl FromStr for Epoch {
@@ -70,6 +100,15 @@ pub struct Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_are_written_as_everybody_writes_them() {
+        for offset in [0, 1, 9, 10, 1234, u64::MAX] {
+            let mut text = String::new();
+            write_offset(&mut text, offset).unwrap();
+            assert_eq!(text, offset.to_string());
+        }
+    }
 
     #[test]
     fn an_epoch_has_one_text() {

@@ -101,7 +101,15 @@ pub fn run(args: &Args) -> io::Result<()> {
             let mut figures = [Vec::new(), Vec::new()];
             for turn in 0..2 {
                 let side = (round + turn) % 2;
-                let (values, note) = measure(args, row, side)?;
+                let (values, note) = match measure(args, row, side) {
+                    Ok(measured) => measured,
+                    Err(error) => {
+                        // The round has no ratio for this work then, and the table says so.
+                        eprintln!("round {} {}: {error}", round + 1, row.name);
+                        table.failures.push(format!("round {}, {}: {error}", round + 1, row.name));
+                        continue;
+                    }
+                };
                 println!("round {} {} {}: {values:.2?} {note}", round + 1, row.name, ["Encke", "Nchan"][side]);
                 table.disturbed += usize::from(!note.is_empty());
                 table.windows += 1;

@@ -37,7 +37,11 @@ fn engine(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let mut config = configure(args)?;
     config.complete_keys()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_count())
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
     runtime.block_on(crate::serve(config))?;
     Ok(())
 }

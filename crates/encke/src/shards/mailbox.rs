@@ -4,8 +4,8 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, SendError, Sender, channel},
     },
 };
 
@@ -22,7 +22,7 @@ pub struct Full;
 /// Where letters are put in. Cheap to clone.
 #[derive(Debug)]
 pub struct Mailbox<T> {
-    letters: SyncSender<T>,
+    letters: Sender<T>,
     bell: Arc<Bell>,
 }
 
@@ -44,13 +44,15 @@ struct Bell {
     waker: Waker,
     rung: AtomicBool,
     missed: AtomicBool,
+    /// How many letters wait. The queue itself is unbounded, since a bounded one of the standard library takes all of its memory at once.
+    waiting: AtomicUsize,
 }
 
 /// A mailbox that wakes a poll by `waker`.
 #[must_use]
 pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Letters<T>) {
-    let (sender, receiver) = sync_channel(MAILBOX_MAX);
-    let bell = Arc::new(Bell { waker, rung: AtomicBool::new(false), missed: AtomicBool::new(false) });
+    let (sender, receiver) = channel();
+    let bell = Arc::new(Bell { waker, rung: AtomicBool::new(false), missed: AtomicBool::new(false), waiting: AtomicUsize::new(0) });
     (Mailbox { letters: sender, bell: Arc::clone(&bell) }, Letters { letters: receiver, bell })
 }
 
@@ -60,12 +62,7 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// [`Full`]; also when the shard is gone.
     pub fn post(&self, letter: T) -> Result<(), Full> {
-        let posted = match self.letters.try_send(letter) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
-        };
-        self.ring();
-        posted
+        self.offer(letter).map_err(|_| Full)
     }
 
     /// Puts a letter in, or gives it back for another try.
@@ -73,21 +70,24 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The letter when the mailbox is full; nothing when the shard is gone.
     pub fn offer(&self, letter: T) -> Result<(), Option<T>> {
-        let offered = match self.letters.try_send(letter) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(letter)) => Err(Some(letter)),
-            Err(TrySendError::Disconnected(_)) => Err(None),
+        let offered = if self.bell.waiting.fetch_add(1, Ordering::AcqRel) >= MAILBOX_MAX {
+            Err(Some(letter))
+        } else {
+            self.letters.send(letter).map_err(|SendError(_)| None)
         };
+        if offered.is_err() {
+            self.bell.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
         self.ring();
         offered
     }
 
     /// Puts a letter in that may be lost, as long as the shard knows that some were.
     pub fn post_or_miss(&self, letter: T) {
-        if self.letters.try_send(letter).is_err() {
+        if self.offer(letter).is_err() {
             self.bell.missed.store(true, Ordering::Release);
+            self.ring();
         }
-        self.ring();
     }
 
     fn ring(&self) {
@@ -110,7 +110,9 @@ impl<T> Letters<T> {
     /// The next letter, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<T> {
-        self.letters.try_recv().ok()
+        let letter = self.letters.try_recv().ok()?;
+        self.bell.waiting.fetch_sub(1, Ordering::AcqRel);
+        Some(letter)
     }
 
     /// Rings the bell for oneself, when letters are left for the next turn.
@@ -119,5 +121,29 @@ impl<T> Letters<T> {
     /// When the poll cannot be woken.
     pub fn leave(&self) -> io::Result<()> {
         self.bell.waker.wake()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_gives_letters_back_and_says_that_some_were_missed() {
+        let poll = Poll::new().unwrap();
+        let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        (0..MAILBOX_MAX).for_each(|number| mailbox.post(number).unwrap());
+        assert_eq!(mailbox.offer(7), Err(Some(7)));
+        mailbox.post_or_miss(8);
+        assert!(letters.begin(), "one was missed");
+        assert!(!letters.begin(), "and only one");
+        assert_eq!(letters.next(), Some(0));
+        assert_eq!(mailbox.post(9), Ok(()), "there is room again");
+        let rest: Vec<usize> = std::iter::from_fn(|| letters.next()).collect();
+        assert_eq!((rest.len(), rest.last()), (MAILBOX_MAX, Some(&9)));
+        drop(letters);
+        assert_eq!(mailbox.offer(1), Err(None), "the shard is gone");
     }
 }

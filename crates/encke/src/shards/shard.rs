@@ -123,8 +123,8 @@ pub struct Shard {
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
-    /// When the door is tried again after it failed; 0 when it is open.
-    door_opens_ms: u64,
+    /// When the door is tried again, although the kernel says nothing.
+    door_opens_ms: Option<u64>,
     /// Ready connections, those that are alone and those of broadcasts.
     narrow: VecDeque<Key>,
     wide: VecDeque<Key>,
@@ -157,7 +157,7 @@ impl Shard {
             now,
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
-            door_opens_ms: 0,
+            door_opens_ms: None,
             narrow: VecDeque::new(),
             wide: VecDeque::new(),
             asked: HashMap::new(),
@@ -180,7 +180,9 @@ impl Shard {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.stops {
-            let wait = if self.narrow.is_empty() && self.wide.is_empty() { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
+            let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
             match self.parts.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
@@ -207,6 +209,7 @@ impl Shard {
         if self.drains {
             return;
         }
+        let mut failed = false;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.parts.door.accept() {
                 Ok((socket, address)) => self.welcome(socket, address.ip()),
@@ -215,12 +218,14 @@ impl Shard {
                 Err(error) => {
                     // Out of file descriptors, most likely. Those who are served are not harmed; the door is tried again when some may have gone.
                     tracing::warn!(%error, "no connection can be accepted now");
+                    failed = true;
                     break;
                 }
             }
         }
-        // The kernel says only once that somebody is at the door, so whoever is left is looked for again.
-        self.door_opens_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;
+        // The kernel says only once that somebody is at the door, so whoever is left is looked for again: in the next turn, or after a pause when the door failed.
+        let pause_ms = if failed { ACCEPT_PAUSE_MS } else { 0 };
+        self.door_opens_ms = Some(self.now.mono_ms + pause_ms);
     }
 
     fn welcome(&mut self, mut socket: TcpStream, address: IpAddr) {
@@ -393,7 +398,11 @@ impl Shard {
                 let hold_ms = u64::from(held.hold_s) * 1000;
                 hold_ms - self.chance.below(hold_ms / 10 + 1)
             }
-            Pace::Stream => self.parts.patience.heartbeat_ms,
+            // Whoever came together should not be written to together in each silence.
+            Pace::Stream => {
+                let heartbeat_ms = self.parts.patience.heartbeat_ms;
+                heartbeat_ms - self.chance.below(heartbeat_ms / 4 + 1)
+            }
         };
         self.set_deadline(key, patience_ms);
         let (conn, chance) = (conn_key(key), self.chance.bits());
@@ -672,8 +681,7 @@ impl Shard {
             self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
             self.hub.tick(self.now);
         }
-        if self.door_opens_ms != 0 && self.now.mono_ms >= self.door_opens_ms {
-            self.door_opens_ms = 0;
+        if self.door_opens_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
             self.accept();
         }
     }
