@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::table::LentId;
 
 pub use chance::Chance;
-pub use desk::{Desk, Wish, Work, open as open_desk};
+pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
 pub use letter::{Arrival, Counts, Letter};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
 pub use shard::{Parts, Patience, Shard, Stray};

@@ -1,18 +1,31 @@
 //! Requests that wait on a connection that has to stay with the HTTP library: the table writes the answer, the library sends it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, response::IntoResponse};
+use bytes::{Bytes, BytesMut};
 use encke_proto::ErrorCode;
-use http::Response;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{mpsc, oneshot},
+};
 
 use super::{Admit, Verdict};
 use crate::{
     clock::Clock,
     refusal::Refused,
-    shards::{Arrival, Letter, Shards},
-    table::{Line, head::Waiting, lend},
+    shards::{Arrival, Letter, Mailbox, Shards, deliver},
+    table::{Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
 };
+
+/// How much of what a client says is read at a time.
+const READ_BYTES: usize = 4 * 1024;
+/// How long a client may take to hang up after the last that was said to it.
+const HANG_UP_MAX: Duration = Duration::from_secs(2);
 
 /// Holds requests whose connection the library keeps. Cheap to clone.
 #[derive(Clone)]
@@ -31,28 +44,103 @@ impl Holder {
 
     /// Decides on a request, and holds it.
     pub async fn hold(&self, waiting: &Waiting) -> Response<Body> {
-        if waiting.transport.talks() {
-            // Nothing that a client says comes in on a response.
-            return Refused::from(ErrorCode::UpgradeRequired).into_response();
-        }
         hold(&self.shards, self.admit.decide(waiting, self.clock.now().wall)).await
+    }
+
+    /// Decides on a request to change the protocol, and carries what is said then. `pass` is kept as long as anything is.
+    pub async fn talk(&self, waiting: &Waiting, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
+        let verdict = self.admit.decide(waiting, self.clock.now().wall);
+        let home = home(&self.shards, &verdict).clone();
+        let (mut lent, head, body) = lend(self.shards.lent_id(), home.clone());
+        let (id, inbound) = (lent.id, lent.listen());
+        match answer(&home, lent, verdict, head).await {
+            Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                tokio::spawn(async move {
+                    // Without the change, dropping the body tells the table that nobody is there.
+                    if let Ok(upgraded) = upgrade.await {
+                        carry(TokioIo::new(upgraded), Said { id, home, inbound }, body).await;
+                    }
+                    drop(pass);
+                });
+                response.map(|()| Body::empty())
+            }
+            Ok(response) => response.map(|()| Body::new(body)),
+            Err(refused) => refused.into_response(),
+        }
+    }
+}
+
+/// Where what a client says is put in.
+struct Said {
+    id: LentId,
+    home: Mailbox<Letter>,
+    inbound: mpsc::Sender<Bytes>,
+}
+
+/// Carries bytes between a connection and the table until either is done with the other.
+async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: LentBody) {
+    let (mut reads, mut writes) = tokio::io::split(io);
+    let listen = async {
+        let Said { id, home, inbound } = said;
+        loop {
+            let mut bytes = BytesMut::with_capacity(READ_BYTES);
+            if !matches!(reads.read_buf(&mut bytes).await, Ok(count) if count > 0) {
+                break;
+            }
+            // After the table has said its last, it is taken in and forgotten: closing a socket with something unread in it would take back what was said.
+            if inbound.send(bytes.freeze()).await.is_ok() {
+                deliver(&home, Letter::Heard(id)).await;
+            }
+        }
+        drop(inbound);
+        deliver(&home, Letter::Heard(id)).await;
+    };
+    let say = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(bytes) = frame.into_data()
+                && writes.write_all(&bytes).await.is_err()
+            {
+                return;
+            }
+        }
+        // Should the client be gone, it need not be told that this was all.
+        let _ = writes.shutdown().await;
+    };
+    tokio::pin!(listen, say);
+    // Whichever side ends first, the other has a moment to do so too.
+    tokio::select! {
+        () = &mut say => drop(tokio::time::timeout(HANG_UP_MAX, listen).await),
+        () = &mut listen => drop(tokio::time::timeout(HANG_UP_MAX, say).await),
     }
 }
 
 /// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more.
 pub async fn hold(shards: &Shards, verdict: Verdict) -> Response<Body> {
-    let home = match &verdict {
+    let home = home(shards, &verdict);
+    let (lent, head, body) = lend(shards.lent_id(), home.clone());
+    match answer(home, lent, verdict, head).await {
+        Ok(response) => response.map(|()| Body::new(body)),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+fn home<'a>(shards: &'a Shards, verdict: &Verdict) -> &'a Mailbox<Letter> {
+    match verdict {
         Verdict::Admitted(admission) => shards.home(&admission.user),
         Verdict::Refused(..) | Verdict::StayAway(_) => shards.any(),
-    };
-    let (lent, head, body) = lend(shards.lent_id(), home.clone());
+    }
+}
+
+/// The head of the table's answer.
+async fn answer(
+    home: &Mailbox<Letter>,
+    lent: Lent,
+    verdict: Verdict,
+    head: oneshot::Receiver<Response<()>>,
+) -> Result<Response<()>, Refused> {
     let arrival = Arrival { line: Line::Lent(Box::new(lent)), inbound: Vec::new(), verdict };
-    if home.post(Letter::Arrived(Box::new(arrival))).is_err() {
-        return Refused::new(ErrorCode::Overloaded, "too many requests at a time").into_response();
-    }
-    match head.await {
-        Ok(response) => response.map(|()| Body::new(body)),
-        // The table let go of it without a word, as it does with who takes nothing.
-        Err(_) => Refused::new(ErrorCode::ShuttingDown, "the server stops").into_response(),
-    }
+    home.post(Letter::Arrived(Box::new(arrival))).map_err(|_| Refused::new(ErrorCode::Overloaded, "too many requests at a time"))?;
+    // The table may let go of it without a word, as it does with who takes nothing.
+    head.await.map_err(|_| Refused::new(ErrorCode::ShuttingDown, "the server stops"))
 }

@@ -150,7 +150,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Router, holder: Holder, mut stopping: watch::Receiver<bool>) {
     let _ = socket.set_nodelay(true);
     let Ok(Ok(socket)) = timeout(HEAD_MAX, acceptor.accept(socket)).await else { return };
-    let service = service_fn(move |request| answer(router.clone(), holder.clone(), request));
+    let pass = Arc::new(pass);
+    let talkers = Arc::clone(&pass);
+    let service = service_fn(move |request| answer(router.clone(), holder.clone(), Arc::clone(&talkers), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_MAX_BYTES as usize);
     builder
@@ -160,7 +162,7 @@ async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Rou
         .max_header_list_size(HEAD_MAX_BYTES)
         .keep_alive_interval(ALIVE_EVERY)
         .keep_alive_timeout(HEAD_MAX);
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let mut told = false;
     loop {
@@ -175,7 +177,12 @@ async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Rou
     drop(pass);
 }
 
-async fn answer(router: Router, holder: Holder, mut request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+async fn answer(
+    router: Router,
+    holder: Holder,
+    pass: Arc<Pass>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, std::convert::Infallible> {
     // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
     if !request.headers().contains_key(header::HOST)
         && let Some(host) = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
@@ -184,6 +191,7 @@ async fn answer(router: Router, holder: Holder, mut request: Request<Incoming>) 
     }
     request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
     match waiting(&request) {
+        Some(waiting) if waiting.transport.talks() => Ok(holder.talk(&waiting, hyper::upgrade::on(&mut request), pass).await),
         Some(waiting) => Ok(holder.hold(&waiting).await),
         None => router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await,
     }

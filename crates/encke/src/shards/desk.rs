@@ -111,7 +111,7 @@ async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Lett
 }
 
 /// Answers must arrive: the hub waits for each of them. A full mailbox empties as fast as its shard can work.
-async fn deliver(mailbox: &Mailbox<Letter>, letter: Letter) {
+pub async fn deliver(mailbox: &Mailbox<Letter>, letter: Letter) {
     let mut letter = letter;
     while let Err(back) = mailbox.offer(letter) {
         let Some(back) = back else { return };

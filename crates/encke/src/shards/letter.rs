@@ -34,6 +34,8 @@ pub enum Letter {
     },
     /// The library has taken something of a response, so that more can be written.
     Drained(LentId),
+    /// The client of a connection that the library has, has said something.
+    Heard(LentId),
     /// The receiver of a response that the library sends is gone.
     Gone(LentId),
     /// Let nobody in any more.

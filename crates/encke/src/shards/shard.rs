@@ -620,6 +620,10 @@ impl Shard {
                 self.hub.flushed(conn);
                 self.free(key);
             }
+            State::HungUp if slot.line.is_lent() => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
             State::Parting(_) | State::HungUp => {
                 if matches!(slot.state, State::HungUp) {
                     slot.line.hang_up();
@@ -759,6 +763,11 @@ impl Shard {
             Letter::Drained(id) => {
                 if let Some(key) = self.lent.get(&id).copied() {
                     self.writable(key);
+                }
+            }
+            Letter::Heard(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.readable(key);
                 }
             }
             Letter::Gone(id) => {

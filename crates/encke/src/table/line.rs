@@ -45,6 +45,8 @@ pub struct Lent {
     head: Option<oneshot::Sender<Response<()>>>,
     body: mpsc::Sender<Bytes>,
     wants: Arc<AtomicBool>,
+    /// What its client says, if it talks, and what is left of the last that was taken in.
+    inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
 }
 
 /// The library's end. Dropping it tells the table that the receiver is gone.
@@ -62,7 +64,7 @@ pub fn lend(id: LentId, home: Mailbox<Letter>) -> (Lent, oneshot::Receiver<Respo
     let (head, head_comes) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
-    let lent = Lent { id, head: Some(head), body: sender, wants: Arc::clone(&wants) };
+    let lent = Lent { id, head: Some(head), body: sender, wants: Arc::clone(&wants), inbound: None };
     (lent, head_comes, LentBody { id, home, body: receiver, wants })
 }
 
@@ -78,19 +80,19 @@ impl Line {
         match self {
             // A peer that is gone already needs no telling.
             Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
-            // The library does so when it is given back.
+            // Whoever carries it does so when it is given back.
             Self::Lent(_) => {}
         }
     }
 
-    /// Reads what has come in. On a lent line nothing does.
+    /// Reads what has come in. On a lent line that is what its client says, if it talks.
     ///
     /// # Errors
     /// As the socket has it.
     pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Socket(socket, _) => socket.read(into),
-            Self::Lent(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Lent(lent) => lent.read(into),
         }
     }
 
@@ -121,6 +123,27 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl Lent {
+    /// Lets its client talk: what it says is put in here, a read at a time, and a [`Letter::Heard`] tells the table of it. Dropping the sender says that it has gone.
+    pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.inbound = Some((receiver, Bytes::new()));
+        sender
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Some((receiver, rest)) = &mut self.inbound else { return Err(io::ErrorKind::WouldBlock.into()) };
+        if rest.is_empty() {
+            *rest = match receiver.try_recv() {
+                Ok(bytes) => bytes,
+                Err(mpsc::error::TryRecvError::Empty) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(0),
+            };
+        }
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest.split_to(count));
+        Ok(count)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = 0;
         if let Some(head) = self.head.take() {

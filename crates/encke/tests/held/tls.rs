@@ -136,3 +136,58 @@ fn a_new_certificate_is_taken_without_a_restart() {
     world.until(|| world.runtime.block_on(Sender::connect(address, new.clone(), false)).is_some());
     assert!(world.runtime.block_on(Sender::connect(address, old.clone(), false)).is_none());
 }
+
+/// Reads until `done` says so of everything that has come.
+async fn read_until(socket: &mut (impl tokio::io::AsyncRead + Unpin), seen: &mut Vec<u8>, done: impl Fn(&[u8]) -> bool) {
+    use tokio::io::AsyncReadExt;
+    while !done(seen) {
+        let read = tokio::time::timeout(Duration::from_secs(20), socket.read_buf(seen)).await.unwrap().unwrap();
+        assert!(read > 0, "the server hung up: {}", String::from_utf8_lossy(seen));
+    }
+}
+
+#[test]
+fn a_websocket_talks_both_ways() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let head = world.ws_head("alice", "");
+    let connect = async move {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut socket = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+        // The first frame right behind the handshake.
+        socket.write_all(&[head.as_bytes(), &ws::frame(9, b"first")].concat()).await.unwrap();
+        let mut seen = Vec::new();
+        read_until(&mut socket, &mut seen, |seen| seen.ends_with(b"\x8a\x05first")).await;
+        (socket, String::from_utf8_lossy(&seen).into_owned())
+    };
+    let (mut socket, seen) = world.runtime.block_on(connect);
+    assert!(seen.starts_with("HTTP/1.1 101 "), "{seen}");
+    assert!(seen.to_lowercase().contains("connection: upgrade\r\n") && seen.contains("\"event\":\"open\""), "{seen}");
+    world.until_held("alice", 1);
+    // More than the library takes ahead, with a question that waits until all of it has gone out.
+    let big = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..40 {
+        world.push("alice", &big);
+    }
+    let asks: Vec<u8> = (0..100).flat_map(|n| ws::frame(1, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
+    let talk = async {
+        socket.write_all(&asks).await.unwrap();
+        let mut seen = Vec::new();
+        let last = |seen: &[u8]| String::from_utf8_lossy(seen).contains("\"id\":99,") && seen.len() > 40 * 60_000;
+        read_until(&mut socket, &mut seen, last).await;
+        socket.write_all(&ws::frame(8, &1000_u16.to_be_bytes())).await.unwrap();
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        rest
+    };
+    assert_eq!(world.runtime.block_on(talk), [0x88, 2, 0x03, 0xe8], "the close is answered, and the line is hung up");
+    world.until_held("alice", 0);
+}

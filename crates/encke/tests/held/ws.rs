@@ -10,7 +10,7 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 
 impl World {
-    fn ws_head(&self, user: &str, query: &str) -> String {
+    pub(super) fn ws_head(&self, user: &str, query: &str) -> String {
         self.head(user, &format!("/v1/ws?{query}")).replace("\r\n\r\n", &format!("\r\n{KEY}\r\n\r\n"))
     }
 
@@ -25,7 +25,7 @@ impl World {
     }
 }
 
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match payload.len() {
         length @ ..=125 => out.push(0x80 | u8::try_from(length).unwrap()),
