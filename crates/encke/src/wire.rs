@@ -43,7 +43,7 @@ pub enum WireError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// An engine that this build does not have.
-    #[error("the engine {0} is not in this build")]
+    #[error("`engine`: {0} is not in this build; there are memory and sqlite")]
     NoSuchEngine(&'static str),
     /// There can be no TLS.
     #[error(transparent)]

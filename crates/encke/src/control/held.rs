@@ -11,7 +11,7 @@ use crate::{openapi, refusal::Refused};
     responses((status = 200, description = "What there is to say; `messages` is empty when the time was over.", body = openapi::PollAnswer)),
 )]
 pub(crate) async fn poll() -> Refused {
-    ErrorCode::Internal.into()
+    not_to_be_held()
 }
 
 /// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`; comments break a silence.
@@ -24,7 +24,7 @@ pub(crate) async fn poll() -> Refused {
     ),
 )]
 pub(crate) async fn sse() -> Refused {
-    ErrorCode::Internal.into()
+    not_to_be_held()
 }
 
 /// A WebSocket: a text message of JSON for each event, and control requests the other way.
@@ -50,4 +50,9 @@ pub(crate) async fn ws() -> Refused {
 pub(crate) async fn stream() -> Refused {
     // The table takes the forms that it knows.
     Refused::bad("`as` has to be `ndjson` or `iframe`")
+}
+
+/// Why a request for a data connection got here at all.
+fn not_to_be_held() -> Refused {
+    Refused::bad("a request that waits has no body, expects nothing, and says nothing twice")
 }

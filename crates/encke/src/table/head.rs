@@ -141,9 +141,13 @@ impl Waiting {
             return true;
         } else if is("connection") {
             self.keep_alive &= !closes();
-            return !value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+            return true;
+        } else if is("content-length") {
+            // Some clients say that they have no body.
+            return value == "0";
         } else {
-            return !(is("content-length") || is("transfer-encoding") || is("expect") || is("upgrade"));
+            // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it with every request.
+            return !(is("transfer-encoding") || is("expect"));
         };
         if place.is_some() {
             return false;
@@ -168,6 +172,14 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_of_another_protocol_is_passed_over_and_no_body_may_be_said() {
+        for fields in ["Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x", "Content-Length: 0"] {
+            let text = format!("GET /v1/sse HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+            assert!(matches!(read(text.as_bytes()), Verdict::Waits(..)), "{fields}");
+        }
+    }
+
+    #[test]
     fn bytes_may_come_one_at_a_time() {
         let end = GOOD.find("\r\n\r\n").unwrap() + 4;
         for length in 0..end {
@@ -184,7 +196,7 @@ mod tests {
         };
         let Verdict::Waits(waiting, _) = ask("/v1/ws?cursor=1~0") else { panic!("not read") };
         assert_eq!(waiting.handshake.unwrap().check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert!(matches!(ask("/v1/sse"), Verdict::Stray));
+        assert!(matches!(ask("/v1/sse"), Verdict::Waits(..)), "elsewhere the offer is passed over");
         let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()));
     }
@@ -199,10 +211,10 @@ mod tests {
             "GET /v1/poll HTTP/1.0\r\nHost: a\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n",
+            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nContent-Length: 00\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
-            "GET /v1/poll HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost : a\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\nX: \u{0}\r\n\r\n",
