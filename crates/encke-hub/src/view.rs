@@ -17,7 +17,7 @@ pub struct SessionView {
     pub lag: u64,
     /// What it follows besides the user's own channel.
     pub channels: Vec<ChannelName>,
-    /// Whether a connection serves it now; otherwise its grace time runs.
+    /// Whether a connection serves it now, so that it would be handed what comes; otherwise it is about to begin, or its grace time runs.
     pub connected: bool,
 }
 
@@ -103,7 +103,7 @@ impl Hub {
             }
         }
         let user = self.users.get(session.user)?.id.clone();
-        let (session, connected) = (session, session.conn.is_some());
+        let connected = session.begun;
         Some(SessionView { session: session.id, user, transport: session.transport, since: session.since, lag, channels, connected })
     }
 }

@@ -113,7 +113,8 @@ fn compare(world: &World, notes: &Notes, seed: u64) {
     for (first, (at, follows, conn)) in &notes.sessions {
         let view = &views[&id(*first)];
         let channels: BTreeSet<&str> = view.channels.iter().map(|name| name.as_str()).collect();
-        assert_eq!((&view.user, &channels, view.connected), (&user(USERS[*at]), follows, conn.is_some()), "seed {seed}");
+        let served = conn.is_some_and(|conn| world.hub.has_begun(ConnKey(conn)));
+        assert_eq!((&view.user, &channels, view.connected), (&user(USERS[*at]), follows, served), "seed {seed}");
         if let Some(conn) = conn {
             assert_eq!(world.hub.session_of(ConnKey(*conn)), Some(id(*first)), "seed {seed}");
         }
