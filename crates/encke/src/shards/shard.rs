@@ -2,7 +2,9 @@
 //!
 //! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod letters;
 mod listen;
+mod send;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,12 +24,12 @@ use mio::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Arrival, Chance, Counts, Desk, Letter, Letters, Shards, Wish};
+use super::{Arrival, Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State, Unsent,
+        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
@@ -552,117 +554,6 @@ impl Shard {
         Some(after)
     }
 
-    // Bytes that go out.
-
-    /// Sends what was gathered, and does what comes after it.
-    fn send(&mut self, key: Key, after: After) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.state = match (after, std::mem::replace(&mut slot.state, State::Head)) {
-            (After::Wait | After::More, state) => state,
-            (After::Done, _) => State::Answered,
-            (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
-            (After::HangUp, _) => State::HungUp,
-            (After::Close | After::Part, _) => State::Closing,
-        };
-        if let Some(unsent) = &mut slot.unsent {
-            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time.
-            unsent.bytes.extend_from_slice(&self.outbound);
-            return;
-        }
-        if self.outbound.is_empty() {
-            return self.sent(key);
-        }
-        match slot.line.write(&self.outbound) {
-            Ok(count) if count == self.outbound.len() => self.sent(key),
-            Ok(count) => {
-                slot.unsent = Some(Box::new(Unsent { bytes: self.outbound[count..].to_vec(), sent: 0 }));
-                self.set_deadline(key, self.parts.patience.stalled_ms);
-            }
-            Err(_) => self.free(key),
-        }
-    }
-
-    fn writable(&mut self, key: Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(unsent) = &mut slot.unsent else { return };
-        match slot.line.write(&unsent.bytes[unsent.sent..]) {
-            Ok(count) => {
-                unsent.sent += count;
-                if unsent.sent == unsent.bytes.len() {
-                    slot.unsent = None;
-                    self.sent(key);
-                    self.resume(key);
-                } else if count > 0 {
-                    // Slow is not stalled.
-                    self.set_deadline(key, self.parts.patience.stalled_ms);
-                }
-            }
-            Err(_) => self.free(key),
-        }
-    }
-
-    /// Everything that was written is with the kernel.
-    fn sent(&mut self, key: Key) {
-        let conn = conn_key(key);
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        match &mut slot.state {
-            State::Head => {}
-            State::Waits(service) => {
-                self.hub.flushed(conn);
-                if service.ready {
-                    self.narrow.push_back(key);
-                }
-                if service.transport.pace() == Pace::Stream {
-                    self.set_deadline(key, self.parts.patience.heartbeat_ms);
-                }
-            }
-            State::Closing => {
-                self.hub.flushed(conn);
-                self.free(key);
-            }
-            State::HungUp if slot.line.is_lent() => {
-                self.hub.flushed(conn);
-                self.free(key);
-            }
-            State::Parting(_) | State::HungUp => {
-                if matches!(slot.state, State::HungUp) {
-                    slot.line.hang_up();
-                }
-                self.hub.flushed(conn);
-                self.hub.detach(conn, self.now);
-                self.set_deadline(key, PART_MS);
-            }
-            State::Answered if slot.line.is_lent() => {
-                self.hub.flushed(conn);
-                self.free(key);
-            }
-            State::Answered => {
-                self.hub.flushed(conn);
-                self.hub.detach(conn, self.now);
-                slot.state = State::Head;
-                self.set_deadline(key, self.parts.patience.idle_ms);
-                // The next request may be there already.
-                self.heard(key);
-            }
-        }
-    }
-
-    /// A connection is over: its session loses it, its socket is closed.
-    fn free(&mut self, key: Key) {
-        self.hub.detach(conn_key(key), self.now);
-        self.drop_slot(key);
-    }
-
-    fn drop_slot(&mut self, key: Key) {
-        if let Some(mut slot) = self.slots.remove(key) {
-            match &mut slot.line {
-                // Closing a socket ends its watch as well; this only tells the poll sooner.
-                Line::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
-                Line::Lent(lent) => drop(self.lent.remove(&lent.id)),
-            }
-        }
-    }
-
     // Time.
 
     fn set_deadline(&mut self, key: Key, in_ms: u64) {
@@ -716,96 +607,6 @@ impl Shard {
             _ => self.free(key),
         }
     }
-
-    // Letters.
-
-    fn take_letters(&mut self) {
-        if self.parts.letters.begin() {
-            self.hub.stale();
-        }
-        for _ in 0..LETTERS_PER_TURN {
-            let Some(letter) = self.parts.letters.next() else { return };
-            self.take(letter);
-        }
-        if let Err(error) = self.parts.letters.leave() {
-            tracing::warn!(%error, "a shard could not wake itself");
-        }
-    }
-
-    fn take(&mut self, letter: Letter) {
-        match letter {
-            Letter::Appended(entry) => self.hub.appended(&entry, self.now),
-            Letter::Opened(key, opening) => self.hub.opened(key, opening, self.now),
-            Letter::Read(key, page) => self.hub.read(key, page, self.now),
-            Letter::Arrived(arrival) => self.arrived(*arrival),
-            Letter::Close { target, close, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.close(ticket, &target, &close, self.now);
-            }
-            Letter::Subscribe { session, user, channels, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.subscribe(ticket, session, &user, &channels);
-            }
-            Letter::Unsubscribe { session, user, channels, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.unsubscribe(ticket, session, &user, &channels);
-            }
-            Letter::Ack { session, user, cursor, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.ack(ticket, session, &user, &cursor);
-            }
-            Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),
-            Letter::Online { answer } => reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect()),
-            Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
-            Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
-            Letter::Counts { answer } => reply(answer, self.counts()),
-            Letter::Answered { place, answer } => self.answered(place, &answer),
-            Letter::Drained(id) => {
-                if let Some(key) = self.lent.get(&id).copied() {
-                    self.writable(key);
-                }
-            }
-            Letter::Heard(id) => {
-                if let Some(key) = self.lent.get(&id).copied() {
-                    self.readable(key);
-                }
-            }
-            Letter::Gone(id) => {
-                if let Some(key) = self.lent.get(&id).copied() {
-                    self.free(key);
-                }
-            }
-            Letter::Drain => self.drain(),
-            Letter::Stop => self.stops = true,
-        }
-        self.carry_out();
-    }
-
-    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by a letter of its own.
-    fn drain(&mut self) {
-        let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
-        self.drains = true;
-        let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
-        for key in resting {
-            self.free(key);
-        }
-    }
-
-    fn ask(&mut self, answer: oneshot::Sender<Reply>) -> u64 {
-        self.next_ticket += 1;
-        self.asked.insert(self.next_ticket, answer);
-        self.next_ticket
-    }
-
-    fn counts(&self) -> Counts {
-        let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
-        Counts { users, sessions, held: self.hub.connection_count(), sockets: self.slots.len(), channels: self.hub.channel_count() }
-    }
-}
-
-fn reply<T>(answer: oneshot::Sender<T>, value: T) {
-    // Whoever asked may have gone.
-    let _ = answer.send(value);
 }
 
 /// Writes a refusal as a whole response, after which the connection ends.

@@ -1,0 +1,100 @@
+//! What a shard is told and asked by the rest of the server.
+
+use encke_hub::{Key, Reply};
+use tokio::sync::oneshot;
+
+use super::{LETTERS_PER_TURN, Shard};
+use crate::{
+    shards::{Counts, Letter},
+    table::State,
+};
+
+impl Shard {
+    pub(super) fn take_letters(&mut self) {
+        if self.parts.letters.begin() {
+            self.hub.stale();
+        }
+        for _ in 0..LETTERS_PER_TURN {
+            let Some(letter) = self.parts.letters.next() else { return };
+            self.take(letter);
+        }
+        if let Err(error) = self.parts.letters.leave() {
+            tracing::warn!(%error, "a shard could not wake itself");
+        }
+    }
+
+    pub(super) fn take(&mut self, letter: Letter) {
+        match letter {
+            Letter::Appended(entry) => self.hub.appended(&entry, self.now),
+            Letter::Opened(key, opening) => self.hub.opened(key, opening, self.now),
+            Letter::Read(key, page) => self.hub.read(key, page, self.now),
+            Letter::Arrived(arrival) => self.arrived(*arrival),
+            Letter::Close { target, close, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.close(ticket, &target, &close, self.now);
+            }
+            Letter::Subscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.subscribe(ticket, session, &user, &channels);
+            }
+            Letter::Unsubscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.unsubscribe(ticket, session, &user, &channels);
+            }
+            Letter::Ack { session, user, cursor, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.ack(ticket, session, &user, &cursor);
+            }
+            Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),
+            Letter::Online { answer } => reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect()),
+            Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
+            Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
+            Letter::Counts { answer } => reply(answer, self.counts()),
+            Letter::Answered { place, answer } => self.answered(place, &answer),
+            Letter::Drained(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.writable(key);
+                }
+            }
+            Letter::Heard(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.readable(key);
+                }
+            }
+            Letter::Gone(id) => {
+                if let Some(key) = self.lent.get(&id).copied() {
+                    self.free(key);
+                }
+            }
+            Letter::Drain => self.drain(),
+            Letter::Stop => self.stops = true,
+        }
+        self.carry_out();
+    }
+
+    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by a letter of its own.
+    pub(super) fn drain(&mut self) {
+        let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
+        self.drains = true;
+        let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
+        for key in resting {
+            self.free(key);
+        }
+    }
+
+    pub(super) fn ask(&mut self, answer: oneshot::Sender<Reply>) -> u64 {
+        self.next_ticket += 1;
+        self.asked.insert(self.next_ticket, answer);
+        self.next_ticket
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
+        Counts { users, sessions, held: self.hub.connection_count(), sockets: self.slots.len(), channels: self.hub.channel_count() }
+    }
+}
+
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    // Whoever asked may have gone.
+    let _ = answer.send(value);
+}

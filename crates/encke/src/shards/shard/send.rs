@@ -1,0 +1,120 @@
+//! Bytes that go out, and what comes after them.
+
+use encke_hub::Key;
+
+use super::{PART_MS, Shard, conn_key};
+use crate::{
+    table::{Line, State, Unsent},
+    transports::{After, Pace},
+};
+
+impl Shard {
+    /// Sends what was gathered, and does what comes after it.
+    pub(super) fn send(&mut self, key: Key, after: After) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.state = match (after, std::mem::replace(&mut slot.state, State::Head)) {
+            (After::Wait | After::More, state) => state,
+            (After::Done, _) => State::Answered,
+            (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
+            (After::HangUp, _) => State::HungUp,
+            (After::Close | After::Part, _) => State::Closing,
+        };
+        if let Some(unsent) = &mut slot.unsent {
+            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time.
+            unsent.bytes.extend_from_slice(&self.outbound);
+            return;
+        }
+        if self.outbound.is_empty() {
+            return self.sent(key);
+        }
+        match slot.line.write(&self.outbound) {
+            Ok(count) if count == self.outbound.len() => self.sent(key),
+            Ok(count) => {
+                slot.unsent = Some(Box::new(Unsent { bytes: self.outbound[count..].to_vec(), sent: 0 }));
+                self.set_deadline(key, self.parts.patience.stalled_ms);
+            }
+            Err(_) => self.free(key),
+        }
+    }
+
+    pub(super) fn writable(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(unsent) = &mut slot.unsent else { return };
+        match slot.line.write(&unsent.bytes[unsent.sent..]) {
+            Ok(count) => {
+                unsent.sent += count;
+                if unsent.sent == unsent.bytes.len() {
+                    slot.unsent = None;
+                    self.sent(key);
+                    self.resume(key);
+                } else if count > 0 {
+                    // Slow is not stalled.
+                    self.set_deadline(key, self.parts.patience.stalled_ms);
+                }
+            }
+            Err(_) => self.free(key),
+        }
+    }
+
+    /// Everything that was written is with the kernel.
+    pub(super) fn sent(&mut self, key: Key) {
+        let conn = conn_key(key);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        match &mut slot.state {
+            State::Head => {}
+            State::Waits(service) => {
+                self.hub.flushed(conn);
+                if service.ready {
+                    self.narrow.push_back(key);
+                }
+                if service.transport.pace() == Pace::Stream {
+                    self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                }
+            }
+            State::Closing => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
+            State::HungUp if slot.line.is_lent() => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
+            State::Parting(_) | State::HungUp => {
+                if matches!(slot.state, State::HungUp) {
+                    slot.line.hang_up();
+                }
+                self.hub.flushed(conn);
+                self.hub.detach(conn, self.now);
+                self.set_deadline(key, PART_MS);
+            }
+            State::Answered if slot.line.is_lent() => {
+                self.hub.flushed(conn);
+                self.free(key);
+            }
+            State::Answered => {
+                self.hub.flushed(conn);
+                self.hub.detach(conn, self.now);
+                slot.state = State::Head;
+                self.set_deadline(key, self.parts.patience.idle_ms);
+                // The next request may be there already.
+                self.heard(key);
+            }
+        }
+    }
+
+    /// A connection is over: its session loses it, its socket is closed.
+    pub(super) fn free(&mut self, key: Key) {
+        self.hub.detach(conn_key(key), self.now);
+        self.drop_slot(key);
+    }
+
+    pub(super) fn drop_slot(&mut self, key: Key) {
+        if let Some(mut slot) = self.slots.remove(key) {
+            match &mut slot.line {
+                // Closing a socket ends its watch as well; this only tells the poll sooner.
+                Line::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
+                Line::Lent(lent) => drop(self.lent.remove(&lent.id)),
+            }
+        }
+    }
+}
