@@ -48,6 +48,11 @@ impl Channel {
         self.warm
     }
 
+    /// Whether its messages are broadcasts. What is in a user's own channel is for that user alone, however many the sessions.
+    pub(crate) fn is_wide(&self, config: &HubConfig) -> bool {
+        self.members.len() >= config.wide_members && !self.name.is_own()
+    }
+
     /// How long a name is as cursors hold it.
     pub(crate) fn wire_len(name: &ChannelName) -> usize {
         let mut wire = String::new();
@@ -207,6 +212,21 @@ impl Window {
             self.entries = VecDeque::new();
         }
         !self.entries.is_empty()
+    }
+
+    /// How many messages it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Their bytes, roughly.
+    pub(crate) fn weight(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// The bytes of each, the newest first.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().rev().map(|entry| entry.weight() as u64)
     }
 
     /// The message behind `offset`, if the window has it.

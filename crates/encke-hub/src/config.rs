@@ -11,10 +11,19 @@ pub struct HubConfig {
     pub window_bytes: usize,
     /// How long a message stays in the window at most, in milliseconds: afterwards the engine has it still.
     pub window_ms: u64,
+    /// From how many followers on a message of a public channel counts as a broadcast, behind which nobody who is alone should wait.
+    pub wide_members: usize,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { grace_ms: 15_000, max_sessions_per_user: 64, window_messages: 256, window_bytes: 1 << 20, window_ms: 30_000 }
+        Self {
+            grace_ms: 15_000,
+            max_sessions_per_user: 64,
+            window_messages: 256,
+            window_bytes: 1 << 20,
+            window_ms: 30_000,
+            wide_members: 64,
+        }
     }
 }

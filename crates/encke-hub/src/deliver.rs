@@ -8,9 +8,6 @@ use crate::{
     session::{Beginning, Behind, Session, Sub, SubState},
 };
 
-/// From how many followers on a message counts as a broadcast, behind which nobody who is alone should wait.
-const WIDE_MEMBERS: usize = 64;
-
 /// How many messages a session takes from one channel before the others have their turn.
 const STREAK_MAX: u16 = 64;
 
@@ -99,7 +96,7 @@ impl Hub {
                 self.warm.push(key);
             }
         }
-        let wide = channel.members.len() >= WIDE_MEMBERS;
+        let wide = channel.is_wide(&self.config);
         for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_))) {
             let Some(sub) = self.sub_mut(session, index) else { continue };
             if let SubState::Beginning(mut beginning) = sub.state {
@@ -351,26 +348,19 @@ impl Hub {
     /// A channel has grown: everybody who follows it has something to pull.
     fn wake(&mut self, key: Key) {
         let Some(channel) = self.channels.get(key) else { return };
-        let wide = channel.members.len() >= WIDE_MEMBERS;
+        let wide = channel.is_wide(&self.config);
         for member in &channel.members {
-            let Some(session) = self.sessions.at_mut(member.session) else { continue };
-            if let Some(conn) = session.conn
-                && session.begun
-                && !session.ready
+            if let Some(session) = self.sessions.at_mut(member.session)
+                && let Some(ready) = session.wake(wide)
             {
-                session.ready = true;
-                self.outputs.push_back(Output::Ready { conn, wide });
+                self.outputs.push_back(ready);
             }
         }
     }
 
     pub(crate) fn make_ready(&mut self, key: Key, wide: bool) {
-        let Some(conn) = self.begun_conn(key) else { return };
-        if let Some(session) = self.sessions.get_mut(key)
-            && !session.ready
-        {
-            session.ready = true;
-            self.say(Output::Ready { conn, wide });
+        if let Some(ready) = self.sessions.get_mut(key).and_then(|session| session.wake(wide)) {
+            self.say(ready);
         }
     }
 

@@ -65,7 +65,7 @@ pub enum Output {
         /// The session that it serves.
         session: SessionId,
     },
-    /// There is something to pull for this connection.
+    /// There is something to pull for this connection. Said again, without `wide`, when something comes for it alone while it is ready among very many.
     Ready {
         /// The connection.
         conn: ConnKey,

@@ -51,6 +51,7 @@ impl Hub {
             turn: 0,
             streak: 0,
             ready: false,
+            wide: false,
             begun: false,
             known: false,
         });
@@ -182,10 +183,5 @@ impl Hub {
         } else {
             self.end_session(key, Some(Why::Refused(code)), now);
         }
-    }
-
-    /// Who serves this session now, if anybody does and it has begun.
-    pub(crate) fn begun_conn(&self, key: Key) -> Option<ConnKey> {
-        self.sessions.get(key).filter(|session| session.begun).and_then(|session| session.conn)
     }
 }

@@ -2,7 +2,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Gap, Offset, Position, SessionId, Time};
 
-use crate::Key;
+use crate::{Key, Output};
 
 /// The driver's name for a connection. The hub only hands it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) streak: u16,
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
+    /// Whether that was said as of one of very many.
+    pub(crate) wide: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
     pub(crate) begun: bool,
     /// Whether it was ever said, so that a client may know of the session.
@@ -98,6 +100,15 @@ pub(crate) struct Behind {
     pub(crate) entries: VecDeque<Arc<Entry>>,
 }
 
+impl Session {
+    /// There is something to pull; what the driver is to be told, if it is not told already. Whoever waits among very many is told once more when something comes for it alone.
+    pub(crate) fn wake(&mut self, wide: bool) -> Option<Output> {
+        let conn = self.conn.filter(|_| self.begun && (!self.ready || (self.wide && !wide)))?;
+        (self.ready, self.wide) = (true, wide);
+        Some(Output::Ready { conn, wide })
+    }
+}
+
 impl Sub {
     /// Whether it waits for the engine.
     pub(crate) fn waits(&self) -> bool {
@@ -118,9 +129,13 @@ impl Sub {
         matches!(&self.state, SubState::Behind(behind) if behind.gap.is_some())
     }
 
-    /// How many messages it has not been given.
+    /// How many messages it has yet to be given. What a gap says that it will not get is none of them.
     pub(crate) fn lag(&self, head: Position) -> Offset {
-        if self.at.epoch == head.epoch { head.offset.saturating_sub(self.at.offset) } else { head.offset }
+        let at = match &self.state {
+            SubState::Behind(behind) if behind.gap.is_some() => behind.goes_on,
+            _ => self.at,
+        };
+        if at.epoch == head.epoch { head.offset.saturating_sub(at.offset) } else { head.offset }
     }
 }
 

@@ -43,6 +43,8 @@ pub enum GapReason {
     Trimmed,
     /// The channel began a new epoch: what was lost in the old one is not known.
     Epoch,
+    /// This receiver took too little for too long; the log may have them still.
+    Slow,
 }
 
 /// Messages of one channel that a receiver will not get.

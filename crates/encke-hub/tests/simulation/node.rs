@@ -95,7 +95,14 @@ pub enum Answer {
 
 impl Node {
     pub fn new(now: encke_hub::Now, window_messages: usize, max_sessions_per_user: usize, life: u32) -> Self {
-        let config = HubConfig { grace_ms: GRACE_MS, max_sessions_per_user, window_messages, window_bytes: 1 << 20, window_ms: 3_000 };
+        let config = HubConfig {
+            grace_ms: GRACE_MS,
+            max_sessions_per_user,
+            window_messages,
+            window_bytes: 1 << 20,
+            window_ms: 3_000,
+            wide_members: 64,
+        };
         Self {
             hub: Hub::new(config, now),
             life,

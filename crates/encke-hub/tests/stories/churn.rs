@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use encke_hub::{Attach, CloseTarget, ConnKey, HubConfig, Output};
+use encke_hub::{Attach, CloseTarget, ConnKey, HubConfig, Lag, Output};
 use encke_proto::SessionId;
 
 use crate::{
@@ -92,6 +92,11 @@ fn churn(seed: u64) {
             16 => {
                 if let Some(conn) = notes.pick(&mut random).and_then(|first| notes.sessions[&first].2) {
                     world.pull(conn);
+                }
+            }
+            17 => {
+                if let Some(conn) = notes.pick(&mut random).and_then(|first| notes.sessions[&first].2) {
+                    world.hub.skip(ConnKey(conn), Lag { messages: random.below(4), bytes: u64::MAX });
                 }
             }
             _ => world.publish(NAMES[random.index(6)]),

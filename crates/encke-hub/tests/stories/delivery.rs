@@ -215,3 +215,31 @@ fn a_new_epoch_that_only_a_reader_finds_is_taken_in_by_the_channel() {
     assert_eq!(world.pull(1), ["news 2"]);
     assert_eq!(world.pull(2), ["news 2"], "bob began in the new epoch");
 }
+
+#[test]
+fn who_is_ready_among_very_many_is_told_again_when_something_comes_for_it_alone() {
+    let mut world = World::default();
+    for conn in 0..100 {
+        world.come(attach_to(conn, &format!("user {conn}"), &["news"]));
+    }
+    world.said();
+    world.publish("news");
+    world.said();
+    world.publish("@user 99");
+    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), wide: false }]);
+    world.publish("@user 99");
+    world.publish("news");
+    assert_eq!(world.said(), [], "it is told already");
+    assert_eq!(world.pull(99), ["@user 99 1", "@user 99 2", "news 1", "news 2"]);
+}
+
+#[test]
+fn a_users_own_channel_is_never_a_broadcast() {
+    let mut world = World::new(HubConfig { max_sessions_per_user: 200, ..HubConfig::default() });
+    for conn in 0..100 {
+        world.come(attach(conn, "alice"));
+    }
+    world.said();
+    world.publish("@alice");
+    assert_eq!(world.said().iter().filter(|output| matches!(output, Output::Ready { wide: false, .. })).count(), 100);
+}
