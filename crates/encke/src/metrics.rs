@@ -41,6 +41,8 @@ impl Metrics {
             ("encke_connections_held", "Connections that wait for messages.", counts.held),
             ("encke_sockets", "Sockets in the connection table.", counts.sockets),
             ("encke_channels_followed", "Channels that somebody follows, users' own among them.", counts.channels),
+            ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),
+            ("encke_unsent_bytes", "Bytes that are kept for them.", counts.unsent_bytes),
         ] {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");

@@ -141,7 +141,7 @@ pub(crate) struct Gap {
     from: u64,
     /// Null when nobody knows.
     to: Option<u64>,
-    /// `trimmed` or `epoch`.
+    /// `trimmed`, `epoch` or `slow`.
     reason: String,
 }
 

@@ -12,4 +12,4 @@ mod slot;
 pub use date::DateLine;
 pub use gate::{Gate, Pass};
 pub use line::{Lent, LentBody, LentId, Line, lend};
-pub use slot::{Hears, Service, Slot, State, Unsent};
+pub use slot::{Hears, Queued, Service, Slot, State, Unsent};

@@ -24,8 +24,8 @@ use crate::{
 
 /// The most connections that the kernel keeps at the door until they are accepted.
 const BACKLOG: i32 = 4_096;
-/// A receiver that takes nothing for so long, in milliseconds, is let go; it comes back with its cursor.
-const STALLED_MS: u64 = 10_000;
+/// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The more it takes, the later it shows that somebody is slow.
+const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
 /// File descriptors that are not for connections: the store, listeners, and whoever is being told that there are no more.
@@ -118,10 +118,11 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
         let hub = HubConfig {
             grace_ms: config.session_grace_s * 1000,
             max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
+            wide_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().wide_members },
             ..HubConfig::default()
         };
         let heartbeat_ms = config.heartbeat_s * 1000;
-        let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: STALLED_MS, heartbeat_ms };
+        let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: config.slow.deadline_s * 1000, heartbeat_ms };
         let shard = Shard::new(Parts {
             poll: room.poll,
             door,
@@ -136,6 +137,8 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
             clock: Arc::clone(&clock),
             hub,
             patience,
+            slow: config.slow,
+            linger_ms: config.linger_ms,
         })?;
         let work = move || {
             if let Err(error) = shard.run() {
@@ -176,6 +179,8 @@ fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
         socket.set_reuse_port(count > 1)?;
         // Accepted sockets inherit it: what is written is a whole message, and is to go at once.
         socket.set_tcp_nodelay(true)?;
+        // Nor does the kernel gather megabytes for a receiver that is slow.
+        socket.set_tcp_notsent_lowat(NOTSENT_MAX_BYTES)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;

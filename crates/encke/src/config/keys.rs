@@ -49,6 +49,11 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("retention_users.max_messages", Kind::Number),
     ("retention_users.max_bytes", Kind::Number),
     ("retention_users.max_age_s", Kind::Number),
+    ("slow.policy", Kind::Text),
+    ("slow.max_messages", Kind::Number),
+    ("slow.max_bytes", Kind::Number),
+    ("slow.deadline_s", Kind::Number),
+    ("linger_ms", Kind::Number),
     ("dialects.classic", Kind::Switch),
 ];
 

@@ -5,6 +5,8 @@ use super::{Config, ConfigError, RetentionSection, Source, node};
 
 /// A year, in seconds.
 const YEAR_S: u64 = 31_536_000;
+/// Longer than this a message would no longer come at once, in milliseconds.
+const LINGER_MAX_MS: u64 = 50;
 
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
@@ -19,6 +21,10 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("workers", config.workers, 0, 256),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
+        ("slow.max_messages", config.slow.max_messages, 1, 1_000_000_000),
+        ("slow.max_bytes", config.slow.max_bytes, 65_536, 1 << 40),
+        ("slow.deadline_s", config.slow.deadline_s, 1, 300),
+        ("linger_ms", config.linger_ms, 0, LINGER_MAX_MS),
     ] {
         checker.range(key, Some(value), min, max)?;
     }
@@ -103,7 +109,10 @@ mod tests {
             assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")), "{}", refusal(key, 0));
             assert!(refusal(key, i64::MAX).contains("must be from 1 to "));
         }
-        for key in ["max_connections_per_address", "workers", "shutdown_drain_s"] {
+        for key in ["slow.max_messages", "slow.max_bytes", "slow.deadline_s"] {
+            assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from ")), "{}", refusal(key, 0));
+        }
+        for key in ["max_connections_per_address", "workers", "shutdown_drain_s", "linger_ms"] {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }
@@ -120,6 +129,7 @@ mod tests {
         assert!(refusal("node", "a b").starts_with("`node`"));
         assert!(refusal("log", "encke=loud").starts_with("`log`"));
         assert!(refusal("data", "").starts_with("`data`"));
+        assert!(refusal("slow.policy", "drop").starts_with("`slow.policy`"));
         assert!(refusal("api_key", "short").starts_with("`api_key`"));
         assert!(refusal("token_secret", "changeme").contains("placeholder"));
         assert!(!refusal("token_secret", "4f1c9be07d3a").contains("4f1c9be07d3a"), "a secret is not in the words of its refusal");

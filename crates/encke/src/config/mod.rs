@@ -14,6 +14,7 @@ mod node;
 mod origins;
 mod retention;
 mod secret;
+mod slow;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
 pub use secret::Secret;
+pub use slow::{Slow, SlowPolicy};
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within the bounds that are documented here.
 #[derive(Debug, Clone, Deserialize)]
@@ -95,6 +97,10 @@ pub struct Config {
     pub retention_default: RetentionSection,
     /// How much is kept of users' own channels. `max_age_s` is `push_ttl_s` when it is not said, and never less.
     pub retention_users: RetentionSection,
+    /// Receivers that take too little.
+    pub slow: Slow,
+    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once. Default 0. What is pushed to users never waits.
+    pub linger_ms: u64,
     /// Protocols of other servers.
     pub dialects: Dialects,
 }
@@ -138,6 +144,8 @@ impl Default for Config {
             retention: Vec::new(),
             retention_default: RetentionSection::default(),
             retention_users: RetentionSection::default(),
+            slow: Slow::default(),
+            linger_ms: 0,
             dialects: Dialects::default(),
         }
     }

@@ -136,6 +136,10 @@ pub struct Counts {
     pub sockets: usize,
     /// Channels with followers, users' own among them.
     pub channels: usize,
+    /// Receivers that do not keep up with what they are sent.
+    pub slow: usize,
+    /// Bytes that are kept for them.
+    pub unsent_bytes: usize,
 }
 
 impl Counts {
@@ -148,6 +152,8 @@ impl Counts {
             held: self.held + other.held,
             sockets: self.sockets + other.sockets,
             channels: self.channels + other.channels,
+            slow: self.slow + other.slow,
+            unsent_bytes: self.unsent_bytes + other.unsent_bytes,
         }
     }
 }

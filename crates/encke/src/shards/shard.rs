@@ -4,10 +4,14 @@
 
 mod letters;
 mod listen;
+mod ready;
 mod send;
+mod slow;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io::{self, Write},
     net::{IpAddr, Shutdown},
     sync::Arc,
@@ -16,7 +20,7 @@ use std::{
 
 use encke_engine::ReceiptState;
 use encke_hub::{Attach, ConnKey, Ending, Hub, HubConfig, Key, Now, Output, Reply, Slab, Wheel};
-use encke_proto::{ErrorCode, Refusal, SessionId};
+use encke_proto::{CloseCode, ErrorCode, Refusal, SessionId};
 use mio::{
     Events, Interest, Poll, Token,
     event::Event,
@@ -24,12 +28,16 @@ use mio::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use ready::Ready;
+use slow::Laggards;
+
 use super::{Arrival, Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
+    config::Slow,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State,
+        DateLine, Gate, Hears, LentId, Line, Pass, Queued, Service, Slot, State,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
@@ -69,7 +77,7 @@ pub struct Patience {
     pub head_ms: u64,
     /// A connection between two requests.
     pub idle_ms: u64,
-    /// A receiver that takes nothing.
+    /// A receiver with what it was sent and its socket could not take.
     pub stalled_ms: u64,
     /// A stream's silence.
     pub heartbeat_ms: u64,
@@ -114,6 +122,10 @@ pub struct Parts {
     pub hub: HubConfig,
     /// How long things may take.
     pub patience: Patience,
+    /// How far a receiver may be behind.
+    pub slow: Slow,
+    /// How long broadcasts gather before they are written, in milliseconds.
+    pub linger_ms: u64,
 }
 
 /// A shard at work.
@@ -127,9 +139,8 @@ pub struct Shard {
     hub_tick_ms: u64,
     /// When the door is tried again, although the kernel says nothing.
     door_opens_ms: Option<u64>,
-    /// Ready connections, those that are alone and those of broadcasts.
-    narrow: VecDeque<Key>,
-    wide: VecDeque<Key>,
+    ready: Ready,
+    laggards: Laggards,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,
     /// Where the responses are that the library sends.
@@ -160,8 +171,8 @@ impl Shard {
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
             door_opens_ms: None,
-            narrow: VecDeque::new(),
-            wide: VecDeque::new(),
+            ready: Ready::new(parts.linger_ms),
+            laggards: Laggards::new(),
             asked: HashMap::new(),
             lent: HashMap::new(),
             next_ticket: 0,
@@ -182,26 +193,32 @@ impl Shard {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.stops {
-            let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
-            let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
-            match self.parts.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            self.now = self.parts.clock.now();
-            for event in &events {
-                match event.token() {
-                    BELL => {}
-                    DOOR => self.accept(),
-                    Token(token) => self.touched(slot_key(token), event),
-                }
-            }
-            self.take_letters();
-            self.tick();
-            self.carry_out();
-            self.serve_ready();
+            self.step(&mut events)?;
         }
+        Ok(())
+    }
+
+    /// One turn of the loop.
+    fn step(&mut self, events: &mut Events) -> io::Result<()> {
+        let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let rests_ms = self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(TICK_MS);
+        let wait = Duration::from_millis(if at_the_door { 0 } else { rests_ms });
+        match self.parts.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        self.now = self.parts.clock.now();
+        for event in events.iter() {
+            match event.token() {
+                BELL => {}
+                DOOR => self.accept(),
+                Token(token) => self.touched(slot_key(token), event),
+            }
+        }
+        self.take_letters();
+        self.tick();
+        self.carry_out();
+        self.serve_ready();
         Ok(())
     }
 
@@ -393,7 +410,7 @@ impl Shard {
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
         held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
-        slot.state = State::Waits(Service { transport, held, ready: false, talk });
+        slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
             Pace::Once => {
@@ -452,7 +469,11 @@ impl Shard {
                     let key = slot_key_of(conn);
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
                         service.ready = true;
-                        if wide { self.wide.push_back(key) } else { self.narrow.push_back(key) }
+                        if wide {
+                            self.ready.put_wide(key, &mut service.queued, self.now.mono_ms);
+                        } else {
+                            self.ready.put_narrow(key, &mut service.queued);
+                        }
                     }
                 }
                 Output::Ended { conn, ending } => self.ended(slot_key_of(conn), &ending),
@@ -483,8 +504,9 @@ impl Shard {
         if matches!(slot.state, State::Parting(_) | State::HungUp) {
             return;
         }
-        if slot.unsent.is_some() {
-            // Its receiver takes nothing; the socket is freed at once, which says enough.
+        let slow = matches!(ending, Ending::Closed(farewell) if farewell.close.code == CloseCode::Slow);
+        if slot.unsent.is_some() && !slow {
+            // Its receiver takes nothing; the socket is freed at once, which says enough. Only who is slow still has its time to take what it was sent, and reads why behind that.
             return self.drop_slot(key);
         }
         self.turn(key, |service, exchange| service.ended(exchange, ending));
@@ -492,12 +514,13 @@ impl Shard {
 
     /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a slice.
     fn serve_ready(&mut self) {
-        for _ in 0..self.narrow.len().min(NARROW_PER_TURN) {
-            let Some(key) = self.narrow.pop_front() else { break };
+        let (narrow, wide) = self.ready.counts(self.now.mono_ms);
+        for _ in 0..narrow.min(NARROW_PER_TURN) {
+            let Some(key) = self.ready.next_narrow() else { break };
             self.serve(key, false);
         }
-        for _ in 0..self.wide.len().min(WIDE_PER_TURN) {
-            let Some(key) = self.wide.pop_front() else { break };
+        for _ in 0..wide.min(WIDE_PER_TURN) {
+            let Some(key) = self.ready.next_wide() else { break };
             self.serve(key, true);
         }
         self.carry_out();
@@ -506,6 +529,7 @@ impl Shard {
     fn serve(&mut self, key: Key, wide: bool) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let State::Waits(service) = &mut slot.state else { return };
+        *(if wide { &mut service.queued.wide } else { &mut service.queued.narrow }) = false;
         if slot.unsent.is_some() || !service.ready {
             return;
         }
@@ -518,8 +542,9 @@ impl Shard {
         });
         if more && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
             service.ready = true;
-            if wide { self.wide.push_back(key) } else { self.narrow.push_back(key) }
+            self.ready.put_back(key, &mut service.queued, wide);
         }
+        self.has_drained(key);
     }
 
     /// Gives a connection's transport its turn, and sends what it wrote.
@@ -589,9 +614,12 @@ impl Shard {
         }
         // Whatever happens next sets a deadline of its own, or the slot is gone.
         slot.look_ms = u64::MAX;
-        let stalled = slot.unsent.is_some();
+        if self.look_at_laggard(key) {
+            return;
+        }
+        let Some(slot) = self.slots.get(key) else { return };
         match &slot.state {
-            State::Waits(_) if !stalled => {
+            State::Waits(_) => {
                 // A service that the engine has not yet let begin is looked at again, like a stream at its next silence.
                 self.set_deadline(key, self.parts.patience.heartbeat_ms);
                 if self.hub.has_begun(conn_key(key)) {

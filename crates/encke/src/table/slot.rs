@@ -57,6 +57,8 @@ pub struct Unsent {
     pub bytes: Vec<u8>,
     /// How much of it has gone since.
     pub sent: usize,
+    /// When all of it must have gone, in milliseconds of the clock that never goes back.
+    pub until_ms: u64,
 }
 
 /// What a socket is doing.
@@ -95,6 +97,17 @@ pub struct Service {
     pub held: Held,
     /// Whether there is something to pull, which could not be done yet.
     pub ready: bool,
+    /// In which queues of the ready it stands.
+    pub queued: Queued,
     /// What is kept of a client that talks.
     pub talk: Option<Box<Talk>>,
+}
+
+/// In which queues of a shard's ready connections one stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued {
+    /// In that of those who became ready alone.
+    pub narrow: bool,
+    /// In one of those of broadcasts.
+    pub wide: bool,
 }

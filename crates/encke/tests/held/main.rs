@@ -192,6 +192,7 @@ fn data(answer: &Value) -> Vec<i64> {
 mod classic;
 mod hand_over;
 mod polls;
+mod slow;
 mod streams;
 mod tls;
 mod ws;

@@ -90,7 +90,9 @@ impl Shard {
 
     pub(super) fn counts(&self) -> Counts {
         let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
-        Counts { users, sessions, held: self.hub.connection_count(), sockets: self.slots.len(), channels: self.hub.channel_count() }
+        let (slow, unsent_bytes) = self.laggards.counts();
+        let (held, sockets, channels) = (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
+        Counts { users, sessions, held, sockets, channels, slow, unsent_bytes }
     }
 }
 

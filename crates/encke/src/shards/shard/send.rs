@@ -4,7 +4,7 @@ use encke_hub::Key;
 
 use super::{PART_MS, Shard, conn_key};
 use crate::{
-    table::{Line, State, Unsent},
+    table::{Line, State},
     transports::{After, Pace},
 };
 
@@ -19,20 +19,16 @@ impl Shard {
             (After::HangUp, _) => State::HungUp,
             (After::Close | After::Part, _) => State::Closing,
         };
-        if let Some(unsent) = &mut slot.unsent {
-            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time.
-            unsent.bytes.extend_from_slice(&self.outbound);
-            return;
+        if slot.unsent.is_some() {
+            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time; and the last word to who is slow.
+            return self.keep_more(key);
         }
         if self.outbound.is_empty() {
             return self.sent(key);
         }
         match slot.line.write(&self.outbound) {
             Ok(count) if count == self.outbound.len() => self.sent(key),
-            Ok(count) => {
-                slot.unsent = Some(Box::new(Unsent { bytes: self.outbound[count..].to_vec(), sent: 0 }));
-                self.set_deadline(key, self.parts.patience.stalled_ms);
-            }
+            Ok(count) => self.keep(key, self.outbound[count..].to_vec()),
             Err(_) => self.free(key),
         }
     }
@@ -44,12 +40,11 @@ impl Shard {
             Ok(count) => {
                 unsent.sent += count;
                 if unsent.sent == unsent.bytes.len() {
+                    self.laggards.release(unsent);
                     slot.unsent = None;
                     self.sent(key);
+                    self.has_drained(key);
                     self.resume(key);
-                } else if count > 0 {
-                    // Slow is not stalled.
-                    self.set_deadline(key, self.parts.patience.stalled_ms);
                 }
             }
             Err(_) => self.free(key),
@@ -65,7 +60,7 @@ impl Shard {
             State::Waits(service) => {
                 self.hub.flushed(conn);
                 if service.ready {
-                    self.narrow.push_back(key);
+                    self.ready.put_narrow(key, &mut service.queued);
                 }
                 if service.transport.pace() == Pace::Stream {
                     self.set_deadline(key, self.parts.patience.heartbeat_ms);
@@ -109,7 +104,11 @@ impl Shard {
     }
 
     pub(super) fn drop_slot(&mut self, key: Key) {
+        self.laggards.forget(key);
         if let Some(mut slot) = self.slots.remove(key) {
+            if let Some(unsent) = &slot.unsent {
+                self.laggards.release(unsent);
+            }
             match &mut slot.line {
                 // Closing a socket ends its watch as well; this only tells the poll sooner.
                 Line::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),

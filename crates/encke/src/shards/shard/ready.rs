@@ -1,0 +1,120 @@
+//! Connections that have something to pull, in the order in which they are served.
+
+use std::collections::VecDeque;
+
+use encke_hub::Key;
+
+use crate::table::Queued;
+
+/// The ready connections of a shard. Each stands in a queue once at most as long as one request of it waits, so the queues are bounded by the table.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Those that became ready alone.
+    narrow: VecDeque<Key>,
+    /// Those of broadcasts.
+    wide: VecDeque<Key>,
+    /// Those of broadcasts that wait until there is more for them.
+    lingering: VecDeque<Key>,
+    /// When these have waited long enough.
+    opens_ms: u64,
+    linger_ms: u64,
+}
+
+impl Ready {
+    /// Nobody is ready. Broadcasts gather for `linger_ms`.
+    pub(super) fn new(linger_ms: u64) -> Self {
+        Self { linger_ms, ..Self::default() }
+    }
+
+    /// It became ready by a broadcast.
+    pub(super) fn put_wide(&mut self, key: Key, queued: &mut Queued, now_ms: u64) {
+        if std::mem::replace(&mut queued.wide, true) {
+            return;
+        }
+        if self.linger_ms == 0 {
+            return self.wide.push_back(key);
+        }
+        if self.lingering.is_empty() {
+            self.opens_ms = now_ms + self.linger_ms;
+        }
+        self.lingering.push_back(key);
+    }
+
+    /// It became ready alone.
+    pub(super) fn put_narrow(&mut self, key: Key, queued: &mut Queued) {
+        if !std::mem::replace(&mut queued.narrow, true) {
+            self.narrow.push_back(key);
+        }
+    }
+
+    /// It has had its turn, and there is more for it.
+    pub(super) fn put_back(&mut self, key: Key, queued: &mut Queued, wide: bool) {
+        if !wide {
+            self.put_narrow(key, queued);
+        } else if !std::mem::replace(&mut queued.wide, true) {
+            self.wide.push_back(key);
+        }
+    }
+
+    /// The next that is alone.
+    pub(super) fn next_narrow(&mut self) -> Option<Key> {
+        self.narrow.pop_front()
+    }
+
+    /// The next of a broadcast.
+    pub(super) fn next_wide(&mut self) -> Option<Key> {
+        self.wide.pop_front()
+    }
+
+    /// How many are alone, and how many are of broadcasts and have waited long enough by now.
+    pub(super) fn counts(&mut self, now_ms: u64) -> (usize, usize) {
+        if self.opens_ms <= now_ms {
+            self.wide.append(&mut self.lingering);
+        }
+        (self.narrow.len(), self.wide.len())
+    }
+
+    /// How long there is nothing to do, in milliseconds; none when nobody is ready.
+    pub(super) fn rests_ms(&self, now_ms: u64) -> Option<u64> {
+        if !self.narrow.is_empty() || !self.wide.is_empty() {
+            return Some(0);
+        }
+        (!self.lingering.is_empty()).then(|| self.opens_ms.saturating_sub(now_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(index: u32) -> Key {
+        Key { index, generation: 0 }
+    }
+
+    #[test]
+    fn broadcasts_linger_and_nobody_else() {
+        let (mut ready, mut queued) = (Ready::new(5), [Queued::default(); 3]);
+        assert_eq!(ready.rests_ms(100), None);
+        ready.put_wide(key(0), &mut queued[0], 100);
+        ready.put_wide(key(1), &mut queued[1], 104);
+        assert_eq!((ready.rests_ms(104), ready.counts(104)), (Some(1), (0, 0)));
+        ready.put_narrow(key(2), &mut queued[2]);
+        ready.put_narrow(key(1), &mut queued[1]);
+        assert_eq!((ready.rests_ms(104), ready.counts(104)), (Some(0), (2, 0)));
+        assert_eq!((ready.next_narrow(), ready.next_narrow()), (Some(key(2)), Some(key(1))));
+        assert_eq!(ready.counts(105), (0, 2), "the second waited less than the first");
+        ready.put_back(key(2), &mut queued[2], true);
+        assert_eq!(ready.counts(105), (0, 3), "who has had a turn does not linger again");
+    }
+
+    #[test]
+    fn nobody_stands_in_a_queue_twice() {
+        let (mut ready, mut queued) = (Ready::new(0), Queued::default());
+        for _ in 0..3 {
+            ready.put_wide(key(0), &mut queued, 0);
+            ready.put_narrow(key(0), &mut queued);
+            ready.put_back(key(0), &mut queued, true);
+        }
+        assert_eq!(ready.counts(0), (1, 1));
+    }
+}

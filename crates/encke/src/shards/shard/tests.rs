@@ -1,0 +1,388 @@
+//! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they are told to.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll as Polled, Waker},
+};
+
+use axum::body::HttpBody;
+use encke_engine::memory::MemoryEngine;
+use encke_hub::{Opening, Start};
+use encke_proto::{Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Message, MessageId, Page, Position, Time, UserId, json};
+use http::Response;
+use serde_json::{Value, value::RawValue};
+
+use super::*;
+use crate::{
+    app::App,
+    clock::TestClock,
+    config::{Config, Secret, SlowPolicy},
+    shards::{Counts, Mailbox, mailbox},
+    table::{LentBody, lend},
+    transports::asked_for,
+};
+
+/// How many messages the engine gives at a time.
+const PAGE: u64 = 100;
+
+struct World {
+    shard: Shard,
+    events: Events,
+    mailbox: Mailbox<Letter>,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+    clock: Arc<TestClock>,
+    log: HashMap<ChannelName, Vec<Arc<Entry>>>,
+}
+
+/// Somebody who waits by NDJSON on a lent line.
+struct Receiver {
+    body: LentBody,
+    _head: oneshot::Receiver<Response<()>>,
+    text: String,
+    over: bool,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            dev: true,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        };
+        change(&mut config);
+        let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
+        let poll = Poll::new().unwrap();
+        let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), BELL).unwrap());
+        let shards = Shards::new(vec![mailbox.clone()]);
+        let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
+        let (slow, linger_ms) = (config.slow, config.linger_ms);
+        let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
+        let (desk, wishes) = mpsc::unbounded_channel();
+        let shard = Shard::new(Parts {
+            poll,
+            door: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            letters,
+            shards,
+            index: 0,
+            desk,
+            strays: mpsc::channel(1).0,
+            admit: Admit { app, origins: Arc::new([]), hold_s: 25, compression: false },
+            clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
+            gate: Gate::new(0, None),
+            clock: clock.clone(),
+            hub: HubConfig { wide_members: if linger_ms > 0 { 1 } else { 64 }, ..HubConfig::default() },
+            patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: slow.deadline_s * 1000, heartbeat_ms: 20_000 },
+            slow,
+            linger_ms,
+        });
+        Self { shard: shard.unwrap(), events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }
+    }
+
+    /// One turn, and what the engine says to the wishes that it brings.
+    fn step(&mut self) -> Counts {
+        let (answer, mut counts) = oneshot::channel();
+        // A letter keeps the turn from waiting for something to happen.
+        self.mailbox.post(Letter::Counts { answer }).unwrap();
+        self.shard.step(&mut self.events).unwrap();
+        while let Ok(wish) = self.wishes.try_recv() {
+            let letter = match wish {
+                Wish::Open(key, channel) => {
+                    let handed = channel.is_own().then_some(Position { epoch: Epoch(1), offset: 0 });
+                    Letter::Opened(key, Some(Opening { page: self.page(&channel, u64::MAX), handed }))
+                }
+                Wish::Read(key, channel, after) => Letter::Read(key, Some(self.page(&channel, after))),
+                Wish::Mark(..) | Wish::Seen(_) | Wish::Work(_) => continue,
+            };
+            self.mailbox.post(letter).unwrap();
+        }
+        counts.try_recv().unwrap()
+    }
+
+    fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            self.step();
+        }
+    }
+
+    fn page(&self, channel: &ChannelName, after: u64) -> Page {
+        let log = self.log.get(channel).map(Vec::as_slice).unwrap_or_default();
+        let head = log.len() as u64;
+        let first = after.min(head.saturating_sub(if after == u64::MAX { PAGE } else { 0 }));
+        let entries = log.iter().skip(first as usize).take(PAGE as usize).cloned().collect();
+        Page { epoch: Epoch(1), tail: 1, head, entries }
+    }
+
+    /// Puts a message into the log, and tells the shard.
+    fn publish(&mut self, channel: &str, data: &str) {
+        let channel = ChannelName::any(channel).unwrap();
+        let log = self.log.entry(channel.clone()).or_default();
+        let position = Position { epoch: Epoch(1), offset: log.len() as u64 + 1 };
+        let body = MessageBody::Data(json::compact(serde_json::from_str::<&RawValue>(data).unwrap()).unwrap());
+        let time = self.clock.now().wall;
+        let message = Message { id: MessageId::from_bits(1), channel, position, time, body, from: None, expires: None };
+        let entry = Arc::new(Entry::new(message));
+        log.push(Arc::clone(&entry));
+        self.mailbox.post(Letter::Appended(entry)).unwrap();
+    }
+
+    /// Somebody who follows `news`, from there on.
+    fn come(&mut self, user: &str, start: Start) -> Receiver {
+        let (lent, head, body) = lend(self.shard.parts.shards.lent_id(), self.mailbox.clone());
+        let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: 0, embedder: None };
+        let admission = Admission {
+            transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
+            held,
+            user: UserId::new(user).unwrap(),
+            token_ends: Time(0),
+            session: None,
+            fresh: None,
+            lasting: true,
+            start,
+            channels: vec![ChannelName::public("news").unwrap()],
+            talk: None,
+        };
+        let verdict = Verdict::Admitted(Box::new(admission));
+        let arrival = Arrival { line: Line::Lent(Box::new(lent)), inbound: Vec::new(), verdict };
+        self.mailbox.post(Letter::Arrived(Box::new(arrival))).unwrap();
+        Receiver { body, _head: head, text: String::new(), over: false }
+    }
+
+    /// All that there is for somebody who takes it.
+    fn all_for(&mut self, receiver: &mut Receiver) -> Vec<Value> {
+        let (mut told, mut silence) = (Vec::new(), 0);
+        // What the engine has to be asked for comes some turns later.
+        while silence < 8 {
+            self.step();
+            let events = receiver.events();
+            silence = if events.is_empty() { silence + 1 } else { 0 };
+            told.extend(events);
+        }
+        told
+    }
+
+    /// Everybody is served, and has read the beginning.
+    fn begin(&mut self, receivers: &mut [Receiver]) {
+        self.steps(4);
+        for receiver in receivers {
+            assert_eq!(receiver.events()[0]["event"], "open");
+        }
+    }
+}
+
+impl Receiver {
+    /// Takes one write. False when there is none.
+    fn take(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.body).poll_frame(&mut context) {
+            Polled::Ready(Some(Ok(frame))) => {
+                self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+                true
+            }
+            other => {
+                self.over |= matches!(other, Polled::Ready(None));
+                false
+            }
+        }
+    }
+
+    /// What it was told since it was asked last.
+    fn events(&mut self) -> Vec<Value> {
+        while self.take() {}
+        self.read()
+    }
+
+    /// What is in the writes that were taken, without taking more.
+    fn read(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.text).lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn offsets(events: &[Value], channel: &str) -> Vec<u64> {
+    let of = |event: &&Value| event["event"] == "message" && event["channel"] == channel;
+    events.iter().filter(of).map(|event| event["offset"].as_u64().unwrap()).collect()
+}
+
+fn from(offset: u64) -> Start {
+    let mut cursor = Cursor::default();
+    cursor.set(&ChannelName::public("news").unwrap(), Position { epoch: Epoch(1), offset });
+    Start::Cursor(cursor)
+}
+
+/// A message of which four fill a write.
+fn large() -> String {
+    format!("\"{}\"", "x".repeat(8_200))
+}
+
+#[test]
+fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
+    let mut world = World::new(|_| {});
+    let mut crowd: Vec<Receiver> = (0..2_000).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    world.begin(&mut crowd);
+    world.publish("news", "1");
+    world.step();
+    let got = crowd.iter_mut().map(|receiver| receiver.events().len()).sum::<usize>();
+    assert_eq!(got, WIDE_PER_TURN);
+    // The last in the row follows the broadcast too, and its turn for that is far off.
+    world.publish("@user 1999", "2");
+    world.step();
+    let told = crowd[1999].events();
+    assert_eq!((offsets(&told, "@user 1999"), offsets(&told, "news")), (vec![1], vec![1]));
+    let others = crowd[..1999].iter_mut().map(|receiver| receiver.events().len()).sum::<usize>();
+    assert_eq!(got + others, 2 * WIDE_PER_TURN, "the broadcast is not held up either");
+    world.steps(2_000 / WIDE_PER_TURN);
+    let rest: usize = crowd.iter_mut().map(|receiver| receiver.events().len()).sum();
+    assert_eq!(got + others + rest, 1_999, "everybody got it, once");
+}
+
+#[test]
+fn broadcasts_gather_while_they_linger_and_pushes_do_not_wait() {
+    let mut world = World::new(|config| config.linger_ms = 5);
+    let mut crowd: Vec<Receiver> = (0..3).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    world.begin(&mut crowd);
+    for number in 1..=3 {
+        world.publish("news", &number.to_string());
+        world.step();
+        world.clock.advance_ms(1);
+    }
+    assert!(crowd.iter_mut().all(|receiver| !receiver.take()), "nothing is written yet");
+    world.publish("@user 1", "1");
+    world.step();
+    let told = crowd[1].events();
+    assert_eq!((offsets(&told, "@user 1"), offsets(&told, "news")), (vec![1], vec![1, 2, 3]), "what is there already goes along");
+    world.clock.advance_ms(2);
+    world.step();
+    for number in [0, 2] {
+        assert!(crowd[number].take() && !crowd[number].take(), "all of it is one write");
+        assert_eq!(offsets(&crowd[number].read(), "news"), [1, 2, 3]);
+    }
+    assert!(!crowd[1].take(), "it has it");
+}
+
+#[test]
+fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() {
+    let mut world = World::new(|config| config.slow.max_messages = 1_000_000);
+    let mut receivers = [world.come("alice", Start::Absent), world.come("bob", Start::Absent)];
+    world.begin(&mut receivers);
+    let [mut alice, mut bob] = receivers;
+    let mut got = Vec::new();
+    for _ in 0..80 {
+        world.publish("news", &large());
+        world.step();
+        got.extend(offsets(&bob.events(), "news"));
+    }
+    assert_eq!(got, (1..=80).collect::<Vec<_>>(), "nobody else is held up");
+    let counts = world.step();
+    assert_eq!(counts.slow, 1);
+    assert!((1..100_000).contains(&counts.unsent_bytes), "{}", counts.unsent_bytes);
+    world.clock.advance_ms(9_900);
+    world.steps(2);
+    assert_eq!(world.step().held, 2);
+    world.clock.advance_ms(200);
+    world.steps(2);
+    let counts = world.step();
+    assert_eq!((counts.held, counts.sessions, counts.slow, counts.unsent_bytes), (1, 2, 0, 0), "the session stays for the grace time");
+    // What was sent it may read; the rest it asks for by its cursor.
+    let last = offsets(&alice.events(), "news").pop().unwrap();
+    assert!(last < 80 && alice.over);
+    let mut again = world.come("alice", from(last));
+    assert_eq!(offsets(&world.all_for(&mut again), "news"), (last + 1..=80).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_falls_too_far_behind_is_closed_and_goes_on_by_its_cursor() {
+    let mut world = World::new(|config| config.slow.max_messages = 50);
+    let mut alice = world.come("alice", Start::Absent);
+    world.begin(std::slice::from_mut(&mut alice));
+    for _ in 0..80 {
+        world.publish("news", &large());
+        world.step();
+    }
+    world.clock.advance_ms(600);
+    world.steps(3);
+    let counts = world.step();
+    assert_eq!((counts.held, counts.sessions, counts.sockets), (0, 0, 1), "it still has its time to take what was sent");
+    // It does, and reads why.
+    let mut told = world.all_for(&mut alice);
+    assert!(alice.over);
+    let close = told.pop().unwrap();
+    assert_eq!((&close["event"], &close["code"], &close["reconnect"]), (&"close".into(), &"slow".into(), &true.into()));
+    let got = offsets(&told, "news");
+    assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
+    let mut again = world.come("alice", from(got.len() as u64));
+    assert_eq!(offsets(&world.all_for(&mut again), "news"), (got.len() as u64 + 1..=80).collect::<Vec<_>>());
+}
+
+#[test]
+fn as_configured_it_goes_on_near_the_head_with_a_gap_that_says_exactly_what_it_missed() {
+    let mut world = World::new(|config| {
+        config.slow.policy = SlowPolicy::Gap;
+        config.slow.max_messages = 50;
+        config.slow.max_bytes = 1 << 30;
+    });
+    let mut alice = world.come("alice", Start::Absent);
+    world.begin(std::slice::from_mut(&mut alice));
+    for _ in 0..150 {
+        world.publish("news", &large());
+        world.publish("@alice", "1");
+        world.step();
+    }
+    // What was pushed to her is not skipped, and there is too much of that as well.
+    world.clock.advance_ms(600);
+    world.steps(3);
+    assert_eq!(world.step().sessions, 0);
+    drop(alice);
+
+    let mut bob = world.come("bob", Start::Absent);
+    world.begin(std::slice::from_mut(&mut bob));
+    for _ in 0..150 {
+        world.publish("news", &large());
+        world.step();
+    }
+    world.publish("@bob", "1");
+    world.clock.advance_ms(600);
+    world.steps(3);
+    assert_eq!(world.step().sessions, 1);
+    let mut told = Vec::new();
+    for _ in 0..200 {
+        bob.take();
+        told.extend(bob.read());
+        world.step();
+    }
+    let at = told.iter().position(|event| event["event"] == "gap").unwrap();
+    let (before, after) = told.split_at(at);
+    let (got, gap) = (offsets(before, "news"), &after[0]);
+    assert_eq!(got, (151..=got.last().copied().unwrap()).collect::<Vec<_>>());
+    assert_eq!(
+        (gap["from"].as_u64(), gap["to"].as_u64(), gap["reason"].as_str()),
+        (got.last().map(|last| last + 1), Some(250), Some("slow"))
+    );
+    assert_eq!(offsets(after, "news"), (251..=300).collect::<Vec<_>>());
+    assert_eq!(offsets(&told, "@bob"), [1]);
+    assert_eq!(world.step().slow, 0);
+}
+
+#[test]
+fn whoever_catches_up_is_not_slow_however_far_behind_it_began() {
+    let mut world = World::new(|config| config.slow.max_messages = 20);
+    for _ in 0..400 {
+        world.publish("news", &large());
+    }
+    let mut alice = world.come("alice", from(0));
+    world.steps(4);
+    let mut told = Vec::new();
+    for _ in 0..400 {
+        // A slow network: a write in three quarters of a second, while everybody else gets a message now and then.
+        alice.take();
+        told.extend(alice.read());
+        if told.len() % 10 == 0 {
+            world.publish("news", "1");
+        }
+        world.clock.advance_ms(750);
+        world.steps(3);
+    }
+    let (got, head) = (offsets(&told, "news"), world.log[&ChannelName::public("news").unwrap()].len() as u64);
+    assert_eq!(got, (1..=head).collect::<Vec<_>>());
+    assert_eq!(world.step().slow, 0);
+}
