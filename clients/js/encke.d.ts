@@ -58,7 +58,7 @@ export interface Gap {
   from: number;
   /** The last offset that will not come; null when nobody can say what was lost. */
   to: number | null;
-  /** `trimmed` or `epoch`, by the server; `cursor` when the server did not accept the cursor. */
+  /** `trimmed`, `epoch` or `slow`, by the server; `cursor` when the server did not accept the cursor. */
   reason?: string;
 }
 

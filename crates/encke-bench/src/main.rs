@@ -89,7 +89,10 @@ fn main() -> ExitCode {
             commands::fanout::print(&peer.name(), &result);
             Ok(())
         }),
-        Command::Churn { peer, churn } => peer.with(|peer| commands::churn::run(peer, churn)),
+        Command::Churn { peer, churn } => peer.with(|peer| {
+            let churned = commands::churn::measure(peer, churn)?;
+            commands::churn::print(&peer.name(), churn, &churned)
+        }),
         Command::Compare(args) => commands::compare::run(&args),
     };
     match done {

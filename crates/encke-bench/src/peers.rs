@@ -81,6 +81,11 @@ pub trait Peer {
 
     /// Writes a request that publishes.
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str);
+
+    /// Writes one request that publishes them all. False, and nothing is written, when the server has no such request.
+    fn publish_together(&self, _out: &mut Vec<u8>, _to: Place, _payloads: &[String]) -> bool {
+        false
+    }
 }
 
 /// A port that nobody listens at now.

@@ -25,6 +25,8 @@ pub struct Load {
     pub rate: f64,
     /// How many are due at the same moment; then `rate` counts bursts.
     pub burst: u32,
+    /// Whether these are published in one request, where the server has one for that.
+    pub together: bool,
     /// How long.
     pub time: Duration,
 }
@@ -197,13 +199,16 @@ impl<'p> Scene<'p> {
             while Instant::now() < begins + after {
                 self.turn(begins + after)?;
             }
+            let due_us = begins_us + us(after);
+            let mut payloads = Vec::with_capacity(load.burst.max(1) as usize);
             for _ in 0..load.burst.max(1) {
                 let (lane, place, publisher) = target(number);
                 number += 1;
-                let stamp = self.tally.send(lane, begins_us + us(after));
-                let mut request = Vec::with_capacity(512);
-                self.peer.publish(&mut request, place, &stamp.payload(self.size));
-                self.publishers.submit(&mut self.net, self.peer, publisher, stamp.due_us, request);
+                payloads.push(self.tally.send(lane, due_us).payload(self.size));
+                // All of a burst go to the same place.
+                if !load.together || payloads.len() == load.burst.max(1) as usize {
+                    self.submit(place, publisher, due_us, &mut payloads);
+                }
             }
             // Whoever is late for the next moment still looks at what has come.
             if Instant::now() >= begins + gap.mul_f64(moment as f64 + 1.0) {
@@ -214,6 +219,20 @@ impl<'p> Scene<'p> {
             self.turn(begins + load.time)?;
         }
         Ok(())
+    }
+
+    /// Publishes to one place: in one request, when there are several and the server has one for that.
+    fn submit(&mut self, place: Place, publisher: usize, due_us: u64, payloads: &mut Vec<String>) {
+        let mut request = Vec::with_capacity(512);
+        if payloads.len() > 1 && self.peer.publish_together(&mut request, place, payloads) {
+            payloads.clear();
+            return self.publishers.submit(&mut self.net, self.peer, publisher, due_us, request);
+        }
+        for payload in payloads.drain(..) {
+            let mut request = Vec::with_capacity(512);
+            self.peer.publish(&mut request, place, &payload);
+            self.publishers.submit(&mut self.net, self.peer, publisher, due_us, request);
+        }
     }
 
     /// Waits until everything that was sent has arrived, or nothing more comes.

@@ -35,7 +35,7 @@ pub struct Open {
     pub heartbeat_s: Option<u64>,
 }
 
-/// Messages of a channel that will not come: they were trimmed before they could be handed over.
+/// Messages of a channel that will not come: they were trimmed before they could be handed over, or the receiver was too slow for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gap {
@@ -46,7 +46,7 @@ pub struct Gap {
     /// The last offset that is missing. `None` when the channel's epoch changed: then nobody can say how much was lost.
     #[serde(default)]
     pub to: Option<u64>,
-    /// `trimmed` or `epoch`; absent with servers that do not say.
+    /// `trimmed`, `epoch` or `slow`; absent with servers that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -7,11 +7,14 @@ use std::{
 
 use crate::{
     peers::{Peer, Place, Transport},
-    procfs,
+    procfs::{self, Cpu},
     scene::Scene,
     subscribers::Stage,
     tally::Tally,
 };
+
+/// How long the server's idle time is measured.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -31,13 +34,47 @@ pub struct Churn {
     /// How long to rest before each look at the memory, in seconds; longer than the server keeps sessions
     #[arg(long, default_value_t = 20.0)]
     pub rest: f64,
+    /// By how much the memory may have grown after that, in percent
+    #[arg(long, default_value_t = 2.0)]
+    pub drift_max: f64,
 }
 
-/// Measures a peer and prints what was measured.
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Churned {
+    /// How many came, and as many went.
+    pub count: u64,
+    /// How long that took, in seconds.
+    pub seconds: f64,
+    /// How many waited at the end.
+    pub waiting: usize,
+    /// Processor time of the server for each that came and went, in microseconds, idle time subtracted.
+    pub cpu_us: f64,
+    /// How much of a processor everybody else on the machine used, and how much the hypervisor took away, in percent.
+    pub others_busy: f64,
+    /// See `others_busy`.
+    pub stolen: f64,
+    /// The server's memory (PSS) before, at the end, and after a rest, in bytes.
+    pub pss: [u64; 3],
+}
+
+impl Churned {
+    /// By how much the memory has grown after a rest, in percent.
+    #[must_use]
+    pub fn drift(&self) -> f64 {
+        drift(self.pss[2], self.pss[0])
+    }
+}
+
+fn drift(now: u64, start: u64) -> f64 {
+    (now as f64 / start as f64 - 1.0) * 100.0
+}
+
+/// Measures a peer.
 ///
 /// # Errors
 /// When a connection was refused or lost.
-pub fn run(peer: &dyn Peer, churn: Churn) -> io::Result<()> {
+pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     let rest = Duration::from_secs_f64(churn.rest);
     let mut scene = Scene::new(peer, churn.transport, 100, 1, 1)?;
     scene.tally = Tally::new([churn.connections]);
@@ -46,6 +83,11 @@ pub fn run(peer: &dyn Peer, churn: Churn) -> io::Result<()> {
     scene.subscribers.addresses = u8::try_from(churn.rate * 70 / 20_000 + 2).unwrap_or(u8::MAX);
     scene.rest(rest)?;
     let start = procfs::pss_bytes(&peer.pids());
+    let own = [std::process::id()];
+    let before_idle = Cpu::of(&peer.pids());
+    scene.rest(IDLE)?;
+    let idle = Cpu::of(&peer.pids()).since(&before_idle).total.as_secs_f64() / IDLE.as_secs_f64();
+    let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
     let (began, all) = (Instant::now(), churn.connections as usize);
     let total = u64::from(churn.rate) * u64::from(churn.seconds);
     let mut made = 0;
@@ -63,18 +105,49 @@ pub fn run(peer: &dyn Peer, churn: Churn) -> io::Result<()> {
         }
         scene.turn(Instant::now() + Duration::from_millis(1))?;
     }
-    let took = began.elapsed().as_secs_f64();
+    let seconds = began.elapsed().as_secs_f64();
+    let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
     let end = procfs::pss_bytes(&peer.pids());
     scene.rest(rest)?;
     let after = procfs::pss_bytes(&peer.pids());
-    let drift = |now: u64| (now as f64 / start as f64 - 1.0) * 100.0;
+    if scene.errors() > 0 || scene.subscribers.waiting != all {
+        return Err(io::Error::other(format!("{} of {all} wait: {:?}", scene.subscribers.waiting, scene.subscribers.errors)));
+    }
+    let others = used.machine.as_secs_f64() - used.total.as_secs_f64() - own_used.total.as_secs_f64();
+    Ok(Churned {
+        count: total,
+        seconds,
+        waiting: scene.subscribers.waiting,
+        cpu_us: (used.total.as_secs_f64() - idle * seconds).max(0.0) * 1e6 / total.max(1) as f64,
+        others_busy: others.max(0.0) / seconds * 100.0,
+        stolen: used.stolen_share * 100.0,
+        pss: [start, end, after],
+    })
+}
+
+/// Prints what was measured.
+///
+/// # Errors
+/// When the memory has grown by more than it may.
+pub fn print(name: &str, churn: Churn, of: &Churned) -> io::Result<()> {
+    let [start, end, after] = of.pss;
     println!(
-        "{}: {total} came and as many went in {took:.1} s ({:.0}/s), {} of {all} wait",
-        peer.name(),
-        total as f64 / took,
-        scene.subscribers.waiting
+        "{name}: {} came and as many went in {:.1} s ({:.0}/s) by {}, {} wait, 0 errors; load {}",
+        of.count,
+        of.seconds,
+        of.count as f64 / of.seconds,
+        churn.transport.name(),
+        of.waiting,
+        procfs::load()
     );
-    println!("  memory (PSS) {} KiB, {:+.1} % at the end, {:+.1} % after a rest", start / 1024, drift(end), drift(after));
-    println!("  errors: {:?}", scene.subscribers.errors);
-    if scene.errors() > 0 { Err(io::Error::other("there were errors")) } else { Ok(()) }
+    println!("  server CPU {:.1} us for each; others {:.0} % of a processor, stolen {:.1} %", of.cpu_us, of.others_busy, of.stolen);
+    println!(
+        "  memory (PSS) {} KiB, {:+.1} % at the end, {:+.1} % after {} s of rest ({} KiB)",
+        start / 1024,
+        drift(end, start),
+        of.drift(),
+        churn.rest,
+        after / 1024
+    );
+    if of.drift() <= churn.drift_max { Ok(()) } else { Err(io::Error::other(format!("the memory has grown by {:.1} %", of.drift()))) }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    churn::{self, Churn},
     fanout::{self, Delivered, Fanout},
     hold::{self, Hold},
     targeted::{self, Targeted},
@@ -22,6 +23,8 @@ const PACKAGES: [&str; 2] = ["nginx", "libnginx-mod-nchan"];
 /// Above this share of stolen time, or of work by others, in percent, a window says little.
 const STOLEN_MAX: f64 = 2.0;
 const OTHERS_MAX: f64 = 10.0;
+/// How long Encke lets broadcasts gather in the work that is about that, in milliseconds.
+const LINGER_MS: u64 = 5;
 
 /// The same work for Encke and Nchan in turns, one worker each, server and generator on a processor each; writes the table of docs/BENCHMARKS.md
 #[derive(Debug, clap::Args)]
@@ -40,7 +43,7 @@ pub struct Args {
     /// How long to rest before each look at the memory, in seconds
     #[arg(long, default_value_t = 20.0)]
     rest: f64,
-    /// Only these works: idle-sse, idle-poll, one-sse, one-poll, hundred, burst, targeted, targeted-sqlite
+    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, hundred, hundred-linger, burst, together, targeted, targeted-sqlite, churn
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How many connections, as a share of the full work's
@@ -67,6 +70,7 @@ enum Work {
     Hold(Hold),
     Fanout(Fanout),
     Targeted(Targeted, &'static str),
+    Churn(Churn),
 }
 
 /// A measure of a work: what it is called, and the most that Encke's may be of the peer's.
@@ -77,6 +81,8 @@ struct Row {
     name: &'static str,
     text: String,
     work: Work,
+    /// How long Encke lets broadcasts gather, in milliseconds.
+    linger_ms: Option<u64>,
     measures: Vec<Measure>,
 }
 
@@ -162,6 +168,7 @@ fn rows(args: &Args) -> Vec<Row> {
         subscribers: scaled(10_000),
         rate: 2.0,
         burst: 1,
+        together: false,
         seconds,
         payload: 100,
         publishers: 1,
@@ -171,6 +178,7 @@ fn rows(args: &Args) -> Vec<Row> {
         name,
         text: format!("{} idle, {}", scaled(10_000), transport.name()),
         work: Work::Hold(hold(transport)),
+        linger_ms: None,
         measures: vec![("PSS per connection, bytes", 0.12), ("the same after 3 messages", 0.12)],
     };
     let targeted = |name, engine| Row {
@@ -180,26 +188,53 @@ fn rows(args: &Args) -> Vec<Row> {
             Targeted { transport: Transport::Sse, users: 1000, rate: 5000.0, seconds, payload: 100, publishers: 16 },
             engine,
         ),
+        linger_ms: None,
         measures: vec![("CPU per publish and delivery, us", if engine == "memory" { 0.4 } else { 0.6 }), ("p99, ms", 1.0)],
     };
     let fan = |name, text: String, fanout, bar| Row {
         name,
         text,
         work: Work::Fanout(fanout),
-        measures: vec![(cpu.0, bar), ("p99 to the last subscriber, ms", if name == "one-sse" { 0.4 } else { 1.0 })],
+        linger_ms: None,
+        measures: vec![(cpu.0, bar), ("p99 to the last subscriber, ms", if name == "one-sse" || name == "one-ws" { 0.4 } else { 1.0 })],
     };
     let poll = Fanout { transport: Transport::Poll, subscribers: scaled(5000), ..one };
     let hundred = Fanout { subscribers: 100, rate: 2000.0, pipeline: 16, ..one };
+    let lingering = |row: Row| Row { linger_ms: Some(LINGER_MS), ..row };
+    let churn = Churn {
+        transport: Transport::Sse,
+        connections: scaled(10_000),
+        rate: 1000,
+        seconds: (seconds * 2.0).ceil() as u32,
+        rest: args.rest,
+        drift_max: f64::INFINITY,
+    };
     let burst = Fanout { subscribers: scaled(2000), rate: 1.0, burst: 10, pipeline: 10, ..one };
     vec![
         idle("idle-sse", Transport::Sse),
+        idle("idle-ws", Transport::Ws),
         idle("idle-poll", Transport::Poll),
         fan("one-sse", format!("1 channel, {} by SSE, one message at a time", scaled(10_000)), one, 0.72),
+        fan(
+            "one-ws",
+            format!("1 channel, {} by WebSocket, one message at a time", scaled(10_000)),
+            Fanout { transport: Transport::Ws, ..one },
+            0.75,
+        ),
         fan("one-poll", format!("1 channel, {} by poll, delivery and re-request", scaled(5000)), poll, 0.65),
         fan("hundred", "1 channel, 100 by SSE, 2,000 messages/s".to_owned(), hundred, 0.75),
+        lingering(fan("hundred-linger", format!("the same, Encke lingers for {LINGER_MS} ms"), hundred, 0.3)),
         fan("burst", format!("1 channel, {} by SSE, ten messages at a time", scaled(2000)), burst, 0.2),
+        fan("together", format!("1 channel, {} by SSE, ten messages in one call", scaled(2000)), Fanout { together: true, ..burst }, 0.2),
         targeted("targeted", "memory"),
         targeted("targeted-sqlite", "sqlite"),
+        Row {
+            name: "churn",
+            text: format!("{} by SSE, 1,000 come and go each second", scaled(10_000)),
+            work: Work::Churn(churn),
+            linger_ms: None,
+            measures: vec![("CPU for each that comes and goes, us", 1.0), ("PSS after a rest, to that before", 1.0)],
+        },
     ]
 }
 
@@ -211,24 +246,27 @@ fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)
     if let Work::Targeted(_, engine) = row.work {
         engine.clone_into(&mut options.engine);
     }
+    options.linger_ms = row.linger_ms;
     let peer: Box<dyn Peer> = match side {
         0 => Box::new(Encke::open(&options)?),
         _ => Box::new(Nchan::start(options.server_cpu, options.own_cpu)?),
     };
-    let figures = |of: Delivered, to: fn(&Delivered) -> u64| {
-        let note = if of.stolen > STOLEN_MAX || of.others_busy > OTHERS_MAX {
-            format!("(disturbed: others {:.0} %, stolen {:.1} %, load {})", of.others_busy, of.stolen, procfs::load())
-        } else {
-            String::new()
-        };
-        (vec![of.cpu_us, to(&of) as f64 / 1000.0], note)
+    let note = |others_busy: f64, stolen: f64| {
+        let disturbed = stolen > STOLEN_MAX || others_busy > OTHERS_MAX;
+        let note = || format!("(disturbed: others {others_busy:.0} %, stolen {stolen:.1} %, load {})", procfs::load());
+        if disturbed { note() } else { String::new() }
     };
+    let figures = |of: Delivered, to: fn(&Delivered) -> u64| (vec![of.cpu_us, to(&of) as f64 / 1000.0], note(of.others_busy, of.stolen));
     Ok(match row.work {
         Work::Hold(hold) => {
             let held = hold::measure(&*peer, hold)?;
             (vec![held.slope, held.after_messages], String::new())
         }
         Work::Fanout(fanout) => figures(fanout::measure(&*peer, fanout)?, |of| of.last.value_at_quantile(0.99)),
+        Work::Churn(churn) => {
+            let churned = churn::measure(&*peer, churn)?;
+            (vec![churned.cpu_us, 1.0 + churned.drift() / 100.0], note(churned.others_busy, churned.stolen))
+        }
         Work::Targeted(targeted, _) => figures(targeted::measure(&*peer, targeted)?, |of| of.each.value_at_quantile(0.99)),
     })
 }

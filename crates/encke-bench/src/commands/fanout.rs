@@ -33,6 +33,9 @@ pub struct Fanout {
     /// How many messages are published at each moment, to the same channel
     #[arg(long, default_value_t = 1)]
     pub burst: u32,
+    /// Publish these in one request, where the server has one for that
+    #[arg(long)]
+    pub together: bool,
     /// For how long, in seconds, after a fifth of it to warm up
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
@@ -98,32 +101,26 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
         let (channel, publisher) = (moment % channels, moment / channels % publishers);
         (channel * publishers + publisher, Place::Channel(channel), publisher as usize)
     };
-    measure_load(&mut scene, fanout.rate, fanout.burst, fanout.seconds, target)
+    let load = Load { rate: fanout.rate, burst: fanout.burst, together: fanout.together, time: Duration::from_secs_f64(fanout.seconds) };
+    measure_load(&mut scene, load, target)
 }
 
 /// Measures the server under a load, after its idle time was measured and a fifth of the load has warmed it up.
 ///
 /// # Errors
 /// When anything was not delivered as it should have been.
-pub fn measure_load(
-    scene: &mut Scene<'_>,
-    rate: f64,
-    burst: u32,
-    seconds: f64,
-    mut target: impl FnMut(u64) -> (u32, Place, usize),
-) -> io::Result<Delivered> {
+pub fn measure_load(scene: &mut Scene<'_>, load: Load, mut target: impl FnMut(u64) -> (u32, Place, usize)) -> io::Result<Delivered> {
     let (peer, own) = (scene.peer, [std::process::id()]);
     scene.rest(Duration::from_secs(1))?;
     let idle_before = Cpu::of(&peer.pids());
     scene.rest(Duration::from_secs(2))?;
     let idle = Cpu::of(&peer.pids()).since(&idle_before).total.as_secs_f64() / 2.0;
-    let load = |seconds: f64| Load { rate, burst, time: Duration::from_secs_f64(seconds) };
-    scene.publish(load(seconds / 5.0), &mut target)?;
+    scene.publish(Load { time: load.time / 5, ..load }, &mut target)?;
     scene.drain()?;
     scene.measure_from_now();
     let (delivered, sent, began) = (scene.tally.delivered, scene.tally.sent(), Instant::now());
     let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
-    scene.publish(load(seconds), &mut target)?;
+    scene.publish(load, &mut target)?;
     scene.drain()?;
     let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
     if let Some(verdict) = scene.verdict() {

@@ -77,7 +77,7 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         kernel: slope(kernel_before, kernel_after, hold.connections),
         ..Held::default()
     };
-    scene.publish(Load { rate: 1.0, burst: 1, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
+    scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
     scene.drain()?;
     if let Some(verdict) = scene.verdict() {
         return Err(io::Error::other(verdict));

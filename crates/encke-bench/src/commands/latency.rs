@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> io::Result<()> {
         let user = choice.below(users);
         (user, Place::User(user), user as usize % publishers)
     };
-    let load = |seconds: f64| Load { rate: args.rate, burst: 1, time: Duration::from_secs_f64(seconds) };
+    let load = |seconds: f64| Load { rate: args.rate, burst: 1, together: false, time: Duration::from_secs_f64(seconds) };
     scene.publish(load(args.seconds / 10.0), &mut target)?;
     scene.measure_from_now();
     let before = crate::procfs::Cpu::of(&peer.pids());

@@ -1,6 +1,6 @@
 //! `encke-bench targeted`
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::{
     fanout::{Delivered, measure_load},
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     peers::{Peer, Place, Transport},
-    scene::Scene,
+    scene::{Load, Scene},
     tally::Tally,
 };
 
@@ -45,7 +45,8 @@ pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
     scene.tally = Tally::new((0..targeted.users).map(|_| 1));
     scene.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
     let mut choice = Choice(1);
-    measure_load(&mut scene, targeted.rate, 1, targeted.seconds, move |_| {
+    let load = Load { rate: targeted.rate, burst: 1, together: false, time: Duration::from_secs_f64(targeted.seconds) };
+    measure_load(&mut scene, load, move |_| {
         let user = choice.below(targeted.users);
         (user, Place::User(user), (user % publishers) as usize)
     })

@@ -53,6 +53,9 @@ pub struct EnckeOptions {
     /// Publish to one user as a channel with one follower (/api/publish) instead of by /api/push, which keeps receipts
     #[arg(long)]
     pub users_as_channels: bool,
+    /// How long the started server lets broadcasts gather, in milliseconds
+    #[arg(long)]
+    pub linger_ms: Option<u64>,
 }
 
 /// An Encke server.
@@ -111,6 +114,9 @@ impl Encke {
             if std::env::var_os(name).is_none() {
                 command.env(name, value);
             }
+        }
+        if let Some(linger_ms) = options.linger_ms {
+            command.env("ENCKE_LINGER_MS", linger_ms.to_string());
         }
         // The started server makes keys of its own.
         command.env_remove("ENCKE_API_KEY").env_remove("ENCKE_TOKEN_SECRET");
@@ -181,7 +187,9 @@ impl Peer for Encke {
     }
 
     fn speaks(&self, transport: Transport) -> bool {
-        transport != Transport::Ws
+        match transport {
+            Transport::Poll | Transport::Sse | Transport::Ws => true,
+        }
     }
 
     fn first_poll_answers(&self) -> bool {
@@ -231,5 +239,16 @@ impl Peer for Encke {
             Place::User(user) => ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user))),
         };
         post(out, path, self.address, &self.api_fields(), &body);
+    }
+
+    fn publish_together(&self, out: &mut Vec<u8>, to: Place, payloads: &[String]) -> bool {
+        let channel = match to {
+            Place::Channel(channel) => format!("c{channel}"),
+            Place::User(user) if self.users_as_channels => format!("p{user}"),
+            Place::User(_) => return false,
+        };
+        let messages: Vec<String> = payloads.iter().map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}")).collect();
+        post(out, "/api/publish", self.address, &self.api_fields(), &format!("{{\"messages\":[{}]}}", messages.join(",")));
+        true
     }
 }
