@@ -194,11 +194,14 @@ export function pauseMs(failures, random) {
   return longest * (0.5 + 0.5 * random());
 }
 
+/** The longest pause that a server can ask for. */
+const RETRY_MAX_MS = 300000;
+
 /** @param {string | null} header seconds or a date @param {number} now @returns {number} milliseconds, 0 when there is nothing to honour */
 function retryAfterMs(header, now) {
   if (!header) return 0;
   const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
-  return ms > 0 ? Math.min(ms, 300000) : 0;
+  return ms > 0 ? Math.min(ms, RETRY_MAX_MS) : 0;
 }
 
 // ------------------------------------------------------------------------------------------------------------------------- errors
@@ -832,11 +835,13 @@ export class Encke {
 
   /** @param {any} event @returns {Ending} */
   #closed(event) {
-    const { code = '', reason = '', reconnect = false } = event;
+    const { code = '', reason = '', reconnect = false, retry_ms: asked } = event;
     this.#session = null;
     if (reconnect !== true) return { kind: 'final', code, reason };
     this.#emit('close', { code, reason, reconnect: true });
-    // The server sends everybody away at the same moment, for example when it stops; they must not all come back at the same moment.
+    // A server that stops says to each client when to come back, so that they do not all do so together.
+    if (Number.isFinite(asked) && asked >= 0) return { kind: 'pause', afterMs: Math.min(asked, RETRY_MAX_MS) * (1 + 0.25 * this.#env.random()) };
+    // One that does not say it sends everybody away at the same moment all the same.
     return { kind: 'pause', afterMs: 500 + 4500 * this.#env.random() };
   }
 

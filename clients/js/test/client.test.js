@@ -420,6 +420,15 @@ test('a close that asks to come back is followed after a while, in a new session
   assert.deepEqual(w.next('/v1/sse').query, { cursor: '1~e~@alice~0' });
 });
 
+test('a server that stops says when to come back, and is not disturbed sooner', async () => {
+  const w = await opened();
+  await w.stream.event({ event: 'close', code: 'shutdown', reason: '', reconnect: true, retry_ms: 8000 });
+  await w.clock.pass(7990);
+  assert.ok(w.quiet);
+  await w.clock.pass(2020);
+  assert.deepEqual(w.next('/v1/sse').query, { cursor: '1~e~@alice~0' });
+});
+
 test('a session that another connection took over is left to it', async () => {
   const w = await polling();
   await w.next().fail(409, 'session_taken_over');

@@ -11,7 +11,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::backoff::{Backoff, jittered, random};
+use crate::backoff::{Backoff, jittered, jittered_over, random};
 use crate::event::WireEvent;
 use crate::http::{MAX_ANSWER_BYTES, read_at_most};
 use crate::lines::LineReader;
@@ -305,8 +305,12 @@ impl Driver {
                     // The session is gone; its cursor alone is enough to go on.
                     self.shared.drop_session();
                     let pause = self.backoff.next_pause(random());
-                    // A server that stops is not back at once, and all of its clients know the moment.
-                    let least = if close.code == "shutdown" { jittered(SHUTDOWN_PAUSE, random()) } else { Duration::ZERO };
+                    // A server that stops is not back at once, and all of its clients know the moment; it spreads them itself, unless it is an older one.
+                    let least = match close.retry_ms {
+                        Some(ms) => jittered_over(Duration::from_millis(ms).min(MAX_RETRY_AFTER), random()),
+                        None if close.code == "shutdown" => jittered(SHUTDOWN_PAUSE, random()),
+                        None => Duration::ZERO,
+                    };
                     self.state = State::Idle(pause.max(least));
                 } else {
                     self.state = State::Done;
@@ -319,7 +323,7 @@ impl Driver {
     /// The session was closed through a handle, and no `close` event came over the connection.
     fn closed_by_handle(&mut self) -> Event {
         self.state = State::Done;
-        Event::Close(Close { code: "client".to_owned(), reason: String::new(), reconnect: false })
+        Event::Close(Close { code: "client".to_owned(), reason: String::new(), reconnect: false, retry_ms: None })
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
@@ -397,7 +401,7 @@ impl Driver {
             _ if self.shared.is_closing() => return Some(Ok(self.closed_by_handle())),
             Error::SessionClosed { message, reconnect: false } => {
                 self.state = State::Done;
-                let close = Close { code: "session_closed".to_owned(), reason: message, reconnect: false };
+                let close = Close { code: "session_closed".to_owned(), reason: message, reconnect: false, retry_ms: None };
                 return Some(Ok(Event::Close(close)));
             }
             Error::SessionClosed { reconnect: true, .. } => self.shared.drop_session(),

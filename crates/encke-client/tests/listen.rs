@@ -111,6 +111,21 @@ async fn a_close_that_wants_the_client_back_goes_on_with_a_new_session() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_says_when_to_come_back() {
+    let mut server = Server::start().await;
+    let mut events = sse(&server, Listen::new());
+    let stream = server.expect("/v1/sse").await.stream();
+    stream.open("s1", "1~e~@alice~3");
+    events.open().await;
+    stream.raw("event: close\ndata: {\"event\":\"close\",\"code\":\"shutdown\",\"reason\":\"\",\"reconnect\":true,\"retry_ms\":20000}\n\n");
+    assert_eq!(events.close().await.retry_ms, Some(20_000));
+    skip(Duration::from_secs(19)).await;
+    server.expect_nothing();
+    skip(Duration::from_secs(7)).await;
+    assert_eq!(server.expect("/v1/sse").await.param("cursor"), Some("1~e~%40alice~3".into()));
+}
+
+#[tokio::test]
 async fn a_closed_session_is_not_asked_for_again() {
     let mut server = Server::start().await;
     for transport in [Transport::Poll, Transport::Sse] {

@@ -61,7 +61,12 @@ impl Hub {
         }
         // The new one is in already, so the user does not go offline in between.
         if let Some(oldest) = surplus {
-            let close = Close { code: CloseCode::TooManySessions, reason: "the user has too many sessions".into(), reconnect: false };
+            let close = Close {
+                code: CloseCode::TooManySessions,
+                reason: "the user has too many sessions".into(),
+                reconnect: false,
+                retry_ms: None,
+            };
             self.end_session(oldest, Some(Why::Closed(close)), now);
         }
         key
@@ -159,7 +164,7 @@ impl Hub {
         if session.conn.is_none() && session.grace_ends_ms <= now.mono_ms {
             self.end_session(key, None, now);
         } else if token_over {
-            let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true };
+            let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true, retry_ms: None };
             self.end_session(key, Some(Why::Closed(close)), now);
         } else {
             let mut due_ms = u64::MAX;

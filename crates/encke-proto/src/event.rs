@@ -33,6 +33,9 @@ pub struct Close {
     pub reason: String,
     /// Whether the client should come back by itself.
     pub reconnect: bool,
+    /// After how many milliseconds it should, when the server spreads those who come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
 }
 
 /// Why messages will not come.

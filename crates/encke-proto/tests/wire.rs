@@ -59,7 +59,7 @@ fn a_poll_answers_one_object() {
     answer.message(&entry(data("1"), None));
     answer.message(&entry(data("2"), None));
     answer.gap(&Gap { channel: ChannelName::any("c").unwrap(), from: 3, to: None, reason: GapReason::Epoch });
-    let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false };
+    let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
     let value: Value = serde_json::from_str(&answer.finish(session, "1~0", Some(&close))).unwrap();
     assert_eq!(value["messages"].as_array().unwrap().len(), 2);
     assert!(value["messages"][0].get("event").is_none());
@@ -78,7 +78,9 @@ fn sse_writes_one_event_each_with_its_cursor() {
     let text = String::from_utf8(out).unwrap();
     let events: Vec<&str> = text.split_terminator("\n\n").collect();
     assert_eq!(events.len(), 2);
-    assert!(events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"") && events[0].ends_with("\nid: 1~0"));
+    assert!(
+        events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"") && events[0].ends_with("\nretry: 3000\nid: 1~0")
+    );
     assert!(events[1].starts_with("data: {\"event\":\"message\","));
 }
 
@@ -91,4 +93,17 @@ fn a_message_is_framed_once_for_every_websocket() {
     assert!(std::ptr::eq(frame, entry.ws_frame()), "the same bytes for all");
     let compressed = entry.ws_frame_compressed().unwrap();
     assert!(compressed[0] == 0xc1 && compressed.len() < frame.len() / 2);
+}
+
+#[test]
+fn a_close_says_when_to_come_back_if_the_server_spreads_that() {
+    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: Some(1_234) };
+    let event = json!({"event": "close", "code": "shutdown", "reason": "", "reconnect": true, "retry_ms": 1_234});
+    assert_eq!(serde_json::from_str::<Value>(&Event::Close(close.clone()).json()).unwrap(), event);
+    let mut out = Vec::new();
+    codec::sse::event(&mut out, &Event::Close(close.clone()));
+    assert!(out.ends_with(b"}\nretry: 1234\n"), "an EventSource is told in its own way");
+    out.clear();
+    codec::sse::event(&mut out, &Event::Close(Close { retry_ms: None, ..close }));
+    assert!(out.ends_with(b"}\n") && !String::from_utf8(out).unwrap().contains("retry"));
 }

@@ -152,6 +152,9 @@ pub(crate) struct CloseEvent {
     code: String,
     reason: String,
     reconnect: bool,
+    /// After how many milliseconds to come back, when the server stops.
+    #[schema(required = false)]
+    retry_ms: Option<u64>,
 }
 
 /// The answer to a poll.

@@ -81,7 +81,7 @@ async fn stop(server: Server, drain: Duration) {
     app.shards.drain();
     // Nobody listens when the library has ended already.
     let _ = stop.send(true);
-    let close = Close { code: CloseCode::Shutdown, reason: "the server stops".into(), reconnect: true };
+    let close = Close { code: CloseCode::Shutdown, reason: "the server stops".into(), reconnect: true, retry_ms: None };
     if app.shards.close(&CloseTarget::Everybody, &close).await.is_err() {
         tracing::warn!("not everybody could be told that the server stops");
     }

@@ -139,6 +139,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
             patience,
             slow: config.slow,
             linger_ms: config.linger_ms,
+            spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let work = move || {
             if let Err(error) = shard.run() {

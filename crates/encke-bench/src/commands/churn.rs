@@ -18,6 +18,7 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 pub struct Churn {
     /// How they wait
     #[arg(long, value_enum, default_value_t = Transport::Sse)]

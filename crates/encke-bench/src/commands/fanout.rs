@@ -17,6 +17,7 @@ use crate::{
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 pub struct Fanout {
     /// How they wait
     #[arg(long, value_enum, default_value_t = Transport::Sse)]

@@ -14,6 +14,7 @@ const WARM_UP: u32 = 64;
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 pub struct Hold {
     /// How they wait
     #[arg(long, value_enum, default_value_t = Transport::Sse)]

@@ -162,7 +162,7 @@ impl Sim {
                 node.hub.unsubscribe(number, session, &user, std::slice::from_ref(&channel));
             }
             Control::Close => {
-                let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false };
+                let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
                 node.hub.close(number, &CloseTarget::SessionOf(session, user), &close, now);
             }
         }

@@ -124,7 +124,7 @@ fn who_is_closed_for_being_slow_loses_nothing() {
     world.pull(1);
     world.publish_many("news", 40);
     world.publish("@alice");
-    let close = Close { code: CloseCode::Slow, reason: String::new(), reconnect: true };
+    let close = Close { code: CloseCode::Slow, reason: String::new(), reconnect: true, retry_ms: None };
     world.hub.end(ConnKey(1), &close, world.now);
     world.settle();
     let Some(Ending::Closed(farewell)) = world.ending(1) else { panic!("not closed") };

@@ -55,7 +55,7 @@ pub fn back(conn: u64, name: &str, first: u64, cursor: &Cursor) -> Attach {
 }
 
 pub fn operator() -> Close {
-    Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false }
+    Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None }
 }
 
 impl Default for World {

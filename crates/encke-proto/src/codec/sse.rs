@@ -7,6 +7,9 @@ use crate::{Entry, Event};
 /// The comment that breaks a silence.
 pub const HEARTBEAT: &[u8] = b":\n\n";
 
+/// After how many milliseconds a browser's EventSource comes back when a stream was cut off.
+pub const RETRY_MS: u64 = 3_000;
+
 /// Writes a message. It has no event name, so that it reaches `onmessage`.
 pub fn message(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(b"data: ");
@@ -21,6 +24,15 @@ pub fn event(out: &mut Vec<u8>, event: &Event) {
     out.extend_from_slice(b"\ndata: ");
     out.extend_from_slice(event.json().as_bytes());
     out.push(b'\n');
+    let retry_ms = match event {
+        // Browsers keep what they were told last, so each stream begins with the usual.
+        Event::Open(_) => Some(RETRY_MS),
+        Event::Close(close) => close.retry_ms,
+        Event::Gap(_) => None,
+    };
+    if let Some(retry_ms) = retry_ms {
+        out.extend_from_slice(format!("retry: {retry_ms}\n").as_bytes());
+    }
 }
 
 /// Ends an event with the cursor that follows it. Alone, it moves the receiver's last event id without an event.

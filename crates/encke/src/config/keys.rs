@@ -42,6 +42,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("log", Kind::Text),
     ("log_format", Kind::Text),
     ("shutdown_drain_s", Kind::Number),
+    ("shutdown_spread_s", Kind::Number),
     ("retention", Kind::Toml),
     ("retention_default.max_messages", Kind::Number),
     ("retention_default.max_bytes", Kind::Number),

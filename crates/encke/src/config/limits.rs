@@ -21,6 +21,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("workers", config.workers, 0, 256),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
+        ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
         ("slow.max_messages", config.slow.max_messages, 1, 1_000_000_000),
         ("slow.max_bytes", config.slow.max_bytes, 65_536, 1 << 40),
         ("slow.deadline_s", config.slow.deadline_s, 1, 300),
@@ -105,7 +106,16 @@ mod tests {
 
     #[test]
     fn every_number_has_bounds_and_its_key_is_named() {
-        for key in ["hold_s", "heartbeat_s", "session_grace_s", "push_ttl_s", "token_ttl_s", "max_connections", "max_sessions_per_user"] {
+        for key in [
+            "hold_s",
+            "heartbeat_s",
+            "session_grace_s",
+            "push_ttl_s",
+            "token_ttl_s",
+            "max_connections",
+            "max_sessions_per_user",
+            "shutdown_spread_s",
+        ] {
             assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")), "{}", refusal(key, 0));
             assert!(refusal(key, i64::MAX).contains("must be from 1 to "));
         }

@@ -91,6 +91,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
     pub shutdown_drain_s: u64,
+    /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds, 1 to 300; few come back within some two seconds. Default 10.
+    pub shutdown_spread_s: u64,
     /// How much is kept of the public channels that a pattern fits; the first that fits wins. At most 1,000 rules.
     pub retention: Vec<RetentionRule>,
     /// How much is kept of every other public channel.
@@ -141,6 +143,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_drain_s: 10,
+            shutdown_spread_s: 10,
             retention: Vec::new(),
             retention_default: RetentionSection::default(),
             retention_users: RetentionSection::default(),

@@ -50,7 +50,7 @@ pub(crate) async fn close(State(app): State<Arc<App>>, request: Request) -> Resu
         let Json(request) = Json::from_request(Request::from_parts(parts, body), &()).await?;
         (request, Some(identity.user))
     };
-    let close = Close { code: CloseCode::Client, reason: names::reason(request.reason)?, reconnect: false };
+    let close = Close { code: CloseCode::Client, reason: names::reason(request.reason)?, reconnect: false, retry_ms: None };
     let Ok(session) = names::session(&request.session) else { return Ok(Answer(SessionClosed { closed: false })) };
     let target = match owner {
         Some(user) => CloseTarget::SessionOf(session, user),

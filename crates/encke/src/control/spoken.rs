@@ -141,7 +141,8 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
         }
         "ack" => encode(&shown(app, identity, session, &parse::<Ack>(text)?.cursor).await?),
         "close" => {
-            let close = Close { code: CloseCode::Client, reason: names::reason(parse::<End>(text)?.reason)?, reconnect: false };
+            let close =
+                Close { code: CloseCode::Client, reason: names::reason(parse::<End>(text)?.reason)?, reconnect: false, retry_ms: None };
             let closed = app.shards.close(&CloseTarget::SessionOf(session, identity.user.clone()), &close).await?;
             encode(&SessionClosed { closed: closed > 0 })
         }

@@ -7,6 +7,7 @@ mod listen;
 mod ready;
 mod send;
 mod slow;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use ready::Ready;
 use slow::Laggards;
+use spread::Spread;
 
 use super::{Arrival, Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
@@ -126,6 +128,8 @@ pub struct Parts {
     pub slow: Slow,
     /// How long broadcasts gather before they are written, in milliseconds.
     pub linger_ms: u64,
+    /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
+    pub spread_ms: u64,
 }
 
 /// A shard at work.
@@ -151,6 +155,7 @@ pub struct Shard {
     outbound: Vec<u8>,
     cursor: String,
     chance: Chance,
+    spread: Spread,
     drains: bool,
     stops: bool,
 }
@@ -180,6 +185,7 @@ impl Shard {
             outbound: Vec::new(),
             cursor: String::new(),
             chance: Chance::default(),
+            spread: Spread::default(),
             drains: false,
             stops: false,
             parts,
@@ -476,7 +482,10 @@ impl Shard {
                         }
                     }
                 }
-                Output::Ended { conn, ending } => self.ended(slot_key_of(conn), &ending),
+                Output::Ended { conn, mut ending } => {
+                    self.spread.put_into(&mut ending, &mut self.chance);
+                    self.ended(slot_key_of(conn), &ending);
+                }
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
                 Output::Handed { user, position } => self.wish(Wish::Mark(user, ReceiptState::Delivered, position)),

@@ -158,9 +158,9 @@ fn end(exchange: &mut Exchange<'_>) -> After {
 }
 
 fn taken_over() -> Close {
-    Close { code: CloseCode::TakenOver, reason: "a newer connection of this session took over".into(), reconnect: false }
+    Close { code: CloseCode::TakenOver, reason: "a newer connection of this session took over".into(), reconnect: false, retry_ms: None }
 }
 
 fn recycle() -> Close {
-    Close { code: CloseCode::Recycle, reason: "the stream has become long; go on with another".into(), reconnect: true }
+    Close { code: CloseCode::Recycle, reason: "the stream has become long; go on with another".into(), reconnect: true, retry_ms: None }
 }

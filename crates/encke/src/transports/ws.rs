@@ -105,7 +105,7 @@ impl<D: Dialect> Transport for Ws<D> {
             Ending::Closed(farewell) => close(exchange, &farewell.close),
             Ending::TakenOver => {
                 let reason = sentence(ErrorCode::SessionTakenOver).into();
-                close(exchange, &Close { code: CloseCode::TakenOver, reason, reconnect: false });
+                close(exchange, &Close { code: CloseCode::TakenOver, reason, reconnect: false, retry_ms: None });
             }
             Ending::Refused(code) => refuse(exchange, *code),
         }

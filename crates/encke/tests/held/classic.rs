@@ -326,7 +326,7 @@ fn when_the_server_stops_scripts_are_told_to_come_back() {
     get.until("\r\n\r\n");
     let post = reader.begin(&world, "POST", "/classic/backend");
     world.until_waiting(2);
-    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true };
+    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
     world.runtime.block_on(world.app().shards.close(&encke_hub::CloseTarget::Everybody, &close)).unwrap();
     assert_eq!(reader.end(post).code(), (503, "shutting_down".into()));
     assert!(get.ends());

@@ -193,6 +193,7 @@ mod classic;
 mod hand_over;
 mod polls;
 mod slow;
+mod stop;
 mod streams;
 mod tls;
 mod ws;

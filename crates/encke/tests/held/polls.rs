@@ -83,7 +83,7 @@ fn a_closed_poll_is_answered_at_once_and_its_session_is_gone() {
     let mut wire = world.connect();
     wire.send(&world.head("alice", &query));
     world.until_held("alice", 1);
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Client, reason: "bye".into(), reconnect: false };
+    let close = encke_proto::Close { code: encke_proto::CloseCode::Client, reason: "bye".into(), reconnect: false, retry_ms: None };
     let target = encke_hub::CloseTarget::Session(session.parse().unwrap());
     let closed = world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap();
     assert_eq!((closed, world.sessions("alice")), (1, 0), "everything is freed when the close is answered");

@@ -31,7 +31,7 @@ fn a_stream_that_was_closed_on_purpose_does_not_come_back() {
     wire.send(&world.head("alice", "/v1/sse"));
     wire.until("\r\n\r\n");
     let (_, open, _) = wire.event();
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false };
+    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
     assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
     let (name, body, id) = wire.event();

@@ -289,7 +289,7 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
 fn a_peer_that_does_not_close_is_not_waited_for_long() {
     let world = World::new();
     let (mut wire, _) = world.ws("alice", "");
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false };
+    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
     assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
     assert_eq!(wire.heard()["code"], "operator");

@@ -3,7 +3,7 @@
 use encke_hub::{Key, Reply};
 use tokio::sync::oneshot;
 
-use super::{LETTERS_PER_TURN, Shard};
+use super::{LETTERS_PER_TURN, Shard, Spread};
 use crate::{
     shards::{Counts, Letter},
     table::State,
@@ -76,6 +76,7 @@ impl Shard {
     pub(super) fn drain(&mut self) {
         let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
         self.drains = true;
+        self.spread = Spread::over(self.hub.connection_count(), self.parts.spread_ms);
         let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
         for key in resting {
             self.free(key);

@@ -139,7 +139,7 @@ impl Shard {
         }
         self.laggards.closed.increment(1);
         let reason = "the client took too little for too long; go on from the cursor".to_owned();
-        self.hub.end(conn, &Close { code: CloseCode::Slow, reason, reconnect: true }, self.now);
+        self.hub.end(conn, &Close { code: CloseCode::Slow, reason, reconnect: true, retry_ms: None }, self.now);
     }
 
     /// Whether a receiver has fallen behind by more than it may. Who began far behind may be so, as long as it does not get worse: it catches up, at the speed that its network has.

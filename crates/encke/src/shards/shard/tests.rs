@@ -76,6 +76,7 @@ impl World {
             patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: slow.deadline_s * 1000, heartbeat_ms: 20_000 },
             slow,
             linger_ms,
+            spread_ms: 10_000,
         });
         Self { shard: shard.unwrap(), events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }
     }

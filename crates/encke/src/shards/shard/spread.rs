@@ -1,0 +1,84 @@
+//! When those come back who are sent away because the server stops: not all at once.
+
+use encke_hub::Ending;
+use encke_proto::CloseCode;
+
+use crate::shards::Chance;
+
+/// The soonest, in milliseconds: a server takes a moment to be there again.
+const LEAST_MS: u64 = 500;
+/// The shortest time over which they are spread, in milliseconds, however few they are.
+const WINDOW_MIN_MS: u64 = 1_000;
+/// How many a shard would have come back in a second.
+const PER_S: u64 = 1_000;
+
+/// Over how long those of a shard are spread who are sent away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    window_ms: u64,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self { window_ms: WINDOW_MIN_MS }
+    }
+}
+
+impl Spread {
+    /// For so many, and at most over so long.
+    pub(super) fn over(count: usize, max_ms: u64) -> Self {
+        let needed_ms = (count as u64).saturating_mul(1000) / PER_S;
+        Self { window_ms: needed_ms.max(WINDOW_MIN_MS).min(max_ms.max(WINDOW_MIN_MS)) }
+    }
+
+    /// Says in an ending when its client should come back, if the server stops.
+    pub(super) fn put_into(self, ending: &mut Ending, chance: &mut Chance) {
+        if let Ending::Closed(farewell) = ending
+            && farewell.close.code == CloseCode::Shutdown
+        {
+            farewell.close.retry_ms = Some(LEAST_MS + chance.below(self.window_ms));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use encke_hub::Farewell;
+    use encke_proto::{Close, SessionId};
+
+    fn ending(code: CloseCode) -> Ending {
+        let close = Close { code, reason: String::new(), reconnect: true, retry_ms: None };
+        Ending::Closed(Farewell { close, session: SessionId::from_bits(1), cursor: String::new() })
+    }
+
+    fn retry_ms(ending: &Ending) -> Option<u64> {
+        match ending {
+            Ending::Closed(farewell) => farewell.close.retry_ms,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_more_they_are_the_longer_it_takes_up_to_a_bound() {
+        let window_ms = |count| Spread::over(count, 10_000).window_ms;
+        assert_eq!([0, 500, 5_000, 1_000_000].map(window_ms), [1_000, 1_000, 5_000, 10_000]);
+        assert_eq!(Spread::over(5_000, 0).window_ms, WINDOW_MIN_MS);
+    }
+
+    #[test]
+    fn they_are_spread_over_all_of_it_and_nobody_else_is() {
+        let (spread, mut chance) = (Spread::over(4_000, 10_000), Chance::default());
+        let mut tenths = [0; 10];
+        for _ in 0..1_000 {
+            let mut ending = ending(CloseCode::Shutdown);
+            spread.put_into(&mut ending, &mut chance);
+            let at = retry_ms(&ending).unwrap() - LEAST_MS;
+            tenths[usize::try_from(at / 400).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|count| *count > 40), "{tenths:?}");
+        let mut ending = ending(CloseCode::Operator);
+        spread.put_into(&mut ending, &mut chance);
+        assert_eq!(retry_ms(&ending), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! A server that stops tells everybody when to come back, and not everybody the same.
+
+use std::collections::BTreeSet;
+
+use encke_hub::CloseTarget;
+use encke_proto::{Close, CloseCode};
+
+use super::*;
+
+fn retry_ms(close: &Value) -> u64 {
+    assert_eq!((&close["code"], &close["reconnect"]), (&"shutdown".into(), &true.into()), "{close}");
+    close["retry_ms"].as_u64().unwrap()
+}
+
+#[test]
+fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transport() {
+    let world = World::new();
+    let targets = ["/v1/sse", "/v1/stream?as=ndjson", "/v1/stream?as=iframe", "/v1/poll", "/v1/ws"];
+    let mut wires = Vec::new();
+    for number in 0..10 {
+        for target in targets {
+            let mut head = world.head(&format!("user {number}"), target);
+            if target == "/v1/ws" {
+                let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+                head = head.replace("\r\n\r\n", &format!("\r\n{upgrade}"));
+            }
+            let mut wire = world.connect();
+            wire.send(&head);
+            wires.push((target, wire));
+        }
+        world.until_held(&format!("user {number}"), targets.len());
+    }
+    world.app().shards.drain();
+    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
+    assert_eq!(world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(), wires.len());
+    let mut pauses = BTreeSet::new();
+    for (target, wire) in &mut wires {
+        assert!(wire.ends());
+        let text = String::from_utf8_lossy(&wire.seen);
+        let (_, close) = text.rsplit_once("{\"event\":\"close\"").or_else(|| text.rsplit_once("\"close\":{")).unwrap();
+        let (json, rest) = close.split_once('}').unwrap();
+        let ms = retry_ms(&serde_json::from_str(&format!("{{{}}}", json.trim_start_matches(','))).unwrap());
+        assert!((500..1_500).contains(&ms), "{target} {ms}");
+        // A browser's EventSource reads no JSON.
+        assert_eq!(rest.contains(&format!("\nretry: {ms}\n")), *target == "/v1/sse", "{target} {rest}");
+        pauses.insert(ms);
+    }
+    assert!(pauses.len() > wires.len() / 2, "they are spread: {pauses:?}");
+}
