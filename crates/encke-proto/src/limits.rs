@@ -14,6 +14,8 @@ pub const CURSOR_INLINE_MAX_BYTES: usize = 512;
 pub const SESSION_MAX_CHANNELS: usize = 128;
 /// The most users that one push may name.
 pub const PUSH_MAX_TARGETS: usize = 10_000;
+/// The most messages that one call may publish.
+pub const PUBLISH_MAX_MESSAGES: usize = 128;
 /// The longest idempotency key, in bytes.
 pub const KEY_MAX_BYTES: usize = 128;
 /// The longest reason given for a close, in bytes.

@@ -5,6 +5,7 @@ pub(crate) mod close;
 pub(crate) mod history;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod publish_many;
 pub(crate) mod push;
 pub(crate) mod receipts;
 pub(crate) mod sessions;

@@ -100,7 +100,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     };
-    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT));
+    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT)).max(1);
     let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);

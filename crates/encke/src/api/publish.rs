@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
 use crate::{
     app::App,
     body::{self, Json},
@@ -20,7 +21,7 @@ use crate::{
     who::Operator,
 };
 
-/// A message for one channel, or for several at once.
+/// A message for one channel, or for several at once; or several messages.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Publish {
@@ -30,10 +31,12 @@ pub(crate) struct Publish {
     channels: Option<Vec<String>>,
     /// Any JSON, at most 32 deep.
     #[serde(default, deserialize_with = "body::present")]
-    #[schema(value_type = serde_json::Value, required = true)]
+    #[schema(value_type = serde_json::Value, required = false)]
     data: Option<Box<RawValue>>,
     /// The idempotency key: the same key gives one message, however often it is sent.
     id: Option<String>,
+    /// Instead of all of these: several messages, each for a channel; at most 128.
+    messages: Option<Vec<OneOfMany>>,
 }
 
 /// A message in the log of one channel.
@@ -69,13 +72,14 @@ pub(crate) struct Place {
     epoch: Epoch,
 }
 
-/// The answer to either form.
+/// The answer to each form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the two forms of the answer, which are written where each is made")]
+#[expect(dead_code, reason = "describes the forms of the answer, which are written where each is made")]
 pub(crate) enum PublishAnswer {
     One(Published),
     Many(PublishedToMany),
+    Together(PublishedTogether),
 }
 
 impl Published {
@@ -91,10 +95,16 @@ impl Published {
     responses((status = 202, description = "In the logs of all of them, as safely as the mode says.", body = PublishAnswer)),
 )]
 pub(crate) async fn publish(State(app): State<Arc<App>>, _: Operator, Json(request): Json<Publish>) -> Result<Response, Refused> {
+    if let Some(messages) = request.messages {
+        if request.channel.is_some() || request.channels.is_some() || request.data.is_some() || request.id.is_some() {
+            return Err(Refused::bad("send `messages` alone: each names its own channel, data and id"));
+        }
+        return publish_many(&app, messages).await;
+    }
     let (channels, one) = match (request.channel, request.channels) {
         (Some(channel), None) => (vec![ChannelName::public(&channel)?], true),
         (None, Some(channels)) => (names::public_channels(&channels)?, false),
-        _ => return Err(Refused::bad("send either `channel` or `channels`")),
+        _ => return Err(Refused::bad("send either `channel` or `channels`, or `messages`")),
     };
     let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let key = names::key("api:publish", request.id.as_deref())?;

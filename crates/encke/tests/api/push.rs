@@ -117,3 +117,60 @@ fn a_backend_publishes_to_one_channel_or_to_several() {
         assert_eq!(publish(body.clone()).code(), (400, code.to_owned()), "{body}");
     }
 }
+
+#[test]
+fn several_messages_are_published_in_one_call_each_with_its_own_result() {
+    let world = World::new();
+    let publish = |body: Value| world.call(Ask::post("/api/publish", &body).key());
+    let first = world.poll("alice", "hold_s=0&channels=a,b");
+    let (session, cursor) = (first["session"].as_str().unwrap(), first["cursor"].as_str().unwrap());
+    let messages = json!([
+        {"channel": "a", "data": 1},
+        {"channel": "b", "data": {"x": [2]}, "id": "k"},
+        {"channel": "a", "data": null},
+        {"channel": "b", "data": "again", "id": "k"},
+        {"channel": "b", "data": 5}
+    ]);
+    let answer = publish(json!({"messages": messages}));
+    assert_eq!(answer.status, 202);
+    let answer = answer.ok();
+    assert_eq!(answer["mode"], "memory");
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.iter().map(|result| result["offset"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 2, 1, 2]);
+    assert_eq!((&results[1]["id"], results[1].get("error")), (&results[3]["id"], None), "one key gives one message");
+    let polled = world.poll("alice", &format!("session={session}&cursor={cursor}"));
+    let got: Vec<_> =
+        polled["messages"].as_array().unwrap().iter().map(|message| (message["channel"].clone(), message["data"].clone())).collect();
+    assert_eq!(got.len(), 4);
+    let of = |channel: &str| got.iter().filter(|(of, _)| of == channel).map(|(_, data)| data.clone()).collect::<Vec<_>>();
+    assert_eq!((of("a"), of("b")), (vec![json!(1), json!(null)], vec![json!({"x": [2]}), json!(5)]));
+    // The whole call may be sent again.
+    let keyed = json!({"messages": [{"channel": "a", "data": 1, "id": "x"}, {"channel": "a", "data": 2, "id": "y"}]});
+    assert_eq!(publish(keyed.clone()).ok(), publish(keyed).ok());
+}
+
+#[test]
+fn of_several_messages_none_is_published_when_one_is_not_right() {
+    let world = World::new();
+    let publish = |body: Value| world.call(Ask::post("/api/publish", &body).key());
+    let good = json!({"channel": "a", "data": 1});
+    let deep: Value = (0..33).fold(json!(1), |inner, _| json!([inner]));
+    for (messages, code) in [
+        (json!([]), "bad_request"),
+        (json!(vec![good.clone(); 129]), "bad_request"),
+        (json!([good, {"channel": "@alice", "data": 1}]), "bad_name"),
+        (json!([good, {"channel": "a"}]), "bad_request"),
+        (json!([good, {"channel": "a", "data": 1, "to": "bob"}]), "bad_request"),
+        (json!([good, {"channel": "a", "data": deep}]), "too_deep"),
+        (json!([good, {"channel": "a", "data": 1, "id": ""}]), "bad_request"),
+        (json!([good, 7]), "bad_request"),
+        (json!("a"), "bad_request"),
+    ] {
+        let answer = publish(json!({"messages": messages}));
+        assert_eq!(answer.code(), (400, code.to_owned()), "{messages}");
+    }
+    for extra in ["channel", "data", "id"] {
+        assert_eq!(publish(json!({"messages": [good], extra: "a"})).status, 400, "{extra}");
+    }
+    assert_eq!(publish(json!({"messages": vec![good.clone(); 128]})).ok()["results"][127]["offset"], 128, "nothing was published before");
+}

@@ -1,5 +1,4 @@
 //! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they are told to.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     pin::Pin,
