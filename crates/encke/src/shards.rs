@@ -2,6 +2,7 @@
 //!
 //! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts and pushes of a user never cross threads. A public channel has followers in any shard.
 
+mod alarm;
 mod chance;
 mod desk;
 mod letter;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::table::LentId;
 
+pub use alarm::Alarm;
 pub use chance::Chance;
 pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
 pub use letter::{Arrival, Counts, Letter};

@@ -88,7 +88,12 @@ pub(crate) async fn push(
     _: Operator,
     Json(request): Json<Push>,
 ) -> Result<(StatusCode, Answer<Pushed>), Refused> {
-    let body = body_of(&app, request.url.as_deref(), request.data.as_deref())?;
+    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+}
+
+/// Does it, whoever read the request.
+pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> {
+    let body = body_of(app, request.url.as_deref(), request.data.as_deref())?;
     let key = names::key("api:push", request.id.as_deref())?;
     let ttl_s = request.ttl_s.unwrap_or(app.config.push_ttl_s);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
@@ -99,7 +104,7 @@ pub(crate) async fn push(
         To::Group(_) => None,
     };
     // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it again.
-    let online = online_among(&app, named.as_deref()).await?;
+    let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
         (To::Group(Group::All), _) => Targets::AllUsers,
         (To::Group(Group::Online), _) => Targets::Users(sorted(&online)),
@@ -120,7 +125,7 @@ pub(crate) async fn push(
             pushed.truncated = true;
         }
     }
-    Ok((StatusCode::ACCEPTED, Answer(pushed)))
+    Ok(pushed)
 }
 
 fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body, Refused> {

@@ -2,6 +2,7 @@
 //!
 //! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod errands;
 mod letters;
 mod listen;
 mod send;
@@ -22,14 +23,18 @@ use mio::{
     event::Event,
     net::{TcpListener, TcpStream},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
+use self::errands::Tallies;
 use super::{Arrival, Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State,
+        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State, errand,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
@@ -100,6 +105,8 @@ pub struct Parts {
     pub index: usize,
     /// The desk before the engine.
     pub desk: Desk,
+    /// The runtime within which errands run.
+    pub runtime: Handle,
     /// Where connections for the HTTP library go.
     pub strays: mpsc::Sender<Stray>,
     /// Who may wait.
@@ -135,6 +142,7 @@ pub struct Shard {
     /// Where the responses are that the library sends.
     lent: HashMap<LentId, Key>,
     next_ticket: u64,
+    tallies: Tallies,
     /// Scratch, shared by all connections.
     inbound: Vec<u8>,
     outbound: Vec<u8>,
@@ -165,6 +173,7 @@ impl Shard {
             asked: HashMap::new(),
             lent: HashMap::new(),
             next_ticket: 0,
+            tallies: Tallies::new(),
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
             cursor: String::new(),
@@ -181,14 +190,17 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let runtime = self.parts.runtime.clone();
+        let _within = runtime.enter();
         while !self.stops {
             let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
+            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door && self.parts.letters.rest();
             let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
             match self.parts.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
+            self.parts.letters.rise();
             self.now = self.parts.clock.now();
             for event in &events {
                 match event.token() {
@@ -315,15 +327,12 @@ impl Shard {
     fn heard(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(bytes) = slot.inbound.take() else { return };
+        if errand::may_be(&bytes) {
+            return self.heard_errand(key, bytes);
+        }
         match head::read(&bytes) {
             head::Verdict::Stray => self.lead_away(key, *bytes),
-            head::Verdict::More => {
-                slot.inbound = Some(bytes);
-                // Its time begins with its first byte; more bytes do not buy more time.
-                if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
-                    self.set_deadline(key, self.parts.patience.head_ms);
-                }
-            }
+            head::Verdict::More => self.hear_more(key, bytes),
             head::Verdict::Waits(waiting, length) => {
                 let rest = &bytes[length..];
                 slot.inbound = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
@@ -332,6 +341,16 @@ impl Shard {
                     verdict => self.carry_out_verdict(key, verdict),
                 }
             }
+        }
+    }
+
+    /// Keeps what is not yet a whole request.
+    fn hear_more(&mut self, key: Key, bytes: Box<Vec<u8>>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.inbound = Some(bytes);
+        // Its time begins with its first byte; more bytes do not buy more time.
+        if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
+            self.set_deadline(key, self.parts.patience.head_ms);
         }
     }
 
@@ -599,7 +618,7 @@ impl Shard {
                 }
             }
             State::Head if slot.inbound.is_some() => {
-                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the head of the request took too long");
+                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
                 self.outbound.clear();
                 whole(&mut self.outbound, &refusal, None, self.date.at(self.now.wall));
                 self.send(key, After::Close);
