@@ -122,7 +122,8 @@ pub(crate) async fn publish_to(
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
     let body = Body::Data(json::compact(data)?);
-    let (id, time) = (MessageId::from_bits(random::bits()?), app.now().wall);
+    let time = app.now().wall;
+    let id = MessageId::fresh(time, random::bits()?);
     let targets = Targets::Channels(channels.clone());
     let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
     // A key that was used for other channels would otherwise look like success.

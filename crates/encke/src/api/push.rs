@@ -110,7 +110,8 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         (To::Group(Group::Online), _) => Targets::Users(sorted(&online)),
         (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
     };
-    let (id, time) = (MessageId::from_bits(random::bits()?), app.now().wall);
+    let time = app.now().wall;
+    let id = MessageId::fresh(time, random::bits()?);
     let expires = Some(time.plus_seconds(ttl_s));
     let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
     metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));

@@ -50,6 +50,9 @@ const FIRST_SLOT: usize = 2;
 const TICK_MS: u64 = 100;
 /// One turn of the table's wheel: 51.2 seconds.
 const WHEEL_BUCKETS: usize = 512;
+/// How long notes of what was handed over are gathered before the engine is given them, in milliseconds, and how many at most: together they cost little more than one.
+const NOTES_MS: u64 = 20;
+const NOTES_MAX: usize = 1_024;
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
 /// The most sockets accepted in one turn.
@@ -137,6 +140,9 @@ pub struct Shard {
     /// Ready connections, those that are alone and those of broadcasts.
     narrow: VecDeque<Key>,
     wide: VecDeque<Key>,
+    /// Notes for the engine, and when they are to be on their way.
+    notes: Vec<Wish>,
+    notes_due_ms: u64,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,
     /// Where the responses are that the library sends.
@@ -170,6 +176,8 @@ impl Shard {
             door_opens_ms: None,
             narrow: VecDeque::new(),
             wide: VecDeque::new(),
+            notes: Vec::new(),
+            notes_due_ms: 0,
             asked: HashMap::new(),
             lent: HashMap::new(),
             next_ticket: 0,
@@ -195,7 +203,7 @@ impl Shard {
         while !self.stops {
             let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
             let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door && self.parts.letters.rest();
-            let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            let wait = if idle { Duration::from_millis(self.rest_ms()) } else { Duration::ZERO };
             match self.parts.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
@@ -213,8 +221,17 @@ impl Shard {
             self.tick();
             self.carry_out();
             self.serve_ready();
+            if self.now.mono_ms >= self.notes_due_ms {
+                self.hand_in_notes();
+            }
         }
+        self.hand_in_notes();
         Ok(())
+    }
+
+    /// How long the shard may rest if nothing comes.
+    fn rest_ms(&self) -> u64 {
+        if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms).min(TICK_MS) }
     }
 
     // Sockets that come in.
@@ -328,11 +345,11 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(bytes) = slot.inbound.take() else { return };
         if errand::may_be(&bytes) {
-            return self.heard_errand(key, bytes);
+            return self.heard_errand(key, *bytes);
         }
         match head::read(&bytes) {
             head::Verdict::Stray => self.lead_away(key, *bytes),
-            head::Verdict::More => self.hear_more(key, bytes),
+            head::Verdict::More => self.hear_more(key, *bytes),
             head::Verdict::Waits(waiting, length) => {
                 let rest = &bytes[length..];
                 slot.inbound = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
@@ -345,9 +362,9 @@ impl Shard {
     }
 
     /// Keeps what is not yet a whole request.
-    fn hear_more(&mut self, key: Key, bytes: Box<Vec<u8>>) {
+    fn hear_more(&mut self, key: Key, bytes: Vec<u8>) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.inbound = Some(bytes);
+        slot.inbound = Some(Box::new(bytes));
         // Its time begins with its first byte; more bytes do not buy more time.
         if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
             self.set_deadline(key, self.parts.patience.head_ms);
@@ -477,8 +494,8 @@ impl Shard {
                 Output::Ended { conn, ending } => self.ended(slot_key_of(conn), &ending),
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
-                Output::Handed { user, position } => self.wish(Wish::Mark(user, ReceiptState::Delivered, position)),
-                Output::Shown { user, position } => self.wish(Wish::Mark(user, ReceiptState::Shown, position)),
+                Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
+                Output::Shown { user, position } => self.note(Wish::Mark(user, ReceiptState::Shown, position)),
                 Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
                 // The engines of one node tell it everything; those of many will want to know.
                 Output::Watch(_) | Output::Unwatch(_) => {}
@@ -492,7 +509,25 @@ impl Shard {
         }
     }
 
-    fn wish(&self, wish: Wish) {
+    fn note(&mut self, note: Wish) {
+        if self.notes.is_empty() {
+            self.notes_due_ms = self.now.mono_ms + NOTES_MS;
+        }
+        self.notes.push(note);
+        if self.notes.len() >= NOTES_MAX {
+            self.hand_in_notes();
+        }
+    }
+
+    fn hand_in_notes(&mut self) {
+        for note in self.notes.drain(..) {
+            let _ = self.parts.desk.send(note);
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        // Whoever opens a user's channel is to find what was noted of it before.
+        self.hand_in_notes();
         // The desk is there as long as the engine is; without it, there is nothing left to serve.
         let _ = self.parts.desk.send(wish);
     }

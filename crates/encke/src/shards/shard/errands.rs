@@ -55,15 +55,15 @@ impl Tallies {
 
 impl Shard {
     /// Looks at bytes that may be an errand. Whoever has no right to it is refused by the library, and so before its body is waited for.
-    pub(super) fn heard_errand(&mut self, key: Key, bytes: Box<Vec<u8>>) {
+    pub(super) fn heard_errand(&mut self, key: Key, bytes: Vec<u8>) {
         let asking = match errand::read(&bytes) {
             errand::Verdict::More => return self.hear_more(key, bytes),
-            errand::Verdict::Stray => return self.lead_away(key, *bytes),
+            errand::Verdict::Stray => return self.lead_away(key, bytes),
             errand::Verdict::Errand(asking) => asking,
         };
         let app = &self.parts.admit.app;
         if app.is_stopping() || app.auth.operator(&asking.credentials).is_err() {
-            return self.lead_away(key, *bytes);
+            return self.lead_away(key, bytes);
         }
         let Asking { errand, keep_alive, head_bytes, body_bytes, .. } = asking;
         let end = head_bytes + body_bytes;
