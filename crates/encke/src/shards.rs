@@ -151,6 +151,14 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
+        if let [user] = users {
+            let answers = ask(&[self.home(user)], |answer| Letter::SessionsOf { users: vec![user.clone()], answer })?;
+            let mut counts = Vec::new();
+            for answer in answers {
+                counts = wait(answer).await?;
+            }
+            return Ok(counts);
+        }
         let mut split: Vec<Vec<(usize, UserId)>> = vec![Vec::new(); self.mailboxes.len()];
         for (index, user) in users.iter().enumerate() {
             split[self.home_index(user)].push((index, user.clone()));

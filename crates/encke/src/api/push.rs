@@ -149,6 +149,9 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
     if texts.len() > PUSH_MAX_TARGETS {
         return Err(ErrorCode::TooManyTargets.into());
     }
+    if let [text] = texts {
+        return Ok(vec![names::user(text)?]);
+    }
     let mut seen = HashSet::with_capacity(texts.len());
     let users = texts.iter().map(|text| names::user(text)).filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));
     users.collect()
