@@ -6,13 +6,8 @@ use std::{
     task::Poll,
 };
 
-use axum::{
-    Json as Answer,
-    response::{IntoResponse, Response},
-};
 use encke_engine::Appended;
 use encke_proto::{ChannelName, Epoch, ErrorCode, MessageId, Offset, json, limits::PUBLISH_MAX_MESSAGES};
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -78,7 +73,7 @@ struct Checked {
 ///
 /// # Errors
 /// When the form of any is not right: then none was accepted. What the engine refuses is in the results; when it refuses all, that is the answer.
-pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<Response, Refused> {
+pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<PublishedTogether, Refused> {
     if messages.is_empty() || messages.len() > PUBLISH_MAX_MESSAGES {
         return Err(Refused::bad(format!("`messages` has 1 to {PUBLISH_MAX_MESSAGES} of them")));
     }
@@ -92,7 +87,7 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
         return Err(refused.clone());
     }
     let results = outcomes.into_iter().map(outcome).collect();
-    Ok((StatusCode::ACCEPTED, Answer(PublishedTogether { mode: app.engine.mode().as_str(), results })).into_response())
+    Ok(PublishedTogether { mode: app.engine.mode().as_str(), results })
 }
 
 fn check(message: OneOfMany) -> Result<Checked, Refused> {

@@ -27,6 +27,7 @@ const PAGE: u64 = 100;
 
 struct World {
     shard: Shard,
+    _runtime: tokio::runtime::Runtime,
     events: Events,
     mailbox: Mailbox<Letter>,
     wishes: mpsc::UnboundedReceiver<Wish>,
@@ -51,6 +52,7 @@ impl World {
             ..Config::default()
         };
         change(&mut config);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
         let poll = Poll::new().unwrap();
         let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), BELL).unwrap());
@@ -76,8 +78,9 @@ impl World {
             slow,
             linger_ms,
             spread_ms: 10_000,
+            runtime: runtime.handle().clone(),
         });
-        Self { shard: shard.unwrap(), events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }
+        Self { shard: shard.unwrap(), _runtime: runtime, events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }
     }
 
     /// One turn, and what the engine says to the wishes that it brings.
