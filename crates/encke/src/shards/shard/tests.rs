@@ -133,6 +133,25 @@ impl World {
     /// Somebody who follows `news`, from there on.
     fn come(&mut self, user: &str, start: Start) -> Receiver {
         let (lent, head, body) = lend(self.shard.parts.shards.lent_id(), self.mailbox.clone());
+        self.arrive(Line::Lent(Box::new(lent)), user, start);
+        Receiver { body, _head: head, text: String::new(), over: false }
+    }
+
+    /// The same by a socket for which the kernel keeps little on either side.
+    fn come_by_socket(&mut self, user: &str) -> std::net::TcpStream {
+        let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        client.connect(&door.local_addr().unwrap().into()).unwrap();
+        let (socket, address) = door.accept().unwrap();
+        socket2::SockRef::from(&socket).set_send_buffer_size(4096).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let pass = self.shard.parts.gate.enter(address.ip()).unwrap();
+        self.arrive(Line::Socket(TcpStream::from_std(socket), pass), user, Start::Absent);
+        client.into()
+    }
+
+    fn arrive(&mut self, line: Line, user: &str, start: Start) {
         let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: 0, embedder: None };
         let admission = Admission {
             transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
@@ -147,9 +166,8 @@ impl World {
             talk: None,
         };
         let verdict = Verdict::Admitted(Box::new(admission));
-        let arrival = Arrival { line: Line::Lent(Box::new(lent)), inbound: Vec::new(), verdict };
+        let arrival = Arrival { line, inbound: Vec::new(), verdict };
         self.mailbox.post(Letter::Arrived(Box::new(arrival))).unwrap();
-        Receiver { body, _head: head, text: String::new(), over: false }
     }
 
     /// All that there is for somebody who takes it.
@@ -291,6 +309,28 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
     assert!(last < 80 && alice.over);
     let mut again = world.come("alice", from(last));
     assert_eq!(offsets(&world.all_for(&mut again), "news"), (last + 1..=80).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_little_now_and_then_buys_no_time() {
+    let mut world = World::new(|config| config.slow.max_messages = 1_000_000);
+    let mut client = world.come_by_socket("alice");
+    world.steps(4);
+    for _ in 0..20 {
+        world.publish("news", &large());
+    }
+    world.steps(4);
+    let (mut taken, mut halves) = (0, 0);
+    while halves < 30 && world.step().held == 1 {
+        // In this way it would need longer for what is kept than it has.
+        let mut some = [0; 1024];
+        taken += io::Read::read(&mut client, &mut some).unwrap();
+        world.clock.advance_ms(500);
+        halves += 1;
+        world.steps(2);
+    }
+    assert_eq!(halves, 20);
+    assert!(taken > 15_000, "it took some all the time: {taken}");
 }
 
 #[test]
