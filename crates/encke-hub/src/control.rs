@@ -81,7 +81,7 @@ impl Hub {
         }
         for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
-            let reply = if known { Reply::Channels(self.following(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
+            let reply = if known { Reply::Channels(Box::new(self.following(key))) } else { Reply::Refused(ErrorCode::SessionUnknown) };
             self.say(Output::Replied { ticket, reply });
         }
     }
@@ -99,7 +99,7 @@ impl Hub {
                 }
                 // A connection that only waited for the place in a channel that it does not follow any more need not wait.
                 self.settle(key);
-                Reply::Channels(self.following(key))
+                Reply::Channels(Box::new(self.following(key)))
             }
         };
         self.say(Output::Replied { ticket, reply });

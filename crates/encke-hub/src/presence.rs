@@ -80,7 +80,7 @@ impl Hub {
     /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if it comes back.
     pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
         let ending = why.map(|why| match why {
-            Why::Closed(close) => Ending::Closed(self.farewell(key, close)),
+            Why::Closed(close) => Ending::Closed(Box::new(self.farewell(key, close))),
             Why::Refused(code) => Ending::Refused(code),
         });
         while self.sessions.get(key).is_some_and(|session| !session.subs.is_empty()) {

@@ -98,3 +98,23 @@ pub struct Service {
     /// What is kept of a client that talks.
     pub talk: Option<Box<Talk>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each who waits.
+    #[test]
+    fn a_slot_is_small() {
+        println!(
+            "{} {} {} {} {} {}",
+            size_of::<Slot>(),
+            size_of::<Line>(),
+            size_of::<State>(),
+            size_of::<Service>(),
+            size_of::<Held>(),
+            size_of::<Talk>()
+        );
+        assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
+    }
+}
