@@ -234,7 +234,7 @@ impl Hub {
 
     fn drop_channel(&mut self, key: Key) {
         if let Some(channel) = self.channels.remove(key) {
-            self.channel_index.remove::<Channel, _>(&channel.name, key);
+            self.channel_index.remove(&channel.name, key);
             self.say(Output::Unwatch(channel.name));
         }
     }

@@ -8,14 +8,14 @@ use crate::{Key, Slab};
 const KEPT: usize = 64;
 
 /// What values of a slab are found by.
-pub(crate) trait Name<T>: Hash + Eq {
+pub trait Name<T>: Hash + Eq {
     /// The name of a value; none of one that is not to be found by it.
     fn of(value: &T) -> Option<&Self>;
 }
 
 /// Finds the values of a slab by their names. It holds no names, which the values have: only places. As there are as many places as users and sessions, that is most of what it would hold.
 #[derive(Debug)]
-pub(crate) struct Index<S = RandomState> {
+pub struct Index<S = RandomState> {
     places: HashTable<u32>,
     state: S,
 }
@@ -28,26 +28,27 @@ impl<S: Default> Default for Index<S> {
 
 impl<S: BuildHasher> Index<S> {
     /// The value of this name.
-    pub(crate) fn find<T, N: Name<T>>(&self, values: &Slab<T>, name: &N) -> Option<Key> {
+    #[must_use]
+    pub fn find<T, N: Name<T>>(&self, values: &Slab<T>, name: &N) -> Option<Key> {
         let found = |place: &u32| values.at(*place).is_some_and(|value| N::of(value) == Some(name));
         let place = self.places.find(self.state.hash_one(name), found)?;
         values.key_at(*place)
     }
 
     /// Lets the value at `key`, which has this name already, be found by it. No other value may have it.
-    pub(crate) fn insert<T, N: Name<T>>(&mut self, values: &Slab<T>, name: &N, key: Key) {
+    pub fn insert<T, N: Name<T>>(&mut self, values: &Slab<T>, name: &N, key: Key) {
         let Self { places, state } = self;
         places.insert_unique(state.hash_one(name), key.index, |place| hash_of::<T, N>(state, values, *place));
     }
 
-    /// The value at `key` is not to be found by this name any more. It need not have it still.
-    pub(crate) fn remove<T, N: Name<T>>(&mut self, name: &N, key: Key) -> bool {
+    /// The value at `key` is not to be found by this name any more; whether it was. It need not be there still.
+    pub fn remove<N: Hash>(&mut self, name: &N, key: Key) -> bool {
         let found = self.places.find_entry(self.state.hash_one(name), |place| *place == key.index);
         found.map(|entry| entry.remove()).is_ok()
     }
 
     /// Gives room back that was needed for more than there are now. `name` is said for its kind alone.
-    pub(crate) fn fit<T, N: Name<T>>(&mut self, values: &Slab<T>) {
+    pub fn fit<T, N: Name<T>>(&mut self, values: &Slab<T>) {
         let Self { places, state } = self;
         if places.capacity() / 4 > places.len().max(KEPT) {
             places.shrink_to(2 * places.len(), |place| hash_of::<T, N>(state, values, *place));
@@ -55,12 +56,19 @@ impl<S: BuildHasher> Index<S> {
     }
 
     /// How many can be found.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.places.len()
     }
 
+    /// Whether none can.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// The places of those who can be found, in no order.
-    pub(crate) fn places(&self) -> impl Iterator<Item = u32> {
+    pub fn places(&self) -> impl Iterator<Item = u32> {
         self.places.iter().copied()
     }
 }
@@ -100,8 +108,8 @@ mod tests {
                         map.insert(number, key);
                     }
                     (Some(key), false) => {
-                        prop_assert!(index.remove::<Word, Word>(&word, key));
-                        prop_assert!(!index.remove::<Word, Word>(&word, key));
+                        prop_assert!(index.remove(&word, key));
+                        prop_assert!(!index.remove(&word, key));
                         slab.remove(key);
                         map.remove(&number);
                     }
@@ -119,7 +127,7 @@ mod tests {
         let keys: Vec<Key> = (0..10_000).map(|number| slab.insert(word(number))).collect();
         (0..).zip(&keys).for_each(|(number, key)| index.insert(&slab, &word(number), *key));
         for (number, key) in keys.iter().enumerate().skip(100) {
-            index.remove::<Word, Word>(&word(number), *key);
+            index.remove(&word(number), *key);
             slab.remove(*key);
         }
         index.fit::<Word, Word>(&slab);

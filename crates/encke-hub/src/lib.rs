@@ -41,6 +41,7 @@ pub use config::HubConfig;
 pub use control::CloseTarget;
 pub use deliver::{Opening, Pulled};
 pub use hub::Hub;
+pub use index::{Index, Name};
 pub use output::{Ending, Farewell, Following, Output, ReadKey, Reply};
 pub use session::ConnKey;
 pub use slab::{Key, Slab};

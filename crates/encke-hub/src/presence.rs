@@ -87,7 +87,7 @@ impl Hub {
             self.drop_sub(key, 0);
         }
         let Some(session) = self.sessions.remove(key) else { return };
-        self.session_index.remove::<Session, _>(&session.id, key);
+        self.session_index.remove(&session.id, key);
         self.answer_subscribers(key);
         if let Some(Ending::Closed(farewell)) = &ending
             && !farewell.close.reconnect
@@ -97,7 +97,7 @@ impl Hub {
             self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
         }
         if let Some(conn) = session.conn() {
-            self.conn_index.remove::<Session, _>(&conn, key);
+            self.conn_index.remove(&conn, key);
             if let Some(ending) = ending {
                 self.say(Output::Ended { conn, ending });
             }
@@ -107,7 +107,7 @@ impl Hub {
             let (id, last) = (user.id.clone(), user.sessions.is_empty());
             if last {
                 self.users.remove(session.user);
-                self.user_index.remove::<User, _>(&id, session.user);
+                self.user_index.remove(&id, session.user);
             }
             if session.lasting && !self.stays(session.user) {
                 self.say(Output::Offline(id));
@@ -140,7 +140,7 @@ impl Hub {
     /// Takes a connection from its session, which is waiting for another then.
     pub(crate) fn let_go(&mut self, conn: ConnKey, now: Now) -> Option<Key> {
         let key = self.key_by_conn(conn)?;
-        self.conn_index.remove::<Session, _>(&conn, key);
+        self.conn_index.remove(&conn, key);
         let session = self.sessions.get_mut(key)?;
         session.served = Served::Until(now.mono_ms + self.config.grace_ms);
         session.ready = false;

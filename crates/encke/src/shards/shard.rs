@@ -392,7 +392,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
-        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
+        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default().to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.

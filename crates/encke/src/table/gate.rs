@@ -1,5 +1,4 @@
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -7,7 +6,7 @@ use std::{
     },
 };
 
-use encke_hub::{Key, Slab};
+use encke_hub::{Index, Name, Slab};
 
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
@@ -23,11 +22,11 @@ pub struct Gate {
     addresses: Mutex<Addresses>,
 }
 
-/// Those from whom sockets are open.
+/// Those from whom sockets are open; there may be as many as sockets.
 #[derive(Debug, Default)]
 struct Addresses {
     counts: Slab<Address>,
-    keys: HashMap<IpAddr, Key>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -36,7 +35,13 @@ struct Address {
     open: u32,
 }
 
-/// The right to have a socket open; given back when dropped. It names its address by a number, since there are as many as sockets.
+impl Name<Address> for IpAddr {
+    fn of(known: &Address) -> Option<&Self> {
+        Some(&known.address)
+    }
+}
+
+/// The right to have a socket open; given back when dropped. It names its address by the place, since there are as many as sockets.
 #[derive(Debug)]
 pub struct Pass {
     gate: Arc<Gate>,
@@ -57,8 +62,8 @@ impl Gate {
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Pass> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, keys } = &mut *addresses;
-        let known = keys.get(&address).copied();
+        let Addresses { counts, index } = &mut *addresses;
+        let known = index.find(counts, &address);
         let count = known.and_then(|key| counts.get(key)).map_or(0, |known| known.open as usize);
         if self.open.load(Ordering::Relaxed) >= self.max
             || (count >= self.max_per_address && (self.counts_loopback || !address.is_loopback()))
@@ -67,7 +72,7 @@ impl Gate {
         }
         let key = known.unwrap_or_else(|| {
             let key = counts.insert(Address { address, open: 0 });
-            keys.insert(address, key);
+            index.insert(counts, &address, key);
             key
         });
         counts.get_mut(key)?.open += 1;
@@ -85,13 +90,16 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, keys } = &mut *addresses;
+        let Addresses { counts, index } = &mut *addresses;
         if let Some(known) = counts.at_mut(self.address) {
             known.open -= 1;
-            if known.open == 0 {
-                // The address stays at its place as long as anybody has a pass from it.
-                let gone = counts.key_at(self.address).and_then(|key| counts.remove(key));
-                gone.and_then(|gone| keys.remove(&gone.address));
+            // An address stays at its place as long as anybody has a pass from it.
+            if known.open == 0
+                && let Some(key) = counts.key_at(self.address)
+                && let Some(gone) = counts.remove(key)
+            {
+                index.remove(&gone.address, key);
+                index.fit::<_, IpAddr>(counts);
             }
         }
         self.gate.open.fetch_sub(1, Ordering::Relaxed);
@@ -115,8 +123,6 @@ mod tests {
         assert_eq!(gate.open(), 2);
         assert!(gate.enter(a).is_some());
         drop((second, third));
-        assert!(gate.addresses.lock().unwrap().keys.is_empty(), "nothing is kept of those who have gone");
-        let (_other, _first) = (gate.enter(b).unwrap(), gate.enter(a).unwrap());
-        assert_eq!(gate.addresses.lock().unwrap().counts.len(), 2);
+        assert!(gate.addresses.lock().unwrap().counts.is_empty(), "nothing is kept of those who have gone");
     }
 }
