@@ -55,6 +55,8 @@ const LETTERS_PER_TURN: usize = 4_096;
 const WIDE_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
 const NARROW_PER_TURN: usize = 1_024;
+/// For how many ready connections room is kept when there is none.
+const READY_KEPT: usize = 1_024;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client that talks may take to say its last, and to hang up, in milliseconds.
@@ -499,6 +501,12 @@ impl Shard {
         for _ in 0..self.wide.len().min(WIDE_PER_TURN) {
             let Some(key) = self.wide.pop_front() else { break };
             self.serve(key, true);
+        }
+        for queue in [&mut self.narrow, &mut self.wide] {
+            // A broadcast has left room for as many as it made ready.
+            if queue.is_empty() && queue.capacity() > READY_KEPT {
+                *queue = VecDeque::new();
+            }
         }
         self.carry_out();
     }
