@@ -215,8 +215,8 @@ impl Hub {
 
     /// The next message or gap for a connection. The session's cursor stands behind it afterwards.
     pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
-        let Some(key) = self.key_by_conn(conn) else { return Pulled::Nothing };
-        let Some(session) = self.sessions.get(key).filter(|session| session.begun) else { return Pulled::Nothing };
+        let served = self.conn_index.find_value(&self.sessions, &conn);
+        let Some((key, session)) = served.filter(|(_, session)| session.begun) else { return Pulled::Nothing };
         let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
         // The user's own channel goes first; the others take turns, so that one which is never empty does not starve them.
@@ -226,7 +226,10 @@ impl Hub {
         let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
         for step in 0..count {
             let index = (first % count + step) % count;
-            if let Some(pulled) = self.pull_live(key, index, now) {
+            // The own channel was asked just now.
+            if index != 0
+                && let Some(pulled) = self.pull_live(key, index, now)
+            {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.turn = index;
                     session.streak = if step == 0 { streak + 1 } else { 1 };

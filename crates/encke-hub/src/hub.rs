@@ -29,7 +29,8 @@ pub struct Hub {
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_index: Index,
     pub(crate) tombstones: Tombstones,
-    pub(crate) wheel: Wheel<Key>,
+    /// When sessions are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    pub(crate) wheel: Wheel<u32>,
     /// Channels that hold messages in their window.
     pub(crate) warm: Vec<Key>,
     /// When they are looked at next.
@@ -97,7 +98,7 @@ impl Hub {
     }
 
     pub(crate) fn session_by_conn(&self, conn: ConnKey) -> Option<&Session> {
-        self.sessions.get(self.key_by_conn(conn)?)
+        self.conn_index.find_value(&self.sessions, &conn).map(|(_, session)| session)
     }
 
     pub(crate) fn key_by_id(&self, id: SessionId) -> Option<Key> {
@@ -123,8 +124,10 @@ impl Hub {
     /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages, and what failed is tried again.
     pub fn tick(&mut self, now: Now) {
         self.tombstones.expire(now.mono_ms);
-        for key in self.wheel.due(now.mono_ms) {
-            self.look_at(key, now);
+        for place in self.wheel.due(now.mono_ms) {
+            if let Some(key) = self.sessions.key_at(place) {
+                self.look_at(key, now);
+            }
         }
         if now.mono_ms >= self.cools_ms {
             self.cools_ms = now.mono_ms + COOL_MS;

@@ -27,12 +27,22 @@ impl<S: Default> Default for Index<S> {
 }
 
 impl<S: BuildHasher> Index<S> {
-    /// The value of this name.
+    /// The key of the value of this name.
     #[must_use]
     pub fn find<T, N: Name<T>>(&self, values: &Slab<T>, name: &N) -> Option<Key> {
-        let found = |place: &u32| values.at(*place).is_some_and(|value| N::of(value) == Some(name));
-        let place = self.places.find(self.state.hash_one(name), found)?;
-        values.key_at(*place)
+        self.find_value(values, name).map(|(key, _)| key)
+    }
+
+    /// The value of this name, and its key.
+    #[must_use]
+    pub fn find_value<'a, T, N: Name<T>>(&self, values: &'a Slab<T>, name: &N) -> Option<(Key, &'a T)> {
+        let mut found = None;
+        // Whoever is looked at is remembered, since this is asked for every message.
+        self.places.find(self.state.hash_one(name), |place| {
+            found = values.entry_at(*place).filter(|(_, value)| N::of(value) == Some(name));
+            found.is_some()
+        })?;
+        found
     }
 
     /// Lets the value at `key`, which has this name already, be found by it. No other value may have it.

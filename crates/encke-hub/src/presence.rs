@@ -154,7 +154,7 @@ impl Hub {
     pub(crate) fn look_before(&mut self, key: Key, due_ms: u64) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if due_ms < session.look_ms {
-            session.look_ms = self.wheel.insert(due_ms, key);
+            session.look_ms = self.wheel.insert(due_ms, key.index);
         }
     }
 
@@ -162,7 +162,7 @@ impl Hub {
     pub(crate) fn look_at(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.look_ms > now.mono_ms {
-            // An earlier look was asked for and has taken place; this one is left over.
+            // An earlier look was asked for and has taken place, or the look was meant for one that stood here before; this is left over.
             return;
         }
         let token_over = session.token_ends.0 != 0 && session.token_ends <= now.wall;
@@ -179,7 +179,7 @@ impl Hub {
             if session.token_ends.0 != 0 {
                 due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
             }
-            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key) };
+            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key.index) };
         }
     }
 

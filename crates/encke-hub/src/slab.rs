@@ -144,8 +144,14 @@ impl<T> Slab<T> {
     /// The key of the value at a place.
     #[must_use]
     pub fn key_at(&self, index: u32) -> Option<Key> {
+        self.entry_at(index).map(|(key, _)| key)
+    }
+
+    /// The value at a place, with its key.
+    #[must_use]
+    pub fn entry_at(&self, index: u32) -> Option<(Key, &T)> {
         let place = self.place(index)?;
-        place.value.as_ref().map(|_| Key { index, generation: place.generation })
+        Some((Key { index, generation: place.generation }, place.value.as_ref()?))
     }
 
     /// How many values there are.
