@@ -36,13 +36,13 @@ impl Hub {
     /// How far a connection's session is behind, in the channel where that is the most.
     #[must_use]
     pub fn lag(&self, conn: ConnKey) -> Lag {
-        let session = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)).filter(|session| session.begun);
+        let session = self.session_by_conn(conn).filter(|session| session.begun);
         let subs = session.map(|session| session.subs.as_slice()).unwrap_or_default();
         subs.iter().map(|sub| self.lag_of(sub)).fold(Lag::default(), Lag::max)
     }
 
     fn lag_of(&self, sub: &Sub) -> Lag {
-        match self.channels.get(sub.channel).and_then(|channel| channel.window()) {
+        match self.channels.at(sub.channel).and_then(|channel| channel.window()) {
             Some(window) if sub.placed() => {
                 let messages = sub.lag(window.head());
                 Lag { messages, bytes: window.weight_of_newest(messages) }
@@ -54,7 +54,7 @@ impl Hub {
     /// Lets a connection's session go on at most `keep` behind the head of each of its channels, with a gap that says what it will not get; how many messages that is.
     /// The user's own channel is left as it is: what was pushed to somebody is not thrown away because one of the receivers is slow.
     pub fn skip(&mut self, conn: ConnKey, keep: Lag) -> u64 {
-        let Some(key) = self.conns.get(&conn).copied() else { return 0 };
+        let Some(key) = self.key_by_conn(conn) else { return 0 };
         let count = self.sessions.get(key).filter(|session| session.begun).map_or(0, |session| session.subs.len());
         (0..u16::try_from(count).unwrap_or(u16::MAX)).map(|index| self.skip_in(key, index, keep)).sum()
     }
@@ -68,7 +68,7 @@ impl Hub {
             _ if sub.placed() => at.offset,
             _ => return 0,
         };
-        let Some(channel) = self.channels.get(channel) else { return 0 };
+        let Some(channel) = self.channels.at(channel) else { return 0 };
         let Some(window) = channel.window().filter(|window| window.epoch == at.epoch && !channel.name.is_own()) else { return 0 };
         let goes_on = Position { epoch: at.epoch, offset: window.head.saturating_sub(window.newest_within(keep)) };
         if goes_on.offset <= before {
@@ -85,7 +85,7 @@ impl Hub {
 
     /// Ends the session that a connection serves. [`crate::Output::Ended`] follows.
     pub fn end(&mut self, conn: ConnKey, close: &Close, now: Now) {
-        if let Some(key) = self.conns.get(&conn).copied() {
+        if let Some(key) = self.key_by_conn(conn) {
             self.end_session(key, Some(Why::Closed(close.clone())), now);
         }
     }
@@ -94,7 +94,7 @@ impl Hub {
 impl Window {
     /// Roughly the bytes of the newest so many messages of the log.
     fn weight_of_newest(&self, count: u64) -> u64 {
-        let held = self.len() as u64;
+        let held = self.len();
         if count >= held { self.weight() + (count - held) * self.mean_weight() } else { self.weights().take(count as usize).sum() }
     }
 
@@ -114,6 +114,6 @@ impl Window {
     }
 
     fn mean_weight(&self) -> u64 {
-        self.weight().checked_div(self.len() as u64).unwrap_or(0)
+        self.weight().checked_div(self.len()).unwrap_or(0)
     }
 }

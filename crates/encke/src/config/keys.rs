@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("workers", Kind::Number),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
+    ("sqlite_gather_ms", Kind::Number),
     ("shutdown_drain_s", Kind::Number),
     ("shutdown_spread_s", Kind::Number),
     ("retention", Kind::Toml),

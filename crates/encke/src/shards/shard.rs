@@ -143,7 +143,8 @@ pub struct Shard {
     parts: Parts,
     hub: Hub,
     slots: Slab<Slot>,
-    wheel: Wheel<Key>,
+    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    wheel: Wheel<u32>,
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
@@ -299,7 +300,7 @@ impl Shard {
         let deadline_ms = self.now.mono_ms + patience_ms;
         let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, unsent: None, inbound: None });
         let slot = self.slots.get_mut(key)?;
-        slot.look_ms = self.wheel.insert(deadline_ms, key);
+        slot.look_ms = self.wheel.insert(deadline_ms, key.index);
         let registered = match &mut slot.line {
             Line::Socket(socket, _) => self.parts.poll.registry().register(socket, token(key), Interest::READABLE | Interest::WRITABLE),
             Line::Lent(lent) => {
@@ -448,7 +449,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
-        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
+        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default().to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
@@ -583,6 +584,7 @@ impl Shard {
             let Some(key) = self.ready.next_wide() else { break };
             self.serve(key, true);
         }
+        self.ready.make_small();
         self.carry_out();
     }
 
@@ -645,13 +647,15 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.deadline_ms = self.now.mono_ms + in_ms;
         if slot.deadline_ms < slot.look_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
         }
     }
 
     fn tick(&mut self) {
-        for key in self.wheel.due(self.now.mono_ms) {
-            self.look_at(key);
+        for place in self.wheel.due(self.now.mono_ms) {
+            if let Some(key) = self.slots.key_at(place) {
+                self.look_at(key);
+            }
         }
         if self.now.mono_ms >= self.hub_tick_ms {
             self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
@@ -665,11 +669,11 @@ impl Shard {
     fn look_at(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.look_ms > self.now.mono_ms {
-            // It was put in again for an earlier time, which has been; this one is left over.
+            // It was put in again for an earlier time, which has been, or by one that stood here before; this is left over.
             return;
         }
         if slot.deadline_ms > self.now.mono_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
             return;
         }
         // Whatever happens next sets a deadline of its own, or the slot is gone.

@@ -6,6 +6,9 @@ use encke_hub::Key;
 
 use crate::table::Queued;
 
+/// For how many ready connections room is kept when there is none.
+const READY_KEPT: usize = 1_024;
+
 /// The ready connections of a shard. Each stands in a queue once at most as long as one request of it waits, so the queues are bounded by the table.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
@@ -72,6 +75,15 @@ impl Ready {
             self.wide.append(&mut self.lingering);
         }
         (self.narrow.len(), self.wide.len())
+    }
+
+    /// Gives back the room that a broadcast has left for as many as it made ready.
+    pub(super) fn make_small(&mut self) {
+        for queue in [&mut self.narrow, &mut self.wide, &mut self.lingering] {
+            if queue.is_empty() && queue.capacity() > READY_KEPT {
+                *queue = VecDeque::new();
+            }
+        }
     }
 
     /// How long there is nothing to do, in milliseconds; none when nobody is ready.

@@ -49,7 +49,7 @@ mod tests {
 
     fn ending(code: CloseCode) -> Ending {
         let close = Close { code, reason: String::new(), reconnect: true, retry_ms: None };
-        Ending::Closed(Farewell { close, session: SessionId::from_bits(1), cursor: String::new() })
+        Ending::Closed(Box::new(Farewell { close, session: SessionId::from_bits(1), cursor: String::new() }))
     }
 
     fn retry_ms(ending: &Ending) -> Option<u64> {

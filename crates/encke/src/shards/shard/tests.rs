@@ -152,7 +152,7 @@ impl World {
     }
 
     fn arrive(&mut self, line: Line, user: &str, start: Start) {
-        let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: 0, embedder: None };
+        let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: [0; 8], embedder: None };
         let admission = Admission {
             transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
             held,
