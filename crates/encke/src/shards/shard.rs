@@ -47,6 +47,8 @@ const TICK_MS: u64 = 100;
 const WHEEL_BUCKETS: usize = 512;
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
+/// The most that the kernel's poll tells in one turn.
+pub const EVENTS_PER_TURN: usize = 1_024;
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 /// The most letters taken out in one turn.
@@ -180,28 +182,37 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(1024);
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !self.stops {
-            let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
-            let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
-            match self.parts.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            self.now = self.parts.clock.now();
-            for event in &events {
-                match event.token() {
-                    BELL => {}
-                    DOOR => self.accept(),
-                    Token(token) => self.touched(slot_key(token), event),
-                }
-            }
-            self.take_letters();
-            self.tick();
-            self.carry_out();
-            self.serve_ready();
+            self.step(&mut events)?;
         }
+        Ok(())
+    }
+
+    /// One turn: waits for at most a tick until there is something to do, and does a bounded part of it. `events` is scratch.
+    ///
+    /// # Errors
+    /// When the kernel's poll fails.
+    pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
+        let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
+        let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+        match self.parts.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        self.now = self.parts.clock.now();
+        for event in &*events {
+            match event.token() {
+                BELL => {}
+                DOOR => self.accept(),
+                Token(token) => self.touched(slot_key(token), event),
+            }
+        }
+        self.take_letters();
+        self.tick();
+        self.carry_out();
+        self.serve_ready();
         Ok(())
     }
 
