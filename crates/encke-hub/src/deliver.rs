@@ -226,6 +226,9 @@ impl Hub {
         let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
         for step in 0..count {
             let index = (first % count + step) % count;
+            if index == 0 {
+                continue;
+            }
             if let Some(pulled) = self.pull_live(key, index, now) {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.turn = index;
