@@ -5,7 +5,7 @@ use std::sync::Arc;
 use encke_hub::Key;
 use encke_proto::SessionId;
 
-use super::Shard;
+use super::{Shard, Until};
 use crate::{
     shards::{Letter, Wish, Work},
     table::{Hears, State},
@@ -45,8 +45,8 @@ impl Shard {
         if let Some(bytes) = slot.inbound.take() {
             self.listen(key, &bytes);
         }
-        // The kernel has told already that there is something.
-        self.readable(key);
+        // The kernel has told already that there is something, or that there will be nothing more.
+        self.readable(key, Until::Empty);
     }
 
     /// Leaves what a client asks with the clerk, and does not listen until the answer is there.
