@@ -101,7 +101,12 @@ impl World {
             desk,
             // Nothing is sent that is not for the table.
             strays: mpsc::channel(1).0,
-            admit: Admit { app: Arc::clone(&app), origins: config.allowed_origins.clone().into(), hold_s: config.hold_s, compression: false },
+            admit: Admit {
+                app: Arc::clone(&app),
+                origins: config.allowed_origins.clone().into(),
+                hold_s: config.hold_s,
+                compression: false,
+            },
             // Nobody asks anything.
             clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
             gate: Gate::new(0, None),
@@ -232,7 +237,8 @@ impl Client {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&self.answer);
-        let member = |name: &str| text.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned);
+        let member =
+            |name: &str| text.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned);
         let (session, cursor) = (member("session"), member("cursor"));
         let query = format!("session={}&cursor={}&hold_s=25", session.unwrap_or_default(), cursor.unwrap_or_default());
         self.ask("poll", &query)
