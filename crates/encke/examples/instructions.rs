@@ -107,6 +107,7 @@ impl World {
                 hold_s: config.hold_s,
                 compression: false,
             },
+            runtime: runtime.handle().clone(),
             // Nobody asks anything.
             clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
             gate: Gate::new(0, None),

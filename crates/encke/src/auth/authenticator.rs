@@ -194,7 +194,9 @@ mod tests {
         let (authenticator, token) = authenticator();
         let identify = |token: &str| {
             let bearer = format!("Bearer {token}");
-            authenticator.identify(&Credentials { authorization: Some(&bearer), ..Credentials::default() }, NOW).map(|identity| identity.user)
+            authenticator
+                .identify(&Credentials { authorization: Some(&bearer), ..Credentials::default() }, NOW)
+                .map(|identity| identity.user)
         };
         assert!(identify(&token).is_ok());
         for at in 0..token.len() {

@@ -44,7 +44,6 @@ pub struct Waiting<'a> {
 
 /// What the bytes so far are.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned, for every poll")]
 pub enum Verdict<'a> {
     /// Not enough to know.
     More,
