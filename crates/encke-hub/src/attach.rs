@@ -13,6 +13,8 @@ use crate::{
 
 /// The most that a cursor says of a channel besides its name: two separators, an offset, a colon and an epoch.
 const POSITION_MAX_BYTES: usize = 36;
+/// Up to how many subscriptions of a session comparing names costs less than hashing one.
+const FEW_SUBS: usize = 8;
 /// The most that it says with the name, each byte of which may take three.
 const CURSOR_ENTRY_MAX_BYTES: usize = 3 * NAME_MAX_BYTES + POSITION_MAX_BYTES;
 
@@ -68,9 +70,9 @@ impl Hub {
             Start::Cursor(cursor) => cursor.entries.as_slice(),
             Start::Absent | Start::Earliest => &[],
         };
-        let wanted: Vec<&ChannelName> = named.iter().map(|(channel, _)| channel).chain(&attach.channels).collect();
+        let wanted = named.iter().map(|(channel, _)| channel).chain(&attach.channels);
         // Found out before anything is changed: a request that cannot be served disturbs nobody.
-        if let Err(code) = self.may_follow(known, &attach.user, &wanted) {
+        if let Err(code) = self.may_follow(known, &attach.user, wanted) {
             return self.say(refused(code));
         }
         let key = match known {
@@ -103,20 +105,25 @@ impl Hub {
     }
 
     /// Whether a session, or a new one, may follow these channels too.
-    pub(crate) fn may_follow(&self, session: Option<Key>, user: &UserId, wanted: &[&ChannelName]) -> Result<(), ErrorCode> {
-        let own = user.channel();
+    pub(crate) fn may_follow<'a>(
+        &self,
+        session: Option<Key>,
+        user: &UserId,
+        wanted: impl Iterator<Item = &'a ChannelName> + Clone,
+    ) -> Result<(), ErrorCode> {
         // Grants are checked where tokens are; that a user's own channel is nobody else's is checked here as well, since it would be the worst to get wrong.
-        if wanted.iter().any(|name| name.is_own() && **name != own) {
+        if wanted.clone().any(|name| name.is_own() && !name.is_own_of(user)) {
             return Err(ErrorCode::ChannelForbidden);
         }
         let subs = session.and_then(|key| self.sessions.get(key)).map_or(&[][..], |session| &session.subs);
         let has_own = usize::from(!subs.is_empty());
-        if (subs.len() + wanted.len() + 1) * CURSOR_ENTRY_MAX_BYTES <= CURSOR_MAX_BYTES {
+        if (subs.len() + wanted.clone().count() + 1) * CURSOR_ENTRY_MAX_BYTES <= CURSOR_MAX_BYTES {
             return Ok(());
         }
         let followed: HashSet<u32> = subs.iter().map(|sub| sub.channel).collect();
         let known = |name: &ChannelName| self.channel_key(name).is_some_and(|channel| followed.contains(&channel.index));
-        let new: HashSet<&ChannelName> = wanted.iter().copied().filter(|name| **name != own && !known(name)).collect();
+        let own = user.channel();
+        let new: HashSet<&ChannelName> = wanted.filter(|name| **name != own && !known(name)).collect();
         // A cursor that is too long to be brought back would lose the session its place in everything.
         let old = subs.iter().filter_map(|sub| self.channels.at(sub.channel)).map(|channel| channel.wire().len());
         let names = old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
@@ -165,7 +172,7 @@ impl Hub {
 
     /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
     pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
-        let found = self.channel_key(name).and_then(|channel| self.sub_of(key, channel));
+        let found = self.sub_named(key, name);
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
             Some(index) => index,
@@ -329,6 +336,16 @@ impl Hub {
 
     pub(crate) fn sub_count(&self, key: Key) -> u16 {
         self.sessions.get(key).map_or(0, |session| u16::try_from(session.subs.len()).unwrap_or(u16::MAX))
+    }
+
+    /// The subscription of a session to a channel.
+    pub(crate) fn sub_named(&self, key: Key, name: &ChannelName) -> Option<u16> {
+        let session = self.sessions.get(key)?;
+        if session.subs.len() > FEW_SUBS {
+            return self.channel_key(name).and_then(|channel| self.sub_of(key, channel));
+        }
+        let named = |sub: &Sub| self.channels.at(sub.channel).is_some_and(|channel| channel.name == *name);
+        u16::try_from(session.subs.iter().position(named)?).ok()
     }
 
     pub(crate) fn sub_of(&self, key: Key, channel: Key) -> Option<u16> {

@@ -47,7 +47,7 @@ impl Hub {
             Ok(key) => key,
             Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
         };
-        let followed = self.may_follow(Some(key), user, &channels.iter().collect::<Vec<_>>());
+        let followed = self.may_follow(Some(key), user, channels.iter());
         let followed = followed.and_then(|()| channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)));
         if let Err(code) = followed {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });

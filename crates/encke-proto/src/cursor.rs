@@ -34,7 +34,7 @@ impl Cursor {
         if text.len() > CURSOR_MAX_BYTES {
             return Err(CursorError::TooLong);
         }
-        let mut fields = text.split('~');
+        let mut fields = fields(text);
         if fields.next() != Some("1") {
             return Err(CursorError::Version);
         }
@@ -47,7 +47,7 @@ impl Cursor {
                 return if cursor.closed { Ok(cursor) } else { Err(CursorError::Malformed) };
             };
             let channel = read_name(name).ok_or(CursorError::Malformed)?;
-            let (offset, epoch) = match place.split_once(':') {
+            let (offset, epoch) = match cut(place, b':') {
                 Some((offset, epoch)) => (offset, epoch.parse().map_err(|_| CursorError::Malformed)?),
                 None => (place, leading),
             };
@@ -110,12 +110,32 @@ pub fn write_name(out: &mut impl fmt::Write, name: &ChannelName) -> fmt::Result 
     out.write_str(rest)
 }
 
+/// The parts between tildes. A cursor is read with every poll, and its parts are so short that searching the simple way is the fastest.
+fn fields(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (field, more) = cut(text, b'~').map_or((text, None), |(field, more)| (field, Some(more)));
+        rest = more;
+        Some(field)
+    })
+}
+
+/// What stands before and behind the first `mark`, which is a character of ASCII.
+fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == mark)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
 fn read_name(text: &str) -> Option<ChannelName> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/".contains(&byte);
+    if text.bytes().all(plain) {
+        return ChannelName::any(text).ok();
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        let plain = byte.is_ascii_alphanumeric() || b"-._:@/".contains(&byte);
-        if plain {
+        if plain(byte) {
             bytes.push(byte);
         } else if byte == b'!' {
             let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);

@@ -31,7 +31,7 @@ fn decode(text: &str) -> Result<u128, IdError> {
     }
     let mut bits: u128 = 0;
     for (index, byte) in text.bytes().enumerate() {
-        let value = ALPHABET.iter().position(|&c| c == byte).ok_or(IdError)? as u128;
+        let value = u128::from(value_of(byte).ok_or(IdError)?);
         // The first character carries only the two bits that 21 others leave over.
         if index == 0 && value > 3 {
             return Err(IdError);
@@ -39,6 +39,18 @@ fn decode(text: &str) -> Result<u128, IdError> {
         bits = bits << 6 | value;
     }
     Ok(bits)
+}
+
+/// The place of a character in the alphabet.
+fn value_of(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
 }
 
 /// A session: 128 bits that nobody can guess. Knowing it is what entitles a page that is being closed to end it, so it is written to no log.
@@ -56,6 +68,25 @@ impl SessionId {
     fn bits(self) -> u128 {
         u128::from_be_bytes(self.0)
     }
+
+    /// The id as text.
+    #[must_use]
+    pub fn text(self) -> IdText {
+        IdText(encode(self.bits()))
+    }
+}
+
+/// An id's text, without the detour over a formatter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdText([u8; TEXT_BYTES]);
+
+impl IdText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // All of it is of the alphabet.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for SessionId {
@@ -68,7 +99,7 @@ impl fmt::Debug for SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&encode(self.bits())))
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -145,6 +176,13 @@ impl<'de> Deserialize<'de> for MessageId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_character_stands_where_the_alphabet_has_it() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(value_of(byte).map(usize::from), ALPHABET.iter().position(|other| *other == byte));
+        }
+    }
 
     #[test]
     fn ids_are_read_back_from_their_text_and_from_nothing_else() {

@@ -22,7 +22,7 @@ pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
 pub use entry::Entry;
 pub use error::{ErrorCode, Refusal};
 pub use event::{Close, CloseCode, Event, Gap, GapReason, Open};
-pub use id::{IdError, MessageId, SessionId};
+pub use id::{IdError, IdText, MessageId, SessionId};
 pub use message::{Body, Message};
 pub use name::{ChannelName, NameError, UserId};
 pub use page::Page;

@@ -36,6 +36,9 @@ fn check(text: &str) -> Result<(), NameError> {
     if text.len() > NAME_MAX_BYTES {
         return Err(NameError::TooLong);
     }
+    if text.is_ascii() {
+        return if text.bytes().any(|byte| byte.is_ascii_control()) { Err(NameError::Control) } else { Ok(()) };
+    }
     for c in text.chars() {
         if c.is_control() {
             return Err(NameError::Control);
@@ -165,7 +168,10 @@ impl ChannelName {
     /// [`NameError`] says which rule it breaks.
     pub fn any(text: &str) -> Result<Self, NameError> {
         match text.strip_prefix(OWN) {
-            Some(user) => Ok(UserId::new(user)?.channel()),
+            Some(user) => {
+                check(user)?;
+                Ok(Self(text.into()))
+            }
             None => Self::public(text),
         }
     }
@@ -174,6 +180,12 @@ impl ChannelName {
     #[must_use]
     pub fn owner(&self) -> Option<UserId> {
         self.is_own().then(|| UserId(Arc::clone(&self.0)))
+    }
+
+    /// Whether this is the own channel of `user`.
+    #[must_use]
+    pub fn is_own_of(&self, user: &UserId) -> bool {
+        self.0 == user.0
     }
 
     /// Whether this is some user's own channel.
@@ -234,6 +246,11 @@ mod tests {
         assert_eq!(user.channel().owner(), Some(user));
         assert_eq!(ChannelName::any("@alice").unwrap().owner(), Some(UserId::new("alice").unwrap()));
         assert_eq!(ChannelName::any("news").unwrap().owner(), None);
+        let alice = UserId::new("alice").unwrap();
+        assert!(alice.channel().is_own_of(&alice));
+        for other in ["@alicex", "@alic", "@@alice", "alice"] {
+            assert!(!ChannelName::any(other).unwrap().is_own_of(&alice), "{other}");
+        }
         assert!(ChannelName::any("@").is_err());
     }
 }

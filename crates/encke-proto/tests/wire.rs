@@ -52,7 +52,14 @@ fn a_page_has_a_url_and_no_data() {
 #[test]
 fn a_poll_answers_one_object() {
     let session = SessionId::from_bits(5);
-    let empty: Value = serde_json::from_str(&codec::poll::Answer::default().finish(session, "1~0", None)).unwrap();
+    let read = |answer: &codec::poll::Answer, close: &str| -> Value {
+        let (text, mut out) = (session.to_string(), Vec::new());
+        let pieces = answer.finish(&text, "1~0", close);
+        pieces.write(&mut out);
+        assert_eq!(pieces.len(), out.len());
+        serde_json::from_slice(&out).unwrap()
+    };
+    let empty = read(&codec::poll::Answer::default(), codec::poll::GOES_ON);
     assert_eq!(empty, json!({"session": session.to_string(), "cursor": "1~0", "messages": [], "gaps": [], "close": null}));
 
     let mut answer = codec::poll::Answer::default();
@@ -60,7 +67,7 @@ fn a_poll_answers_one_object() {
     answer.message(&entry(data("2"), None));
     answer.gap(&Gap { channel: ChannelName::any("c").unwrap(), from: 3, to: None, reason: GapReason::Epoch });
     let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
-    let value: Value = serde_json::from_str(&answer.finish(session, "1~0", Some(&close))).unwrap();
+    let value = read(&answer, &serde_json::to_string(&close).unwrap());
     assert_eq!(value["messages"].as_array().unwrap().len(), 2);
     assert!(value["messages"][0].get("event").is_none());
     assert_eq!(value["gaps"][0], json!({"channel": "c", "from": 3, "to": null, "reason": "epoch"}));

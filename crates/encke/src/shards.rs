@@ -31,7 +31,7 @@ pub use chance::Chance;
 pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
 pub use letter::{Arrival, Counts, Letter};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
-pub use shard::{Parts, Patience, Shard, Stray};
+pub use shard::{EVENTS_PER_TURN, Parts, Patience, Shard, Stray};
 
 /// How long a control request waits for a shard.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

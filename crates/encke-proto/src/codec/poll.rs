@@ -1,26 +1,25 @@
 //! The answer to a long poll: one JSON object, written piece by piece so that messages are copied from their shared form.
 
-use crate::{Close, Entry, Gap, SessionId, entry::push_string};
+use crate::{Entry, Gap};
+
+/// How many pieces a body is put together from.
+const PIECES: usize = 11;
 
 /// A poll's answer in the making.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     messages: String,
     gaps: String,
 }
 
-impl Default for Answer {
-    fn default() -> Self {
-        Self { messages: String::from("["), gaps: String::from("[") }
-    }
-}
-
 impl Answer {
     /// Adds a message.
     pub fn message(&mut self, entry: &Entry) {
+        let members = entry.members_json();
+        self.messages.reserve(members.len() + 2);
         separate(&mut self.messages);
         self.messages.push('{');
-        self.messages.push_str(entry.members_json());
+        self.messages.push_str(members);
     }
 
     /// Adds a gap.
@@ -33,7 +32,7 @@ impl Answer {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.len() + self.gaps.len() == 2
+        self.len() == 0
     }
 
     /// The bytes so far.
@@ -42,30 +41,48 @@ impl Answer {
         self.messages.len() + self.gaps.len()
     }
 
-    /// The whole body: what was gathered, where to go on, and how the session ended if it did.
+    /// The whole body: what was gathered, where to go on, and how the session ended. `session` and `cursor` are as their types write them, so that neither needs an escape; `close` is JSON.
     #[must_use]
-    pub fn finish(self, session: SessionId, cursor: &str, close: Option<&Close>) -> String {
-        let mut out = String::with_capacity(self.len() + cursor.len() + 128);
-        out.push_str("{\"session\":\"");
-        out.push_str(&session.to_string());
-        out.push_str("\",\"cursor\":");
-        push_string(&mut out, cursor);
-        out.push_str(",\"messages\":");
-        out.push_str(&self.messages);
-        out.push_str("],\"gaps\":");
-        out.push_str(&self.gaps);
-        out.push_str("],\"close\":");
-        match close {
-            Some(close) => out.push_str(&serde_json::to_string(close).unwrap_or_default()),
-            None => out.push_str("null"),
-        }
-        out.push('}');
-        out
+    pub fn finish<'a>(&'a self, session: &'a str, cursor: &'a str, close: &'a str) -> Pieces<'a> {
+        Pieces([
+            "{\"session\":\"",
+            session,
+            "\",\"cursor\":\"",
+            cursor,
+            "\",\"messages\":[",
+            &self.messages,
+            "],\"gaps\":[",
+            &self.gaps,
+            "],\"close\":",
+            close,
+            "}",
+        ])
+    }
+}
+
+/// What `close` is while the session goes on.
+pub const GOES_ON: &str = "null";
+
+/// A body, whose length is known before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'a>([&'a str; PIECES]);
+
+impl Pieces<'_> {
+    /// How many bytes there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always something")]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|piece| piece.len()).sum()
+    }
+
+    /// Writes them.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.0.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
     }
 }
 
 fn separate(list: &mut String) {
-    if list.len() > 1 {
+    if !list.is_empty() {
         list.push(',');
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Claims, Credentials, Grant, Identity, TokenError, TokenKey,
     api_key::ApiKey,
     origin::Origins,
+    remembered::Remembered,
     ticket::{self, TicketError, Tickets},
 };
 use crate::{app::KeysMissing, config::Config, random};
@@ -21,6 +22,8 @@ pub struct GivenTicket {
 #[derive(Debug)]
 pub struct Authenticator {
     tokens: TokenKey,
+    /// Tokens that were found good; without randomness there is no key for it, and each is verified each time.
+    remembered: Option<Remembered>,
     api_key: ApiKey,
     origins: Origins,
     tickets: Tickets,
@@ -36,6 +39,7 @@ impl Authenticator {
         let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else { return Err(KeysMissing) };
         Ok(Self {
             tokens: TokenKey::hs256(secret),
+            remembered: random::bits().ok().map(Remembered::new),
             api_key: ApiKey::new(api_key),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
@@ -52,7 +56,7 @@ impl Authenticator {
             return Err(unauthorized("a token does not belong into an address; send it as a header, or get a ticket from POST /v1/ticket"));
         }
         if let Some(token) = credentials.bearer() {
-            return self.verify(token, now).map(|claims| Identity::new(claims, false));
+            return self.know(token, false, now);
         }
         if let Some(text) = credentials.ticket {
             let identity = ticket::read(text).and_then(|bits| self.tickets.take(bits, now));
@@ -67,7 +71,18 @@ impl Authenticator {
                 "a request with a cookie has to come from this origin, or from an allowed one",
             ));
         }
-        self.verify(token, now).map(|claims| Identity::new(claims, true))
+        self.know(token, true, now)
+    }
+
+    /// Whose token it is, without verifying it when that was done before.
+    fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Identity, Refusal> {
+        let Some(remembered) = &self.remembered else { return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie)) };
+        let (mark, now_s) = (remembered.mark(token), now.0 / 1000);
+        let known = match remembered.get(mark, now_s) {
+            Some(known) => known,
+            None => remembered.put(mark, self.verify(token, now)?, now_s),
+        };
+        Ok(Identity::known(known.user, known.grants, known.expires_s, by_cookie))
     }
 
     /// Reads a token.
@@ -133,4 +148,66 @@ impl Authenticator {
 
 fn unauthorized(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::Unauthorized, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    const NOW: Time = Time(1_800_000_000_000);
+
+    fn authenticator() -> (Authenticator, String) {
+        let config = Config {
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            token_ttl_s: 60,
+            ..Config::default()
+        };
+        let authenticator = Authenticator::new(&config).unwrap();
+        let (token, _) = authenticator.dev_token(UserId::new("alice").unwrap(), NOW).unwrap();
+        (authenticator, token)
+    }
+
+    #[test]
+    fn a_token_that_is_remembered_is_checked_in_all_else() {
+        let (authenticator, token) = authenticator();
+        let (bearer, cookie) = (format!("Bearer {token}"), format!("encke_token={token}"));
+        let by_bearer = Credentials { authorization: Some(&bearer), host: Some("a"), ..Credentials::default() };
+        let by_cookie = Credentials { cookie: Some(&cookie), host: Some("a"), ..Credentials::default() };
+        let first = authenticator.identify(&by_bearer, NOW).unwrap();
+        assert_eq!(authenticator.identify(&by_bearer, NOW), Ok(first.clone()));
+        assert_eq!(authenticator.identify(&by_cookie, NOW), Ok(Identity { by_cookie: true, ..first }));
+        let code = |credentials: Credentials<'_>, now| authenticator.identify(&credentials, now).unwrap_err().code;
+        assert_eq!(code(Credentials { origin: Some("http://b"), ..by_cookie }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { sec_fetch_site: Some("cross-site"), ..by_cookie }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { changes: true, ..by_cookie }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { query_token: true, ..by_bearer }, NOW), ErrorCode::Unauthorized);
+        for by in [by_bearer, by_cookie] {
+            assert!(authenticator.identify(&by, Time(NOW.0 + 59_999)).is_ok());
+            assert_eq!(code(by, Time(NOW.0 + 60_000)), ErrorCode::TokenExpired);
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_remembered_token_byte_for_byte_is_verified() {
+        let (authenticator, token) = authenticator();
+        let identify = |token: &str| {
+            let bearer = format!("Bearer {token}");
+            authenticator
+                .identify(&Credentials { authorization: Some(&bearer), ..Credentials::default() }, NOW)
+                .map(|identity| identity.user)
+        };
+        assert!(identify(&token).is_ok());
+        for at in 0..token.len() {
+            let mut other = token.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            if other != token {
+                assert!(identify(&other).is_err(), "changed at {at}");
+            }
+            assert!(identify(&token[..at]).is_err(), "cut at {at}");
+        }
+        assert!(identify(&token).is_ok());
+    }
 }

@@ -51,7 +51,7 @@ impl Grant {
     /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has its own user's without a grant.
     #[must_use]
     pub fn allows(&self, channel: &str) -> bool {
-        !channel.starts_with('@') && self.patterns().iter().any(|pattern| pattern::fits(pattern, channel))
+        !channel.starts_with('@') && self.patterns().iter().any(|pattern| pattern == "*" || pattern::fits(pattern, channel))
     }
 }
 
@@ -64,6 +64,24 @@ impl From<Vec<String>> for Grant {
 impl From<Grant> for Vec<String> {
     fn from(grant: Grant) -> Self {
         grant.patterns().to_vec()
+    }
+}
+
+/// All that a token allows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Public channels to subscribe to.
+    pub channels: Grant,
+    /// Public channels to publish to.
+    pub publish: Grant,
+}
+
+impl Grants {
+    /// Roughly the bytes that they occupy.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let patterns = self.channels.patterns().iter().chain(self.publish.patterns());
+        size_of::<Self>() + patterns.map(|pattern| size_of::<String>() + pattern.len()).sum::<usize>()
     }
 }
 

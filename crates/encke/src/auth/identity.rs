@@ -1,16 +1,16 @@
+use std::sync::Arc;
+
 use encke_proto::{ChannelName, Time, UserId};
 
-use super::{Claims, Grant};
+use super::{Claims, Grants};
 
 /// Who sends a request, and what that user may do. It comes from a verified token alone, never from what a client says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
     pub user: UserId,
-    /// Public channels to subscribe to.
-    pub channels: Grant,
-    /// Public channels to publish to.
-    pub publish: Grant,
+    /// What the user may do.
+    pub grants: Arc<Grants>,
     /// When the token ends.
     pub expires: Time,
     /// Whether a cookie alone said so.
@@ -21,29 +21,32 @@ impl Identity {
     /// What a verified token says.
     #[must_use]
     pub fn new(claims: Claims, by_cookie: bool) -> Self {
-        let expires = Time(claims.expires_s.saturating_mul(1000));
-        Self { user: claims.user, channels: claims.channels, publish: claims.publish, expires, by_cookie }
+        let Claims { user, expires_s, channels, publish } = claims;
+        Self::known(user, Arc::new(Grants { channels, publish }), expires_s, by_cookie)
+    }
+
+    /// The same, put together from its parts.
+    pub(super) fn known(user: UserId, grants: Arc<Grants>, expires_s: u64, by_cookie: bool) -> Self {
+        Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), by_cookie }
     }
 
     /// Whether the user may follow a channel: the own one always, another user's never, a public one when it is granted.
     #[must_use]
     pub fn may_subscribe(&self, channel: &ChannelName) -> bool {
-        match channel.owner() {
-            Some(owner) => owner == self.user,
-            None => self.channels.allows(channel.as_str()),
-        }
+        if channel.is_own() { channel.is_own_of(&self.user) } else { self.grants.channels.allows(channel.as_str()) }
     }
 
     /// Whether the user may publish to a channel: only to a public one, and when it is granted.
     #[must_use]
     pub fn may_publish(&self, channel: &ChannelName) -> bool {
-        !channel.is_own() && self.publish.allows(channel.as_str())
+        !channel.is_own() && self.grants.publish.allows(channel.as_str())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Grant;
 
     #[test]
     fn a_user_has_the_own_channel_the_granted_ones_and_no_other() {

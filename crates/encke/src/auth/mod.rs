@@ -6,12 +6,13 @@ mod credentials;
 mod grant;
 mod identity;
 mod origin;
+mod remembered;
 mod ticket;
 mod token;
 
 pub use authenticator::{Authenticator, GivenTicket};
 pub use credentials::{COOKIE, Credentials, query_holds_token};
-pub use grant::Grant;
+pub use grant::{Grant, Grants};
 pub use identity::Identity;
 pub use ticket::TICKET_S;
 pub use token::{Claims, TokenError, TokenKey};

@@ -1,6 +1,6 @@
 //! Whether a request that waits may: who it is, where it wants to go on, and whether that is granted.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use encke_hub::Start;
 use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, codec::ws::Rejection, limits::SESSION_MAX_CHANNELS};
@@ -66,8 +66,8 @@ pub struct Admit {
 impl Admit {
     /// Decides on one.
     #[must_use]
-    pub fn decide(&self, waiting: &Waiting, now: Time) -> Verdict {
-        let origin = waiting.origin.as_ref().and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
+    pub fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
+        let origin = waiting.origin.and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
         let mut held = Held {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
             origin: origin.and_then(|number| u16::try_from(number).ok()),
@@ -85,23 +85,23 @@ impl Admit {
         }
     }
 
-    fn admit(&self, waiting: &Waiting, held: &mut Held, now: Time) -> Result<Option<Admission>, Refusal> {
+    fn admit(&self, waiting: &Waiting<'_>, held: &mut Held, now: Time) -> Result<Option<Admission>, Refusal> {
         if self.app.is_stopping() {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
         }
-        let query = Query::read(&waiting.query)?;
+        let query = Query::read(waiting.query)?;
         let opening = waiting.handshake.as_ref().map(|handshake| handshake.check("GET", !waiting.http_10)).transpose().map_err(rejected)?;
         let talks = opening.is_some();
         let credentials = Credentials {
-            authorization: waiting.authorization.as_deref(),
+            authorization: waiting.authorization,
             cookie: waiting.cookie.as_deref(),
             ticket: query.ticket.as_deref(),
             query_token: query.token,
-            origin: waiting.origin.as_deref(),
+            origin: waiting.origin,
             // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing else will do.
-            sec_fetch_site: waiting.sec_fetch_site.as_deref().filter(|_| !talks),
-            host: waiting.host.as_deref(),
-            forwarded_proto: waiting.forwarded_proto.as_deref(),
+            sec_fetch_site: waiting.sec_fetch_site.filter(|_| !talks),
+            host: waiting.host,
+            forwarded_proto: waiting.forwarded_proto,
             changes: talks,
         };
         if talks && !self.app.auth.own_or_allowed(&credentials) {
@@ -114,7 +114,7 @@ impl Admit {
         if let Some(hold_s) = query.hold_s {
             held.hold_s = held.hold_s.min(hold_s);
         }
-        let start = match waiting.last_event_id.as_deref().filter(|id| !id.is_empty()) {
+        let start = match waiting.last_event_id.filter(|id| !id.is_empty()) {
             Some(id) => {
                 let cursor = read_cursor(id)?;
                 if cursor.closed {
@@ -141,11 +141,11 @@ impl Admit {
 
 impl Admit {
     /// The number of the origin of a page that embeds a stream; none when it is the server's own.
-    fn embedder(&self, origin: &str, waiting: &Waiting) -> Result<Option<u16>, Refusal> {
+    fn embedder(&self, origin: &str, waiting: &Waiting<'_>) -> Result<Option<u16>, Refusal> {
         if let Some(number) = self.origins.iter().position(|allowed| allowed == origin) {
             return Ok(u16::try_from(number).ok());
         }
-        let host = waiting.host.as_deref().unwrap_or_default();
+        let host = waiting.host.unwrap_or_default();
         if ["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme) == Some(host)) {
             return Ok(None);
         }
@@ -190,7 +190,7 @@ impl Query {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
         let mut query =
             Self { start: Start::Absent, session: None, channels: Vec::new(), hold_s: None, ticket: None, embedder: None, token: false };
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        for (name, value) in pairs(text) {
             match name.as_ref() {
                 "cursor" if value.is_empty() => {}
                 "cursor" if value == "earliest" => query.start = Start::Earliest,
@@ -211,6 +211,25 @@ impl Query {
         }
         Ok(query)
     }
+}
+
+/// The parameters of a query, decoded. What is not encoded is not copied, and found the simple way: a poll's are few and short, and come again and again.
+fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches('&');
+        let end = rest.bytes().position(|byte| byte == b'&').unwrap_or(rest.len());
+        let (pair, more) = rest.split_at(end);
+        rest = more;
+        if pair.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            return form_urlencoded::parse(pair.as_bytes()).next();
+        }
+        let (name, value) = match pair.bytes().position(|byte| byte == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, ""),
+        };
+        (!pair.is_empty()).then_some((Cow::Borrowed(name), Cow::Borrowed(value)))
+    })
 }
 
 /// Reads a list of channels. Commas part the names, so a name that holds one is percent-encoded in the list, which is percent-encoded again in the query.
@@ -239,6 +258,13 @@ mod tests {
             let query = Query::read(text).unwrap();
             let names: Vec<&str> = query.channels.iter().map(ChannelName::as_str).collect();
             assert_eq!((names, query.hold_s), (vec!["a", "b,c", "a=b", "ü"], Some(3)));
+        }
+    }
+
+    #[test]
+    fn parameters_are_what_the_standard_says() {
+        for text in ["", "a", "=", "&&a=1&", "a=b=c&a&=x", "a+b=c%20d&%C3%BC=+&x=%zz", "ü=ü&a=%26&b", "=&=", "a%3Db"] {
+            assert_eq!(pairs(text).collect::<Vec<_>>(), form_urlencoded::parse(text.as_bytes()).collect::<Vec<_>>(), "{text}");
         }
     }
 

@@ -42,14 +42,19 @@ impl Holder {
         Self { admit, shards, clock }
     }
 
-    /// Decides on a request, and holds it.
-    pub async fn hold(&self, waiting: &Waiting) -> Response<Body> {
-        hold(&self.shards, self.admit.decide(waiting, self.clock.now().wall)).await
+    /// Decides on a request.
+    #[must_use]
+    pub fn decide(&self, waiting: &Waiting<'_>) -> Verdict {
+        self.admit.decide(waiting, self.clock.now().wall)
     }
 
-    /// Decides on a request to change the protocol, and carries what is said then. `pass` is kept as long as anything is.
-    pub async fn talk(&self, waiting: &Waiting, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
-        let verdict = self.admit.decide(waiting, self.clock.now().wall);
+    /// Holds a request.
+    pub async fn hold(&self, verdict: Verdict) -> Response<Body> {
+        hold(&self.shards, verdict).await
+    }
+
+    /// Changes the protocol, and carries what is said then. `pass` is kept as long as anything is.
+    pub async fn talk(&self, verdict: Verdict, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
         let home = home(&self.shards, &verdict).clone();
         let (mut lent, head, body) = lend(self.shards.lent_id(), home.clone());
         let (id, inbound) = (lent.id, lent.listen());

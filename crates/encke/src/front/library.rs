@@ -86,14 +86,14 @@ impl Library {
     async fn serve(self, stray: Stray) {
         let Stray { socket, bytes, pass } = stray;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
-        let taken: Arc<Mutex<Option<Box<Waiting>>>> = Arc::default();
+        let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let service = service_fn(|request: Request<Incoming>| {
-            let waits = waiting(&request);
+            let waits = waiting(&request).map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
             let (taken, router) = (Arc::clone(&taken), self.router.clone());
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
-                if let Some(waiting) = waits {
-                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+                if let Some(verdict) = waits {
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
                     return std::future::pending().await;
                 }
                 answer(router, request).await
@@ -108,17 +108,17 @@ impl Library {
             .serve_connection(io, service);
         let mut stopping = self.stopping.clone();
         let mut told = false;
-        let waiting = loop {
+        let verdict = loop {
             let next = poll_fn(|cx| {
                 // With the shutdown, since without it a connection counts as done before its last answer is flushed.
                 let done = Pin::new(&mut connection).poll(cx);
-                if let Some(waiting) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    return Poll::Ready(Some(waiting));
+                if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    return Poll::Ready(Some(verdict));
                 }
                 done.map(|_| None)
             });
             tokio::select! {
-                waiting = next => break waiting,
+                verdict = next => break verdict,
                 _ = stopping.wait_for(|stops| *stops), if !told => {
                     // A request under way is finished; a connection between two requests is not kept.
                     told = true;
@@ -126,7 +126,7 @@ impl Library {
                 }
             }
         };
-        let Some(waiting) = waiting else {
+        let Some(verdict) = verdict else {
             if !told {
                 linger(connection.into_parts().io.into_inner().socket).await;
             }
@@ -135,12 +135,11 @@ impl Library {
         let parts = connection.into_parts();
         let Rewind { before, socket } = parts.io.into_inner();
         let inbound = [&parts.read_buf[..], &before[..]].concat();
-        self.hand_over(waiting, socket, inbound, pass).await;
+        self.hand_over(verdict, socket, inbound, pass);
     }
 
     /// Gives a connection whose request waits to the table.
-    async fn hand_over(&self, waiting: Box<Waiting>, socket: TcpStream, inbound: Vec<u8>, pass: crate::table::Pass) {
-        let verdict = self.admit.decide(&waiting, self.clock.now().wall);
+    fn hand_over(&self, verdict: Verdict, socket: TcpStream, inbound: Vec<u8>, pass: crate::table::Pass) {
         let home = match &verdict {
             Verdict::Admitted(admission) => self.shards.home(&admission.user),
             Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
@@ -182,7 +181,7 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<B
 }
 
 /// The request as the table sees it, when it is one that waits.
-pub(super) fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
+pub(super) fn waiting(request: &Request<Incoming>) -> Option<Waiting<'_>> {
     let query = request.uri().query().unwrap_or_default();
     let transport = asked_for(request.uri().path(), query)?;
     if request.method() != Method::GET || request.version() > Version::HTTP_2 {
@@ -202,5 +201,5 @@ pub(super) fn waiting(request: &Request<Incoming>) -> Option<Box<Waiting>> {
         waiting.http_10 = true;
         waiting.keep_alive = false;
     }
-    Some(Box::new(waiting))
+    Some(waiting)
 }

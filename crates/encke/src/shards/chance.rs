@@ -32,8 +32,9 @@ impl Chance {
         u128::from_ne_bytes(bytes)
     }
 
-    /// A number from 0 up to, not including, `end`; 0 when `end` is 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        u64::try_from(self.bits() % u128::from(end.max(1))).unwrap_or(0)
+    /// Two numbers of 64 bits that nobody can guess.
+    pub fn numbers(&mut self) -> (u64, u64) {
+        let bits = self.bits();
+        (bits as u64, (bits >> 64) as u64)
     }
 }

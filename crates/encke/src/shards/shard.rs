@@ -61,6 +61,8 @@ const NOTES_MS: u64 = 20;
 const NOTES_MAX: usize = 1_024;
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
+/// The most that the kernel's poll tells in one turn.
+pub const EVENTS_PER_TURN: usize = 1_024;
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 /// The most letters taken out in one turn.
@@ -138,6 +140,15 @@ pub struct Parts {
     pub spread_ms: u64,
 }
 
+/// How long a socket is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Until less comes than there was room for: then there is nothing more, and what comes later is told by an event of its own (epoll(7), of edge-triggered files), as is the end.
+    Short,
+    /// Until the kernel says that there is nothing: where that event may have been before.
+    Empty,
+}
+
 /// A shard at work.
 pub struct Shard {
     parts: Parts,
@@ -211,7 +222,7 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(1024);
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let runtime = self.parts.runtime.clone();
         let _within = runtime.enter();
         while !self.stops {
@@ -221,8 +232,11 @@ impl Shard {
         Ok(())
     }
 
-    /// One turn of the loop.
-    fn step(&mut self, events: &mut Events) -> io::Result<()> {
+    /// One turn: waits for at most a tick until there is something to do, and does a bounded part of it. `events` is scratch.
+    ///
+    /// # Errors
+    /// When the kernel's poll fails.
+    pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
         let rest_ms = if at_the_door { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.letters.rest() { rest_ms } else { 0 });
@@ -232,7 +246,7 @@ impl Shard {
         }
         self.parts.letters.rise();
         self.now = self.parts.clock.now();
-        for event in events.iter() {
+        for event in &*events {
             match event.token() {
                 BELL => {}
                 DOOR => self.accept(),
@@ -291,7 +305,8 @@ impl Shard {
             return;
         };
         if let Some(key) = self.seat(Line::Socket(socket, pass), self.parts.patience.head_ms) {
-            self.readable(key);
+            // Should it have hung up already, its first event will say so.
+            self.readable(key, Until::Short);
         }
     }
 
@@ -323,57 +338,87 @@ impl Shard {
             self.writable(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.readable(key);
+            let ends = event.is_read_closed() || event.is_error();
+            self.readable(key, if ends { Until::Empty } else { Until::Short });
         }
     }
 
-    /// Reads until there is nothing more, as the kernel tells only once that there is something.
-    fn readable(&mut self, key: Key) {
+    /// Reads what there is, as the kernel tells only once that there is something.
+    fn readable(&mut self, key: Key, until: Until) {
         loop {
             let Some(slot) = self.slots.get_mut(key) else { return };
             let hears = slot.hears();
             if hears == Hears::Later {
                 return;
             }
-            match slot.line.read(&mut self.inbound) {
+            let drained = match slot.line.read(&mut self.inbound) {
                 // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
                 Ok(0) => return self.free(key),
-                Ok(count) if hears == Hears::Now => self.listen_to(key, count),
-                // It should have nothing to say any more; whatever it is, it is taken in so that the socket can be closed.
-                Ok(_) if hears == Hears::NoMore => {}
                 Ok(count) => {
-                    let waits = !matches!(slot.state, State::Head);
-                    let held = slot.inbound.get_or_insert_default();
-                    held.extend_from_slice(&self.inbound[..count]);
-                    if waits {
-                        // The next request of a client that does not wait for the answer to this one.
-                        if held.len() > HEAD_MAX_BYTES {
-                            return self.free(key);
-                        }
-                    } else {
-                        self.heard(key);
-                    }
+                    let drained = until == Until::Short && count < READ_BYTES && !slot.line.is_lent();
+                    self.take_in(key, hears, count);
+                    drained
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
                 Err(_) => return self.free(key),
+            };
+            if drained {
+                return;
             }
         }
     }
 
-    /// Looks at what a connection between requests has sent.
-    fn heard(&mut self, key: Key) {
+    /// Takes in what was read into the scratch buffer.
+    fn take_in(&mut self, key: Key, hears: Hears, count: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(bytes) = slot.inbound.take() else { return };
-        if errand::may_be(&bytes) {
-            return self.heard_errand(key, *bytes);
+        match hears {
+            Hears::Now => self.listen_to(key, count),
+            // It should have nothing to say any more; whatever it is, it is taken in so that the socket can be closed.
+            Hears::NoMore => {}
+            Hears::Requests | Hears::Later => match (&slot.state, &mut slot.inbound) {
+                // Nearly always a whole request, which is read where it is.
+                (State::Head, None) => {
+                    let inbound = std::mem::take(&mut self.inbound);
+                    self.heard(key, &inbound[..count]);
+                    self.inbound = inbound;
+                }
+                (State::Head, Some(held)) => {
+                    held.extend_from_slice(&self.inbound[..count]);
+                    self.hear(key);
+                }
+                // The next request of a client that does not wait for the answer to this one.
+                (_, held) => {
+                    let held = held.get_or_insert_default();
+                    held.extend_from_slice(&self.inbound[..count]);
+                    if held.len() > HEAD_MAX_BYTES {
+                        self.free(key);
+                    }
+                }
+            },
         }
-        match head::read(&bytes) {
-            head::Verdict::Stray => self.lead_away(key, *bytes),
-            head::Verdict::More => self.hear_more(key, *bytes),
+    }
+
+    /// Looks at what a connection between requests has sent before, if anything.
+    fn hear(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let Some(bytes) = slot.inbound.take() {
+            self.heard(key, &bytes);
+        }
+    }
+
+    /// Looks at all that a connection between requests has sent.
+    fn heard(&mut self, key: Key, bytes: &[u8]) {
+        if errand::may_be(bytes) {
+            return self.heard_errand(key, bytes.to_vec());
+        }
+        match head::read(bytes) {
+            head::Verdict::Stray => self.lead_away(key, bytes.to_vec()),
+            head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(waiting, length) => {
-                let rest = &bytes[length..];
-                slot.inbound = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
+                if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
+                    slot.inbound = Some(Box::new(rest.to_vec()));
+                }
                 match self.parts.admit.decide(&waiting, self.now.wall) {
                     Verdict::Admitted(admission) => self.lead_home(key, admission),
                     verdict => self.carry_out_verdict(key, verdict),
@@ -449,18 +494,19 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
-        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default().to_be_bytes();
+        let (nonce, number) = self.chance.numbers();
+        held.nonce = nonce.to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
             Pace::Once => {
                 let hold_ms = u64::from(held.hold_s) * 1000;
-                hold_ms - self.chance.below(hold_ms / 10 + 1)
+                hold_ms - number % (hold_ms / 10 + 1)
             }
             // Whoever came together should not be written to together in each silence.
             Pace::Stream => {
                 let heartbeat_ms = self.parts.patience.heartbeat_ms;
-                heartbeat_ms - self.chance.below(heartbeat_ms / 4 + 1)
+                heartbeat_ms - number % (heartbeat_ms / 4 + 1)
             }
         };
         self.set_deadline(key, patience_ms);

@@ -1,5 +1,7 @@
 //! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides.
 
+use std::{borrow::Cow, mem::MaybeUninit};
+
 use encke_proto::codec::ws::Handshake;
 
 use crate::transports::{Transport, asked_for};
@@ -11,66 +13,66 @@ const FIELDS_MAX: usize = 64;
 /// What every request that waits begins with.
 const PREFIX: &[u8] = b"GET /v1/";
 
-/// A request that waits.
+/// A request that waits, as it stands in the bytes of its head.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct Waiting<'a> {
     /// How it wants to be served.
     pub transport: &'static dyn Transport,
     /// Its query, without the question mark.
-    pub query: String,
+    pub query: &'a str,
     /// Whether the client keeps the connection afterwards.
     pub keep_alive: bool,
     /// Whether it speaks HTTP/1.0.
     pub http_10: bool,
     /// `Authorization`.
-    pub authorization: Option<String>,
+    pub authorization: Option<&'a str>,
     /// `Cookie`.
-    pub cookie: Option<String>,
+    pub cookie: Option<Cow<'a, str>>,
     /// `Origin`.
-    pub origin: Option<String>,
+    pub origin: Option<&'a str>,
     /// `Sec-Fetch-Site`.
-    pub sec_fetch_site: Option<String>,
+    pub sec_fetch_site: Option<&'a str>,
     /// `Host`.
-    pub host: Option<String>,
+    pub host: Option<&'a str>,
     /// `X-Forwarded-Proto`.
-    pub forwarded_proto: Option<String>,
+    pub forwarded_proto: Option<&'a str>,
     /// `Last-Event-ID`.
-    pub last_event_id: Option<String>,
+    pub last_event_id: Option<&'a str>,
     /// What it says of the change of protocol, where there is one.
     pub handshake: Option<Box<Handshake>>,
 }
 
 /// What the bytes so far are.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum Verdict<'a> {
     /// Not enough to know.
     More,
     /// A request that waits, and how many bytes its head has.
-    Waits(Box<Waiting>, usize),
+    Waits(Waiting<'a>, usize),
     /// Anything else.
     Stray,
 }
 
 /// Looks at the first bytes of a request.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Verdict {
+pub fn read(bytes: &[u8]) -> Verdict<'_> {
     let looks = &bytes[..bytes.len().min(PREFIX.len())];
     if !PREFIX.starts_with(looks) || bytes.len() > HEAD_MAX_BYTES {
         return Verdict::Stray;
     }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Partial) => Verdict::More,
         Ok(httparse::Status::Complete(length)) => match waiting(&request) {
-            Some(waiting) => Verdict::Waits(Box::new(waiting), length),
+            Some(waiting) => Verdict::Waits(waiting, length),
             None => Verdict::Stray,
         },
         Err(_) => Verdict::Stray,
     }
 }
 
-fn waiting(request: &httparse::Request<'_, '_>) -> Option<Waiting> {
+fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
     // The library reads HTTP/1.0, whose rules for keeping a connection are others.
     if request.version != Some(1) {
         return None;
@@ -86,13 +88,13 @@ fn waiting(request: &httparse::Request<'_, '_>) -> Option<Waiting> {
     waiting.host.is_some().then_some(waiting)
 }
 
-impl Waiting {
+impl<'a> Waiting<'a> {
     /// A request without header fields.
     #[must_use]
-    pub fn new(transport: &'static dyn Transport, query: &str) -> Self {
+    pub fn new(transport: &'static dyn Transport, query: &'a str) -> Self {
         Self {
             transport,
-            query: query.to_owned(),
+            query,
             keep_alive: true,
             http_10: false,
             authorization: None,
@@ -108,7 +110,7 @@ impl Waiting {
 
     /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol that is not spoken there, or says something twice.
     #[must_use]
-    pub fn take(&mut self, name: &str, value: &str) -> bool {
+    pub fn take(&mut self, name: &str, value: &'a str) -> bool {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         let closes = || value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
         if let Some(handshake) = &mut self.handshake
@@ -133,10 +135,11 @@ impl Waiting {
             // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them, RFC 9113 section 8.2.3 joins them so).
             match &mut self.cookie {
                 Some(cookie) => {
+                    let cookie = cookie.to_mut();
                     cookie.push_str("; ");
                     cookie.push_str(value);
                 }
-                None => self.cookie = Some(value.to_owned()),
+                None => self.cookie = Some(Cow::Borrowed(value)),
             }
             return true;
         } else if is("connection") {
@@ -152,7 +155,7 @@ impl Waiting {
         if place.is_some() {
             return false;
         }
-        *place = Some(value.to_owned());
+        *place = Some(value);
         true
     }
 }
@@ -167,7 +170,7 @@ mod tests {
     fn a_request_that_waits_is_read_up_to_its_end() {
         let Verdict::Waits(waiting, length) = read(GOOD.as_bytes()) else { panic!("not read") };
         assert_eq!(&GOOD[length..], "GET /next");
-        assert_eq!((waiting.query.as_str(), waiting.cookie.as_deref(), waiting.keep_alive), ("cursor=1~0", Some("x=1; y=2"), true));
+        assert_eq!((waiting.query, waiting.cookie.as_deref(), waiting.keep_alive), ("cursor=1~0", Some("x=1; y=2"), true));
         assert_eq!(waiting.transport.name(), "poll");
     }
 
@@ -192,11 +195,12 @@ mod tests {
     fn a_change_of_protocol_is_read_where_one_is_spoken() {
         let ask = |path: &str| {
             let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
-            read(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n\x01").as_bytes())
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n\x01").into_bytes()
         };
-        let Verdict::Waits(waiting, _) = ask("/v1/ws?cursor=1~0") else { panic!("not read") };
+        let here = ask("/v1/ws?cursor=1~0");
+        let Verdict::Waits(waiting, _) = read(&here) else { panic!("not read") };
         assert_eq!(waiting.handshake.unwrap().check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert!(matches!(ask("/v1/sse"), Verdict::Waits(..)), "elsewhere the offer is passed over");
+        assert!(matches!(read(&ask("/v1/sse")), Verdict::Waits(..)), "elsewhere the offer is passed over");
         let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()));
     }

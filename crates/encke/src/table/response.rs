@@ -48,10 +48,13 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Appends the head, with the empty line behind it.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let mut digits = [0; 20];
         let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         push(&["HTTP/1.1 ", reason(self.status), "\r\n"]);
         match self.body {
-            Body::Length(length) => push(&["content-type: ", self.content_type, "\r\ncontent-length: ", &length.to_string(), "\r\n"]),
+            Body::Length(length) => {
+                push(&["content-type: ", self.content_type, "\r\ncontent-length: ", decimal(length, &mut digits), "\r\n"])
+            }
             Body::Chunked => push(&["content-type: ", self.content_type, "\r\ntransfer-encoding: chunked\r\n"]),
             Body::UntilClose => push(&["content-type: ", self.content_type, "\r\n"]),
             Body::None => {}
@@ -80,6 +83,19 @@ impl Head<'_> {
             (_, false) => push(&["connection: close\r\n"]),
         }
         push(&["date: ", self.date, "\r\n\r\n"]);
+    }
+}
+
+/// A number as text, without the detour over a formatter.
+fn decimal(number: usize, digits: &mut [u8; 20]) -> &str {
+    let (mut rest, mut at) = (number, digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[rest % 10];
+        rest /= 10;
+        if rest == 0 {
+            return std::str::from_utf8(&digits[at..]).unwrap_or_default();
+        }
     }
 }
 
@@ -169,6 +185,13 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_written_as_everybody_writes_them() {
+        for number in [0, 7, 10, 1234, usize::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
+        }
+    }
 
     #[test]
     fn a_chunk_says_its_size_and_an_empty_one_is_not_there() {

@@ -1,7 +1,10 @@
 //! The long poll: held until there is something to say, then answered with all of it at once.
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{ErrorCode, codec::poll::Answer};
+use encke_proto::{
+    ErrorCode,
+    codec::poll::{Answer, GOES_ON, Pieces},
+};
 
 use super::{After, Exchange, Pace, Transport};
 use crate::table::response;
@@ -42,8 +45,8 @@ impl Transport for Poll {
             Ending::Closed(farewell) => {
                 // The socket is freed with the session, so the answer says that it is the last one.
                 exchange.held.keep_alive = false;
-                let body = Answer::default().finish(farewell.session, &farewell.cursor, Some(&farewell.close));
-                answer(exchange, &body)
+                let close = serde_json::to_string(&farewell.close).unwrap_or_default();
+                answer(exchange, Answer::default().finish(farewell.session.text().as_str(), &farewell.cursor, &close))
             }
             Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),
             Ending::Refused(code) => exchange.refuse(*code),
@@ -65,13 +68,16 @@ fn gather(exchange: &mut Exchange<'_>) -> Answer {
 
 fn finish(exchange: &mut Exchange<'_>, gathered: Answer) -> After {
     exchange.take_cursor();
-    let body = gathered.finish(exchange.session(), exchange.cursor, None);
-    answer(exchange, &body)
+    // Lent from the exchange, which writes around it.
+    let cursor = std::mem::take(exchange.cursor);
+    let after = answer(exchange, gathered.finish(exchange.session().text().as_str(), &cursor, GOES_ON));
+    *exchange.cursor = cursor;
+    after
 }
 
-fn answer(exchange: &mut Exchange<'_>, body: &str) -> After {
+fn answer(exchange: &mut Exchange<'_>, body: Pieces<'_>) -> After {
     let keep_alive = exchange.held.keep_alive;
     exchange.head(200, response::JSON, response::Body::Length(body.len()), keep_alive, None);
-    exchange.out.extend_from_slice(body.as_bytes());
+    body.write(exchange.out);
     if keep_alive { After::Done } else { After::Close }
 }

@@ -9,7 +9,7 @@ use std::{
 use encke_hub::Key;
 use metrics::{Counter, Histogram};
 
-use super::Shard;
+use super::{Shard, Until};
 use crate::{
     errands::{ERRANDS, Errand, Outcome},
     refusal::retry_after_s,
@@ -83,7 +83,7 @@ impl Shard {
     pub(super) fn go_on(&mut self, key: Key) {
         if self.take_further(key) {
             // What came behind it waits in the kernel, which has said so already.
-            self.readable(key);
+            self.readable(key, Until::Empty);
         }
     }
 

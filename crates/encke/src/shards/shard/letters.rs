@@ -3,7 +3,7 @@
 use encke_hub::{Key, Reply};
 use tokio::sync::oneshot;
 
-use super::{LETTERS_PER_TURN, Shard, Spread};
+use super::{LETTERS_PER_TURN, Shard, Spread, Until};
 use crate::{
     shards::{Counts, Letter},
     table::State,
@@ -57,7 +57,7 @@ impl Shard {
             }
             Letter::Heard(id) => {
                 if let Some(key) = self.lent.get(&id).copied() {
-                    self.readable(key);
+                    self.readable(key, Until::Empty);
                 }
             }
             Letter::Gone(id) => {

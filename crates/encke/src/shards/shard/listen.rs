@@ -3,7 +3,7 @@
 use encke_hub::Key;
 use encke_proto::SessionId;
 
-use super::Shard;
+use super::{Shard, Until};
 use crate::{
     shards::{Letter, Wish, Work},
     table::{Hears, State},
@@ -38,7 +38,7 @@ impl Shard {
     pub(super) fn resume(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if matches!(slot.state, State::Head) {
-            return self.readable(key);
+            return self.readable(key, Until::Empty);
         }
         if slot.hears() != Hears::Now {
             return;
@@ -46,8 +46,8 @@ impl Shard {
         if let Some(bytes) = slot.inbound.take() {
             self.listen(key, &bytes);
         }
-        // The kernel has told already that there is something.
-        self.readable(key);
+        // The kernel has told already that there is something, or that there will be nothing more.
+        self.readable(key, Until::Empty);
     }
 
     /// Leaves what a client asks with the clerk, and does not listen until the answer is there.

@@ -92,7 +92,7 @@ impl Shard {
                 slot.state = State::Head;
                 self.set_deadline(key, self.parts.patience.idle_ms);
                 // The next request may be there already.
-                self.heard(key);
+                self.hear(key);
             }
         }
     }

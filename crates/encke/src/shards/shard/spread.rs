@@ -36,7 +36,7 @@ impl Spread {
         if let Ending::Closed(farewell) = ending
             && farewell.close.code == CloseCode::Shutdown
         {
-            farewell.close.retry_ms = Some(LEAST_MS + chance.below(self.window_ms));
+            farewell.close.retry_ms = Some(LEAST_MS + chance.numbers().0 % self.window_ms);
         }
     }
 }

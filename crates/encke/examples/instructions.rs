@@ -1,0 +1,247 @@
+//! A fixed load on one shard, for counting the processor's instructions: `tests/instructions/count` runs it under callgrind, which counts within [`counted`] only.
+//!
+//! The shard, its hub and its sockets are the product's own. Everything happens in one thread and in an order of its own, on a clock that stands still, so that a count comes out the same each time.
+
+use std::{
+    error::Error,
+    hint::black_box,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+};
+
+use encke::{
+    app::App,
+    clock::{Clock, TestClock},
+    config::{Config, EngineUrl, Secret},
+    front::Admit,
+    shards::{EVENTS_PER_TURN, Letter, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
+    table::Gate,
+    transports::Clerk,
+};
+use encke_engine::{Append, Engine, Targets, memory::MemoryEngine};
+use encke_hub::HubConfig;
+use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
+use mio::{Events, Poll, Token, Waker, net::TcpListener};
+use serde_json::value::RawValue;
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
+
+/// How many wait. All of them fit into one turn's events.
+const SUBSCRIBERS: usize = 250;
+/// How many messages each of them gets while it is counted.
+const MESSAGES: usize = 20;
+/// The most turns of the shard until something that must happen has happened.
+const TURNS_MAX: usize = 1_000;
+/// The bytes of a message, which is a JSON string.
+const PAYLOAD_BYTES: usize = 100;
+
+/// What is counted: everything that the shard does from the first message on.
+#[inline(never)]
+fn counted(shard: &mut Shard, events: &mut Events) -> io::Result<()> {
+    let done = shard.step(events);
+    // What stands behind the call keeps the compiler from making a jump of it, which would not be counted.
+    black_box(&done);
+    done
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let kind = std::env::args().nth(1).unwrap_or_default();
+    let mut world = World::new()?;
+    let mut clients = world.connect(&kind)?;
+    for _ in 0..MESSAGES {
+        world.publish()?;
+        world.deliver(&mut clients)?;
+    }
+    println!("{}", SUBSCRIBERS * MESSAGES);
+    Ok(())
+}
+
+/// A shard, and what it needs of a server.
+struct World {
+    runtime: Runtime,
+    app: Arc<App>,
+    shard: Shard,
+    events: Events,
+    mailbox: Mailbox<Letter>,
+    address: SocketAddr,
+    next_id: u128,
+}
+
+impl World {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let config = Arc::new(Config {
+            dev: true,
+            engine: EngineUrl::Memory,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        });
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+        let poll = Poll::new()?;
+        let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
+        let shards = Shards::new(vec![mailbox.clone()]);
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(Arc::new(shards.clone()), config.retention_table(), Epoch(1 << 39)));
+        let app = App::new(Arc::clone(&config), Arc::clone(&engine), shards.clone(), Arc::clone(&clock))?;
+        let door = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let address = door.local_addr()?;
+        let desk = {
+            let _entered = runtime.enter();
+            open_desk(engine, Arc::clone(&clock), mailbox.clone())
+        };
+        let shard = Shard::new(Parts {
+            poll,
+            door,
+            letters,
+            shards,
+            index: 0,
+            desk,
+            // Nothing is sent that is not for the table.
+            strays: mpsc::channel(1).0,
+            admit: Admit {
+                app: Arc::clone(&app),
+                origins: config.allowed_origins.clone().into(),
+                hold_s: config.hold_s,
+                compression: false,
+            },
+            runtime: runtime.handle().clone(),
+            // Nobody asks anything.
+            clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
+            gate: Gate::new(0, None),
+            clock,
+            hub: HubConfig::default(),
+            patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: config.heartbeat_s * 1000 },
+        })?;
+        let events = Events::with_capacity(EVENTS_PER_TURN);
+        Ok(Self { runtime, app, shard, events, mailbox, address, next_id: 1 })
+    }
+
+    /// Connects everybody, by a transport of the name `kind`, up to where they wait for the first message.
+    fn connect(&mut self, kind: &str) -> Result<Vec<Client>, Box<dyn Error>> {
+        let mut clients = Vec::with_capacity(SUBSCRIBERS);
+        for number in 0..SUBSCRIBERS {
+            let (token, _) = self.app.auth.dev_token(UserId::new(&format!("user{number}"))?, self.app.now().wall)?;
+            let fields = format!("Host: {}\r\nAuthorization: Bearer {token}\r\n", self.address);
+            let fields = match kind {
+                "ws" => format!(
+                    "{fields}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                ),
+                _ => fields,
+            };
+            let socket = TcpStream::connect(self.address)?;
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            let mut client = Client { socket, polls: kind == "poll", fields, answer: Vec::new() };
+            // The first poll only asks where the log ends.
+            client.ask(kind, if client.polls { "channels=news&hold_s=0" } else { "channels=news" })?;
+            clients.push(client);
+            // Not so many fit in before the door at once.
+            self.shard.step(&mut self.events)?;
+        }
+        for client in &mut clients {
+            self.until(|world| client.read(if world.next_id == 1 { "1~" } else { "" }))?;
+            client.go_on()?;
+        }
+        Ok(clients)
+    }
+
+    fn publish(&mut self) -> Result<(), Box<dyn Error>> {
+        // Everybody waits before the message comes.
+        loop {
+            counted(&mut self.shard, &mut self.events)?;
+            let (answer, mut counts) = oneshot::channel();
+            self.mailbox.post(Letter::Counts { answer })?;
+            self.shard.step(&mut self.events)?;
+            if counts.try_recv()?.held == SUBSCRIBERS {
+                break;
+            }
+        }
+        let append = Append {
+            id: MessageId::from_bits(self.next_id),
+            key: None,
+            targets: Targets::Channels(vec![ChannelName::public("news")?]),
+            body: Body::Data(RawValue::from_string(format!("\"{}\"", "x".repeat(PAYLOAD_BYTES - 2)))?.into()),
+            from: None,
+            time: self.app.now().wall,
+            expires: None,
+        };
+        self.next_id += 1;
+        self.runtime.block_on(self.app.engine.append(append))?;
+        Ok(())
+    }
+
+    /// Lets the shard work until everybody has the message, and asked for the next.
+    fn deliver(&mut self, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
+        for client in clients {
+            let mut turns = 0;
+            while !client.read("xxx\"")? {
+                counted(&mut self.shard, &mut self.events)?;
+                turns += 1;
+                assert!(turns < TURNS_MAX, "a message does not come");
+            }
+            client.go_on()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the shard and its desk work, uncounted, until something is so.
+    fn until(&mut self, mut holds: impl FnMut(&Self) -> io::Result<bool>) -> Result<(), Box<dyn Error>> {
+        for _ in 0..TURNS_MAX {
+            if holds(self)? {
+                return Ok(());
+            }
+            self.mailbox.post(Letter::Heard(encke::table::LentId(u64::MAX)))?;
+            self.shard.step(&mut self.events)?;
+            self.runtime.block_on(tokio::task::yield_now());
+        }
+        Err("it does not come to that".into())
+    }
+}
+
+/// Somebody who waits.
+struct Client {
+    socket: TcpStream,
+    polls: bool,
+    fields: String,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    fn ask(&mut self, kind: &str, query: &str) -> io::Result<()> {
+        self.answer.clear();
+        let head = format!("GET /v1/{kind}?{query} HTTP/1.1\r\n{}\r\n", self.fields);
+        self.socket.write_all(head.as_bytes())
+    }
+
+    /// Reads what is there. True when `wanted` has come, and what belongs to it.
+    fn read(&mut self, wanted: &str) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.answer.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let text = String::from_utf8_lossy(&self.answer);
+        Ok(text.contains(wanted) && (!self.polls || text.ends_with("\"close\":null}")))
+    }
+
+    /// Asks for what comes next, where that is to be asked for.
+    fn go_on(&mut self) -> io::Result<()> {
+        if !self.polls {
+            self.answer.clear();
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&self.answer);
+        let member =
+            |name: &str| text.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned);
+        let (session, cursor) = (member("session"), member("cursor"));
+        let query = format!("session={}&cursor={}&hold_s=25", session.unwrap_or_default(), cursor.unwrap_or_default());
+        self.ask("poll", &query)
+    }
+}

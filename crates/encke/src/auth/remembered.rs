@@ -1,0 +1,223 @@
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use encke_proto::UserId;
+use siphasher::sip128::SipHasher24;
+
+use super::{Claims, Grants};
+
+/// Into how many parts the memory is split, so that threads do not wait for one another. A power of two.
+const SHELVES: usize = 16;
+/// The most tokens in one generation of one shelf: 65,536 in all, twice that with those of the generation before.
+const TOKENS_MAX: usize = 4_096;
+/// The most bytes of them: 8 MiB in all, twice that with the generation before.
+const TOKENS_MAX_BYTES: usize = 512 * 1024;
+
+/// What is known of a token that was found good.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) user: UserId,
+    pub(super) grants: Arc<Grants>,
+    pub(super) expires_s: u64,
+}
+
+/// Tokens that were found good, so that whoever comes back for each message is not verified for each. ADR 0010 has the reasons.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    hasher: SipHasher24,
+    shelves: [Mutex<Shelf>; SHELVES],
+}
+
+/// A token's mark: what nobody can make another token fit without the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u128);
+
+/// The tokens of one part. When the younger generation is full, it becomes the older, and what was not asked for since is forgotten.
+#[derive(Debug, Default)]
+struct Shelf {
+    young: HashMap<u128, Known, AsIs>,
+    old: HashMap<u128, Known, AsIs>,
+    /// How much the younger generation holds.
+    bytes: usize,
+    /// The latest time that it was asked at.
+    latest_s: u64,
+}
+
+impl Remembered {
+    /// Nothing yet. The key is random, and nobody else's.
+    pub(super) fn new(key: u128) -> Self {
+        Self { hasher: SipHasher24::new_with_key(&key.to_ne_bytes()), shelves: Default::default() }
+    }
+
+    /// The mark of a token.
+    pub(super) fn mark(&self, token: &str) -> Mark {
+        Mark(self.hasher.hash(token.as_bytes()).as_u128())
+    }
+
+    /// What is known of a token, if it was found good and has not expired.
+    pub(super) fn get(&self, mark: Mark, now_s: u64) -> Option<Known> {
+        self.shelf(mark, |shelf| shelf.get(mark.0, now_s))
+    }
+
+    /// Keeps in mind that a token was found good.
+    pub(super) fn put(&self, mark: Mark, claims: Claims, now_s: u64) -> Known {
+        let Claims { user, expires_s, channels, publish } = claims;
+        let known = Known { user, grants: Arc::new(Grants { channels, publish }), expires_s };
+        self.shelf(mark, |shelf| shelf.put(mark.0, known, now_s))
+    }
+
+    fn shelf<T>(&self, mark: Mark, use_it: impl FnOnce(&mut Shelf) -> T) -> T {
+        // Its upper bits choose the shelf, its lower ones the place in it.
+        let shelf = &self.shelves[(mark.0 >> 64) as usize % SHELVES];
+        use_it(&mut shelf.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shelf {
+    fn get(&mut self, mark: u128, now_s: u64) -> Option<Known> {
+        self.see(now_s);
+        if let Some(known) = self.young.get(&mark) {
+            return (known.expires_s > now_s).then(|| known.clone());
+        }
+        let known = self.old.remove(&mark).filter(|known| known.expires_s > now_s)?;
+        self.keep(mark, known.clone());
+        Some(known)
+    }
+
+    fn put(&mut self, mark: u128, mut known: Known, now_s: u64) -> Known {
+        self.see(now_s);
+        // Most applications grant the same to everybody, so it is kept once.
+        if let Some(other) = self.young.values().next()
+            && other.grants == known.grants
+        {
+            known.grants = Arc::clone(&other.grants);
+        }
+        self.keep(mark, known.clone());
+        known
+    }
+
+    fn keep(&mut self, mark: u128, known: Known) {
+        let bytes = known.bytes();
+        if self.young.len() >= TOKENS_MAX || self.bytes + bytes > TOKENS_MAX_BYTES {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.young.insert(mark, known);
+    }
+
+    /// Takes note of the time. When it goes back, a token that was good already may not be good yet.
+    fn see(&mut self, now_s: u64) {
+        if now_s < self.latest_s {
+            *self = Self::default();
+        }
+        self.latest_s = now_s;
+    }
+}
+
+impl Known {
+    /// Roughly the bytes that it occupies, when what it grants is nobody else's.
+    fn bytes(&self) -> usize {
+        size_of::<(u128, Self)>() + self.user.as_str().len() + self.grants.bytes()
+    }
+}
+
+/// A mark is as evenly spread as any hash of it would be.
+#[derive(Debug, Default)]
+struct AsIsHasher(u64);
+
+type AsIs = BuildHasherDefault<AsIsHasher>;
+
+impl Hasher for AsIsHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Grant;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn claims(user: &str) -> Claims {
+        Claims { user: UserId::new(user).unwrap(), expires_s: NOW + 60, channels: Grant::all(), publish: Grant::none() }
+    }
+
+    fn user_of(memory: &Remembered, token: &str, now_s: u64) -> Option<String> {
+        memory.get(memory.mark(token), now_s).map(|known| known.user.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_token_is_known_again_until_it_expires() {
+        let memory = Remembered::new(7);
+        assert_eq!(user_of(&memory, "a.b.c", NOW), None);
+        memory.put(memory.mark("a.b.c"), claims("alice"), NOW);
+        assert_eq!(user_of(&memory, "a.b.c", NOW + 59).as_deref(), Some("alice"));
+        for other in ["a.b.d", "a.b.c ", "a.b.", "A.b.c", ""] {
+            assert_eq!(user_of(&memory, other, NOW + 59), None, "{other}");
+        }
+        assert_eq!(user_of(&memory, "a.b.c", NOW + 60), None);
+        assert_ne!(Remembered::new(8).mark("a.b.c"), memory.mark("a.b.c"), "marks are worth nothing elsewhere");
+    }
+
+    #[test]
+    fn when_the_clock_goes_back_all_are_verified_anew() {
+        let memory = Remembered::new(7);
+        memory.put(memory.mark("a.b.c"), claims("alice"), NOW);
+        assert_eq!(user_of(&memory, "a.b.c", NOW - 1), None);
+        assert_eq!(user_of(&memory, "a.b.c", NOW), None);
+    }
+
+    #[test]
+    fn those_who_come_again_stay_and_the_others_are_forgotten() {
+        let mut shelf = Shelf::default();
+        let known = |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        shelf.put(u128::MAX, known("alice"), NOW);
+        for number in 0..4 * TOKENS_MAX as u128 {
+            shelf.put(number, known("bob"), NOW);
+            assert!(shelf.get(u128::MAX, NOW).is_some(), "after {number}");
+            assert!(shelf.young.len() <= TOKENS_MAX && shelf.old.len() <= TOKENS_MAX);
+        }
+        assert!(shelf.get(0, NOW).is_none());
+        assert!(shelf.get(4 * TOKENS_MAX as u128 - 1, NOW).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let memory = Remembered::new(7);
+        for number in 0..SHELVES * TOKENS_MAX {
+            let patterns = (0..100).map(|channel| format!("room:{number}:{channel}")).collect();
+            memory.put(memory.mark(&number.to_string()), Claims { channels: Grant::of(patterns), ..claims("bob") }, NOW);
+        }
+        for shelf in &memory.shelves {
+            let shelf = shelf.lock().unwrap();
+            let bytes = |part: &HashMap<u128, Known, AsIs>| part.values().map(Known::bytes).sum::<usize>();
+            assert!(bytes(&shelf.young) == shelf.bytes && shelf.bytes <= TOKENS_MAX_BYTES && bytes(&shelf.old) <= TOKENS_MAX_BYTES);
+            assert!(shelf.young.len() + shelf.old.len() > 10);
+        }
+    }
+
+    #[test]
+    fn what_is_granted_to_everybody_is_kept_once() {
+        let mut shelf = Shelf::default();
+        let grants = |channels| Arc::new(Grants { channels, publish: Grant::none() });
+        let known = |channels| Known { user: UserId::new("a").unwrap(), grants: grants(channels), expires_s: NOW + 60 };
+        let first = shelf.put(1, known(Grant::all()), NOW);
+        let second = shelf.put(2, known(Grant::all()), NOW);
+        assert!(Arc::ptr_eq(&first.grants, &second.grants));
+        assert_eq!(*shelf.put(3, known(Grant::none()), NOW).grants, *grants(Grant::none()));
+    }
+}
