@@ -6,18 +6,17 @@
  */
 import { formatCursor, parseCursor } from './client/cursor.js';
 import { EnckeError } from './client/error.js';
+import { Link, parseJson } from './client/link.js';
 import { safeUrl } from './client/pages.js';
 import { pauseMs, retryAfterMs } from './client/pauses.js';
+import { receive as receivePolls } from './client/poll.js';
+import { receive as receiveEvents } from './client/sse.js';
 import { SseParser } from './client/sse-parser.js';
 
 // All modules are named here, so that a browser asks for them at the same time.
 export { EnckeError, SseParser, formatCursor, parseCursor, pauseMs, safeUrl };
 export { showPage } from './client/pages.js';
 
-/** How long a stream may take until its `open` event; longer means that something on the way collects it before passing it on. */
-const OPEN_WITHIN_MS = 5000;
-/** A poll without an answer for this long is dead. Holds are 25 s by default, and proxies seldom allow more than a minute. */
-const POLL_SILENCE_MS = 60000;
 const CONTROL_WITHIN_MS = 10000;
 const CONTROL_TRIES = 6;
 /** A close is asked for less often: whoever wants to leave should not wait, and the server frees a silent session by itself. */
@@ -29,11 +28,10 @@ const SAVE_EVERY_MS = 1000;
 /** Other statuses of the 4xx say that this very request will never succeed; these say that this transport may not be there. */
 const TRANSPORT_MISSING = [404, 405, 406, 415, 501];
 
-/**
- * How a data connection ended. `lost`: come back after a growing pause. `unfit`: as well, by the next transport. `pause`: come back after `afterMs`.
- * `final`: stay away.
- * @typedef {{kind: 'lost' | 'unfit' | 'pause' | 'final', code?: string, reason?: string, error?: EnckeError, afterMs?: number}} Ending
- */
+/** The transports there are, by name. @type {Record<string, (link: Link) => Promise<Ending>>} */
+const TRANSPORTS = { sse: receiveEvents, poll: receivePolls };
+
+/** @typedef {import('./client/link.js').Ending} Ending */
 
 export class Encke {
   #options;
@@ -64,16 +62,13 @@ export class Encke {
   #transport = 0;
   /** The current life of the data connection, over all its attempts. @type {{stopped: boolean} | null} */
   #run = null;
-  /** @type {AbortController | null} */
-  #connection = null;
+  /** The current data connection. @type {Link | null} */
+  #link = null;
   /** Ends the current pause. @type {(() => void) | null} */
   #wakeUp = null;
   /** @type {Promise<boolean> | null} */
   #closing = null;
   #hidden = false;
-  #openedAt = 0;
-  #heardAt = 0;
-  #heartbeatMs = 20000;
   /** How many connections in a row opened and then brought nothing, not even a heartbeat. */
   #mute = 0;
   /** The channels that the current connection was asked for. @type {Set<string>} */
@@ -102,7 +97,7 @@ export class Encke {
     const transport = options.transport ?? ['sse', 'poll'];
     this.#transports = typeof transport === 'string' ? [transport] : [...transport];
     for (const name of this.#transports) {
-      if (name !== 'sse' && name !== 'poll') throw new TypeError('unknown transport: ' + name);
+      if (!Object.hasOwn(TRANSPORTS, name)) throw new TypeError('unknown transport: ' + name);
     }
     if (this.#transports.length === 0) throw new TypeError('no transport');
     const cursor = options.cursor ?? this.#load();
@@ -259,8 +254,8 @@ export class Encke {
   #stop() {
     if (this.#run) this.#run.stopped = true;
     this.#run = null;
-    this.#connection?.abort();
-    this.#connection = null;
+    this.#link?.end();
+    this.#link = null;
     this.#wakeUp?.();
   }
 
@@ -268,8 +263,8 @@ export class Encke {
   async #keepConnected(run) {
     let failures = 0;
     while (!run.stopped) {
-      this.#openedAt = 0;
-      let ending = await this.#receive(run);
+      const link = this.#makeLink(run);
+      let ending = await this.#receive(link);
       if (run.stopped) return;
       if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
       if (run.stopped) return;
@@ -277,7 +272,7 @@ export class Encke {
       // While the session is being closed on purpose a lost connection stays lost; the answer to the close ends this run.
       if (this.#closing) return;
       if (ending.error) this.#emit('error', ending.error);
-      if (this.#openedAt && this.#env.now() - this.#openedAt >= STABLE_MS) failures = 0;
+      if (link.openedAt && this.#env.now() - link.openedAt >= STABLE_MS) failures = 0;
       failures = ending.kind === 'pause' ? failures : failures + 1;
       if (ending.kind === 'unfit' && this.#transport < this.#transports.length - 1) {
         this.#transport++;
@@ -292,31 +287,48 @@ export class Encke {
     }
   }
 
-  /** Serves one data connection until it ends. @param {{stopped: boolean}} run @returns {Promise<Ending>} */
-  async #receive(run) {
-    const connection = new AbortController();
-    this.#connection = connection;
+  /** @param {{stopped: boolean}} run */
+  #makeLink(run) {
+    return new Link({
+      env: this.#env,
+      holdS: this.#options.holdS,
+      stopped: () => run.stopped,
+      path: (path, more) => this.#dataPath(path, more),
+      address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
+      request: (method, path, body, signal, accept) => this.#request(method, path, body, signal, accept),
+      sleep: (ms) => this.#sleep(ms),
+      opened: (session, cursor) => this.#opened(session, cursor),
+      renamed: (session) => this.#renamed(session),
+      message: (message) => this.#message(message),
+      gap: (gap) => this.#gap(gap),
+      closed: (close) => this.#closed(close),
+      adopt: (cursor) => this.#adopt(cursor),
+    });
+  }
+
+  /** Serves one data connection until it ends. @param {Link} link @returns {Promise<Ending>} */
+  async #receive(link) {
+    this.#link = link;
     try {
       if (!this.#token && this.#options.getToken) await this.#fetchToken();
-      if (run.stopped) return { kind: 'final' };
-      return await (this.transport === 'sse' ? this.#receiveEvents(run, connection) : this.#receivePolls(run, connection));
+      if (link.stopped) return { kind: 'final' };
+      return await TRANSPORTS[this.transport](link);
     } catch (thrown) {
-      if (connection.signal.aborted) thrown = connection.signal.reason;
-      return this.#judge(thrown);
+      return this.#judge(link.signal.aborted ? link.signal.reason : thrown, link);
     } finally {
-      connection.abort();
-      if (this.#connection === connection) this.#connection = null;
+      link.end();
+      if (this.#link === link) this.#link = null;
     }
   }
 
-  /** @param {unknown} thrown @returns {Ending} */
-  #judge(thrown) {
+  /** @param {unknown} thrown @param {Link} link @returns {Ending} */
+  #judge(thrown, link) {
     const error = thrown instanceof EnckeError ? thrown : new EnckeError('network', 'the connection was lost', { cause: thrown });
     const { code, status } = error;
     if (code === 'anew') return { kind: 'pause' };
     if (code === 'silent') {
       // Once is a network that went away; twice in a row is something that lets a beginning through and then collects.
-      this.#mute = this.#heardAt > this.#openedAt ? 0 : this.#mute + 1;
+      this.#mute = link.heardAt > link.openedAt ? 0 : this.#mute + 1;
       return { kind: this.#mute < 2 ? 'lost' : 'unfit', error };
     }
     if (code === 'no_open' || code === 'not_a_stream') return { kind: 'unfit', error };
@@ -373,132 +385,21 @@ export class Encke {
     }
   }
 
-  // -- the transports
-
-  /** @param {string} path @param {Record<string, string>} [more] */
-  #dataUrl(path, more = {}) {
-    const query = { ...more };
-    const cursor = this.cursor;
-    if (cursor !== null) query.cursor = cursor;
-    if (this.#session !== null) query.session = this.#session;
-    this.#asked = new Set(this.#wanted);
-    // The cursor subscribes what it names, so only the channels without a position have to be asked for.
-    const channels = this.channels.filter((channel) => !this.#positions.has(channel));
-    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
-    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
-    return path + (text ? '?' + text : '');
-  }
-
-  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
-  async #receiveEvents(run, connection) {
-    let limit = OPEN_WITHIN_MS;
-    let opened = false;
-    this.#heardAt = this.#env.now();
-    const stopWatching = this.#watch(() => limit, () => connection.abort(
-      opened ? new EnckeError('silent', 'the connection fell silent') : new EnckeError('no_open', 'the stream did not open in time')));
-    /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
-    let reader;
-    try {
-      const response = await this.#request('GET', this.#dataUrl('/v1/sse'), undefined, connection.signal, 'text/event-stream');
-      if (response.status === 204) return { kind: 'final', code: 'session_closed', reason: '' };
-      if (!response.body || !/^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '')) {
-        throw new EnckeError('not_a_stream', 'the answer is not an event stream');
-      }
-      /** @type {Ending | null} */
-      let ending = null;
-      let adopted = '';
-      const parser = new SseParser(({ data }) => {
-        if (ending || run.stopped) return;
-        const event = parseJson(data);
-        if (event.event === 'open') {
-          opened = true;
-          this.#heartbeatMs = Math.max(1, Number(event.heartbeat_s) || 20) * 1000;
-          limit = 2.5 * this.#heartbeatMs;
-          this.#opened(event.session, event.cursor);
-        } else if (event.event === 'message') {
-          this.#message(event);
-        } else if (event.event === 'gap') {
-          this.#gap(event);
-        } else if (event.event === 'close') {
-          ending = this.#closed(event);
-        }
-      });
-      const decoder = new TextDecoder();
-      reader = response.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (run.stopped) return { kind: 'final' };
-        if (done) break;
-        this.#heardAt = this.#env.now();
-        parser.push(decoder.decode(value, { stream: true }));
-        // A listener may have stopped this; what came after is then left to the next connection.
-        if (run.stopped) return { kind: 'final' };
-        if (parser.lastEventId !== adopted) {
-          // The id says where the stream stands, in all channels, after what was read.
-          adopted = parser.lastEventId;
-          if (adopted) this.#adopt(adopted);
-        }
-        if (ending) return ending;
-      }
-      if (!opened) throw new EnckeError('not_a_stream', 'the stream ended before it opened');
-      return { kind: 'lost' };
-    } finally {
-      stopWatching();
-      reader?.cancel().catch(() => {});
-    }
-  }
-
-  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
-  async #receivePolls(run, connection) {
-    const { holdS } = this.#options;
-    /** @type {Record<string, string>} */
-    const held = holdS === undefined ? {} : { hold_s: String(holdS) };
-    const silence = holdS === undefined ? POLL_SILENCE_MS : holdS * 1000 + 20000;
-    let first = true;
-    for (;;) {
-      const askedAt = this.#env.now();
-      this.#heardAt = askedAt;
-      const limit = first ? CONTROL_WITHIN_MS : silence;
-      const stopWatching = this.#watch(() => limit, () => connection.abort(new EnckeError('timeout', 'the poll was not answered in time')));
-      let answer;
-      try {
-        // The first poll is not held, so that the session and the cursor are known at once.
-        const url = this.#dataUrl('/v1/poll', first ? { hold_s: '0' } : held);
-        const response = await this.#request('GET', url, undefined, connection.signal);
-        answer = parseJson(await response.text());
-      } finally {
-        stopWatching();
-      }
-      if (run.stopped) return { kind: 'final' };
-      this.#heardAt = this.#env.now();
-      if (first) this.#opened(answer.session, null);
-      else this.#session = answer.session ?? this.#session;
-      for (const gap of answer.gaps ?? []) if (!run.stopped) this.#gap(gap);
-      for (const message of answer.messages ?? []) if (!run.stopped) this.#message(message);
-      if (run.stopped) return { kind: 'final' };
-      if (answer.cursor) this.#adopt(answer.cursor);
-      if (answer.close) return this.#closed(answer.close);
-      const empty = !answer.messages?.length && !answer.gaps?.length;
-      if (!first && empty && this.#heardAt - askedAt < 1000) {
-        // Something answers without holding. Asking again at once would be a busy loop over the network.
-        await this.#sleep(1000);
-        if (run.stopped) return { kind: 'final' };
-      }
-      first = false;
-    }
-  }
-
   // -- what arrives
 
   /** @param {unknown} session @param {unknown} cursor */
   #opened(session, cursor) {
-    if (typeof session === 'string') this.#session = session;
+    this.#renamed(session);
     if (typeof cursor === 'string') this.#adopt(cursor);
-    this.#openedAt = this.#env.now();
     this.#tokenTried = false;
     this.#changeLate();
     this.#setState('open');
     this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
+  }
+
+  /** @param {unknown} session */
+  #renamed(session) {
+    if (typeof session === 'string') this.#session = session;
   }
 
   /** Tells the new connection which channels were subscribed or unsubscribed while its request was under way. */
@@ -584,6 +485,20 @@ export class Encke {
   }
 
   // -- requests
+
+  /** A data connection's path, with the query that says where to go on. @param {string} path @param {Record<string, string>} [more] */
+  #dataPath(path, more = {}) {
+    const query = { ...more };
+    const cursor = this.cursor;
+    if (cursor !== null) query.cursor = cursor;
+    if (this.#session !== null) query.session = this.#session;
+    this.#asked = new Set(this.#wanted);
+    // The cursor subscribes what it names, so only the channels without a position have to be asked for.
+    const channels = this.channels.filter((channel) => !this.#positions.has(channel));
+    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
+    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
+    return path + (text ? '?' + text : '');
+  }
 
   /**
    * @param {string} method @param {string} path @param {unknown} body @param {AbortSignal} signal @param {string} [accept]
@@ -720,23 +635,6 @@ export class Encke {
     });
   }
 
-  /**
-   * Calls `onSilence` once nothing was heard for `limit()`. Hearing something only notes the time, so a busy stream sets no timer per chunk.
-   * @param {() => number} limit @param {() => void} onSilence @returns {() => void} stops watching.
-   */
-  #watch(limit, onSilence) {
-    /** @type {any} */
-    let timer;
-    const check = () => {
-      const left = this.#heardAt + limit() - this.#env.now();
-      // The limit changes when the stream opens, so the first look comes no later than the shortest one.
-      if (left <= 0) onSilence();
-      else timer = this.#env.setTimeout(check, Math.min(left, OPEN_WITHIN_MS));
-    };
-    check();
-    return () => this.#env.clearTimeout(timer);
-  }
-
   // -- the page around it
 
   #listen() {
@@ -773,8 +671,10 @@ export class Encke {
   #lookAgain(anyway) {
     if (this.#wakeUp) {
       this.#wakeUp();
-    } else if (anyway || (this.#state === 'open' && this.transport === 'sse' && this.#env.now() - this.#heardAt > 1.2 * this.#heartbeatMs)) {
-      this.#connection?.abort(new EnckeError('anew', 'the connection is started anew'));
+    } else if (anyway) {
+      this.#link?.end(new EnckeError('anew', 'the connection is started anew'));
+    } else {
+      this.#link?.look();
     }
   }
 
@@ -847,17 +747,6 @@ export class Encke {
       }
     }
   }
-}
-
-/** @param {string} text @returns {any} */
-function parseJson(text) {
-  try {
-    const value = JSON.parse(text);
-    if (value !== null && typeof value === 'object') return value;
-  } catch {
-    // It is answered below.
-  }
-  throw new EnckeError('network', 'the server sent something that is not JSON');
 }
 
 /** Works outside of secure contexts too, where `crypto.randomUUID` is missing. */

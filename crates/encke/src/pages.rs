@@ -57,8 +57,11 @@ static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
     HashMap::from([
         ("cursor.js", File::new(SCRIPT, include_str!("../../../clients/js/client/cursor.js"))),
         ("error.js", File::new(SCRIPT, include_str!("../../../clients/js/client/error.js"))),
+        ("link.js", File::new(SCRIPT, include_str!("../../../clients/js/client/link.js"))),
         ("pages.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pages.js"))),
         ("pauses.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pauses.js"))),
+        ("poll.js", File::new(SCRIPT, include_str!("../../../clients/js/client/poll.js"))),
+        ("sse.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse.js"))),
         ("sse-parser.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse-parser.js"))),
     ])
 });
