@@ -1,7 +1,7 @@
 /**
  * The browser client of Encke: ES modules, no dependency, no build step. This one is all that a page imports; the others lie beside it in `client/`.
  *
- * It holds a data connection (SSE read by `fetch`, or long polls), remembers how far it has come in every channel, comes back by itself when
+ * It holds a data connection (SSE read by `fetch`, long polls, a WebSocket, or a forever frame), remembers how far it has come in every channel, comes back by itself when
  * the connection is lost, and stays away when the session was ended on purpose. It never evaluates, writes HTML or navigates.
  */
 import { formatCursor, parseCursor } from './client/cursor.js';
@@ -9,9 +9,12 @@ import { EnckeError } from './client/error.js';
 import { Link, parseJson } from './client/link.js';
 import { safeUrl } from './client/pages.js';
 import { pauseMs, retryAfterMs } from './client/pauses.js';
-import { receive as receivePolls } from './client/poll.js';
+import { receive as receiveFrame } from './client/iframe.js';
+import { look as lookOnce, receive as receivePolls } from './client/poll.js';
 import { receive as receiveEvents } from './client/sse.js';
 import { SseParser } from './client/sse-parser.js';
+import './client/ticket.js';
+import { receive as receiveSocket } from './client/ws.js';
 
 // All modules are named here, so that a browser asks for them at the same time.
 export { EnckeError, SseParser, formatCursor, parseCursor, pauseMs, safeUrl };
@@ -29,7 +32,12 @@ const SAVE_EVERY_MS = 1000;
 const TRANSPORT_MISSING = [404, 405, 406, 415, 501];
 
 /** The transports there are, by name. @type {Record<string, (link: Link) => Promise<Ending>>} */
-const TRANSPORTS = { sse: receiveEvents, poll: receivePolls };
+const TRANSPORTS = { sse: receiveEvents, poll: receivePolls, ws: receiveSocket, iframe: receiveFrame };
+const DEFAULT = ['sse', 'poll'];
+/** What `auto` stands for. The forever frame is not among them: what lets a frame through lets polls through, and they need no frame. */
+const AUTO = ['ws', 'sse', 'poll'];
+/** Of these, a browser does not tell why they were refused. */
+const BLIND = ['ws', 'iframe'];
 
 /** @typedef {import('./client/link.js').Ending} Ending */
 
@@ -90,11 +98,12 @@ export class Encke {
       clearTimeout: given.clearTimeout ?? ((/** @type {any} */ timer) => globalThis.clearTimeout(timer)),
       now: given.now ?? (() => Date.now()),
       random: given.random ?? Math.random,
+      WebSocket: 'WebSocket' in given ? given.WebSocket : globalThis.WebSocket,
       window: 'window' in given ? given.window : globalThis.window,
     };
     this.#token = options.token ?? null;
     this.#wanted = new Set(options.channels ?? []);
-    const transport = options.transport ?? ['sse', 'poll'];
+    const transport = options.transport === 'auto' ? AUTO : options.transport ?? DEFAULT;
     this.#transports = typeof transport === 'string' ? [transport] : [...transport];
     for (const name of this.#transports) {
       if (!Object.hasOwn(TRANSPORTS, name)) throw new TypeError('unknown transport: ' + name);
@@ -265,6 +274,7 @@ export class Encke {
     while (!run.stopped) {
       const link = this.#makeLink(run);
       let ending = await this.#receive(link);
+      if (ending.kind === 'unfit' && this.#isLast && BLIND.includes(this.transport) && !run.stopped) ending = await this.#inquire(run) ?? ending;
       if (run.stopped) return;
       if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
       if (run.stopped) return;
@@ -274,7 +284,7 @@ export class Encke {
       if (ending.error) this.#emit('error', ending.error);
       if (link.openedAt && this.#env.now() - link.openedAt >= STABLE_MS) failures = 0;
       failures = ending.kind === 'pause' ? failures : failures + 1;
-      if (ending.kind === 'unfit' && this.#transport < this.#transports.length - 1) {
+      if (ending.kind === 'unfit' && !this.#isLast) {
         this.#transport++;
         failures = Math.min(failures, 1);
       }
@@ -306,13 +316,29 @@ export class Encke {
     });
   }
 
-  /** Serves one data connection until it ends. @param {Link} link @returns {Promise<Ending>} */
-  async #receive(link) {
+  /** Whether there is no other transport to go on with. */
+  get #isLast() {
+    return this.#transport === this.#transports.length - 1;
+  }
+
+  /**
+   * Finds out why the server refuses what a browser does not tell about: the same is asked for by a poll that does not wait.
+   * @param {{stopped: boolean}} run @returns {Promise<Ending | null>} null when nothing but the transport is wrong.
+   */
+  #inquire(run) {
+    return this.#receive(this.#makeLink(run), lookOnce);
+  }
+
+  /**
+   * Serves one data connection until it ends.
+   * @template {Ending | null} T @param {Link} link @param {(link: Link) => Promise<T>} [transport] @returns {Promise<T | Ending>}
+   */
+  async #receive(link, transport = /** @type {any} */ (TRANSPORTS[this.transport])) {
     this.#link = link;
     try {
       if (!this.#token && this.#options.getToken) await this.#fetchToken();
       if (link.stopped) return { kind: 'final' };
-      return await TRANSPORTS[this.transport](link);
+      return await transport(link);
     } catch (thrown) {
       return this.#judge(link.signal.aborted ? link.signal.reason : thrown, link);
     } finally {
@@ -447,6 +473,8 @@ export class Encke {
   /** @param {any} event @returns {Ending} */
   #closed(event) {
     const { code = '', reason = '', reconnect = false } = event;
+    // A frame has become long. The session goes on, in the next one.
+    if (code === 'recycle' && reconnect === true) return { kind: 'pause' };
     this.#session = null;
     if (reconnect !== true) return { kind: 'final', code, reason };
     this.#emit('close', { code, reason, reconnect: true });
@@ -536,7 +564,7 @@ export class Encke {
   }
 
   /**
-   * A control request, over a connection of its own. It is repeated while that may help: all of them may be sent twice.
+   * A control request: over the data connection where that goes both ways, else over one of its own, as is every further attempt. It is repeated while that may help: all of them may be sent twice.
    * @param {string} path @param {() => unknown} body made anew for each attempt, since the session may have changed @param {number} [tries]
    * @returns {Promise<any>}
    */
@@ -548,6 +576,8 @@ export class Encke {
       /** @type {EnckeError} */
       let error;
       try {
+        const said = failures === 1 ? this.#link?.ask?.(path, body(), abort.signal) : null;
+        if (said) return await said;
         const response = await this.#request('POST', path, body(), abort.signal);
         return parseJson(await response.text());
       } catch (thrown) {

@@ -57,12 +57,15 @@ static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
     HashMap::from([
         ("cursor.js", File::new(SCRIPT, include_str!("../../../clients/js/client/cursor.js"))),
         ("error.js", File::new(SCRIPT, include_str!("../../../clients/js/client/error.js"))),
+        ("iframe.js", File::new(SCRIPT, include_str!("../../../clients/js/client/iframe.js"))),
         ("link.js", File::new(SCRIPT, include_str!("../../../clients/js/client/link.js"))),
         ("pages.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pages.js"))),
         ("pauses.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pauses.js"))),
         ("poll.js", File::new(SCRIPT, include_str!("../../../clients/js/client/poll.js"))),
         ("sse.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse.js"))),
         ("sse-parser.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse-parser.js"))),
+        ("ticket.js", File::new(SCRIPT, include_str!("../../../clients/js/client/ticket.js"))),
+        ("ws.js", File::new(SCRIPT, include_str!("../../../clients/js/client/ws.js"))),
     ])
 });
 static ASSETS: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
