@@ -100,7 +100,7 @@ export class Tab {
 
   /** How often the tab has asked for a data connection. */
   get connections() {
-    return this.requests.filter((request) => /^\/v1\/(sse|poll|stream)\b/.test(request)).length;
+    return this.requests.filter((request) => /^\/v1\/(sse|poll|stream|ws)\b/.test(request)).length;
   }
 }
 
