@@ -152,7 +152,8 @@ export function formatCursor(positions: Iterable<[string, Position]>, leading?: 
 export class SseParser {
   constructor(onEvent: (event: { event: string; data: string; lastEventId: string }) => void);
   readonly lastEventId: string;
-  push(text: string): void;
+  /** Text, or bytes that may be cut anywhere. */
+  push(chunk: string | Uint8Array): void;
 }
 
 export function pauseMs(failures: number, random: () => number): number;

@@ -10,6 +10,8 @@ const MAX_EVENT_CHARS = 4 * 1024 * 1024;
  */
 export class SseParser {
   #onEvent;
+  /** A byte order mark is left to the parser, or two of them would both be taken away. */
+  #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   /** The beginning of a line whose end has not come yet, in pieces, so that a long line costs no repeated copying. @type {string[]} */
   #pieces = [];
   #pieceChars = 0;
@@ -32,8 +34,9 @@ export class SseParser {
     return this.#lastEventId;
   }
 
-  /** @param {string} text */
-  push(text) {
+  /** @param {string | Uint8Array} chunk text, or bytes that may be cut within a character */
+  push(chunk) {
+    let text = typeof chunk === 'string' ? chunk : this.#decoder.decode(chunk, { stream: true });
     if (text === '') return;
     if (this.#atStart) {
       this.#atStart = false;

@@ -20,14 +20,13 @@ export async function receive(link) {
     const parser = new SseParser(({ data }) => {
       if (!ending && !link.stopped) ending = link.take(parseJson(data));
     });
-    const decoder = new TextDecoder();
     reader = response.body.getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (link.stopped) return { kind: 'final' };
       if (done) break;
       link.heard();
-      parser.push(decoder.decode(value, { stream: true }));
+      parser.push(value);
       // A listener may have stopped this; what came after is then left to the next connection.
       if (link.stopped) return { kind: 'final' };
       if (parser.lastEventId !== adopted) {
