@@ -5,7 +5,8 @@ export interface Position {
 }
 
 export type State = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
-export type Transport = 'sse' | 'poll';
+/** `iframe` is the forever frame, for networks that let nothing else through; it needs a page. */
+export type Transport = 'sse' | 'poll' | 'ws' | 'iframe';
 
 export interface EnckeOptions {
   /** Where the server is, without a trailing path; the page's own origin by default. */
@@ -16,8 +17,8 @@ export interface EnckeOptions {
   getToken?: () => Promise<string | null | undefined> | string | null | undefined;
   /** The channels to follow besides the user's own. */
   channels?: readonly string[];
-  /** One transport, or several in the order in which to try them. Default: `['sse', 'poll']`. */
-  transport?: Transport | readonly Transport[];
+  /** One transport, or several in the order in which to try them; `auto` is `['ws', 'sse', 'poll']`. Default: `['sse', 'poll']`. */
+  transport?: Transport | 'auto' | readonly Transport[];
   /** Where to go on: an earlier `cursor`, or `earliest` for the oldest that is kept. */
   cursor?: string;
   /** Where to remember the cursor of each user, for example `sessionStorage`; nothing is remembered by default. */
@@ -151,7 +152,8 @@ export function formatCursor(positions: Iterable<[string, Position]>, leading?: 
 export class SseParser {
   constructor(onEvent: (event: { event: string; data: string; lastEventId: string }) => void);
   readonly lastEventId: string;
-  push(text: string): void;
+  /** Text, or bytes that may be cut anywhere. */
+  push(chunk: string | Uint8Array): void;
 }
 
 export function pauseMs(failures: number, random: () => number): number;

@@ -1,313 +1,25 @@
 /**
- * The browser client of Encke: one module, no dependency, no build step.
+ * The browser client of Encke: ES modules, no dependency, no build step. This one is all that a page imports; the others lie beside it in `client/`.
  *
- * It holds a data connection (SSE read by `fetch`, or long polls), remembers how far it has come in every channel, comes back by itself when
+ * It holds a data connection (SSE read by `fetch`, long polls, a WebSocket, or a forever frame), remembers how far it has come in every channel, comes back by itself when
  * the connection is lost, and stays away when the session was ended on purpose. It never evaluates, writes HTML or navigates.
- *
- * The parts, in order: the cursor, the SSE parser, pauses, errors, pages, and the client itself.
  */
+import { formatCursor, parseCursor } from './client/cursor.js';
+import { EnckeError } from './client/error.js';
+import { Link, parseJson } from './client/link.js';
+import { safeUrl } from './client/pages.js';
+import { RETRY_MAX_MS, pauseMs, retryAfterMs } from './client/pauses.js';
+import { receive as receiveFrame } from './client/iframe.js';
+import { look as lookOnce, receive as receivePolls } from './client/poll.js';
+import { receive as receiveEvents } from './client/sse.js';
+import { SseParser } from './client/sse-parser.js';
+import './client/ticket.js';
+import { receive as receiveSocket } from './client/ws.js';
 
-// ---------------------------------------------------------------------------------------------------------------------- the cursor
+// All modules are named here, so that a browser asks for them at the same time.
+export { EnckeError, SseParser, formatCursor, parseCursor, pauseMs, safeUrl };
+export { showPage } from './client/pages.js';
 
-/**
- * How far a receiver has come in one channel.
- * @typedef {{epoch: string, offset: number}} Position
- */
-
-const PLAIN_IN_NAME = /^[A-Za-z0-9\-._:@/]$/;
-const EPOCH = /^[A-Za-z0-9_-]+$/;
-const ENTRY_POSITION = /^(0|[1-9][0-9]{0,15})(?::([A-Za-z0-9_-]+))?$/;
-
-/** @param {string} name */
-function encodeName(name) {
-  let out = '';
-  for (const byte of new TextEncoder().encode(name)) {
-    const char = String.fromCharCode(byte);
-    out += PLAIN_IN_NAME.test(char) ? char : '!' + byte.toString(16).padStart(2, '0');
-  }
-  return out;
-}
-
-/** @param {string} text @returns {string | null} */
-function decodeName(text) {
-  const bytes = [];
-  for (let i = 0; i < text.length; i++) {
-    if (PLAIN_IN_NAME.test(text[i])) {
-      bytes.push(text.charCodeAt(i));
-    } else if (text[i] === '!' && /^[0-9a-f]{2}$/.test(text.slice(i + 1, i + 3))) {
-      bytes.push(parseInt(text.slice(i + 1, i + 3), 16));
-      i += 2;
-    } else {
-      return null;
-    }
-  }
-  try {
-    return bytes.length ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes)) : null;
-  } catch {
-    return null;
-  }
-}
-
-/**
- * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it is then only good for handing back.
- * @param {string} text
- * @returns {{epoch: string, positions: Map<string, Position>, closed: boolean} | null}
- */
-export function parseCursor(text) {
-  const [version, epoch, ...rest] = text.split('~');
-  if (version !== '1' || epoch === undefined || !EPOCH.test(epoch)) return null;
-  // Entries come in pairs, so a single part left over can only be the mark of a closed session.
-  const closed = rest.length % 2 === 1;
-  if (closed && rest.pop() !== 'closed') return null;
-  /** @type {Map<string, Position>} */
-  const positions = new Map();
-  for (let i = 0; i < rest.length; i += 2) {
-    const name = decodeName(rest[i]);
-    const match = ENTRY_POSITION.exec(rest[i + 1]);
-    if (name === null || match === null || positions.has(name)) return null;
-    positions.set(name, { epoch: match[2] ?? epoch, offset: Number(match[1]) });
-  }
-  return { epoch, positions, closed };
-}
-
-/**
- * Writes a cursor from positions. The leading epoch is the given one when a channel still has it, since that keeps the cursor short.
- * @param {Iterable<[string, Position]>} positions
- * @param {string} [leading]
- * @returns {string | null} null when there is no position to tell.
- */
-export function formatCursor(positions, leading) {
-  const entries = [...positions];
-  if (entries.length === 0) return null;
-  const epoch = leading ?? entries[0][1].epoch;
-  let text = '1~' + epoch;
-  for (const [name, at] of entries) {
-    text += '~' + encodeName(name) + '~' + at.offset + (at.epoch === epoch ? '' : ':' + at.epoch);
-  }
-  return text;
-}
-
-// ------------------------------------------------------------------------------------------------------------------ the SSE parser
-
-/** No line of Encke's comes near this; a peer that sends more is not an Encke server, and must not fill the memory. */
-const MAX_EVENT_CHARS = 4 * 1024 * 1024;
-
-/**
- * An incremental parser of `text/event-stream`, as the HTML standard writes it down: lines end with CR, LF or CRLF wherever the chunks are cut,
- * an event is dispatched by an empty line, and what the end of the stream leaves unfinished is dropped.
- */
-export class SseParser {
-  #onEvent;
-  /** The beginning of a line whose end has not come yet, in pieces, so that a long line costs no repeated copying. @type {string[]} */
-  #pieces = [];
-  #pieceChars = 0;
-  #skipLineFeed = false;
-  #atStart = true;
-  /** @type {string[]} */
-  #data = [];
-  #dataChars = 0;
-  #event = '';
-  #id = '';
-  #lastEventId = '';
-
-  /** @param {(event: {event: string, data: string, lastEventId: string}) => void} onEvent */
-  constructor(onEvent) {
-    this.#onEvent = onEvent;
-  }
-
-  /** The id in force after the last complete block; a block of an id alone moves it without being an event. */
-  get lastEventId() {
-    return this.#lastEventId;
-  }
-
-  /** @param {string} text */
-  push(text) {
-    if (text === '') return;
-    if (this.#atStart) {
-      this.#atStart = false;
-      if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
-    }
-    let from = 0;
-    for (let i = 0; i < text.length; i++) {
-      const code = text.charCodeAt(i);
-      const skip = this.#skipLineFeed && code === 10;
-      this.#skipLineFeed = code === 13;
-      if (skip) {
-        from = i + 1;
-      } else if (code === 13 || code === 10) {
-        this.#pieces.push(text.slice(from, i));
-        const line = this.#pieces.join('');
-        this.#pieces = [];
-        this.#pieceChars = 0;
-        from = i + 1;
-        this.#line(line);
-      }
-    }
-    if (from < text.length) {
-      this.#pieces.push(text.slice(from));
-      this.#pieceChars += text.length - from;
-    }
-    if (this.#pieceChars + this.#dataChars > MAX_EVENT_CHARS) throw new EnckeError('too_large', 'an event is larger than any server would send');
-  }
-
-  /** @param {string} line */
-  #line(line) {
-    if (line === '') return this.#dispatch();
-    const colon = line.indexOf(':');
-    if (colon === 0) return;
-    const field = colon < 0 ? line : line.slice(0, colon);
-    let value = colon < 0 ? '' : line.slice(colon + 1);
-    if (value.startsWith(' ')) value = value.slice(1);
-    if (field === 'data') {
-      this.#data.push(value);
-      this.#dataChars += value.length;
-    } else if (field === 'event') {
-      this.#event = value;
-    } else if (field === 'id' && !value.includes('\0')) {
-      this.#id = value;
-    }
-    // `retry` is for an EventSource; this client has its own pauses.
-  }
-
-  #dispatch() {
-    const [data, event] = [this.#data, this.#event];
-    this.#data = [];
-    this.#event = '';
-    this.#dataChars = 0;
-    this.#lastEventId = this.#id;
-    if (data.length === 0) return;
-    this.#onEvent({ event: event || 'message', data: data.join('\n'), lastEventId: this.#id });
-  }
-}
-
-// ------------------------------------------------------------------------------------------------------------------------- pauses
-
-/**
- * How long to wait before the next attempt: at once after the first failure, then doubling to at most 5 s, and from the ninth on slowly to at most 30 s.
- * Half of each pause is random, so that clients which lost the same server do not come back in one wave.
- * @param {number} failures how many attempts have failed in a row, from 1
- * @param {() => number} random
- */
-export function pauseMs(failures, random) {
-  if (failures <= 1) return 0;
-  const longest = failures <= 8 ? Math.min(5000, 500 * 2 ** (failures - 2)) : Math.min(30000, 5000 * 1.25 ** (failures - 8));
-  return longest * (0.5 + 0.5 * random());
-}
-
-/** The longest pause that a server can ask for. */
-const RETRY_MAX_MS = 300000;
-
-/** @param {string | null} header seconds or a date @param {number} now @returns {number} milliseconds, 0 when there is nothing to honour */
-function retryAfterMs(header, now) {
-  if (!header) return 0;
-  const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
-  return ms > 0 ? Math.min(ms, RETRY_MAX_MS) : 0;
-}
-
-// ------------------------------------------------------------------------------------------------------------------------- errors
-
-/** What the client rejects with and hands to `error` listeners. `code` is one of the protocol's table, or one of the client's own. */
-export class EnckeError extends Error {
-  /**
-   * @param {string} code
-   * @param {string} message
-   * @param {{status?: number, retryAfterMs?: number, cause?: unknown}} [more]
-   */
-  constructor(code, message, more = {}) {
-    super(message, more.cause === undefined ? undefined : { cause: more.cause });
-    this.name = 'EnckeError';
-    this.code = code;
-    this.status = more.status ?? 0;
-    this.retryAfterMs = more.retryAfterMs ?? 0;
-  }
-
-  /** Whether the same request may succeed a little later. */
-  get transient() {
-    return this.status === 0 ? this.code === 'network' || this.code === 'timeout' : [408, 425, 429].includes(this.status) || this.status >= 500;
-  }
-}
-
-// -------------------------------------------------------------------------------------------------------------------------- pages
-
-/**
- * Checks the address of a page. What comes back is the parsed, normal form, so that what was checked is what is used; null means: do not show it.
- * An address has to be absolute. Browsers strip tabs, newlines and leading control characters, by which `java\nscript:` hides from naive
- * checks; no honest sender needs them, so they are refused outright.
- * @param {unknown} url
- * @returns {string | null}
- */
-export function safeUrl(url) {
-  if (typeof url !== 'string' || /[\u0000-\u0020\u007f-\u009f]/.test(url)) return null;
-  try {
-    const parsed = new URL(url);
-    return (parsed.protocol === 'https:' || parsed.protocol === 'http:') && parsed.host !== '' ? parsed.href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** The page that each container is still waiting for. @type {WeakMap<Element, () => void>} */
-const loading = new WeakMap();
-
-/**
- * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds.
- *
- * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another origin also gets `allow-same-origin`, which
- * means that it keeps its own origin, and with it its cookies and storage; to this page it stays a stranger. A page of this very origin does not
- * get it: with scripts it could reach into this page and take its own sandbox off. Note that a foreign address which redirects to this origin would get
- * round that, so an application whose origin serves what strangers wrote should pass its own `sandbox`.
- *
- * @param {HTMLElement} container
- * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}} message
- * @param {{client?: Encke, sandbox?: string, title?: string}} [options] with `client`, the page is acknowledged as shown once it has loaded and the tab is visible
- * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its place before that.
- */
-export function showPage(container, message, options = {}) {
-  const url = safeUrl(message.url);
-  if (url === null) return Promise.reject(new EnckeError('bad_url', 'the address of this page is not one to show'));
-  loading.get(container)?.();
-  const document = container.ownerDocument;
-  const frame = document.createElement('iframe');
-  const foreign = new URL(url).origin !== document.defaultView?.location.origin;
-  frame.setAttribute('sandbox', options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''));
-  frame.setAttribute('referrerpolicy', 'no-referrer');
-  frame.setAttribute('title', options.title ?? 'Page from ' + new URL(url).host);
-  return new Promise((resolve) => {
-    loading.set(container, () => resolve(null));
-    frame.addEventListener('load', () => {
-      loading.delete(container);
-      resolve(frame);
-      if (options.client) whenVisible(document, () => frame.isConnected && acknowledge(options.client, message));
-    }, { once: true });
-    // An address that differs only in its fragment would not load anew in a frame that is used again, hence a new frame each time.
-    frame.setAttribute('src', url);
-    container.replaceChildren(frame);
-  });
-}
-
-/** @param {any} client @param {any} message */
-function acknowledge(client, message) {
-  // A failed acknowledgement has been told to the client's `error` listeners already.
-  client.shown(message).catch(() => {});
-}
-
-/** A page that loaded in a hidden tab was not seen by anybody yet. @param {Document} document @param {() => void} then */
-function whenVisible(document, then) {
-  if (document.visibilityState !== 'hidden') return then();
-  const check = () => {
-    if (document.visibilityState === 'hidden') return;
-    document.removeEventListener('visibilitychange', check);
-    then();
-  };
-  document.addEventListener('visibilitychange', check);
-}
-
-// ------------------------------------------------------------------------------------------------------------------------- client
-
-/** How long a stream may take until its `open` event; longer means that something on the way collects it before passing it on. */
-const OPEN_WITHIN_MS = 5000;
-/** A poll without an answer for this long is dead. Holds are 25 s by default, and proxies seldom allow more than a minute. */
-const POLL_SILENCE_MS = 60000;
 const CONTROL_WITHIN_MS = 10000;
 const CONTROL_TRIES = 6;
 /** A close is asked for less often: whoever wants to leave should not wait, and the server frees a silent session by itself. */
@@ -319,11 +31,15 @@ const SAVE_EVERY_MS = 1000;
 /** Other statuses of the 4xx say that this very request will never succeed; these say that this transport may not be there. */
 const TRANSPORT_MISSING = [404, 405, 406, 415, 501];
 
-/**
- * How a data connection ended. `lost`: come back after a growing pause. `unfit`: as well, by the next transport. `pause`: come back after `afterMs`.
- * `final`: stay away.
- * @typedef {{kind: 'lost' | 'unfit' | 'pause' | 'final', code?: string, reason?: string, error?: EnckeError, afterMs?: number}} Ending
- */
+/** The transports there are, by name. @type {Record<string, (link: Link) => Promise<Ending>>} */
+const TRANSPORTS = { sse: receiveEvents, poll: receivePolls, ws: receiveSocket, iframe: receiveFrame };
+const DEFAULT = ['sse', 'poll'];
+/** What `auto` stands for. The forever frame is not among them: what lets a frame through lets polls through, and they need no frame. */
+const AUTO = ['ws', 'sse', 'poll'];
+/** Of these, a browser does not tell why they were refused. */
+const BLIND = ['ws', 'iframe'];
+
+/** @typedef {import('./client/link.js').Ending} Ending */
 
 export class Encke {
   #options;
@@ -339,7 +55,7 @@ export class Encke {
   #tokenTried = false;
   /** @type {Promise<boolean> | null} */
   #tokenComing = null;
-  /** @type {Map<string, Position>} */
+  /** @type {Map<string, import('./client/cursor.js').Position>} */
   #positions = new Map();
   /** @type {string | undefined} */
   #epoch;
@@ -354,16 +70,13 @@ export class Encke {
   #transport = 0;
   /** The current life of the data connection, over all its attempts. @type {{stopped: boolean} | null} */
   #run = null;
-  /** @type {AbortController | null} */
-  #connection = null;
+  /** The current data connection. @type {Link | null} */
+  #link = null;
   /** Ends the current pause. @type {(() => void) | null} */
   #wakeUp = null;
   /** @type {Promise<boolean> | null} */
   #closing = null;
   #hidden = false;
-  #openedAt = 0;
-  #heardAt = 0;
-  #heartbeatMs = 20000;
   /** How many connections in a row opened and then brought nothing, not even a heartbeat. */
   #mute = 0;
   /** The channels that the current connection was asked for. @type {Set<string>} */
@@ -385,14 +98,15 @@ export class Encke {
       clearTimeout: given.clearTimeout ?? ((/** @type {any} */ timer) => globalThis.clearTimeout(timer)),
       now: given.now ?? (() => Date.now()),
       random: given.random ?? Math.random,
+      WebSocket: 'WebSocket' in given ? given.WebSocket : globalThis.WebSocket,
       window: 'window' in given ? given.window : globalThis.window,
     };
     this.#token = options.token ?? null;
     this.#wanted = new Set(options.channels ?? []);
-    const transport = options.transport ?? ['sse', 'poll'];
+    const transport = options.transport === 'auto' ? AUTO : options.transport ?? DEFAULT;
     this.#transports = typeof transport === 'string' ? [transport] : [...transport];
     for (const name of this.#transports) {
-      if (name !== 'sse' && name !== 'poll') throw new TypeError('unknown transport: ' + name);
+      if (!Object.hasOwn(TRANSPORTS, name)) throw new TypeError('unknown transport: ' + name);
     }
     if (this.#transports.length === 0) throw new TypeError('no transport');
     const cursor = options.cursor ?? this.#load();
@@ -549,8 +263,8 @@ export class Encke {
   #stop() {
     if (this.#run) this.#run.stopped = true;
     this.#run = null;
-    this.#connection?.abort();
-    this.#connection = null;
+    this.#link?.end();
+    this.#link = null;
     this.#wakeUp?.();
   }
 
@@ -558,8 +272,9 @@ export class Encke {
   async #keepConnected(run) {
     let failures = 0;
     while (!run.stopped) {
-      this.#openedAt = 0;
-      let ending = await this.#receive(run);
+      const link = this.#makeLink(run);
+      let ending = await this.#receive(link);
+      if (ending.kind === 'unfit' && this.#isLast && BLIND.includes(this.transport) && !run.stopped) ending = await this.#inquire(run) ?? ending;
       if (run.stopped) return;
       if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
       if (run.stopped) return;
@@ -567,9 +282,9 @@ export class Encke {
       // While the session is being closed on purpose a lost connection stays lost; the answer to the close ends this run.
       if (this.#closing) return;
       if (ending.error) this.#emit('error', ending.error);
-      if (this.#openedAt && this.#env.now() - this.#openedAt >= STABLE_MS) failures = 0;
+      if (link.openedAt && this.#env.now() - link.openedAt >= STABLE_MS) failures = 0;
       failures = ending.kind === 'pause' ? failures : failures + 1;
-      if (ending.kind === 'unfit' && this.#transport < this.#transports.length - 1) {
+      if (ending.kind === 'unfit' && !this.#isLast) {
         this.#transport++;
         failures = Math.min(failures, 1);
       }
@@ -582,31 +297,64 @@ export class Encke {
     }
   }
 
-  /** Serves one data connection until it ends. @param {{stopped: boolean}} run @returns {Promise<Ending>} */
-  async #receive(run) {
-    const connection = new AbortController();
-    this.#connection = connection;
+  /** @param {{stopped: boolean}} run */
+  #makeLink(run) {
+    return new Link({
+      env: this.#env,
+      holdS: this.#options.holdS,
+      stopped: () => run.stopped,
+      path: (path, more) => this.#dataPath(path, more),
+      address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
+      request: (method, path, body, signal, accept) => this.#request(method, path, body, signal, accept),
+      sleep: (ms) => this.#sleep(ms),
+      opened: (session, cursor) => this.#opened(session, cursor),
+      renamed: (session) => this.#renamed(session),
+      message: (message) => this.#message(message),
+      gap: (gap) => this.#gap(gap),
+      closed: (close) => this.#closed(close),
+      adopt: (cursor) => this.#adopt(cursor),
+    });
+  }
+
+  /** Whether there is no other transport to go on with. */
+  get #isLast() {
+    return this.#transport === this.#transports.length - 1;
+  }
+
+  /**
+   * Finds out why the server refuses what a browser does not tell about: the same is asked for by a poll that does not wait.
+   * @param {{stopped: boolean}} run @returns {Promise<Ending | null>} null when nothing but the transport is wrong.
+   */
+  #inquire(run) {
+    return this.#receive(this.#makeLink(run), lookOnce);
+  }
+
+  /**
+   * Serves one data connection until it ends.
+   * @template {Ending | null} T @param {Link} link @param {(link: Link) => Promise<T>} [transport] @returns {Promise<T | Ending>}
+   */
+  async #receive(link, transport = /** @type {any} */ (TRANSPORTS[this.transport])) {
+    this.#link = link;
     try {
       if (!this.#token && this.#options.getToken) await this.#fetchToken();
-      if (run.stopped) return { kind: 'final' };
-      return await (this.transport === 'sse' ? this.#receiveEvents(run, connection) : this.#receivePolls(run, connection));
+      if (link.stopped) return { kind: 'final' };
+      return await transport(link);
     } catch (thrown) {
-      if (connection.signal.aborted) thrown = connection.signal.reason;
-      return this.#judge(thrown);
+      return this.#judge(link.signal.aborted ? link.signal.reason : thrown, link);
     } finally {
-      connection.abort();
-      if (this.#connection === connection) this.#connection = null;
+      link.end();
+      if (this.#link === link) this.#link = null;
     }
   }
 
-  /** @param {unknown} thrown @returns {Ending} */
-  #judge(thrown) {
+  /** @param {unknown} thrown @param {Link} link @returns {Ending} */
+  #judge(thrown, link) {
     const error = thrown instanceof EnckeError ? thrown : new EnckeError('network', 'the connection was lost', { cause: thrown });
     const { code, status } = error;
     if (code === 'anew') return { kind: 'pause' };
     if (code === 'silent') {
       // Once is a network that went away; twice in a row is something that lets a beginning through and then collects.
-      this.#mute = this.#heardAt > this.#openedAt ? 0 : this.#mute + 1;
+      this.#mute = link.heardAt > link.openedAt ? 0 : this.#mute + 1;
       return { kind: this.#mute < 2 ? 'lost' : 'unfit', error };
     }
     if (code === 'no_open' || code === 'not_a_stream') return { kind: 'unfit', error };
@@ -663,132 +411,21 @@ export class Encke {
     }
   }
 
-  // -- the transports
-
-  /** @param {string} path @param {Record<string, string>} [more] */
-  #dataUrl(path, more = {}) {
-    const query = { ...more };
-    const cursor = this.cursor;
-    if (cursor !== null) query.cursor = cursor;
-    if (this.#session !== null) query.session = this.#session;
-    this.#asked = new Set(this.#wanted);
-    // The cursor subscribes what it names, so only the channels without a position have to be asked for.
-    const channels = this.channels.filter((channel) => !this.#positions.has(channel));
-    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
-    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
-    return path + (text ? '?' + text : '');
-  }
-
-  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
-  async #receiveEvents(run, connection) {
-    let limit = OPEN_WITHIN_MS;
-    let opened = false;
-    this.#heardAt = this.#env.now();
-    const stopWatching = this.#watch(() => limit, () => connection.abort(
-      opened ? new EnckeError('silent', 'the connection fell silent') : new EnckeError('no_open', 'the stream did not open in time')));
-    /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
-    let reader;
-    try {
-      const response = await this.#request('GET', this.#dataUrl('/v1/sse'), undefined, connection.signal, 'text/event-stream');
-      if (response.status === 204) return { kind: 'final', code: 'session_closed', reason: '' };
-      if (!response.body || !/^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '')) {
-        throw new EnckeError('not_a_stream', 'the answer is not an event stream');
-      }
-      /** @type {Ending | null} */
-      let ending = null;
-      let adopted = '';
-      const parser = new SseParser(({ data }) => {
-        if (ending || run.stopped) return;
-        const event = parseJson(data);
-        if (event.event === 'open') {
-          opened = true;
-          this.#heartbeatMs = Math.max(1, Number(event.heartbeat_s) || 20) * 1000;
-          limit = 2.5 * this.#heartbeatMs;
-          this.#opened(event.session, event.cursor);
-        } else if (event.event === 'message') {
-          this.#message(event);
-        } else if (event.event === 'gap') {
-          this.#gap(event);
-        } else if (event.event === 'close') {
-          ending = this.#closed(event);
-        }
-      });
-      const decoder = new TextDecoder();
-      reader = response.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (run.stopped) return { kind: 'final' };
-        if (done) break;
-        this.#heardAt = this.#env.now();
-        parser.push(decoder.decode(value, { stream: true }));
-        // A listener may have stopped this; what came after is then left to the next connection.
-        if (run.stopped) return { kind: 'final' };
-        if (parser.lastEventId !== adopted) {
-          // The id says where the stream stands, in all channels, after what was read.
-          adopted = parser.lastEventId;
-          if (adopted) this.#adopt(adopted);
-        }
-        if (ending) return ending;
-      }
-      if (!opened) throw new EnckeError('not_a_stream', 'the stream ended before it opened');
-      return { kind: 'lost' };
-    } finally {
-      stopWatching();
-      reader?.cancel().catch(() => {});
-    }
-  }
-
-  /** @param {{stopped: boolean}} run @param {AbortController} connection @returns {Promise<Ending>} */
-  async #receivePolls(run, connection) {
-    const { holdS } = this.#options;
-    /** @type {Record<string, string>} */
-    const held = holdS === undefined ? {} : { hold_s: String(holdS) };
-    const silence = holdS === undefined ? POLL_SILENCE_MS : holdS * 1000 + 20000;
-    let first = true;
-    for (;;) {
-      const askedAt = this.#env.now();
-      this.#heardAt = askedAt;
-      const limit = first ? CONTROL_WITHIN_MS : silence;
-      const stopWatching = this.#watch(() => limit, () => connection.abort(new EnckeError('timeout', 'the poll was not answered in time')));
-      let answer;
-      try {
-        // The first poll is not held, so that the session and the cursor are known at once.
-        const url = this.#dataUrl('/v1/poll', first ? { hold_s: '0' } : held);
-        const response = await this.#request('GET', url, undefined, connection.signal);
-        answer = parseJson(await response.text());
-      } finally {
-        stopWatching();
-      }
-      if (run.stopped) return { kind: 'final' };
-      this.#heardAt = this.#env.now();
-      if (first) this.#opened(answer.session, null);
-      else this.#session = answer.session ?? this.#session;
-      for (const gap of answer.gaps ?? []) if (!run.stopped) this.#gap(gap);
-      for (const message of answer.messages ?? []) if (!run.stopped) this.#message(message);
-      if (run.stopped) return { kind: 'final' };
-      if (answer.cursor) this.#adopt(answer.cursor);
-      if (answer.close) return this.#closed(answer.close);
-      const empty = !answer.messages?.length && !answer.gaps?.length;
-      if (!first && empty && this.#heardAt - askedAt < 1000) {
-        // Something answers without holding. Asking again at once would be a busy loop over the network.
-        await this.#sleep(1000);
-        if (run.stopped) return { kind: 'final' };
-      }
-      first = false;
-    }
-  }
-
   // -- what arrives
 
   /** @param {unknown} session @param {unknown} cursor */
   #opened(session, cursor) {
-    if (typeof session === 'string') this.#session = session;
+    this.#renamed(session);
     if (typeof cursor === 'string') this.#adopt(cursor);
-    this.#openedAt = this.#env.now();
     this.#tokenTried = false;
     this.#changeLate();
     this.#setState('open');
     this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
+  }
+
+  /** @param {unknown} session */
+  #renamed(session) {
+    if (typeof session === 'string') this.#session = session;
   }
 
   /** Tells the new connection which channels were subscribed or unsubscribed while its request was under way. */
@@ -836,6 +473,8 @@ export class Encke {
   /** @param {any} event @returns {Ending} */
   #closed(event) {
     const { code = '', reason = '', reconnect = false, retry_ms: asked } = event;
+    // A frame has become long. The session goes on, in the next one.
+    if (code === 'recycle' && reconnect === true) return { kind: 'pause' };
     this.#session = null;
     if (reconnect !== true) return { kind: 'final', code, reason };
     this.#emit('close', { code, reason, reconnect: true });
@@ -877,6 +516,20 @@ export class Encke {
 
   // -- requests
 
+  /** A data connection's path, with the query that says where to go on. @param {string} path @param {Record<string, string>} [more] */
+  #dataPath(path, more = {}) {
+    const query = { ...more };
+    const cursor = this.cursor;
+    if (cursor !== null) query.cursor = cursor;
+    if (this.#session !== null) query.session = this.#session;
+    this.#asked = new Set(this.#wanted);
+    // The cursor subscribes what it names, so only the channels without a position have to be asked for.
+    const channels = this.channels.filter((channel) => !this.#positions.has(channel));
+    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
+    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
+    return path + (text ? '?' + text : '');
+  }
+
   /**
    * @param {string} method @param {string} path @param {unknown} body @param {AbortSignal} signal @param {string} [accept]
    * @returns {Promise<Response>} one of the 2xx; everything else is thrown.
@@ -913,7 +566,7 @@ export class Encke {
   }
 
   /**
-   * A control request, over a connection of its own. It is repeated while that may help: all of them may be sent twice.
+   * A control request: over the data connection where that goes both ways, else over one of its own, as is every further attempt. It is repeated while that may help: all of them may be sent twice.
    * @param {string} path @param {() => unknown} body made anew for each attempt, since the session may have changed @param {number} [tries]
    * @returns {Promise<any>}
    */
@@ -925,6 +578,8 @@ export class Encke {
       /** @type {EnckeError} */
       let error;
       try {
+        const said = failures === 1 ? this.#link?.ask?.(path, body(), abort.signal) : null;
+        if (said) return await said;
         const response = await this.#request('POST', path, body(), abort.signal);
         return parseJson(await response.text());
       } catch (thrown) {
@@ -1012,23 +667,6 @@ export class Encke {
     });
   }
 
-  /**
-   * Calls `onSilence` once nothing was heard for `limit()`. Hearing something only notes the time, so a busy stream sets no timer per chunk.
-   * @param {() => number} limit @param {() => void} onSilence @returns {() => void} stops watching.
-   */
-  #watch(limit, onSilence) {
-    /** @type {any} */
-    let timer;
-    const check = () => {
-      const left = this.#heardAt + limit() - this.#env.now();
-      // The limit changes when the stream opens, so the first look comes no later than the shortest one.
-      if (left <= 0) onSilence();
-      else timer = this.#env.setTimeout(check, Math.min(left, OPEN_WITHIN_MS));
-    };
-    check();
-    return () => this.#env.clearTimeout(timer);
-  }
-
   // -- the page around it
 
   #listen() {
@@ -1065,8 +703,10 @@ export class Encke {
   #lookAgain(anyway) {
     if (this.#wakeUp) {
       this.#wakeUp();
-    } else if (anyway || (this.#state === 'open' && this.transport === 'sse' && this.#env.now() - this.#heardAt > 1.2 * this.#heartbeatMs)) {
-      this.#connection?.abort(new EnckeError('anew', 'the connection is started anew'));
+    } else if (anyway) {
+      this.#link?.end(new EnckeError('anew', 'the connection is started anew'));
+    } else {
+      this.#link?.look();
     }
   }
 
@@ -1139,17 +779,6 @@ export class Encke {
       }
     }
   }
-}
-
-/** @param {string} text @returns {any} */
-function parseJson(text) {
-  try {
-    const value = JSON.parse(text);
-    if (value !== null && typeof value === 'object') return value;
-  } catch {
-    // It is answered below.
-  }
-  throw new EnckeError('network', 'the server sent something that is not JSON');
 }
 
 /** Works outside of secure contexts too, where `crypto.randomUUID` is missing. */

@@ -20,7 +20,7 @@ after(async () => {
   await site?.stop();
 });
 
-const start = () => Server.start({ env: { ENCKE_SESSION_GRACE_S: String(GRACE_S) } });
+const start = (env = {}) => Server.start({ env: { ENCKE_SESSION_GRACE_S: String(GRACE_S), ...env } });
 
 /** Chooses users in the console and nobody else. */
 async function choose(desk, users) {
@@ -43,9 +43,12 @@ async function pushByConsole(desk, url) {
 /** The states that the console shows for a push, by user. */
 const receiptsIn = (desk, push) => desk.$$eval(`[data-push="${push}"] [data-receipt-user]`, (all) => Object.fromEntries(all.map((one) => [one.dataset.receiptUser, one.dataset.state])));
 
-for (const transport of ['sse', 'poll']) {
+const TRANSPORTS = ['sse', 'poll', 'ws', 'iframe'];
+
+for (const transport of TRANSPORTS) {
   test(`five people, by ${transport}`, { timeout: 240_000 }, async (t) => {
-    const server = await start();
+    // A browser does not tell that the connection of a frame was cut, so that is found out by silence.
+    const server = await start(transport === 'iframe' ? { ENCKE_HEARTBEAT_S: '2' } : {});
     const names = ['alice', 'bob', 'carol', 'dave', 'erin'];
     const four = names.slice(0, 4);
     const tabs = {};
@@ -199,7 +202,7 @@ describe('what else a browser does', () => {
   before(async () => void (server = await start()));
   after(() => server.stop());
 
-  for (const transport of ['sse', 'poll']) {
+  for (const transport of TRANSPORTS) {
     test(`a reload goes on where it was, by ${transport}`, async () => {
       const tab = await Tab.open(browser, server, `reload-${transport}`, { transport });
       const url = `${site.url}/before-reload`;

@@ -172,7 +172,7 @@ describe('the commands', () => {
     failed(await server.cli('publish', '--channel', '@a', '--data', '1'), 1, 'bad_name');
   });
 
-  for (const transport of ['poll', 'sse']) {
+  for (const transport of ['poll', 'sse', 'ndjson', 'ws']) {
     test(`push, publish, listen, who, sessions and close work together, by ${transport}`, async () => {
       const user = `cli-${transport}`;
       const listener = server.startCli('listen', '--user', user, '--channel', `news-${transport}`, `rain-${transport}`, '--transport', transport);
@@ -203,6 +203,30 @@ describe('the commands', () => {
         assert.deepEqual(done(await server.cli('close', '--session', sessions[0].session)).objects, [{ closed: 0 }]);
       } finally {
         await listener.kill('SIGKILL');
+      }
+    });
+  }
+
+  for (const transport of ['poll', 'sse', 'ndjson', 'ws']) {
+    test(`listen goes on where it was when the server was killed and has come back, by ${transport}`, async () => {
+      const user = `again-${transport}`;
+      const mine = await Server.start();
+      const listener = mine.startCli('listen', '--user', user, '--channel', 'news', '--transport', transport);
+      try {
+        await until('the listener waits', async () => (await mine.sessions(user))[0]?.connected);
+        for (let n = 1; n <= 3; n++) done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
+        await until('three lines', () => listener.lines.length >= 3);
+        await mine.kill();
+        await mine.startAgain();
+        for (let n = 4; n <= 6; n++) done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
+        await mine.push({ to: [user], data: 'last' });
+        await until('it has come back', () => listener.objects.some(({ data }) => data === 'last'));
+        await until('seven lines', () => listener.lines.length >= 7);
+        assert.deepEqual(listener.objects.filter(({ channel }) => channel === 'news').map(({ data }) => data), [1, 2, 3, 4, 5, 6]);
+        assert.doesNotMatch(listener.stderr, /gap/);
+      } finally {
+        await listener.kill('SIGKILL');
+        await mine.stop();
       }
     });
   }

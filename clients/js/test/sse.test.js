@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { SseParser } from '../encke.js';
 
@@ -76,3 +77,12 @@ test('a line without end does not fill the memory', () => {
   const fine = new SseParser(() => {});
   for (let i = 0; i < 10; i++) fine.push('data: ' + chunk + '\n\n: ' + chunk + '\n');
 });
+
+// What a browser's EventSource makes of the same bytes is found out in tests/e2e/vectors.test.js.
+const { streams } = JSON.parse(readFileSync(new URL('../../../tests/vectors/sse.json', import.meta.url), 'utf8'));
+for (const { name, chunks, events } of streams) {
+  test(`as a browser does: ${name}`, () => {
+    const bytes = chunks.map((chunk) => Uint8Array.from(chunk, (byte) => byte.charCodeAt(0)));
+    assert.deepEqual(parse(...bytes).map(({ event, data, lastEventId }) => [event, data, lastEventId]), events);
+  });
+}

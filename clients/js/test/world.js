@@ -116,8 +116,66 @@ class Request {
   }
 }
 
+/** A WebSocket whose other end is the test. */
+class Socket {
+  readyState = 0;
+  said = [];
+  constructor(url) {
+    this.url = url;
+    const { pathname, searchParams } = new URL(url);
+    this.path = pathname;
+    this.query = Object.fromEntries(searchParams);
+  }
+  send(text) {
+    if (this.readyState !== 1) throw new Error('it is not open');
+    this.said.push(JSON.parse(text));
+  }
+  close() {
+    this.closed = true;
+    this.readyState = 3;
+  }
+  async open(session = 's1', cursor = '1~e~@alice~0', heartbeat_s = 20) {
+    this.readyState = 1;
+    await this.event({ event: 'open', session, cursor, heartbeat_s });
+    return this;
+  }
+  event(event) {
+    this.onmessage?.({ data: JSON.stringify(event) });
+    return settle();
+  }
+  /** The connection is gone, or never was. */
+  lose(code = 1006) {
+    this.readyState = 3;
+    this.onclose?.({ code });
+    return settle();
+  }
+}
+
+/** A frame whose document is the test. */
+class Frame extends EventTarget {
+  attributes = {};
+  contentWindow = {};
+  setAttribute(name, value) {
+    this.attributes[name] = value;
+  }
+  remove() {
+    this.contentWindow = null;
+    this.removed = true;
+  }
+  get path() {
+    return new URL(this.attributes.src).pathname;
+  }
+  get query() {
+    return Object.fromEntries(new URL(this.attributes.src).searchParams);
+  }
+}
+
 class Page extends EventTarget {
-  document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  frames = [];
+  location = { href: 'http://page/here', origin: 'http://page' };
+  document = Object.assign(new EventTarget(), {
+    visibilityState: 'visible', readyState: 'complete', createElement: () => new Frame(), body: { append: (frame) => this.frames.push(frame) },
+  });
   beacons = [];
   navigator = {
     sendBeacon: (url, body) => {
@@ -125,6 +183,10 @@ class Page extends EventTarget {
       return true;
     },
   };
+  /** A message from a frame, or from whatever else. */
+  post(data, { from = this.frames.at(-1), origin = 'http://server', source = from.contentWindow } = {}) {
+    return this.fire('message', { data, origin, source });
+  }
   fire(type, members = {}) {
     this.dispatchEvent(Object.assign(new Event(type), members));
     return settle();
@@ -136,29 +198,44 @@ class Page extends EventTarget {
   }
 }
 
-export function world(options = {}) {
+export function world(options = {}, env = {}) {
   const clock = new Clock();
   const page = new Page();
   const requests = [];
+  const sockets = [];
   const fetch = (url, init) => new Promise((resolve, reject) => {
     if (init.signal.aborted) return reject(init.signal.reason);
     requests.push(new Request(url, init, resolve, reject));
   });
   const client = new Encke({
     ...options,
-    env: { fetch, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.now, random: () => 0.5, window: page },
+    env: {
+      fetch, WebSocket: class extends Socket {
+        constructor(url) {
+          super(url);
+          sockets.push(this);
+        }
+      },
+      setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.now, random: () => 0.5, window: page, ...env,
+    },
   });
   const told = [];
   for (const type of ['message', 'page', 'gap', 'state', 'open', 'close', 'error']) client.on(type, (value) => told.push([type, value]));
   let taken = 0;
   return {
-    client, clock, page, requests, told,
+    client, clock, page, requests, sockets, told,
     of: (type) => told.filter((entry) => entry[0] === type).map((entry) => entry[1]),
     /** The next request that the test has not looked at yet; there has to be one. */
     next: (path) => {
       const request = requests[taken++];
       if (!request) throw new Error(`no request was made, ${path} was expected`);
       if (path && request.path !== path) throw new Error(`${request.path} was requested, ${path} was expected`);
+      return request;
+    },
+    /** Answers the request for a ticket, which has to be the next. */
+    async ticket(ticket = 'T') {
+      const request = this.next('/v1/ticket');
+      await request.json({ ticket, expires: '2024-01-01T00:00:30Z' });
       return request;
     },
     get quiet() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, Version};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -116,18 +116,32 @@ impl Http {
 
     /// Sends one request and waits for the head of the answer, without a bound in time. Any status but 2xx is an error.
     pub(crate) async fn send(&self, method: Method, path: &str, query: &Query, body: Option<Vec<u8>>) -> Result<Response, Error> {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        url.set_query(query.as_str());
-        let mut request = self.client.request(method, url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
+        let mut request = self.request(method, path, query);
         if let Some(body) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
         }
         let response = request.send().await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    /// Asks for another protocol on the connection, by these fields. The answer is 101 or another that is no refusal.
+    pub(crate) async fn upgrade(&self, path: &str, query: &Query, fields: HeaderMap) -> Result<Response, Error> {
+        // Only HTTP/1.1 has a change of protocol.
+        let request = self.request(Method::GET, path, query).version(Version::HTTP_11).headers(fields);
+        let response = request.send().await?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    fn request(&self, method: Method, path: &str, query: &Query) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url.set_query(query.as_str());
+        let request = self.client.request(method, url);
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
     }
 }
 
@@ -233,11 +247,16 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> E
     };
     let code = if words.code.is_empty() { format!("http_{}", status.as_u16()) } else { words.code };
     let message = if words.message.is_empty() { status.canonical_reason().unwrap_or("no reason given").to_owned() } else { words.message };
-    match status.as_u16() {
+    refused(status.as_u16(), code, message, reconnect, retry_after)
+}
+
+/// What a refusal with this status means.
+pub(crate) fn refused(status: u16, code: String, message: String, reconnect: bool, retry_after: Option<Duration>) -> Error {
+    match status {
         401 => Error::Unauthorized { code, message },
         409 => Error::TakenOver,
         410 => Error::SessionClosed { message, reconnect },
-        408 | 429 | 500..=599 => Error::Unavailable { status: status.as_u16(), code, message, retry_after },
+        408 | 429 | 500..=599 => Error::Unavailable { status, code, message, retry_after },
         status => Error::Refused { status, code, message },
     }
 }

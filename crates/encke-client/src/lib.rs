@@ -43,6 +43,7 @@ mod positions;
 mod publish;
 mod push;
 mod session;
+mod socket;
 pub mod sse;
 
 pub use api::{Api, CloseTarget};

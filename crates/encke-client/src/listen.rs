@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use encke_proto::ErrorCode;
 use futures_util::{Stream, StreamExt};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -13,9 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::{Backoff, jittered, jittered_over, random};
 use crate::event::WireEvent;
-use crate::http::{MAX_ANSWER_BYTES, read_at_most};
+use crate::http::{MAX_ANSWER_BYTES, Query, read_at_most, refused};
 use crate::lines::LineReader;
 use crate::session::{SessionHandle, Shared};
+use crate::socket::{Handshake, Socket};
 use crate::sse::{SseParser, TooLong};
 use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
 
@@ -48,6 +50,8 @@ pub enum Transport {
     Sse,
     /// One long answer with a JSON object a line.
     Ndjson,
+    /// A WebSocket.
+    Ws,
 }
 
 /// What to listen to, and how.
@@ -180,17 +184,21 @@ enum State {
 }
 
 struct Streaming {
-    response: Response,
-    reader: Reader,
+    wire: Wire,
     /// The silence after which the connection counts as dead.
     silence: Duration,
     since: Instant,
 }
 
-/// Takes events out of a stream's bytes.
-enum Reader {
-    Sse(SseParser),
-    Ndjson(LineReader),
+/// Where a stream's events come from.
+enum Wire {
+    Sse(Response, SseParser),
+    Ndjson(Response, LineReader),
+    Ws {
+        socket: Socket,
+        /// What ends before it has opened was refused.
+        opened: bool,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -329,26 +337,23 @@ impl Driver {
     async fn connect(&mut self) -> Result<(), Error> {
         self.state = match self.transport {
             Transport::Poll => State::Polling(Polling { first: true }),
-            Transport::Sse | Transport::Ndjson => {
+            Transport::Sse => {
+                let response = stream(&self.client, "/v1/sse", self.shared.query(), "text/event-stream").await?;
+                streaming(Wire::Sse(response, SseParser::new()))
+            }
+            Transport::Ndjson => {
                 let mut query = self.shared.query();
-                let (path, expected, reader) = match self.transport {
-                    Transport::Ndjson => {
-                        query.add("as", "ndjson");
-                        ("/v1/stream", "application/x-ndjson", Reader::Ndjson(LineReader::default()))
-                    }
-                    _ => ("/v1/sse", "text/event-stream", Reader::Sse(SseParser::new())),
-                };
-                let head = self.client.http.send(Method::GET, path, &query, None);
+                query.add("as", "ndjson");
+                let response = stream(&self.client, "/v1/stream", query, "application/x-ndjson").await?;
+                streaming(Wire::Ndjson(response, LineReader::default()))
+            }
+            Transport::Ws => {
+                let handshake = Handshake::new()?;
+                let query = self.shared.query();
+                let head = self.client.http.upgrade("/v1/ws", &query, handshake.fields());
                 let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
-                if response.status() == StatusCode::NO_CONTENT {
-                    return Err(Error::SessionClosed { message: "it was closed on purpose".to_owned(), reconnect: false });
-                }
-                let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
-                if !content_type.is_some_and(|value| value.as_bytes().starts_with(expected.as_bytes())) {
-                    return Err(Error::BadAnswer(format!("{path}: it is not {expected}")));
-                }
-                let since = Instant::now();
-                State::Streaming(Box::new(Streaming { response, reader, silence: DEFAULT_SILENCE, since }))
+                handshake.check(&response)?;
+                streaming(Wire::Ws { socket: Socket::new(response.upgrade().await?), opened: false })
             }
         };
         Ok(())
@@ -426,13 +431,11 @@ impl Driver {
 impl Streaming {
     /// Waits for bytes and takes the events out of them.
     async fn read(&mut self, items: &mut VecDeque<Item>) -> Result<(), Error> {
-        let bytes = match timeout(self.silence, self.response.chunk()).await {
-            Err(_) => return Err(Error::Silent(self.silence)),
-            Ok(chunk) => chunk?.ok_or(Error::Ended)?,
-        };
+        let silent = |_| Error::Silent(self.silence);
         let too_long = |error: TooLong| Error::BadAnswer(error.to_string());
-        match &mut self.reader {
-            Reader::Sse(parser) => {
+        match &mut self.wire {
+            Wire::Sse(response, parser) => {
+                let bytes = timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
                 parser.push(&bytes).map_err(too_long)?;
                 while let Some(event) = parser.next_event() {
                     if let Some(data) = &event.data {
@@ -441,10 +444,26 @@ impl Streaming {
                     items.extend(event.id.filter(|id| !id.is_empty()).map(Item::Cursor));
                 }
             }
-            Reader::Ndjson(lines) => {
+            Wire::Ndjson(response, lines) => {
+                let bytes = timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
                 lines.push(&bytes).map_err(too_long)?;
                 while let Some(line) = lines.next_line() {
                     take_in(items, &line)?;
+                }
+            }
+            Wire::Ws { socket, opened } => {
+                // The server's pings are heard here as well, so a silence is one.
+                for text in timeout(self.silence, socket.read()).await.map_err(silent)?? {
+                    take_in(items, &text)?;
+                }
+                *opened |= items.iter().any(|item| matches!(item, Item::Open { .. }));
+                if let Some(Item::Close(close)) = items.back() {
+                    socket.part().await;
+                    if !*opened {
+                        let error = refusal(close);
+                        items.clear();
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -462,6 +481,39 @@ fn take_in(items: &mut VecDeque<Item>, json: &str) -> Result<(), Error> {
         WireEvent::Unknown => {}
     }
     Ok(())
+}
+
+/// What a close means that comes before the connection has opened: a refusal which, over HTTP, would have been a status.
+fn refusal(close: &Close) -> Error {
+    let status = match close.code.as_str() {
+        "taken_over" => 409,
+        code => match ErrorCode::ALL.iter().find(|known| known.as_str() == code) {
+            Some(known) => known.status(),
+            // The session ended on purpose while the connection was on its way to it.
+            None if close.reconnect => 503,
+            None => 410,
+        },
+    };
+    refused(status, close.code.clone(), close.reason.clone(), false, None)
+}
+
+/// The head of a long answer, which must be of this type.
+async fn stream(client: &Client, path: &str, query: Query, expected: &str) -> Result<Response, Error> {
+    let head = client.http.send(Method::GET, path, &query, None);
+    let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
+    if response.status() == StatusCode::NO_CONTENT {
+        return Err(Error::SessionClosed { message: "it was closed on purpose".to_owned(), reconnect: false });
+    }
+    let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
+    if !content_type.is_some_and(|value| value.as_bytes().starts_with(expected.as_bytes())) {
+        return Err(Error::BadAnswer(format!("{path}: it is not {expected}")));
+    }
+    Ok(response)
+}
+
+/// A stream that begins.
+fn streaming(wire: Wire) -> State {
+    State::Streaming(Box::new(Streaming { wire, silence: DEFAULT_SILENCE, since: Instant::now() }))
 }
 
 /// Two and a half heartbeats.

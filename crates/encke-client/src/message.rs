@@ -27,7 +27,7 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The JSON as the sender wrote it, unparsed; see [`data_as`](Message::data_as).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
     /// The user who published it, when a client did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +52,11 @@ impl Message {
         // A struct of strings and numbers always serialises.
         compact(&serde_json::to_string(self).unwrap_or_default())
     }
+}
+
+/// Data that is `null` is data, and not the lack of it.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Removes the white space between the tokens of valid JSON.
@@ -96,6 +101,14 @@ mod tests {
         let message: Message = serde_json::from_str(JSON).unwrap();
         assert_eq!(message.data_as::<Data>().unwrap().text, "a \"b\" \\");
         assert!(message.data_as::<Vec<u8>>().is_err());
+    }
+
+    #[test]
+    fn null_is_data() {
+        let json = r#"{"id":"m","channel":"@a","offset":1,"epoch":"e","time":"t","type":"message","data":null}"#;
+        assert_eq!(serde_json::from_str::<Message>(json).unwrap().to_json_line(), json);
+        let none = json.replace(r#","data":null"#, "");
+        assert_eq!(serde_json::from_str::<Message>(&none).unwrap().to_json_line(), none);
     }
 
     #[test]

@@ -258,4 +258,36 @@ mod tests {
         let line = [b"data: ".as_slice(), &[b'x'; 1000], b"\n"].concat();
         assert!((0..2000).any(|_| parser.push(&line).is_err()));
     }
+
+    /// The bytes of `tests/vectors/sse.json` and what a browser makes of them, which `tests/e2e/vectors.test.js` finds out.
+    #[test]
+    fn the_same_bytes_are_the_same_events_as_in_a_browser() {
+        #[derive(serde::Deserialize)]
+        struct Vectors {
+            streams: Vec<Vector>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Vector {
+            name: String,
+            chunks: Vec<String>,
+            events: Vec<(String, String, String)>,
+        }
+        let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/vectors/sse.json")).unwrap();
+        assert!(vectors.streams.len() > 30);
+        for Vector { name, chunks, events } in vectors.streams {
+            let mut parser = SseParser::new();
+            for chunk in chunks {
+                let bytes: Vec<u8> = chunk.chars().map(|c| u8::try_from(c).unwrap()).collect();
+                parser.push(&bytes).unwrap();
+            }
+            // A browser keeps an id until the next one.
+            let mut last = String::new();
+            let mut told = Vec::new();
+            while let Some(event) = parser.next_event() {
+                last = event.id.unwrap_or(last);
+                told.extend(event.data.map(|data| (event.event, data, last.clone())));
+            }
+            assert_eq!(told, events, "{name}");
+        }
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) async fn openapi() -> Response {
         api::push::push, api::receipts::receipts, api::publish::publish, api::users::users, api::users::user, api::sessions::sessions,
         api::close::close, api::channels::channels, api::history::history, api::presence::presence,
         openapi, health::metrics, health::healthz, health::readyz,
-        pages::demo, pages::console, pages::client, pages::asset,
+        pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
     ),
     components(schemas(ErrorAnswer, Message, Gap, CloseEvent)),
     modifiers(&Secrets, &Errors),

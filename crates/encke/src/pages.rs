@@ -52,6 +52,22 @@ impl File {
 static DEMO: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/index.html")));
 static CONSOLE: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/console.html")));
 static CLIENT: LazyLock<File> = LazyLock::new(|| File::new(SCRIPT, include_str!("../../../clients/js/encke.js")));
+/// What the browser client is made of. It names these by where they lie beside it, so they are served as they lie in `clients/js`.
+static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
+    HashMap::from([
+        ("cursor.js", File::new(SCRIPT, include_str!("../../../clients/js/client/cursor.js"))),
+        ("error.js", File::new(SCRIPT, include_str!("../../../clients/js/client/error.js"))),
+        ("iframe.js", File::new(SCRIPT, include_str!("../../../clients/js/client/iframe.js"))),
+        ("link.js", File::new(SCRIPT, include_str!("../../../clients/js/client/link.js"))),
+        ("pages.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pages.js"))),
+        ("pauses.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pauses.js"))),
+        ("poll.js", File::new(SCRIPT, include_str!("../../../clients/js/client/poll.js"))),
+        ("sse.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse.js"))),
+        ("sse-parser.js", File::new(SCRIPT, include_str!("../../../clients/js/client/sse-parser.js"))),
+        ("ticket.js", File::new(SCRIPT, include_str!("../../../clients/js/client/ticket.js"))),
+        ("ws.js", File::new(SCRIPT, include_str!("../../../clients/js/client/ws.js"))),
+    ])
+});
 static ASSETS: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
     HashMap::from([
         ("demo.js", File::new(SCRIPT, include_str!("../web/demo.js"))),
@@ -76,12 +92,26 @@ pub(crate) async fn console(headers: HeaderMap) -> Response {
 /// The browser client, a module; pages of every origin may load it.
 #[utoipa::path(get, path = "/client.js", tag = "pages", security(()), responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")))]
 pub(crate) async fn client(headers: HeaderMap) -> Response {
-    // It is the same for everybody and holds nothing secret; credentials are not asked for, so `*` is right here and only here.
+    to_all(CLIENT.answer(&headers))
+}
+
+/// What the browser client imports by itself.
+#[utoipa::path(
+    get, path = "/client/{file}", tag = "pages", security(()),
+    params(("file" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")),
+)]
+pub(crate) async fn client_module(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
+    CLIENT_MODULES.get(name.as_str()).map(|file| to_all(file.answer(&headers))).ok_or(ErrorCode::NotFound.into())
+}
+
+/// Lets pages of every origin load it. It is the same for everybody and holds nothing secret; credentials are not asked for, so `*` is right here and only here.
+fn to_all(answer: Response) -> Response {
     let open = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
         (header::HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
     ];
-    (open, CLIENT.answer(&headers)).into_response()
+    (open, answer).into_response()
 }
 
 /// What the pages are made of.

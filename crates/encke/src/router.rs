@@ -77,6 +77,7 @@ pub(crate) fn routes() -> Vec<Route> {
         page("/", get(pages::demo)),
         page("/console", get(pages::console)),
         page("/client.js", get(pages::client)),
+        page("/client/{file}", get(pages::client_module)),
         page("/assets/{file}", get(pages::asset)),
     ]
 }

@@ -81,7 +81,7 @@ fn play(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Stri
     (address, asked)
 }
 
-/// One request on a connection; a body that begins with `data:` is an event stream, which stays open until the client goes.
+/// One request on a connection; a body that begins with `data:` is an event stream, which stays open until the client goes, and so does a WebSocket, whose messages are the lines of the body.
 fn serve(stream: TcpStream, sender: &mpsc::Sender<Asked>, answer: &(dyn Fn(&str) -> (u16, String) + Send + Sync)) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
@@ -98,9 +98,16 @@ fn serve(stream: TcpStream, sender: &mpsc::Sender<Asked>, answer: &(dyn Fn(&str)
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
     let (status, text) = answer(line.trim_end());
+    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).map(encke_proto::codec::ws::accept);
     let _ = sender.send(Asked { line: line.trim_end().to_owned(), head, body: String::from_utf8(body).unwrap() });
     let mut stream = stream;
-    if text.starts_with("data:") {
+    if let (101, Some(accept)) = (status, key) {
+        let mut out =
+            format!("HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n").into_bytes();
+        text.lines().for_each(|line| encke_proto::codec::ws::frame::text(&mut out, line));
+        let _ = stream.write_all(&out);
+        let _ = reader.read(&mut [0]);
+    } else if text.starts_with("data:") {
         let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}");
         let _ = reader.read(&mut [0]);
     } else {
@@ -347,6 +354,32 @@ fn listen_prints_lines_and_closes_its_session_when_it_is_told_to_stop() {
         let close = asked.recv().unwrap();
         assert!(close.line.starts_with("POST /v1/close") && close.body.contains("\"session\":\"s1\""), "{close:?}");
     }
+}
+
+#[test]
+fn listen_goes_on_by_websocket_where_it_was() {
+    let program = Program::new();
+    let connections = std::sync::atomic::AtomicUsize::new(0);
+    let event = |n: u64| {
+        let place = format!(r#""channel":"@alice","offset":{n},"epoch":"e","time":"2026-01-02T03:04:05Z""#);
+        format!(r#"{{"event":"message","id":"m{n}",{place},"type":"message","data":{n}}}"#)
+    };
+    let (address, asked) = play(move |_| {
+        let open = r#"{"event":"open","session":"s1","cursor":"1~e~@alice~0","heartbeat_s":20}"#;
+        match connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => (101, [open, &event(1), r#"{"event":"close","code":"slow","reason":"for the test","reconnect":true}"#].join("\n")),
+            _ => (101, [open, &event(1), &event(2), r#"{"event":"close","code":"operator","reason":"tidy","reconnect":false}"#].join("\n")),
+        }
+    });
+    let args = ["listen", "--server", &address, "--user", "alice", "--token", "t", "--transport", "ws"];
+    let output = program.run(&args);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let ids: Vec<_> = stdout(&output).lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone()).collect();
+    assert_eq!(ids, ["m1", "m2"], "what is repeated is printed once");
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with("encke: closed (operator): tidy\n"));
+    let (first, second) = (asked.recv().unwrap(), asked.recv().unwrap());
+    assert!(first.line.starts_with("GET /v1/ws ") && first.head.contains("authorization: Bearer t"), "{first:?}");
+    assert!(second.line.starts_with("GET /v1/ws?cursor=1~e~%40alice~1 "), "{second:?}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ const KEPT = 'encke.demo';
 const KEPT_PAGES = 'encke.demo.pages';
 const MOST_MESSAGES = 500;
 const MOST_PAGES = 50;
+/** What the transports are called for people. @type {Record<string, string>} */
+const TRANSPORTS = { sse: 'SSE', poll: 'long poll', ws: 'WebSocket', iframe: 'forever frame' };
 
 /** @param {string} id @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -189,7 +191,7 @@ function enter() {
 
 function showState() {
   const state = client?.state ?? 'idle';
-  const by = client?.transport === 'poll' ? 'long poll' : 'SSE';
+  const by = TRANSPORTS[client?.transport] ?? '';
   const words = { idle: 'Not connected', connecting: 'Connecting', open: `Connected by ${by}`, waiting: 'Lost, trying again', closed: 'Closed' };
   const element = at('state');
   element.dataset.state = state;

@@ -64,6 +64,8 @@ export class Tab {
   constructor(server, user, context, page) {
     Object.assign(this, { server, user, context, page });
     page.on('request', (request) => request.url().startsWith(server.url) && this.requests.push(request.url().slice(server.url.length)));
+    // A WebSocket is told of as something else than a request.
+    page.on('websocket', (socket) => this.requests.push(socket.url().slice(server.url.replace('http', 'ws').length)));
     page.on('dialog', (dialog) => (this.dialogs.push(dialog.message()), dialog.dismiss()));
     page.on('pageerror', (error) => this.errors.push(String(error)));
   }
@@ -100,7 +102,7 @@ export class Tab {
 
   /** How often the tab has asked for a data connection. */
   get connections() {
-    return this.requests.filter((request) => /^\/v1\/(sse|poll|stream)\b/.test(request)).length;
+    return this.requests.filter((request) => /^\/v1\/(sse|poll|stream|ws)\b/.test(request)).length;
   }
 }
 

@@ -11,7 +11,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use encke_client::{Error, Event, Listener, SessionHandle};
+use encke_proto::codec::ws::{CloseFrame, CloseStatus, Heard, Reader, Rules, accept, frame};
 use futures_util::stream;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a test waits for what must come, in real time. Only a failing test waits that long.
@@ -30,6 +34,14 @@ pub struct Asked {
     pub headers: HeaderMap,
     pub body: Bytes,
     answer: oneshot::Sender<Response>,
+    upgrade: Option<OnUpgrade>,
+}
+
+/// The server's end of a WebSocket; dropping it cuts the connection.
+pub struct Socket {
+    stream: TokioIo<Upgraded>,
+    reader: Reader,
+    unread: Vec<u8>,
 }
 
 /// The server's end of an event stream; dropping it ends the stream.
@@ -59,7 +71,7 @@ impl Server {
 }
 
 async fn hand_to_the_test(State(sender): State<mpsc::UnboundedSender<Asked>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let (answer, answered) = oneshot::channel();
     let asked = Asked {
         method: parts.method,
@@ -68,6 +80,7 @@ async fn hand_to_the_test(State(sender): State<mpsc::UnboundedSender<Asked>>, re
         headers: parts.headers,
         body: axum::body::to_bytes(body, 1 << 20).await.unwrap(),
         answer,
+        upgrade: parts.extensions.remove(),
     };
     let _ = sender.send(asked);
     answered.await.unwrap_or_else(|_| Response::builder().status(500).body(Body::empty()).unwrap())
@@ -113,10 +126,78 @@ impl Asked {
         Stream(sender)
     }
 
+    /// Changes to WebSocket, as RFC 6455 says.
+    pub async fn socket(self) -> Socket {
+        let accept = accept(self.headers["sec-websocket-key"].to_str().unwrap());
+        self.socket_with(&[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", &accept)]).await
+    }
+
+    /// Changes the protocol with these fields in the answer.
+    pub async fn socket_with(self, headers: &[(&str, &str)]) -> Socket {
+        let mut response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let _ = self.answer.send(response.body(Body::empty()).unwrap());
+        let stream = tokio::time::timeout(PATIENCE, self.upgrade.unwrap()).await.expect("the protocol is not changed").unwrap();
+        Socket { stream: TokioIo::new(stream), reader: Reader::default(), unread: Vec::new() }
+    }
+
     /// Ends the connection without an answer worth the name.
     pub fn drop_connection(self) {
         let broken = stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
         let _ = self.answer.send(Response::new(Body::from_stream(broken)));
+    }
+}
+
+impl Socket {
+    pub async fn raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    pub async fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        let mut out = Vec::new();
+        frame::write(&mut out, opcode, payload);
+        self.raw(&out).await;
+    }
+
+    pub async fn text(&mut self, text: &str) {
+        self.frame(frame::TEXT, text.as_bytes()).await;
+    }
+
+    pub async fn open(&mut self, session: &str, cursor: &str) {
+        self.text(&format!(r#"{{"event":"open","session":"{session}","cursor":"{cursor}","heartbeat_s":20}}"#)).await;
+    }
+
+    pub async fn message(&mut self, channel: &str, epoch: &str, offset: u64) {
+        self.text(&format!(r#"{{"event":"message",{}}}"#, message(channel, epoch, offset))).await;
+    }
+
+    pub async fn close(&mut self, code: &str, reconnect: bool, status: u16) {
+        self.text(&format!(r#"{{"event":"close","code":"{code}","reason":"for the test","reconnect":{reconnect}}}"#)).await;
+        let mut out = Vec::new();
+        CloseFrame::write(&mut out, CloseStatus::new(status).unwrap(), code);
+        self.raw(&out).await;
+    }
+
+    /// What the client says next, which has to be masked; none when it has gone.
+    pub async fn heard(&mut self) -> Option<Heard> {
+        let rules = Rules { message_max_bytes: 1 << 20, compression: false, masked: true };
+        loop {
+            let mut input = self.unread.as_slice();
+            let heard = self.reader.next(&rules, &mut input).unwrap();
+            self.unread = input.to_vec();
+            if heard.is_some() {
+                return heard;
+            }
+            let mut buffer = [0; 4096];
+            let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the client is silent").unwrap_or(0);
+            if count == 0 {
+                return None;
+            }
+            self.unread.extend_from_slice(&buffer[..count]);
+        }
     }
 }
 

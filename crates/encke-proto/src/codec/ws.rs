@@ -1,4 +1,4 @@
-//! WebSocket (RFC 6455), the server's side, with per-message compression (RFC 7692) that keeps nothing from one message to the next.
+//! WebSocket (RFC 6455), the server's side and what a client needs of the other, with per-message compression (RFC 7692) that keeps nothing from one message to the next.
 //!
 //! What comes in is read by a [`Reader`], fed with whatever bytes there are. Between messages it is one empty pointer; only a frame or a message that is not complete costs memory, which
 //! [`Rules::message_max_bytes`] bounds. What goes out is not masked, so a message is framed once and the same bytes go to all who receive it: see [`frame`] and [`crate::Entry::ws_frame`].
@@ -17,7 +17,7 @@ mod reader;
 
 pub use close::{CloseFrame, CloseStatus};
 pub use fault::Fault;
-pub use handshake::{Handshake, Opening, Rejection, accept};
+pub use handshake::{Handshake, Opening, Rejection, accept, key};
 pub use negotiate::Compression;
 pub use reader::{Heard, Reader, Rules};
 

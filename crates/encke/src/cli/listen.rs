@@ -42,6 +42,7 @@ enum By {
     Poll,
     Sse,
     Ndjson,
+    Ws,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
@@ -85,6 +86,7 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
         By::Poll => Transport::Poll,
         By::Sse => Transport::Sse,
         By::Ndjson => Transport::Ndjson,
+        By::Ws => Transport::Ws,
     };
     let renewable = args.token.as_deref().is_none_or(str::is_empty);
     let mut was_open = false;

@@ -40,7 +40,7 @@ impl Form for Iframe {
     }
 
     fn rest(exchange: &mut Exchange<'_>) {
-        exchange.out.extend_from_slice(iframe::HEARTBEAT);
+        iframe::heartbeat(exchange.out, &nonce(exchange));
     }
 
     fn spent(exchange: &Exchange<'_>) -> bool {

@@ -116,7 +116,7 @@ impl<D: Dialect> Transport for Ws<D> {
         loop {
             let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
             talk.unanswered = 0;
-            let rules = Rules { message_max_bytes: D::MESSAGE_MAX_BYTES, compression: talk.compression.is_some() };
+            let rules = Rules { message_max_bytes: D::MESSAGE_MAX_BYTES, compression: talk.compression.is_some(), masked: true };
             let fault = match talk.reader.next(&rules, bytes) {
                 Ok(None) => return After::Wait,
                 Ok(Some(Heard::Close(said))) => {

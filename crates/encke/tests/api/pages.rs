@@ -11,6 +11,7 @@ fn pages_come_with_a_strict_policy_and_are_not_fetched_twice() {
         ("/", "text/html; charset=utf-8"),
         ("/console", "text/html; charset=utf-8"),
         ("/client.js", "text/javascript; charset=utf-8"),
+        ("/client/cursor.js", "text/javascript; charset=utf-8"),
         ("/assets/demo.js", "text/javascript; charset=utf-8"),
         ("/assets/console.js", "text/javascript; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),
@@ -49,15 +50,38 @@ fn pages_hold_nothing_that_their_policy_forbids() {
 #[test]
 fn only_the_client_is_open_to_other_origins() {
     let world = World::new();
-    let client = world.call(Ask::get("/client.js").header("origin", "https://anywhere.example"));
-    assert_eq!(client.header("access-control-allow-origin"), "*");
-    assert_eq!(client.header("access-control-allow-credentials"), "");
-    assert_eq!(client.header("cross-origin-resource-policy"), "cross-origin");
+    for path in ["/client.js", "/client/cursor.js"] {
+        let client = world.call(Ask::get(path).header("origin", "https://anywhere.example"));
+        assert_eq!(client.header("access-control-allow-origin"), "*", "{path}");
+        assert_eq!(client.header("access-control-allow-credentials"), "", "{path}");
+        assert_eq!(client.header("cross-origin-resource-policy"), "cross-origin", "{path}");
+    }
     for path in ["/", "/console", "/assets/demo.js", "/api/openapi.json"] {
         let answer = world.call(Ask::get(path).header("origin", "https://anywhere.example"));
         assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
         assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{path}");
     }
+}
+
+#[test]
+fn everything_that_the_client_imports_is_served() {
+    let world = World::new();
+    let mut open = vec!["/client.js".to_owned()];
+    let mut served = std::collections::BTreeSet::new();
+    while let Some(path) = open.pop() {
+        let script = world.call(Ask::get(&path));
+        assert_eq!(script.status, 200, "{path}");
+        let folder = path.rsplit_once('/').unwrap().0.to_owned();
+        open.extend(script.text.split(" from './").skip(1).map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())));
+        served.insert(path);
+        open.retain(|path| !served.contains(path));
+    }
+    let there = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../clients/js/client")).unwrap();
+    for file in there {
+        let path = format!("/client/{}", file.unwrap().file_name().into_string().unwrap());
+        assert!(served.contains(&path), "nothing imports {path}");
+    }
+    assert_eq!(world.call(Ask::get("/client/nothing.js")).status, 404);
 }
 
 #[test]

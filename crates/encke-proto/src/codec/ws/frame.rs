@@ -1,4 +1,6 @@
-//! Frames as the server sends them (RFC 6455 section 5.2): never masked, never in fragments.
+//! Frames as they are sent (RFC 6455 section 5.2): never in fragments, and masked only by clients.
+
+use super::mask::unmask;
 
 /// Opcode of a frame that goes on with a message.
 pub(super) const CONTINUATION: u8 = 0x0;
@@ -17,6 +19,8 @@ pub const PONG: u8 = 0xa;
 pub(super) const FIN: u8 = 0x80;
 /// The bit of a compressed message (RFC 7692 section 6).
 pub(super) const RSV1: u8 = 0x40;
+/// The bit of a masked frame, in the second byte.
+pub(super) const MASKED: u8 = 0x80;
 /// The longest head that the server writes.
 pub const HEAD_MAX_BYTES: usize = 10;
 
@@ -47,4 +51,22 @@ pub fn write(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 /// Writes text as a whole message.
 pub fn text(out: &mut Vec<u8>, text: &str) {
     write(out, TEXT, text.as_bytes());
+}
+
+/// The same frame as a client sends it. The mask has to be one that nobody can foresee (RFC 6455 section 5.3).
+///
+/// `frame` is what one of the functions above has written.
+#[must_use]
+pub fn masked(frame: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut out = frame.to_vec();
+    let head = match frame.get(1) {
+        None => return out,
+        Some(126) => 4,
+        Some(127) => HEAD_MAX_BYTES,
+        Some(_) => 2,
+    };
+    out[1] |= MASKED;
+    unmask(&mut out[head..], mask, 0);
+    out.splice(head..head, mask);
+    out
 }

@@ -27,6 +27,12 @@ pub fn accept(key: &str) -> String {
     BASE64.encode(hash.finalize())
 }
 
+/// The value of `Sec-WebSocket-Key` for what a client has drawn by chance (RFC 6455 section 4.1).
+#[must_use]
+pub fn key(random: [u8; KEY_BYTES]) -> String {
+    BASE64.encode(random)
+}
+
 /// What a request's fields say of the change to WebSocket, taken in one by one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshake {

@@ -1,8 +1,8 @@
-//! The head of a frame as clients send it: two bytes, up to eight more for the length, and the mask.
+//! The head of a frame: two bytes, up to eight more for the length, and the mask, if the sender is a client.
 
 use super::{
     CONTROL_MAX_BYTES, Fault,
-    frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT},
+    frame::{BINARY, CLOSE, CONTINUATION, FIN, MASKED, PING, PONG, RSV1, TEXT},
 };
 
 /// The longest head: two bytes, a length of eight, a mask of four.
@@ -37,13 +37,13 @@ impl HeadBytes {
     }
 
     /// Takes as many bytes as belong to the head; the head when it is complete. What can be seen to be wrong after two bytes is not waited for.
-    pub(super) fn take(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Fault> {
+    pub(super) fn take(&mut self, masked: bool, input: &mut &[u8]) -> Result<Option<Head>, Fault> {
         self.fill(input, 2);
         if self.count < 2 {
             return Ok(None);
         }
         let (first, second) = (self.bytes[0], self.bytes[1]);
-        check(first, second)?;
+        check(first, second, masked)?;
         let width = match second & 0x7f {
             126 => 2,
             127 => 8,
@@ -61,12 +61,15 @@ impl HeadBytes {
             8 if length >> 63 != 0 => return Err(Fault::protocol("a length with its topmost bit set")),
             _ => length,
         };
-        self.fill(input, 2 + width + 4);
-        if self.count < 2 + width + 4 {
-            return Ok(None);
-        }
+        // A mask of zeros changes nothing.
         let mut mask = [0; 4];
-        mask.copy_from_slice(&self.bytes[2 + width..2 + width + 4]);
+        if masked {
+            self.fill(input, 2 + width + 4);
+            if self.count < 2 + width + 4 {
+                return Ok(None);
+            }
+            mask.copy_from_slice(&self.bytes[2 + width..2 + width + 4]);
+        }
         self.count = 0;
         Ok(Some(Head { fin: first & FIN != 0, rsv1: first & RSV1 != 0, opcode: first & 0xf, length, mask }))
     }
@@ -80,7 +83,7 @@ impl HeadBytes {
     }
 }
 
-fn check(first: u8, second: u8) -> Result<(), Fault> {
+fn check(first: u8, second: u8, masked: bool) -> Result<(), Fault> {
     if first & 0x30 != 0 {
         return Err(Fault::protocol("a reserved bit is set"));
     }
@@ -99,8 +102,9 @@ fn check(first: u8, second: u8) -> Result<(), Fault> {
         }
         _ => return Err(Fault::protocol("a reserved opcode")),
     }
-    if second & 0x80 == 0 {
-        return Err(Fault::protocol("a frame without a mask"));
+    match (second & MASKED != 0, masked) {
+        (false, true) => Err(Fault::protocol("a frame without a mask")),
+        (true, false) => Err(Fault::protocol("a frame of a server with a mask")),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -13,6 +13,8 @@ pub struct Rules {
     pub message_max_bytes: usize,
     /// Whether messages may be compressed.
     pub compression: bool,
+    /// Whether the peer masks its frames: a client has to, a server must not (RFC 6455 section 5.1).
+    pub masked: bool,
 }
 
 /// What a peer said.
@@ -30,7 +32,7 @@ pub enum Heard {
     Close(Option<CloseFrame>),
 }
 
-/// Reads what a client sends, however it is cut into pieces.
+/// Reads what a peer sends, however it is cut into pieces.
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
@@ -87,7 +89,7 @@ impl Partial {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.head.take(input)? {
+                None => match self.head.take(rules.masked, input)? {
                     Some(head) => self.begin(rules, head)?,
                     None => return Ok(None),
                 },

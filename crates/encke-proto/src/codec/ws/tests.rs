@@ -8,7 +8,7 @@ use tungstenite::{
 
 use super::*;
 
-const RULES: Rules = Rules { message_max_bytes: 64 * 1024, compression: true };
+const RULES: Rules = Rules { message_max_bytes: 64 * 1024, compression: true, masked: true };
 
 /// A frame as a client sends it.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -184,8 +184,23 @@ impl Write for Pipe {
 }
 
 fn other(inbound: Vec<u8>) -> WebSocket<Pipe> {
+    another(Role::Client, inbound)
+}
+
+fn another(role: Role, inbound: Vec<u8>) -> WebSocket<Pipe> {
     let pipe = Pipe { inbound: Cursor::new(inbound), outbound: Vec::new() };
-    WebSocket::from_raw_socket(pipe, Role::Client, Some(WebSocketConfig::default()))
+    WebSocket::from_raw_socket(pipe, role, Some(WebSocketConfig::default()))
+}
+
+/// Writes a message as a server does.
+fn write(out: &mut Vec<u8>, message: &Message) {
+    match heard(message) {
+        Heard::Text(text) => frame::text(out, &text),
+        Heard::Binary(bytes) => frame::write(out, frame::BINARY, &bytes),
+        Heard::Ping(bytes) => frame::write(out, frame::PING, &bytes),
+        Heard::Pong(bytes) => frame::write(out, frame::PONG, &bytes),
+        Heard::Close(_) => {}
+    }
 }
 
 /// A way to cut bytes into pieces.
@@ -216,7 +231,7 @@ fn heard(message: &Message) -> Heard {
     }
 }
 
-const WIDE: Rules = Rules { message_max_bytes: 100_000, compression: true };
+const WIDE: Rules = Rules { message_max_bytes: 100_000, compression: true, masked: true };
 
 proptest! {
     #[test]
@@ -233,15 +248,7 @@ proptest! {
     #[test]
     fn what_is_sent_another_client_hears(messages in prop::collection::vec(said(), 1..6), reason in ".{0,200}") {
         let mut out = Vec::new();
-        for message in &messages {
-            match heard(message) {
-                Heard::Text(text) => frame::text(&mut out, &text),
-                Heard::Binary(bytes) => frame::write(&mut out, frame::BINARY, &bytes),
-                Heard::Ping(bytes) => frame::write(&mut out, frame::PING, &bytes),
-                Heard::Pong(bytes) => frame::write(&mut out, frame::PONG, &bytes),
-                Heard::Close(_) => {}
-            }
-        }
+        messages.iter().for_each(|message| write(&mut out, message));
         CloseFrame::write(&mut out, CloseStatus::of_application(9), &reason);
         let mut client = other(out);
         for message in &messages {
@@ -250,6 +257,32 @@ proptest! {
         let Message::Close(Some(close)) = client.read().unwrap() else { panic!("not closed") };
         prop_assert_eq!(u16::from(close.code), 4009);
         prop_assert!(reason.starts_with(close.reason.as_str()));
+    }
+
+    #[test]
+    fn what_another_server_sends_is_heard(messages in prop::collection::vec(said(), 1..6), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+        let mut server = another(Role::Server, Vec::new());
+        for message in &messages {
+            server.send(message.clone()).unwrap();
+        }
+        let rules = Rules { masked: false, compression: false, ..WIDE };
+        let (all, fault) = hear(&rules, &cut(&server.get_ref().outbound, &cuts));
+        prop_assert_eq!(fault, None);
+        prop_assert_eq!(all, messages.iter().map(heard).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_masked_another_server_hears(messages in prop::collection::vec(said(), 1..6), mask in any::<[u8; 4]>()) {
+        let mut out = Vec::new();
+        for message in &messages {
+            let mut plain = Vec::new();
+            write(&mut plain, message);
+            out.extend(frame::masked(&plain, mask));
+        }
+        let mut server = another(Role::Server, out);
+        for message in &messages {
+            prop_assert_eq!(&server.read().unwrap(), message);
+        }
     }
 
     #[test]
@@ -294,6 +327,30 @@ proptest! {
         }
         prop_assert_eq!(whole, hear(&RULES, &cut(&frame, &cuts)));
     }
+}
+
+#[test]
+fn each_side_is_held_to_its_own_masks() {
+    let server = Rules { masked: false, ..RULES };
+    let mut plain = Vec::new();
+    frame::text(&mut plain, "Hello");
+    assert_eq!(hear(&server, &[&plain]), (vec![Heard::Text("Hello".into())], None));
+    let masked = frame::masked(&plain, [0x37, 0xfa, 0x21, 0x3d]);
+    assert_eq!(masked, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58], "the example of RFC 6455 section 5.7");
+    for (rules, frame) in [(server, masked), (RULES, plain)] {
+        assert_eq!(hear(&rules, &[&frame]).1.unwrap().status, CloseStatus::PROTOCOL_ERROR);
+    }
+}
+
+#[test]
+fn the_key_is_what_a_server_accepts() {
+    let key = key([7; 16]);
+    let mut handshake = Handshake::default();
+    for (name, value) in [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", &key)]
+    {
+        assert!(handshake.take(name, value));
+    }
+    assert_eq!(handshake.check("GET", true).unwrap().accept, accept(&key));
 }
 
 #[test]
