@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use encke_history::Record;
 use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Output, Pulled, ReadKey, Reply};
 use encke_proto::{ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId};
 
 use crate::{
-    history::Record,
     plant::Plant,
     sim::{Event, Sim},
 };
