@@ -25,6 +25,8 @@ pub enum Kind {
     FalseGap,
     /// A client that is not served although nothing is in its way.
     Stuck,
+    /// A receipt that says something else than what happened, or takes it back.
+    Receipt,
     /// Something that is left where nobody uses it any more.
     Left,
 }
