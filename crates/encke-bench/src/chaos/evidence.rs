@@ -22,8 +22,8 @@ pub type Id = u64;
 pub enum Note {
     /// A publisher is about to send a message to these channels; a push goes to its users' own.
     Invoked { id: Id, to: Vec<ChannelName> },
-    /// It was accepted. A push is not told its positions.
-    Accepted { id: Id, at: Vec<(ChannelName, Position)> },
+    /// It was accepted. A push is not told its positions, but what its receipts are asked for by.
+    Accepted { id: Id, at: Vec<(ChannelName, Position)>, push: Option<String> },
     /// Nobody knows what became of an attempt. It will be tried again with the same key.
     Unknown { id: Id },
     /// A client without a past has a session, which follows these channels and begins there.

@@ -63,7 +63,7 @@ fn honest() -> Vec<Note> {
             }
         }
         let at = if to.is_own() { Vec::new() } else { vec![(to, position)] };
-        notes.push(Note::Accepted { id, at });
+        notes.push(Note::Accepted { id, at, push: None });
     }
     for (channel, entries) in &logs {
         notes.push(Note::Log { channel: channel.clone(), entries: entries.clone() });

@@ -50,6 +50,7 @@ enum Letter {
 
 #[derive(Deserialize)]
 struct Answer {
+    id: String,
     offset: Option<u64>,
     epoch: Option<String>,
     #[serde(default)]
@@ -70,14 +71,14 @@ enum Way {
 
 /// What became of an attempt.
 enum Outcome {
-    Accepted(Vec<(ChannelName, Position)>),
+    /// Where it is; or, for a push, what its receipts are asked for by.
+    Accepted(Vec<(ChannelName, Position)>, Option<String>),
     Unknown,
     Refused(String),
 }
 
-/// The server's id of a push: its key.
-#[must_use]
-pub fn key(run: u64, id: Id) -> String {
+/// The idempotency key of a message.
+fn key(run: u64, id: Id) -> String {
     format!("chaos-{run}-{id}")
 }
 
@@ -120,8 +121,8 @@ async fn deliver(plan: &Plan, way: &mut Way, letter: &Letter, data: &str, id: Id
     let mut pause_ms = 20;
     loop {
         match attempt(way, letter, data, &key(plan.run, id)).await {
-            Outcome::Accepted(at) => {
-                evidence.note(Note::Accepted { id, at });
+            Outcome::Accepted(at, push) => {
+                evidence.note(Note::Accepted { id, at, push });
                 return true;
             }
             Outcome::Unknown => evidence.note(Note::Unknown { id }),
@@ -147,14 +148,16 @@ async fn attempt(way: &mut Way, letter: &Letter, data: &str, key: &str) -> Outco
             Ok((status, body)) => Outcome::Refused(format!("{status} {}", String::from_utf8_lossy(&body))),
         },
         Way::Library(api) => match by_library(api, letter, data, key).await {
-            Ok(places) => place_all(places),
+            Ok(Ok(places)) => place_all(places),
+            Ok(Err(push)) => Outcome::Accepted(Vec::new(), Some(push)),
             Err(error) if error.is_temporary() => Outcome::Unknown,
             Err(error) => Outcome::Refused(error.to_string()),
         },
     }
 }
 
-async fn by_library(api: &Api, letter: &Letter, data: &str, key: &str) -> Result<Vec<Place>, encke_client::Error> {
+/// The places of a publication, or the id of a push.
+async fn by_library(api: &Api, letter: &Letter, data: &str, key: &str) -> Result<Result<Vec<Place>, String>, encke_client::Error> {
     let data = RawValue::from_string(data.to_owned()).map_err(encke_client::Error::Encode)?;
     match letter {
         Letter::Publish(channels) => {
@@ -163,12 +166,11 @@ async fn by_library(api: &Api, letter: &Letter, data: &str, key: &str) -> Result
                 all => Publish::to_all(all.iter().map(ChannelName::as_str), &data)?,
             };
             let positions = api.publish(&publish.id(key)).await?.positions;
-            Ok(positions.into_iter().map(|at| Place { channel: at.channel, offset: at.offset, epoch: at.epoch }).collect())
+            Ok(Ok(positions.into_iter().map(|at| Place { channel: at.channel, offset: at.offset, epoch: at.epoch }).collect()))
         }
         Letter::Push(users) => {
             let users = users.iter().map(|user| user.as_str().to_owned()).collect();
-            api.push(&Push::data(Target::Users(users), &data)?.id(key)).await?;
-            Ok(Vec::new())
+            Ok(Err(api.push(&Push::data(Target::Users(users), &data)?.id(key)).await?.id))
         }
     }
 }
@@ -179,7 +181,7 @@ fn place_all(places: Vec<Place>) -> Outcome {
         Some((ChannelName::any(&place.channel).ok()?, Position { epoch, offset: place.offset }))
     };
     match places.iter().map(place).collect() {
-        Some(places) => Outcome::Accepted(places),
+        Some(places) => Outcome::Accepted(places, None),
         None => Outcome::Refused("its answer cannot be read".to_owned()),
     }
 }
@@ -233,7 +235,7 @@ impl Letter {
             return Outcome::Refused(format!("its answer is {}", String::from_utf8_lossy(body)));
         };
         match (self, answer.offset, answer.epoch) {
-            (Self::Push(_), ..) => Outcome::Accepted(Vec::new()),
+            (Self::Push(_), ..) => Outcome::Accepted(Vec::new(), Some(answer.id)),
             (Self::Publish(channels), Some(offset), Some(epoch)) if channels.len() == 1 => {
                 place_all(vec![Place { channel: channels[0].as_str().to_owned(), offset, epoch }])
             }

@@ -121,7 +121,6 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
         }
         tokio::spawn(subscriber::listen(plan, shared.clone(), evidence.clone(), tide.look()));
     }
-    let run = setting.seed;
     let publishers: Vec<JoinHandle<()>> = (1..=setting.publishers)
         .map(|number| {
             let plan = publisher::Plan {
@@ -132,7 +131,7 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
                 channels: channels.clone(),
                 users: users.clone(),
                 pause: Duration::from_secs_f64(setting.publishers as f64 / setting.rate),
-                run,
+                run: setting.seed,
                 seed: seed(),
             };
             tokio::spawn(publisher::publish(plan, evidence.clone(), tide.look()))
@@ -153,7 +152,7 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
         }
     }
     let api = Api::new(&format!("http://{}", server.address), &server.api_key).map_err(io::Error::other)?;
-    let settle = Settle { evidence: &evidence, tide: &tide, clients: &clients, users: &users, channels: &channels, run, api: &api };
+    let settle = Settle { evidence: &evidence, tide: &tide, clients: &clients, users: &users, channels: &channels, api: &api };
     if let Err(error) = settle.run(&mut server).await {
         evidence.note(Note::Broken(error.to_string()));
     }

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 use super::{
     evidence::{Evidence, Id, Note},
     ledger,
-    publisher::key,
     server::{GRACE_S, Server},
     subscriber::{Plan, Shared},
     tide::{Stage, Tide},
@@ -38,8 +37,6 @@ pub struct Settle<'a> {
     pub users: &'a [UserId],
     /// All channels, without the users' own.
     pub channels: &'a [ChannelName],
-    /// What keys of this run begin with.
-    pub run: u64,
     /// A backend's way to the server.
     pub api: &'a Api,
 }
@@ -185,13 +182,13 @@ impl Settle<'_> {
 
     /// The receipts of some pushes from all parts of the run.
     async fn receipts(&self) -> io::Result<()> {
-        let pushes: Vec<Id> = self.evidence.picked(|(_, note)| match note {
-            Note::Invoked { id, to } if to.iter().any(ChannelName::is_own) => Some(*id),
+        let pushes: Vec<(Id, String)> = self.evidence.picked(|(_, note)| match note {
+            Note::Accepted { id, push: Some(push), .. } => Some((*id, push.clone())),
             _ => None,
         });
         let step = pushes.len().div_ceil(RECEIPTS_MAX).max(1);
-        for id in pushes.into_iter().step_by(step) {
-            let receipts = self.api.receipts(&key(self.run, id), &Page { limit: Some(PAGE), after: None }).await;
+        for (id, push) in pushes.into_iter().step_by(step) {
+            let receipts = self.api.receipts(&push, &Page { limit: Some(PAGE), after: None }).await;
             let receipts = match receipts {
                 Ok(receipts) => receipts,
                 Err(error) => {

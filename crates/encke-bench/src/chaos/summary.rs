@@ -55,7 +55,7 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         ("messages that were sent", verdict.invoked),
         ("of them accepted", verdict.accepted),
         ("attempts whose outcome was unknown at first", verdict.unknown),
-        ("connections that went on from a cursor further than known", verdict.resumed),
+        ("connections that went on from a cursor", verdict.resumed),
         ("receipts that were compared", verdict.receipts),
         ("GAP: gaps that were told (nothing is trimmed, so each would be a wrong one)", verdict.gaps),
     ] {

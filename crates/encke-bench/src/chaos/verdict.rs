@@ -92,7 +92,7 @@ impl Claims {
                 Note::Invoked { id, .. } => {
                     claims.invoked.insert(*id, at);
                 }
-                Note::Accepted { id, at: positions } => {
+                Note::Accepted { id, at: positions, .. } => {
                     for (channel, position) in positions {
                         claims.claim(channel, *position, *id, (at, "its publisher was told"), verdict);
                     }

@@ -32,8 +32,9 @@ impl App {
         self.begun
     }
 
-    pub(super) fn connected(&self, connected: bool) {
-        self.shared.state().connected = connected;
+    /// No connection serves it any more.
+    pub(super) fn disconnected(&self) {
+        self.shared.state().connected = false;
     }
 
     /// Where to go on from.
@@ -44,12 +45,15 @@ impl App {
     /// A session without a past begins there.
     pub(super) fn begin(&mut self, cursor: Cursor) {
         self.begun = true;
-        self.shared.state().places = cursor.clone();
+        let mut state = self.shared.state();
+        (state.connected, state.places) = (true, cursor.clone());
+        drop(state);
         self.evidence.note(Note::Began { client: self.client, user: self.user.clone(), cursor });
     }
 
     /// A connection goes on from there, or an answer leads there: everything before has come. What is behind the own place was had already.
     pub(super) fn resume(&mut self, cursor: &Cursor) {
+        let new = !std::mem::replace(&mut self.shared.state().connected, true);
         let mut state = self.shared.state();
         let mut moved = false;
         for (channel, position) in &cursor.entries {
@@ -60,8 +64,8 @@ impl App {
             }
         }
         drop(state);
-        // One that moves nothing says nothing.
-        if moved {
+        // Of an answer that leads nowhere there is nothing to say.
+        if new || moved {
             self.evidence.note(Note::Resumed { client: self.client, cursor: cursor.clone() });
         }
     }

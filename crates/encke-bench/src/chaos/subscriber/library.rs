@@ -43,7 +43,7 @@ pub(super) async fn listen(plan: Plan, transport: Transport, mut app: App, look:
             Some(Whim::Away(pause)) => {
                 session = listener.handle().session().filter(|_| mood.choice.below(3) > 0);
                 drop(listener);
-                app.connected(false);
+                app.disconnected();
                 rest(pause, &look).await;
             }
             Some(Whim::Forget(pause)) => {
@@ -53,7 +53,7 @@ pub(super) async fn listen(plan: Plan, transport: Transport, mut app: App, look:
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 drop(listener);
-                app.connected(false);
+                app.disconnected();
                 // Between a close by the server and the next connection there is no session to end; then the cursor is kept.
                 if known {
                     app.ended();
@@ -113,7 +113,6 @@ async fn begin(plan: &Plan, listener: &mut Listener, app: &mut App, mut cursor: 
         }
     }
     app.begin(cursor);
-    app.connected(true);
     for told in first {
         hand_over(app, told);
     }
@@ -123,12 +122,11 @@ fn hand_over(app: &mut App, told: Told) {
     match told {
         Told::Open(cursor) => {
             app.resume(&cursor);
-            app.connected(true);
         }
         Told::Message(channel, position, id) => app.message(channel, position, id),
         Told::Gap(channel, from, to) => app.gap(channel, from, to),
         Told::Away => {
-            app.connected(false);
+            app.disconnected();
             // Before the first answer nobody knows what the request did.
             if !app.has_begun() {
                 app.tried();

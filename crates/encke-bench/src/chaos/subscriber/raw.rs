@@ -47,7 +47,7 @@ pub(super) async fn listen(plan: Plan, app: App, look: Look) {
     let mut transport = Plan::any_transport(&mut raw.mood.choice);
     loop {
         let end = raw.connection(transport).await.unwrap_or(End::Lost);
-        raw.app.connected(false);
+        raw.app.disconnected();
         match end {
             End::Leave => return,
             End::Lost => {}
@@ -174,12 +174,7 @@ impl Raw {
         match event {
             Event::Open { session, cursor } => {
                 self.session = Some(session);
-                if self.app.has_begun() {
-                    self.app.resume(&cursor)
-                } else {
-                    self.app.begin(cursor)
-                }
-                self.app.connected(true);
+                if self.app.has_begun() { self.app.resume(&cursor) } else { self.app.begin(cursor) }
             }
             Event::Message { channel, position, id } => {
                 if !self.app.had(&channel, position) {
