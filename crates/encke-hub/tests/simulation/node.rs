@@ -245,7 +245,7 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Watch(_) | Output::Unwatch(_) | Output::Shown { .. } => {}
+                Output::Watch(_) | Output::Unwatch(_) => {}
             }
         }
     }
@@ -324,7 +324,7 @@ impl Sim {
         let done = match reply {
             Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels) => false,
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Done => true,
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });
