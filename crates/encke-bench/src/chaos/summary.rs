@@ -56,6 +56,8 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         ("of them accepted", verdict.accepted),
         ("attempts whose outcome was unknown at first", verdict.unknown),
         ("connections that went on from a cursor", verdict.resumed),
+        ("logins without a cursor, of users who had been away", verdict.logins),
+        ("pushes that waited for such a login", verdict.waited),
         ("receipts that were compared", verdict.receipts),
         ("GAP: gaps that were told (nothing is trimmed, so each would be a wrong one)", verdict.gaps),
     ] {
