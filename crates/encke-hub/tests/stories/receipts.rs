@@ -4,7 +4,7 @@ use encke_hub::{Output, Reply};
 use encke_proto::{Cursor, Epoch, Position};
 
 use crate::{
-    support::{channel, user},
+    support::channel,
     world::{Engine, World, attach, attach_to, back},
 };
 
