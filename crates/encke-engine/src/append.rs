@@ -54,6 +54,10 @@ pub(crate) fn body_bytes(body: &Body) -> u64 {
 
 /// The same names in the same order, each once: a target named twice still gets one message.
 pub(crate) fn each_once(names: impl IntoIterator<Item = ChannelName>) -> Vec<ChannelName> {
-    let mut seen = HashSet::new();
+    let names: Vec<ChannelName> = names.into_iter().collect();
+    if names.len() < 2 {
+        return names;
+    }
+    let mut seen = HashSet::with_capacity(names.len());
     names.into_iter().filter(|name| seen.insert(name.clone())).collect()
 }

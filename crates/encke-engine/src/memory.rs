@@ -5,21 +5,22 @@ mod log;
 mod pushes;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use encke_proto::{ChannelName, Entry, Epoch, MessageId, Position, Time, UserId};
+use tokio::sync::Mutex;
 
 use self::state::State;
 use crate::{
     Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
-/// All logs in the memory of this process, behind one lock.
+/// All logs in the memory of this process, behind one lock. Whoever finds it taken (by a push to everybody, for instance) waits without holding up its thread.
 pub struct MemoryEngine {
     /// None once the engine was stopped.
     state: Mutex<Option<State>>,
-    /// Taken while the state is still locked and held until the feed has returned: so the feed sees the order of the log, and readers need not wait for it.
+    /// Taken before the state and held until the feed has returned: so the feed sees the order of the log, and readers need not wait for it.
     feed: Mutex<Arc<dyn Feed>>,
 }
 
@@ -30,28 +31,19 @@ impl MemoryEngine {
         Self { state: Mutex::new(Some(State::new(retention, epoch))), feed: Mutex::new(feed) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        // A panic while the lock was held is a defect of one call; the logs are still there for all others.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> Result<T, EngineError>) -> Result<T, EngineError> {
-        match self.lock().as_mut() {
+    async fn with<T>(&self, act: impl FnOnce(&mut State) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        match self.state.lock().await.as_mut() {
             Some(state) => act(state),
             None => Err(EngineError::Unavailable("the engine was stopped".into())),
         }
     }
 
-    fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
-        let mut guard = self.lock();
-        let Some(state) = guard.as_mut() else {
-            return Err(EngineError::Unavailable("the engine was stopped".into()));
-        };
+    async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
+        // Whoever asked may go away at any wait, so there is none between the append and its being told.
+        let feed = self.feed.lock().await;
         let mut entries: Vec<Arc<Entry>> = Vec::new();
-        let appended = state.append(append, &mut entries)?;
+        let appended = self.with(|state| state.append(append, &mut entries)).await?;
         if !entries.is_empty() {
-            let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(guard);
             feed.appended(&entries);
         }
         Ok(appended)
@@ -65,31 +57,31 @@ impl Engine for MemoryEngine {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, EngineError> {
-        self.append_and_feed(append)
+        self.append_and_feed(append).await
     }
 
     async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
-        self.with(|state| Ok(state.read(channel, from, limit)))
+        self.with(|state| Ok(state.read(channel, from, limit))).await
     }
 
     async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
-        self.with(|state| Ok(state.channels(after, limit)))
+        self.with(|state| Ok(state.channels(after, limit))).await
     }
 
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
-        self.with(|state| state.seen(user, at))
+        self.with(|state| state.seen(user, at)).await
     }
 
     async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
-        self.with(|state| Ok(state.user(user)))
+        self.with(|state| Ok(state.user(user))).await
     }
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
-        self.with(|state| Ok(state.users(after, limit)))
+        self.with(|state| Ok(state.users(after, limit))).await
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
-        self.with(|state| Ok(state.handed(user)))
+        self.with(|state| Ok(state.handed(user))).await
     }
 
     async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError> {
@@ -99,6 +91,7 @@ impl Engine for MemoryEngine {
             }
             Ok(())
         })
+        .await
     }
 
     async fn receipts(
@@ -108,7 +101,7 @@ impl Engine for MemoryEngine {
         limit: usize,
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
-        self.with(|state| Ok(state.receipts(push, after, limit, now)))
+        self.with(|state| Ok(state.receipts(push, after, limit, now))).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
@@ -116,14 +109,15 @@ impl Engine for MemoryEngine {
             state.sweep(now);
             Ok(())
         })
+        .await
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
-        self.with(|_| Ok(()))
+        self.with(|_| Ok(())).await
     }
 
     async fn stop(&self) {
-        let state = self.lock().take();
+        let state = self.state.lock().await.take();
         // Large logs take a while to be freed; nobody needs to wait for that under the lock.
         drop(state);
     }

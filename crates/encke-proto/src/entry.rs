@@ -85,7 +85,7 @@ fn encode(message: &Message) -> String {
     out.push_str(",\"epoch\":\"");
     out.push_str(&message.position.epoch.to_string());
     out.push_str("\",\"time\":\"");
-    out.push_str(&message.time.to_string());
+    message.time.push_to(&mut out);
     match &message.body {
         Body::Page(url) => {
             out.push_str("\",\"type\":\"page\",\"url\":");
@@ -106,6 +106,13 @@ fn encode(message: &Message) -> String {
 
 /// Writes `text` as a JSON string.
 pub(crate) fn push_string(out: &mut String, text: &str) {
+    // Most texts hold nothing that is to be escaped (RFC 8259 section 7).
+    if !text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     match serde_json::to_string(text) {
         Ok(json) => out.push_str(&json),
         // Text always encodes; an empty string keeps the JSON whole if that should ever change.

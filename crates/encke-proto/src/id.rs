@@ -2,11 +2,15 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Time;
+
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id")]
 pub struct IdError;
 
+/// How many bits of a message's id are random; above them are 48 bits of time, in milliseconds.
+const CHANCE_BITS: u32 = 80;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// 128 bits at six bits a character.
 const TEXT_BYTES: usize = 22;
@@ -83,12 +87,18 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// A message or a push: made by the server from 128 random bits, the same for every user that one push reaches.
+/// A message or a push: made by the server from the time and 80 random bits, the same for every user that one push reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(Arc<str>);
 
 impl MessageId {
-    /// A message id from 128 random bits.
+    /// The id of a message of this moment. Ids of one time are neighbours wherever they are sorted, so that a store which finds messages by id writes to one place, not all over.
+    #[must_use]
+    pub fn fresh(time: Time, chance: u128) -> Self {
+        Self::from_bits(u128::from(time.0) << CHANCE_BITS | chance & ((1 << CHANCE_BITS) - 1))
+    }
+
+    /// A message id from 128 bits.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         Self(String::from_utf8_lossy(&encode(bits)).into())
@@ -140,6 +150,15 @@ mod tests {
         for text in ["", "short", "AAAAAAAAAAAAAAAAAAAAAA=", "zAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA/"] {
             assert_eq!(text.parse::<SessionId>(), Err(IdError), "{text}");
         }
+    }
+
+    #[test]
+    fn messages_of_one_time_are_neighbours() {
+        let id = |time, chance| MessageId::fresh(Time(time), chance).to_string();
+        let now = 1_700_000_000_000;
+        assert_eq!(id(now, u128::MAX)[..8], id(now, 1)[..8]);
+        assert_ne!(id(now, 1), id(now, 2), "and not the same");
+        assert_ne!(id(now, 1), id(now + 1, 1));
     }
 
     #[test]

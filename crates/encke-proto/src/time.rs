@@ -26,24 +26,45 @@ impl Time {
     }
 }
 
+/// How long a time is on the wire.
+const TEXT_BYTES: usize = "0000-00-00T00:00:00.000Z".len();
+
+impl Time {
+    /// The time as it is on the wire. Each message has one, so it is written without the formatting machinery.
+    fn text(self) -> [u8; TEXT_BYTES] {
+        // Times past the year 9999 cannot be written in RFC 3339; they are written as its last moment.
+        let millis = self.0.min(253_402_300_799_999);
+        let (seconds, millis) = (millis / 1000, millis % 1000);
+        let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        let (year, month, day) = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH).to_calendar_date();
+        let in_day = seconds % 86_400;
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, digits: usize, value: u64| {
+            let mut rest = value;
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        };
+        put(0, 4, u64::from(year.unsigned_abs()));
+        put(5, 2, u64::from(u8::from(month)));
+        put(8, 2, u64::from(day));
+        put(11, 2, in_day / 3600);
+        put(14, 2, in_day / 60 % 60);
+        put(17, 2, in_day % 60);
+        put(20, 3, millis);
+        text
+    }
+
+    /// Appends the time as it is on the wire.
+    pub(crate) fn push_to(self, out: &mut String) {
+        out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Times past the year 9999 cannot be written in RFC 3339; they are written as its last moment.
-        let last = 253_402_300_799_999_u64;
-        let millis = self.0.min(last);
-        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (date, clock) = (moment.date(), moment.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            clock.hour(),
-            clock.minute(),
-            clock.second(),
-            clock.millisecond()
-        )
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
@@ -69,6 +90,16 @@ mod tests {
         let time = Time(1_763_800_000_123);
         assert_eq!(time.to_string(), "2025-11-22T08:26:40.123Z");
         assert_eq!(Time::parse(&time.to_string()), Some(time));
+    }
+
+    #[test]
+    fn every_field_is_where_the_library_puts_it() {
+        for time in [0, 1, 59_999, 86_399_999, 951_782_400_000, 951_868_799_999, 4_107_542_400_001, 1_709_210_096_789, 253_402_300_799_000]
+        {
+            let library = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * 1_000_000).unwrap();
+            assert_eq!(Time::parse(&Time(time).to_string()), Some(Time(time)));
+            assert_eq!(Time(time).to_string()[..19], library.format(&Rfc3339).unwrap()[..19]);
+        }
     }
 
     #[test]

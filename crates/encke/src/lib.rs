@@ -11,6 +11,7 @@ mod control;
 mod cors;
 mod dialects;
 mod drain;
+pub mod errands;
 pub mod front;
 mod health;
 pub mod metrics;

@@ -2,6 +2,7 @@
 //!
 //! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts and pushes of a user never cross threads. A public channel has followers in any shard.
 
+mod alarm;
 mod chance;
 mod desk;
 mod letter;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::table::LentId;
 
+pub use alarm::Alarm;
 pub use chance::Chance;
 pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
 pub use letter::{Arrival, Counts, Letter};
@@ -149,6 +151,14 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
+        if let [user] = users {
+            let answers = ask(&[self.home(user)], |answer| Letter::SessionsOf { users: vec![user.clone()], answer })?;
+            let mut counts = Vec::new();
+            for answer in answers {
+                counts = wait(answer).await?;
+            }
+            return Ok(counts);
+        }
         let mut split: Vec<Vec<(usize, UserId)>> = vec![Vec::new(); self.mailboxes.len()];
         for (index, user) in users.iter().enumerate() {
             split[self.home_index(user)].push((index, user.clone()));

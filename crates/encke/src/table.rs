@@ -3,6 +3,7 @@
 //! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by [`head`]; whatever else arrives is given to the HTTP library with its bytes.
 
 mod date;
+pub mod errand;
 mod gate;
 pub mod head;
 mod line;
@@ -12,4 +13,4 @@ mod slot;
 pub use date::DateLine;
 pub use gate::{Gate, Pass};
 pub use line::{Lent, LentBody, LentId, Line, lend};
-pub use slot::{Hears, Service, Slot, State, Unsent};
+pub use slot::{Hears, Service, Slot, State, Task, Unsent};

@@ -8,7 +8,10 @@ use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     app::{App, KeysMissing},
@@ -129,6 +132,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
             shards: shards.clone(),
             index,
             desk,
+            runtime: Handle::current(),
             strays: strays.clone(),
             admit: admit.clone(),
             clerk: clerk(Arc::clone(&app)),

@@ -8,7 +8,7 @@ use super::{
     keys::{self, Places},
     row,
     store::{Channel, Store, write_channel},
-    trim,
+    trim, users,
 };
 use crate::{
     Append, Appended, RECEIPTS_KEPT_S, Targets,
@@ -146,9 +146,9 @@ pub(super) fn insert_body(db: &Connection, body: i64, append: &Append, logs: usi
 
 fn queue_receipt(db: &Connection, channel: &mut Channel, user: &UserId, body: i64, append: &Append) -> Result<(), Fault> {
     let time = row::number(append.time.0);
-    if !channel.has_user {
+    if channel.user.is_none() {
         db.prepare_cached("INSERT OR IGNORE INTO users (channel, first_seen) VALUES (?1, ?2)")?.execute(params![channel.id, time])?;
-        channel.has_user = true;
+        channel.user = users::owner_row(db, channel.id)?;
     }
     db.prepare_cached("INSERT INTO receipts (push, user, channel, offset, state, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?.execute(params![
         body,

@@ -7,7 +7,7 @@ use crate::EngineError;
 pub(super) trait Call<Access>: Send {
     fn bytes(&self) -> usize;
     fn alone(&self) -> bool;
-    /// Does it, and keeps what came out of it.
+    /// Does it, and keeps what came out of it. May be called again after what it did was undone.
     fn run(&mut self, access: &mut Access) -> Result<(), Fault>;
     /// Answers: what came out, or why it does not count.
     fn answer(self: Box<Self>, failed: Option<EngineError>);
@@ -27,7 +27,7 @@ impl<Access> Weigh for Box<dyn Call<Access>> {
 pub(super) struct Asked<Act, T> {
     bytes: usize,
     alone: bool,
-    act: Option<Act>,
+    act: Act,
     outcome: Option<Result<T, EngineError>>,
     answer: oneshot::Sender<Result<T, EngineError>>,
 }
@@ -35,13 +35,13 @@ pub(super) struct Asked<Act, T> {
 impl<Act, T> Asked<Act, T> {
     pub(super) fn new(bytes: usize, alone: bool, act: Act) -> (Self, Answer<T>) {
         let (answer, awaited) = oneshot::channel();
-        (Self { bytes, alone, act: Some(act), outcome: None, answer }, Answer(awaited))
+        (Self { bytes, alone, act, outcome: None, answer }, Answer(awaited))
     }
 }
 
 impl<Access, Act, T> Call<Access> for Asked<Act, T>
 where
-    Act: FnOnce(&mut Access) -> Result<T, Fault> + Send,
+    Act: FnMut(&mut Access) -> Result<T, Fault> + Send,
     T: Send,
 {
     fn bytes(&self) -> usize {
@@ -53,8 +53,7 @@ where
     }
 
     fn run(&mut self, access: &mut Access) -> Result<(), Fault> {
-        let Some(act) = self.act.take() else { return Ok(()) };
-        match act(access) {
+        match (self.act)(access) {
             Ok(value) => {
                 self.outcome = Some(Ok(value));
                 Ok(())

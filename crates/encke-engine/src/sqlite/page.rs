@@ -12,7 +12,7 @@ const MESSAGES: &str = "SELECT m.offset, b.message, b.kind, b.body, b.sender, b.
 /// Reads a page of a log, in the transaction that is open.
 pub(super) fn read(db: &Connection, epoch: Epoch, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, Fault> {
     let extent: Option<(i64, i64, i64)> = db
-        .prepare_cached("SELECT id, tail, head FROM channels WHERE name = ?1")?
+        .prepare_cached("SELECT id, tail, head FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1")?
         .query_row([channel.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((id, tail, head)) = extent else {

@@ -44,9 +44,10 @@ impl Readers {
     /// Reads in one of the threads, in a transaction that sees one moment of the store.
     pub(super) async fn call<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        act: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let in_one_moment = |db: &mut Connection| {
+        let mut act = act;
+        let in_one_moment = move |db: &mut Connection| {
             let moment = db.transaction()?;
             act(&moment)
         };

@@ -27,8 +27,15 @@ pub(super) struct Channel {
     pub(super) retention: Retention,
     /// Whether it is a user's own, whose messages have receipts.
     pub(super) own: bool,
-    /// Whether its owner is known to have a row in `users`.
-    pub(super) has_user: bool,
+    /// What is known of its owner's row in `users`, if it is a user's own.
+    pub(super) user: Option<OwnerRow>,
+}
+
+/// A user's row, as the last statement left it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnerRow {
+    pub(super) handed: Offset,
+    pub(super) shown: Offset,
 }
 
 impl Channel {
@@ -188,6 +195,15 @@ impl Store {
         self.channels.get_mut(name).ok_or_else(|| Fault::Broken("a channel vanished".into()))
     }
 
+    /// The channel's row if there is one, out of the cache if it is there.
+    pub(super) fn known_channel(&mut self, name: &ChannelName) -> Result<Option<&mut Channel>, Fault> {
+        if !self.channels.contains_key(name) {
+            let Some(channel) = find_channel(&self.db, name, self.retention.of(name))? else { return Ok(None) };
+            self.channels.insert(name.clone(), channel);
+        }
+        Ok(self.channels.get_mut(name))
+    }
+
     /// Nothing that was remembered counts any more.
     fn forget(&mut self) {
         self.channels.clear();
@@ -220,13 +236,13 @@ pub(super) fn write_channel(db: &Connection, channel: &Channel, due_changed: boo
     Ok(())
 }
 
+/// Names its index, since SQLite would otherwise ask of each new name whether it makes the partial index on `due` usable, and compile the statement again for that.
+const FIND_CHANNEL: &str = "SELECT id, head, tail, bytes, due FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1";
+
 pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Option<Channel>, Fault> {
     type Row = (i64, i64, i64, i64, Option<i64>);
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
-    let found: Option<Row> = db
-        .prepare_cached("SELECT id, head, tail, bytes, due FROM channels WHERE name = ?1")?
-        .query_row([name.as_str()], read)
-        .optional()?;
+    let found: Option<Row> = db.prepare_cached(FIND_CHANNEL)?.query_row([name.as_str()], read).optional()?;
     let Some((id, head, tail, bytes, due)) = found else { return Ok(None) };
     let channel = Channel {
         id,
@@ -236,14 +252,14 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
         due: row::optional_time(due)?,
         retention,
         own: name.is_own(),
-        has_user: false,
+        user: None,
     };
     Ok(Some(channel))
 }
 
 fn make_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Channel, Fault> {
     db.prepare_cached("INSERT INTO channels (name, head, tail, bytes) VALUES (?1, 0, 1, 0)")?.execute([name.as_str()])?;
-    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, own: name.is_own(), has_user: false })
+    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, own: name.is_own(), user: None })
 }
 
 fn next_body(db: &Connection) -> Result<i64, Fault> {

@@ -1,14 +1,17 @@
 use encke_proto::{Epoch, Position, Time, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{fault::Fault, row, store::Store};
+use super::{
+    fault::Fault,
+    row,
+    store::{OwnerRow, Store},
+};
 use crate::UserRecord;
 
 impl Store {
     /// Makes the user known, and moves `last_seen` forward.
     pub(super) fn seen(&mut self, user: &UserId, at: Time) -> Result<(), Fault> {
         let channel = self.channel(&user.channel())?;
-        channel.has_user = true;
         let id = channel.id;
         self.db
             .prepare_cached(
@@ -20,10 +23,18 @@ impl Store {
     }
 }
 
+/// A user's row for the writer, by the user's own channel.
+pub(super) fn owner_row(db: &Connection, channel: i64) -> Result<Option<OwnerRow>, Fault> {
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let found = db.prepare_cached("SELECT handed, shown FROM users WHERE channel = ?1")?.query_row([channel], read).optional()?;
+    let Some((handed, shown)) = found else { return Ok(None) };
+    Ok(Some(OwnerRow { handed: row::unsigned(handed)?, shown: row::unsigned(shown)? }))
+}
+
 /// One known user.
 pub(super) fn one(db: &Connection, user: &UserId) -> Result<Option<UserRecord>, Fault> {
     let mut statement =
-        db.prepare_cached("SELECT c.name, u.first_seen, u.last_seen FROM channels c JOIN users u ON u.channel = c.id WHERE c.name = ?1")?;
+        db.prepare_cached("SELECT c.name, u.first_seen, u.last_seen FROM channels c INDEXED BY sqlite_autoindex_channels_1 JOIN users u ON u.channel = c.id WHERE c.name = ?1")?;
     let mut rows = statement.query([user.channel().as_str()])?;
     rows.next()?.map(record).transpose()
 }
@@ -46,7 +57,9 @@ pub(super) fn page(db: &Connection, after: Option<&UserId>, limit: usize) -> Res
 /// Where a session of the user without a cursor begins.
 pub(super) fn handed(db: &Connection, epoch: Epoch, user: &UserId) -> Result<Position, Fault> {
     let handed: Option<i64> = db
-        .prepare_cached("SELECT u.handed FROM channels c JOIN users u ON u.channel = c.id WHERE c.name = ?1")?
+        .prepare_cached(
+            "SELECT u.handed FROM channels c INDEXED BY sqlite_autoindex_channels_1 JOIN users u ON u.channel = c.id WHERE c.name = ?1",
+        )?
         .query_row([user.channel().as_str()], |row| row.get(0))
         .optional()?;
     Ok(Position { epoch, offset: row::unsigned(handed.unwrap_or(0))? })

@@ -47,7 +47,7 @@ impl Writer {
         &self,
         bytes: usize,
         alone: bool,
-        act: impl FnOnce(&mut Store) -> Result<T, Fault> + Send + 'static,
+        act: impl FnMut(&mut Store) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, EngineError> {
         let (asked, answer) = Asked::new(bytes, alone, act);
         self.queue.put(Box::new(asked))?;
@@ -119,15 +119,20 @@ impl Desk {
     fn transact(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
         self.mend()?;
         self.store.begin()?;
-        if let [call] = calls {
-            // Nobody else would be undone with it, so a savepoint is saved.
-            call.run(&mut self.store)?;
-        } else {
-            for call in calls.iter_mut() {
-                self.one(call)?;
-            }
+        match calls.iter_mut().try_for_each(|call| call.run(&mut self.store)) {
+            Ok(()) => {}
+            Err(fault) if calls.len() == 1 || matches!(fault, Fault::Broken(_)) => return Err(fault),
+            Err(_) => self.one_by_one(calls)?,
         }
         self.store.commit()
+    }
+
+    /// Does the calls again after one of them failed, so that it alone is undone. That is rare, and a savepoint for each call is dear.
+    fn one_by_one(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
+        self.store.added.clear();
+        self.store.roll_back()?;
+        self.store.begin()?;
+        calls.iter_mut().try_for_each(|call| self.one(call))
     }
 
     /// Does one call so that it alone is undone if it alone fails.

@@ -1,10 +1,6 @@
 use std::sync::Arc;
 
-use axum::{
-    Json as Answer,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json as Answer, extract::State};
 use encke_engine::{Append, Appended, Mode, Targets};
 use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId, json};
 use http::StatusCode;
@@ -72,7 +68,6 @@ pub(crate) struct Place {
 /// The answer to either form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the two forms of the answer, which are written where each is made")]
 pub(crate) enum PublishAnswer {
     One(Published),
     Many(PublishedToMany),
@@ -90,7 +85,16 @@ impl Published {
     post, path = "/api/publish", tag = "server API", security(("api_key" = [])), request_body = Publish,
     responses((status = 202, description = "In the logs of all of them, as safely as the mode says.", body = PublishAnswer)),
 )]
-pub(crate) async fn publish(State(app): State<Arc<App>>, _: Operator, Json(request): Json<Publish>) -> Result<Response, Refused> {
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Json(request): Json<Publish>,
+) -> Result<(StatusCode, Answer<PublishAnswer>), Refused> {
+    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+}
+
+/// Does it, whoever read the request.
+pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
     let (channels, one) = match (request.channel, request.channels) {
         (Some(channel), None) => (vec![ChannelName::public(&channel)?], true),
         (None, Some(channels)) => (names::public_channels(&channels)?, false),
@@ -98,15 +102,15 @@ pub(crate) async fn publish(State(app): State<Arc<App>>, _: Operator, Json(reque
     };
     let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let key = names::key("api:publish", request.id.as_deref())?;
-    let appended = publish_to(&app, channels, &data, key, None).await?;
+    let appended = publish_to(app, channels, &data, key, None).await?;
     let mode = app.engine.mode();
     if one {
-        return Ok((StatusCode::ACCEPTED, Answer(Published::of_one(&appended, mode)?)).into_response());
+        return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));
     }
     let place =
         |(channel, position): (ChannelName, encke_proto::Position)| Place { channel, offset: position.offset, epoch: position.epoch };
     let positions = appended.positions.into_iter().map(place).collect();
-    Ok((StatusCode::ACCEPTED, Answer(PublishedToMany { id: appended.id, mode: mode.as_str(), positions })).into_response())
+    Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
 }
 
 /// Appends a message to public channels; shared with the clients' publish.
@@ -118,7 +122,8 @@ pub(crate) async fn publish_to(
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
     let body = Body::Data(json::compact(data)?);
-    let (id, time) = (MessageId::from_bits(random::bits()?), app.now().wall);
+    let time = app.now().wall;
+    let id = MessageId::fresh(time, random::bits()?);
     let targets = Targets::Channels(channels.clone());
     let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
     // A key that was used for other channels would otherwise look like success.

@@ -88,7 +88,12 @@ pub(crate) async fn push(
     _: Operator,
     Json(request): Json<Push>,
 ) -> Result<(StatusCode, Answer<Pushed>), Refused> {
-    let body = body_of(&app, request.url.as_deref(), request.data.as_deref())?;
+    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+}
+
+/// Does it, whoever read the request.
+pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> {
+    let body = body_of(app, request.url.as_deref(), request.data.as_deref())?;
     let key = names::key("api:push", request.id.as_deref())?;
     let ttl_s = request.ttl_s.unwrap_or(app.config.push_ttl_s);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
@@ -99,13 +104,14 @@ pub(crate) async fn push(
         To::Group(_) => None,
     };
     // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it again.
-    let online = online_among(&app, named.as_deref()).await?;
+    let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
         (To::Group(Group::All), _) => Targets::AllUsers,
         (To::Group(Group::Online), _) => Targets::Users(sorted(&online)),
         (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
     };
-    let (id, time) = (MessageId::from_bits(random::bits()?), app.now().wall);
+    let time = app.now().wall;
+    let id = MessageId::fresh(time, random::bits()?);
     let expires = Some(time.plus_seconds(ttl_s));
     let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
     metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));
@@ -120,7 +126,7 @@ pub(crate) async fn push(
             pushed.truncated = true;
         }
     }
-    Ok((StatusCode::ACCEPTED, Answer(pushed)))
+    Ok(pushed)
 }
 
 fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body, Refused> {
@@ -142,6 +148,9 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
     }
     if texts.len() > PUSH_MAX_TARGETS {
         return Err(ErrorCode::TooManyTargets.into());
+    }
+    if let [text] = texts {
+        return Ok(vec![names::user(text)?]);
     }
     let mut seen = HashSet::with_capacity(texts.len());
     let users = texts.iter().map(|text| names::user(text)).filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));

@@ -1,11 +1,11 @@
-use subtle::{ConstantTimeEq, ConstantTimeLess};
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::Secret;
 
 /// The longest key that is compared; the head of a request holds longer ones, but nobody configures such.
 const KEY_MAX_BYTES: usize = 512;
 
-/// The key of the server API, compared in a time that tells nothing: neither where the first wrong byte is, nor how long the right key is.
+/// The key of the server API, compared in a time that depends on what is given alone, and so tells nothing: neither where the first wrong byte is, nor how long the right key is.
 #[derive(Clone)]
 pub struct ApiKey {
     padded: [u8; KEY_MAX_BYTES],
@@ -16,26 +16,24 @@ impl ApiKey {
     /// The configured key.
     #[must_use]
     pub fn new(secret: &Secret) -> Self {
-        let (padded, length) = pad(secret.expose());
-        Self { padded, length }
+        let mut padded = [0; KEY_MAX_BYTES];
+        for (slot, byte) in padded.iter_mut().zip(secret.expose().bytes()) {
+            *slot = byte;
+        }
+        Self { padded, length: secret.expose().len() as u64 }
     }
 
     /// Whether this is the key.
     #[must_use]
     pub fn fits(&self, given: &str) -> bool {
-        let (padded, length) = pad(given);
-        let fits = self.padded.ct_eq(&padded) & self.length.ct_eq(&length) & length.ct_lt(&(KEY_MAX_BYTES as u64 + 1));
-        fits.into()
+        let is_short = Choice::from(u8::from(given.len() <= KEY_MAX_BYTES));
+        let is_as_long = (given.len() as u64).ct_eq(&self.length);
+        let mut differs = 0;
+        for (own, byte) in self.padded.iter().zip(given.bytes()) {
+            differs |= own ^ byte;
+        }
+        (is_short & is_as_long & differs.ct_eq(&0)).into()
     }
-}
-
-/// The text in a buffer of one length for all, and how long it really is.
-fn pad(text: &str) -> ([u8; KEY_MAX_BYTES], u64) {
-    let mut padded = [0; KEY_MAX_BYTES];
-    for (slot, byte) in padded.iter_mut().zip(text.bytes()) {
-        *slot = byte;
-    }
-    (padded, text.len() as u64)
 }
 
 impl std::fmt::Debug for ApiKey {

@@ -32,6 +32,8 @@ pub enum Letter {
         /// The answer.
         answer: String,
     },
+    /// An errand may have come further.
+    Go(Key),
     /// The library has taken something of a response, so that more can be written.
     Drained(LentId),
     /// The client of a connection that the library has, has said something.

@@ -2,6 +2,7 @@
 //!
 //! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod errands;
 mod letters;
 mod listen;
 mod send;
@@ -22,14 +23,18 @@ use mio::{
     event::Event,
     net::{TcpListener, TcpStream},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
+use self::errands::Tallies;
 use super::{Arrival, Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
     front::{Admission, Admit, Verdict},
     table::{
-        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State,
+        DateLine, Gate, Hears, LentId, Line, Pass, Service, Slot, State, errand,
         head::{self, HEAD_MAX_BYTES},
         response::{self, Body, Head},
     },
@@ -45,6 +50,9 @@ const FIRST_SLOT: usize = 2;
 const TICK_MS: u64 = 100;
 /// One turn of the table's wheel: 51.2 seconds.
 const WHEEL_BUCKETS: usize = 512;
+/// How long notes of what was handed over are gathered before the engine is given them, in milliseconds, and how many at most: together they cost little more than one.
+const NOTES_MS: u64 = 20;
+const NOTES_MAX: usize = 1_024;
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
 /// The most sockets accepted in one turn.
@@ -100,6 +108,8 @@ pub struct Parts {
     pub index: usize,
     /// The desk before the engine.
     pub desk: Desk,
+    /// The runtime within which errands run.
+    pub runtime: Handle,
     /// Where connections for the HTTP library go.
     pub strays: mpsc::Sender<Stray>,
     /// Who may wait.
@@ -130,11 +140,15 @@ pub struct Shard {
     /// Ready connections, those that are alone and those of broadcasts.
     narrow: VecDeque<Key>,
     wide: VecDeque<Key>,
+    /// Notes for the engine, and when they are to be on their way.
+    notes: Vec<Wish>,
+    notes_due_ms: u64,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,
     /// Where the responses are that the library sends.
     lent: HashMap<LentId, Key>,
     next_ticket: u64,
+    tallies: Tallies,
     /// Scratch, shared by all connections.
     inbound: Vec<u8>,
     outbound: Vec<u8>,
@@ -162,9 +176,12 @@ impl Shard {
             door_opens_ms: None,
             narrow: VecDeque::new(),
             wide: VecDeque::new(),
+            notes: Vec::new(),
+            notes_due_ms: 0,
             asked: HashMap::new(),
             lent: HashMap::new(),
             next_ticket: 0,
+            tallies: Tallies::new(),
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
             cursor: String::new(),
@@ -181,14 +198,17 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let runtime = self.parts.runtime.clone();
+        let _within = runtime.enter();
         while !self.stops {
             let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door;
-            let wait = if idle { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            let idle = self.narrow.is_empty() && self.wide.is_empty() && !at_the_door && self.parts.letters.rest();
+            let wait = if idle { Duration::from_millis(self.rest_ms()) } else { Duration::ZERO };
             match self.parts.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
+            self.parts.letters.rise();
             self.now = self.parts.clock.now();
             for event in &events {
                 match event.token() {
@@ -201,8 +221,17 @@ impl Shard {
             self.tick();
             self.carry_out();
             self.serve_ready();
+            if self.now.mono_ms >= self.notes_due_ms {
+                self.hand_in_notes();
+            }
         }
+        self.hand_in_notes();
         Ok(())
+    }
+
+    /// How long the shard may rest if nothing comes.
+    fn rest_ms(&self) -> u64 {
+        if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms).min(TICK_MS) }
     }
 
     // Sockets that come in.
@@ -315,15 +344,12 @@ impl Shard {
     fn heard(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(bytes) = slot.inbound.take() else { return };
+        if errand::may_be(&bytes) {
+            return self.heard_errand(key, *bytes);
+        }
         match head::read(&bytes) {
             head::Verdict::Stray => self.lead_away(key, *bytes),
-            head::Verdict::More => {
-                slot.inbound = Some(bytes);
-                // Its time begins with its first byte; more bytes do not buy more time.
-                if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
-                    self.set_deadline(key, self.parts.patience.head_ms);
-                }
-            }
+            head::Verdict::More => self.hear_more(key, *bytes),
             head::Verdict::Waits(waiting, length) => {
                 let rest = &bytes[length..];
                 slot.inbound = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
@@ -332,6 +358,16 @@ impl Shard {
                     verdict => self.carry_out_verdict(key, verdict),
                 }
             }
+        }
+    }
+
+    /// Keeps what is not yet a whole request.
+    fn hear_more(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.inbound = Some(Box::new(bytes));
+        // Its time begins with its first byte; more bytes do not buy more time.
+        if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
+            self.set_deadline(key, self.parts.patience.head_ms);
         }
     }
 
@@ -458,7 +494,7 @@ impl Shard {
                 Output::Ended { conn, ending } => self.ended(slot_key_of(conn), &ending),
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
-                Output::Handed { user, position } => self.wish(Wish::Mark(user, ReceiptState::Delivered, position)),
+                Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
                 Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
                 // The engines of one node tell it everything; those of many will want to know.
                 Output::Watch(_) | Output::Unwatch(_) => {}
@@ -472,7 +508,25 @@ impl Shard {
         }
     }
 
-    fn wish(&self, wish: Wish) {
+    fn note(&mut self, note: Wish) {
+        if self.notes.is_empty() {
+            self.notes_due_ms = self.now.mono_ms + NOTES_MS;
+        }
+        self.notes.push(note);
+        if self.notes.len() >= NOTES_MAX {
+            self.hand_in_notes();
+        }
+    }
+
+    fn hand_in_notes(&mut self) {
+        for note in self.notes.drain(..) {
+            let _ = self.parts.desk.send(note);
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        // Whoever opens a user's channel is to find what was noted of it before.
+        self.hand_in_notes();
         // The desk is there as long as the engine is; without it, there is nothing left to serve.
         let _ = self.parts.desk.send(wish);
     }
@@ -598,7 +652,7 @@ impl Shard {
                 }
             }
             State::Head if slot.inbound.is_some() => {
-                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the head of the request took too long");
+                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
                 self.outbound.clear();
                 whole(&mut self.outbound, &refusal, None, self.date.at(self.now.wall));
                 self.send(key, After::Close);

@@ -1,5 +1,7 @@
 //! The heads and chunks of HTTP/1 responses that the table writes by itself.
 
+use http::StatusCode;
+
 /// The type of JSON answers.
 pub const JSON: &str = "application/json";
 /// The type of server-sent events.
@@ -97,6 +99,35 @@ fn reason(status: u16) -> &'static str {
         503 => "503 Service Unavailable",
         _ => "500 Internal Server Error",
     }
+}
+
+/// Writes the whole answer to a request of the server API, with the fields that the router puts into all of its answers.
+pub fn answer(out: &mut Vec<u8>, status: u16, retry_after_s: Option<u64>, keep_alive: bool, date: &str, json: &[u8]) {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    push(&[
+        "HTTP/1.1 ",
+        &status.to_string(),
+        " ",
+        reason,
+        "\r\ncontent-type: ",
+        JSON,
+        "\r\ncontent-length: ",
+        &json.len().to_string(),
+        "\r\n",
+    ]);
+    push(&[
+        "cache-control: no-store\r\ncontent-security-policy: default-src 'none'; frame-ancestors 'none'\r\nx-content-type-options: nosniff\r\n",
+        "x-frame-options: DENY\r\nreferrer-policy: no-referrer\r\ncross-origin-resource-policy: same-origin\r\n",
+    ]);
+    if let Some(seconds) = retry_after_s {
+        push(&["retry-after: ", &seconds.to_string(), "\r\n"]);
+    }
+    if !keep_alive {
+        push(&["connection: close\r\n"]);
+    }
+    push(&["date: ", date, "\r\n\r\n"]);
+    out.extend_from_slice(json);
 }
 
 /// The bytes that stand for a chunk's size until it is known.

@@ -1,5 +1,11 @@
+use std::{sync::Arc, time::Instant};
+
 use super::Line;
-use crate::transports::{Held, Talk, Transport};
+use crate::{
+    errands::{Errand, Running},
+    shards::Alarm,
+    transports::{Held, Talk, Transport},
+};
 
 /// A connection in the table.
 #[derive(Debug)]
@@ -14,7 +20,8 @@ pub struct Slot {
     pub look_ms: u64,
     /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
     pub unsent: Option<Box<Unsent>>,
-    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`] and one read.
+    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an errand of
+    /// somebody who has the key a body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
 
@@ -37,6 +44,8 @@ impl Slot {
     pub fn hears(&self) -> Hears {
         match &self.state {
             State::HungUp => Hears::NoMore,
+            // What comes behind an errand waits in the kernel until that is answered.
+            State::Asks(_) => Hears::Later,
             // Before the change of protocol is answered, what comes is kept like a next request.
             State::Waits(Service { talk: Some(talk), held, .. }) | State::Parting(Service { talk: Some(talk), held, .. }) if held.began => {
                 if talk.asked || self.unsent.is_some() {
@@ -64,6 +73,8 @@ pub struct Unsent {
 pub enum State {
     /// Between requests, or in the middle of a request's head.
     Head,
+    /// An errand is under way.
+    Asks(Box<Task>),
     /// A request waits.
     Waits(Service),
     /// The response is complete but not sent; then the next request may come.
@@ -83,6 +94,26 @@ impl State {
             Self::Waits(service) | Self::Parting(service) => Some(service),
             _ => None,
         }
+    }
+}
+
+/// An errand under way.
+pub struct Task {
+    /// Which it is.
+    pub errand: &'static Errand,
+    /// What is left of it.
+    pub running: Running,
+    /// Tells the shard when it may have come further.
+    pub alarm: Arc<Alarm>,
+    /// Whether the client keeps the connection afterwards.
+    pub keep_alive: bool,
+    /// When it began.
+    pub began: Instant,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("errand", &self.errand.path).finish_non_exhaustive()
     }
 }
 

@@ -190,6 +190,7 @@ fn data(answer: &Value) -> Vec<i64> {
 }
 
 mod classic;
+mod errands;
 mod hand_over;
 mod polls;
 mod streams;

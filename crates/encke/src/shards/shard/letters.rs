@@ -11,15 +11,13 @@ use crate::{
 
 impl Shard {
     pub(super) fn take_letters(&mut self) {
-        if self.parts.letters.begin() {
+        if self.parts.letters.missed() {
             self.hub.stale();
         }
+        // What is left is there in the next turn: a shard with letters does not rest.
         for _ in 0..LETTERS_PER_TURN {
             let Some(letter) = self.parts.letters.next() else { return };
             self.take(letter);
-        }
-        if let Err(error) = self.parts.letters.leave() {
-            tracing::warn!(%error, "a shard could not wake itself");
         }
     }
 
@@ -51,6 +49,7 @@ impl Shard {
             Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
             Letter::Counts { answer } => reply(answer, self.counts()),
             Letter::Answered { place, answer } => self.answered(place, &answer),
+            Letter::Go(place) => self.go_on(place),
             Letter::Drained(id) => {
                 if let Some(key) = self.lent.get(&id).copied() {
                     self.writable(key);

@@ -39,6 +39,9 @@ impl Shard {
     /// Listens again to a client that was made to wait.
     pub(super) fn resume(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
+        if matches!(slot.state, State::Head) {
+            return self.readable(key);
+        }
         if slot.hears() != Hears::Now {
             return;
         }

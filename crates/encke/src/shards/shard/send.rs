@@ -61,7 +61,7 @@ impl Shard {
         let conn = conn_key(key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
-            State::Head => {}
+            State::Head | State::Asks(_) => {}
             State::Waits(service) => {
                 self.hub.flushed(conn);
                 if service.ready {

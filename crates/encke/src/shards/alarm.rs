@@ -1,0 +1,45 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Wake,
+};
+
+use encke_hub::Key;
+
+use super::{Letter, Mailbox};
+
+/// Wakes a shard for one of its errands. However often it goes off, one letter is on its way at most.
+#[derive(Debug)]
+pub struct Alarm {
+    mailbox: Mailbox<Letter>,
+    place: Key,
+    sent: AtomicBool,
+}
+
+impl Alarm {
+    /// For the errand at this place of the table.
+    #[must_use]
+    pub fn new(mailbox: Mailbox<Letter>, place: Key) -> Arc<Self> {
+        Arc::new(Self { mailbox, place, sent: AtomicBool::new(false) })
+    }
+
+    /// The shard looks at the errand now; from here on another letter is needed.
+    pub fn heard(&self) {
+        self.sent.store(false, Ordering::Release);
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.sent.swap(true, Ordering::AcqRel) {
+            // Bounded by the connections: each has one errand at a time.
+            self.mailbox.post_always(Letter::Go(self.place));
+        }
+    }
+}

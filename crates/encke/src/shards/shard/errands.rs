@@ -1,0 +1,120 @@
+//! Errands: requests that the shard answers by itself.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use encke_hub::Key;
+use metrics::{Counter, Histogram};
+
+use super::Shard;
+use crate::{
+    errands::{ERRANDS, Errand, Outcome},
+    refusal::retry_after_s,
+    shards::Alarm,
+    table::{
+        State, Task,
+        errand::{self, Asking},
+        response,
+    },
+    transports::After,
+};
+
+/// How long an errand may take before its connection is given up, in milliseconds. The engine answers far sooner, or says that it cannot.
+const ERRAND_MS: u64 = 60_000;
+
+/// What is counted of each errand, found once; otherwise as the router counts.
+pub(super) struct Tallies([Tally; ERRANDS.len()]);
+
+struct Tally {
+    seconds: Histogram,
+    accepted: Counter,
+}
+
+impl Tallies {
+    pub(super) fn new() -> Self {
+        Self(ERRANDS.each_ref().map(|errand| Tally {
+            seconds: metrics::histogram!("encke_http_request_seconds", "route" => errand.path),
+            accepted: metrics::counter!("encke_http_requests_total", "route" => errand.path, "method" => "POST", "status" => "202"),
+        }))
+    }
+
+    fn count(&self, errand: &'static Errand, status: u16, began: Instant) {
+        let Some(tally) = ERRANDS.iter().position(|other| std::ptr::eq(other, errand)).and_then(|index| self.0.get(index)) else { return };
+        tally.seconds.record(began.elapsed().as_secs_f64());
+        if status == 202 {
+            tally.accepted.increment(1);
+        } else {
+            metrics::counter!("encke_http_requests_total", "route" => errand.path, "method" => "POST", "status" => status.to_string())
+                .increment(1);
+        }
+    }
+}
+
+impl Shard {
+    /// Looks at bytes that may be an errand. Whoever has no right to it is refused by the library, and so before its body is waited for.
+    pub(super) fn heard_errand(&mut self, key: Key, bytes: Vec<u8>) {
+        let asking = match errand::read(&bytes) {
+            errand::Verdict::More => return self.hear_more(key, bytes),
+            errand::Verdict::Stray => return self.lead_away(key, bytes),
+            errand::Verdict::Errand(asking) => asking,
+        };
+        let app = &self.parts.admit.app;
+        if app.is_stopping() || app.auth.operator(&asking.credentials).is_err() {
+            return self.lead_away(key, bytes);
+        }
+        let Asking { errand, keep_alive, head_bytes, body_bytes, .. } = asking;
+        let end = head_bytes + body_bytes;
+        if bytes.len() < end {
+            return self.hear_more(key, bytes);
+        }
+        let running = (errand.run)(Arc::clone(app), bytes[head_bytes..end].to_vec());
+        let alarm = Alarm::new(self.parts.shards.at(self.parts.index).clone(), key);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
+        slot.state = State::Asks(Box::new(Task { errand, running, alarm, keep_alive, began: Instant::now() }));
+        self.set_deadline(key, ERRAND_MS);
+        self.take_further(key);
+    }
+
+    /// An errand may have come further.
+    pub(super) fn go_on(&mut self, key: Key) {
+        if self.take_further(key) {
+            // What came behind it waits in the kernel, which has said so already.
+            self.readable(key);
+        }
+    }
+
+    /// Lets an errand come as far as it can. True when it is answered.
+    fn take_further(&mut self, key: Key) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let State::Asks(task) = &mut slot.state else { return false };
+        task.alarm.heard();
+        let waker = Waker::from(Arc::clone(&task.alarm));
+        let Poll::Ready(outcome) = task.running.as_mut().poll(&mut Context::from_waker(&waker)) else { return false };
+        let keep_alive = task.keep_alive && !self.drains;
+        let (errand, began) = (task.errand, task.began);
+        let status = self.write_outcome(outcome, keep_alive);
+        self.tallies.count(errand, status, began);
+        self.send(key, if keep_alive { After::Done } else { After::Close });
+        true
+    }
+
+    fn write_outcome(&mut self, outcome: Outcome, keep_alive: bool) -> u16 {
+        self.outbound.clear();
+        let date = self.date.at(self.now.wall);
+        match outcome {
+            Ok(done) => {
+                response::answer(&mut self.outbound, done.status, None, keep_alive, date, &done.json);
+                done.status
+            }
+            Err(refused) => {
+                let code = refused.0.code;
+                response::answer(&mut self.outbound, code.status(), retry_after_s(code), keep_alive, date, refused.0.json().as_bytes());
+                code.status()
+            }
+        }
+    }
+}

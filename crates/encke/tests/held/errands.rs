@@ -1,0 +1,191 @@
+//! Requests that a shard answers by itself, beside the same ones answered by the HTTP library.
+
+use super::*;
+
+/// A field that makes the library take a request, and changes nothing about it.
+const BY_THE_LIBRARY: &str = "TE: trailers\r\n";
+
+fn request(path: &str, key: &str, fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn key() -> String {
+    "k".repeat(32)
+}
+
+fn push(user: &str, data: i64) -> String {
+    request("/api/push", &key(), "", &format!("{{\"to\":[\"{user}\"],\"data\":{data}}}"))
+}
+
+/// An answer as its status, its fields in order of their names without the date, and its body without what is different each time.
+fn seen(wire: &mut Wire) -> (String, Vec<String>, Value) {
+    let head = wire.until("\r\n\r\n");
+    let mut lines = head.trim_end().lines().map(str::to_owned);
+    let status = lines.next().unwrap();
+    let mut fields: Vec<String> = lines.filter(|line| !line.starts_with("date: ")).collect();
+    fields.sort_unstable();
+    let length = fields.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    while wire.seen.len() < length {
+        let mut buffer = [0; 4096];
+        let count = wire.socket.read(&mut buffer).unwrap();
+        assert!(count > 0, "the answer is cut off");
+        wire.seen.extend_from_slice(&buffer[..count]);
+    }
+    let rest = wire.seen.split_off(length);
+    let mut body: Value = serde_json::from_slice(&std::mem::replace(&mut wire.seen, rest)).unwrap();
+    for different in ["id", "offset"] {
+        if let Some(value) = body.get_mut(different) {
+            *value = Value::Null;
+        }
+    }
+    (status, fields, body)
+}
+
+#[test]
+fn both_ways_give_the_same_answer() {
+    let world = World::new();
+    let (mut short, mut long) = (world.connect(), world.connect());
+    let deep = format!("{{\"channel\":\"c\",\"data\":{}{}}}", "[".repeat(40), "]".repeat(40));
+    for (path, body) in [
+        ("/api/push", r#"{"to":["alice"],"data":{"a":1}}"#),
+        ("/api/push", r#"{"to":["alice","bob"],"url":"http://x/","ttl_s":60,"id":"k1"}"#),
+        ("/api/push", r#"{"to":"all","data":1}"#),
+        ("/api/push", r#"{"to":"online","data":1}"#),
+        ("/api/push", r#"{"to":[],"data":1}"#),
+        ("/api/push", r#"{"to":["a\u0000"],"data":1}"#),
+        ("/api/push", r#"{"to":["alice"],"url":"javascript:1"}"#),
+        ("/api/push", r#"{"to":["alice"]}"#),
+        ("/api/push", r#"{"to":["alice"],"data":1,"colour":2}"#),
+        ("/api/push", "{"),
+        ("/api/push", ""),
+        ("/api/publish", r#"{"channel":"c","data":null}"#),
+        ("/api/publish", r#"{"channels":["c"],"data":[1,2],"id":"k2"}"#),
+        ("/api/publish", r#"{"channel":"@alice","data":1}"#),
+        ("/api/publish", &deep),
+    ] {
+        short.send(&request(path, &key(), "", body));
+        long.send(&request(path, &key(), BY_THE_LIBRARY, body));
+        let (short, long) = (seen(&mut short), seen(&mut long));
+        // Positions of several channels rise with each message.
+        let without_positions = |(status, fields, mut body): (String, Vec<String>, Value)| {
+            if let Some(positions) = body.get_mut("positions") {
+                *positions = Value::Null;
+            }
+            (status, fields, body)
+        };
+        assert_eq!(without_positions(short), without_positions(long), "{path} {body}");
+    }
+}
+
+#[test]
+fn a_push_arrives_whichever_engine_keeps_it() {
+    for engine in [EngineUrl::Memory, EngineUrl::Sqlite] {
+        let data = tempfile::tempdir().unwrap();
+        let world = World::with(|config| {
+            config.engine = engine.clone();
+            config.data = data.path().to_owned();
+        });
+        let mut reader = world.connect();
+        reader.send(&world.head("alice", "/v1/sse"));
+        assert_eq!(reader.event().0, "open");
+        let mut writer = world.connect();
+        for n in 0..20 {
+            writer.send(&push("alice", n));
+            let (status, body) = writer.response();
+            assert_eq!((status, &body["online"][0]), (202, &Value::from("alice")), "{body}");
+            assert_eq!(reader.event().1["data"], n);
+        }
+        // Many at a time on one connection are answered in their order.
+        let all: String = (20..120).map(|n| push("alice", n)).collect();
+        writer.send(&all);
+        for n in 20..120 {
+            assert_eq!(writer.response().0, 202, "{n}");
+            assert_eq!(reader.event().1["data"], n);
+        }
+    }
+}
+
+#[test]
+fn it_goes_on_with_whatever_comes_next() {
+    let world = World::new();
+    let mut wire = world.connect();
+    let page = format!("GET /no-such-page HTTP/1.1\r\nHost: {}\r\n\r\n", world.address);
+    let poll = world.head("alice", "/v1/poll?cursor=earliest");
+    wire.send(&format!("{}{poll}{}{poll}{page}{}", push("alice", 1), push("alice", 2), push("alice", 3)));
+    assert_eq!(wire.response().0, 202);
+    assert_eq!(data(&wire.response().1), [1]);
+    assert_eq!(wire.response().0, 202);
+    assert_eq!(data(&wire.response().1), [1, 2]);
+    assert_eq!(wire.response().0, 404);
+    assert_eq!(wire.response().0, 202, "by the library by now");
+}
+
+#[test]
+fn it_may_come_in_pieces() {
+    let world = World::new();
+    let mut wire = world.connect();
+    wire.socket.set_nodelay(true).unwrap();
+    for byte in push("alice", 1).bytes() {
+        wire.socket.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(wire.response().0, 202);
+    // As many HTTP clients do it: the head, then the body.
+    let large = request("/api/publish", &key(), "", &format!("{{\"channel\":\"c\",\"data\":\"{}\"}}", "x".repeat(60_000)));
+    let (head, body) = large.split_at(large.find("\r\n\r\n").unwrap() + 4);
+    for _ in 0..3 {
+        wire.send(head);
+        wire.send(body);
+        assert_eq!(wire.response().0, 202);
+    }
+}
+
+#[test]
+fn without_the_key_nothing_is_waited_for() {
+    let world = World::new();
+    let mut wire = world.connect();
+    let request = request("/api/push", "wrong", "", "{}").replace("Content-Length: 2", "Content-Length: 60000");
+    wire.send(request.trim_end_matches("{}"));
+    let head = wire.until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+}
+
+#[test]
+fn a_client_that_ends_its_side_gets_its_answer() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::with(|config| {
+        config.engine = EngineUrl::Sqlite;
+        config.data = data.path().to_owned();
+    });
+    let mut wire = world.connect();
+    wire.send(&push("alice", 1));
+    wire.socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(wire.response().0, 202);
+    assert!(wire.ends());
+    let mut wire = world.connect();
+    wire.send(&push("alice", 2).replace("Host: a\r\n", "Host: a\r\nConnection: close\r\n"));
+    assert!(wire.until("\r\n\r\n").contains("connection: close"));
+    assert!(wire.ends());
+}
+
+#[test]
+fn a_client_that_is_gone_does_no_harm() {
+    let data = tempfile::tempdir().unwrap();
+    let mut world = World::with(|config| {
+        config.engine = EngineUrl::Sqlite;
+        config.data = data.path().to_owned();
+    });
+    for n in 0..50 {
+        let mut wire = world.connect();
+        wire.send(&push("bob", n));
+        drop(wire);
+    }
+    world.push("alice", "1");
+    assert_eq!(data_of(&world.poll("alice", "cursor=earliest")), [1]);
+}
+
+fn data_of(answer: &(u16, Value)) -> Vec<i64> {
+    data(&answer.1)
+}
