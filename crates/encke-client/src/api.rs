@@ -143,6 +143,16 @@ impl Api {
         self.http.get(&format!("/api/channels/{}/history", segment(channel)?), &query).await
     }
 
+    /// A part of a channel's history, backwards: the last messages up to a cursor ([`History::previous`]), or up to the newest.
+    ///
+    /// # Errors
+    /// `bad_cursor` among what the server refuses, and not being able to reach it.
+    pub async fn history_before(&self, channel: &str, before: Option<&str>, limit: Option<u32>) -> Result<History, Error> {
+        let mut query = Page { limit, after: None }.query();
+        query.add_some("before", Some(before.unwrap_or("latest")));
+        self.http.get(&format!("/api/channels/{}/history", segment(channel)?), &query).await
+    }
+
     /// Who is in a channel.
     ///
     /// # Errors

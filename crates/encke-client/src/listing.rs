@@ -122,7 +122,7 @@ pub struct Channels {
     pub next: Option<String>,
 }
 
-/// A part of a channel's history, forwards.
+/// A part of a channel's history.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct History {
@@ -133,6 +133,9 @@ pub struct History {
     pub gaps: Vec<Gap>,
     /// Where to read on.
     pub cursor: String,
+    /// Where to read on backwards, if anything in front of the messages is kept.
+    #[serde(default)]
+    pub previous: Option<String>,
 }
 
 /// A user who is in a channel.

@@ -174,6 +174,8 @@ pub(crate) struct History {
     gaps: Vec<Gap>,
     /// Where to go on.
     cursor: String,
+    /// What `before` takes to get the messages in front of these; `null` when none are kept.
+    previous: Option<String>,
 }
 
 /// What both data connections take.

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_engine::{PageLimit, ReadFrom};
-use encke_proto::{ChannelName, Cursor, ErrorCode, Gap, GapReason, Page, Position};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Gap, GapReason, Offset, Page, Position, Time};
 use http::header;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -29,11 +29,13 @@ const PAGE_MAX_BYTES: usize = 1 << 20;
 pub(crate) struct HistoryQuery {
     /// Forwards from here; the oldest that is kept when absent, `earliest`, or silent about this channel.
     cursor: Option<String>,
+    /// Backwards from here instead: the last messages up to this cursor, oldest first; `latest` begins with the newest.
+    before: Option<String>,
     /// At most this many messages; 100 by default, 1,000 at most.
     limit: Option<u32>,
 }
 
-/// A part of a channel's log, forwards from a cursor.
+/// A part of a channel's log, forwards or backwards from a cursor.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/history", tag = "server API", security(("api_key" = [])),
     params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too."), HistoryQuery),
@@ -47,62 +49,101 @@ pub(crate) async fn history(
 ) -> Result<Response, Refused> {
     let limit = PageLimit { messages: query::limit(asked.limit)?, bytes: PAGE_MAX_BYTES };
     let channel = ChannelName::any(&channel)?;
-    let at = match asked.cursor.as_deref() {
-        None | Some("earliest") => None,
-        Some(text) => {
-            let cursor = Cursor::parse(text).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
-            cursor.position(&channel)
-        }
+    let part = match (asked.cursor.as_deref(), asked.before.as_deref()) {
+        (Some(_), Some(_)) => return Err(Refused::bad("send either `cursor` or `before`")),
+        (from, None) => forwards(&app, &channel, place(&channel, from, "earliest")?, limit).await?,
+        (None, before) => backwards(&app, &channel, place(&channel, before, "latest")?, limit).await?,
     };
+    Ok(([(header::CONTENT_TYPE, "application/json")], part.json(&channel, app.now().wall)).into_response())
+}
+
+/// The place in the channel that a cursor names; none when it is the `end` of the log, or silent about the channel.
+fn place(channel: &ChannelName, text: Option<&str>, end: &str) -> Result<Option<Position>, Refused> {
+    let Some(text) = text.filter(|text| *text != end) else { return Ok(None) };
+    let cursor = Cursor::parse(text).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+    Ok(cursor.position(channel))
+}
+
+/// A part of a log.
+struct Part {
+    page: Page,
+    /// What is missing in front of it.
+    gap: Option<Gap>,
+    /// Where whoever reads it stands before its first message.
+    begin: Position,
+}
+
+async fn forwards(app: &App, channel: &ChannelName, at: Option<Position>, limit: PageLimit) -> Result<Part, Refused> {
     let after = at.map_or(0, |at| at.offset);
-    let mut page = app.engine.read(&channel, ReadFrom::After(after), limit).await?;
-    if at.is_some_and(|at| page.epoch != at.epoch || at.offset > page.head) {
-        // The offset means nothing in this log, so what was read behind it is not what comes next.
-        page = app.engine.read(&channel, ReadFrom::After(0), limit).await?;
-    }
-    let json = written(&app, &channel, at, &page);
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
-}
-
-/// The answer, put together from the form in which the messages are shared.
-fn written(app: &App, channel: &ChannelName, at: Option<Position>, page: &Page) -> String {
-    let (gap, mut position) = begin(channel, at, page);
-    let now = app.now().wall;
-    let mut out = String::from("{\"messages\":[");
-    let mut comma = "";
-    for entry in &page.entries {
-        let message = entry.message();
-        position = message.position;
-        // A message past its time is passed over, here as everywhere.
-        if message.expires.is_none_or(|expires| expires > now) {
-            out.push_str(comma);
-            out.push('{');
-            out.push_str(entry.members_json());
-            comma = ",";
-        }
-    }
-    let mut cursor = Cursor::default();
-    cursor.set(channel, position);
-    out.push_str("],\"gaps\":[");
-    if let Some(gap) = gap {
-        // A name, two numbers and a word always encode.
-        out.push_str(&serde_json::to_string(&gap).unwrap_or_default());
-    }
-    // A cursor's text holds nothing that JSON would escape.
-    out.push_str(&format!("],\"cursor\":\"{cursor}\"}}"));
-    out
-}
-
-/// What is missing before the first message, and where the receiver stands then.
-fn begin(channel: &ChannelName, at: Option<Position>, page: &Page) -> (Option<Gap>, Position) {
-    let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
-    let Some(at) = at else { return (None, first) };
+    let mut page = app.engine.read(channel, ReadFrom::After(after), limit).await?;
+    let first = |page: &Page| Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
+    let Some(at) = at else { return Ok(Part { begin: first(&page), gap: None, page }) };
     let gap = |to, reason| Some(Gap { channel: channel.clone(), from: at.offset.saturating_add(1), to, reason });
-    if at.epoch != page.epoch || at.offset > page.head {
-        (gap(None, GapReason::Epoch), first)
-    } else if at.offset < first.offset {
-        (gap(Some(first.offset), GapReason::Trimmed), first)
-    } else {
-        (None, at)
+    if is_elsewhere(at, &page) {
+        page = app.engine.read(channel, ReadFrom::After(0), limit).await?;
+        return Ok(Part { gap: gap(None, GapReason::Epoch), begin: first(&page), page });
+    }
+    let begin = first(&page);
+    if at.offset < begin.offset {
+        return Ok(Part { gap: gap(Some(begin.offset), GapReason::Trimmed), begin, page });
+    }
+    Ok(Part { gap: None, begin: at, page })
+}
+
+async fn backwards(app: &App, channel: &ChannelName, at: Option<Position>, limit: PageLimit) -> Result<Part, Refused> {
+    let before = at.map_or(Offset::MAX, |at| at.offset.saturating_add(1));
+    let mut page = app.engine.read(channel, ReadFrom::Before(before), limit).await?;
+    let elsewhere = at.filter(|at| is_elsewhere(*at, &page));
+    if elsewhere.is_some() {
+        page = app.engine.read(channel, ReadFrom::Before(Offset::MAX), limit).await?;
+    }
+    let end = elsewhere.xor(at).map_or(page.head, |at| at.offset);
+    let begin = page.entries.first().map_or(end, |first| first.message().position.offset - 1);
+    let gap = |to, reason| Some(Gap { channel: channel.clone(), from: 1, to: Some(to), reason });
+    let gap = match elsewhere {
+        Some(at) => gap(at.offset, GapReason::Epoch),
+        // Here the walk ends, although the log once had more.
+        None if begin < page.tail && page.tail > 1 => gap(page.tail - 1, GapReason::Trimmed),
+        None => None,
+    };
+    Ok(Part { gap, begin: Position { epoch: page.epoch, offset: begin }, page })
+}
+
+/// Whether the place means nothing in this log, so that what was read there is not what was asked for.
+fn is_elsewhere(at: Position, page: &Page) -> bool {
+    page.epoch != at.epoch || at.offset > page.head
+}
+
+impl Part {
+    /// The answer, put together from the form in which the messages are shared.
+    fn json(&self, channel: &ChannelName, now: Time) -> String {
+        let mut end = self.begin;
+        let mut out = String::from("{\"messages\":[");
+        let mut comma = "";
+        for entry in &self.page.entries {
+            let message = entry.message();
+            end = message.position;
+            // A message past its time is passed over, here as everywhere.
+            if message.expires.is_none_or(|expires| expires > now) {
+                out.push_str(comma);
+                out.push('{');
+                out.push_str(entry.members_json());
+                comma = ",";
+            }
+        }
+        out.push_str("],\"gaps\":[");
+        if let Some(gap) = &self.gap {
+            // A name, two numbers and a word always encode.
+            out.push_str(&serde_json::to_string(gap).unwrap_or_default());
+        }
+        let cursor = |position| {
+            let mut cursor = Cursor::default();
+            cursor.set(channel, position);
+            // A cursor's text holds nothing that JSON would escape.
+            format!("\"{cursor}\"")
+        };
+        let previous = if self.begin.offset >= self.page.tail { cursor(self.begin) } else { "null".to_owned() };
+        out.push_str(&format!("],\"cursor\":{},\"previous\":{previous}}}", cursor(end)));
+        out
     }
 }

@@ -210,6 +210,53 @@ fn history_tells_what_was_trimmed() {
 }
 
 #[test]
+fn history_goes_backwards_from_the_newest_to_the_oldest() {
+    let world = World::new();
+    let epoch = world.publish("news", 1)["epoch"].as_str().unwrap().to_owned();
+    for n in 2..=5 {
+        world.publish("news", n);
+    }
+    let data = |answer: &Value| answer["messages"].as_array().unwrap().iter().map(|m| m["data"].as_u64().unwrap()).collect::<Vec<_>>();
+    let back = |before: &str| get(&world, &format!("/api/channels/news/history?limit=2&before={before}")).ok();
+    let newest = back("latest");
+    assert_eq!((data(&newest), &newest["gaps"]), (vec![4, 5], &json!([])));
+    assert_eq!((&newest["cursor"], &newest["previous"]), (&json!(format!("1~{epoch}~news~5")), &json!(format!("1~{epoch}~news~3"))));
+    // What comes meanwhile changes nothing of what is further back.
+    world.publish("news", 6);
+    let middle = back(newest["previous"].as_str().unwrap());
+    assert_eq!(data(&middle), [2, 3]);
+    let oldest = back(middle["previous"].as_str().unwrap());
+    assert_eq!((data(&oldest), &oldest["previous"], &oldest["gaps"]), (vec![1], &json!(null), &json!([])));
+    // Forwards and backwards meet.
+    let on = get(&world, &format!("/api/channels/news/history?cursor={}", oldest["cursor"].as_str().unwrap())).ok();
+    assert_eq!((data(&on), &on["previous"]), (vec![2, 3, 4, 5, 6], &oldest["cursor"]));
+    let foreign = back("1~zz~news~3");
+    assert_eq!((data(&foreign), &foreign["gaps"]), (vec![5, 6], &json!([{"channel": "news", "from": 1, "to": 3, "reason": "epoch"}])));
+    let empty = get(&world, "/api/channels/empty/history?before=latest").ok();
+    assert_eq!((data(&empty), &empty["previous"]), (vec![], &json!(null)));
+    for query in ["before=nonsense", "before=earliest"] {
+        assert_eq!(get(&world, &format!("/api/channels/news/history?{query}")).code(), (400, "bad_cursor".into()));
+    }
+    assert_eq!(get(&world, "/api/channels/news/history?before=latest&cursor=earliest").code(), (400, "bad_request".into()));
+}
+
+#[test]
+fn history_backwards_ends_where_it_was_trimmed_and_says_so() {
+    let world = World::with(|config| config.retention_default.max_messages = Some(3));
+    for n in 1..=6 {
+        world.publish("news", n);
+    }
+    let newest = get(&world, "/api/channels/news/history?before=latest&limit=2").ok();
+    assert_eq!((&newest["messages"][0]["offset"], &newest["gaps"]), (&json!(5), &json!([])));
+    let oldest = get(&world, &format!("/api/channels/news/history?before={}", newest["previous"].as_str().unwrap())).ok();
+    assert_eq!(oldest["messages"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&oldest["gaps"], &oldest["previous"]),
+        (&json!([{"channel": "news", "from": 1, "to": 3, "reason": "trimmed"}]), &json!(null))
+    );
+}
+
+#[test]
 fn what_is_past_its_time_is_in_no_history() {
     let world = World::new();
     let short = json!({"to": ["alice"], "data": 1, "ttl_s": 60});
