@@ -71,6 +71,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).output();
+        // A server that is about to be killed may still have files there.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
     }
 }

@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::chaos::{
     evidence,
     faults::Counts,
@@ -98,7 +100,13 @@ pub fn execute(args: &Args) -> io::Result<()> {
     fs::create_dir_all(&args.keep)?;
     let log = args.keep.join(format!("server-{seed}.log"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(run(&setting, &args.server_bin, &log))?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = run(&setting, &args.server_bin, &log) => outcome,
+            // What was started and mounted goes when the run is dropped.
+            told = told_to_end() => Err(told.err().unwrap_or_else(|| io::Error::other("it was told to end"))),
+        }
+    })?;
     println!("{}", summary::markdown(&setting, &outcome));
     if let Some(path) = &args.report {
         summary::write(path, &summary::markdown(&setting, &outcome))?;
@@ -108,6 +116,16 @@ pub fn execute(args: &Args) -> io::Result<()> {
         Some(lie) => caught(lie, &outcome),
         None => verdict(args, seed, &outcome, &log),
     }
+}
+
+/// Returns when somebody wants this program to end.
+async fn told_to_end() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 /// How many violations are told in words.
