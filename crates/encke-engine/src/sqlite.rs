@@ -26,7 +26,7 @@ mod trim;
 mod users;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
@@ -70,6 +70,13 @@ impl SqliteEngine {
         let readers = Readers::start(&file)?;
         let writer = Writer::start(store, feed, lock)?;
         Ok(Self { epoch, readers, writer, hooks })
+    }
+
+    /// Waits for so long after a write for others to share its commit. The default is not to wait: what arrives while a commit is under way shares the next.
+    #[must_use]
+    pub fn gathering(self, gather: Duration) -> Self {
+        self.writer.gather(gather);
+        self
     }
 
     /// For tests: faults that a test can switch on.

@@ -1,14 +1,14 @@
 use std::collections::HashSet;
 
 use encke_proto::{
-    ChannelName, Cursor, Epoch, ErrorCode, Offset, Position, SessionId, Time, UserId,
+    ChannelName, Cursor, ErrorCode, Offset, Position, SessionId, Time, UserId,
     limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
 };
 
 use crate::{
     ConnKey, Ending, Hub, Key, Now, Output, ReadKey,
     channel::{Channel, Member},
-    session::{Beginning, Reading, Sub, SubState},
+    session::{Beginning, Reading, Served, Session, Sub, SubState},
 };
 
 /// The most that a cursor says of a channel besides its name: two separators, an offset, a colon and an epoch.
@@ -61,7 +61,7 @@ impl Hub {
         if attach.session.is_some_and(|id| self.tombstones.contains(id, &attach.user)) {
             return self.say(refused(ErrorCode::SessionClosed));
         }
-        let known = attach.session.and_then(|id| self.session_keys.get(&id).copied());
+        let known = attach.session.and_then(|id| self.key_by_id(id));
         // Another user's session counts as unknown: knowing its id opens nothing.
         let known = known.filter(|key| self.user_of(*key) == Some(&attach.user));
         let named = match &attach.start {
@@ -76,21 +76,22 @@ impl Hub {
         let key = match known {
             Some(key) => key,
             // Two sessions of one id would be one in the books. Nobody meets with it who does not know another user's session.
-            None if self.session_keys.contains_key(&attach.fresh) => return self.say(refused(ErrorCode::SessionUnknown)),
+            None if self.key_by_id(attach.fresh).is_some() => return self.say(refused(ErrorCode::SessionUnknown)),
             None => self.begin_session(&attach, now),
         };
-        if let Some(older) = self.sessions.get(key).and_then(|session| session.conn) {
+        if let Some(older) = self.sessions.get(key).and_then(Session::conn) {
             self.let_go(older, now);
             self.say(Output::Ended { conn: older, ending: Ending::TakenOver });
         }
-        self.conns.insert(conn, key);
+        let transport = self.transport(attach.transport);
         if let Some(session) = self.sessions.get_mut(key) {
-            session.conn = Some(conn);
-            session.transport = attach.transport;
+            session.served = Served::By(conn);
+            session.transport = transport;
             session.token_ends = attach.token_ends;
             session.ready = false;
             session.begun = false;
         }
+        self.conn_index.insert(&self.sessions, &conn, key);
         if attach.token_ends.0 != 0 {
             self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
         }
@@ -113,11 +114,11 @@ impl Hub {
         if (subs.len() + wanted.len() + 1) * CURSOR_ENTRY_MAX_BYTES <= CURSOR_MAX_BYTES {
             return Ok(());
         }
-        let followed: HashSet<Key> = subs.iter().map(|sub| sub.channel).collect();
-        let known = |name: &ChannelName| self.channel_keys.get(name).is_some_and(|channel| followed.contains(channel));
+        let followed: HashSet<u32> = subs.iter().map(|sub| sub.channel).collect();
+        let known = |name: &ChannelName| self.channel_key(name).is_some_and(|channel| followed.contains(&channel.index));
         let new: HashSet<&ChannelName> = wanted.iter().copied().filter(|name| **name != own && !known(name)).collect();
         // A cursor that is too long to be brought back would lose the session its place in everything.
-        let old = subs.iter().filter_map(|sub| self.channels.get(sub.channel)).map(|channel| channel.wire().len());
+        let old = subs.iter().filter_map(|sub| self.channels.at(sub.channel)).map(|channel| channel.wire().len());
         let names = old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
         let cursor: usize = names.map(|name| name + POSITION_MAX_BYTES).sum();
         let few = subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS;
@@ -147,10 +148,10 @@ impl Hub {
         for index in 0..self.sub_count(key) {
             // The client's cursor does not know the channel, so whatever of it was on its way was lost.
             if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
-                && let Some(began) = sub.unsure.as_deref().copied()
+                && let Some(began) = sub.began()
                 && sub.placed()
             {
-                sub.at = began;
+                sub.go(began);
                 self.begin_at(key, index, Beginning::Here);
             }
             // Where the engine failed a former connection, it is asked again.
@@ -164,15 +165,15 @@ impl Hub {
 
     /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
     pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
-        let found = self.channel_keys.get(name).and_then(|channel| self.sub_of(key, *channel));
+        let found = self.channel_key(name).and_then(|channel| self.sub_of(key, channel));
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
             Some(index) => index,
             None => self.add_sub(key, name)?,
         };
         if let (Some(at), Some(sub)) = (at, self.sub_mut(key, index)) {
-            sub.at = at;
-            sub.unsure = None;
+            sub.be_sure();
+            sub.go(at);
         }
         self.begin_at(key, index, beginning);
         Ok(())
@@ -180,11 +181,11 @@ impl Hub {
 
     /// Makes a session a member of a channel.
     fn add_sub(&mut self, key: Key, name: &ChannelName) -> Result<u16, ErrorCode> {
-        let channel_key = match self.channel_keys.get(name) {
-            Some(channel) => *channel,
+        let channel_key = match self.channel_key(name) {
+            Some(channel) => channel,
             None => {
                 let channel = self.channels.insert(Channel::new(name.clone()));
-                self.channel_keys.insert(name.clone(), channel);
+                self.channel_index.insert(&self.channels, name, channel);
                 self.say(Output::Watch(name.clone()));
                 self.ask_to_open(channel);
                 channel
@@ -203,8 +204,7 @@ impl Hub {
         };
         let member = u32::try_from(channel.members.len()).map_err(|_| ErrorCode::Overloaded)?;
         channel.members.push(Member { session: key.index, sub: index });
-        let at = Position { epoch: Epoch(0), offset: 0 };
-        session.subs.push(Sub { channel: channel_key, member, at, state: SubState::Beginning(Beginning::Now), unsure: None });
+        session.add_sub(Sub::new(channel_key.index, member));
         Ok(index)
     }
 
@@ -214,15 +214,17 @@ impl Hub {
         let gone = session.subs.swap_remove(usize::from(index));
         let moved = session.subs.get(usize::from(index)).map(|sub| (sub.channel, sub.member));
         if let Some((channel, member)) = moved
-            && let Some(member) = self.channels.get_mut(channel).and_then(|channel| channel.members.get_mut(member as usize))
+            && let Some(member) = self.channels.at_mut(channel).and_then(|channel| channel.members.get_mut(member as usize))
         {
             member.sub = index;
         }
-        let Some(channel) = self.channels.get_mut(gone.channel) else { return };
+        let Some(channel) = self.channels.at_mut(gone.channel) else { return };
         channel.members.swap_remove(gone.member as usize);
         let moved = channel.members.get(gone.member as usize).copied();
         if channel.members.is_empty() {
-            self.drop_channel(gone.channel);
+            if let Some(channel) = self.channels.key_at(gone.channel) {
+                self.drop_channel(channel);
+            }
         } else if let Some(moved) = moved
             && let Some(sub) = self.sessions.at_mut(moved.session).and_then(|session| session.subs.get_mut(usize::from(moved.sub)))
         {
@@ -232,7 +234,7 @@ impl Hub {
 
     fn drop_channel(&mut self, key: Key) {
         if let Some(channel) = self.channels.remove(key) {
-            self.channel_keys.remove(&channel.name);
+            self.channel_index.remove(&channel.name, key);
             self.say(Output::Unwatch(channel.name));
         }
     }
@@ -241,8 +243,8 @@ impl Hub {
     pub(crate) fn begin_at(&mut self, key: Key, index: u16, beginning: Beginning) {
         let Some(sub) = self.sub_mut(key, index) else { return };
         sub.state = SubState::Beginning(beginning);
-        let (at, channel_key) = (sub.at, sub.channel);
-        let Some(channel) = self.channels.get(channel_key) else { return };
+        let (at, channel) = (sub.at, sub.channel);
+        let Some(channel) = self.channels.at(channel) else { return };
         let Some(window) = channel.window() else { return };
         let at = match beginning {
             Beginning::Now => window.head(),
@@ -255,10 +257,10 @@ impl Hub {
         };
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
         if let Some(sub) = self.sub_mut(key, index) {
+            sub.go(at);
             if beginning == Beginning::Now {
-                sub.unsure = Some(Box::new(at));
+                sub.begin_here();
             }
-            sub.at = at;
             sub.state = SubState::Live;
         }
         if !reached {
@@ -271,7 +273,7 @@ impl Hub {
         let Some(sub) = self.sub_mut(key, index) else { return };
         let (at, channel) = (sub.at, sub.channel);
         // An offset of another epoch says nothing in this one.
-        let window = self.channels.get(channel).and_then(Channel::window);
+        let window = self.channels.at(channel).and_then(Channel::window);
         let same = window.is_none_or(|window| window.epoch == at.epoch);
         self.ask_for_page(key, index, if same { at.offset } else { 0 }, false);
     }
@@ -281,8 +283,9 @@ impl Hub {
         let number = self.reads;
         let Some(sub) = self.sub_mut(key, index) else { return };
         sub.state = SubState::Reading(Reading { number, earliest });
-        let key = ReadKey { session: key, channel: sub.channel, number };
-        let Some(channel) = self.channels.get(key.channel).map(|channel| channel.name.clone()) else { return };
+        let place = sub.channel;
+        let (Some(channel_key), Some(channel)) = (self.channels.key_at(place), self.channels.at(place)) else { return };
+        let (key, channel) = (ReadKey { session: key, channel: channel_key, number }, channel.name.clone());
         self.say(Output::Read { key, channel, after });
     }
 
@@ -290,7 +293,7 @@ impl Hub {
     pub(crate) fn settle(&mut self, key: Key) {
         self.answer_subscribers(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(conn) = session.conn else { return };
+        let Some(conn) = session.conn() else { return };
         if session.begun || session.subs.iter().any(Sub::waits) {
             return;
         }
@@ -301,6 +304,18 @@ impl Hub {
         if self.has_more(key) {
             self.make_ready(key, false);
         }
+    }
+
+    /// The number of a transport. The driver has a handful of them.
+    pub(crate) fn transport(&mut self, name: &'static str) -> u8 {
+        let known = self.transports.iter().position(|known| *known == name);
+        let number = known.unwrap_or_else(|| {
+            // More than can be told apart share the last number, so that there is a bound.
+            self.transports.truncate(usize::from(u8::MAX));
+            self.transports.push(name);
+            self.transports.len() - 1
+        });
+        u8::try_from(number).unwrap_or(u8::MAX)
     }
 
     pub(crate) fn user_of(&self, key: Key) -> Option<&UserId> {
@@ -317,7 +332,7 @@ impl Hub {
     }
 
     pub(crate) fn sub_of(&self, key: Key, channel: Key) -> Option<u16> {
-        let index = self.sessions.get(key)?.subs.iter().position(|sub| sub.channel == channel)?;
+        let index = self.sessions.get(key)?.subs.iter().position(|sub| sub.channel == channel.index)?;
         u16::try_from(index).ok()
     }
 }

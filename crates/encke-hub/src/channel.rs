@@ -2,7 +2,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Epoch, Offset, Page, Position, Time, write_cursor_name};
 
-use crate::HubConfig;
+use crate::{HubConfig, few::Few, index::Name};
 
 /// A follower of a channel: a session, and which of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +16,9 @@ pub(crate) struct Member {
 pub(crate) struct Channel {
     pub(crate) name: ChannelName,
     /// The name as cursors hold it, when that is not the name itself; found out once.
-    wire: Option<Box<str>>,
+    wire: Option<Box<Wire>>,
     pub(crate) log: Log,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Few<Member>,
     /// How far the user was handed this log, when it is a user's own and known.
     pub(crate) handed: Option<Position>,
     /// Whether the engine was asked for the end of the log and has not answered.
@@ -29,14 +29,24 @@ pub(crate) struct Channel {
     pub(crate) warm: bool,
 }
 
+/// A name as cursors hold it. Few are not what they are, so it stands elsewhere.
+#[derive(Debug)]
+struct Wire(Box<str>);
+
+impl Name<Channel> for ChannelName {
+    fn of(channel: &Channel) -> Option<&Self> {
+        Some(&channel.name)
+    }
+}
+
 impl Channel {
     pub(crate) fn new(name: ChannelName) -> Self {
         let mut wire = String::with_capacity(name.as_str().len());
         // Writing to a string does not fail.
         let _ = write_cursor_name(&mut wire, &name);
-        let wire = (wire != name.as_str()).then(|| wire.into_boxed_str());
+        let wire = (wire != name.as_str()).then(|| Box::new(Wire(wire.into_boxed_str())));
         let log = Log::default();
-        Self { name, wire, log, members: Vec::with_capacity(1), handed: None, asked: false, again: false, warm: false }
+        Self { name, wire, log, members: Few::None, handed: None, asked: false, again: false, warm: false }
     }
 
     /// Drops what is older than `before` from the window. True when something is left.
@@ -58,7 +68,7 @@ impl Channel {
 
     /// The name as cursors hold it.
     pub(crate) fn wire(&self) -> &str {
-        self.wire.as_deref().unwrap_or(self.name.as_str())
+        self.wire.as_ref().map_or(self.name.as_str(), |wire| &wire.0)
     }
 
     /// The window, once the log is open.
@@ -151,13 +161,20 @@ pub(crate) struct Opened {
 pub(crate) struct Window {
     pub(crate) epoch: Epoch,
     pub(crate) head: Offset,
+    /// None in a channel at rest, which costs nothing but its name and its head.
+    held: Option<Box<Messages>>,
+}
+
+/// The messages of a window.
+#[derive(Debug, Default)]
+struct Messages {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
 
 impl Window {
     fn new(page: Page, config: &HubConfig) -> Self {
-        let mut window = Self { epoch: page.epoch, head: page.head, entries: VecDeque::new(), bytes: 0 };
+        let mut window = Self { epoch: page.epoch, head: page.head, held: None };
         // A page that does not end at the head is of no use as a window: what follows it is missing.
         if page.entries.last().is_some_and(|last| last.message().position.offset == page.head) {
             for entry in page.entries {
@@ -175,8 +192,7 @@ impl Window {
         }
         if position.offset > self.head + 1 {
             // Something was missed. Whoever stands before the hole is caught up from the engine.
-            self.entries.clear();
-            self.bytes = 0;
+            self.held = None;
         }
         self.head = position.offset;
         self.push(Arc::clone(entry), config);
@@ -184,52 +200,67 @@ impl Window {
     }
 
     fn push(&mut self, entry: Arc<Entry>, config: &HubConfig) {
-        self.bytes += entry.weight();
-        self.entries.push_back(entry);
-        while self.entries.len() > config.window_messages || (self.bytes > config.window_bytes && self.entries.len() > 1) {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.entries.pop_front() {
-            self.bytes -= oldest.weight();
+        let held = self.held.get_or_insert_default();
+        held.bytes += entry.weight();
+        held.entries.push_back(entry);
+        while held.entries.len() > config.window_messages || (held.bytes > config.window_bytes && held.entries.len() > 1) {
+            held.drop_oldest();
         }
     }
 
     /// Drops what is older than `before`. True when something is left.
     fn cool(&mut self, before: Time) -> bool {
-        while self.entries.front().is_some_and(|oldest| oldest.message().time < before) {
-            self.drop_oldest();
+        let Some(held) = &mut self.held else { return false };
+        while held.entries.front().is_some_and(|oldest| oldest.message().time < before) {
+            held.drop_oldest();
         }
-        if self.entries.is_empty() {
-            // A channel at rest costs nothing but its name and its head.
-            self.entries = VecDeque::new();
+        if held.entries.is_empty() {
+            self.held = None;
         }
-        !self.entries.is_empty()
+        self.held.is_some()
+    }
+
+    fn entries(&self) -> Option<&VecDeque<Arc<Entry>>> {
+        self.held.as_deref().map(|held| &held.entries)
+    }
+
+    fn len(&self) -> u64 {
+        self.entries().map_or(0, |entries| entries.len() as u64)
     }
 
     /// The message behind `offset`, if the window has it.
     pub(crate) fn after(&self, offset: Offset) -> Option<&Arc<Entry>> {
         let back = self.head.checked_sub(offset)?;
-        let index = (self.entries.len() as u64).checked_sub(back)?;
-        self.entries.get(usize::try_from(index).ok()?)
+        let entries = self.entries()?;
+        let index = (entries.len() as u64).checked_sub(back)?;
+        entries.get(usize::try_from(index).ok()?)
     }
 
     /// Whether a receiver at `offset` of this epoch can go on from the window alone.
     pub(crate) fn reaches(&self, offset: Offset) -> bool {
-        offset <= self.head && self.head - offset <= self.entries.len() as u64
+        offset <= self.head && self.head - offset <= self.len()
     }
 
     /// Whether the messages are consecutive and end at the head, and their bytes are counted right.
     pub(crate) fn is_sound(&self) -> bool {
-        let first = (self.head + 1).saturating_sub(self.entries.len() as u64);
+        let Some(held) = self.held.as_deref() else { return true };
+        let first = (self.head + 1).saturating_sub(self.len());
         let in_place = |(offset, entry): (u64, &Arc<Entry>)| entry.message().position == Position { epoch: self.epoch, offset };
-        (first..).zip(&self.entries).all(in_place) && self.bytes == self.entries.iter().map(|entry| entry.weight()).sum::<usize>()
+        (first..).zip(&held.entries).all(in_place)
+            && held.bytes == held.entries.iter().map(|entry| entry.weight()).sum::<usize>()
+            && !held.entries.is_empty()
     }
 
     /// The position at the head.
     pub(crate) fn head(&self) -> Position {
         Position { epoch: self.epoch, offset: self.head }
+    }
+}
+
+impl Messages {
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.entries.pop_front() {
+            self.bytes -= oldest.weight();
+        }
     }
 }

@@ -11,8 +11,10 @@ impl Hub {
         self.check_sessions()?;
         self.check_channels()?;
         self.check_users()?;
-        for (conn, key) in &self.conns {
-            ensure(self.sessions.get(*key).is_some_and(|session| session.conn == Some(*conn)), || format!("{conn:?} serves nobody"))?;
+        let served = self.sessions.iter().filter(|(_, session)| session.conn().is_some()).count();
+        ensure(served == self.conn_index.len(), || "connections and the sessions that they serve differ in number".into())?;
+        for place in self.conn_index.places() {
+            ensure(self.sessions.at(place).is_some_and(|session| session.conn().is_some()), || "a connection serves nobody".into())?;
         }
         for key in self.subscribing.keys() {
             ensure(self.sessions.get(*key).is_some(), || "a request waits for a session that is gone".into())?;
@@ -21,13 +23,13 @@ impl Hub {
     }
 
     fn check_sessions(&self) -> Result<(), String> {
-        ensure(self.sessions.len() == self.session_keys.len(), || "sessions and their ids differ in number".into())?;
+        ensure(self.sessions.len() == self.session_index.len(), || "sessions and their ids differ in number".into())?;
         for (key, session) in self.sessions.iter() {
             let id = session.id;
-            ensure(self.session_keys.get(&id) == Some(&key), || format!("{id:?} is not found by its id"))?;
+            ensure(self.key_by_id(id) == Some(key), || format!("{id:?} is not found by its id"))?;
             ensure(self.users.get(session.user).is_some_and(|user| user.sessions.contains(&key)), || format!("{id:?} has no user"))?;
-            if let Some(conn) = session.conn {
-                ensure(self.conns.get(&conn) == Some(&key), || format!("{id:?} believes in a connection that does not serve it"))?;
+            if let Some(conn) = session.conn() {
+                ensure(self.key_by_conn(conn) == Some(key), || format!("{id:?} believes in a connection that does not serve it"))?;
             } else {
                 ensure(!session.ready && !session.begun, || format!("{id:?} is served without a connection"))?;
                 ensure(session.look_ms != u64::MAX, || format!("{id:?} has no connection and nobody will look at it"))?;
@@ -37,13 +39,13 @@ impl Hub {
             ensure(!session.begun || session.ready || !self.has_more(key) || self.reread.contains(&key), || {
                 format!("{id:?} was not woken")
             })?;
-            let own = session.subs.first().and_then(|sub| self.channels.get(sub.channel)).map(|channel| channel.name.owner());
+            let own = session.subs.first().and_then(|sub| self.channels.at(sub.channel)).map(|channel| channel.name.owner());
             let user = self.users.get(session.user).map(|user| &user.id);
             ensure(own.flatten().as_ref() == user, || format!("{id:?} does not follow its user's own channel first"))?;
             let mut followed = HashSet::new();
             for (index, sub) in session.subs.iter().enumerate() {
                 ensure(followed.insert(sub.channel), || format!("{id:?} follows a channel twice"))?;
-                let channel = self.channels.get(sub.channel).ok_or_else(|| format!("{id:?} follows a channel that is gone"))?;
+                let channel = self.channels.at(sub.channel).ok_or_else(|| format!("{id:?} follows a channel that is gone"))?;
                 let member = channel.members.get(sub.member as usize);
                 let back = member.is_some_and(|member| member.session == key.index && usize::from(member.sub) == index);
                 ensure(back, || format!("{id:?} is no member of {}", channel.name))?;
@@ -53,14 +55,14 @@ impl Hub {
     }
 
     fn check_channels(&self) -> Result<(), String> {
-        ensure(self.channels.len() == self.channel_keys.len(), || "channels and their names differ in number".into())?;
+        ensure(self.channels.len() == self.channel_index.len(), || "channels and their names differ in number".into())?;
         for (key, channel) in self.channels.iter() {
             let name = &channel.name;
-            ensure(self.channel_keys.get(name) == Some(&key), || format!("{name} is not found by its name"))?;
+            ensure(self.channel_key(name) == Some(key), || format!("{name} is not found by its name"))?;
             ensure(!channel.members.is_empty(), || format!("{name} has no follower"))?;
             for (index, member) in channel.members.iter().enumerate() {
                 let sub = self.sessions.at(member.session).and_then(|session| session.subs.get(usize::from(member.sub)));
-                ensure(sub.is_some_and(|sub| sub.channel == key && sub.member as usize == index), || {
+                ensure(sub.is_some_and(|sub| sub.channel == key.index && sub.member as usize == index), || {
                     format!("{name} has a follower who is not")
                 })?;
             }
@@ -72,10 +74,10 @@ impl Hub {
     }
 
     fn check_users(&self) -> Result<(), String> {
-        ensure(self.users.len() == self.user_keys.len(), || "users and their ids differ in number".into())?;
+        ensure(self.users.len() == self.user_index.len(), || "users and their ids differ in number".into())?;
         for (key, user) in self.users.iter() {
             let id = &user.id;
-            ensure(self.user_keys.get(id) == Some(&key), || format!("{id} is not found by its id"))?;
+            ensure(self.user_key(id) == Some(key), || format!("{id} is not found by its id"))?;
             ensure(!user.sessions.is_empty(), || format!("{id} is online without a session"))?;
             let known = |session: &Key| self.sessions.get(*session).is_some_and(|session| session.user == key);
             ensure(user.sessions.iter().all(known), || format!("{id} has a session that is gone"))?;

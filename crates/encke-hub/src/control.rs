@@ -24,14 +24,14 @@ impl Hub {
     /// Ends sessions on purpose. [`Output::Replied`] comes after all that it caused.
     pub fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
         let keys: Vec<Key> = match target {
-            CloseTarget::Session(id) => self.session_keys.get(id).copied().into_iter().collect(),
+            CloseTarget::Session(id) => self.key_by_id(*id).into_iter().collect(),
             CloseTarget::SessionOf(id, user) => {
-                let key = self.session_keys.get(id).copied();
+                let key = self.key_by_id(*id);
                 key.filter(|key| self.user_of(*key) == Some(user)).into_iter().collect()
             }
             CloseTarget::User(user) => {
-                let user = self.user_keys.get(user).and_then(|key| self.users.get(*key));
-                user.map(|user| user.sessions.clone()).unwrap_or_default()
+                let user = self.user_key(user).and_then(|key| self.users.get(key));
+                user.map(|user| user.sessions.to_vec()).unwrap_or_default()
             }
             CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
         };
@@ -62,13 +62,13 @@ impl Hub {
 
     /// Who subscribes to what its session follows already may not know that, say because it once left and was not heard. What it is sent from here on must reach it all the same.
     fn doubt(&mut self, key: Key, channel: &ChannelName) {
-        let index = self.channel_keys.get(channel).and_then(|channel| self.sub_of(key, *channel));
+        let index = self.channel_key(channel).and_then(|channel| self.sub_of(key, channel));
         if let Some(sub) = index.and_then(|index| self.sub_mut(key, index))
             && sub.placed()
             && !channel.is_own()
+            && sub.began().is_none()
         {
-            let at = sub.at;
-            sub.unsure.get_or_insert_with(|| Box::new(at));
+            sub.begin_here();
         }
     }
 
@@ -81,7 +81,7 @@ impl Hub {
         }
         for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
-            let reply = if known { Reply::Channels(self.following(key)) } else { Reply::Refused(ErrorCode::SessionUnknown) };
+            let reply = if known { Reply::Channels(Box::new(self.following(key))) } else { Reply::Refused(ErrorCode::SessionUnknown) };
             self.say(Output::Replied { ticket, reply });
         }
     }
@@ -92,14 +92,14 @@ impl Hub {
             Err(code) => Reply::Refused(code),
             Ok(key) => {
                 for channel in channels.iter().filter(|channel| !channel.is_own()) {
-                    let wanted = self.channel_keys.get(channel).copied();
+                    let wanted = self.channel_key(channel);
                     if let Some(index) = wanted.and_then(|channel| self.sub_of(key, channel)) {
                         self.drop_sub(key, index);
                     }
                 }
                 // A connection that only waited for the place in a channel that it does not follow any more need not wait.
                 self.settle(key);
-                Reply::Channels(self.following(key))
+                Reply::Channels(Box::new(self.following(key)))
             }
         };
         self.say(Output::Replied { ticket, reply });
@@ -117,7 +117,7 @@ impl Hub {
     /// Nobody was shown what is not there yet.
     fn at_most(&self, key: Key, position: Position) -> Position {
         let own = self.sessions.get(key).and_then(|session| session.subs.first());
-        let window = own.and_then(|own| self.channels.get(own.channel)).and_then(Channel::window);
+        let window = own.and_then(|own| self.channels.at(own.channel)).and_then(Channel::window);
         match (own, window) {
             (Some(own), Some(window)) if position.epoch == window.epoch => {
                 let read = if own.at.epoch == window.epoch && !own.waits() { own.at.offset } else { 0 };
@@ -128,8 +128,8 @@ impl Hub {
     }
 
     fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
-        match self.session_keys.get(&session) {
-            Some(key) if self.user_of(*key) == Some(user) => Ok(*key),
+        match self.key_by_id(session) {
+            Some(key) if self.user_of(key) == Some(user) => Ok(key),
             _ if self.tombstones.contains(session, user) => Err(ErrorCode::SessionClosed),
             _ => Err(ErrorCode::SessionUnknown),
         }
@@ -138,9 +138,9 @@ impl Hub {
     fn following(&self, key: Key) -> Following {
         let mut following = Following::default();
         for sub in self.sessions.get(key).map(|session| session.subs.as_slice()).unwrap_or_default() {
-            let Some(channel) = self.channels.get(sub.channel) else { continue };
-            if let Some(began) = &sub.unsure {
-                following.began.set(&channel.name, **began);
+            let Some(channel) = self.channels.at(sub.channel) else { continue };
+            if let Some(began) = sub.began() {
+                following.began.set(&channel.name, began);
             }
             if !channel.name.is_own() {
                 following.channels.push(channel.name.clone());

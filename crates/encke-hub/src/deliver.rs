@@ -37,7 +37,7 @@ pub enum Pulled {
 impl Hub {
     /// A message is in the log. Called in the order of the offsets, as far as possible: a hole is found and read.
     pub fn appended(&mut self, entry: &Arc<Entry>, _now: Now) {
-        let Some(key) = self.channel_keys.get(&entry.message().channel).copied() else { return };
+        let Some(key) = self.channel_key(&entry.message().channel) else { return };
         let Some(channel) = self.channels.get_mut(key) else { return };
         match channel.log.append(entry, &self.config) {
             Appended::Nothing => {}
@@ -104,8 +104,8 @@ impl Hub {
             let Some(sub) = self.sub_mut(session, index) else { continue };
             if let SubState::Beginning(mut beginning) = sub.state {
                 if let (Beginning::Now, Some(since)) = (beginning, since) {
-                    sub.at = since;
-                    sub.unsure = Some(Box::new(since));
+                    sub.go(since);
+                    sub.begin_here();
                     beginning = Beginning::Here;
                 }
                 self.begin_at(session, index, beginning);
@@ -143,7 +143,7 @@ impl Hub {
     pub fn read(&mut self, key: ReadKey, answer: Option<Page>, now: Now) {
         let number = key.number;
         let asked = |sub: &Sub| match sub.state {
-            SubState::Reading(reading) if sub.channel == key.channel && reading.number == number => Some(reading.earliest),
+            SubState::Reading(reading) if sub.channel == key.channel.index && reading.number == number => Some(reading.earliest),
             _ => None,
         };
         let Some(session) = self.sessions.get(key.session) else { return };
@@ -172,7 +172,7 @@ impl Hub {
             (sub.at, None)
         };
         if gap.is_none() {
-            sub.at = goes_on;
+            sub.go(goes_on);
         }
         let misplaced = page.entries.first().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1);
         let mut entries: VecDeque<_> =
@@ -215,8 +215,8 @@ impl Hub {
 
     /// The next message or gap for a connection. The session's cursor stands behind it afterwards.
     pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
-        let Some(key) = self.conns.get(&conn).copied() else { return Pulled::Nothing };
-        let Some(session) = self.sessions.get(key).filter(|session| session.begun) else { return Pulled::Nothing };
+        let served = self.conn_index.find_value(&self.sessions, &conn);
+        let Some((key, session)) = served.filter(|(_, session)| session.begun) else { return Pulled::Nothing };
         let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
         // The user's own channel goes first; the others take turns, so that one which is never empty does not starve them.
@@ -226,7 +226,10 @@ impl Hub {
         let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
         for step in 0..count {
             let index = (first % count + step) % count;
-            if let Some(pulled) = self.pull_live(key, index, now) {
+            // The own channel was asked just now.
+            if index != 0
+                && let Some(pulled) = self.pull_live(key, index, now)
+            {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.turn = index;
                     session.streak = if step == 0 { streak + 1 } else { 1 };
@@ -254,11 +257,12 @@ impl Hub {
         let sub = self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))?;
         if let SubState::Behind(behind) = &mut sub.state {
             if let Some(gap) = behind.gap.take() {
-                sub.at = behind.goes_on;
+                let goes_on = behind.goes_on;
+                sub.go(goes_on);
                 return Some(Pulled::Gap(gap));
             }
             if let Some(entry) = behind.entries.pop_front() {
-                sub.at = entry.message().position;
+                sub.go(entry.message().position);
                 return Some(Pulled::Message(entry));
             }
             sub.state = SubState::Live;
@@ -266,13 +270,13 @@ impl Hub {
         if !matches!(sub.state, SubState::Live) {
             return None;
         }
-        let window = self.channels.get(sub.channel)?.window()?;
+        let window = self.channels.at(sub.channel)?.window()?;
         if sub.at.epoch == window.epoch {
             if sub.at.offset >= window.head {
                 return None;
             }
             if let Some(entry) = window.after(sub.at.offset) {
-                sub.at = entry.message().position;
+                sub.go(entry.message().position);
                 return Some(Pulled::Message(Arc::clone(entry)));
             }
         }
@@ -282,11 +286,11 @@ impl Hub {
 
     /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
     pub fn flushed(&mut self, conn: ConnKey) {
-        let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) else { return };
+        let Some(session) = self.session_by_conn(conn) else { return };
         // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
         let Some(sub) = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap()) else { return };
         let (at, user) = (sub.at, session.user);
-        let Some(channel) = self.channels.get_mut(sub.channel) else { return };
+        let Some(channel) = self.channels.at_mut(sub.channel) else { return };
         let further = match channel.handed {
             Some(handed) if handed.epoch == at.epoch => handed.offset < at.offset,
             // One tab may still stand in the former epoch while another is in the new one.
@@ -304,7 +308,7 @@ impl Hub {
 
     /// Writes the cursor of a connection's session, as far as it has been pulled.
     pub fn write_cursor(&self, conn: ConnKey, out: &mut String) {
-        if let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) {
+        if let Some(session) = self.session_by_conn(conn) {
             self.write_cursor_of(session, out);
         }
     }
@@ -320,7 +324,7 @@ impl Hub {
         out.push_str("1~");
         leading.write_to(out)?;
         for sub in placed {
-            let Some(channel) = self.channels.get(sub.channel) else { continue };
+            let Some(channel) = self.channels.at(sub.channel) else { continue };
             out.push('~');
             out.push_str(channel.wire());
             out.push('~');
@@ -337,12 +341,12 @@ impl Hub {
     #[must_use]
     pub fn cursor(&self, conn: ConnKey) -> Cursor {
         let mut cursor = Cursor::default();
-        if let Some(session) = self.conns.get(&conn).and_then(|key| self.sessions.get(*key)) {
+        if let Some(session) = self.session_by_conn(conn) {
             let named = session
                 .subs
                 .iter()
                 .filter(|sub| sub.placed())
-                .filter_map(|sub| Some((self.channels.get(sub.channel)?.name.clone(), sub.at)));
+                .filter_map(|sub| Some((self.channels.at(sub.channel)?.name.clone(), sub.at)));
             cursor.entries = named.collect();
         }
         cursor
@@ -352,9 +356,9 @@ impl Hub {
     fn wake(&mut self, key: Key) {
         let Some(channel) = self.channels.get(key) else { return };
         let wide = channel.members.len() >= WIDE_MEMBERS;
-        for member in &channel.members {
+        for member in channel.members.iter() {
             let Some(session) = self.sessions.at_mut(member.session) else { continue };
-            if let Some(conn) = session.conn
+            if let Some(conn) = session.conn()
                 && session.begun
                 && !session.ready
             {
@@ -382,7 +386,7 @@ impl Hub {
 
     fn lags(&self, key: Key, index: u16) -> bool {
         let Some(sub) = self.sessions.get(key).and_then(|session| session.subs.get(usize::from(index))) else { return false };
-        let window = self.channels.get(sub.channel).and_then(|channel| channel.window());
+        let window = self.channels.at(sub.channel).and_then(|channel| channel.window());
         match &sub.state {
             SubState::Behind(_) => true,
             SubState::Live => window.is_some_and(|window| sub.lag(window.head()) > 0),

@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use encke_proto::{ChannelName, SessionId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, plain::PlainState, presence::User, session::Session,
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index, plain::PlainState, presence::User, session::Session,
     tombstone::Tombstones,
 };
 
@@ -21,15 +21,16 @@ const WHEEL_BUCKETS: usize = 256;
 pub struct Hub {
     pub(crate) config: HubConfig,
     pub(crate) users: Slab<User>,
-    pub(crate) user_keys: HashMap<UserId, Key>,
+    pub(crate) user_index: Index,
     pub(crate) sessions: Slab<Session>,
-    pub(crate) session_keys: HashMap<SessionId, Key>,
+    pub(crate) session_index: Index,
     /// Which session a connection serves.
-    pub(crate) conns: HashMap<ConnKey, Key, PlainState>,
+    pub(crate) conn_index: Index<PlainState>,
     pub(crate) channels: Slab<Channel>,
-    pub(crate) channel_keys: HashMap<ChannelName, Key>,
+    pub(crate) channel_index: Index,
     pub(crate) tombstones: Tombstones,
-    pub(crate) wheel: Wheel<Key>,
+    /// When sessions are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    pub(crate) wheel: Wheel<u32>,
     /// Channels that hold messages in their window.
     pub(crate) warm: Vec<Key>,
     /// When they are looked at next.
@@ -42,6 +43,8 @@ pub struct Hub {
     /// Control requests that wait until their session stands in the channels that they named.
     pub(crate) subscribing: HashMap<Key, Vec<u64>>,
     pub(crate) outputs: VecDeque<Output>,
+    /// What the driver calls its transports; sessions hold the number.
+    pub(crate) transports: Vec<&'static str>,
 }
 
 impl Hub {
@@ -51,12 +54,12 @@ impl Hub {
         Self {
             config,
             users: Slab::default(),
-            user_keys: HashMap::new(),
+            user_index: Index::default(),
             sessions: Slab::default(),
-            session_keys: HashMap::new(),
-            conns: HashMap::default(),
+            session_index: Index::default(),
+            conn_index: Index::default(),
             channels: Slab::default(),
-            channel_keys: HashMap::new(),
+            channel_index: Index::default(),
             tombstones: Tombstones::default(),
             wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),
             warm: Vec::new(),
@@ -66,6 +69,7 @@ impl Hub {
             reads: 0,
             subscribing: HashMap::new(),
             outputs: VecDeque::new(),
+            transports: Vec::new(),
         }
     }
 
@@ -86,22 +90,53 @@ impl Hub {
     /// The session that a connection serves.
     #[must_use]
     pub fn session_of(&self, conn: ConnKey) -> Option<SessionId> {
-        let key = self.conns.get(&conn)?;
-        self.sessions.get(*key).map(|session| session.id)
+        self.session_by_conn(conn).map(|session| session.id)
+    }
+
+    pub(crate) fn key_by_conn(&self, conn: ConnKey) -> Option<Key> {
+        self.conn_index.find(&self.sessions, &conn)
+    }
+
+    pub(crate) fn session_by_conn(&self, conn: ConnKey) -> Option<&Session> {
+        self.conn_index.find_value(&self.sessions, &conn).map(|(_, session)| session)
+    }
+
+    pub(crate) fn key_by_id(&self, id: SessionId) -> Option<Key> {
+        self.session_index.find(&self.sessions, &id)
+    }
+
+    pub(crate) fn user_key(&self, id: &UserId) -> Option<Key> {
+        self.user_index.find(&self.users, id)
+    }
+
+    pub(crate) fn channel_key(&self, name: &ChannelName) -> Option<Key> {
+        self.channel_index.find(&self.channels, name)
+    }
+
+    /// What grew with those who came shrinks after they have gone.
+    fn fit(&mut self) {
+        self.user_index.fit::<User, UserId>(&self.users);
+        self.session_index.fit::<Session, SessionId>(&self.sessions);
+        self.conn_index.fit::<Session, ConnKey>(&self.sessions);
+        self.channel_index.fit::<Channel, ChannelName>(&self.channels);
     }
 
     /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages, and what failed is tried again.
     pub fn tick(&mut self, now: Now) {
         self.tombstones.expire(now.mono_ms);
-        for key in self.wheel.due(now.mono_ms) {
-            self.look_at(key, now);
+        for place in self.wheel.due(now.mono_ms) {
+            if let Some(key) = self.sessions.key_at(place) {
+                self.look_at(key, now);
+            }
         }
         if now.mono_ms >= self.cools_ms {
             self.cools_ms = now.mono_ms + COOL_MS;
             let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
             let mut warm = std::mem::take(&mut self.warm);
             warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
+            warm.shrink_to(2 * warm.len());
             self.warm = warm;
+            self.fit();
         }
         for key in std::mem::take(&mut self.reopen) {
             if self.channels.get(key).is_some_and(|channel| !channel.asked) {

@@ -6,7 +6,7 @@ use crate::{ConnKey, Key};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The session was ended on purpose: tell why, and free the socket.
-    Closed(Farewell),
+    Closed(Box<Farewell>),
     /// A newer connection of the same session took over; the session lives on.
     TakenOver,
     /// The request cannot be served: answer with this error.
@@ -48,7 +48,7 @@ pub enum Reply {
     /// So many sessions were ended, and everything of them is freed.
     Closed(usize),
     /// What the session follows now.
-    Channels(Following),
+    Channels(Box<Following>),
     /// Everything in the user's own channel up to here was shown to the person, which is to be written down before it is answered. Nothing when the cursor does not name that channel.
     Shown(Option<Position>),
     /// Refused.
@@ -117,4 +117,15 @@ pub enum Output {
         /// The answer.
         reply: Reply,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Output;
+
+    /// A broadcast leaves one for each who follows, so what is large is boxed.
+    #[test]
+    fn an_output_is_small() {
+        assert!(size_of::<Output>() <= 48, "{}", size_of::<Output>());
+    }
 }

@@ -1,6 +1,11 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
-use crate::{Attach, ConnKey, Ending, Farewell, Hub, Key, Now, Output, session::Session};
+use crate::{
+    Attach, ConnKey, Ending, Farewell, Hub, Key, Now, Output,
+    few::Few,
+    index::Name,
+    session::{Served, Session},
+};
 
 /// Why a session is ended while a connection may be there to hear it.
 pub(crate) enum Why {
@@ -15,18 +20,25 @@ pub(crate) enum Why {
 pub(crate) struct User {
     pub(crate) id: UserId,
     /// The user's sessions, the oldest first.
-    pub(crate) sessions: Vec<Key>,
+    pub(crate) sessions: Few<Key>,
+}
+
+impl Name<User> for UserId {
+    fn of(user: &User) -> Option<&Self> {
+        Some(&user.id)
+    }
 }
 
 impl Hub {
     /// Makes a session without subscriptions. The user comes online with the first.
     pub(crate) fn begin_session(&mut self, attach: &Attach, now: Now) -> Key {
         let Attach { fresh: id, user, transport, lasting, .. } = attach;
-        let user_key = match self.user_keys.get(user) {
-            Some(key) => *key,
+        let transport = self.transport(transport);
+        let user_key = match self.user_key(user) {
+            Some(key) => key,
             None => {
-                let key = self.users.insert(User { id: user.clone(), sessions: Vec::with_capacity(1) });
-                self.user_keys.insert(user.clone(), key);
+                let key = self.users.insert(User { id: user.clone(), sessions: Few::None });
+                self.user_index.insert(&self.users, user, key);
                 key
             }
         };
@@ -40,21 +52,20 @@ impl Hub {
         let key = self.sessions.insert(Session {
             id: *id,
             user: user_key,
-            conn: None,
+            served: Served::Until(now.mono_ms + self.config.grace_ms),
             transport,
             lasting: *lasting,
             since: now.wall,
             token_ends: Time(0),
-            grace_ends_ms: now.mono_ms + self.config.grace_ms,
             look_ms: u64::MAX,
-            subs: Vec::with_capacity(1),
+            subs: Vec::new(),
             turn: 0,
             streak: 0,
             ready: false,
             begun: false,
             known: false,
         });
-        self.session_keys.insert(*id, key);
+        self.session_index.insert(&self.sessions, id, key);
         if let Some(user) = self.users.get_mut(user_key) {
             user.sessions.push(key);
         }
@@ -69,14 +80,14 @@ impl Hub {
     /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if it comes back.
     pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
         let ending = why.map(|why| match why {
-            Why::Closed(close) => Ending::Closed(self.farewell(key, close)),
+            Why::Closed(close) => Ending::Closed(Box::new(self.farewell(key, close))),
             Why::Refused(code) => Ending::Refused(code),
         });
         while self.sessions.get(key).is_some_and(|session| !session.subs.is_empty()) {
             self.drop_sub(key, 0);
         }
         let Some(session) = self.sessions.remove(key) else { return };
-        self.session_keys.remove(&session.id);
+        self.session_index.remove(&session.id, key);
         self.answer_subscribers(key);
         if let Some(Ending::Closed(farewell)) = &ending
             && !farewell.close.reconnect
@@ -85,18 +96,18 @@ impl Hub {
         {
             self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
         }
-        if let Some(conn) = session.conn {
-            self.conns.remove(&conn);
+        if let Some(conn) = session.conn() {
+            self.conn_index.remove(&conn, key);
             if let Some(ending) = ending {
                 self.say(Output::Ended { conn, ending });
             }
         }
         if let Some(user) = self.users.get_mut(session.user) {
-            user.sessions.retain(|other| *other != key);
+            user.sessions.remove_first(|other| *other == key);
             let (id, last) = (user.id.clone(), user.sessions.is_empty());
             if last {
                 self.users.remove(session.user);
-                self.user_keys.remove(&id);
+                self.user_index.remove(&id, session.user);
             }
             if session.lasting && !self.stays(session.user) {
                 self.say(Output::Offline(id));
@@ -128,12 +139,12 @@ impl Hub {
 
     /// Takes a connection from its session, which is waiting for another then.
     pub(crate) fn let_go(&mut self, conn: ConnKey, now: Now) -> Option<Key> {
-        let key = self.conns.remove(&conn)?;
+        let key = self.key_by_conn(conn)?;
+        self.conn_index.remove(&conn, key);
         let session = self.sessions.get_mut(key)?;
-        session.conn = None;
+        session.served = Served::Until(now.mono_ms + self.config.grace_ms);
         session.ready = false;
         session.begun = false;
-        session.grace_ends_ms = now.mono_ms + self.config.grace_ms;
         // The place to begin that is not settled yet is not known to the client either, so it is given up with the connection; a page under way finds nobody.
         self.look_before(key, now.mono_ms + self.config.grace_ms);
         Some(key)
@@ -143,7 +154,7 @@ impl Hub {
     pub(crate) fn look_before(&mut self, key: Key, due_ms: u64) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if due_ms < session.look_ms {
-            session.look_ms = self.wheel.insert(due_ms, key);
+            session.look_ms = self.wheel.insert(due_ms, key.index);
         }
     }
 
@@ -151,31 +162,31 @@ impl Hub {
     pub(crate) fn look_at(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.look_ms > now.mono_ms {
-            // An earlier look was asked for and has taken place; this one is left over.
+            // An earlier look was asked for and has taken place, or the look was meant for one that stood here before; this is left over.
             return;
         }
         let token_over = session.token_ends.0 != 0 && session.token_ends <= now.wall;
-        if session.conn.is_none() && session.grace_ends_ms <= now.mono_ms {
+        if matches!(session.served, Served::Until(over_ms) if over_ms <= now.mono_ms) {
             self.end_session(key, None, now);
         } else if token_over {
             let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true };
             self.end_session(key, Some(Why::Closed(close)), now);
         } else {
-            let mut due_ms = u64::MAX;
-            if session.conn.is_none() {
-                due_ms = session.grace_ends_ms;
-            }
+            let mut due_ms = match session.served {
+                Served::By(_) => u64::MAX,
+                Served::Until(over_ms) => over_ms,
+            };
             if session.token_ends.0 != 0 {
                 due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
             }
-            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key) };
+            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key.index) };
         }
     }
 
     /// The request of a connection cannot be served: it is answered with an error. A session that no client knows of is no more.
     pub(crate) fn refuse(&mut self, key: Key, code: ErrorCode, now: Now) {
         let Some(session) = self.sessions.get(key) else { return };
-        let Some(conn) = session.conn else { return };
+        let Some(conn) = session.conn() else { return };
         if session.known {
             self.detach(conn, now);
             self.say(Output::Ended { conn, ending: Ending::Refused(code) });
@@ -186,6 +197,6 @@ impl Hub {
 
     /// Who serves this session now, if anybody does and it has begun.
     pub(crate) fn begun_conn(&self, key: Key) -> Option<ConnKey> {
-        self.sessions.get(key).filter(|session| session.begun).and_then(|session| session.conn)
+        self.sessions.get(key).filter(|session| session.begun).and_then(Session::conn)
     }
 }

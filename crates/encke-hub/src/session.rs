@@ -1,8 +1,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use encke_proto::{Entry, Gap, Offset, Position, SessionId, Time};
+use encke_proto::{Entry, Epoch, Gap, Offset, Position, SessionId, Time};
 
-use crate::Key;
+use crate::{Key, index::Name};
 
 /// The driver's name for a connection. The hub only hands it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,18 +14,16 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     /// Place of the user in the hub's users.
     pub(crate) user: Key,
-    /// The connection that serves the session now.
-    pub(crate) conn: Option<ConnKey>,
-    /// What the driver calls the transport; for those who ask.
-    pub(crate) transport: &'static str,
+    /// Who serves the session now.
+    pub(crate) served: Served,
+    /// What the driver calls the transport, by its number in the hub; for those who ask.
+    pub(crate) transport: u8,
     /// Whether it outlives its connections.
     pub(crate) lasting: bool,
     /// When it began.
     pub(crate) since: Time,
     /// When the token ends that its connection came with; 0 when it does not.
     pub(crate) token_ends: Time,
-    /// Without a connection, when it is over, in milliseconds of the clock that never goes back.
-    pub(crate) grace_ends_ms: u64,
     /// When the wheel looks at it next.
     pub(crate) look_ms: u64,
     /// What it follows; the user's own channel comes first.
@@ -41,17 +39,70 @@ pub(crate) struct Session {
     pub(crate) known: bool,
 }
 
+/// Who serves a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A connection.
+    By(ConnKey),
+    /// Nobody. Without a connection it is over then, in milliseconds of the clock that never goes back.
+    Until(u64),
+}
+
+impl Name<Session> for SessionId {
+    fn of(session: &Session) -> Option<&Self> {
+        Some(&session.id)
+    }
+}
+
+impl Name<Session> for ConnKey {
+    fn of(session: &Session) -> Option<&Self> {
+        match &session.served {
+            Served::By(conn) => Some(conn),
+            Served::Until(_) => None,
+        }
+    }
+}
+
+impl Session {
+    /// The connection that serves the session now.
+    pub(crate) fn conn(&self) -> Option<ConnKey> {
+        ConnKey::of(self).copied()
+    }
+
+    /// Takes one more subscription in. Nearly all sessions follow one or two channels, so there is not more room than that.
+    pub(crate) fn add_sub(&mut self, sub: Sub) {
+        if self.subs.len() < FEW_SUBS {
+            self.subs.reserve_exact(1);
+        }
+        self.subs.push(sub);
+    }
+}
+
+/// Up to how many subscriptions a session has room for exactly as many as there are.
+const FEW_SUBS: usize = 4;
+
 /// One channel that a session follows.
 #[derive(Debug)]
 pub(crate) struct Sub {
-    pub(crate) channel: Key,
+    /// Place of the channel in the hub's channels: it stays there as long as it is followed.
+    pub(crate) channel: u32,
     /// Place in the channel's list of members.
     pub(crate) member: u32,
     /// How far the session has come.
     pub(crate) at: Position,
     pub(crate) state: SubState,
     /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled since may have been lost on its way.
-    pub(crate) unsure: Option<Box<Position>>,
+    unsure: Unsure,
+}
+
+#[derive(Debug)]
+enum Unsure {
+    /// The client's cursor knows the channel.
+    No,
+    /// In the epoch in which the subscription stands; nearly always.
+    Here(Offset),
+    /// In another epoch.
+    Elsewhere(Box<Position>),
 }
 
 /// Where the next message of a subscription comes from.
@@ -99,6 +150,41 @@ pub(crate) struct Behind {
 }
 
 impl Sub {
+    /// A subscription that does not stand anywhere yet.
+    pub(crate) fn new(channel: u32, member: u32) -> Self {
+        let at = Position { epoch: Epoch(0), offset: 0 };
+        Self { channel, member, at, state: SubState::Beginning(Beginning::Now), unsure: Unsure::No }
+    }
+
+    /// Goes on from a position.
+    pub(crate) fn go(&mut self, to: Position) {
+        if let Unsure::Here(offset) = self.unsure
+            && self.at.epoch != to.epoch
+        {
+            self.unsure = Unsure::Elsewhere(Box::new(Position { epoch: self.at.epoch, offset }));
+        }
+        self.at = to;
+    }
+
+    /// Where it began, as long as no cursor that a client brought has named the channel.
+    pub(crate) fn began(&self) -> Option<Position> {
+        match &self.unsure {
+            Unsure::No => None,
+            Unsure::Here(offset) => Some(Position { epoch: self.at.epoch, offset: *offset }),
+            Unsure::Elsewhere(position) => Some(**position),
+        }
+    }
+
+    /// It begins where it stands, which no cursor of its client says.
+    pub(crate) fn begin_here(&mut self) {
+        self.unsure = Unsure::Here(self.at.offset);
+    }
+
+    /// The client's cursor knows the channel.
+    pub(crate) fn be_sure(&mut self) {
+        self.unsure = Unsure::No;
+    }
+
     /// Whether it waits for the engine.
     pub(crate) fn waits(&self) -> bool {
         matches!(self.state, SubState::Beginning(_) | SubState::Reading(_))
@@ -127,21 +213,35 @@ impl Sub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{channel::Channel, presence::User};
-    use encke_proto::{ChannelName, UserId};
+    use crate::{channel::Channel, few::Few, presence::User};
     use std::mem::size_of;
 
-    /// What the hub holds for a session that follows only its user's own channel and waits: slots, the tables that find them at their usual load, and what they own.
+    /// What the hub holds for a session that follows only its user's own channel and waits: a place in each of four slabs, one in each of four tables, a subscription, and the name.
     #[test]
     fn an_idle_session_is_small() {
-        let place = size_of::<u32>() * 2;
-        let slots = size_of::<Session>() + size_of::<Sub>() + size_of::<Channel>() + size_of::<User>() + 3 * place;
-        let (ids, conns) = (size_of::<(SessionId, Key)>(), size_of::<(ConnKey, Key)>());
-        let tables = (ids + conns + size_of::<(ChannelName, Key)>() + size_of::<(UserId, Key)>() + 4) * 4 / 3;
-        // Two names of ten letters with their counts, and two lists of one.
-        let owned = 2 * 32 + size_of::<crate::channel::Member>() + size_of::<Key>();
-        let sizes = (size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>());
-        println!("session, sub, channel, user: {sizes:?}; slots {slots}, tables {tables}, owned {owned}");
-        assert!(slots + tables + owned < 640, "{}", slots + tables + owned);
+        let sizes = [size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>()];
+        let (generations, tables) = (3 * 8, 4 * 5 * 7 / 4);
+        // The text of ten letters, with its counts and the allocator's own.
+        let name = 16 + 10 + 8;
+        let whole = sizes.iter().sum::<usize>() + generations + tables + name;
+        assert!(whole <= 400, "{whole}: session, sub, channel, user {sizes:?}");
+        assert_eq!(size_of::<Few<Key>>(), 16);
+    }
+
+    #[test]
+    fn where_it_began_is_known_in_whatever_epoch_it_goes_on() {
+        let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+        let mut sub = Sub::new(0, 0);
+        assert_eq!(sub.began(), None);
+        sub.go(at(1, 5));
+        sub.begin_here();
+        sub.go(at(1, 9));
+        assert_eq!((sub.at, sub.began()), (at(1, 9), Some(at(1, 5))));
+        for position in [at(2, 1), at(2, 2), at(1, 5), at(3, 0)] {
+            sub.go(position);
+            assert_eq!((sub.at, sub.began()), (position, Some(at(1, 5))));
+        }
+        sub.be_sure();
+        assert_eq!(sub.began(), None);
     }
 }

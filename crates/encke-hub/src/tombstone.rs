@@ -5,6 +5,9 @@ use encke_proto::{SessionId, UserId};
 /// The most closed sessions that are remembered; past it the oldest are forgotten first, and count as unknown.
 const TOMBSTONES_MAX: usize = 65_536;
 
+/// For how many there is always room.
+const KEPT: usize = 256;
+
 /// The sessions that were closed on purpose, so that a client that did not hear of it is told when it comes back.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
@@ -44,6 +47,11 @@ impl Tombstones {
             self.closed.remove(oldest);
             self.order.pop_front();
         }
+        // What was needed when very many were closed is not kept for a few.
+        if self.order.capacity() / 4 > self.order.len().max(KEPT) {
+            self.order.shrink_to(2 * self.order.len());
+            self.closed.shrink_to(2 * self.closed.len());
+        }
     }
 }
 
@@ -62,5 +70,6 @@ mod tests {
         assert!(tombstones.contains(SessionId::from_bits(10), &user));
         tombstones.expire(1_000);
         assert_eq!((tombstones.closed.len(), tombstones.order.len()), (0, 0));
+        assert!(tombstones.closed.capacity() <= KEPT && tombstones.order.capacity() <= KEPT, "nor room for them");
     }
 }

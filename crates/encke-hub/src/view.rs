@@ -37,40 +37,38 @@ impl Hub {
     /// How many sessions a user has; 0 who is offline.
     #[must_use]
     pub fn sessions_of(&self, user: &UserId) -> usize {
-        self.user_keys.get(user).and_then(|key| self.users.get(*key)).map_or(0, |user| user.sessions.len())
+        self.user_key(user).and_then(|key| self.users.get(key)).map_or(0, |user| user.sessions.len())
     }
 
     /// Whether this connection's session stands in each of its channels, so that its service has begun.
     #[must_use]
     pub fn has_begun(&self, conn: ConnKey) -> bool {
-        self.conns.get(&conn).and_then(|key| self.sessions.get(*key)).is_some_and(|session| session.begun)
+        self.session_by_conn(conn).is_some_and(|session| session.begun)
     }
 
     /// How many sessions there are.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        self.session_keys.len()
+        self.session_index.len()
     }
 
     /// How many of them a connection serves.
     #[must_use]
     pub fn connection_count(&self) -> usize {
-        self.conns.len()
+        self.conn_index.len()
     }
 
     /// How many channels somebody here follows, users' own among them.
     #[must_use]
     pub fn channel_count(&self) -> usize {
-        self.channel_keys.len()
+        self.channel_index.len()
     }
 
     /// The sessions of one user, or of all.
     #[must_use]
     pub fn sessions(&self, user: Option<&UserId>) -> Vec<SessionView> {
         let keys: Vec<Key> = match user {
-            Some(user) => {
-                self.user_keys.get(user).and_then(|key| self.users.get(*key)).map(|user| user.sessions.clone()).unwrap_or_default()
-            }
+            Some(user) => self.user_key(user).and_then(|key| self.users.get(key)).map(|user| user.sessions.to_vec()).unwrap_or_default(),
             None => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         keys.into_iter().filter_map(|key| self.session_view(key)).collect()
@@ -80,7 +78,7 @@ impl Hub {
     #[must_use]
     pub fn channel(&self, name: &ChannelName) -> ChannelView {
         let mut view = ChannelView::default();
-        let Some(channel) = self.channel_keys.get(name).and_then(|key| self.channels.get(*key)) else { return view };
+        let Some(channel) = self.channel_key(name).and_then(|key| self.channels.get(key)) else { return view };
         let mut users: Vec<Key> =
             channel.members.iter().filter_map(|member| self.sessions.at(member.session)).map(|session| session.user).collect();
         users.sort_unstable();
@@ -96,7 +94,7 @@ impl Hub {
         let session = self.sessions.get(key)?;
         let (mut lag, mut channels) = (0, Vec::new());
         for sub in &session.subs {
-            let channel = self.channels.get(sub.channel)?;
+            let channel = self.channels.at(sub.channel)?;
             lag += channel.window().map_or(0, |window| sub.lag(window.head()));
             if !channel.name.is_own() {
                 channels.push(channel.name.clone());
@@ -104,6 +102,7 @@ impl Hub {
         }
         let user = self.users.get(session.user)?.id.clone();
         let connected = session.begun;
-        Some(SessionView { session: session.id, user, transport: session.transport, since: session.since, lag, channels, connected })
+        let transport = self.transports.get(usize::from(session.transport)).copied().unwrap_or_default();
+        Some(SessionView { session: session.id, user, transport, since: session.since, lag, channels, connected })
     }
 }

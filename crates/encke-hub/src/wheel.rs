@@ -32,7 +32,13 @@ impl<T> Wheel<T> {
         let first = (self.at + 1).max(now.saturating_sub(turn - 1));
         let mut due = Vec::new();
         for tick in first..=now {
-            due.append(&mut self.buckets[usize::try_from(tick % turn).unwrap_or(0)]);
+            // A bucket is handed out as it is, so that none stays as large as it ever was.
+            let bucket = std::mem::take(&mut self.buckets[usize::try_from(tick % turn).unwrap_or(0)]);
+            if due.is_empty() {
+                due = bucket;
+            } else {
+                due.extend(bucket);
+            }
         }
         self.at = self.at.max(now);
         due
@@ -57,6 +63,14 @@ mod tests {
             }
         }
         assert_eq!(seen, [1_001, 1_100, 1_250, 1_699]);
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_room_behind() {
+        let mut wheel = Wheel::new(100, 8, 0);
+        assert!((0..10_000).all(|item| wheel.insert(item % 700, item) <= 700));
+        assert_eq!(wheel.due(1_000).len(), 10_000);
+        assert_eq!(wheel.buckets.iter().map(Vec::capacity).sum::<usize>(), 0);
     }
 
     #[test]

@@ -1,4 +1,9 @@
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -53,39 +58,48 @@ fn is_invisible(c: char) -> bool {
 
 macro_rules! name {
     ($name:ident) => {
-        impl $name {
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
             }
         }
 
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
+        // Maps are asked by the text alone, so a name is hashed as its text is.
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
+                serializer.serialize_str(self.as_str())
             }
         }
     };
 }
 
+/// What stands before a user in the name of the user's own channel.
+const OWN: char = '@';
+
 /// A user, by the id that the application gave: 1 to 255 bytes of UTF-8 that can be seen.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// It holds the name of the user's own channel: both are asked for with every message, and there is one text for all who hold either.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
 name!(UserId);
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UserId").field(&self.as_str()).finish()
+    }
+}
 
 impl UserId {
     /// Checks a user id from outside.
@@ -94,13 +108,22 @@ impl UserId {
     /// [`NameError`] says which rule it breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
         check(text)?;
-        Ok(Self(text.into()))
+        let mut own = String::with_capacity(OWN.len_utf8() + text.len());
+        own.push(OWN);
+        own.push_str(text);
+        Ok(Self(own.into()))
     }
 
-    /// The user's own channel, to which pushes are appended.
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0[OWN.len_utf8()..]
+    }
+
+    /// The user's own channel, to which pushes are appended. It costs nothing: both share their text.
     #[must_use]
     pub fn channel(&self) -> ChannelName {
-        ChannelName(format!("@{}", self.0).into())
+        ChannelName(Arc::clone(&self.0))
     }
 }
 
@@ -112,19 +135,25 @@ impl<'de> Deserialize<'de> for UserId {
 }
 
 /// A channel: an append-only log that sessions follow. Either public (1 to 255 bytes, not beginning with `@`) or a user's own (`@` and the user).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
 name!(ChannelName);
 
 impl ChannelName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Checks the name of a public channel from outside.
     ///
     /// # Errors
     /// [`NameError`] says which rule it breaks; names that begin with `@` are [`NameError::Reserved`].
     pub fn public(text: &str) -> Result<Self, NameError> {
         check(text)?;
-        if text.starts_with('@') {
+        if text.starts_with(OWN) {
             return Err(NameError::Reserved);
         }
         Ok(Self(text.into()))
@@ -135,22 +164,22 @@ impl ChannelName {
     /// # Errors
     /// [`NameError`] says which rule it breaks.
     pub fn any(text: &str) -> Result<Self, NameError> {
-        match text.strip_prefix('@') {
+        match text.strip_prefix(OWN) {
             Some(user) => Ok(UserId::new(user)?.channel()),
             None => Self::public(text),
         }
     }
 
-    /// The user whose own channel this is, if it is one.
+    /// The user whose own channel this is, if it is one. It costs nothing, as [`UserId::channel`].
     #[must_use]
     pub fn owner(&self) -> Option<UserId> {
-        self.0.strip_prefix('@').map(|user| UserId(user.into()))
+        self.is_own().then(|| UserId(Arc::clone(&self.0)))
     }
 
     /// Whether this is some user's own channel.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.0.starts_with('@')
+        self.0.starts_with(OWN)
     }
 }
 
@@ -163,6 +192,8 @@ impl<'de> Deserialize<'de> for ChannelName {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
     use super::*;
 
     #[test]
@@ -182,6 +213,18 @@ mod tests {
         for name in ["alice", "Ünïcode", "四个用户", "a b", "x".repeat(255).as_str(), "@", "1;DROP TABLE"] {
             assert!(UserId::new(name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn maps_find_names_by_their_text() {
+        let (alice, room) = (UserId::new("alice").unwrap(), ChannelName::public("room").unwrap());
+        assert_eq!(HashMap::from([(alice.clone(), 1)]).get("alice"), Some(&1));
+        assert_eq!(BTreeMap::from([(alice.clone(), 1)]).get("alice"), Some(&1));
+        assert_eq!(HashMap::from([(alice.channel(), 1), (room, 2)]).get("@alice"), Some(&1));
+        assert_eq!(format!("{alice} {alice:?}"), "alice UserId(\"alice\")");
+        let mut sorted = ["b", "@b", "a", "@", "é"].map(|text| UserId::new(text).unwrap());
+        sorted.sort();
+        assert_eq!(sorted.map(|user| user.to_string()), ["@", "@b", "a", "b", "é"]);
     }
 
     #[test]

@@ -262,7 +262,7 @@ async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
 
 fn following(reply: Reply) -> Result<Following, ErrorCode> {
     match reply {
-        Reply::Channels(following) => Ok(following),
+        Reply::Channels(following) => Ok(*following),
         Reply::Refused(code) => Err(code),
         Reply::Closed(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
     }

@@ -1,6 +1,6 @@
 //! Puts the server together. Only this file names concrete engines.
 
-use std::{io, net::SocketAddr, sync::Arc, thread};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use encke_engine::{Engine, EngineError, Feed, memory::MemoryEngine, sqlite::SqliteEngine};
 use encke_hub::HubConfig;
@@ -195,9 +195,10 @@ fn engine(config: &Config, feed: Arc<dyn Feed>) -> Result<Arc<dyn Engine>, WireE
     let retention = config.retention_table();
     // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
     let epoch = Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1));
+    let gather = Duration::from_millis(config.sqlite_gather_ms);
     match &config.engine {
         EngineUrl::Memory => Ok(Arc::new(MemoryEngine::new(feed, retention, epoch))),
-        EngineUrl::Sqlite => Ok(Arc::new(SqliteEngine::open(&config.data, feed, retention, epoch)?)),
+        EngineUrl::Sqlite => Ok(Arc::new(SqliteEngine::open(&config.data, feed, retention, epoch)?.gathering(gather))),
         EngineUrl::Redis(_) => Err(WireError::NoSuchEngine("redis")),
         EngineUrl::Nats(_) => Err(WireError::NoSuchEngine("nats")),
     }

@@ -180,8 +180,8 @@ impl Peer for Encke {
         self.server.as_ref().map_or_else(|| self.pid.into_iter().collect(), Server::pids)
     }
 
-    fn speaks(&self, transport: Transport) -> bool {
-        transport != Transport::Ws
+    fn speaks(&self, _: Transport) -> bool {
+        true
     }
 
     fn first_poll_answers(&self) -> bool {

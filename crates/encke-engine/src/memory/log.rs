@@ -13,6 +13,10 @@ pub(super) struct Log {
     bytes: u64,
     /// When the sweep looks at this log next, as the state has it in its agenda.
     pub(super) due: Option<Time>,
+    /// Of a user's own: up to where it was handed over.
+    pub(super) handed: Offset,
+    /// And up to where it was shown.
+    pub(super) shown: Offset,
 }
 
 impl Log {

@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use encke_proto::{ChannelName, Entry, Epoch, Message, MessageId, Offset, Position, Time, UserId};
+use encke_proto::{ChannelName, Entry, Epoch, Message, MessageId, Position, Time, UserId};
 
 use super::{keys::Keys, log::Log, pushes::Pushes};
 use crate::{
@@ -14,15 +14,16 @@ use crate::{
 
 /// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given twice.
 const LOGS_MAX: usize = 2_000_000;
+/// The most users who are known.
+const USERS_MAX: usize = 2_000_000;
 /// The most messages that one sweep trims.
 const SWEEP_MAX_MESSAGES: usize = 100_000;
 
+/// What is known of a user. There is one for everybody who was ever here, so it holds no more than that; who was pushed to has a log besides, which knows the rest.
 #[derive(Debug)]
 struct User {
     first_seen: Time,
     last_seen: Option<Time>,
-    handed: Offset,
-    shown: Offset,
 }
 
 /// All that the engine holds.
@@ -66,7 +67,11 @@ impl State {
         };
         // Everything that can be refused is refused before anything is changed.
         let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
-        self.check_room(new)?;
+        check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
+        if let Targets::Users(users) = &append.targets {
+            let new = users.iter().filter(|user| !self.users.contains_key(*user)).count();
+            check_room("users", self.users.len().saturating_add(new), USERS_MAX)?;
+        }
         if is_push {
             self.pushes.make_room(channels.len());
             let end = append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
@@ -76,7 +81,7 @@ impl State {
         for channel in channels {
             let position = self.append_one(&append, &channel, entries);
             if let Some(user) = channel.owner().filter(|_| is_push) {
-                self.users.entry(user.clone()).or_insert_with(|| User::first_at(append.time));
+                self.users.entry(user.clone()).or_insert(User { first_seen: append.time, last_seen: None });
                 self.pushes.queue(&append.id, &user, position.offset, append.time);
             }
             self.trim(&channel, append.time);
@@ -123,13 +128,6 @@ impl State {
         }
     }
 
-    fn check_room(&self, new: usize) -> Result<(), EngineError> {
-        if self.logs.len().saturating_add(new) > LOGS_MAX {
-            return Err(EngineError::Unavailable(format!("there are {LOGS_MAX} logs already")));
-        }
-        Ok(())
-    }
-
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
         match self.logs.get(channel) {
             Some(log) => log.read(self.epoch, from, limit),
@@ -155,13 +153,12 @@ impl State {
     }
 
     pub(super) fn seen(&mut self, user: &UserId, at: Time) -> Result<(), EngineError> {
-        let channel = user.channel();
-        if !self.logs.contains_key(&channel) {
-            self.check_room(1)?;
-            self.logs.insert(channel, Log::default());
+        if let Some(known) = self.users.get_mut(user) {
+            known.last_seen = known.last_seen.max(Some(at));
+            return Ok(());
         }
-        let known = self.users.entry(user.clone()).or_insert_with(|| User::first_at(at));
-        known.last_seen = known.last_seen.max(Some(at));
+        check_room("users", self.users.len().saturating_add(1), USERS_MAX)?;
+        self.users.insert(user.clone(), User { first_seen: at, last_seen: Some(at) });
         Ok(())
     }
 
@@ -176,19 +173,19 @@ impl State {
     }
 
     pub(super) fn handed(&self, user: &UserId) -> Position {
-        Position { epoch: self.epoch, offset: self.users.get(user).map_or(0, |known| known.handed) }
+        Position { epoch: self.epoch, offset: self.logs.get(&user.channel()).map_or(0, |log| log.handed) }
     }
 
     pub(super) fn mark(&mut self, mark: &Mark) {
         if mark.position.epoch != self.epoch {
             return;
         }
-        let (Some(user), Some(log)) = (self.users.get_mut(&mark.user), self.logs.get(&mark.user.channel())) else { return };
+        let Some(log) = self.logs.get_mut(&mark.user.channel()) else { return };
         // What is not there yet cannot have been handed to anybody.
         let to = mark.position.offset.min(log.head());
         let place = match mark.state {
-            ReceiptState::Delivered => &mut user.handed,
-            ReceiptState::Shown => &mut user.shown,
+            ReceiptState::Delivered => &mut log.handed,
+            ReceiptState::Shown => &mut log.shown,
             ReceiptState::Queued | ReceiptState::Expired => return,
         };
         self.pushes.mark(&mark.user, *place, to, mark.state, mark.at);
@@ -224,13 +221,16 @@ impl State {
 }
 
 impl User {
-    fn first_at(time: Time) -> Self {
-        Self { first_seen: time, last_seen: None, handed: 0, shown: 0 }
-    }
-
     fn record(&self, user: &UserId) -> UserRecord {
         UserRecord { user: user.clone(), first_seen: self.first_seen, last_seen: self.last_seen }
     }
+}
+
+fn check_room(what: &str, wanted: usize, max: usize) -> Result<(), EngineError> {
+    if wanted > max {
+        return Err(EngineError::Unavailable(format!("there are {max} {what} already")));
+    }
+    Ok(())
 }
 
 fn reschedule(agenda: &mut BTreeSet<(Time, ChannelName)>, channel: &ChannelName, log: &mut Log, due: Option<Time>) {

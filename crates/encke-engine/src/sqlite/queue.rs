@@ -39,11 +39,25 @@ struct Waiting<T> {
     jobs: VecDeque<T>,
     bytes: usize,
     closed: bool,
+    /// How long whoever takes waits for more once there is something.
+    gather: Duration,
+    /// While somebody gathers: how much is enough. Nobody is woken for less.
+    enough: Option<Bound>,
+}
+
+impl<T> Waiting<T> {
+    fn holds(&self, enough: Bound) -> bool {
+        self.jobs.len() >= enough.jobs || self.bytes >= enough.bytes
+    }
 }
 
 impl<T: Weigh> Queue<T> {
     pub(super) fn new(bound: Bound) -> Self {
-        Self { waiting: Mutex::new(Waiting { jobs: VecDeque::new(), bytes: 0, closed: false }), arrived: Condvar::new(), bound }
+        Self {
+            waiting: Mutex::new(Waiting { jobs: VecDeque::new(), bytes: 0, closed: false, gather: Duration::ZERO, enough: None }),
+            arrived: Condvar::new(),
+            bound,
+        }
     }
 
     pub(super) fn put(&self, job: T) -> Result<(), EngineError> {
@@ -59,8 +73,11 @@ impl<T: Weigh> Queue<T> {
         }
         waiting.bytes = bytes;
         waiting.jobs.push_back(job);
+        let is_awaited = waiting.enough.is_none_or(|enough| waiting.holds(enough));
         drop(waiting);
-        self.arrived.notify_one();
+        if is_awaited {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -72,6 +89,15 @@ impl<T: Weigh> Queue<T> {
             None => self.arrived.wait_while(guard, idle).unwrap_or_else(PoisonError::into_inner),
             Some(patience) => self.arrived.wait_timeout_while(guard, patience, idle).unwrap_or_else(PoisonError::into_inner).0,
         };
+        if !waiting.gather.is_zero() {
+            let gather = waiting.gather;
+            let few = |waiting: &mut Waiting<T>| !waiting.holds(batch) && !waiting.closed;
+            if !waiting.jobs.is_empty() {
+                waiting.enough = Some(batch);
+                waiting = self.arrived.wait_timeout_while(waiting, gather, few).unwrap_or_else(PoisonError::into_inner).0;
+                waiting.enough = None;
+            }
+        }
         let (mut jobs, mut bytes) = (Vec::new(), 0_usize);
         while let Some(next) = waiting.jobs.front() {
             bytes = bytes.saturating_add(next.bytes());
@@ -91,6 +117,11 @@ impl<T: Weigh> Queue<T> {
             (true, false) => Taken::Nothing,
             (true, true) => Taken::Closed,
         }
+    }
+
+    /// From now on whoever takes waits for so long for more, unless there is enough for a batch.
+    pub(super) fn gather(&self, gather: Duration) {
+        self.lock().gather = gather;
     }
 
     /// Lets nothing in any more. What is in can still be taken.
@@ -170,6 +201,26 @@ mod tests {
         assert_eq!(take(&queue, 9, 50), [60], "one job comes whatever its size");
         assert_eq!(take(&queue, 9, 50), [7]);
         assert!(matches!(queue.take(Bound { jobs: 1, bytes: 1 }, Some(Duration::ZERO)), Taken::Nothing));
+    }
+
+    #[test]
+    fn whoever_gathers_waits_for_more_but_not_for_more_than_enough() {
+        let queue = Queue::new(Bound { jobs: 100, bytes: 1000 });
+        queue.gather(Duration::from_secs(3600));
+        for job in [together(1), together(2)] {
+            assert_eq!(queue.put(job), Ok(()));
+        }
+        assert_eq!(take(&queue, 2, 1000), [1, 2], "a whole batch is there");
+        assert_eq!(queue.put(together(3)), Ok(()));
+        let taken = std::thread::scope(|scope| {
+            let taker = scope.spawn(|| take(&queue, 2, 1000));
+            assert_eq!(queue.put(together(4)), Ok(()));
+            taker.join().unwrap()
+        });
+        assert_eq!(taken, [3, 4]);
+        assert_eq!(queue.put(together(5)), Ok(()));
+        queue.close();
+        assert_eq!(take(&queue, 2, 1000), [5], "whoever closes is not made to wait");
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Writer {
         answer.get().await
     }
 
+    /// From now on waits for so long for others to share a commit.
+    pub(super) fn gather(&self, gather: Duration) {
+        self.queue.gather(gather);
+    }
+
     /// Does what waits, then closes the store.
     pub(super) async fn stop(&self) {
         self.queue.close();

@@ -145,7 +145,7 @@ impl Sim {
             Control::Subscribe(channel) => {
                 if self.plant == Some(Plant::EmptyPromise) && self.planting {
                     self.fired = true;
-                    self.replied(at, number, &Reply::Channels(encke_hub::Following::default()));
+                    self.replied(at, number, &Reply::Channels(Box::default()));
                     return;
                 }
                 node.hub.subscribe(number, session, &user, std::slice::from_ref(&channel));

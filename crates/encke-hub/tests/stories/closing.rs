@@ -19,7 +19,7 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     assert_eq!(
         said,
         [
-            Output::Ended { conn: ConnKey(1), ending: Ending::Closed(farewell) },
+            Output::Ended { conn: ConnKey(1), ending: Ending::Closed(Box::new(farewell)) },
             Output::Offline(user("alice")),
             Output::Replied { ticket: 1, reply: Reply::Closed(1) },
         ]

@@ -1,12 +1,18 @@
 //! What a token allows: patterns of channels.
 
+use std::sync::{Arc, LazyLock};
+
 use encke_proto::pattern;
 use serde::{Deserialize, Serialize};
 
 /// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
+// Nearly all tokens grant nothing or everything, and it is kept for each who talks: neither takes memory of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Grant(Vec<String>);
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct Grant(Option<Arc<[String]>>);
+
+/// What stands for every public channel.
+static ALL: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::new(["*".to_owned()]));
 
 impl Grant {
     /// Nothing.
@@ -18,37 +24,65 @@ impl Grant {
     /// Every public channel.
     #[must_use]
     pub fn all() -> Self {
-        Self(vec!["*".to_owned()])
+        Self(Some(Arc::clone(&ALL)))
     }
 
     /// The channels that one of these patterns fits.
     #[must_use]
     pub fn of(patterns: Vec<String>) -> Self {
-        Self(patterns)
+        if patterns == **ALL {
+            return Self::all();
+        }
+        Self((!patterns.is_empty()).then(|| patterns.into()))
     }
 
     /// The patterns.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// Whether nothing is granted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has its own user's without a grant.
     #[must_use]
     pub fn allows(&self, channel: &str) -> bool {
-        !channel.starts_with('@') && self.0.iter().any(|pattern| pattern::fits(pattern, channel))
+        !channel.starts_with('@') && self.patterns().iter().any(|pattern| pattern::fits(pattern, channel))
+    }
+}
+
+impl From<Vec<String>> for Grant {
+    fn from(patterns: Vec<String>) -> Self {
+        Self::of(patterns)
+    }
+}
+
+impl From<Grant> for Vec<String> {
+    fn from(grant: Grant) -> Self {
+        grant.patterns().to_vec()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::Grant;
+
+    #[test]
+    fn it_is_written_as_it_was_read() {
+        for text in ["[]", r#"["*"]"#, r#"["news","room:*"]"#, r#"["*","*"]"#] {
+            let grant: Grant = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&grant).unwrap(), text);
+        }
+        assert_eq!(serde_json::from_str::<Grant>(r#"["*"]"#).unwrap(), Grant::all());
+        assert!(serde_json::from_str::<Grant>("[]").unwrap().is_empty());
+        assert!(Arc::ptr_eq(&Grant::of(vec!["*".into()]).0.unwrap(), &Grant::all().0.unwrap()), "there is one text for all");
+    }
 
     #[test]
     fn patterns_grant_what_they_fit() {

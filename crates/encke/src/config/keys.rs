@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("workers", Kind::Number),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
+    ("sqlite_gather_ms", Kind::Number),
     ("shutdown_drain_s", Kind::Number),
     ("retention", Kind::Toml),
     ("retention_default.max_messages", Kind::Number),

@@ -18,6 +18,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("workers", config.workers, 0, 256),
+        ("sqlite_gather_ms", config.sqlite_gather_ms, 0, 100),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
     ] {
         checker.range(key, Some(value), min, max)?;
@@ -103,7 +104,7 @@ mod tests {
             assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")), "{}", refusal(key, 0));
             assert!(refusal(key, i64::MAX).contains("must be from 1 to "));
         }
-        for key in ["max_connections_per_address", "workers", "shutdown_drain_s"] {
+        for key in ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s"] {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }

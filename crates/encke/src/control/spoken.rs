@@ -125,7 +125,7 @@ async fn answer(app: &App, asked: &Asked) -> String {
 }
 
 async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>, Refused> {
-    let (text, identity, session) = (asked.text.as_bytes(), &*asked.identity, asked.session);
+    let (text, identity, session) = (asked.text.as_bytes(), &asked.identity, asked.session);
     match what {
         "subscribe" => {
             let channels = names::public_channels(&parse::<Channels>(text)?.channels)?;

@@ -221,7 +221,7 @@ impl Browser {
             plain: true,
             began: false,
             tally: 0,
-            nonce: 0,
+            nonce: [0; 8],
             embedder: None,
         };
         let (user, channels) = (self.user()?, vec![channel()?]);

@@ -75,7 +75,7 @@ impl Admit {
             plain: waiting.http_10,
             began: false,
             tally: 0,
-            nonce: 0,
+            nonce: [0; 8],
             embedder: None,
         };
         match self.admit(waiting, &mut held, now) {

@@ -63,6 +63,8 @@ const LETTERS_PER_TURN: usize = 4_096;
 const WIDE_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
 const NARROW_PER_TURN: usize = 1_024;
+/// For how many ready connections room is kept when there is none.
+const READY_KEPT: usize = 1_024;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client that talks may take to say its last, and to hang up, in milliseconds.
@@ -131,7 +133,8 @@ pub struct Shard {
     parts: Parts,
     hub: Hub,
     slots: Slab<Slot>,
-    wheel: Wheel<Key>,
+    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    wheel: Wheel<u32>,
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
@@ -279,7 +282,7 @@ impl Shard {
         let deadline_ms = self.now.mono_ms + patience_ms;
         let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, unsent: None, inbound: None });
         let slot = self.slots.get_mut(key)?;
-        slot.look_ms = self.wheel.insert(deadline_ms, key);
+        slot.look_ms = self.wheel.insert(deadline_ms, key.index);
         let registered = match &mut slot.line {
             Line::Socket(socket, _) => self.parts.poll.registry().register(socket, token(key), Interest::READABLE | Interest::WRITABLE),
             Line::Lent(lent) => {
@@ -428,7 +431,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
         held.plain |= slot.line.is_lent();
-        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default();
+        held.nonce = u64::try_from(self.chance.bits() >> 64).unwrap_or_default().to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, talk });
         let patience_ms = match transport.pace() {
             // Whoever began to wait together should not all come back together.
@@ -553,6 +556,12 @@ impl Shard {
             let Some(key) = self.wide.pop_front() else { break };
             self.serve(key, true);
         }
+        for queue in [&mut self.narrow, &mut self.wide] {
+            // A broadcast has left room for as many as it made ready.
+            if queue.is_empty() && queue.capacity() > READY_KEPT {
+                *queue = VecDeque::new();
+            }
+        }
         self.carry_out();
     }
 
@@ -613,13 +622,15 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.deadline_ms = self.now.mono_ms + in_ms;
         if slot.deadline_ms < slot.look_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
         }
     }
 
     fn tick(&mut self) {
-        for key in self.wheel.due(self.now.mono_ms) {
-            self.look_at(key);
+        for place in self.wheel.due(self.now.mono_ms) {
+            if let Some(key) = self.slots.key_at(place) {
+                self.look_at(key);
+            }
         }
         if self.now.mono_ms >= self.hub_tick_ms {
             self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
@@ -633,11 +644,11 @@ impl Shard {
     fn look_at(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.look_ms > self.now.mono_ms {
-            // It was put in again for an earlier time, which has been; this one is left over.
+            // It was put in again for an earlier time, which has been, or by one that stood here before; this is left over.
             return;
         }
         if slot.deadline_ms > self.now.mono_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key);
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
             return;
         }
         // Whatever happens next sets a deadline of its own, or the slot is gone.

@@ -1,11 +1,12 @@
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+use encke_hub::{Index, Name, Slab};
 
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
@@ -18,14 +19,33 @@ pub struct Gate {
     /// Whether those from this machine count by address: usually a proxy, behind which there are many.
     counts_loopback: bool,
     open: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    addresses: Mutex<Addresses>,
 }
 
-/// The right to have a socket open; given back when dropped.
+/// Those from whom sockets are open; there may be as many as sockets.
+#[derive(Debug, Default)]
+struct Addresses {
+    counts: Slab<Address>,
+    index: Index,
+}
+
+#[derive(Debug)]
+struct Address {
+    address: IpAddr,
+    open: u32,
+}
+
+impl Name<Address> for IpAddr {
+    fn of(known: &Address) -> Option<&Self> {
+        Some(&known.address)
+    }
+}
+
+/// The right to have a socket open; given back when dropped. It names its address by the place, since there are as many as sockets.
 #[derive(Debug)]
 pub struct Pass {
     gate: Arc<Gate>,
-    address: IpAddr,
+    address: u32,
 }
 
 impl Gate {
@@ -35,22 +55,29 @@ impl Gate {
         let limit = |max| if max == 0 { usize::MAX } else { max };
         let counts_loopback = max_per_address.is_some();
         let max_per_address = limit(max_per_address.unwrap_or(PER_ADDRESS_MAX));
-        Arc::new(Self { max: limit(max), max_per_address, counts_loopback, open: AtomicUsize::new(0), by_address: Mutex::default() })
+        Arc::new(Self { max: limit(max), max_per_address, counts_loopback, open: AtomicUsize::new(0), addresses: Mutex::default() })
     }
 
     /// Asks for a pass; none when a limit is reached.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Pass> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.get(&address).copied().unwrap_or(0);
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Addresses { counts, index } = &mut *addresses;
+        let known = index.find(counts, &address);
+        let count = known.and_then(|key| counts.get(key)).map_or(0, |known| known.open as usize);
         if self.open.load(Ordering::Relaxed) >= self.max
             || (count >= self.max_per_address && (self.counts_loopback || !address.is_loopback()))
         {
             return None;
         }
-        by_address.insert(address, count + 1);
+        let key = known.unwrap_or_else(|| {
+            let key = counts.insert(Address { address, open: 0 });
+            index.insert(counts, &address, key);
+            key
+        });
+        counts.get_mut(key)?.open += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Pass { gate: Arc::clone(self), address })
+        Some(Pass { gate: Arc::clone(self), address: key.index })
     }
 
     /// How many sockets are open.
@@ -62,11 +89,17 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&self.address);
+        let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Addresses { counts, index } = &mut *addresses;
+        if let Some(known) = counts.at_mut(self.address) {
+            known.open -= 1;
+            // An address stays at its place as long as anybody has a pass from it.
+            if known.open == 0
+                && let Some(key) = counts.key_at(self.address)
+                && let Some(gone) = counts.remove(key)
+            {
+                index.remove(&gone.address, key);
+                index.fit::<_, IpAddr>(counts);
             }
         }
         self.gate.open.fetch_sub(1, Ordering::Relaxed);
@@ -82,12 +115,14 @@ mod tests {
         let gate = Gate::new(3, Some(2));
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let first = gate.enter(a).unwrap();
-        let _second = gate.enter(a).unwrap();
+        let second = gate.enter(a).unwrap();
         assert!(gate.enter(a).is_none(), "two from one address");
-        let _third = gate.enter(b).unwrap();
+        let third = gate.enter(b).unwrap();
         assert!(gate.enter(b).is_none(), "three in all");
         drop(first);
         assert_eq!(gate.open(), 2);
         assert!(gate.enter(a).is_some());
+        drop((second, third));
+        assert!(gate.addresses.lock().unwrap().counts.is_empty(), "nothing is kept of those who have gone");
     }
 }

@@ -129,3 +129,17 @@ pub struct Service {
     /// What is kept of a client that talks.
     pub talk: Option<Box<Talk>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each who waits.
+    #[test]
+    fn a_slot_is_small() {
+        // Without optimisation the poll's sockets hold what tells whether they are misused.
+        let checks = if cfg!(debug_assertions) { 8 } else { 0 };
+        let sizes = [size_of::<Line>(), size_of::<State>(), size_of::<Held>(), size_of::<Talk>()];
+        assert!(size_of::<Slot>() <= 120 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
+    }
+}

@@ -32,7 +32,7 @@ pub struct Held {
     /// Bytes that the transport counts for a purpose of its own.
     pub tally: u32,
     /// Random bits, for those who need some.
-    pub nonce: u64,
+    pub nonce: [u8; 8],
     /// Which of the allowed origins embeds the stream; none for the server's own.
     pub embedder: Option<u16>,
 }

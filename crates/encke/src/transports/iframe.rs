@@ -49,5 +49,5 @@ impl Form for Iframe {
 }
 
 fn nonce(exchange: &Exchange<'_>) -> String {
-    format!("{:016x}", exchange.held.nonce)
+    format!("{:016x}", u64::from_be_bytes(exchange.held.nonce))
 }

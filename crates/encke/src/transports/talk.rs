@@ -11,9 +11,9 @@ use crate::auth::Identity;
 #[derive(Debug)]
 pub struct Talk {
     /// Who it is, for what it may ask.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// What accepts the change of protocol (`Sec-WebSocket-Accept`), until that is written.
-    pub accept: Option<Box<str>>,
+    pub accept: Option<Box<Accept>>,
     /// The compression that was agreed on.
     pub compression: Option<Compression>,
     /// What it says, as far as it has come.
@@ -26,11 +26,15 @@ pub struct Talk {
     pub asked: bool,
 }
 
+/// What is there for a moment, so it stands elsewhere.
+#[derive(Debug)]
+pub struct Accept(pub String);
+
 impl Talk {
     /// At the beginning of a conversation.
     #[must_use]
     pub fn new(identity: Identity, accept: String, compression: Option<Compression>) -> Self {
-        let (identity, accept) = (Arc::new(identity), Some(accept.into_boxed_str()));
+        let accept = Some(Box::new(Accept(accept)));
         Self { identity, accept, compression, reader: Reader::default(), unanswered: 0, parts: false, asked: false }
     }
 }
@@ -39,7 +43,7 @@ impl Talk {
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Who asks.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// The session that the connection serves.
     pub session: SessionId,
     /// What it asks, as it was sent.

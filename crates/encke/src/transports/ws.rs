@@ -155,7 +155,7 @@ impl<D: Dialect> Transport for Ws<D> {
 fn switch(exchange: &mut Exchange<'_>) {
     exchange.held.began = true;
     let Some(talk) = exchange.talk.as_deref_mut() else { return };
-    let accept = talk.accept.take().unwrap_or_default();
+    let accept = talk.accept.take().map(|accept| accept.0).unwrap_or_default();
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| exchange.out.extend_from_slice(part.as_bytes()));
     push(&["HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ", &accept, "\r\n"]);
     if let Some(compression) = talk.compression {

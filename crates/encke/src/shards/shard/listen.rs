@@ -1,7 +1,5 @@
 //! Clients that talk on the connection that they wait on.
 
-use std::sync::Arc;
-
 use encke_hub::Key;
 use encke_proto::SessionId;
 
@@ -58,7 +56,7 @@ impl Shard {
             return;
         };
         talk.asked = true;
-        let answer = (self.parts.clerk.0)(Asked { identity: Arc::clone(&talk.identity), session, text });
+        let answer = (self.parts.clerk.0)(Asked { identity: talk.identity.clone(), session, text });
         self.wish(Wish::Work(Work(Box::pin(async move { Letter::Answered { place, answer: answer.await } }))));
     }
 
