@@ -1,5 +1,6 @@
 //! What can be measured. A command is one file.
 
+pub mod chaos;
 pub mod churn;
 pub mod compare;
 pub mod fanout;

@@ -2,6 +2,7 @@
 //! the server does, and what counts is the server's processor time and memory, not the generator's.
 
 mod blocking;
+mod chaos;
 mod commands;
 mod http;
 mod net;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Load generator for Encke and its peers
+/// Load generator and chaos for Encke, and for its peers
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -64,6 +65,7 @@ enum Command {
         churn: commands::churn::Churn,
     },
     Compare(commands::compare::Args),
+    Chaos(commands::chaos::Args),
 }
 
 fn main() -> ExitCode {
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
             commands::churn::print(&peer.name(), churn, &churned)
         }),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Chaos(args) => commands::chaos::execute(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

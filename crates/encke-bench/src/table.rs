@@ -120,14 +120,18 @@ impl Table {
             Err(error) if error.kind() == io::ErrorKind::NotFound => format!("# Benchmarks\n\n{BEGIN}\n{END}\n"),
             Err(error) => return Err(error),
         };
-        fs::write(path, replaced(&text, &self.markdown())?)
+        fs::write(path, replaced(&text, (BEGIN, END), &self.markdown())?)
     }
 }
 
-fn replaced(text: &str, table: &str) -> io::Result<String> {
-    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.ok_or_else(|| io::Error::other(format!("the file has no place for the table: {BEGIN} and {END}")))?;
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+/// A file's text with a new table between the two marks.
+///
+/// # Errors
+/// When the marks are not there.
+pub fn replaced(text: &str, (begin, end): (&str, &str), table: &str) -> io::Result<String> {
+    let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) = parts.ok_or_else(|| io::Error::other(format!("the file has no place for the table: {begin} and {end}")))?;
+    Ok(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -137,9 +141,9 @@ mod tests {
     #[test]
     fn a_table_takes_the_place_of_the_last() {
         let text = format!("# A\n\n{BEGIN}\nold\n{END}\n\nmore\n");
-        let new = replaced(&text, "new\n").unwrap();
+        let new = replaced(&text, (BEGIN, END), "new\n").unwrap();
         assert_eq!(new, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nmore\n"));
-        assert!(replaced("# A", "new").is_err());
+        assert!(replaced("# A", (BEGIN, END), "new").is_err());
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum Error {
         message: String,
     },
     /// Another connection goes on with this session (409). Nothing is lost, but it is not this listener's any more.
+    ///
+    /// A listener comes back once, since an earlier request of its own may have overtaken a later one, and ends when that happens again within a minute.
     #[error("another connection took over the session")]
     TakenOver,
     /// The session was closed on purpose (410, or 204 on a stream).

@@ -37,6 +37,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const HASTY: Duration = Duration::from_millis(100);
 /// The most to wait before the first attempt when the server said that it stops.
 const SHUTDOWN_PAUSE: Duration = Duration::from_secs(2);
+/// A listener that was taken over comes back if it was not taken over for this long before.
+const TAKEN_OVER_AGAIN: Duration = Duration::from_secs(60);
 const HASTY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How messages come.
@@ -137,6 +139,7 @@ impl Listener {
             state: State::Idle(Duration::ZERO),
             backoff: Backoff::default(),
             ever_open: false,
+            taken_over: None,
         };
         let events = futures_util::stream::unfold(driver, |mut driver| async move { driver.next().await.map(|event| (event, driver)) });
         Self { events: Box::pin(events.fuse()), handle: SessionHandle::new(client, shared) }
@@ -229,6 +232,8 @@ struct Driver {
     state: State,
     backoff: Backoff,
     ever_open: bool,
+    /// When another connection last took over the session.
+    taken_over: Option<Instant>,
 }
 
 impl Driver {
@@ -309,6 +314,11 @@ impl Driver {
             }
             Item::Close(close) => {
                 self.items.clear();
+                if close.code == "taken_over" && !self.shared.is_closing() && self.may_come_back() {
+                    let retry_in = self.backoff.next_pause(random());
+                    self.state = State::Idle(retry_in);
+                    return Some(Event::Lost(Lost { cause: Error::TakenOver, retry_in }));
+                }
                 if close.reconnect && !self.shared.is_closing() {
                     // The session is gone; its cursor alone is enough to go on.
                     self.shared.drop_session();
@@ -326,6 +336,13 @@ impl Driver {
                 Some(Event::Close(close))
             }
         }
+    }
+
+    /// Another connection took over the session: whether to come back. On a slow network that may have been an earlier request of our own, which arrived behind its successor.
+    /// Whoever shares the session with somebody else is taken over again, and then it is not ours any more.
+    fn may_come_back(&mut self) -> bool {
+        let now = Instant::now();
+        self.taken_over.replace(now).is_none_or(|last| now.duration_since(last) >= TAKEN_OVER_AGAIN)
     }
 
     /// The session was closed through a handle, and no `close` event came over the connection.
@@ -412,6 +429,7 @@ impl Driver {
             Error::SessionClosed { reconnect: true, .. } => self.shared.drop_session(),
             // Something in between may answer in the server's place for a while; before the first success it is rather the wrong address.
             Error::BadAnswer(_) if self.ever_open => {}
+            Error::TakenOver if self.may_come_back() => {}
             ref error if error.is_temporary() => {}
             error => {
                 self.state = State::Done;

@@ -68,6 +68,36 @@ async fn a_silent_stream_is_dead_after_two_and_a_half_heartbeats() {
 }
 
 #[tokio::test]
+async fn who_is_taken_over_comes_back_once() {
+    let mut server = Server::start().await;
+    // An earlier request of one's own, slow on its way, may have done it.
+    let mut events = poll(&server, Listen::new());
+    server.expect("/v1/poll").await.answer(&poll_answer("s1", "1~e~@alice~0", &[]));
+    events.open().await;
+    server.expect("/v1/poll").await.refuse(409, "session_taken_over");
+    assert!(matches!(events.lost().await.cause, Error::TakenOver));
+    let asked = server.expect("/v1/poll").await;
+    assert_eq!(asked.param("session").unwrap(), "s1");
+    // Twice in a row it is somebody else.
+    asked.refuse(409, "session_taken_over");
+    assert!(matches!(events.next().await, Some(Err(Error::TakenOver))));
+    assert!(events.next().await.is_none());
+
+    let mut events = sse(&server, Listen::new());
+    let closed = "data: {\"event\":\"close\",\"code\":\"taken_over\",\"reason\":\"\",\"reconnect\":false}\n\n";
+    let stream = server.expect("/v1/sse").await.stream();
+    stream.open("s1", "1~e~@alice~0");
+    stream.raw(closed);
+    events.open().await;
+    assert!(matches!(events.lost().await.cause, Error::TakenOver));
+    let stream = server.expect("/v1/sse").await.stream();
+    stream.open("s1", "1~e~@alice~0");
+    stream.raw(closed);
+    events.open().await;
+    assert_eq!(events.close().await.code, "taken_over");
+}
+
+#[tokio::test]
 async fn gaps_are_told_and_move_the_cursor() {
     let mut server = Server::start().await;
     let mut events = sse(&server, Listen::new());
@@ -148,9 +178,7 @@ async fn a_closed_session_is_not_asked_for_again() {
 #[tokio::test]
 async fn what_the_server_refuses_for_good_ends_the_listener() {
     let mut server = Server::start().await;
-    for (status, code) in
-        [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (409, "session_taken_over"), (404, "not_found")]
-    {
+    for (status, code) in [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (404, "not_found")] {
         for transport in [Transport::Poll, Transport::Sse] {
             let mut events = Events::of(Client::new(&server.address, "token").unwrap().listen(Listen::new().transport(transport)));
             let path = if transport == Transport::Poll { "/v1/poll" } else { "/v1/sse" };

@@ -41,7 +41,7 @@ impl fmt::Display for Mode {
 /// - **Positions rise by one.** Within an epoch of a channel the first message has offset 1, each next one more. A channel never gives one offset twice in one epoch, not even after
 ///   everything in it was trimmed.
 /// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts without the log that it had.
-/// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing and returns the first result.
+/// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing and returns the first result, even when the clock is set meanwhile.
 /// - **Answered means safe**, as safe as [`Engine::mode`] says.
 /// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment.
 /// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count, bytes and age.

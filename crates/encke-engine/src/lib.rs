@@ -9,6 +9,7 @@ mod error;
 mod feed;
 pub mod memory;
 mod page;
+mod passed;
 mod receipt;
 mod retention;
 pub mod sqlite;
@@ -24,7 +25,7 @@ pub use receipt::{Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};
 pub use user::UserRecord;
 
-/// How long an idempotency key is remembered, in seconds.
+/// How long an idempotency key is remembered at least, in seconds that have gone by; a clock that is set changes nothing about that.
 pub const KEY_KEPT_S: u64 = 10 * 60;
 
 /// How long receipts are kept after the end of their push, in seconds. A push ends when it expires; one without expiry when its message is too old to be kept.

@@ -109,13 +109,7 @@ impl Hub {
     pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
             Err(code) => Reply::Refused(code),
-            Ok(key) => {
-                if let Some(position) = cursor.position(&user.channel()) {
-                    let position = self.at_most(key, position);
-                    self.say(Output::Shown { user: user.clone(), position });
-                }
-                Reply::Done
-            }
+            Ok(key) => Reply::Shown(cursor.position(&user.channel()).map(|position| self.at_most(key, position))),
         };
         self.say(Output::Replied { ticket, reply });
     }

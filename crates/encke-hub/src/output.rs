@@ -49,8 +49,8 @@ pub enum Reply {
     Closed(usize),
     /// What the session follows now.
     Channels(Box<Following>),
-    /// Done.
-    Done,
+    /// Everything in the user's own channel up to here was shown to the person, which is to be written down before it is answered. Nothing when the cursor does not name that channel.
+    Shown(Option<Position>),
     /// Refused.
     Refused(ErrorCode),
 }
@@ -101,13 +101,6 @@ pub enum Output {
     Unwatch(ChannelName),
     /// Everything in the user's own channel up to here was handed to a connection.
     Handed {
-        /// The user.
-        user: UserId,
-        /// Up to here.
-        position: Position,
-    },
-    /// Everything in the user's own channel up to here was shown to the person.
-    Shown {
         /// The user.
         user: UserId,
         /// Up to here.

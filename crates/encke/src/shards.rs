@@ -21,7 +21,7 @@ use std::{
 
 use encke_engine::Feed;
 use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
-use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Position, SessionId, UserId};
 use tokio::sync::oneshot;
 
 use crate::table::LentId;
@@ -109,7 +109,7 @@ impl Shards {
             match wait(answer).await? {
                 Reply::Closed(count) => closed += count,
                 Reply::Refused(code) => return Err(code),
-                Reply::Channels(_) | Reply::Done => return Err(ErrorCode::Internal),
+                Reply::Channels(_) | Reply::Shown(_) => return Err(ErrorCode::Internal),
             }
         }
         Ok(closed)
@@ -133,14 +133,14 @@ impl Shards {
         following(self.ask_home(user, letter).await?)
     }
 
-    /// Takes note that everything up to `cursor` was shown.
+    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left to the caller.
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<(), ErrorCode> {
+    pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<Option<Position>, ErrorCode> {
         let letter = |answer| Letter::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
         match self.ask_home(user, letter).await? {
-            Reply::Done => Ok(()),
+            Reply::Shown(position) => Ok(position),
             Reply::Refused(code) => Err(code),
             Reply::Closed(_) | Reply::Channels(_) => Err(ErrorCode::Internal),
         }
@@ -264,6 +264,6 @@ fn following(reply: Reply) -> Result<Following, ErrorCode> {
     match reply {
         Reply::Channels(following) => Ok(*following),
         Reply::Refused(code) => Err(code),
-        Reply::Closed(_) | Reply::Done => Err(ErrorCode::Internal),
+        Reply::Closed(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
     }
 }

@@ -2,6 +2,8 @@ use super::{
     Bed,
     lab::{Lab, NOON, channel, data, everywhere, message, to_channel, to_users, user},
 };
+use encke_proto::Time;
+
 use crate::{Append, Appended, KEY_KEPT_S, Retention, Targets};
 
 fn keyed(key: &str, append: Append) -> Append {
@@ -68,13 +70,32 @@ pub(super) async fn a_key_is_kept_for_its_time_and_not_for_ever(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let first = lab.append(keyed("api:1", to_channel("a"))).await;
     let last_moment = NOON.plus_seconds(KEY_KEPT_S);
-    lab.sweep(last_moment).await;
+    sweep_for(&lab, NOON, KEY_KEPT_S).await;
     let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
     assert_eq!(again, Appended { repeated: true, ..first }, "for at least {KEY_KEPT_S} s");
-    let much_later = NOON.plus_seconds(2 * KEY_KEPT_S);
-    lab.sweep(much_later).await;
+    let much_later = last_moment.plus_seconds(KEY_KEPT_S);
+    sweep_for(&lab, last_moment, KEY_KEPT_S).await;
     let anew = lab.append(Append { time: much_later, ..keyed("api:1", to_channel("a")) }).await;
     assert_eq!((anew.repeated, anew.positions[0].1.offset), (false, 2), "the sweep forgets old keys");
+}
+
+/// Sweeps every few seconds, as a server does.
+async fn sweep_for(lab: &Lab, from: Time, seconds: u64) {
+    for step in (0..=seconds).step_by(10) {
+        lab.sweep(from.plus_seconds(step)).await;
+    }
+}
+
+pub(super) async fn a_key_outlives_a_clock_that_is_set(bed: &dyn Bed) {
+    const DAY_S: u64 = 24 * 3600;
+    let lab = Lab::open(bed).await;
+    let first = lab.append(keyed("api:1", to_channel("a"))).await;
+    sweep_for(&lab, NOON, 60).await;
+    for time in [NOON.plus_seconds(2 * DAY_S), NOON.minus_seconds(2 * DAY_S), NOON.plus_seconds(DAY_S)] {
+        sweep_for(&lab, time, 60).await;
+        let again = lab.append(Append { time, ..keyed("api:1", to_channel("a")) }).await;
+        assert_eq!(again, Appended { repeated: true, ..first.clone() });
+    }
 }
 
 pub(super) async fn a_key_outlives_its_message(bed: &dyn Bed) {

@@ -58,6 +58,7 @@ macro_rules! contract_sentences {
             keys::two_scopes_share_no_key
             keys::a_repeated_push_returns_every_place_in_order
             keys::a_key_is_kept_for_its_time_and_not_for_ever
+            keys::a_key_outlives_a_clock_that_is_set
             keys::a_key_outlives_its_message
             reading::forwards_is_exact_from_every_position
             reading::backwards_is_exact_from_every_position

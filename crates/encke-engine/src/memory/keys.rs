@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use encke_proto::Time;
 
-use crate::{Appended, EngineError, KEY_KEPT_S};
+use crate::{Appended, EngineError, KEY_KEPT_S, passed::Passed};
 
 /// The most idempotency keys that are remembered at once.
 const KEYS_MAX: usize = 1_000_000;
@@ -10,11 +10,18 @@ const KEYS_MAX: usize = 1_000_000;
 const FORGET_MAX_KEYS: usize = 10_000;
 
 /// The idempotency keys of the last minutes, and what they led to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     results: HashMap<String, Appended>,
-    /// In the order in which they came, which is that of their times unless the clock was set back.
+    /// In the order in which they came, which is that of their stamps.
     order: VecDeque<(Time, String)>,
+    passed: Passed,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { results: HashMap::new(), order: VecDeque::new(), passed: Passed::from(Time(0)) }
+    }
 }
 
 impl Keys {
@@ -34,11 +41,12 @@ impl Keys {
     }
 
     pub(super) fn remember(&mut self, key: String, time: Time, result: Appended) {
-        self.order.push_back((time, key.clone()));
+        self.order.push_back((self.passed.at(time), key.clone()));
         self.results.insert(key, result);
     }
 
     pub(super) fn forget_old(&mut self, now: Time) {
+        let now = self.passed.at(now);
         for _ in 0..FORGET_MAX_KEYS {
             match self.order.front() {
                 Some((time, _)) if time.plus_seconds(KEY_KEPT_S) < now => {

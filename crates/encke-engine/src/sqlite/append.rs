@@ -31,7 +31,7 @@ impl Store {
             Targets::AllUsers => self.append_all(append, &mut places)?,
         };
         if let Some(key) = &append.key {
-            keys::remember(&self.db, key, append, &places)?;
+            keys::remember(&self.db, key, append, self.passed.at(append.time), &places)?;
             self.keys = self.keys.map(|keys| keys + 1);
         }
         Ok(Appended { id: append.id.clone(), positions, repeated: false })

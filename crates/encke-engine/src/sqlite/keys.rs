@@ -61,18 +61,25 @@ pub(super) fn find(db: &Connection, key: &str, epoch: Epoch) -> Result<Option<Ap
     Ok(Some(Appended { id: row::message_id(&message)?, positions, repeated: true }))
 }
 
-pub(super) fn remember(db: &Connection, key: &str, append: &Append, places: &Places) -> Result<(), Fault> {
+/// `stamp` says how much time had gone by, see [`crate::passed::Passed`].
+pub(super) fn remember(db: &Connection, key: &str, append: &Append, stamp: Time, places: &Places) -> Result<(), Fault> {
     db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         key,
-        row::number(append.time.0),
+        row::number(stamp.0),
         append.id.as_str(),
         places.0
     ])?;
     Ok(())
 }
 
-/// Forgets keys whose time is over. Says whether there may be more.
-pub(super) fn forget_old(db: &Connection, now: Time) -> Result<usize, Fault> {
+/// The stamp of the youngest key: time goes on from there. While the store was closed, none has gone by.
+pub(super) fn last_stamp(db: &Connection) -> Result<Time, Fault> {
+    let last: Option<i64> = db.query_row("SELECT max(time) FROM keys", [], |row| row.get(0))?;
+    Ok(row::optional_time(last)?.unwrap_or(Time(0)))
+}
+
+/// Forgets keys whose time is over. How many; there may be more.
+fn forget_old(db: &Connection, now: Time) -> Result<usize, Fault> {
     let oldest = row::number(now.minus_seconds(KEY_KEPT_S).0);
     let forgotten = db
         .prepare_cached("DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)")?
@@ -84,14 +91,20 @@ impl Store {
     /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
     pub(super) fn make_room_for_key(&mut self, now: Time) -> Result<(), Fault> {
         if self.count_keys()? >= KEYS_MAX {
-            let forgotten = forget_old(&self.db, now)?;
-            self.keys = self.keys.map(|keys| keys.saturating_sub(forgotten as u64));
+            self.forget_old_keys(now)?;
         }
         if self.count_keys()? >= KEYS_MAX {
             let text = format!("{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds");
             return Err(Fault::Refused(EngineError::Unavailable(text)));
         }
         Ok(())
+    }
+
+    /// Forgets some of the keys whose time is over. How many; there may be more.
+    pub(super) fn forget_old_keys(&mut self, now: Time) -> Result<usize, Fault> {
+        let forgotten = forget_old(&self.db, self.passed.at(now))?;
+        self.keys = self.keys.map(|keys| keys.saturating_sub(forgotten as u64));
+        Ok(forgotten)
     }
 
     fn count_keys(&mut self) -> Result<u64, Fault> {

@@ -7,8 +7,8 @@ use std::{
 use encke_proto::{ChannelName, Entry, Epoch, Offset, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{connection, fault::Fault, hooks::Hooks, row, schema};
-use crate::{EngineError, Retention, RetentionTable};
+use super::{connection, fault::Fault, hooks::Hooks, keys, row, schema};
+use crate::{EngineError, Retention, RetentionTable, passed::Passed};
 
 /// The most channels that are remembered between transactions. When there are more, all are forgotten, and read again as they are needed.
 const CACHE_MAX_CHANNELS: usize = 100_000;
@@ -54,6 +54,8 @@ pub(super) struct Store {
     pub(super) next_body: i64,
     /// How many keys are remembered; none when they must be counted again.
     pub(super) keys: Option<u64>,
+    /// How old the keys are.
+    pub(super) passed: Passed,
     /// What this transaction adds, for the feed.
     pub(super) added: Vec<Arc<Entry>>,
     /// Whether something failed since the last probe that was committed, so that the next one has to write.
@@ -71,6 +73,7 @@ impl Store {
         let epoch = schema::prepare(&mut db, new_epoch)?;
         schema::apply_retention(&mut db, &retention)?;
         let next_body = next_body(&db)?;
+        let passed = Passed::from(keys::last_stamp(&db)?);
         Ok(Self {
             db,
             epoch,
@@ -78,6 +81,7 @@ impl Store {
             channels: HashMap::new(),
             next_body,
             keys: None,
+            passed,
             added: Vec::new(),
             failed: false,
             probed: false,

@@ -3,7 +3,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     fault::Fault,
-    keys, row,
+    row,
     store::{Store, find_channel, write_channel},
     trim,
 };
@@ -19,8 +19,7 @@ impl Store {
     /// Forgets some of what is too old, in the transaction that is open. Says whether there is more.
     pub(super) fn sweep(&mut self, now: Time) -> Result<bool, Fault> {
         let more_messages = self.sweep_messages(now)?;
-        let keys = keys::forget_old(&self.db, now)?;
-        self.keys = self.keys.map(|known| known.saturating_sub(keys as u64));
+        let keys = self.forget_old_keys(now)?;
         let more_receipts = self.sweep_receipts(now)?;
         Ok(more_messages || keys > 0 || more_receipts)
     }

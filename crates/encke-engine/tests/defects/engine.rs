@@ -19,12 +19,14 @@ pub struct BrokenEngine {
     inner: Arc<dyn Engine>,
     defect: Option<Defect>,
     appends: AtomicU64,
+    /// The time that the last sweep was told.
+    swept: AtomicU64,
     stopped: AtomicBool,
 }
 
 impl BrokenEngine {
     pub fn new(inner: Arc<dyn Engine>, defect: Option<Defect>) -> Self {
-        Self { inner, defect, appends: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+        Self { inner, defect, appends: AtomicU64::new(0), swept: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }
 
     fn is(&self, defect: Defect) -> bool {
@@ -231,6 +233,14 @@ impl Engine for BrokenEngine {
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         match self.defect {
             Some(Defect::NeverSweeps) => self.inner.sweep(Time(0)).await,
+            Some(Defect::AgesWithTheClock) => {
+                // As if all the time between had gone by: the engine is told of it in small steps.
+                let last = self.swept.swap(now.0, Ordering::SeqCst);
+                for time in (last.max(1)..now.0).step_by(10_000).take(100) {
+                    self.inner.sweep(Time(time)).await?;
+                }
+                self.inner.sweep(now).await
+            }
             Some(Defect::SweepsTooMuch) => self.inner.sweep(now.plus_seconds(3600)).await,
             _ => self.inner.sweep(now).await,
         }

@@ -31,6 +31,8 @@ pub enum Defect {
     HidesRepeats,
     /// Keys are for ever, as the sweep is told another time.
     NeverSweeps,
+    /// What the clock jumps over has gone by.
+    AgesWithTheClock,
     /// The sweep is told a time an hour ahead.
     SweepsTooMuch,
     /// The sender is lost.
@@ -135,6 +137,7 @@ impl Defect {
         Self::RepeatsNewId,
         Self::HidesRepeats,
         Self::NeverSweeps,
+        Self::AgesWithTheClock,
         Self::SweepsTooMuch,
         Self::LosesSender,
         Self::LosesExpiry,

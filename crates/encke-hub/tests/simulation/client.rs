@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use encke_history::Record;
 use encke_hub::{Attach, ConnKey, Ending, Start};
 use encke_proto::{ChannelName, Cursor, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
 
 use crate::{
-    history::Record,
     node::{Control, Frame, Item, Ticket},
     plant::Plant,
     sim::{Event, Sim},

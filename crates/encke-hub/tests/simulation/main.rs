@@ -3,16 +3,14 @@
 //! `ENCKE_SIM_SEED=… cargo test -p encke-hub --test simulation` runs one seed alone; `ENCKE_SIM_SEEDS=100000` runs more of them.
 #![allow(clippy::unwrap_used)]
 
-mod checker;
 mod client;
-mod history;
 mod node;
 mod plant;
 mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
-use checker::check;
+use encke_history::check;
 use plant::Plant;
 use sim::Sim;
 

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use encke_history::Record;
 use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Output, Pulled, ReadKey, Reply};
 use encke_proto::{ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId};
 
 use crate::{
-    history::Record,
     plant::Plant,
     sim::{Event, Sim},
 };
@@ -252,7 +252,7 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Watch(_) | Output::Unwatch(_) | Output::Shown { .. } => {}
+                Output::Watch(_) | Output::Unwatch(_) => {}
             }
         }
     }
@@ -331,7 +331,7 @@ impl Sim {
         let done = match reply {
             Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels) => false,
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Done => true,
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });

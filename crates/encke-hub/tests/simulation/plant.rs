@@ -1,6 +1,6 @@
 //! Known bugs, planted to prove the checker.
 
-use crate::checker::Kind;
+use encke_history::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {

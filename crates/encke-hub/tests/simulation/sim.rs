@@ -2,12 +2,12 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, collections::BinaryHeap, sync::Arc};
 
+use encke_history::{History, Record};
 use encke_hub::{Attach, Now};
 use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
 
 use crate::{
     client::Client,
-    history::{History, Record},
     node::{Answer, Frame, GRACE_MS, Node, Question, Ticket},
     plant::Plant,
     support::{channel, log::Logs, random::Random, user},

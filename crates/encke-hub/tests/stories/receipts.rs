@@ -4,7 +4,7 @@ use encke_hub::{Output, Reply};
 use encke_proto::{Cursor, Epoch, Position};
 
 use crate::{
-    support::{channel, user},
+    support::channel,
     world::{Engine, World, attach, attach_to, back},
 };
 
@@ -105,12 +105,10 @@ fn an_acknowledgement_is_what_was_shown() {
     world.come(attach(1, "alice"));
     world.publish_many("@alice", 3);
     world.pull(1);
-    world.said();
     world.ack(1, "alice", &own(7, 2));
-    let position = Position { epoch: Epoch(7), offset: 2 };
-    assert_eq!(world.said(), [Output::Shown { user: user("alice"), position }, Output::Replied { ticket: 1, reply: Reply::Done }]);
+    assert_eq!(world.reply(), Some(Reply::Shown(Some(Position { epoch: Epoch(7), offset: 2 }))));
     world.ack(1, "alice", &Cursor::default());
-    assert_eq!(world.reply(), Some(Reply::Done));
+    assert_eq!(world.reply(), Some(Reply::Shown(None)));
 }
 
 #[test]
@@ -118,11 +116,6 @@ fn nothing_can_be_shown_that_is_not_there_yet() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     world.publish_many("@alice", 3);
-    world.said();
     world.ack(1, "alice", &own(7, 999));
-    let shown = world.said().into_iter().find_map(|output| match output {
-        Output::Shown { position, .. } => Some(position.offset),
-        _ => None,
-    });
-    assert_eq!(shown, Some(3));
+    assert_eq!(world.reply(), Some(Reply::Shown(Some(Position { epoch: Epoch(7), offset: 3 }))));
 }

@@ -569,7 +569,6 @@ impl Shard {
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
                 Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
-                Output::Shown { user, position } => self.note(Wish::Mark(user, ReceiptState::Shown, position)),
                 Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
                 // The engines of one node tell it everything; those of many will want to know.
                 Output::Watch(_) | Output::Unwatch(_) => {}

@@ -132,6 +132,18 @@ fn an_engine_that_cannot() {
 }
 
 #[test]
+fn what_was_shown_is_not_answered_when_it_cannot_be_written_down() {
+    let world = World::new();
+    world.push(&["alice"], 1);
+    let polled = world.poll("alice", "hold_s=0");
+    let away = world.other(Arc::new(Broken(EngineError::Unavailable("full".into()))), None);
+    let ack = json!({"session": polled["session"], "cursor": polled["cursor"]});
+    let answer = world.call_router(&away, Ask::post("/v1/ack", &ack).user("alice"));
+    assert_eq!(answer.code(), (503, "engine_unavailable".into()));
+    world.call(Ask::post("/v1/ack", &ack).user("alice")).ok();
+}
+
+#[test]
 fn a_server_that_stops() {
     let world = World::new();
     world.call(Ask::get("/readyz")).ok();

@@ -70,7 +70,7 @@ CREATE TABLE receipts (
 ) WITHOUT ROWID;
 CREATE INDEX receipts_place ON receipts (channel, offset) WHERE state < 2;
 
--- `places`: pairs of channel and offset, each number in groups of seven bits.
+-- `time`: how much time had gone by, in milliseconds, which is not the clock's time. `places`: pairs of channel and offset, each number in groups of seven bits.
 CREATE TABLE keys (
     key TEXT PRIMARY KEY,
     time INTEGER NOT NULL,

@@ -4,26 +4,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
 
-use crate::history::{History, Record};
+use crate::{History, Record};
 
+/// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// A message that a client should have had, and has not, and no gap was told.
     Lost,
+    /// A message that an application was handed twice.
     Dup,
+    /// A message that nobody sent.
     Phantom,
+    /// Messages that do not come in the log's order, or are not what the log has there.
     Order,
+    /// A message of a channel that the session does not follow.
     Leak,
+    /// A user who is told to be there and is not, or the other way round.
     Ghost,
+    /// A gap where nothing is missing.
     FalseGap,
+    /// A client that is not served although nothing is in its way.
     Stuck,
+    /// A receipt that says something else than what happened, or takes it back.
+    Receipt,
+    /// Something that is left where nobody uses it any more.
     Left,
 }
 
+/// A promise that was not kept.
 #[derive(Debug)]
 pub struct Violation {
+    /// Which.
     pub kind: Kind,
     /// Which record it was found at, and what is wrong.
     pub at: usize,
+    /// See `at`.
     pub what: String,
 }
 
@@ -60,7 +75,13 @@ struct Checker {
 /// A message in the engine's log, and when it expires.
 type Held = (MessageId, Option<Time>);
 
+/// Where an offset is in a log that is kept from its beginning. There is no offset 0.
+fn index(offset: Offset) -> Option<usize> {
+    usize::try_from(offset.checked_sub(1)?).ok()
+}
+
 /// Everything that is wrong in a history.
+#[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let mut checker = Checker::default();
     for (at, record) in history.records.iter().enumerate() {
@@ -161,7 +182,7 @@ impl Checker {
         let had = self.clients.get(&client);
         let (log, gone) = (self.log.get(&key), self.trimmed.get(&key).copied().unwrap_or(0));
         (after.saturating_add(1)..before).find(|offset| {
-            let held = log.and_then(|log| log.get(usize::try_from(*offset - 1).unwrap()));
+            let held = log.and_then(|log| log.get(index(*offset)?));
             let expired = held.and_then(|(_, expires)| *expires).is_some_and(|expires| expires <= time);
             // What it had before it left the channel and came back, it drops as a repeat.
             let had = held.is_some_and(|(id, _)| had.is_some_and(|client| client.had.contains(&(channel.clone(), id.clone()))));
@@ -202,8 +223,7 @@ impl Checker {
         if !self.invoked.contains(id) {
             self.wrong(Kind::Phantom, format!("client {client} was handed a message on {channel} that nobody sent"));
         }
-        let index = usize::try_from(position.offset - 1).unwrap();
-        let held = self.log.get(&(channel.clone(), position.epoch)).and_then(|log| log.get(index));
+        let held = self.log.get(&(channel.clone(), position.epoch)).and_then(|log| log.get(index(position.offset)?));
         if held.is_none_or(|(held, _)| held != id) {
             self.wrong(
                 Kind::Order,

@@ -1,0 +1,24 @@
+//! Faults on real processes, and whether every promise was kept all the same: a supervisor kills, stops and starves a server while publishers publish and subscribers on all
+//! transports listen, most of them through a network that breaks. What each of them saw is written down, and judged at the end.
+
+pub mod clock;
+pub mod disk;
+pub mod evidence;
+pub mod faults;
+pub mod fsync;
+pub mod http;
+pub mod ledger;
+pub mod lie;
+#[cfg(test)]
+mod planted;
+pub mod proxy;
+pub mod publisher;
+pub mod run;
+pub mod server;
+pub mod settle;
+pub mod subscriber;
+pub mod summary;
+pub mod tail;
+pub mod tide;
+pub mod verdict;
+pub mod wire;

@@ -1,0 +1,226 @@
+//! Known bugs, planted in an honest history, to prove the judge: its zeros mean nothing unless it finds what is there.
+
+use encke_client::ReceiptState;
+use encke_history::Kind;
+use encke_proto::{ChannelName, Cursor, Epoch, Position, UserId};
+
+use super::{
+    evidence::{Id, Note},
+    verdict::judge,
+};
+
+const EPOCH: Epoch = Epoch(7);
+const MESSAGES: Id = 24;
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::any(name).unwrap()
+}
+
+fn user(client: usize) -> UserId {
+    UserId::new(&format!("u{client}")).unwrap()
+}
+
+fn follows(client: usize) -> [ChannelName; 3] {
+    [channel("a"), channel("b"), user(client).channel()]
+}
+
+fn at(offset: u64) -> Position {
+    Position { epoch: EPOCH, offset }
+}
+
+/// Where a message goes: two to `a` and `b` each, then one to each user.
+fn to(id: Id) -> ChannelName {
+    match id % 4 {
+        0 | 1 => channel(["a", "b"][usize::try_from(id % 2).unwrap()]),
+        left => user(usize::try_from(left - 2).unwrap()).channel(),
+    }
+}
+
+/// Two clients that get all that is for them, with a reconnect in the middle; a publisher that is unsure once; receipts; and presence.
+fn honest() -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut cursors = [0, 1].map(|client| Cursor { entries: follows(client).map(|name| (name, at(0))).to_vec(), closed: false });
+    for (client, cursor) in cursors.iter().enumerate() {
+        notes.push(Note::Began { client, user: user(client), cursor: cursor.clone() });
+    }
+    let mut logs: Vec<(ChannelName, Vec<(Position, Id)>)> = ["a", "b", "@u0", "@u1"].map(|name| (channel(name), Vec::new())).to_vec();
+    for id in 1..=MESSAGES {
+        let to = to(id);
+        notes.push(Note::Invoked { id, to: vec![to.clone()] });
+        let (_, log) = logs.iter_mut().find(|(name, _)| *name == to).unwrap();
+        let position = at(log.len() as u64 + 1);
+        log.push((position, id));
+        if id == 9 {
+            notes.push(Note::Unknown { id });
+        }
+        for (client, cursor) in cursors.iter_mut().enumerate() {
+            if id == MESSAGES / 2 {
+                notes.push(Note::Resumed { client, cursor: cursor.clone() });
+            }
+            if cursor.position(&to).is_some() {
+                cursor.set(&to, position);
+                notes.push(Note::Delivered { client, channel: to.clone(), position, id });
+            }
+        }
+        let at = if to.is_own() { Vec::new() } else { vec![(to, position)] };
+        notes.push(Note::Accepted { id, at, push: None });
+    }
+    for (channel, entries) in &logs {
+        notes.push(Note::Log { channel: channel.clone(), entries: entries.clone() });
+    }
+    for (client, cursor) in cursors.iter().enumerate() {
+        let user = user(client);
+        notes.push(Note::Judged { client });
+        notes.push(Note::Acked { client, cursor: cursor.clone() });
+        notes.push(Note::Receipt { id: 2 + client as Id, user: user.clone(), state: ReceiptState::Shown });
+        notes.push(Note::Listed { look: 0, user: user.clone(), online: true, sessions: 1 });
+        notes.push(Note::Truth { look: 0, user, sessions: 1 });
+    }
+    notes
+}
+
+/// The kinds of what is found when `plant` has been at work.
+fn found(plant: impl FnOnce(&mut Vec<Note>)) -> Vec<Kind> {
+    let mut notes = honest();
+    plant(&mut notes);
+    let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(ms, note)| (ms as u64, note)).collect();
+    let mut kinds: Vec<Kind> = judge(&notes).violations.iter().map(|violation| violation.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// Where a client is handed a message.
+fn delivery(notes: &[Note], of: usize, message: Id) -> usize {
+    notes.iter().position(|note| matches!(note, Note::Delivered { client, id, .. } if *client == of && *id == message)).unwrap()
+}
+
+fn log_of<'a>(notes: &'a mut [Note], name: &str) -> &'a mut Vec<(Position, Id)> {
+    let of = |note: &'a mut Note| match note {
+        Note::Log { channel, entries } if channel.as_str() == name => Some(entries),
+        _ => None,
+    };
+    notes.iter_mut().find_map(of).unwrap()
+}
+
+#[test]
+fn an_honest_history_has_nothing_wrong() {
+    assert_eq!(found(|_| {}), []);
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    type Plant = fn(&mut Vec<Note>);
+    let plants: [(&str, Kind, Plant); 17] = [
+        ("a message is left out", Kind::Lost, |notes| {
+            notes.remove(delivery(notes, 0, 8));
+        }),
+        ("the last message never comes", Kind::Lost, |notes| {
+            notes.remove(delivery(notes, 1, 24));
+        }),
+        ("a message is handed over twice", Kind::Dup, |notes| {
+            let index = delivery(notes, 0, 8);
+            notes.insert(index + 1, notes[index].clone());
+        }),
+        ("two messages change places", Kind::Order, |notes| {
+            let (first, second) = (delivery(notes, 0, 4), delivery(notes, 0, 8));
+            notes.swap(first, second);
+        }),
+        ("a message is said to be of another epoch", Kind::Order, |notes| {
+            let index = delivery(notes, 0, 8);
+            if let Note::Delivered { position, .. } = &mut notes[index] {
+                position.epoch = Epoch(8);
+            }
+        }),
+        ("a client goes on from an old cursor, and hands over again what it had", Kind::Dup, |notes| {
+            let again: Vec<Note> = notes[delivery(notes, 0, 4)..=delivery(notes, 0, 8)]
+                .iter()
+                .filter(|note| matches!(note, Note::Delivered { client: 0, .. }))
+                .cloned()
+                .collect();
+            let index = notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
+            notes.splice(index + 1..=index, again);
+        }),
+        ("a session that is gone is listed", Kind::Ghost, |notes| {
+            let index = notes.iter().position(|note| matches!(note, Note::Truth { .. })).unwrap();
+            if let Note::Truth { sessions, .. } = &mut notes[index] {
+                *sessions = 0;
+            }
+        }),
+        ("one session too many is listed", Kind::Ghost, |notes| {
+            let index = notes.iter().position(|note| matches!(note, Note::Listed { .. })).unwrap();
+            if let Note::Listed { sessions, .. } = &mut notes[index] {
+                *sessions = 2;
+            }
+        }),
+        ("a push goes to somebody else too", Kind::Leak, |notes| {
+            let index = delivery(notes, 0, 2);
+            let Note::Delivered { channel, position, id, .. } = notes[index].clone() else { return };
+            notes.insert(index, Note::Delivered { client: 1, channel, position, id });
+        }),
+        ("a loss that the cursor hides", Kind::Lost, |notes| {
+            notes.remove(delivery(notes, 0, 8));
+            let index = notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
+            if let Note::Resumed { cursor, .. } = &mut notes[index] {
+                cursor.set(&channel("a"), at(4));
+            }
+        }),
+        ("a message that nobody sent", Kind::Phantom, |notes| {
+            let index = delivery(notes, 0, 24);
+            notes.insert(index + 1, Note::Delivered { client: 0, channel: channel("a"), position: at(13), id: 99 });
+        }),
+        ("a retry becomes a second message", Kind::Dup, |notes| {
+            log_of(notes, "b").push((at(7), 9));
+        }),
+        ("subscribers disagree about the order", Kind::Order, |notes| {
+            let (first, second) = (delivery(notes, 0, 4), delivery(notes, 0, 8));
+            let (Note::Delivered { id: a, .. }, Note::Delivered { id: b, .. }) = (notes[first].clone(), notes[second].clone()) else {
+                return;
+            };
+            for (index, other) in [(first, b), (second, a)] {
+                if let Note::Delivered { id, .. } = &mut notes[index] {
+                    *id = other;
+                }
+            }
+        }),
+        ("an offset is given twice", Kind::Order, |notes| {
+            let log = log_of(notes, "a");
+            let last = log.len() - 1;
+            log[last].1 = 99;
+            notes.insert(0, Note::Invoked { id: 99, to: vec![channel("a")] });
+        }),
+        ("what was accepted is not in the log", Kind::Lost, |notes| {
+            log_of(notes, "@u1").pop();
+        }),
+        ("a gap is told where nothing is missing", Kind::FalseGap, |notes| {
+            let index = delivery(notes, 0, 8);
+            notes.insert(index, Note::Gap { client: 0, channel: channel("a"), from: 2, to: Some(2) });
+        }),
+        ("a receipt goes back", Kind::Receipt, |notes| {
+            notes.push(Note::Receipt { id: 2, user: user(0), state: ReceiptState::Delivered });
+        }),
+    ];
+    let missed: Vec<_> = plants.into_iter().filter_map(|(name, kind, plant)| (!found(plant).contains(&kind)).then_some(name)).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn who_comes_back_without_a_cursor_gets_what_was_pushed_meanwhile() {
+    let again = |notes: &mut Vec<Note>, offset: u64| {
+        let index = delivery(notes, 0, 2);
+        notes.insert(index + 1, Note::Ended { client: 0 });
+        notes.retain(|note| {
+            !matches!(note, Note::Delivered { client: 0, .. } | Note::Resumed { client: 0, .. } | Note::Acked { client: 0, .. })
+        });
+        let index = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
+        let entries = vec![(channel("a"), at(6)), (channel("b"), at(6)), (user(0).channel(), at(offset))];
+        notes.insert(index, Note::Began { client: 0, user: user(0), cursor: Cursor { entries, closed: false } });
+    };
+    // It ended behind its first push, and begins behind the fifth.
+    assert!(found(|notes| again(notes, 5)).contains(&Kind::Lost));
+    let from_the_future = |notes: &mut Vec<Note>| {
+        let Note::Began { cursor, .. } = &mut notes[0] else { return };
+        cursor.set(&channel("a"), at(3));
+    };
+    assert!(found(from_the_future).contains(&Kind::Lost));
+}

@@ -1,0 +1,206 @@
+//! After the last fault: everybody gets what is missing, and what the server says about its logs, its users and its receipts is compared with the truth.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use encke_client::{Api, Page};
+use encke_proto::{ChannelName, Cursor, Position, UserId};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    evidence::{Evidence, Id, Note},
+    ledger,
+    server::{GRACE_S, Server},
+    subscriber::{Plan, Shared},
+    tide::{Stage, Tide},
+};
+
+/// How long clients may take to have everything. The longest pause of our library is half of it.
+const CATCH_UP: Duration = Duration::from_secs(60);
+/// How long after the grace time presence may differ from the truth: the server looks at its sessions every second, and a machine may be busy.
+const PRESENCE: Duration = Duration::from_secs(GRACE_S + 20);
+/// How often the server is asked while something is waited for.
+const PERIOD: Duration = Duration::from_millis(250);
+/// How many pushes' receipts are looked at.
+const RECEIPTS_MAX: usize = 300;
+const PAGE: u32 = 1_000;
+
+/// Looks at a server that nothing is done to any more.
+#[derive(Debug)]
+pub struct Settle<'a> {
+    /// Where it is written down.
+    pub evidence: &'a Evidence,
+    /// The run's stage.
+    pub tide: &'a Tide,
+    /// The subscribers, and how they are doing.
+    pub clients: &'a [(Plan, Shared)],
+    /// Everybody that there is.
+    pub users: &'a [UserId],
+    /// All channels, without the users' own.
+    pub channels: &'a [ChannelName],
+    /// A backend's way to the server.
+    pub api: &'a Api,
+}
+
+impl Settle<'_> {
+    /// Waits for what has to come, and looks.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, stopped or started.
+    pub async fn run(&self, server: &mut Server) -> io::Result<()> {
+        let heads = self.logs().await?;
+        self.catch_up(&heads).await;
+        self.presence(0, Stage::Calm).await?;
+        self.tide.turn(Stage::HalfGone);
+        self.presence(1, Stage::HalfGone).await?;
+        self.receipts().await?;
+        server.stop().await?;
+        server.start(None).await?;
+        self.receipts().await?;
+        server.kill()?;
+        server.start(None).await?;
+        self.receipts().await?;
+        self.presence(2, Stage::HalfGone).await?;
+        self.tide.turn(Stage::Over);
+        self.presence(3, Stage::Over).await
+    }
+
+    /// Everything that the server has.
+    async fn logs(&self) -> io::Result<BTreeMap<ChannelName, Position>> {
+        let mut heads = BTreeMap::new();
+        for channel in self.channels.iter().cloned().chain(self.users.iter().map(UserId::channel)) {
+            let mut entries = Vec::new();
+            let mut cursor: Option<String> = None;
+            loop {
+                let page = self.api.history(channel.as_str(), cursor.as_deref(), Some(PAGE)).await.map_err(io::Error::other)?;
+                if !page.gaps.is_empty() {
+                    self.evidence.note(Note::Broken(format!("the log of {channel} has a gap: {:?}", page.gaps)));
+                }
+                let count = page.messages.len();
+                for message in page.messages {
+                    let epoch = message.epoch.parse().map_err(|_| io::Error::other("an epoch that is none"))?;
+                    let id = ledger::read(message.data.as_deref().map_or("null", |data| data.get()));
+                    entries.push((Position { epoch, offset: message.offset }, id));
+                }
+                cursor = Some(page.cursor);
+                if count == 0 {
+                    break;
+                }
+            }
+            if let Some((head, _)) = entries.last() {
+                heads.insert(channel.clone(), *head);
+            }
+            self.evidence.note(Note::Log { channel, entries });
+        }
+        Ok(heads)
+    }
+
+    async fn catch_up(&self, heads: &BTreeMap<ChannelName, Position>) {
+        let missing = |plan: &Plan, places: &Cursor| {
+            let all = plan.channels.iter().cloned().chain([plan.user.channel()]);
+            let behind = |channel: &ChannelName| heads.get(channel).is_some_and(|head| places.position(channel) != Some(*head));
+            all.filter(behind).collect::<Vec<_>>()
+        };
+        let began = Instant::now();
+        for (plan, shared) in self.clients {
+            loop {
+                let (connected, missing) = {
+                    let state = shared.state();
+                    (state.connected, missing(plan, &state.places))
+                };
+                if connected && missing.is_empty() {
+                    break;
+                }
+                if began.elapsed() > CATCH_UP {
+                    let what = if connected { "has not caught up" } else { "is not connected" };
+                    let (client, means, places) = (plan.client, plan.means, shared.state().places.to_string());
+                    self.evidence.note(Note::Stuck(format!("client {client} ({means:?}) {what}: {missing:?} at {places}")));
+                    break;
+                }
+                sleep(PERIOD).await;
+            }
+            self.evidence.note(Note::Judged { client: plan.client });
+        }
+    }
+
+    /// Who is there in truth.
+    fn truth(&self, stage: Stage) -> BTreeMap<UserId, usize> {
+        let mut truth: BTreeMap<UserId, usize> = self.users.iter().map(|user| (user.clone(), 0)).collect();
+        for (plan, _) in self.clients {
+            if stage < plan.leaves {
+                *truth.entry(plan.user.clone()).or_default() += 1;
+            }
+        }
+        truth
+    }
+
+    /// Looks until what is told is the truth, or for as long as that may take.
+    async fn presence(&self, look: usize, stage: Stage) -> io::Result<()> {
+        let began = Instant::now();
+        let truth = self.truth(stage);
+        loop {
+            let listed = self.listed().await?;
+            let right = truth.iter().all(|(user, sessions)| listed.get(user).copied().unwrap_or_default() == (*sessions > 0, *sessions));
+            if right && listed.keys().all(|user| truth.contains_key(user)) || began.elapsed() > PRESENCE {
+                for (user, (online, sessions)) in listed {
+                    self.evidence.note(Note::Listed { look, user, online, sessions });
+                }
+                for (user, sessions) in truth {
+                    self.evidence.note(Note::Truth { look, user, sessions });
+                }
+                return Ok(());
+            }
+            sleep(PERIOD).await;
+        }
+    }
+
+    /// Whether each user is said to be online, and with how many sessions.
+    async fn listed(&self) -> io::Result<BTreeMap<UserId, (bool, usize)>> {
+        let mut listed: BTreeMap<UserId, (bool, usize)> = BTreeMap::new();
+        let name = |text: &str| UserId::new(text).map_err(io::Error::other);
+        let mut page = Page { limit: Some(PAGE), after: None };
+        loop {
+            let users = self.api.users(Some(true), &page).await.map_err(io::Error::other)?;
+            for user in users.users {
+                listed.entry(name(&user.id)?).or_default().0 = user.online;
+            }
+            page.after = users.next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        loop {
+            let sessions = self.api.sessions(None, &page).await.map_err(io::Error::other)?;
+            for session in sessions.sessions {
+                listed.entry(name(&session.user)?).or_default().1 += 1;
+            }
+            page.after = sessions.next;
+            if page.after.is_none() {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// The receipts of some pushes from all parts of the run.
+    async fn receipts(&self) -> io::Result<()> {
+        let pushes: Vec<(Id, String)> = self.evidence.picked(|(_, note)| match note {
+            Note::Accepted { id, push: Some(push), .. } => Some((*id, push.clone())),
+            _ => None,
+        });
+        let step = pushes.len().div_ceil(RECEIPTS_MAX).max(1);
+        for (id, push) in pushes.into_iter().step_by(step) {
+            let receipts = self.api.receipts(&push, &Page { limit: Some(PAGE), after: None }).await;
+            let receipts = match receipts {
+                Ok(receipts) => receipts,
+                Err(error) => {
+                    self.evidence.note(Note::Broken(format!("the receipts of message {id}: {error}")));
+                    continue;
+                }
+            };
+            for receipt in receipts.receipts {
+                let user = UserId::new(&receipt.user).map_err(io::Error::other)?;
+                self.evidence.note(Note::Receipt { id, user, state: receipt.state });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! Whether the promises were kept: what publishers and subscribers wrote down is compared with each other and with the server's own logs, and then read as a history by the same checker
+//! that the hub's simulation has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use encke_client::ReceiptState;
+use encke_history::{Kind, Record, Violation, check};
+use encke_proto::{ChannelName, Cursor, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
+
+use super::evidence::{Id, Note};
+
+/// What was found, and how much there was to look at.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What is wrong. Each names the note that it was found at.
+    pub violations: Vec<Violation>,
+    /// Messages that publishers began to send, and those that were accepted.
+    pub invoked: usize,
+    /// See `invoked`.
+    pub accepted: usize,
+    /// Attempts whose outcome was unknown at the time.
+    pub unknown: usize,
+    /// Messages that applications were handed.
+    pub deliveries: usize,
+    /// Gaps that applications were told of.
+    pub gaps: usize,
+    /// Connections that went on from a cursor.
+    pub resumed: usize,
+    /// Logins of somebody who had been away, without a cursor; and pushes that were accepted meanwhile, and waited for one.
+    pub logins: usize,
+    /// See `logins`.
+    pub waited: usize,
+    /// Receipts that were looked at.
+    pub receipts: usize,
+}
+
+impl Verdict {
+    /// How many violations are of this kind.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        self.violations.iter().filter(|violation| violation.kind == kind).count()
+    }
+
+    fn wrong(&mut self, kind: Kind, at: usize, what: String) {
+        self.violations.push(Violation { kind, at, what });
+    }
+}
+
+/// Everything that is wrong.
+#[must_use]
+pub fn judge(notes: &[(u64, Note)]) -> Verdict {
+    let mut verdict = Verdict::default();
+    count(notes, &mut verdict);
+    let claims = Claims::gather(notes, &mut verdict);
+    durable(notes, &claims, &mut verdict);
+    beginnings(notes, &claims, &mut verdict);
+    receipts(notes, &mut verdict);
+    sequences(notes, &claims, &mut verdict);
+    verdict.violations.sort_by_key(|violation| violation.at);
+    verdict
+}
+
+fn count(notes: &[(u64, Note)], verdict: &mut Verdict) {
+    for (at, (_, note)) in notes.iter().enumerate() {
+        match note {
+            Note::Invoked { .. } => verdict.invoked += 1,
+            Note::Accepted { .. } => verdict.accepted += 1,
+            Note::Unknown { .. } => verdict.unknown += 1,
+            Note::Delivered { .. } => verdict.deliveries += 1,
+            Note::Gap { .. } => verdict.gaps += 1,
+            Note::Resumed { .. } => verdict.resumed += 1,
+            Note::Receipt { .. } => verdict.receipts += 1,
+            Note::Stuck(what) => verdict.wrong(Kind::Stuck, at, what.clone()),
+            Note::Broken(what) => verdict.wrong(Kind::Left, at, what.clone()),
+            _ => {}
+        }
+    }
+}
+
+/// Who says that which message is where. Publishers, subscribers and the logs must agree.
+#[derive(Default)]
+struct Claims {
+    at: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
+    of: BTreeMap<(ChannelName, Id), Position>,
+    /// When each message was first sent.
+    invoked: BTreeMap<Id, usize>,
+    /// What the server has in the end.
+    logged: BTreeSet<(ChannelName, Id)>,
+}
+
+impl Claims {
+    fn gather(notes: &[(u64, Note)], verdict: &mut Verdict) -> Self {
+        let mut claims = Self::default();
+        for (at, (_, note)) in notes.iter().enumerate() {
+            match note {
+                Note::Invoked { id, .. } => {
+                    claims.invoked.insert(*id, at);
+                }
+                Note::Accepted { id, at: positions, .. } => {
+                    for (channel, position) in positions {
+                        claims.claim(channel, *position, *id, (at, "its publisher was told"), verdict);
+                    }
+                }
+                Note::Delivered { channel, position, id, .. } => {
+                    claims.claim(channel, *position, *id, (at, "a subscriber was handed it"), verdict);
+                }
+                Note::Log { channel, entries } => {
+                    for (position, id) in entries {
+                        if !claims.invoked.contains_key(id) {
+                            verdict.wrong(Kind::Phantom, at, format!("{channel} {} holds what nobody sent", position.offset));
+                        }
+                        claims.claim(channel, *position, *id, (at, "the log says"), verdict);
+                        claims.logged.insert((channel.clone(), *id));
+                    }
+                    let rises =
+                        entries.windows(2).all(|pair| pair[0].0.epoch != pair[1].0.epoch || pair[0].0.offset + 1 == pair[1].0.offset);
+                    if !rises {
+                        verdict.wrong(Kind::Order, at, format!("the log of {channel} does not rise by one"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        claims
+    }
+
+    fn claim(&mut self, channel: &ChannelName, position: Position, id: Id, (at, who): (usize, &str), verdict: &mut Verdict) {
+        let there = *self.at.entry((channel.clone(), position.epoch)).or_default().entry(position.offset).or_insert(id);
+        if there != id {
+            let what = format!("{channel} {} is message {id}, {who}, and is message {there} as well", position.offset);
+            verdict.wrong(Kind::Order, at, what);
+        }
+        let placed = *self.of.entry((channel.clone(), id)).or_insert(position);
+        if placed != position {
+            let what = format!("message {id} is {channel} {}, {who}, and {channel} {} as well", position.offset, placed.offset);
+            verdict.wrong(if placed.epoch == position.epoch { Kind::Dup } else { Kind::Order }, at, what);
+        }
+    }
+}
+
+/// What was accepted is in the logs.
+fn durable(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+    let mut to: BTreeMap<Id, &[ChannelName]> = BTreeMap::new();
+    for (at, (_, note)) in notes.iter().enumerate() {
+        match note {
+            Note::Invoked { id, to: channels } => {
+                to.insert(*id, channels);
+            }
+            Note::Accepted { id, .. } => {
+                for channel in to.get(id).copied().unwrap_or_default() {
+                    if !claims.logged.contains(&(channel.clone(), *id)) {
+                        verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel} and is not in its log"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A client without a cursor begins behind nothing that was sent later, and with everything that was pushed while its user was away.
+fn beginnings(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+    let mut clients: BTreeMap<UserId, BTreeSet<usize>> = BTreeMap::new();
+    for (_, note) in notes {
+        if let Note::Began { client, user, .. } = note {
+            clients.entry(user.clone()).or_default().insert(*client);
+        }
+    }
+    // When the last session of a client ended; from the beginning nobody was there.
+    let mut ended: BTreeMap<usize, Option<usize>> = BTreeMap::new();
+    let mut accepted: BTreeMap<Id, usize> = BTreeMap::new();
+    for (at, (_, note)) in notes.iter().enumerate() {
+        match note {
+            Note::Accepted { id, .. } => {
+                accepted.insert(*id, at);
+            }
+            Note::Ended { client } => {
+                ended.insert(*client, Some(at));
+            }
+            Note::Tried { client } => {
+                ended.insert(*client, None);
+            }
+            Note::Began { client, user, cursor } => {
+                let away_since = ended.remove(client).unwrap_or(Some(0));
+                verdict.logins += usize::from(away_since.is_some_and(|since| since > 0));
+                let alone = clients.get(user).is_some_and(|clients| clients.len() == 1);
+                for (channel, position) in &cursor.entries {
+                    let Some(log) = claims.at.get(&(channel.clone(), position.epoch)) else { continue };
+                    for (offset, id) in log {
+                        let invoked = claims.invoked.get(id).copied().unwrap_or(0);
+                        let waited =
+                            alone && channel.is_own() && accepted.contains_key(id) && away_since.is_some_and(|since| invoked > since);
+                        if *offset > position.offset {
+                            // It has to come now, which is for the reading of its sequence to see.
+                            verdict.waited += usize::from(waited);
+                            continue;
+                        }
+                        if invoked > at {
+                            let what = format!("client {client} began behind {channel} {offset}, which was not even sent then");
+                            verdict.wrong(Kind::Lost, at, what);
+                        }
+                        if waited {
+                            let what = format!("{channel} {offset} was pushed while its user was away, and did not come at the next login");
+                            verdict.wrong(Kind::Lost, at, what);
+                        }
+                    }
+                }
+                ended.insert(*client, None);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Receipts say what happened, and never take it back.
+fn receipts(notes: &[(u64, Note)], verdict: &mut Verdict) {
+    let mut users: BTreeMap<usize, UserId> = BTreeMap::new();
+    let mut had: BTreeSet<(UserId, Id)> = BTreeSet::new();
+    let mut shown: BTreeMap<UserId, Position> = BTreeMap::new();
+    let mut places: BTreeMap<(UserId, Id), Position> = BTreeMap::new();
+    let mut told: BTreeMap<(UserId, Id), usize> = BTreeMap::new();
+    for (at, (_, note)) in notes.iter().enumerate() {
+        match note {
+            Note::Began { client, user, .. } => {
+                users.insert(*client, user.clone());
+            }
+            Note::Delivered { channel, position, id, .. } => {
+                if let Some(user) = channel.owner() {
+                    places.insert((user.clone(), *id), *position);
+                    had.insert((user, *id));
+                }
+            }
+            Note::Acked { client, cursor } => {
+                let Some(user) = users.get(client) else { continue };
+                let Some(position) = cursor.position(&user.channel()) else { continue };
+                let known = shown.entry(user.clone()).or_insert(position);
+                if known.epoch != position.epoch || known.offset < position.offset {
+                    *known = position;
+                }
+            }
+            Note::Receipt { id, user, state } => {
+                let key = (user.clone(), *id);
+                let rank = match state {
+                    ReceiptState::Queued => 0,
+                    ReceiptState::Delivered => 1,
+                    ReceiptState::Shown => 2,
+                    _ => {
+                        verdict.wrong(Kind::Receipt, at, format!("the receipt of {user} for message {id} is {state:?}"));
+                        continue;
+                    }
+                };
+                let seen =
+                    places.get(&key).zip(shown.get(user)).is_some_and(|(at, upto)| at.epoch == upto.epoch && at.offset <= upto.offset);
+                let least = if seen { 2 } else { usize::from(had.contains(&key)) };
+                if rank < least {
+                    let what =
+                        format!("the receipt of {user} for message {id} is {state:?}, but it was {}", ["", "handed over", "shown"][least]);
+                    verdict.wrong(Kind::Receipt, at, what);
+                }
+                if told.insert(key, rank).is_some_and(|before| before > rank) {
+                    verdict.wrong(Kind::Receipt, at, format!("the receipt of {user} for message {id} went back to {state:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What each client was handed, in its order.
+fn sequences(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+    let mut history =
+        History { records: encke_history::History::default(), origins: Vec::new(), ids: BTreeMap::new(), lives: BTreeMap::new() };
+    for (id, at) in &claims.invoked {
+        let id = history.id(*id);
+        history.note(*at, Record::Invoked(id));
+    }
+    for ((channel, epoch), log) in &claims.at {
+        // The checker wants a log from its beginning, without holes. What nobody knows anything of is nobody's message.
+        let head = log.keys().next_back().copied().unwrap_or(0);
+        for offset in 1..=head {
+            let id = history.id(log.get(&offset).copied().unwrap_or(0));
+            let position = Position { epoch: *epoch, offset };
+            history.note(0, Record::Appended { channel: channel.clone(), position, id, expires: None });
+        }
+    }
+    for (at, (ms, note)) in notes.iter().enumerate() {
+        history.take(at, Time(*ms), note, verdict);
+    }
+    for violation in check(&history.records) {
+        let at = history.origins.get(violation.at).copied().unwrap_or(0);
+        verdict.violations.push(Violation { at, ..violation });
+    }
+}
+
+/// Notes as the checker's records, and which note each was made of.
+struct History {
+    records: encke_history::History,
+    origins: Vec<usize>,
+    ids: BTreeMap<Id, MessageId>,
+    /// Which life each client is in; a session belongs to one.
+    lives: BTreeMap<usize, u32>,
+}
+
+impl History {
+    fn note(&mut self, at: usize, record: Record) {
+        self.records.note(record);
+        self.origins.push(at);
+    }
+
+    /// One text for each message, however often it is delivered.
+    fn id(&mut self, id: Id) -> MessageId {
+        self.ids.entry(id).or_insert_with(|| MessageId::from_bits(u128::from(id))).clone()
+    }
+
+    fn session(&self, client: usize) -> SessionId {
+        let life = self.lives.get(&client).copied().unwrap_or(0);
+        SessionId::from_bits(u128::from(life) << 64 | client as u128)
+    }
+
+    fn at(&mut self, at: usize, client: usize, cursor: &Cursor, time: Time) {
+        for (channel, position) in &cursor.entries {
+            let (channel, position) = (channel.clone(), *position);
+            self.note(at, Record::At { client, channel, position, time });
+        }
+    }
+
+    fn take(&mut self, at: usize, time: Time, note: &Note, verdict: &mut Verdict) {
+        match note {
+            Note::Began { client, cursor, .. } => {
+                *self.lives.entry(*client).or_default() += 1;
+                self.note(at, Record::Life { client: *client });
+                for (channel, _) in &cursor.entries {
+                    let session = self.session(*client);
+                    self.note(at, Record::Asked { session, channel: channel.clone() });
+                }
+                self.at(at, *client, cursor, time);
+            }
+            Note::Resumed { client, cursor } => self.at(at, *client, cursor, time),
+            Note::Delivered { client, channel, position, id } => {
+                let (session, id) = (self.session(*client), self.id(*id));
+                self.note(at, Record::Sent { session, channel: channel.clone() });
+                self.note(at, Record::Delivered { client: *client, channel: channel.clone(), position: *position, id, time });
+            }
+            Note::Gap { client, channel, from, to } => {
+                self.note(at, Record::Gap { client: *client, channel: channel.clone(), from: *from, to: *to, time });
+            }
+            Note::Log { channel, entries } => {
+                if let Some((position, _)) = entries.last() {
+                    self.note(at, Record::Head { channel: channel.clone(), position: *position, time });
+                }
+            }
+            Note::Judged { client } => self.note(at, Record::Judged { client: *client }),
+            Note::Listed { look, user, online, sessions } => {
+                if *online {
+                    self.note(at, Record::Presence { node: *look, user: user.clone(), online: true });
+                }
+                if *online != (*sessions > 0) {
+                    verdict.wrong(Kind::Ghost, at, format!("{user} is listed with {sessions} sessions, and online: {online}"));
+                }
+                // The count is compared as so many users more.
+                for number in 0..*sessions {
+                    if let Some(user) = numbered(user, number) {
+                        self.note(at, Record::Presence { node: *look, user, online: true });
+                    }
+                }
+            }
+            Note::Truth { look, user, sessions } => {
+                self.note(at, Record::Truth { node: *look, user: user.clone(), online: *sessions > 0 });
+                for number in 0..SESSIONS_MAX.max(*sessions) {
+                    if let Some(user) = numbered(user, number) {
+                        self.note(at, Record::Truth { node: *look, user, online: number < *sessions });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Up to how many sessions of a user are looked for that should not be there.
+const SESSIONS_MAX: usize = 64;
+
+/// The user's session with this number, as a user.
+fn numbered(user: &UserId, number: usize) -> Option<UserId> {
+    UserId::new(&format!("{user} session {number}")).ok()
+}

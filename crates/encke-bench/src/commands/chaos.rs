@@ -1,0 +1,160 @@
+//! `encke-bench chaos`
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::chaos::{
+    evidence,
+    faults::Counts,
+    lie::Lie,
+    run::{Outcome, Setting, run},
+    summary,
+};
+
+/// Faults on a real server, and whether every promise was kept: nothing lost, doubled, out of order or astray, and nobody online who is not
+///
+/// Starts a server, publishes to it, and listens on all transports, most of it through a proxy that breaks connections, while the server is killed, stopped, frozen,
+/// and robbed of its disk and its clock. What everybody saw is compared at the end. If anything is wrong, the seed is told, and the history and the server's log are kept.
+///
+/// Without options: 1,000,000 deliveries and 200 kills, which takes about 25 minutes. Full disks take root, failing fsyncs strace, and jumping clocks libfaketime
+/// (Debian: apt-get install strace libfaketime); what is missing is said and left out.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server's program
+    #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
+    server_bin: PathBuf,
+    /// Where the server keeps its logs; its `accepted` has to survive its process
+    #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
+    engine: String,
+    /// Where everything that is left to chance begins [default: the time]
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    counts: Counts,
+    /// How many messages are delivered at least; when the faults are over before, kills go on
+    #[arg(long, default_value_t = 1_000_000)]
+    deliveries: u64,
+    /// How many subscribers
+    #[arg(long, default_value_t = 96)]
+    clients: usize,
+    /// How many channels
+    #[arg(long, default_value_t = 12)]
+    channels: usize,
+    /// How many publishers
+    #[arg(long, default_value_t = 9)]
+    publishers: u64,
+    /// Messages a second, of all publishers
+    #[arg(long, default_value_t = 60.0)]
+    rate: f64,
+    /// About a minute and a half instead: a few faults of each kind, whatever the counts say
+    #[arg(long)]
+    short: bool,
+    /// Have a subscriber lie, in a run with a few kills: it succeeds if the lie is found
+    #[arg(long, value_enum)]
+    lie: Option<Lie>,
+    /// Where the history and the server's log are kept when anything is wrong
+    #[arg(long, value_name = "DIR", default_value = "target/chaos")]
+    keep: PathBuf,
+    /// Keep the history even if nothing is wrong
+    #[arg(long)]
+    keep_always: bool,
+    /// Put the report into this file, in the place of the last one
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// What a short run has where nothing else was asked for.
+const SHORT: Counts = Counts { kills: 12, torn: 4, restarts: 2, freezes: 2, full: 1, syncs: 2, clocks: 1 };
+
+/// What is done while somebody lies: enough to have been through a restart.
+const FOR_A_LIE: Counts = Counts { kills: 3, torn: 0, restarts: 0, freezes: 0, full: 0, syncs: 0, clocks: 0 };
+
+/// Runs it.
+///
+/// # Errors
+/// When it cannot be carried out, and when anything is wrong.
+pub fn execute(args: &Args) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seed = args.seed.unwrap_or(now);
+    let setting = Setting {
+        seed,
+        engine: args.engine.clone(),
+        counts: match args.lie {
+            Some(_) => FOR_A_LIE,
+            None if args.short => SHORT,
+            None => args.counts.clone(),
+        },
+        deliveries: if args.short || args.lie.is_some() { 0 } else { args.deliveries },
+        clients: args.clients.max(1),
+        channels: args.channels.max(1),
+        publishers: args.publishers.max(1),
+        rate: args.rate.max(0.1),
+        lie: args.lie,
+    };
+    println!("seed {seed}");
+    fs::create_dir_all(&args.keep)?;
+    let log = args.keep.join(format!("server-{seed}.log"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = run(&setting, &args.server_bin, &log) => outcome,
+            // What was started and mounted goes when the run is dropped.
+            told = told_to_end() => Err(told.err().unwrap_or_else(|| io::Error::other("it was told to end"))),
+        }
+    })?;
+    println!("{}", summary::markdown(&setting, &outcome));
+    if let Some(path) = &args.report {
+        summary::write(path, &summary::markdown(&setting, &outcome))?;
+    }
+    println!("{}", summary::line(&outcome));
+    match args.lie {
+        Some(lie) => caught(lie, &outcome),
+        None => verdict(args, seed, &outcome, &log),
+    }
+}
+
+/// Returns when somebody wants this program to end.
+async fn told_to_end() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// How many violations are told in words.
+const TOLD_MAX: usize = 20;
+
+fn verdict(args: &Args, seed: u64, outcome: &Outcome, log: &Path) -> io::Result<()> {
+    let violations = &outcome.verdict.violations;
+    let history = args.keep.join(format!("history-{seed}.txt"));
+    if args.keep_always || !violations.is_empty() {
+        evidence::keep(&outcome.notes, &history)?;
+    }
+    if violations.is_empty() {
+        return Ok(());
+    }
+    for violation in violations.iter().take(TOLD_MAX) {
+        let ms = outcome.notes.get(violation.at).map_or(0, |(ms, _)| *ms);
+        println!("{:?} at note {} ({ms} ms): {}", violation.kind, violation.at, violation.what);
+    }
+    Err(io::Error::other(format!(
+        "{} violations with seed {seed}; the history is in {}, what the server wrote in {}",
+        violations.len(),
+        history.display(),
+        log.display()
+    )))
+}
+
+fn caught(lie: Lie, outcome: &Outcome) -> io::Result<()> {
+    let found = outcome.verdict.violations.iter().find(|violation| violation.kind == lie.finds());
+    let found = found.ok_or_else(|| io::Error::other(format!("the lie {lie:?} was not found")))?;
+    println!("the lie was found: {:?}: {}", found.kind, found.what);
+    Ok(())
+}
