@@ -32,11 +32,11 @@ fn user() -> UserId {
 }
 
 fn channel(bits: u128) -> ChannelName {
-    if bits % 3 == 0 { user().channel() } else { ChannelName::public(&format!("room-{}", bits % 3)).expect("this is a name") }
+    if bits.is_multiple_of(3) { user().channel() } else { ChannelName::public(&format!("room-{}", bits % 3)).expect("this is a name") }
 }
 
 fn message(bits: u128) -> Append {
-    let targets = if bits % 3 == 0 { Targets::Users(vec![user()]) } else { Targets::Channels(vec![channel(bits)]) };
+    let targets = if bits.is_multiple_of(3) { Targets::Users(vec![user()]) } else { Targets::Channels(vec![channel(bits)]) };
     let body = RawValue::from_string(format!("[{bits},\"{}\"]", "x".repeat(usize::try_from(bits % 7 * 300).expect("it is small"))));
     Append {
         id: MessageId::from_bits(bits),
@@ -67,7 +67,7 @@ async fn child_works_on_a_store() {
                     let appended = engine.append(message(bits)).await.expect("a healthy engine appends");
                     // A file made for each answer is a system call that the record shows in its place.
                     fs::write(dir.join(format!("accepted-{bits}")), "").expect("files can be made");
-                    if bits % 3 == 0 {
+                    if bits.is_multiple_of(3) {
                         let position = appended.positions[0].1;
                         let mark = Mark { user: user(), position, state: ReceiptState::Delivered, at: Time(2) };
                         engine.mark(vec![mark]).await.expect("a healthy engine takes marks");
