@@ -188,7 +188,9 @@ fn line_text(transport: Transport, line: &[u8]) -> Result<Option<Vec<u8>>, Strin
     let text = std::str::from_utf8(line).map_err(|_| "the frame is not UTF-8".to_owned())?;
     let Some(script) = text.strip_prefix("<script nonce=\"").and_then(|rest| Some(rest.split_once("\">")?.1)) else { return Ok(None) };
     let call = script.strip_prefix("p(").and_then(|rest| rest.strip_suffix(")</script>"));
-    Ok(call.map(|json| json.as_bytes().to_vec()))
+    // What it is called with is an event's text, as a string.
+    let text = |call: &str| serde_json::from_str::<String>(call).map_err(|error| format!("a frame's script: {error}: {call}"));
+    call.map(text).transpose().map(|text| text.map(String::into_bytes))
 }
 
 fn poll(body: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
@@ -256,7 +258,7 @@ mod tests {
         let of_ndjson = stream(Transport::Ndjson, ok, &format!("{open}\n\n{message}\n"));
         assert!(of_ndjson.contains("Open") && of_ndjson.contains("id: 3"), "{of_ndjson}");
         assert_eq!(stream(Transport::Sse, ok, &format!(": hi\n\nevent: open\ndata: {open}\nid: x\n\ndata: {message}\n\n")), of_ndjson);
-        let script = |json: &str| format!("<script nonce=\"n\">p({json})</script>\n");
+        let script = |json: &str| format!("<script nonce=\"n\">p({})</script>\n", serde_json::to_string(json).unwrap());
         let begin = "<!doctype html>\n<script nonce=\"n\">\"use strict\";</script>\n<!-- -->\n";
         assert_eq!(stream(Transport::Iframe, ok, &format!("{begin}{}<!---->\n{}", script(open), script(&message))), of_ndjson);
         let mut reader = Reader::new(Transport::Ws);
