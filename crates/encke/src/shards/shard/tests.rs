@@ -10,16 +10,18 @@ use encke_engine::memory::MemoryEngine;
 use encke_hub::{Opening, Start};
 use encke_proto::{Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Message, MessageId, Page, Position, Time, UserId, json};
 use http::Response;
+use mio::net::TcpStream;
 use serde_json::{Value, value::RawValue};
 
-use super::*;
+use super::{outputs::WIDE_PER_TURN, *};
 use crate::{
     app::App,
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
-    shards::{Counts, Mailbox, mailbox},
-    table::{LentBody, lend},
-    transports::asked_for,
+    front::{Admission, Verdict},
+    shards::{Arrival, Counts, Mailbox, mailbox},
+    table::{LentBody, Line, lend},
+    transports::{Held, asked_for},
 };
 
 /// How many messages the engine gives at a time.

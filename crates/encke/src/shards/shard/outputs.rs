@@ -1,0 +1,138 @@
+//! What the hub says, and whoever has something to pull.
+
+use encke_engine::ReceiptState;
+use encke_hub::{Ending, Key, Output};
+use encke_proto::CloseCode;
+
+use super::{Shard, conn_key, slot_key_of};
+use crate::{
+    shards::Wish,
+    table::{Slot, State},
+    transports::{After, Exchange, Transport},
+};
+
+/// The most connections of a broadcast served in one turn: a slice of well under a millisecond, behind which everybody else comes first.
+pub(super) const WIDE_PER_TURN: usize = 64;
+/// The most connections served in one turn that became ready alone.
+const NARROW_PER_TURN: usize = 1_024;
+
+impl Shard {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Begun { conn, .. } => {
+                    self.turn(slot_key_of(conn), |service, exchange| service.begin(exchange));
+                    self.resume(slot_key_of(conn));
+                }
+                Output::Ready { conn, wide } => {
+                    let key = slot_key_of(conn);
+                    if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
+                        service.ready = true;
+                        if wide {
+                            self.ready.put_wide(key, &mut service.queued, self.now.mono_ms);
+                        } else {
+                            self.ready.put_narrow(key, &mut service.queued);
+                        }
+                    }
+                }
+                Output::Ended { conn, mut ending } => {
+                    self.spread.put_into(&mut ending, &mut self.chance);
+                    self.ended(slot_key_of(conn), &ending);
+                }
+                Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
+                Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
+                Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
+                Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
+                // The engines of one node tell it everything; those of many will want to know.
+                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Replied { ticket, reply } => {
+                    if let Some(answer) = self.asked.remove(&ticket) {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(reply);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn ended(&mut self, key: Key, ending: &Ending) {
+        let Some(slot) = self.slots.get(key) else { return };
+        if matches!(slot.state, State::Parting(_) | State::HungUp) {
+            return;
+        }
+        let slow = matches!(ending, Ending::Closed(farewell) if farewell.close.code == CloseCode::Slow);
+        if slot.unsent.is_some() && !slow {
+            // Its receiver takes nothing; the socket is freed at once, which says enough. Only who is slow still has its time to take what it was sent, and reads why behind that.
+            return self.drop_slot(key);
+        }
+        self.turn(key, |service, exchange| service.ended(exchange, ending));
+    }
+
+    /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a slice.
+    pub(super) fn serve_ready(&mut self) {
+        let (narrow, wide) = self.ready.counts(self.now.mono_ms);
+        for _ in 0..narrow.min(NARROW_PER_TURN) {
+            let Some(key) = self.ready.next_narrow() else { break };
+            self.serve(key, false);
+        }
+        for _ in 0..wide.min(WIDE_PER_TURN) {
+            let Some(key) = self.ready.next_wide() else { break };
+            self.serve(key, true);
+        }
+        self.ready.make_small();
+        self.carry_out();
+    }
+
+    pub(super) fn serve(&mut self, key: Key, wide: bool) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let State::Waits(service) = &mut slot.state else { return };
+        *(if wide { &mut service.queued.wide } else { &mut service.queued.narrow }) = false;
+        if slot.unsent.is_some() || !service.ready {
+            return;
+        }
+        service.ready = false;
+        let mut more = false;
+        self.turn(key, |service, exchange| {
+            let after = service.ready(exchange);
+            more = after == After::More;
+            after
+        });
+        if more && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
+            service.ready = true;
+            self.ready.put_back(key, &mut service.queued, wide);
+        }
+        self.has_drained(key);
+    }
+
+    /// Gives a connection's transport its turn, and sends what it wrote.
+    pub(super) fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) {
+        if let Some(after) = self.act(key, act) {
+            self.send(key, after);
+        }
+    }
+
+    /// Gives a connection's transport its turn; what it wrote is still to be sent.
+    pub(super) fn act(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) -> Option<After> {
+        let service = self.slots.get_mut(key)?.state.service()?;
+        self.outbound.clear();
+        let mut exchange = Exchange {
+            hub: &mut self.hub,
+            conn: conn_key(key),
+            held: &mut service.held,
+            out: &mut self.outbound,
+            cursor: &mut self.cursor,
+            now: self.now,
+            date: self.date.at(self.now.wall),
+            origins: &self.parts.admit.origins,
+            heartbeat_s: self.parts.patience.heartbeat_ms / 1000,
+            talk: service.talk.as_deref_mut(),
+            asked: None,
+        };
+        let after = act(service.transport, &mut exchange);
+        if let Some(text) = exchange.asked.take() {
+            let session = exchange.session();
+            self.pass_on(key, session, text);
+        }
+        Some(after)
+    }
+}

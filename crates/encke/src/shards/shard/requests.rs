@@ -1,0 +1,243 @@
+//! Sockets that are in the table: what they send, and where it leads them.
+
+use std::io::{self, Write};
+
+use encke_hub::{Attach, Key};
+use encke_proto::{ErrorCode, Refusal, SessionId};
+use mio::event::Event;
+use tokio::sync::mpsc;
+
+use super::{READ_BYTES, Shard, Stray, Until, conn_key};
+use crate::{
+    front::{Admission, Verdict},
+    shards::{Arrival, Letter},
+    table::{
+        Hears, Line, Queued, Service, Slot, State, errand,
+        head::{self, HEAD_MAX_BYTES},
+        response::{self, Body, Head},
+    },
+    transports::{After, Held, Pace},
+};
+
+impl Shard {
+    pub(super) fn touched(&mut self, key: Key, event: &Event) {
+        if event.is_writable() {
+            self.writable(key);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let ends = event.is_read_closed() || event.is_error();
+            self.readable(key, if ends { Until::Empty } else { Until::Short });
+        }
+    }
+
+    /// Reads what there is, as the kernel tells only once that there is something.
+    pub(super) fn readable(&mut self, key: Key, until: Until) {
+        loop {
+            let Some(slot) = self.slots.get_mut(key) else { return };
+            let hears = slot.hears();
+            if hears == Hears::Later {
+                return;
+            }
+            let drained = match slot.line.read(&mut self.inbound) {
+                // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
+                Ok(0) => return self.free(key),
+                Ok(count) => {
+                    let drained = until == Until::Short && count < READ_BYTES && !slot.line.is_lent();
+                    self.take_in(key, hears, count);
+                    drained
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
+                Err(_) => return self.free(key),
+            };
+            if drained {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what was read into the scratch buffer.
+    pub(super) fn take_in(&mut self, key: Key, hears: Hears, count: usize) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        match hears {
+            Hears::Now => self.listen_to(key, count),
+            // It should have nothing to say any more; whatever it is, it is taken in so that the socket can be closed.
+            Hears::NoMore => {}
+            Hears::Requests | Hears::Later => match (&slot.state, &mut slot.inbound) {
+                // Nearly always a whole request, which is read where it is.
+                (State::Head, None) => {
+                    let inbound = std::mem::take(&mut self.inbound);
+                    self.heard(key, &inbound[..count]);
+                    self.inbound = inbound;
+                }
+                (State::Head, Some(held)) => {
+                    held.extend_from_slice(&self.inbound[..count]);
+                    self.hear(key);
+                }
+                // The next request of a client that does not wait for the answer to this one.
+                (_, held) => {
+                    let held = held.get_or_insert_default();
+                    held.extend_from_slice(&self.inbound[..count]);
+                    if held.len() > HEAD_MAX_BYTES {
+                        self.free(key);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Looks at what a connection between requests has sent before, if anything.
+    pub(super) fn hear(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let Some(bytes) = slot.inbound.take() {
+            self.heard(key, &bytes);
+        }
+    }
+
+    /// Looks at all that a connection between requests has sent.
+    pub(super) fn heard(&mut self, key: Key, bytes: &[u8]) {
+        if errand::may_be(bytes) {
+            return self.heard_errand(key, bytes.to_vec());
+        }
+        match head::read(bytes) {
+            head::Verdict::Stray => self.lead_away(key, bytes.to_vec()),
+            head::Verdict::More => self.hear_more(key, bytes.to_vec()),
+            head::Verdict::Waits(waiting, length) => {
+                if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
+                    slot.inbound = Some(Box::new(rest.to_vec()));
+                }
+                match self.parts.admit.decide(&waiting, self.now.wall) {
+                    Verdict::Admitted(admission) => self.lead_home(key, admission),
+                    verdict => self.carry_out_verdict(key, verdict),
+                }
+            }
+        }
+    }
+
+    /// Keeps what is not yet a whole request.
+    pub(super) fn hear_more(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.inbound = Some(Box::new(bytes));
+        // Its time begins with its first byte; more bytes do not buy more time.
+        if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
+            self.set_deadline(key, self.parts.patience.head_ms);
+        }
+    }
+
+    /// Gives a connection to the HTTP library, with what was read.
+    pub(super) fn lead_away(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(Slot { line: Line::Socket(mut socket, pass), .. }) = self.slots.remove(key) else { return };
+        if let Err(error) = self.parts.poll.registry().deregister(&mut socket) {
+            tracing::warn!(%error, "a socket cannot be given away");
+            return;
+        }
+        let stray = Stray { socket: socket.into(), bytes, pass };
+        if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
+            let mut out = Vec::new();
+            whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), None, self.date.at(self.now.wall));
+            let _ = (&stray.socket).write(&out);
+        }
+    }
+
+    /// Serves a request in the shard where its user lives.
+    pub(super) fn lead_home(&mut self, key: Key, admission: Box<Admission>) {
+        let home = self.parts.shards.home_index(&admission.user);
+        if home == self.parts.index {
+            return self.attach(key, *admission);
+        }
+        let Some(mut slot) = self.slots.remove(key) else { return };
+        if let Line::Socket(socket, _) = &mut slot.line
+            && self.parts.poll.registry().deregister(socket).is_err()
+        {
+            return;
+        }
+        let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
+        let verdict = Verdict::Admitted(admission);
+        let arrival = Arrival { line: slot.line, inbound, verdict };
+        // A shard that cannot take it drops it; the client comes back.
+        let _ = self.parts.shards.at(home).post(Letter::Arrived(Box::new(arrival)));
+    }
+
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        let Arrival { line, inbound, verdict } = arrival;
+        let Some(key) = self.seat(line, self.parts.patience.idle_ms) else { return };
+        if let Some(slot) = self.slots.get_mut(key)
+            && !inbound.is_empty()
+        {
+            slot.inbound = Some(Box::new(inbound));
+        }
+        self.carry_out_verdict(key, verdict);
+    }
+
+    pub(super) fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
+        match verdict {
+            Verdict::Admitted(admission) => self.attach(key, *admission),
+            Verdict::Refused(refusal, held) => self.refuse(key, &refusal, &held),
+            Verdict::StayAway(held) => self.keep_away(key, &held),
+        }
+    }
+
+    pub(super) fn attach(&mut self, key: Key, admission: Admission) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
+        held.plain |= slot.line.is_lent();
+        let (nonce, number) = self.chance.numbers();
+        held.nonce = nonce.to_be_bytes();
+        slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });
+        let patience_ms = match transport.pace() {
+            // Whoever began to wait together should not all come back together.
+            Pace::Once => {
+                let hold_ms = u64::from(held.hold_s) * 1000;
+                hold_ms - number % (hold_ms / 10 + 1)
+            }
+            // Whoever came together should not be written to together in each silence.
+            Pace::Stream => {
+                let heartbeat_ms = self.parts.patience.heartbeat_ms;
+                heartbeat_ms - number % (heartbeat_ms / 4 + 1)
+            }
+        };
+        self.set_deadline(key, patience_ms);
+        let (conn, chance) = (conn_key(key), self.chance.bits());
+        let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
+        let transport = transport.name();
+        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, token_ends }, self.now);
+    }
+
+    pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
+        self.outbound.clear();
+        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let head = Head {
+            status: refusal.code.status(),
+            content_type: response::JSON,
+            body: Body::None,
+            keep_alive: held.keep_alive,
+            origin,
+            date: self.date.at(self.now.wall),
+            retry_after: refusal.code.status() == 503,
+            field: None,
+        };
+        with_body(&mut self.outbound, head, &refusal.json());
+        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+    }
+
+    pub(super) fn keep_away(&mut self, key: Key, held: &Held) {
+        self.outbound.clear();
+        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, field: None }
+            .write(&mut self.outbound);
+        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+    }
+}
+
+/// Writes a refusal as a whole response, after which the connection ends.
+pub(super) fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
+    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, field: None };
+    with_body(out, head, &refusal.json());
+}
+
+fn with_body(out: &mut Vec<u8>, head: Head<'_>, json: &str) {
+    Head { body: Body::Length(json.len()), ..head }.write(out);
+    out.extend_from_slice(json.as_bytes());
+}

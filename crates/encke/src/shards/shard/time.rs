@@ -1,0 +1,69 @@
+//! Deadlines, and what happens at them.
+
+use encke_hub::Key;
+use encke_proto::{ErrorCode, Refusal};
+
+use super::{Shard, conn_key, requests::whole};
+use crate::{table::State, transports::After};
+
+/// How often the hub is told that time goes on, in milliseconds.
+const HUB_TICK_MS: u64 = 250;
+
+impl Shard {
+    pub(super) fn set_deadline(&mut self, key: Key, in_ms: u64) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.deadline_ms = self.now.mono_ms + in_ms;
+        if slot.deadline_ms < slot.look_ms {
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        for place in self.wheel.due(self.now.mono_ms) {
+            if let Some(key) = self.slots.key_at(place) {
+                self.look_at(key);
+            }
+        }
+        if self.now.mono_ms >= self.hub_tick_ms {
+            self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
+            self.hub.tick(self.now);
+        }
+        if self.door_opens_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
+            self.accept();
+        }
+    }
+
+    pub(super) fn look_at(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.look_ms > self.now.mono_ms {
+            // It was put in again for an earlier time, which has been, or by one that stood here before; this is left over.
+            return;
+        }
+        if slot.deadline_ms > self.now.mono_ms {
+            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
+            return;
+        }
+        // Whatever happens next sets a deadline of its own, or the slot is gone.
+        slot.look_ms = u64::MAX;
+        if self.look_at_laggard(key) {
+            return;
+        }
+        let Some(slot) = self.slots.get(key) else { return };
+        match &slot.state {
+            State::Waits(_) => {
+                // A service that the engine has not yet let begin is looked at again, like a stream at its next silence.
+                self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                if self.hub.has_begun(conn_key(key)) {
+                    self.turn(key, |service, exchange| service.elapsed(exchange));
+                }
+            }
+            State::Head if slot.inbound.is_some() => {
+                let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
+                self.outbound.clear();
+                whole(&mut self.outbound, &refusal, None, self.date.at(self.now.wall));
+                self.send(key, After::Close);
+            }
+            _ => self.free(key),
+        }
+    }
+}
