@@ -252,7 +252,7 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Watch(_) | Output::Unwatch(_) | Output::Closed { .. } => {}
             }
         }
     }
@@ -331,7 +331,7 @@ impl Sim {
         let done = match reply {
             Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels) => false,
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => true,
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });

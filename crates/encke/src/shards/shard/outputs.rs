@@ -44,7 +44,7 @@ impl Shard {
                 Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
                 Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
                 // The engines of one node tell it everything; those of many will want to know.
-                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Watch(_) | Output::Unwatch(_) | Output::Closed { .. } => {}
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
                         // Whoever asked may have gone.
