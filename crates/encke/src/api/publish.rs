@@ -12,6 +12,7 @@ use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
 use crate::{
     app::App,
     body::{self, Json},
+    errands::WITHIN_TURN_MAX,
     names, random,
     refusal::Refused,
     who::Operator,
@@ -33,6 +34,15 @@ pub(crate) struct Publish {
     id: Option<String>,
     /// Instead of all of these: several messages, each for a channel; at most 128.
     messages: Option<Vec<OneOfMany>>,
+}
+
+impl Publish {
+    /// Whether there is so much in it that a shard must not do it within a turn.
+    pub(crate) fn is_large(&self) -> bool {
+        let channels = self.channels.as_ref().map_or(0, Vec::len);
+        let messages = self.messages.as_ref().map_or(0, Vec::len);
+        channels.max(messages) > WITHIN_TURN_MAX
+    }
 }
 
 /// A message in the log of one channel.
@@ -143,4 +153,21 @@ pub(crate) async fn publish_to(
         return Err(Refused::bad("this `id` was used for other channels"));
     }
     Ok(appended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_publish_is_large_by_its_channels_or_its_messages() {
+        let is_large = |body: Value| body::parse::<Publish>(body.to_string().as_bytes()).unwrap().is_large();
+        let channels = |count: usize| json!({"channels": vec!["c"; count], "data": 1});
+        let messages = |count: usize| json!({"messages": vec![json!({"channel": "c", "data": 1}); count]});
+        assert!(!is_large(json!({"channel": "c", "data": "x".repeat(10_000)})));
+        for form in [channels, messages] {
+            assert_eq!([0, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(form(count))), [false, false, true]);
+        }
+    }
 }
