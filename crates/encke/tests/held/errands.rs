@@ -85,6 +85,22 @@ fn both_ways_give_the_same_answer() {
 }
 
 #[test]
+fn a_type_is_read_alike_however_it_is_written() {
+    let world = World::new();
+    let (mut short, mut long) = (world.connect(), world.connect());
+    for kind in ["application/json;charset=UTF-8", "APPLICATION/JSON", "application/json; charset=latin1", "application/json; x=\u{fc}", ""]
+    {
+        let as_kind = |fields: &str| {
+            request("/api/push", &key(), fields, r#"{"to":["alice"],"data":1}"#)
+                .replace("Content-Type: application/json", &format!("Content-Type: {kind}"))
+        };
+        short.send(&as_kind(""));
+        long.send(&as_kind(BY_THE_LIBRARY));
+        assert_eq!(seen(&mut short), seen(&mut long), "{kind}");
+    }
+}
+
+#[test]
 fn a_push_arrives_whichever_engine_keeps_it() {
     for engine in [EngineUrl::Memory, EngineUrl::Sqlite] {
         let data = tempfile::tempdir().unwrap();
