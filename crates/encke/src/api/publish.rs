@@ -122,7 +122,7 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     };
     let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let key = names::key("api:publish", request.id.as_deref())?;
-    let appended = publish_to(app, channels, &data, key, None).await?;
+    let appended = publish_to(app, channels, json::compact(&data)?, key, None).await?;
     let mode = app.engine.mode();
     if one {
         return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));
@@ -133,15 +133,15 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
 }
 
-/// Appends a message to public channels; shared with the clients' publish.
+/// Appends a message, compact by now, to public channels; shared with the clients' publish.
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
-    data: &RawValue,
+    data: Arc<RawValue>,
     key: Option<String>,
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
-    let body = Body::Data(json::compact(data)?);
+    let body = Body::Data(data);
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::bits()?);
     let targets = Targets::Channels(channels.clone());
