@@ -12,6 +12,10 @@ pub enum Mode {
     Memory,
     /// On this machine's disk: fsynced.
     Sqlite,
+    /// In Redis, as safely as its AOF and its replicas are set.
+    Redis,
+    /// In a NATS JetStream stream, on as many servers as it has replicas.
+    Nats,
 }
 
 impl Mode {
@@ -21,6 +25,8 @@ impl Mode {
         match self {
             Self::Memory => "memory",
             Self::Sqlite => "sqlite",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 }
@@ -42,11 +48,15 @@ impl fmt::Display for Mode {
 ///   everything in it was trimmed.
 /// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts without the log that it had.
 /// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing and returns the first result, even when the clock is set meanwhile.
+///   A key belongs to what it is first sent to: an engine of many machines may keep it beside the log of the first target, and not know it again elsewhere.
 /// - **Answered means safe**, as safe as [`Engine::mode`] says.
-/// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment.
+/// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment. All of them are
+///   told in the log's present epoch, also those that were appended in one that it goes on from ([`Page::lineage`]).
 /// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count, bytes and age.
 /// - **The feed follows the append.** After a message is safe, and before or soon after its append returns, the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets.
-///   A feed may miss messages (a broken connection); who listens finds the hole by the offsets, and reads.
+///   A feed may miss messages (a broken connection); who listens finds the hole by the offsets, and reads. What nobody would find by them, the engine finds, and says so
+///   within [`crate::UNHEARD_MAX_S`].
+/// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that it watches; one of a single node tells everything.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// How safe an appended message is.
@@ -63,6 +73,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`] when the log cannot be read now.
     async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError>;
+
+    /// This node has receivers for a channel now: what is appended from here on, on whatever node, is told to the feed. A [`Engine::read`] of the channel that is begun after this answers only
+    /// once that holds, so that nothing falls between what was read and what is told. Each channel is watched once until it is unwatched. Must not wait.
+    fn watch(&self, _channel: &ChannelName) {}
+
+    /// The last receiver for a channel is gone; the feed need not be told of it any more. Must not wait.
+    fn unwatch(&self, _channel: &ChannelName) {}
 
     /// The public channels that have a log, by name, behind `after`.
     ///

@@ -1,14 +1,19 @@
 use std::sync::Arc;
 
-use encke_proto::Entry;
+use encke_proto::{ChannelName, Entry};
 
-/// Who is told of messages as they get into the logs: the server's hub. Called from the engine's thread, so it must not wait; what it cannot take, it drops and finds again by the offsets.
+/// Who is told of messages as they get into the logs: the server's hub. Called from the engine's threads, so it must not wait; what it cannot take, it drops and finds again by the offsets.
 pub trait Feed: Send + Sync + 'static {
     /// These messages are safe now; in order within each channel.
     fn appended(&self, entries: &[Arc<Entry>]);
+
+    /// The logs of these channels may be further, or others, than the feed was told. Whoever listens looks for itself.
+    fn behind(&self, channels: &[ChannelName]);
 }
 
 /// A feed to nobody, for tools that only read and write.
 impl Feed for () {
     fn appended(&self, _: &[Arc<Entry>]) {}
+
+    fn behind(&self, _: &[ChannelName]) {}
 }

@@ -3,6 +3,7 @@
 //! Every engine passes the same [`contract`] suite; a new engine is one new folder beside its siblings.
 
 mod append;
+mod cluster;
 pub mod contract;
 mod engine;
 mod error;
@@ -16,6 +17,7 @@ pub mod sqlite;
 mod user;
 
 pub use append::{Append, Appended, Targets};
+pub use cluster::{Census, Cluster, Ears, Entered, HEARTBEAT_MS, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
 pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
@@ -27,6 +29,9 @@ pub use user::UserRecord;
 
 /// How long an idempotency key is remembered at least, in seconds that have gone by; a clock that is set changes nothing about that.
 pub const KEY_KEPT_S: u64 = 10 * 60;
+
+/// How long it may take, in seconds, until an engine finds that its feed was not told of a message; with more than 100,000 watched channels longer, in proportion.
+pub const UNHEARD_MAX_S: u64 = 5;
 
 /// How long receipts are kept after the end of their push, in seconds. A push ends when it expires; one without expiry when its message is too old to be kept.
 pub const RECEIPTS_KEPT_S: u64 = 24 * 3600;

@@ -262,6 +262,7 @@ impl Hub {
                 return self.ask_for_page(key, index, 0, true);
             }
         };
+        let at = window.carry(at).unwrap_or(at);
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
         if let Some(sub) = self.sub_mut(key, index) {
             sub.go(at);
@@ -279,10 +280,8 @@ impl Hub {
     pub(crate) fn ask_to_read(&mut self, key: Key, index: u16) {
         let Some(sub) = self.sub_mut(key, index) else { return };
         let (at, channel) = (sub.at, sub.channel);
-        // An offset of another epoch says nothing in this one.
         let window = self.channels.at(channel).and_then(Channel::window);
-        let same = window.is_none_or(|window| window.epoch == at.epoch);
-        self.ask_for_page(key, index, if same { at.offset } else { 0 }, false);
+        self.ask_for_page(key, index, window.map_or(at.offset, |window| window.goes_on(at)), false);
     }
 
     pub(crate) fn ask_for_page(&mut self, key: Key, index: u16, after: Offset, earliest: bool) {

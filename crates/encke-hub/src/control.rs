@@ -118,6 +118,7 @@ impl Hub {
     fn at_most(&self, key: Key, position: Position) -> Position {
         let own = self.sessions.get(key).and_then(|session| session.subs.first());
         let window = own.and_then(|own| self.channels.at(own.channel)).and_then(Channel::window);
+        let position = window.and_then(|window| window.carry(position)).unwrap_or(position);
         match (own, window) {
             (Some(own), Some(window)) if position.epoch == window.epoch => {
                 let read = if own.at.epoch == window.epoch && !own.waits() { own.at.offset } else { 0 };

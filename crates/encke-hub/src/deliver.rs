@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use encke_proto::{Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, write_offset};
+use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, write_offset};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
@@ -56,6 +56,13 @@ impl Hub {
     pub fn stale(&mut self) {
         let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
+            self.ask_to_open(key);
+        }
+    }
+
+    /// Messages of a channel may have been missed.
+    pub fn behind(&mut self, channel: &ChannelName) {
+        if let Some(key) = self.channel_key(channel) {
             self.ask_to_open(key);
         }
     }
@@ -158,11 +165,17 @@ impl Hub {
         let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
         // A cursor from outside may name any offset at all.
         let from = sub.at.offset.saturating_add(1);
+        // What the log kept over a change of its epoch is where it was.
+        if let Some(at) = page.lineage.carry(sub.at, page.epoch) {
+            sub.go(at);
+        }
         let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
         let (goes_on, gap) = if earliest {
             (first, None)
         } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
-            (first, gap(None, GapReason::Epoch))
+            // Of what came behind the last that was kept, nothing is known any more; of the rest nothing is to be sent again.
+            let kept = page.lineage.shared(sub.at.epoch).map_or(0, |kept| kept.min(page.head));
+            (Position { offset: first.offset.max(kept), ..first }, gap(None, GapReason::Epoch))
         } else if sub.at.offset < first.offset {
             (first, gap(Some(first.offset), GapReason::Trimmed))
         } else {
@@ -268,7 +281,8 @@ impl Hub {
             return None;
         }
         let window = self.channels.at(sub.channel)?.window()?;
-        if sub.at.epoch == window.epoch {
+        if let Some(at) = window.carry(sub.at) {
+            sub.go(at);
             if sub.at.offset >= window.head {
                 return None;
             }

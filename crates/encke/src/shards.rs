@@ -243,6 +243,15 @@ impl Feed for Shards {
             }
         }
     }
+
+    fn behind(&self, channels: &[ChannelName]) {
+        for channel in channels {
+            match channel.owner() {
+                Some(user) => self.home(&user).post_or_miss(Letter::Behind(channel.clone())),
+                None => self.mailboxes.iter().for_each(|mailbox| mailbox.post_or_miss(Letter::Behind(channel.clone()))),
+            }
+        }
+    }
 }
 
 fn ask<T>(homes: &[&Mailbox<Letter>], letter: impl Fn(oneshot::Sender<T>) -> Letter) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {

@@ -13,6 +13,7 @@ pub(super) async fn the_feed_gets_every_message_once_and_in_order(bed: &dyn Bed)
     const EACH: usize = 12;
     let names = ["a", "b", "c"].map(channel);
     let lab = Lab::open(bed).await;
+    lab.watch(names.iter().cloned().chain([channel("last")])).await;
     let mut tasks = Vec::new();
     for task in 0..TASKS {
         let (engine, names) = (lab.engine.clone(), names.clone());
@@ -26,7 +27,8 @@ pub(super) async fn the_feed_gets_every_message_once_and_in_order(bed: &dyn Bed)
     for task in tasks {
         task.await.expect("no task panics");
     }
-    // The last message shows that nothing more comes behind it.
+    lab.feed.wait_for(TASKS * EACH).await;
+    // One more shows that nothing else comes.
     lab.append(to_channel("last")).await;
     let heard = lab.feed.wait_for(TASKS * EACH + 1).await;
     assert_eq!(heard.len(), TASKS * EACH + 1, "each once");
@@ -49,6 +51,8 @@ pub(super) async fn the_feed_gets_every_target_of_an_append(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let mut expected = Vec::new();
     lab.engine.seen(&user("carol"), NOON).await.expect("a healthy engine sees");
+    let own = ["alice", "bob", "carol"].map(|name| user(name).channel());
+    lab.watch([channel("a"), channel("b")].into_iter().chain(own)).await;
     for append in [
         message(Targets::Channels(vec![channel("a"), channel("b")])),
         to_users(&["alice", "bob"]),
@@ -68,6 +72,7 @@ pub(super) async fn the_feed_gets_every_target_of_an_append(bed: &dyn Bed) {
 
 pub(super) async fn the_feed_hears_nothing_of_a_repeat(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
+    lab.watch([channel("a")]).await;
     for _ in 0..3 {
         lab.append(Append { key: Some("api:1".to_owned()), ..to_channel("a") }).await;
     }

@@ -62,12 +62,18 @@ pub(super) fn everywhere(retention: Retention) -> RetentionTable {
 #[derive(Default)]
 pub(super) struct Listener {
     heard: Mutex<Vec<Arc<Entry>>>,
+    behind: Mutex<Vec<ChannelName>>,
     news: Notify,
 }
 
 impl Feed for Listener {
     fn appended(&self, entries: &[Arc<Entry>]) {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(entries);
+        self.news.notify_one();
+    }
+
+    fn behind(&self, channels: &[ChannelName]) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(channels);
         self.news.notify_one();
     }
 }
@@ -117,6 +123,14 @@ impl Lab {
             ids.push(self.append(to_channel(name)).await.id);
         }
         ids
+    }
+
+    /// Watches channels, and waits until the feed is told of what is appended to them from now on.
+    pub(super) async fn watch(&self, channels: impl IntoIterator<Item = ChannelName>) {
+        for channel in channels {
+            self.engine.watch(&channel);
+            self.read(&channel, ReadFrom::Head, ALL).await;
+        }
     }
 
     pub(super) async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {

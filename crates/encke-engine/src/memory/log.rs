@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use encke_proto::{Entry, Epoch, Offset, Time};
+use encke_proto::{Entry, Epoch, Lineage, Offset, Time};
 
 use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
 
@@ -72,7 +72,7 @@ impl Log {
                 entries
             }
         };
-        Page { epoch, tail, head: self.head, entries }
+        Page { epoch, lineage: Lineage::default(), tail, head: self.head, entries }
     }
 }
 

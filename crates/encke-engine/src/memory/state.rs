@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use encke_proto::{ChannelName, Entry, Epoch, Message, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Position, Time, UserId};
 
 use super::{keys::Keys, log::Log, pushes::Pushes};
 use crate::{
@@ -131,7 +131,7 @@ impl State {
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
         match self.logs.get(channel) {
             Some(log) => log.read(self.epoch, from, limit),
-            None => Page { epoch: self.epoch, tail: 1, head: 0, entries: Vec::new() },
+            None => Page { epoch: self.epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() },
         }
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use encke_proto::{ChannelName, Entry, Epoch, Message, Offset, Position};
+use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Position};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{fault::Fault, row};
@@ -16,7 +16,7 @@ pub(super) fn read(db: &Connection, epoch: Epoch, channel: &ChannelName, from: R
         .query_row([channel.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((id, tail, head)) = extent else {
-        return Ok(Page { epoch, tail: 1, head: 0, entries: Vec::new() });
+        return Ok(Page { epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() });
     };
     let (tail, head) = (row::unsigned(tail)?, row::unsigned(head)?);
     let log = Log { db, id, epoch, channel };
@@ -34,7 +34,7 @@ pub(super) fn read(db: &Connection, epoch: Epoch, channel: &ChannelName, from: R
             entries
         }
     };
-    Ok(Page { epoch, tail, head, entries })
+    Ok(Page { epoch, lineage: Lineage::default(), tail, head, entries })
 }
 
 struct Log<'a> {

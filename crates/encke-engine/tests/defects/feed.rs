@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use encke_engine::Feed;
-use encke_proto::{Entry, Message, UserId};
+use encke_proto::{ChannelName, Entry, Message, UserId};
 
 use super::Defect;
 
@@ -23,6 +23,10 @@ impl BrokenFeed {
 }
 
 impl Feed for BrokenFeed {
+    fn behind(&self, channels: &[ChannelName]) {
+        self.inner.behind(channels);
+    }
+
     fn appended(&self, entries: &[Arc<Entry>]) {
         let turn = self.told.fetch_add(1, Ordering::SeqCst);
         let fifth = turn % 5 == 4;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use encke_hub::Opening;
-use encke_proto::{Body, ChannelName, Entry, Epoch, Message, MessageId, Offset, Page, Position, Time};
+use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Page, Position, Time};
 
 /// Every channel's log, and how far users were handed theirs.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Logs {
     fn page(&mut self, channel: &ChannelName, choose: impl Fn(&VecDeque<Arc<Entry>>) -> Vec<Arc<Entry>>) -> Page {
         let log = self.log(channel);
         let tail = log.head + 1 - log.kept.len() as u64;
-        Page { epoch: log.epoch, tail, head: log.head, entries: choose(&log.kept) }
+        Page { epoch: log.epoch, lineage: Lineage::default(), tail, head: log.head, entries: choose(&log.kept) }
     }
 
     /// The answer to `Output::Read`.

@@ -46,6 +46,8 @@ pub enum Letter {
     Stop,
     /// A message is in the log.
     Appended(Arc<Entry>),
+    /// The log of a channel may be further, or another, than was told.
+    Behind(ChannelName),
     /// The engine's answer to the hub's wish to open a channel.
     Opened(Key, Option<Opening>),
     /// The engine's answer to the hub's wish to read a page.

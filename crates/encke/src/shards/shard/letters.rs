@@ -24,6 +24,7 @@ impl Shard {
     pub(super) fn take(&mut self, letter: Letter) {
         match letter {
             Letter::Appended(entry) => self.hub.appended(&entry, self.now),
+            Letter::Behind(channel) => self.hub.behind(&channel),
             Letter::Opened(key, opening) => self.hub.opened(key, opening, self.now),
             Letter::Read(key, page) => self.hub.read(key, page, self.now),
             Letter::Arrived(arrival) => self.arrived(*arrival),

@@ -8,7 +8,9 @@ use std::{
 use axum::body::HttpBody;
 use encke_engine::memory::MemoryEngine;
 use encke_hub::{Opening, Start};
-use encke_proto::{Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Message, MessageId, Page, Position, Time, UserId, json};
+use encke_proto::{
+    Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, Page, Position, Time, UserId, json,
+};
 use http::Response;
 use mio::net::TcpStream;
 use serde_json::{Value, value::RawValue};
@@ -116,7 +118,7 @@ impl World {
         let head = log.len() as u64;
         let first = after.min(head.saturating_sub(if after == u64::MAX { PAGE } else { 0 }));
         let entries = log.iter().skip(first as usize).take(PAGE as usize).cloned().collect();
-        Page { epoch: Epoch(1), tail: 1, head, entries }
+        Page { epoch: Epoch(1), lineage: Lineage::default(), tail: 1, head, entries }
     }
 
     /// Puts a message into the log, and tells the shard.
