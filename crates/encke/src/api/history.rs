@@ -101,10 +101,11 @@ async fn backwards(app: &App, channel: &ChannelName, at: Option<Position>, limit
     let begin = page.entries.first().map_or(end, |first| first.message().position.offset - 1);
     let gap = |to, reason| Some(Gap { channel: channel.clone(), from: 1, to: Some(to), reason });
     let gap = match elsewhere {
-        Some(at) => gap(at.offset, GapReason::Epoch),
+        // Before the first message of another epoch there was nothing that could be missing.
+        Some(at) if at.offset > 0 => gap(at.offset, GapReason::Epoch),
         // Here the walk ends, although the log once had more.
-        None if begin < page.tail && page.tail > 1 => gap(page.tail - 1, GapReason::Trimmed),
-        None => None,
+        _ if begin < page.tail && page.tail > 1 => gap(page.tail - 1, GapReason::Trimmed),
+        _ => None,
     };
     Ok(Part { gap, begin: Position { epoch: page.epoch, offset: begin }, page })
 }

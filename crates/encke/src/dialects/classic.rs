@@ -141,8 +141,8 @@ async fn stop(State(app): State<Arc<App>>, request: Request) -> Result<Response,
 
 async fn publish(app: &App, msg: &str) -> Result<Response, Refused> {
     let data = serde_json::value::to_raw_value(msg).map_err(|_| Refused::from(ErrorCode::Internal))?;
-    // Who wrote it is not said: a browser's id is what entitles it to stop.
-    publish_to(app, vec![channel()?], &data, None, None).await?;
+    // A string is compact as it is written. Who wrote it is not said: a browser's id is what entitles it to stop.
+    publish_to(app, vec![channel()?], data.into(), None, None).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response())
 }
 
