@@ -64,7 +64,7 @@ impl App {
         clock: Arc<dyn Clock>,
         nodes: Option<Arc<Nodes>>,
     ) -> Result<Arc<Self>, KeysMissing> {
-        let auth = Authenticator::new(&config)?;
+        let auth = if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let stopping = AtomicBool::new(false);
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         Ok(Arc::new(Self { config, engine, shards, sessions, auth, clock, metrics: Metrics::global(), stopping }))

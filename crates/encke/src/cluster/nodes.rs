@@ -16,7 +16,7 @@ use super::{
     post::Post,
     roster::Roster,
 };
-use crate::shards::Shards;
+use crate::{auth::TICKET_S, shards::Shards};
 
 /// The most letters from other nodes that wait to be read.
 pub const LETTERS_MAX: usize = 16_384;
@@ -92,11 +92,16 @@ impl Nodes {
         self.people.bury(user, session);
     }
 
-    /// Makes sure that others find a user here, and fetches the session that is to go on, wherever it is.
+    /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the session that is to go on, wherever it is.
     ///
     /// # Errors
-    /// [`ErrorCode::SessionClosed`] when it was closed on purpose; [`ErrorCode::EngineUnavailable`].
-    pub async fn claim(&self, user: &UserId, session: Option<SessionId>) -> Result<Claim, ErrorCode> {
+    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the session was closed on purpose; [`ErrorCode::EngineUnavailable`].
+    pub async fn claim(&self, user: &UserId, session: Option<SessionId>, ticket: Option<&str>) -> Result<Claim, ErrorCode> {
+        if let Some(ticket) = ticket
+            && !self.cluster.spend(ticket, 2 * TICKET_S * 1000).await.map_err(|error| unavailable(&error))?
+        {
+            return Err(ErrorCode::Unauthorized);
+        }
         let claiming = self.people.claim(user).await;
         let entered = self.cluster.enter(user, session).await.map_err(|error| unavailable(&error))?;
         if entered.closed {

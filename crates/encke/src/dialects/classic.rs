@@ -225,7 +225,19 @@ impl Browser {
             embedder: None,
         };
         let (user, channels) = (self.user()?, vec![channel()?]);
-        Ok(Admission { transport, held, user, token_ends: Time(0), session, fresh: session, lasting: false, start, channels, talk: None })
+        Ok(Admission {
+            transport,
+            held,
+            user,
+            token_ends: Time(0),
+            session,
+            fresh: session,
+            lasting: false,
+            start,
+            channels,
+            talk: None,
+            ticket: None,
+        })
     }
 
     /// Lets the browser keep this.

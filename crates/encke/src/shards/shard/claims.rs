@@ -20,12 +20,12 @@ impl Shard {
         match self.parts.admit.app.sessions.nodes().filter(|_| self.must_claim(&admission)) {
             None => self.attach(key, admission, Following::default()),
             Some(nodes) => {
-                let (nodes, user, session) = (nodes.clone(), admission.user.clone(), admission.session);
+                let (nodes, user, session, ticket) = (nodes.clone(), admission.user.clone(), admission.session, admission.ticket.clone());
                 let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Claims;
                 self.set_deadline(key, CLAIM_MAX_MS);
                 let claim = async move {
-                    let claim = nodes.claim(&user, session).await;
+                    let claim = nodes.claim(&user, session, ticket.as_deref()).await;
                     Letter::Claimed { place: key, admission: Box::new(admission), claim }
                 };
                 self.wish(Wish::Work(Work(Box::pin(claim))));
@@ -39,7 +39,7 @@ impl Shard {
             Some(session) => self.hub.has_session(session, &admission.user),
             None => self.hub.sessions_of(&admission.user) > 0,
         };
-        admission.lasting && !here
+        (admission.lasting && !here) || admission.ticket.is_some()
     }
 
     /// The other nodes have answered.

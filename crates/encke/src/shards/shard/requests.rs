@@ -180,7 +180,7 @@ impl Shard {
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();
         let (nonce, number) = self.chance.numbers();
         held.nonce = nonce.to_be_bytes();
