@@ -84,12 +84,21 @@ pub struct Server {
     pub among_nodes: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// Puts a server together and lets it work. Called within a tokio runtime.
+/// Puts a server together on the engine that its configuration names, and lets it work.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
 pub async fn wire(config: Config) -> Result<Server, WireError> {
     let config = Arc::new(config);
+    let named = Arc::clone(&config);
+    wire_on(config, async move |ears| backing(&named, ears).await).await
+}
+
+/// The same, on whatever `open` makes of those who are to hear of what happens elsewhere.
+///
+/// # Errors
+/// [`WireError`] says what is missing; nothing is at work then.
+pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>) -> Result<Server, WireError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let workers = config.worker_count();
     let doors = listen(config.listen, workers).map_err(|error| WireError::Listen(config.listen, error))?;
@@ -98,7 +107,7 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (letters, inbox) = postbox();
-    let Backing { engine, cluster } = backing(&config, Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
+    let Backing { engine, cluster } = open(Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
     let grace_ms = config.session_grace_s * 1000;
     let nodes = cluster.map(|cluster| Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms));
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
@@ -208,10 +217,11 @@ fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
 }
 
 /// What the server stands on.
-struct Backing {
-    engine: Arc<dyn Engine>,
+pub struct Backing {
+    /// Where the logs are.
+    pub engine: Arc<dyn Engine>,
     /// How it finds other nodes, with engines that have several.
-    cluster: Option<Arc<dyn Cluster>>,
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 impl Backing {

@@ -59,7 +59,7 @@ impl Shard {
             }
             Err(code) => {
                 if waits {
-                    self.refuse(place, &Refusal::new(code, "the session cannot be served here"), &admission.held);
+                    self.refuse(place, &Refusal::new(code, why(code)), &admission.held);
                 }
                 None
             }
@@ -75,5 +75,13 @@ impl Shard {
         if let Some(nodes) = self.parts.admit.app.sessions.nodes() {
             tell(nodes);
         }
+    }
+}
+
+fn why(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::SessionClosed => "the session was closed on purpose",
+        ErrorCode::Unauthorized => "this ticket was used before",
+        _ => "the other nodes cannot be asked for the session now",
     }
 }
