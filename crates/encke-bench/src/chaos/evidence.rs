@@ -42,7 +42,13 @@ pub enum Note {
     Ended { client: usize },
     /// Something was done to the server.
     Fault(String),
-    /// What the server has of a channel when all is healed, from the oldest to the newest.
+    /// The engine itself may have lost what was accepted from `since_ms` until `until_ms`.
+    Loss { since_ms: u64, until_ms: u64 },
+    /// No connection serves a client any more.
+    Cut { client: usize },
+    /// A restart of all nodes, one after the other, in good weather; or its end.
+    Rolling { begins: bool },
+    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the engine loses something.
     Log { channel: ChannelName, entries: Vec<(Position, Id)> },
     /// What the server says of a push to a user.
     Receipt { id: Id, user: UserId, state: ReceiptState },
