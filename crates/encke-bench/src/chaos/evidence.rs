@@ -60,6 +60,8 @@ pub enum Note {
     Judged { client: usize },
     /// Something does not come to its end although nothing is in its way.
     Stuck(String),
+    /// Somebody who is online and not there.
+    Ghost(String),
     /// Something that must not happen, and that no history is needed to see.
     Broken(String),
 }
@@ -86,7 +88,7 @@ impl Evidence {
         }
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the times rise with the order.
-        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = self.elapsed_ms();
         notes.push((ms, note));
     }
 
@@ -94,6 +96,12 @@ impl Evidence {
     #[must_use]
     pub fn elapsed_s(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
+    }
+
+    /// The same in the unit of the notes, milliseconds.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many messages applications were handed.

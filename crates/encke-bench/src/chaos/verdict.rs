@@ -92,6 +92,7 @@ fn count(notes: &[(u64, Note)], verdict: &mut Verdict) {
             Note::Resumed { .. } => verdict.resumed += 1,
             Note::Receipt { .. } => verdict.receipts += 1,
             Note::Stuck(what) => verdict.wrong(Kind::Stuck, at, what.clone()),
+            Note::Ghost(what) => verdict.wrong(Kind::Ghost, at, what.clone()),
             Note::Broken(what) => verdict.wrong(Kind::Left, at, what.clone()),
             _ => {}
         }
