@@ -64,6 +64,10 @@ impl Names {
         format!("{}:tomb:{session}", self.tags[usize::from(partition)])
     }
 
+    pub(super) fn ticket(&self, partition: u16, ticket: &str) -> String {
+        format!("{}:ticket:{}", self.tags[usize::from(partition)], utf8_percent_encode(ticket, ENCODED))
+    }
+
     /// Where a channel's messages are told.
     pub(super) fn topic(&self, channel: &ChannelName) -> String {
         self.of_channel(&format!("told{}", self.database), channel)

@@ -14,7 +14,7 @@ use redis::Value;
 use super::{
     RedisEngine, chance,
     fleet::Call,
-    names::NODES,
+    names::{NODES, partition_of},
     people::partition_of_user,
     reply::{Fields, odd, text},
     script,
@@ -61,7 +61,7 @@ impl Lives {
     }
 }
 
-/// What a heartbeat found: who lives, and which lives ended lately. None when this node was taken for dead.
+/// What a beat found: who lives, and which lives ended lately. None when this node was taken for dead.
 type Beat = Option<(Vec<Node>, BTreeSet<NodeId>)>;
 
 fn read_beat(value: Value) -> Result<Beat, EngineError> {
@@ -136,7 +136,7 @@ impl Cluster for RedisEngine {
             Ok(Some(beat)) => Ok(self.settle(me, true, beat)),
             Ok(None) => {
                 self.watching.unwatch_life(me);
-                Err(odd("heartbeat"))
+                Err(odd("beat"))
             }
             Err(error) => {
                 self.watching.unwatch_life(me);
@@ -201,6 +201,13 @@ impl Cluster for RedisEngine {
             lives => Ok(self.lives.living(&text(lives)?)),
         });
         lives.collect()
+    }
+
+    async fn spend(&self, ticket: &str, kept_ms: u64) -> Result<bool, EngineError> {
+        let partition = partition_of(ticket);
+        let mut command = redis::cmd("SET");
+        command.arg(self.names.ticket(partition, ticket)).arg("").arg("NX").arg("PX").arg(kept_ms.max(1));
+        Ok(!matches!(self.fleet.call(partition, command).await?, Value::Nil))
     }
 
     async fn bury(&self, user: &UserId, sessions: &[SessionId], kept_ms: u64) -> Result<(), EngineError> {

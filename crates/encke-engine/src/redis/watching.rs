@@ -52,8 +52,10 @@ struct Watched {
     asked_at: Option<Instant>,
     /// Whether that was confirmed.
     confirmed: bool,
-    /// How far the feed was told, or a reader saw for itself.
+    /// How far the feed was told; before that, how far the log went when it was read first.
     told: Option<Position>,
+    /// Whether the feed was told of anything.
+    heard: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -156,10 +158,12 @@ impl Watching {
         }
     }
 
-    /// A reader saw how far a channel's log goes.
+    /// A reader saw how far a channel's log goes. Whoever opens it to listen goes on from there; but nobody can tell that one from others who read, so what was seen least counts, and
+    /// whatever is seen later changes nothing: those who listen need not know of it.
     pub(super) fn saw(&self, channel: &ChannelName, head: Position) {
         if let Some(watched) = self.table().topics.get_mut(self.names.topic(channel).as_str())
-            && watched.told.is_none_or(|told| !covers(told, head))
+            && !watched.heard
+            && watched.told.is_none_or(|told| told.epoch == head.epoch && head.offset < told.offset)
         {
             watched.told = Some(head);
         }
@@ -221,6 +225,7 @@ impl Watching {
             let mut table = self.table();
             let Some(watched) = table.topics.get_mut(topic) else { return };
             watched.told = Some(entry.message().position);
+            watched.heard = true;
         }
         self.ears.feed.appended(&[Arc::new(entry)]);
     }
@@ -396,6 +401,7 @@ impl Watching {
                     continue;
                 }
                 watched.told = Some(found);
+                watched.heard = true;
                 if let Some(Topic::Channel(channel)) = Names::read_topic(&topic) {
                     behind.push(channel);
                 }

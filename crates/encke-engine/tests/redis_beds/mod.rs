@@ -1,6 +1,7 @@
 //! Where the tests put the engine in Redis.
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+pub mod node;
 pub mod server;
 
 use std::sync::{

@@ -57,6 +57,8 @@ impl Running {
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // It says only that what it started was killed.
+            .stderr(Stdio::null())
             .spawn()
             .expect("there is a shell");
         let mut line = String::new();
@@ -78,6 +80,22 @@ impl RedisServer {
         );
         arguments.extend(more.iter().map(|more| (*more).to_owned()));
         Self::with(port, arguments)
+    }
+
+    /// A server that takes connections by TLS only, with this certificate and key in its directory, and nobody but one user.
+    pub fn with_tls(certificate: &str, key: &str, user: &str) -> Self {
+        let port = free_port();
+        let text = |text: &str| text.to_owned();
+        let mut arguments: Vec<String> = vec![program(), text("--port"), text("0"), text("--tls-port"), port.to_string()];
+        arguments.extend(["--bind", "127.0.0.1", "--save", "", "--tls-auth-clients", "no"].map(text));
+        arguments.extend(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"].map(text));
+        arguments.extend(["--user", "default off", "--user", user].map(text));
+        let mut server = Self { port, dir: TempDir::new().expect("there is room for a directory"), arguments, running: None };
+        for (name, content) in [("cert.pem", certificate), ("key.pem", key)] {
+            std::fs::write(server.dir.path().join(name), content).expect("the file can be written");
+        }
+        server.begin();
+        server
     }
 
     fn with(port: u16, arguments: Vec<String>) -> Self {
@@ -159,9 +177,17 @@ impl Drop for RedisServer {
 
 /// Servers that are a cluster: so many masters, and no replicas.
 pub fn cluster(masters: usize) -> Vec<RedisServer> {
+    cluster_with(masters, &[])
+}
+
+/// The same, with more settings.
+pub fn cluster_with(masters: usize, more: &[&str]) -> Vec<RedisServer> {
     let servers: Vec<RedisServer> = (0..masters)
         .map(|_| {
-            RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string(), "--cluster-node-timeout", "2000"])
+            let port = free_port().to_string();
+            let mut settings = vec!["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-node-timeout", "2000"];
+            settings.extend(more);
+            RedisServer::start(&settings)
         })
         .collect();
     let addresses: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();

@@ -1,4 +1,4 @@
--- A node ends. KEYS as for a heartbeat. ARGV: 1 the life, 2 for how long it is remembered as ended.
+-- A node ends. KEYS as for a beat. ARGV: 1 the life, 2 for how long it is remembered as ended.
 local time = redis.call('TIME')
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
