@@ -12,6 +12,7 @@ pub mod memory;
 mod page;
 mod passed;
 mod receipt;
+pub mod redis;
 mod retention;
 pub mod sqlite;
 mod user;
