@@ -18,7 +18,7 @@ pub mod sqlite;
 mod user;
 
 pub use append::{Append, Appended, Targets};
-pub use cluster::{Census, Cluster, Ears, Entered, HEARTBEAT_MS, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
+pub use cluster::{BEAT_MS, Census, Cluster, Ears, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
 pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;

@@ -69,10 +69,16 @@ pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return false;
     }
-    let mut parts = text(header::CONTENT_TYPE).unwrap_or_default().split(';');
+    is_media_type(text(header::CONTENT_TYPE).unwrap_or_default(), wanted)
+}
+
+/// Whether the text of a `Content-Type` means this type, in UTF-8.
+pub(crate) fn is_media_type(text: &str, wanted: &str) -> bool {
+    let mut parts = text.split(';');
     let is_wanted = parts.next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted);
     // JSON and beacons are UTF-8; whoever says otherwise is not understood.
     is_wanted
+        && text.is_ascii()
         && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
             !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         })
@@ -180,6 +186,11 @@ mod tests {
             assert!(!is_type(&of(bad), "application/json"), "{bad}");
         }
         assert!(!is_type(&HeaderMap::new(), "application/json"));
+        // A header with other than ASCII in it cannot be read as text at all; the text alone is judged alike.
+        let odd = "application/json; x=\u{fc}";
+        assert!(!is_media_type(odd, "application/json"));
+        let odd = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_bytes(odd.as_bytes()).unwrap())]);
+        assert!(!is_type(&odd, "application/json"));
         let mut compressed = of("application/json");
         compressed.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(!is_type(&compressed, "application/json"));

@@ -2,9 +2,22 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use serde::{Serialize, de::DeserializeOwned};
+use encke_proto::ErrorCode;
+use serde::Serialize;
+use tokio::task::JoinSet;
 
-use crate::{api, app::App, body, refusal::Refused};
+use crate::{
+    api::{
+        publish::{self, Publish},
+        push::{self, Push},
+    },
+    app::App,
+    body,
+    refusal::Refused,
+};
+
+/// The most users, channels or messages of a request that is done within the shard's turn; what has more of them is done beside the shard.
+pub const WITHIN_TURN_MAX: usize = 16;
 
 /// What came of an errand.
 pub type Outcome = Result<Done, Refused>;
@@ -31,9 +44,38 @@ pub struct Errand {
 
 /// All errands. What else a path takes (other methods, other bodies) is the library's business.
 pub static ERRANDS: [Errand; 2] = [
-    Errand { path: "/api/push", run: |app, body| Box::pin(async move { accepted(&api::push::accept(&app, parsed(&body)?).await?) }) },
-    Errand { path: "/api/publish", run: |app, body| Box::pin(async move { accepted(&api::publish::accept(&app, parsed(&body)?).await?) }) },
+    Errand { path: "/api/push", run: |app, body| Box::pin(run_push(app, body)) },
+    Errand { path: "/api/publish", run: |app, body| Box::pin(run_publish(app, body)) },
 ];
+
+async fn run_push(app: Arc<App>, body: Vec<u8>) -> Outcome {
+    let request: Push = body::parse(&body)?;
+    let is_large = request.is_large();
+    let work = async move { accepted(&push::accept(&app, request).await?) };
+    if is_large { beside(work).await } else { work.await }
+}
+
+async fn run_publish(app: Arc<App>, body: Vec<u8>) -> Outcome {
+    let request: Publish = body::parse(&body)?;
+    let is_large = request.is_large();
+    let work = async move { accepted(&publish::accept(&app, request).await?) };
+    if is_large { beside(work).await } else { work.await }
+}
+
+/// Lets the runtime do it, so that the shard's turn does not last as long. Whoever does not wait for it any more gives it up, as without this.
+async fn beside(work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+    // A set of one, since a set ends its tasks when it is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    match tasks.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) => {
+            tracing::error!(%error, "an errand has failed");
+            Err(ErrorCode::Internal.into())
+        }
+        None => Err(ErrorCode::Internal.into()),
+    }
+}
 
 /// The errand with this address.
 #[must_use]
@@ -41,16 +83,95 @@ pub fn asked_for(path: &str) -> Option<&'static Errand> {
     ERRANDS.iter().find(|errand| errand.path == path)
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    body::parse(body)
-}
-
 fn accepted(answer: &impl Serialize) -> Outcome {
     match serde_json::to_vec(answer) {
         Ok(json) => Ok(Done { status: 202, json }),
         Err(error) => {
             tracing::error!(%error, "an answer cannot be written");
-            Err(encke_proto::ErrorCode::Internal.into())
+            Err(ErrorCode::Internal.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use encke_engine::memory::MemoryEngine;
+    use encke_proto::{Epoch, Time};
+    use mio::Token;
+
+    use super::*;
+    use crate::{
+        clock::TestClock,
+        config::{Config, Secret},
+        shards::{Shards, mailbox},
+    };
+
+    fn app() -> Arc<App> {
+        let config = Config {
+            dev: true,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        };
+        let poll = mio::Poll::new().unwrap();
+        let (mailbox, _) = mailbox(mio::Waker::new(poll.registry(), Token(0)).unwrap());
+        let shards = Shards::new(vec![mailbox]);
+        let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
+        App::new(Arc::new(config), engine, shards, Arc::new(TestClock::at(Time(1_700_000_000_000)))).unwrap()
+    }
+
+    fn first_poll(running: &mut Running) -> Poll<Outcome> {
+        running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn a_shard_does_what_is_small_within_its_turn_and_nothing_that_is_large() {
+        let (app, publish) = (app(), asked_for("/api/publish").unwrap());
+        let mut small = (publish.run)(Arc::clone(&app), br#"{"channel":"c0","data":1}"#.to_vec());
+        let Poll::Ready(Ok(done)) = first_poll(&mut small) else { panic!("it waits for something") };
+        assert_eq!(done.status, 202);
+
+        let channels: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+        let body = serde_json::json!({"channels": channels, "data": 2});
+        let mut large = (publish.run)(Arc::clone(&app), body.to_string().into_bytes());
+        assert!(first_poll(&mut large).is_pending());
+        let done = large.await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
+        assert_eq!((done.status, answer["positions"].as_array().unwrap().len()), (202, 20));
+        assert_eq!(answer["positions"][0]["offset"], 2, "behind the small one");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_beside_the_shard_is_refused_alike() {
+        let messages: Vec<_> = (0..20).map(|number| serde_json::json!({"channel": "c", "data": number, "colour": 1})).collect();
+        let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
+        let Refused(refusal) = run_publish(app(), body).await.unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadRequest);
+        let messages: Vec<_> =
+            (0..20).map(|number| serde_json::json!({"channel": if number == 19 { "@alice" } else { "c" }, "data": number})).collect();
+        let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
+        let Refused(refusal) = run_publish(app(), body).await.unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadName);
+        assert!(refusal.message.starts_with("messages[19]"), "{}", refusal.message);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_a_mistake_of_the_server() {
+        let Refused(refusal) = beside(async { panic!("on purpose") }).await.unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::Internal);
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_given_up() {
+        let (held, gone) = tokio::sync::oneshot::channel::<()>();
+        let mut running: Running = Box::pin(beside(async move {
+            let _held = held;
+            std::future::pending().await
+        }));
+        assert!(first_poll(&mut running).is_pending());
+        drop(running);
+        assert!(gone.await.is_err(), "what the work held is dropped");
     }
 }

@@ -10,9 +10,11 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use encke_proto::ErrorCode;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method};
 
-use crate::{api, app::App, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused};
+use crate::{
+    api, app::App, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused, table::response::PROTECTION,
+};
 
 /// Who uses a route, which decides on what goes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,15 +127,8 @@ async fn refuse_when_stopping(State(app): State<Arc<App>>, request: Request, nex
 async fn protect(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    for (name, value) in PROTECTION {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
     response
 }

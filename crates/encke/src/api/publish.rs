@@ -12,6 +12,7 @@ use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
 use crate::{
     app::App,
     body::{self, Json},
+    errands::WITHIN_TURN_MAX,
     names, random,
     refusal::Refused,
     who::Operator,
@@ -33,6 +34,15 @@ pub(crate) struct Publish {
     id: Option<String>,
     /// Instead of all of these: several messages, each for a channel; at most 128.
     messages: Option<Vec<OneOfMany>>,
+}
+
+impl Publish {
+    /// Whether there is so much in it that a shard must not do it within a turn.
+    pub(crate) fn is_large(&self) -> bool {
+        let channels = self.channels.as_ref().map_or(0, Vec::len);
+        let messages = self.messages.as_ref().map_or(0, Vec::len);
+        channels.max(messages) > WITHIN_TURN_MAX
+    }
 }
 
 /// A message in the log of one channel.
@@ -112,7 +122,7 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     };
     let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let key = names::key("api:publish", request.id.as_deref())?;
-    let appended = publish_to(app, channels, &data, key, None).await?;
+    let appended = publish_to(app, channels, json::compact(&data)?, key, None).await?;
     let mode = app.engine.mode();
     if one {
         return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));
@@ -123,15 +133,15 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
 }
 
-/// Appends a message to public channels; shared with the clients' publish.
+/// Appends a message, compact by now, to public channels; shared with the clients' publish.
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
-    data: &RawValue,
+    data: Arc<RawValue>,
     key: Option<String>,
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
-    let body = Body::Data(json::compact(data)?);
+    let body = Body::Data(data);
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::bits()?);
     let targets = Targets::Channels(channels.clone());
@@ -143,4 +153,21 @@ pub(crate) async fn publish_to(
         return Err(Refused::bad("this `id` was used for other channels"));
     }
     Ok(appended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_publish_is_large_by_its_channels_or_its_messages() {
+        let is_large = |body: Value| body::parse::<Publish>(body.to_string().as_bytes()).unwrap().is_large();
+        let channels = |count: usize| json!({"channels": vec!["c"; count], "data": 1});
+        let messages = |count: usize| json!({"messages": vec![json!({"channel": "c", "data": 1}); count]});
+        assert!(!is_large(json!({"channel": "c", "data": "x".repeat(10_000)})));
+        for form in [channels, messages] {
+            assert_eq!([0, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(form(count))), [false, false, true]);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::Poll,
 };
 
@@ -65,7 +66,7 @@ pub(crate) struct Reason {
 /// A message whose form is right.
 struct Checked {
     channel: ChannelName,
-    data: Box<RawValue>,
+    data: Arc<RawValue>,
     key: Option<String>,
 }
 
@@ -79,7 +80,7 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
     }
     let checked = messages.into_iter().enumerate().map(|(number, message)| check(message).map_err(|refused| in_message(number, refused)));
     let checked = checked.collect::<Result<Vec<Checked>, Refused>>()?;
-    let appends = checked.iter().map(|message| append(app, message)).collect();
+    let appends = checked.into_iter().map(|message| append(app, message)).collect();
     let outcomes: Vec<Result<Appended, Refused>> = in_order(appends).await;
     if let Some(Err(refused)) = outcomes.first()
         && outcomes.iter().all(Result::is_err)
@@ -92,7 +93,7 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
 
 fn check(message: OneOfMany) -> Result<Checked, Refused> {
     let data = message.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    json::compact(&data)?;
+    let data = json::compact(&data)?;
     Ok(Checked { channel: ChannelName::public(&message.channel)?, data, key: names::key("api:publish", message.id.as_deref())? })
 }
 
@@ -103,8 +104,8 @@ fn in_message(number: usize, Refused(refusal): Refused) -> Refused {
 
 type Append<'a> = Pin<Box<dyn Future<Output = Result<Appended, Refused>> + Send + 'a>>;
 
-fn append<'a>(app: &'a App, message: &'a Checked) -> Append<'a> {
-    Box::pin(publish_to(app, vec![message.channel.clone()], &message.data, message.key.clone(), None))
+fn append(app: &App, message: Checked) -> Append<'_> {
+    Box::pin(publish_to(app, vec![message.channel], message.data, message.key, None))
 }
 
 /// Lets all go on together, and begins them in their order, so that they stand in that order in the engine's queue.
@@ -164,6 +165,19 @@ mod tests {
         });
         assert_eq!(in_order(futures.collect()).await, (0..100).collect::<Vec<_>>());
         assert_eq!(*begun.lock().unwrap(), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_message_that_is_checked_is_compact() {
+        let one = |data: &str| OneOfMany {
+            channel: "c".into(),
+            data: Some(RawValue::from_string(data.to_owned()).unwrap()),
+            id: Some("k".into()),
+        };
+        let checked = check(one("{ \"a b\" :\n [1, 2.50] }")).unwrap();
+        assert_eq!((checked.data.get(), checked.key.as_deref()), ("{\"a b\":[1,2.50]}", Some("api:publish\nk")));
+        let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
+        assert_eq!(check(one(&deep)).err().map(|Refused(refusal)| refusal.code), Some(ErrorCode::TooDeep));
     }
 
     #[test]

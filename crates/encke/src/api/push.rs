@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     body::{self, Json},
+    errands::WITHIN_TURN_MAX,
     names, random,
     refusal::Refused,
     who::Operator,
@@ -36,6 +37,16 @@ pub(crate) struct Push {
     ttl_s: Option<u64>,
     /// The idempotency key: the same key gives one push, however often it is sent.
     id: Option<String>,
+}
+
+impl Push {
+    /// Whether it is for so many that a shard must not do it within a turn.
+    pub(crate) fn is_large(&self) -> bool {
+        match &self.to {
+            To::Users(users) => users.len() > WITHIN_TURN_MAX,
+            To::Group(_) => true,
+        }
+    }
 }
 
 /// To whom.
@@ -161,10 +172,10 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
 async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<HashSet<UserId>, Refused> {
     match named {
         Some(named) => {
-            let counts = app.shards.sessions_of(named).await?;
-            Ok(named.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(user, _)| user.clone()).collect())
+            let online = app.sessions.are_online(named).await?;
+            Ok(named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect())
         }
-        None => Ok(app.shards.online().await?.into_iter().map(|(user, _)| user).collect()),
+        None => Ok(app.sessions.everybody().await?.into_iter().collect()),
     }
 }
 
@@ -172,4 +183,21 @@ fn sorted(users: &HashSet<UserId>) -> Vec<UserId> {
     let mut users: Vec<UserId> = users.iter().cloned().collect();
     users.sort_unstable();
     users
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_push_is_large_by_whom_it_is_for() {
+        let is_large = |to: serde_json::Value| {
+            let push: Push = body::parse(json!({ "to": to, "data": 1 }).to_string().as_bytes()).unwrap();
+            push.is_large()
+        };
+        let users = |count: usize| (0..count).map(|number| format!("user {number}")).collect::<Vec<_>>();
+        assert_eq!([0, 1, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(json!(users(count)))), [false, false, false, true]);
+        assert!(is_large(json!("all")) && is_large(json!("online")));
+    }
 }

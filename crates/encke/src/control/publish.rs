@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{ChannelName, ErrorCode};
+use encke_proto::{ChannelName, ErrorCode, json};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -59,6 +59,6 @@ pub(crate) async fn publish_from(
     }
     let key = names::key(&format!("user:{}", identity.user), key)?;
     let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    let appended = publish_to(app, vec![channel], data, key, Some(identity.user.clone())).await?;
+    let appended = publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await?;
     Published::of_one(&appended, app.engine.mode())
 }

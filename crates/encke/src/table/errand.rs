@@ -5,6 +5,7 @@ use encke_proto::limits::BODY_MAX_BYTES;
 use super::head::HEAD_MAX_BYTES;
 use crate::{
     auth::Credentials,
+    body::is_media_type,
     errands::{Errand, asked_for},
 };
 
@@ -80,7 +81,7 @@ fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Option<
             }
             body_bytes = Some(value.parse().ok().filter(|length| *length <= BODY_MAX_BYTES)?);
         } else if is("content-type") {
-            if is_json || !matches!(value.trim(), "application/json" | "application/json; charset=utf-8") {
+            if is_json || !is_media_type(value, "application/json") {
                 return None;
             }
             is_json = true;
@@ -118,6 +119,20 @@ mod tests {
         let Verdict::Errand(asking) = read(GOOD.as_bytes()) else { panic!("not read") };
         assert_eq!(&GOOD[asking.head_bytes..][..asking.body_bytes], "{}");
         assert_eq!((asking.errand.path, asking.keep_alive, asking.credentials.bearer()), ("/api/push", true, Some("k")));
+    }
+
+    #[test]
+    fn the_type_may_be_written_as_the_library_takes_it() {
+        for good in ["Application/JSON", "application/json;charset=UTF-8", "application/json; charset=\"utf-8\""] {
+            let text = GOOD.replace("application/json", good);
+            assert!(matches!(read(text.as_bytes()), Verdict::Errand(_)), "{good}");
+        }
+        for bad in ["application/json; charset=utf-16", "application/json-patch+json", "application/json; x=\u{fc}", ""] {
+            let text = GOOD.replace("application/json", bad);
+            assert!(matches!(read(text.as_bytes()), Verdict::Stray), "{bad}");
+        }
+        let twice = GOOD.replace("Host: a\r\n", "Host: a\r\nContent-Type: application/json\r\n");
+        assert!(matches!(read(twice.as_bytes()), Verdict::Stray));
     }
 
     #[test]

@@ -11,6 +11,16 @@ pub const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 /// The type of documents.
 pub const HTML: &str = "text/html; charset=utf-8";
 
+/// Fields that every answer has which is not held, unless its handler knew better: no cache keeps it, it is no document, no frame shows it, no browser guesses its type, and no other site embeds it.
+pub const PROTECTION: [(&str, &str); 6] = [
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
 /// How a response's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -132,10 +142,9 @@ pub fn answer(out: &mut Vec<u8>, status: u16, retry_after_s: Option<u64>, keep_a
         &json.len().to_string(),
         "\r\n",
     ]);
-    push(&[
-        "cache-control: no-store\r\ncontent-security-policy: default-src 'none'; frame-ancestors 'none'\r\nx-content-type-options: nosniff\r\n",
-        "x-frame-options: DENY\r\nreferrer-policy: no-referrer\r\ncross-origin-resource-policy: same-origin\r\n",
-    ]);
+    for (name, value) in PROTECTION {
+        push(&[name, ": ", value, "\r\n"]);
+    }
     if let Some(seconds) = retry_after_s {
         push(&["retry-after: ", &seconds.to_string(), "\r\n"]);
     }
@@ -191,6 +200,17 @@ mod tests {
         for number in [0, 7, 10, 1234, usize::MAX] {
             assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
         }
+    }
+
+    #[test]
+    fn an_answer_has_every_field_of_protection_once() {
+        let mut out = Vec::new();
+        answer(&mut out, 202, None, true, "Thu, 01 Jan 1970 00:00:00 GMT", b"{}");
+        let text = String::from_utf8(out).unwrap();
+        for (name, value) in PROTECTION {
+            assert_eq!(text.matches(&format!("\r\n{name}: {value}\r\n")).count(), 1, "{name}");
+        }
+        assert!(text.ends_with("\r\n\r\n{}"));
     }
 
     #[test]

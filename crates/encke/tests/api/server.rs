@@ -232,6 +232,8 @@ fn history_goes_backwards_from_the_newest_to_the_oldest() {
     assert_eq!((data(&on), &on["previous"]), (vec![2, 3, 4, 5, 6], &oldest["cursor"]));
     let foreign = back("1~zz~news~3");
     assert_eq!((data(&foreign), &foreign["gaps"]), (vec![5, 6], &json!([{"channel": "news", "from": 1, "to": 3, "reason": "epoch"}])));
+    let nothing = back("1~zz~news~0");
+    assert_eq!((data(&nothing), &nothing["gaps"]), (vec![5, 6], &json!([])), "before its first message nothing was missed");
     let empty = get(&world, "/api/channels/empty/history?before=latest").ok();
     assert_eq!((data(&empty), &empty["previous"]), (vec![], &json!(null)));
     for query in ["before=nonsense", "before=earliest"] {
@@ -254,6 +256,8 @@ fn history_backwards_ends_where_it_was_trimmed_and_says_so() {
         (&oldest["gaps"], &oldest["previous"]),
         (&json!([{"channel": "news", "from": 1, "to": 3, "reason": "trimmed"}]), &json!(null))
     );
+    let foreign = get(&world, "/api/channels/news/history?before=1~zz~news~0").ok();
+    assert_eq!(foreign["gaps"], oldest["gaps"], "from elsewhere, but by one page to the end of the walk");
 }
 
 #[test]

@@ -48,12 +48,15 @@ fn seen(wire: &mut Wire) -> (String, Vec<String>, Value) {
 fn both_ways_give_the_same_answer() {
     let world = World::new();
     let (mut short, mut long) = (world.connect(), world.connect());
+    let users = format!("{{\"to\":{:?},\"data\":1}}", (0..40).map(|number| format!("user {number}")).collect::<Vec<_>>());
+    let messages = format!("{{\"messages\":[{}]}}", vec![r#"{"channel":"@c","data":1}"#; 40].join(","));
     let deep = format!("{{\"channel\":\"c\",\"data\":{}{}}}", "[".repeat(40), "]".repeat(40));
     for (path, body) in [
         ("/api/push", r#"{"to":["alice"],"data":{"a":1}}"#),
         ("/api/push", r#"{"to":["alice","bob"],"url":"http://x/","ttl_s":60,"id":"k1"}"#),
         ("/api/push", r#"{"to":"all","data":1}"#),
         ("/api/push", r#"{"to":"online","data":1}"#),
+        ("/api/push", &users),
         ("/api/push", r#"{"to":[],"data":1}"#),
         ("/api/push", r#"{"to":["a\u0000"],"data":1}"#),
         ("/api/push", r#"{"to":["alice"],"url":"javascript:1"}"#),
@@ -64,6 +67,7 @@ fn both_ways_give_the_same_answer() {
         ("/api/publish", r#"{"channel":"c","data":null}"#),
         ("/api/publish", r#"{"channels":["c"],"data":[1,2],"id":"k2"}"#),
         ("/api/publish", r#"{"channel":"@alice","data":1}"#),
+        ("/api/publish", &messages),
         ("/api/publish", &deep),
     ] {
         short.send(&request(path, &key(), "", body));
@@ -77,6 +81,22 @@ fn both_ways_give_the_same_answer() {
             (status, fields, body)
         };
         assert_eq!(without_positions(short), without_positions(long), "{path} {body}");
+    }
+}
+
+#[test]
+fn a_type_is_read_alike_however_it_is_written() {
+    let world = World::new();
+    let (mut short, mut long) = (world.connect(), world.connect());
+    for kind in ["application/json;charset=UTF-8", "APPLICATION/JSON", "application/json; charset=latin1", "application/json; x=\u{fc}", ""]
+    {
+        let as_kind = |fields: &str| {
+            request("/api/push", &key(), fields, r#"{"to":["alice"],"data":1}"#)
+                .replace("Content-Type: application/json", &format!("Content-Type: {kind}"))
+        };
+        short.send(&as_kind(""));
+        long.send(&as_kind(BY_THE_LIBRARY));
+        assert_eq!(seen(&mut short), seen(&mut long), "{kind}");
     }
 }
 

@@ -1,17 +1,19 @@
 //! Errands: requests that the shard answers by itself.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use encke_hub::Key;
+use encke_proto::ErrorCode;
 use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    errands::{ERRANDS, Errand, Outcome},
+    errands::{ERRANDS, Errand, Outcome, Running},
     refusal::retry_after_s,
     shards::Alarm,
     table::{
@@ -93,7 +95,7 @@ impl Shard {
         let State::Asks(task) = &mut slot.state else { return false };
         task.alarm.heard();
         let waker = Waker::from(Arc::clone(&task.alarm));
-        let Poll::Ready(outcome) = task.running.as_mut().poll(&mut Context::from_waker(&waker)) else { return false };
+        let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else { return false };
         let keep_alive = task.keep_alive && !self.drains;
         let (errand, began) = (task.errand, task.began);
         let status = self.write_outcome(outcome, keep_alive);
@@ -116,5 +118,33 @@ impl Shard {
                 code.status()
             }
         }
+    }
+}
+
+/// Polls an errand. A panic in its handler costs this one request, and not the thread that everybody in the shard is served by.
+fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
+    // Whatever the handler left half done is dropped with the errand, which is not polled again.
+    catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| {
+        tracing::error!("an errand has panicked");
+        Poll::Ready(Err(ErrorCode::Internal.into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{errands::Done, refusal::Refused};
+
+    fn poll(mut running: Running) -> Poll<Outcome> {
+        poll_caught(&mut running, &mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_handler_that_panics_is_answered_as_a_mistake_of_the_server() {
+        let Poll::Ready(Err(Refused(refusal))) = poll(Box::pin(async { panic!("on purpose") })) else { panic!("it is not refused") };
+        assert_eq!((refusal.code, refusal.code.status()), (ErrorCode::Internal, 500));
+        assert!(poll(Box::pin(std::future::pending())).is_pending());
+        let done = poll(Box::pin(async { Ok(Done { status: 202, json: Vec::new() }) }));
+        assert!(matches!(done, Poll::Ready(Ok(Done { status: 202, .. }))));
     }
 }
