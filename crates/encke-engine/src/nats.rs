@@ -120,12 +120,12 @@ impl Engine for NatsEngine {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, EngineError> {
-        self.store.link.check()?;
+        self.store.link.connected().await?;
         Ok(self.store.append(append).await?)
     }
 
     async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
-        self.store.link.check()?;
+        self.store.link.connected().await?;
         self.watches.ready(channel).await?;
         Ok(self.store.page(channel, from, limit).await?)
     }
@@ -139,27 +139,32 @@ impl Engine for NatsEngine {
     }
 
     async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.channels(after, limit).await?)
     }
 
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.seen(user, at).await?)
     }
 
     async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.user(user).await?)
     }
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.users(after, limit).await?)
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.handed(user).await?)
     }
 
     async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError> {
-        self.store.link.check()?;
+        self.store.link.connected().await?;
         Ok(self.store.mark(marks).await?)
     }
 
@@ -170,10 +175,12 @@ impl Engine for NatsEngine {
         limit: usize,
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.receipts(push, after, limit, now).await?)
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
+        self.store.link.connected().await?;
         Ok(self.store.sweep(now).await?)
     }
 

@@ -53,6 +53,7 @@ macro_rules! cluster_sentences {
             nodes::a_user_is_where_it_was_entered
             nodes::places_follow_in_the_order_of_the_calls
             nodes::who_lives_anew_is_not_entered
+            nodes::a_ticket_is_spent_once_by_whoever_is_first
             nodes::a_buried_session_is_found_by_its_user_until_its_time_is_over
             sharing::what_one_node_appends_every_node_reads
             sharing::offsets_rise_by_one_under_appends_of_two_nodes
@@ -77,11 +78,15 @@ macro_rules! make_list {
 
 cluster_sentences!([make_list]);
 
-/// One test for each sentence of what nodes promise, each with a bed of its own that the given expression makes. What stands before it (`#[ignore = "…"]`) stands before each.
+/// One test for each sentence of what nodes promise, each with a bed of its own that the given expression makes. With `ignored: "why",` before it, each is ignored unless it is
+/// asked for.
 #[macro_export]
 macro_rules! cluster_contract_tests {
-    ($(#[$attribute:meta])* $bed:expr) => {
-        $crate::cluster_sentences!([$crate::cluster_contract_test_functions] [$(#[$attribute])*] $bed);
+    (ignored: $why:literal, $bed:expr) => {
+        $crate::cluster_sentences!([$crate::cluster_contract_test_functions] [#[ignore = $why]] $bed);
+    };
+    ($bed:expr) => {
+        $crate::cluster_sentences!([$crate::cluster_contract_test_functions] [] $bed);
     };
 }
 

@@ -109,11 +109,15 @@ macro_rules! make_list {
 
 contract_sentences!([make_list]);
 
-/// One test for each sentence of the contract, each with a bed of its own that the given expression makes. What stands before it (`#[ignore = "…"]`) stands before each.
+/// One test for each sentence of the contract, each with a bed of its own that the given expression makes. With `ignored: "why",` before it, each is ignored unless it is
+/// asked for.
 #[macro_export]
 macro_rules! contract_tests {
-    ($(#[$attribute:meta])* $bed:expr) => {
-        $crate::contract_sentences!([$crate::contract_test_functions] [$(#[$attribute])*] $bed);
+    (ignored: $why:literal, $bed:expr) => {
+        $crate::contract_sentences!([$crate::contract_test_functions] [#[ignore = $why]] $bed);
+    };
+    ($bed:expr) => {
+        $crate::contract_sentences!([$crate::contract_test_functions] [] $bed);
     };
 }
 

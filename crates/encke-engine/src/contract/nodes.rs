@@ -10,7 +10,7 @@ use super::{
     circle::{Circle, until},
     lab::user,
 };
-use crate::{HEARTBEAT_MS, LETTER_MAX_BYTES, NODE_LIVES_MS, NodeId};
+use crate::{BEAT_MS, LETTER_MAX_BYTES, NODE_LIVES_MS, NodeId};
 
 fn session(bits: u128) -> SessionId {
     SessionId::from_bits(bits)
@@ -21,7 +21,7 @@ pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed)
     let mut lives = Vec::new();
     for at in 0..3 {
         let census = circle.beat(at).await;
-        assert!(census.renewed, "the first life begins with the first heartbeat");
+        assert!(census.renewed, "the first life begins with the first beat");
         assert_eq!(census.nodes.iter().filter(|node| node.id == census.me).count(), 1, "it is among those who live");
         lives.push(census.me);
     }
@@ -43,7 +43,7 @@ pub(super) async fn a_node_that_is_silent_is_not_counted_for_long(bed: &dyn Clus
     assert_ne!(first, second);
     // The first goes on, the second is silent. What is waited for is that it is gone; that it was counted meanwhile is the sentence before.
     until!("the silent node is gone", {
-        tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS / 4)).await;
+        tokio::time::sleep(Duration::from_millis(BEAT_MS / 2)).await;
         let census = circle.beat(0).await;
         assert_eq!((census.me, census.renewed), (first, false), "who beats lives");
         census.nodes.iter().all(|node| node.id != second)
@@ -168,6 +168,24 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
     // The dead life may still be found; whoever reads knows by the census that it is dead.
     assert!(entered.elsewhere.iter().all(|life| *life == old));
     assert!(circle.places(1, &[user("alice")]).await[0].contains(&new));
+}
+
+pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn ClusterBed) {
+    let circle = Circle::open(bed, 2).await;
+    for (at, ticket, is_first) in [(0, "one", true), (0, "one", false), (1, "one", false), (1, "other", true)] {
+        let spent = circle.nodes[at].cluster.spend(ticket, 600_000).await.expect("a healthy engine spends");
+        assert_eq!(spent, is_first, "{ticket} at {at}");
+    }
+    let mut tries = Vec::new();
+    for at in 0..32 {
+        let cluster = Arc::clone(&circle.nodes[at % 2].cluster);
+        tries.push(tokio::spawn(async move { cluster.spend("same", 600_000).await.expect("a healthy engine spends") }));
+    }
+    let mut firsts = 0;
+    for one in tries {
+        firsts += usize::from(one.await.expect("no task panics"));
+    }
+    assert_eq!(firsts, 1, "of those who try at the same time, too");
 }
 
 pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over(bed: &dyn ClusterBed) {

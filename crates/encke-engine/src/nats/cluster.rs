@@ -368,6 +368,16 @@ impl Cluster for NatsEngine {
         Ok(self.places_now(users).await?)
     }
 
+    async fn spend(&self, ticket: &str, kept_ms: u64) -> Result<bool, EngineError> {
+        let subject = self.store.names.ticket(ticket);
+        let ttl_s = Some(kept_ms.div_ceil(1_000).max(1));
+        match self.store.link.put(Put { subject, head: String::new(), payload: Bytes::new(), expect: Some(0), ttl_s }).await {
+            Ok(_) => Ok(true),
+            Err(Fault::Mismatch) => Ok(false),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
     async fn bury(&self, user: &UserId, sessions: &[SessionId], kept_ms: u64) -> Result<(), EngineError> {
         let names = &self.store.names;
         let bury = |session: &SessionId| {

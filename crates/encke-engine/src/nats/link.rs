@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     fault::Fault,
@@ -26,6 +26,8 @@ use super::{
 pub(super) const DEADLINE_MS: u64 = 2_000;
 /// The shortest and the longest wait before the connection is tried again, in milliseconds.
 const RECONNECT_MS: std::ops::Range<u64> = 50..1_000;
+/// How long a call waits for it, in milliseconds.
+const RECONNECT_WAIT_MS: u64 = 1_000;
 /// How often a silent connection is asked for a sign of life, in seconds.
 const PING_S: u64 = 2;
 /// The most requests that wait to be written.
@@ -89,7 +91,7 @@ pub(super) struct Link {
     alone: bool,
     stopped: AtomicBool,
     /// How often the connection was made or may have missed something; whoever remembers another number looks again.
-    breaks: Arc<AtomicU64>,
+    breaks: watch::Receiver<u64>,
     /// For the names of batches.
     next_batch: AtomicU64,
     batches: String,
@@ -97,10 +99,9 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn open(options: &NatsOptions, node_name: &str) -> Result<Arc<Self>, Fault> {
-        let breaks = Arc::new(AtomicU64::new(0));
-        let heard = Arc::clone(&breaks);
+        let (broken, breaks) = watch::channel(0);
         let mut connect = ConnectOptions::new()
-            .name(format!("encke {node_name}"))
+            .name(format!("encke {} {node_name}", options.prefix))
             .request_timeout(Some(Duration::from_millis(DEADLINE_MS)))
             .connection_timeout(Duration::from_millis(DEADLINE_MS))
             .ping_interval(Duration::from_secs(PING_S))
@@ -109,7 +110,7 @@ impl Link {
             .reconnect_delay_callback(delay)
             .event_callback(move |event| {
                 if matches!(event, Event::Connected | Event::Disconnected | Event::SlowConsumer(_)) {
-                    heard.fetch_add(1, Ordering::SeqCst);
+                    broken.send_modify(|breaks| *breaks += 1);
                 }
                 tracing::debug!(%event, "NATS");
                 std::future::ready(())
@@ -145,7 +146,7 @@ impl Link {
     }
 
     pub(super) fn breaks(&self) -> u64 {
-        self.breaks.load(Ordering::SeqCst)
+        *self.breaks.borrow()
     }
 
     pub(super) fn stop(&self) {
@@ -165,6 +166,22 @@ impl Link {
         match self.client.connection_state() {
             State::Connected => Ok(()),
             State::Pending | State::Disconnected => Err(Fault::Refused("there is no connection to NATS".into())),
+        }
+    }
+
+    /// Waits for the connection if it is just being made again, as it is while servers are restarted one after the other.
+    pub(super) async fn connected(&self) -> Result<(), Fault> {
+        let mut breaks = self.breaks.clone();
+        let end = Instant::now() + Duration::from_millis(RECONNECT_WAIT_MS);
+        loop {
+            breaks.borrow_and_update();
+            match self.check() {
+                Err(fault) if !self.is_stopped() => match tokio::time::timeout_at(end, breaks.changed()).await {
+                    Ok(Ok(())) => {}
+                    _ => return Err(fault),
+                },
+                other => return other,
+            }
         }
     }
 

@@ -173,6 +173,11 @@ impl Names {
         format!("{}.s.p.*.*", self.prefix)
     }
 
+    /// That a ticket was spent.
+    pub(super) fn ticket(&self, ticket: &str) -> String {
+        format!("{}.s.x.{}", self.prefix, token(ticket))
+    }
+
     /// That a session was closed on purpose.
     pub(super) fn grave(&self, user: &UserId, session: SessionId) -> String {
         format!("{}.s.t.{}.{session}", self.prefix, token(user.as_str()))
