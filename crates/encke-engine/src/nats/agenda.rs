@@ -47,6 +47,11 @@ impl Agenda {
         taken
     }
 
+    /// Whether a sweep of this node will look at the log when it is due.
+    pub(super) fn knows(&self, channel: &ChannelName) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_channel.contains_key(channel)
+    }
+
     /// The latest time that a sweep was told.
     pub(super) fn now(&self) -> Time {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).now

@@ -69,7 +69,8 @@ impl Store {
     /// Whether the log's oldest message should have been trimmed by the sweep, which did not know of it.
     fn begins_too_old(&self, channel: &ChannelName, extent: &Extent, entries: &[Arc<Entry>]) -> bool {
         let oldest = entries.first().map(|entry| entry.message()).filter(|oldest| oldest.position.offset == extent.tail);
-        oldest.is_some_and(|oldest| self.retention.of(channel).due(oldest.time, oldest.expires) <= self.told())
+        !self.agenda.knows(channel)
+            && oldest.is_some_and(|oldest| self.retention.of(channel).due(oldest.time, oldest.expires) <= self.told())
     }
 
     async fn forwards(

@@ -283,7 +283,8 @@ impl ClusterBed for NatsBed {
 
     async fn deafen(&self) {
         // Node 0 is the one that appends.
-        assert!(self.servers.kick(&format!("encke {} node-1", self.prefix())).await > 0, "the node was connected");
+        let name = format!("encke {} node-1", self.prefix());
+        until("the node was connected", || async { self.servers.kick(&name).await > 0 }).await;
     }
 
     async fn forget_nodes(&self) {
