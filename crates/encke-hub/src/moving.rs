@@ -46,6 +46,12 @@ impl Hub {
         }
         for (channel, at) in carried.began.entries.iter().filter(|(channel, _)| !channel.is_own()) {
             self.follow(key, channel, Beginning::Here, Some(*at))?;
+            // It is not the client that said so: should its cursor not name the channel, what is sent from here on may be lost like what was sent there.
+            if let Some(index) = self.sub_named(key, channel)
+                && let Some(sub) = self.sub_mut(key, index)
+            {
+                sub.begin_here();
+            }
         }
         for channel in carried.channels.iter().filter(|channel| !channel.is_own()) {
             self.follow(key, channel, Beginning::Now, None)?;
