@@ -118,7 +118,10 @@ impl Settle<'_> {
             let all = plan.channels.iter().cloned().chain([plan.user.channel()]);
             // Who was told of nothing since the log went on in another epoch names the head by the old one.
             let behind = |channel: &ChannelName| {
-                heads.get(channel).is_some_and(|head| places.position(channel).map(|place| place.offset) != Some(head.offset))
+                let Some(head) = heads.get(channel) else { return false };
+                places
+                    .position(channel)
+                    .is_none_or(|place| if place.epoch == head.epoch { place.offset < head.offset } else { place.offset != head.offset })
             };
             all.filter(behind).collect::<Vec<_>>()
         };

@@ -309,26 +309,27 @@ fn silence(notes: &[(u64, Note)]) -> Silence {
             _ => {}
         }
     }
-    let mut rolling = false;
+    let (mut rolling, mut since) = (false, 0);
     let mut cut: BTreeMap<usize, u64> = BTreeMap::new();
     for (ms, note) in notes {
         match note {
             Note::Rolling { begins } => {
                 // Who is away at the end was so for at least so long.
-                for since in cut.values() {
-                    silence.away_ms = silence.away_ms.max(if *begins { 0 } else { ms - since });
+                for left in cut.values() {
+                    silence.away_ms = silence.away_ms.max(if *begins { 0 } else { ms - left });
                 }
-                rolling = *begins;
+                (rolling, since) = (*begins, *ms);
                 cut.clear();
             }
             Note::Cut { client } if rolling => {
                 cut.entry(*client).or_insert(*ms);
             }
             Note::Began { client, .. } | Note::Resumed { client, .. } => {
-                let since = cut.remove(client).unwrap_or(*ms);
-                silence.away_ms = silence.away_ms.max(ms - since);
+                let left = cut.remove(client).unwrap_or(*ms);
+                silence.away_ms = silence.away_ms.max(ms - left);
             }
-            Note::Delivered { id, .. } if rolling => {
+            // What was sent before may have been late for other reasons.
+            Note::Delivered { id, .. } if rolling && invoked.get(id).is_some_and(|sent| *sent >= since) => {
                 silence.deliveries += 1;
                 let late = |of: &BTreeMap<Id, u64>| of.get(id).map_or(0, |since| ms.saturating_sub(*since));
                 silence.accepted_ms = silence.accepted_ms.max(late(&accepted));

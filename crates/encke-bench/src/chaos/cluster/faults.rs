@@ -119,6 +119,10 @@ impl Fault {
             for last in (1..faults.len()).rev() {
                 faults.swap(last, choice.below(u32::try_from(last + 1).unwrap_or(1)) as usize);
             }
+            // What comes before is not looked at in the end any more, so it comes early.
+            if let Some(at) = faults.iter().position(|fault| *fault == Self::Wipe) {
+                faults.swap(at, choice.below(3) as usize);
+            }
             schedule.extend(faults);
         }
         schedule
