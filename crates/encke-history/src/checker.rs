@@ -68,6 +68,8 @@ struct Checker {
     forgot: bool,
     /// By the newer epoch: which one it goes on from, and up to where.
     forks: BTreeMap<(ChannelName, Epoch), Position>,
+    /// Whether logs may go on in other epochs at all.
+    lineages: bool,
     asked: BTreeSet<(encke_proto::SessionId, ChannelName)>,
     clients: BTreeMap<usize, Client>,
     online: BTreeSet<(usize, encke_proto::UserId)>,
@@ -116,6 +118,7 @@ impl Checker {
                 self.trimmed.insert((channel.clone(), upto.epoch), upto.offset);
             }
             Record::Forgot => self.forgot = true,
+            Record::Lineages => self.lineages = true,
             Record::Forked { channel, kept, epoch } => {
                 self.forks.insert((channel.clone(), *epoch), *kept);
             }
@@ -178,10 +181,12 @@ impl Checker {
             if epoch == old {
                 return Some(kept);
             }
-            let fork = self.forks.get(&(channel.clone(), epoch))?;
+            let Some(fork) = self.forks.get(&(channel.clone(), epoch)) else { break };
             (kept, epoch) = (kept.min(fork.offset), fork.epoch);
         }
-        None
+        // Before the first message all epochs are the same; and a log that has had none has lost none.
+        let had_none = !self.log.contains_key(&(channel.clone(), old));
+        (had_none && self.lineages).then_some(0)
     }
 
     /// Whether `earlier`, in another epoch, is at or before where `at` is in the epoch that it has been carried to.

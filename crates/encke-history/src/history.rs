@@ -29,6 +29,8 @@ pub enum Record {
     },
     /// The engine lost everything; a new epoch begins in every channel.
     Forgot,
+    /// The engine is one whose logs may go on in other epochs, even before they have a message.
+    Lineages,
     /// The log goes on in another epoch; up to here it is the same in both. What was behind it in the old one was lost by the engine itself.
     Forked {
         /// In which channel.

@@ -42,6 +42,8 @@ pub enum Note {
     Ended { client: usize },
     /// Something was done to the server.
     Fault(String),
+    /// The engine is one that goes on in another epoch after it was restarted.
+    Lineages,
     /// The engine itself may have lost what was accepted from `since_ms` until `until_ms`.
     Loss { since_ms: u64, until_ms: u64 },
     /// No connection serves a client any more.

@@ -77,6 +77,8 @@ pub struct Server {
     pub lives: u32,
     /// The longest that it took to be there.
     pub slowest_start: Duration,
+    /// The longest that it took to be gone.
+    pub slowest_stop: Duration,
 }
 
 impl Server {
@@ -99,7 +101,8 @@ impl Server {
         let (program, engine) = (program.to_owned(), engine.to_owned());
         let address = free_port(choice)?;
         let name = name.to_owned();
-        Ok(Self { program, engine, address, keys, name, party, scratch, data, child: None, lives: 0, slowest_start: Duration::ZERO })
+        let (slowest_start, slowest_stop) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { program, engine, address, keys, name, party, scratch, data, child: None, lives: 0, slowest_start, slowest_stop })
     }
 
     /// A place for files beside its data.
@@ -185,7 +188,10 @@ impl Server {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         loop {
             match child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => {
+                    self.slowest_stop = self.slowest_stop.max(began.elapsed());
+                    return Ok(());
+                }
                 Some(status) => return Err(self.ended(status)),
                 None if began.elapsed() > STOP_PATIENCE => {
                     child.kill()?;

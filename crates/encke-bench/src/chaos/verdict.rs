@@ -463,6 +463,9 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
         let id = history.id(*id);
         history.note(*at, Record::Invoked(id));
     }
+    if notes.iter().any(|(_, note)| matches!(note, Note::Lineages)) {
+        history.note(0, Record::Lineages);
+    }
     for (channel, kept, epoch) in &logs.forks {
         history.note(0, Record::Forked { channel: channel.clone(), kept: *kept, epoch: *epoch });
     }

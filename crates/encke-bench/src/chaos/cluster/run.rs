@@ -63,6 +63,8 @@ pub struct Outcome {
     pub lives: u32,
     /// See `lives`.
     pub slowest_start: Duration,
+    /// The longest that one took to stop.
+    pub slowest_stop: Duration,
     /// How often all nodes were restarted one after the other.
     pub rolls: usize,
     /// Connections to the engine that were reset behind a cut.
@@ -87,6 +89,7 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     let mut nodes = Nodes::new(program, &store.url(), &keys, &parties, &mut choice)?;
     nodes.start().await?;
     let (evidence, tide) = (Evidence::new(), Tide::new());
+    evidence.note(Note::Lineages);
     let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
     let upstream = Upstream::new(&nodes.addresses());
     let front = Proxy::start(upstream.clone(), Side::Front, seed(), tide.look()).await?;
@@ -147,8 +150,9 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     let network = network(&[&front, &for_subscribers, &for_publishers]);
     let lives = nodes.list.iter().map(|node| node.lives).sum();
     let slowest_start = nodes.list.iter().map(|node| node.slowest_start).max().unwrap_or_default();
+    let slowest_stop = nodes.list.iter().map(|node| node.slowest_stop).max().unwrap_or_default();
     let (resets, faults) = (store.resets(), hand.done.clone());
-    Ok(Outcome { verdict, hand, network, lives, slowest_start, rolls, resets, faults, seconds, notes })
+    Ok(Outcome { verdict, hand, network, lives, slowest_start, slowest_stop, rolls, resets, faults, seconds, notes })
 }
 
 /// All faults, one after the other.

@@ -59,8 +59,11 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
         text.push_str(&format!("| connections for wake-ups that the engine ended | {} |\n", hand.subscribers));
     }
     text.push_str(&format!("| connections to the engine that were reset behind a cut | {} |\n", outcome.resets));
-    let slowest = outcome.slowest_start.as_secs_f64();
-    text.push_str(&format!("| lives of nodes (the slowest was up after {slowest:.2} s) | {} |\n", outcome.lives));
+    let (start, stop) = (outcome.slowest_start.as_secs_f64(), outcome.slowest_stop.as_secs_f64());
+    text.push_str(&format!(
+        "| lives of nodes (the slowest was up after {start:.2} s, the slowest to stop was gone after {stop:.2} s) | {} |\n",
+        outcome.lives
+    ));
     text.push_str("\n| measured | |\n|---|---:|\n");
     let silence = verdict.silence;
     let rows = [
