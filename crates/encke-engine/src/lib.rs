@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod feed;
 pub mod memory;
+pub mod nats;
 mod page;
 mod passed;
 mod receipt;
