@@ -249,3 +249,53 @@ async fn an_append_to_several_servers_is_finished_by_whoever_sweeps() {
     }
     assert!(whole < CHANNELS, "those whose first target was on the dead server are in none");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn slots_that_move_under_load_lose_nothing() {
+    const CHANNELS: usize = 40;
+    let servers = cluster_with(3, &[]);
+    let url = format!("redis://127.0.0.1:{}/?cluster=true&prefix={}", servers[0].port, new_prefix());
+    let (writer, reader) = (Node::open(&url).await, Node::open(&url).await);
+    let names: Vec<String> = (0..CHANNELS).map(|index| format!("c{index}")).collect();
+    let mut begun = Vec::new();
+    for name in &names {
+        begun.push(writer.append(name).await);
+        reader.watch(name).await;
+    }
+    // A third of all slots goes from the first server to the second, and then from the second to the third.
+    let ids: Vec<String> = servers.iter().map(|server| server.ask(&["CLUSTER", "MYID"])).collect();
+    let address = format!("127.0.0.1:{}", servers[0].port);
+    let moving = std::thread::spawn(move || {
+        for pair in ids.windows(2) {
+            let moved = std::process::Command::new("redis-cli")
+                .args(["--cluster", "reshard", &address, "--cluster-from", &pair[0], "--cluster-to", &pair[1]])
+                .args(["--cluster-slots", "5461", "--cluster-yes", "--cluster-pipeline", "1"])
+                .output()
+                .expect("there is redis-cli");
+            assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+        }
+    });
+    let mut accepted: Vec<Vec<MessageId>> = vec![Vec::new(); CHANNELS];
+    let mut refused = 0;
+    while !moving.is_finished() {
+        for (name, accepted) in names.iter().zip(&mut accepted) {
+            match writer.try_append(name).await {
+                Ok(appended) => accepted.push(appended.id),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    moving.join().expect("the slots moved");
+    writer.ready().await;
+    println!("{} were accepted, {refused} refused", accepted.iter().map(Vec::len).sum::<usize>());
+    for ((name, accepted), begun) in names.iter().zip(&accepted).zip(begun) {
+        let page = writer.all(name).await;
+        let ids: Vec<MessageId> = page.entries.iter().map(|entry| entry.message().id.clone()).collect();
+        let there: Vec<MessageId> = ids.iter().filter(|id| accepted.contains(id)).cloned().collect();
+        assert_eq!(&there, accepted, "each once, in order");
+        assert!(page.lineage.carry(begun, page.epoch).is_some(), "what moved is not lost");
+        let next = writer.append(name).await;
+        eventually("who watches is told by the new server", async || reader.told(name) == Some(next)).await;
+    }
+}
