@@ -6,11 +6,12 @@ use encke_proto::{SessionId, UserId};
 
 use crate::EngineError;
 
-/// How often a node says that it lives, in milliseconds.
-pub const HEARTBEAT_MS: u64 = 1_000;
+/// How often a node says that it lives, and asks who else does, in milliseconds: twice in each second.
+pub const BEAT_MS: u64 = 500;
 
-/// For how long a node counts as living after it last said so, in milliseconds: two heartbeats. Whoever is silent for longer has no sessions any more, as far as others are concerned.
-pub const NODE_LIVES_MS: u64 = 2 * HEARTBEAT_MS;
+/// For how long a node counts as living after it last said so, in milliseconds. With the beat until the others ask again, a node that died has no sessions any more after
+/// 2 s, as far as others are concerned.
+pub const NODE_LIVES_MS: u64 = 3 * BEAT_MS;
 
 /// The longest letter from node to node, in bytes.
 pub const LETTER_MAX_BYTES: usize = 512 * 1024;
@@ -72,7 +73,7 @@ pub struct Node {
 pub struct Census {
     /// This node's own life.
     pub me: NodeId,
-    /// Whether that is another one than at the last heartbeat, or the first: none of the users that were entered before is entered any more.
+    /// Whether that is another one than at the last beat, or the first: none of the users that were entered before is entered any more.
     pub renewed: bool,
     /// All nodes that live, this one among them.
     pub nodes: Vec<Node>,
@@ -92,14 +93,15 @@ pub struct Entered {
 /// # Contract
 /// Each sentence is a test in [`crate::contract`].
 ///
-/// - **A node lives for [`NODE_LIVES_MS`] after each heartbeat**, and no longer; after [`Cluster::resign`] no longer at all.
-/// - **Who was taken for dead is told.** The heartbeat after a silence that was too long, or after a loss of everything, begins another life.
+/// - **A node lives for [`NODE_LIVES_MS`] after each beat**, and no longer; after [`Cluster::resign`] no longer at all.
+/// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of everything, begins another life.
 /// - **A letter arrives at most once**, within milliseconds, and only at the life that it is for.
 /// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in the order in which they were first polled.
+/// - **A ticket is spent once**, whoever tries at the same time.
 /// - **A buried session is found** by whoever enters its user with it, for the time that was given.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
-    /// Says that this node lives, and asks who else does. Called every [`HEARTBEAT_MS`].
+    /// Says that this node lives, and asks who else does. Called every [`BEAT_MS`].
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; whether the others still count this node is not known then.
@@ -131,6 +133,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn places(&self, users: &[UserId]) -> Result<Vec<Vec<NodeId>>, EngineError>;
+
+    /// Spends a ticket that is good once on whatever node: true for the first who does, false for all others for `kept_ms`. The text is plain ASCII letters and digits.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]; the ticket may or may not be spent.
+    async fn spend(&self, ticket: &str, kept_ms: u64) -> Result<bool, EngineError>;
 
     /// Remembers for `kept_ms` that this session of this user was closed on purpose.
     ///

@@ -2,9 +2,15 @@
 //!
 //! An engine's own tests give it a [`Bed`] and say `encke_engine::contract_tests!(MyBed::new());`, which makes one test of each sentence. [`SENTENCES`] is the same list
 //! for those who run it differently.
+//!
+//! Engines of many nodes have a second suite, of what their nodes promise each other ([`crate::Cluster`], and [`crate::Engine`] among nodes): give it a [`ClusterBed`] and say
+//! `encke_engine::cluster_contract_tests!(MyBed::new());`. Its list is [`CLUSTER_SENTENCES`].
 
 mod appending;
 mod bed;
+mod circle;
+mod cluster_bed;
+mod cluster_list;
 mod ending;
 mod feeding;
 mod handing;
@@ -12,9 +18,13 @@ mod keys;
 mod knowing;
 mod lab;
 mod list;
+mod nodes;
 mod reading;
 mod receipts;
+mod sharing;
 mod trimming;
 
 pub use bed::Bed;
+pub use cluster_bed::{ClusterBed, TestNode};
+pub use cluster_list::{CLUSTER_SENTENCES, ClusterSentence};
 pub use list::{SENTENCES, Sentence};

@@ -9,15 +9,17 @@ mod engine;
 mod error;
 mod feed;
 pub mod memory;
+pub mod nats;
 mod page;
 mod passed;
 mod receipt;
+pub mod redis;
 mod retention;
 pub mod sqlite;
 mod user;
 
 pub use append::{Append, Appended, Targets};
-pub use cluster::{Census, Cluster, Ears, Entered, HEARTBEAT_MS, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
+pub use cluster::{BEAT_MS, Census, Cluster, Ears, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
 pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;

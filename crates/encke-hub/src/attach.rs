@@ -6,7 +6,7 @@ use encke_proto::{
 };
 
 use crate::{
-    ConnKey, Ending, Hub, Key, Now, Output, ReadKey,
+    ConnKey, Ending, Following, Hub, Key, Now, Output, ReadKey,
     channel::{Channel, Member},
     session::{Beginning, Reading, Served, Session, Sub, SubState},
 };
@@ -49,6 +49,8 @@ pub struct Attach {
     pub start: Start,
     /// Channels to follow besides those of the session and the cursor.
     pub channels: Vec<ChannelName>,
+    /// What the session followed on another node, which has given it up; it goes on under its id as `fresh`. Empty for all others.
+    pub carried: Following,
     /// When the token ends.
     pub token_ends: Time,
 }
@@ -134,6 +136,9 @@ impl Hub {
 
     /// Brings a session's subscriptions to what its connection asks for.
     fn follow_all(&mut self, key: Key, attach: &Attach) -> Result<(), ErrorCode> {
+        if attach.carried != Following::default() {
+            self.carry_on(key, &attach.carried)?;
+        }
         let own = attach.user.channel();
         let (elsewhere, own_elsewhere) = match &attach.start {
             Start::Absent | Start::Cursor(_) => (Beginning::Now, Beginning::Handed),

@@ -166,8 +166,8 @@ pub(crate) struct Opened {
 pub(crate) struct Window {
     pub(crate) epoch: Epoch,
     pub(crate) head: Offset,
-    /// The epochs that this one goes on from.
-    lineage: Lineage,
+    /// The epochs that this one goes on from. Nearly always there are none, so they stand elsewhere.
+    lineage: Option<Box<Lineage>>,
     /// None in a channel at rest, which costs nothing but its name and its head.
     held: Option<Box<Messages>>,
 }
@@ -181,7 +181,12 @@ struct Messages {
 
 impl Window {
     fn new(page: Page, config: &HubConfig) -> Self {
-        let mut window = Self { epoch: page.epoch, head: page.head, lineage: page.lineage, held: None };
+        let mut window = Self {
+            epoch: page.epoch,
+            head: page.head,
+            lineage: (!page.lineage.forks().is_empty()).then(|| Box::new(page.lineage)),
+            held: None,
+        };
         // A page that does not end at the head is of no use as a window: what follows it is missing.
         if page.entries.last().is_some_and(|last| last.message().position.offset == page.head) {
             for entry in page.entries {
@@ -256,12 +261,15 @@ impl Window {
 
     /// Where a position stands in this epoch, if it does.
     pub(crate) fn carry(&self, at: Position) -> Option<Position> {
-        self.lineage.carry(at, self.epoch)
+        if at.epoch == self.epoch { Some(at) } else { self.lineage.as_ref()?.carry(at, self.epoch) }
     }
 
     /// Behind which offset of this epoch a receiver at `at` goes on at best. An offset of an epoch that has nothing to do with this one says nothing.
     pub(crate) fn goes_on(&self, at: Position) -> Offset {
-        if at.epoch == self.epoch { at.offset } else { self.lineage.shared(at.epoch).map_or(0, |kept| kept.min(at.offset)) }
+        if at.epoch == self.epoch {
+            return at.offset;
+        }
+        self.lineage.as_ref().and_then(|lineage| lineage.shared(at.epoch)).map_or(0, |kept| kept.min(at.offset))
     }
 
     /// Whether a receiver at `offset` of this epoch can go on from the window alone.

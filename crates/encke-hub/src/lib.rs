@@ -27,6 +27,7 @@ mod few;
 mod hub;
 mod index;
 mod lag;
+mod moving;
 mod output;
 mod plain;
 mod presence;

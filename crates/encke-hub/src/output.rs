@@ -51,6 +51,8 @@ pub enum Reply {
     Channels(Box<Following>),
     /// Everything in the user's own channel up to here was shown to the person, which is to be written down before it is answered. Nothing when the cursor does not name that channel.
     Shown(Option<Position>),
+    /// What the session followed that was given up; none when there was no such session of the user.
+    Given(Option<Box<Following>>),
     /// Refused.
     Refused(ErrorCode),
 }
@@ -110,6 +112,13 @@ pub enum Output {
     Online(UserId),
     /// The last such session of the user is gone.
     Offline(UserId),
+    /// A session was closed on purpose; whoever comes back with it is to be told, on whatever node.
+    Closed {
+        /// Whose it was.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+    },
     /// A control request is done; whatever it caused stands before this in the order of outputs.
     Replied {
         /// The number that the request came with.

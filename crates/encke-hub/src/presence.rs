@@ -100,7 +100,9 @@ impl Hub {
             && session.lasting
             && let Some(user) = self.users.get(session.user)
         {
-            self.tombstones.insert(session.id, user.id.clone(), now.mono_ms + self.config.grace_ms);
+            let user = user.id.clone();
+            self.tombstones.insert(session.id, user.clone(), now.mono_ms + self.config.grace_ms);
+            self.say(Output::Closed { user, session: session.id });
         }
         if let Some(conn) = session.conn() {
             self.conn_index.remove(&conn, key);

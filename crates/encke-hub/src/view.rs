@@ -90,6 +90,18 @@ impl Hub {
         view
     }
 
+    /// How many sessions follow a channel.
+    #[must_use]
+    pub fn followers(&self, name: &ChannelName) -> usize {
+        self.channel_key(name).and_then(|key| self.channels.get(key)).map_or(0, |channel| channel.members.len())
+    }
+
+    /// Whether this session is here, and this user's.
+    #[must_use]
+    pub fn has_session(&self, session: SessionId, user: &UserId) -> bool {
+        self.key_by_id(session).is_some_and(|key| self.user_of(key) == Some(user))
+    }
+
     fn session_view(&self, key: Key) -> Option<SessionView> {
         let session = self.sessions.get(key)?;
         let (mut lag, mut channels) = (0, Vec::new());

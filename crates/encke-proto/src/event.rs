@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ChannelName, Cursor, Offset, SessionId};
 
 /// Why a session was ended, for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseCode {
     /// The client asked for it.
@@ -25,7 +25,7 @@ pub enum CloseCode {
 }
 
 /// The end of a session, as its connection is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Close {
     /// Why, for programs.
     pub code: CloseCode,

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         websocket_compression: true,
         ..Config::default()
     };
-    let server = wire(config)?;
+    let server = wire(config).await?;
     let (token, _) = server.app.auth.dev_token(UserId::new("suite")?, server.app.now().wall)?;
     let door = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", door.local_addr()?);

@@ -11,7 +11,14 @@ use std::{
 use encke_engine::Engine;
 use encke_hub::Now;
 
-use crate::{auth::Authenticator, clock::Clock, config::Config, metrics::Metrics, shards::Shards};
+use crate::{
+    auth::Authenticator,
+    clock::Clock,
+    cluster::{Nodes, Sessions},
+    config::Config,
+    metrics::Metrics,
+    shards::Shards,
+};
 
 /// The server as its handlers see it. Made once, shared by all.
 pub struct App {
@@ -19,8 +26,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// Where the logs are.
     pub engine: Arc<dyn Engine>,
-    /// Where the sessions are.
+    /// This node's shards.
     pub shards: Shards,
+    /// All sessions, on whatever node.
+    pub sessions: Sessions,
     /// Who may do what.
     pub auth: Authenticator,
     /// The time.
@@ -36,14 +45,29 @@ pub struct App {
 pub struct KeysMissing;
 
 impl App {
-    /// Puts it together.
+    /// Puts it together, for a node that is alone.
     ///
     /// # Errors
     /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
     pub fn new(config: Arc<Config>, engine: Arc<dyn Engine>, shards: Shards, clock: Arc<dyn Clock>) -> Result<Arc<Self>, KeysMissing> {
-        let auth = Authenticator::new(&config)?;
+        Self::among(config, engine, shards, clock, None)
+    }
+
+    /// Puts it together, for a node among others if there are any.
+    ///
+    /// # Errors
+    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    pub fn among(
+        config: Arc<Config>,
+        engine: Arc<dyn Engine>,
+        shards: Shards,
+        clock: Arc<dyn Clock>,
+        nodes: Option<Arc<Nodes>>,
+    ) -> Result<Arc<Self>, KeysMissing> {
+        let auth = if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let stopping = AtomicBool::new(false);
-        Ok(Arc::new(Self { config, engine, shards, auth, clock, metrics: Metrics::global(), stopping }))
+        let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
+        Ok(Arc::new(Self { config, engine, shards, sessions, auth, clock, metrics: Metrics::global(), stopping }))
     }
 
     /// The time now.

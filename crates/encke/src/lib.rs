@@ -6,6 +6,7 @@ pub mod auth;
 mod body;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 mod control;
 mod cors;

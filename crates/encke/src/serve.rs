@@ -38,7 +38,7 @@ pub enum ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain = Duration::from_secs(config.shutdown_drain_s);
-    let server = wire(config)?;
+    let server = wire(config).await?;
     announce(&server)?;
     let sweeper = tokio::spawn(sweep(Arc::clone(&server.app)));
     tokio::select! {
@@ -75,7 +75,7 @@ async fn sweep(app: Arc<App>) {
 
 /// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished, the store is closed.
 async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, library, tls, stop, .. } = server;
+    let Server { app, threads, library, tls, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain();
@@ -103,6 +103,12 @@ async fn stop(server: Server, drain: Duration) {
     // The shards held the library's door; requests under way are finished, within the same time.
     if timeout(ends.saturating_duration_since(Instant::now()), library).await.is_err() {
         tracing::warn!("some requests were cut off");
+    }
+    if let Some(nodes) = app.sessions.nodes() {
+        nodes.resign().await;
+    }
+    for task in among_nodes {
+        task.abort();
     }
     app.engine.stop().await;
 }

@@ -109,7 +109,7 @@ impl Shards {
             match wait(answer).await? {
                 Reply::Closed(count) => closed += count,
                 Reply::Refused(code) => return Err(code),
-                Reply::Channels(_) | Reply::Shown(_) => return Err(ErrorCode::Internal),
+                Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => return Err(ErrorCode::Internal),
             }
         }
         Ok(closed)
@@ -142,7 +142,20 @@ impl Shards {
         match self.ask_home(user, letter).await? {
             Reply::Shown(position) => Ok(position),
             Reply::Refused(code) => Err(code),
-            Reply::Closed(_) | Reply::Channels(_) => Err(ErrorCode::Internal),
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Given(_) => Err(ErrorCode::Internal),
+        }
+    }
+
+    /// Gives a session up to another node, with all that it follows; none when it is not here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn give_up(&self, session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+        let letter = |answer| Letter::GiveUp { session, user: user.clone(), answer };
+        match self.ask_home(user, letter).await? {
+            Reply::Given(following) => Ok(following.map(|following| *following)),
+            Reply::Refused(code) => Err(code),
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
         }
     }
 
@@ -205,6 +218,18 @@ impl Shards {
         let mut users: Vec<_> = views.into_iter().flat_map(|view| view.users).collect();
         users.sort_unstable();
         Ok(ChannelView { users })
+    }
+
+    /// How many sessions follow each of these channels, in the same order.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn followers(&self, channels: &[ChannelName]) -> Result<Vec<usize>, ErrorCode> {
+        let mut sums = vec![0; channels.len()];
+        for counts in self.ask_all(|answer| Letter::Followers { channels: channels.to_vec(), answer }).await? {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(sums)
     }
 
     /// How much there is of everything.
@@ -273,6 +298,6 @@ fn following(reply: Reply) -> Result<Following, ErrorCode> {
     match reply {
         Reply::Channels(following) => Ok(*following),
         Reply::Refused(code) => Err(code),
-        Reply::Closed(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
+        Reply::Closed(_) | Reply::Shown(_) | Reply::Given(_) => Err(ErrorCode::Internal),
     }
 }

@@ -2,7 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use encke_engine::{Engine, EngineError, Feed, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_engine::{
+    Cluster, Ears, Engine, EngineError,
+    memory::MemoryEngine,
+    nats::{NatsEngine, NatsOptions},
+    redis::{RedisEngine, RedisOptions},
+    sqlite::SqliteEngine,
+};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
@@ -16,7 +22,8 @@ use tokio::{
 use crate::{
     app::{App, KeysMissing},
     clock::{Clock, SystemClock},
-    config::{Config, EngineUrl},
+    cluster::{Nodes, postbox},
+    config::{Config, EngineUrl, Remote},
     control::spoken::clerk,
     front::{Admit, Holder, library::CONNECTIONS_MAX, library::Library, tls::Tls, tls::TlsError},
     random::{self, NoRandomness},
@@ -45,9 +52,9 @@ pub enum WireError {
     /// The store cannot be opened.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// An engine that this build does not have.
-    #[error("`engine`: {0} is not in this build; there are memory and sqlite")]
-    NoSuchEngine(&'static str),
+    /// The address of the engine is not one.
+    #[error("`engine`: {0}")]
+    EngineAddress(String),
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -79,14 +86,25 @@ pub struct Server {
     pub library: tokio::task::JoinHandle<()>,
     /// Tells the library that the server stops.
     pub stop: watch::Sender<bool>,
+    /// What it does for being one node of several.
+    pub among_nodes: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// Puts a server together and lets it work. Called within a tokio runtime.
+/// Puts a server together on the engine that its configuration names, and lets it work.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
-pub fn wire(config: Config) -> Result<Server, WireError> {
+pub async fn wire(config: Config) -> Result<Server, WireError> {
     let config = Arc::new(config);
+    let named = Arc::clone(&config);
+    wire_on(config, async move |ears| backing(&named, ears).await).await
+}
+
+/// The same, on whatever `open` makes of those who are to hear of what happens elsewhere.
+///
+/// # Errors
+/// [`WireError`] says what is missing; nothing is at work then.
+pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>) -> Result<Server, WireError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let workers = config.worker_count();
     let doors = listen(config.listen, workers).map_err(|error| WireError::Listen(config.listen, error))?;
@@ -94,8 +112,15 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
-    let engine = engine(&config, Arc::new(shards.clone()))?;
-    let app = App::new(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock))?;
+    let (letters, inbox) = postbox();
+    let Backing { engine, cluster } = open(Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
+    let grace_ms = config.session_grace_s * 1000;
+    let nodes = cluster.map(|cluster| Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms));
+    let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
+    let among_nodes = match nodes {
+        Some(nodes) => nodes.join(inbox).await?,
+        None => Vec::new(),
+    };
 
     let admit = Admit {
         app: Arc::clone(&app),
@@ -152,7 +177,7 @@ pub fn wire(config: Config) -> Result<Server, WireError> {
         };
         threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(work)?);
     }
-    Ok(Server { address, tls_address, tls, app, threads, library, stop })
+    Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
 }
 
 /// Where a shard's letters come in.
@@ -197,16 +222,60 @@ fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(doors)
 }
 
-fn engine(config: &Config, feed: Arc<dyn Feed>) -> Result<Arc<dyn Engine>, WireError> {
+/// What the server stands on.
+pub struct Backing {
+    /// Where the logs are.
+    pub engine: Arc<dyn Engine>,
+    /// How it finds other nodes, with engines that have several.
+    pub cluster: Option<Arc<dyn Cluster>>,
+}
+
+impl Backing {
+    fn alone(engine: impl Engine) -> Self {
+        Self { engine: Arc::new(engine), cluster: None }
+    }
+
+    fn among_others<E: Engine + Cluster>(engine: Arc<E>) -> Self {
+        Self { engine: Arc::clone(&engine) as Arc<dyn Engine>, cluster: Some(engine) }
+    }
+}
+
+/// Looks at the engine's address, as far as that can be done without connecting to it.
+///
+/// # Errors
+/// [`WireError::EngineAddress`].
+pub fn check_engine(engine: &EngineUrl) -> Result<(), WireError> {
+    match engine {
+        EngineUrl::Memory | EngineUrl::Sqlite => Ok(()),
+        EngineUrl::Redis(remote) => redis_options(remote).map(|_| ()),
+        EngineUrl::Nats(remote) => nats_options(remote).map(|_| ()),
+    }
+}
+
+fn redis_options(remote: &Remote) -> Result<RedisOptions, WireError> {
+    RedisOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
+}
+
+fn nats_options(remote: &Remote) -> Result<NatsOptions, WireError> {
+    NatsOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
+}
+
+async fn backing(config: &Config, ears: Ears) -> Result<Backing, WireError> {
     let retention = config.retention_table();
     // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
     let epoch = Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1));
     let gather = Duration::from_millis(config.sqlite_gather_ms);
     match &config.engine {
-        EngineUrl::Memory => Ok(Arc::new(MemoryEngine::new(feed, retention, epoch))),
-        EngineUrl::Sqlite => Ok(Arc::new(SqliteEngine::open(&config.data, feed, retention, epoch)?.gathering(gather))),
-        EngineUrl::Redis(_) => Err(WireError::NoSuchEngine("redis")),
-        EngineUrl::Nats(_) => Err(WireError::NoSuchEngine("nats")),
+        EngineUrl::Memory => Ok(Backing::alone(MemoryEngine::new(ears.feed, retention, epoch))),
+        EngineUrl::Sqlite => Ok(Backing::alone(SqliteEngine::open(&config.data, ears.feed, retention, epoch)?.gathering(gather))),
+        EngineUrl::Redis(remote) => {
+            let options = redis_options(remote)?;
+            Ok(Backing::among_others(RedisEngine::open(options, ears, retention, config.node.clone()).await?))
+        }
+        EngineUrl::Nats(remote) => {
+            let options = nats_options(remote)?;
+            Ok(Backing::among_others(NatsEngine::open(options, ears, retention, config.node.clone()).await?))
+        }
     }
 }
 

@@ -1,55 +1,54 @@
-import { randomInt } from 'node:crypto';
-import net from 'node:net';
 import path from 'node:path';
 
+import { engineUrl } from './engines.js';
+import { Front } from './front.js';
 import { query, request } from './http.js';
+import { freePort } from './port.js';
 import { Program, run, temporaryDirectory } from './program.js';
 import { Stream } from './sse.js';
 import { until } from './until.js';
 
 export const API_KEY = 'e2e-8d1f60b3a97c';
+/** What the stories run on that do not ask for an engine: `redis` or `nats` make two nodes of each server, behind a front that gives each request to the next of them. */
+const CLUSTER = process.env.TESTS_CLUSTER ?? '';
+const NODES = 2;
+
 export const TOKEN_SECRET = '5b0c2a9d7e184f63a1d2c3b4e5f60718293a4b5c6d7e8f90';
 
-/** The first port that the kernel gives to outgoing connections is above these, so that none of them can take a server's port while it restarts. */
-const [PORT_FROM, PORT_TO] = [10_240, 32_000];
-
-/** A port at which nobody listens. */
-async function freePort() {
-  for (;;) {
-    const port = randomInt(PORT_FROM, PORT_TO);
-    const free = await new Promise((resolve) => {
-      const probe = net.createServer().once('error', () => resolve(false));
-      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
-}
-
-/** A real server, in a process of its own, on data of its own. */
+/** A real server, in a process of its own, on data of its own. Among several nodes, all of them with the front before them. */
 export class Server {
   #remove;
   #args;
   #env;
   #data;
+  #ports;
+  #front;
   port = 0;
-  /** The running program. @type {Program} */
-  program;
+  /** The running programs, one for each node. @type {Program[]} */
+  programs = [];
 
   /**
    * @param {{dev?: boolean, engine?: string, env?: Record<string, string>, args?: string[]}} [options]
    */
-  static async start({ dev = true, engine = 'sqlite', env = {}, args = [] } = {}) {
+  static async start({ dev = true, engine, env = {}, args = [] } = {}) {
     const server = new Server();
     const { dir, remove } = await temporaryDirectory();
     server.#remove = remove;
     server.#data = path.join(dir, 'data');
-    server.#args = [...(dev ? ['--dev'] : []), '--data', server.#data, '--engine', engine, ...args];
+    const among = CLUSTER !== '' && engine === undefined;
+    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(CLUSTER) : (engine ?? 'sqlite'), ...args];
     server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
     server.port = await freePort();
+    server.#ports = among ? await Promise.all(Array.from({ length: NODES }, freePort)) : [server.port];
     try {
+      if (among) {
+        server.#front = new Front(() => server.#ports);
+        await server.#front.listen(server.port);
+      }
       await server.#run();
     } catch (error) {
-      await server.program?.kill('SIGKILL');
+      await server.kill('SIGKILL');
+      await server.#front?.close();
       await remove();
       throw error;
     }
@@ -57,14 +56,25 @@ export class Server {
   }
 
   async #run() {
-    this.program = new Program(['serve', '--listen', `127.0.0.1:${this.port}`, ...this.#args], { env: this.#env });
-    const line = await this.program.line('where it listens', (line) => line.startsWith('listening on '));
-    this.url = line.slice('listening on '.length);
+    this.programs = this.#ports.map((port, number) => {
+      const data = this.#ports.length > 1 ? `${this.#data}-${number}` : this.#data;
+      return new Program(['serve', '--listen', `127.0.0.1:${port}`, '--data', data, ...this.#args], { env: this.#env });
+    });
+    const lines = await Promise.all(this.programs.map((program) => program.line('where it listens', (line) => line.startsWith('listening on '))));
+    this.url = this.#front ? `http://127.0.0.1:${this.port}` : lines[0].slice('listening on '.length);
+  }
+
+  /** The program, of a server that is alone. @type {Program} */
+  get program() {
+    return this.programs[0];
   }
 
   /** What `serve` printed for the console's address; in dev mode only. */
   console() {
-    return this.program.line('the address of the console', (line) => line.startsWith('console ')).then((line) => line.slice('console '.length));
+    return this.program.line('the address of the console', (line) => line.startsWith('console ')).then((line) => {
+      const address = line.slice('console '.length);
+      return this.#front ? address.replace(new URL(address).origin, this.url) : address;
+    });
   }
 
   get data() {
@@ -73,7 +83,7 @@ export class Server {
 
   /** Ends the process by a signal; SIGKILL leaves it no time for anything. */
   async kill(signal = 'SIGKILL') {
-    return this.program.kill(signal);
+    await Promise.all(this.programs.map((program) => program.kill(signal)));
   }
 
   /** Starts it again on the same port and data. */
@@ -90,8 +100,10 @@ export class Server {
   /** Ends it as an operator would, and removes its data. */
   async stop() {
     await this.kill('SIGTERM');
+    await this.#front?.close();
     await this.#remove();
-    if (this.program.status !== 0) throw new Error(`the server ended with ${this.program.status}: ${this.program.stderr}`);
+    const failed = this.programs.find((program) => program.status !== 0);
+    if (failed) throw new Error(`the server ended with ${failed.status}: ${failed.stderr}`);
   }
 
   /** A request as anybody. */
@@ -146,9 +158,10 @@ export class Server {
       (await this.sessions(user)).find((one) => one.connected && (session === undefined || one.session === session)));
   }
 
-  /** The value of a gauge or the sum of a counter in `/metrics`. */
+  /** The value of a gauge or the sum of a counter in `/metrics`, of all nodes together. */
   async metric(name, labels = '') {
-    const { text } = await this.api('GET', '/metrics');
+    const texts = await Promise.all(this.#ports.map((port) => request(`http://127.0.0.1:${port}/metrics`, { headers: { authorization: `Bearer ${API_KEY}` } })));
+    const text = texts.map((answer) => answer.text).join('\n');
     const values = text.split('\n').filter((line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(labels));
     return values.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }

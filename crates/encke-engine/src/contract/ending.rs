@@ -82,6 +82,7 @@ async fn everything_is_there(lab: &Lab, before: &Before) {
     assert_eq!(lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset, 1);
     let users = lab.engine.users(None, 10).await.expect("a healthy engine reads");
     assert_eq!(users.iter().map(|record| record.user.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+    lab.watch([channel("a"), user("alice").channel()]).await;
     assert_eq!(lab.append(to_channel("a")).await.positions[0].1.offset, 21, "offsets go on");
     assert_eq!(lab.append(to_users(&["alice"])).await.positions[0].1.offset, 3);
     assert_eq!(lab.feed.wait_for(2).await.len(), 2, "the feed hears only what is new");

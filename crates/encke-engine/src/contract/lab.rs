@@ -83,6 +83,11 @@ impl Listener {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The channels that were found to be further than was told.
+    pub(super) fn behind_of(&self) -> Vec<ChannelName> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until `count` messages were told, and returns all that were.
     pub(super) async fn wait_for(&self, count: usize) -> Vec<Arc<Entry>> {
         let enough = async {

@@ -109,23 +109,34 @@ macro_rules! make_list {
 
 contract_sentences!([make_list]);
 
-/// One test for each sentence of the contract, each with a bed of its own that the given expression makes.
+/// One test for each sentence of the contract, each with a bed of its own that the given expression makes. With `ignored: "why",` before it, each is ignored unless it is
+/// asked for.
 #[macro_export]
 macro_rules! contract_tests {
+    (ignored: $why:literal, $bed:expr) => {
+        $crate::contract_sentences!([$crate::contract_test_functions] [#[ignore = $why]] $bed);
+    };
     ($bed:expr) => {
-        $crate::contract_sentences!([$crate::contract_test_functions] $bed);
+        $crate::contract_sentences!([$crate::contract_test_functions] [] $bed);
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_test_functions {
-    ([$bed:expr] $($module:ident :: $name:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                $crate::contract::Sentence::named(stringify!($name)).check(&$bed).await;
-            }
-        )*
+    ([$attributes:tt $bed:expr] $($module:ident :: $name:ident)*) => {
+        $($crate::contract_test_function!($attributes $bed, $name);)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_test_function {
+    ([$(#[$attribute:meta])*] $bed:expr, $name:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$attribute])*
+        async fn $name() {
+            $crate::contract::Sentence::named(stringify!($name)).check(&$bed).await;
+        }
     };
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use encke_history::Record;
-use encke_hub::{Attach, ConnKey, Ending, Start};
+use encke_hub::{Attach, ConnKey, Ending, Following, Start};
 use encke_proto::{ChannelName, Cursor, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
 
 use crate::{
@@ -157,7 +157,18 @@ impl Sim {
             }
         }
         let fresh = SessionId::from_bits(fresh);
-        let attach = Attach { conn: ConnKey(conn), session, fresh, user, transport, lasting: true, start, channels, token_ends };
+        let attach = Attach {
+            conn: ConnKey(conn),
+            session,
+            fresh,
+            user,
+            transport,
+            lasting: true,
+            start,
+            channels,
+            carried: Following::default(),
+            token_ends,
+        };
         let (delay, life) = (self.random.below(200) + 1, self.nodes[node].life);
         self.after(delay, Event::Request { node, life, client: at, attach: Box::new(attach) });
     }

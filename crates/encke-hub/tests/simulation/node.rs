@@ -115,8 +115,12 @@ impl Node {
     }
 }
 
+/// The ticket under which a session is fetched from the other node; tickets of clients count from one.
+const FETCHED: u64 = 0;
+
 impl Sim {
-    pub fn node_request(&mut self, at: usize, client: usize, attach: Attach) {
+    pub fn node_request(&mut self, at: usize, client: usize, mut attach: Attach) {
+        self.fetch(at, &mut attach);
         let (conn, stream, now) = (attach.conn, attach.transport == "sse", self.now());
         let node = &mut self.nodes[at];
         node.conns.insert(conn.0, Conn { client, stream, begun: false, ready: false, over: false, pipe_ms: 0 });
@@ -125,6 +129,8 @@ impl Sim {
         if let encke_hub::Start::Cursor(cursor) = &attach.start {
             asked.extend(cursor.entries.iter().map(|(channel, _)| channel.clone()));
         }
+        asked.extend(attach.carried.channels.iter().cloned());
+        asked.extend(attach.carried.began.entries.iter().map(|(channel, _)| channel.clone()));
         node.hub.attach(attach, now);
         if let Some(session) = node.hub.session_of(conn) {
             for channel in asked {
@@ -137,6 +143,19 @@ impl Sim {
             self.after(hold_ms, Event::Hold { node: at, life, conn: conn.0 });
         }
         self.pump(at);
+    }
+
+    /// Fetches the session of a client that comes from the other node, where nodes do so.
+    fn fetch(&mut self, at: usize, attach: &mut Attach) {
+        let (now, other) = (self.now(), 1 - at);
+        let missing = |session: &SessionId| !self.nodes[at].hub.has_session(*session, &attach.user);
+        let Some(session) = attach.session.filter(|session| self.fetches && missing(session)) else { return };
+        self.nodes[other].hub.give_up(FETCHED, session, &attach.user, now);
+        self.pump(other);
+        if let Some(carried) = self.given.take() {
+            attach.fresh = session;
+            attach.carried = *carried;
+        }
     }
 
     pub fn node_control(&mut self, at: usize, ticket: Ticket) {
@@ -252,7 +271,7 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Watch(_) | Output::Unwatch(_) | Output::Closed { .. } => {}
             }
         }
     }
@@ -327,11 +346,15 @@ impl Sim {
     }
 
     fn replied(&mut self, at: usize, number: u64, reply: &Reply) {
+        if let Reply::Given(given) = reply {
+            self.given.clone_from(given);
+            return;
+        }
         let Some(ticket) = self.nodes[at].tickets.remove(&number) else { return };
         let done = match reply {
             Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels) => false,
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => true,
+            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });

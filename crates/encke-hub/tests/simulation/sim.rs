@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeSet, collections::BinaryHeap, sync::Arc};
 
 use encke_history::{History, Record};
-use encke_hub::{Attach, Now};
+use encke_hub::{Attach, Following, Now};
 use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
 
 use crate::{
@@ -84,6 +84,10 @@ pub struct Sim {
     pub conns: u64,
     pub tickets: u64,
     messages: u64,
+    /// Whether a node fetches a session from the other when its client comes.
+    pub fetches: bool,
+    /// What was fetched.
+    pub given: Option<Box<Following>>,
     /// Whether things go wrong.
     pub faults: bool,
     pub healed_ms: u64,
@@ -127,6 +131,8 @@ impl Sim {
             conns: 0,
             tickets: 0,
             messages: 0,
+            fetches: seed.is_multiple_of(2),
+            given: None,
             faults: true,
             healed_ms: 0,
             leaving: false,

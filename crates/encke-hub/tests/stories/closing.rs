@@ -19,6 +19,7 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     assert_eq!(
         said,
         [
+            Output::Closed { user: user("alice"), session: session(1001) },
             Output::Ended { conn: ConnKey(1), ending: Ending::Closed(Box::new(farewell)) },
             Output::Offline(user("alice")),
             Output::Replied { ticket: 1, reply: Reply::Closed(1) },

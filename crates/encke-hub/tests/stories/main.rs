@@ -15,6 +15,8 @@ mod engine_trouble;
 mod fleeting;
 mod lagging;
 mod limits;
+mod lineage;
+mod moving;
 mod presence;
 mod receipts;
 mod subscriptions;

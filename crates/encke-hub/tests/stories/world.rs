@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Now, Output, Pulled, Reply, Start};
+use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Reply, Start};
 use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, Time};
 
 use crate::support::{channel, log::Logs, session, user};
@@ -40,6 +40,7 @@ pub fn attach(conn: u64, name: &str) -> Attach {
         lasting: true,
         start: Start::Absent,
         channels: Vec::new(),
+        carried: Following::default(),
         token_ends: Time(0),
     }
 }

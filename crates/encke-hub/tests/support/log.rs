@@ -23,6 +23,7 @@ pub struct Logs {
 struct Log {
     epoch: Epoch,
     head: Offset,
+    lineage: Vec<Position>,
     kept: VecDeque<Arc<Entry>>,
 }
 
@@ -33,7 +34,7 @@ impl Logs {
 
     fn log(&mut self, channel: &ChannelName) -> &mut Log {
         let epoch = self.epoch;
-        self.logs.entry(channel.clone()).or_insert_with(|| Log { epoch, head: 0, kept: VecDeque::new() })
+        self.logs.entry(channel.clone()).or_insert_with(|| Log { epoch, head: 0, lineage: Vec::new(), kept: VecDeque::new() })
     }
 
     /// Appends a message.
@@ -67,6 +68,23 @@ impl Logs {
         self.handed.clear();
     }
 
+    /// The last `lost` messages of a channel are lost; what is left goes on in a new epoch.
+    pub fn lose(&mut self, channel: &ChannelName, lost: usize, epoch: u64) {
+        let log = self.log(channel);
+        for _ in 0..lost {
+            log.kept.pop_back();
+            log.head -= 1;
+        }
+        log.lineage.insert(0, Position { epoch: log.epoch, offset: log.head });
+        log.epoch = Epoch(epoch);
+        let told_anew = |entry: &mut Arc<Entry>| {
+            let mut message = entry.message().clone();
+            message.position.epoch = Epoch(epoch);
+            *entry = Arc::new(Entry::new(message));
+        };
+        log.kept.iter_mut().for_each(told_anew);
+    }
+
     pub fn head(&mut self, channel: &ChannelName) -> Position {
         let log = self.log(channel);
         Position { epoch: log.epoch, offset: log.head }
@@ -75,7 +93,7 @@ impl Logs {
     fn page(&mut self, channel: &ChannelName, choose: impl Fn(&VecDeque<Arc<Entry>>) -> Vec<Arc<Entry>>) -> Page {
         let log = self.log(channel);
         let tail = log.head + 1 - log.kept.len() as u64;
-        Page { epoch: log.epoch, lineage: Lineage::default(), tail, head: log.head, entries: choose(&log.kept) }
+        Page { epoch: log.epoch, lineage: Lineage::new(log.lineage.clone()), tail, head: log.head, entries: choose(&log.kept) }
     }
 
     /// The answer to `Output::Read`.

@@ -61,9 +61,10 @@ pub(crate) async fn channels(
     let after = asked.after.as_deref().map(ChannelName::public).transpose()?;
     let mut summaries = app.engine.channels(after.as_ref(), limit + 1).await?;
     let next = query::cut(&mut summaries, limit, |summary| summary.channel.clone());
+    let names: Vec<ChannelName> = summaries.iter().map(|summary| summary.channel.clone()).collect();
+    let counts = app.sessions.followers(&names).await?;
     let mut channels = Vec::with_capacity(summaries.len());
-    for summary in summaries {
-        let subscribers = app.shards.channel(&summary.channel).await?.users.iter().map(|(_, sessions)| sessions).sum();
+    for (summary, subscribers) in summaries.into_iter().zip(counts) {
         let (epoch, tail, head) = (summary.epoch, summary.tail, summary.head);
         channels.push(Channel { channel: summary.channel, epoch, tail, head, subscribers });
     }

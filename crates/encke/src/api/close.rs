@@ -48,6 +48,6 @@ pub(crate) async fn close(
         },
         _ => return Err(Refused::bad("send either `user` or `session`")),
     };
-    let closed = app.shards.close(&target, &close).await?;
+    let closed = app.sessions.close(&target, &close).await?;
     Ok(Answer(SessionsClosed { closed }))
 }

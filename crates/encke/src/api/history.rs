@@ -79,9 +79,17 @@ async fn forwards(app: &App, channel: &ChannelName, at: Option<Position>, limit:
     let first = |page: &Page| Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
     let Some(at) = at else { return Ok(Part { begin: first(&page), gap: None, page }) };
     let gap = |to, reason| Some(Gap { channel: channel.clone(), from: at.offset.saturating_add(1), to, reason });
+    let at = page.lineage.carry(at, page.epoch).unwrap_or(at);
     if is_elsewhere(at, &page) {
-        page = app.engine.read(channel, ReadFrom::After(0), limit).await?;
-        return Ok(Part { gap: gap(None, GapReason::Epoch), begin: first(&page), page });
+        // What the log kept of that epoch need not be told again.
+        let kept = page.lineage.shared(at.epoch).unwrap_or(0);
+        page = app.engine.read(channel, ReadFrom::After(kept), limit).await?;
+        let begin = first(&page);
+        return Ok(Part {
+            gap: gap(None, GapReason::Epoch),
+            begin: Position { offset: begin.offset.max(kept.min(page.head)), ..begin },
+            page,
+        });
     }
     let begin = first(&page);
     if at.offset < begin.offset {
@@ -93,6 +101,7 @@ async fn forwards(app: &App, channel: &ChannelName, at: Option<Position>, limit:
 async fn backwards(app: &App, channel: &ChannelName, at: Option<Position>, limit: PageLimit) -> Result<Part, Refused> {
     let before = at.map_or(Offset::MAX, |at| at.offset.saturating_add(1));
     let mut page = app.engine.read(channel, ReadFrom::Before(before), limit).await?;
+    let at = at.map(|at| page.lineage.carry(at, page.epoch).unwrap_or(at));
     let elsewhere = at.filter(|at| is_elsewhere(*at, &page));
     if elsewhere.is_some() {
         page = app.engine.read(channel, ReadFrom::Before(Offset::MAX), limit).await?;

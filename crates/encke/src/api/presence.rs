@@ -56,8 +56,7 @@ pub(crate) async fn presence(
 ) -> Result<Answer<Presence>, Refused> {
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(names::user).transpose()?;
-    let mut users = app.shards.channel(&ChannelName::any(&channel)?).await?.users;
-    users.retain(|(user, _)| after.as_ref().is_none_or(|after| user > after));
+    let mut users = app.sessions.present(&ChannelName::any(&channel)?, after.as_ref(), limit + 1).await?;
     let next = query::cut(&mut users, limit, |(user, _)| user.clone());
     let users = users.into_iter().map(|(user, sessions)| Present { user, sessions }).collect();
     Ok(Answer(Presence { users, next }))

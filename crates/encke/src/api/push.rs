@@ -172,10 +172,10 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
 async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<HashSet<UserId>, Refused> {
     match named {
         Some(named) => {
-            let counts = app.shards.sessions_of(named).await?;
-            Ok(named.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(user, _)| user.clone()).collect())
+            let online = app.sessions.are_online(named).await?;
+            Ok(named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect())
         }
-        None => Ok(app.shards.online().await?.into_iter().map(|(user, _)| user).collect()),
+        None => Ok(app.sessions.everybody().await?.into_iter().collect()),
     }
 }
 

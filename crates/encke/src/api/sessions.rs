@@ -1,13 +1,13 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{Json as Answer, extract::State};
-use encke_hub::SessionView;
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    cluster::Listed,
     names,
     query::{self, Query},
     refusal::Refused,
@@ -44,7 +44,8 @@ pub(crate) struct Session {
     #[schema(value_type = String)]
     user: UserId,
     /// The transport of its connection, or of the last one.
-    transport: &'static str,
+    #[schema(value_type = String)]
+    transport: Cow<'static, str>,
     /// The node that it is on.
     node: String,
     /// When it began.
@@ -57,6 +58,13 @@ pub(crate) struct Session {
     channels: Vec<ChannelName>,
     /// Whether a connection serves it now; otherwise its grace time runs.
     connected: bool,
+}
+
+impl From<Listed> for Session {
+    fn from(listed: Listed) -> Self {
+        let Listed { session, user, transport, node, since, lag, channels, connected } = listed;
+        Self { session, user, transport, node, since, lag, channels, connected }
+    }
 }
 
 /// The sessions there are, or those of one user.
@@ -73,20 +81,8 @@ pub(crate) async fn sessions(
     let user = asked.user.as_deref().map(names::user).transpose()?;
     let after = asked.after.as_deref().map(str::parse::<SessionId>).transpose();
     let after = after.map_err(|_| Refused::bad("`after` has to be the `next` of the page before"))?;
-    let mut views = app.shards.sessions(user.as_ref()).await?;
     // By id, so that a page goes on in the right place even when the session that it ended with is gone.
-    views.retain(|view| after.is_none_or(|after| view.session > after));
-    views.sort_unstable_by_key(|view| view.session);
-    let next = query::cut(&mut views, limit, |view| view.session);
-    let session = |view: SessionView| Session {
-        session: view.session,
-        user: view.user,
-        transport: view.transport,
-        node: app.config.node.clone(),
-        since: view.since,
-        lag: view.lag,
-        channels: view.channels,
-        connected: view.connected,
-    };
-    Ok(Answer(Sessions { sessions: views.into_iter().map(session).collect(), next }))
+    let mut listed = app.sessions.list(user.as_ref(), after, limit + 1).await?;
+    let next = query::cut(&mut listed, limit, |listed| listed.session);
+    Ok(Answer(Sessions { sessions: listed.into_iter().map(Session::from).collect(), next }))
 }

@@ -69,8 +69,7 @@ pub(crate) async fn users(State(app): State<Arc<App>>, _: Operator, Query(asked)
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(names::user).transpose()?;
     let now = app.now().wall;
-    let mut live = app.shards.online().await?;
-    live.retain(|(user, _)| after.as_ref().is_none_or(|after| user > after));
+    let mut live = app.sessions.online(after.as_ref(), limit + 1).await?;
     if asked.online == Some(true) {
         let next = query::cut(&mut live, limit, |(user, _)| user.clone());
         let mut users = Vec::with_capacity(live.len());
@@ -102,7 +101,7 @@ pub(crate) async fn users(State(app): State<Arc<App>>, _: Operator, Query(asked)
 )]
 pub(crate) async fn user(State(app): State<Arc<App>>, _: Operator, InPath(user): InPath) -> Result<Answer<User>, Refused> {
     let user = names::user(&user)?;
-    let sessions = app.shards.sessions_of(std::slice::from_ref(&user)).await?.first().copied().unwrap_or(0);
+    let sessions = app.sessions.count_of(&user).await?;
     let record = app.engine.user(&user).await?;
     if record.is_none() && sessions == 0 {
         return Err(ErrorCode::UserUnknown.into());

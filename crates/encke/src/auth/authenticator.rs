@@ -5,6 +5,7 @@ use super::{
     api_key::ApiKey,
     origin::Origins,
     remembered::Remembered,
+    shared_ticket::SharedTickets,
     ticket::{self, TicketError, Tickets},
 };
 use crate::{app::KeysMissing, config::Config, random};
@@ -27,6 +28,8 @@ pub struct Authenticator {
     api_key: ApiKey,
     origins: Origins,
     tickets: Tickets,
+    /// What takes the place of those among several nodes.
+    shared_tickets: Option<SharedTickets>,
     token_ttl_s: u64,
 }
 
@@ -43,8 +46,25 @@ impl Authenticator {
             api_key: ApiKey::new(api_key),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
+            shared_tickets: None,
             token_ttl_s: config.token_ttl_s,
         })
+    }
+
+    /// The same, for one node of several: its tickets are good on all.
+    ///
+    /// # Errors
+    /// [`KeysMissing`].
+    pub fn among_nodes(config: &Config) -> Result<Self, KeysMissing> {
+        let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
+        Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The ticket by which a request was identified, if all nodes are to know that it was used.
+    #[must_use]
+    pub fn to_be_spent(&self, credentials: &Credentials<'_>, now: Time) -> Option<String> {
+        let text = credentials.ticket.filter(|_| credentials.bearer().is_none())?;
+        Some(self.shared_tickets.as_ref()?.read(text, now)?.id)
     }
 
     /// Who sends a request: by bearer token, else by ticket, else by cookie.
@@ -59,7 +79,10 @@ impl Authenticator {
             return self.know(token, false, now);
         }
         if let Some(text) = credentials.ticket {
-            let identity = ticket::read(text).and_then(|bits| self.tickets.take(bits, now));
+            let identity = match &self.shared_tickets {
+                Some(shared) => shared.read(text, now).map(|read| read.identity),
+                None => ticket::read(text).and_then(|bits| self.tickets.take(bits, now)),
+            };
             return identity.ok_or_else(|| unauthorized("this ticket was used, is over 30 seconds old, or never was one"));
         }
         let Some(token) = credentials.cookie_token() else {
@@ -113,6 +136,10 @@ impl Authenticator {
     /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without randomness.
     pub fn ticket(&self, identity: Identity, now: Time) -> Result<GivenTicket, Refusal> {
         let bits = random::bits().map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        if let Some(shared) = &self.shared_tickets {
+            let given = shared.give(bits, &identity, now).map(|(ticket, expires)| GivenTicket { ticket, expires });
+            return given.ok_or_else(|| Refusal::new(ErrorCode::Internal, "the ticket cannot be signed"));
+        }
         let given = self.tickets.give(bits, Identity { by_cookie: false, ..identity }, now);
         let expires = given.map_err(|error| match error {
             TicketError::TooManyOfUser => Refusal::new(ErrorCode::RateLimited, error.to_string()),

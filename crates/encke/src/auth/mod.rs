@@ -7,6 +7,7 @@ mod grant;
 mod identity;
 mod origin;
 mod remembered;
+mod shared_ticket;
 mod ticket;
 mod token;
 

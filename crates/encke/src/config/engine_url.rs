@@ -1,9 +1,8 @@
 //! Which engine keeps the logs.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer};
-use url::Url;
 
 /// Where the logs live, as the configuration names it.
 #[derive(Clone, PartialEq, Eq)]
@@ -12,16 +11,48 @@ pub enum EngineUrl {
     Memory,
     /// In an SQLite file in the data directory.
     Sqlite,
-    /// In a Redis server. The URL may hold a password, so neither `Debug` nor `Display` shows it whole.
-    Redis(Url),
-    /// In NATS JetStream. The URL may hold a password, so neither `Debug` nor `Display` shows it whole.
-    Nats(Url),
+    /// In Redis.
+    Redis(Remote),
+    /// In NATS JetStream.
+    Nats(Remote),
 }
+
+/// The address of an engine on other machines. It may hold a password, so neither `Debug` nor `Display` shows it whole. What else there is in it, its engine reads.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Remote(String);
 
 /// The text names no engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be memory, sqlite, redis://HOST… or nats://HOST…")]
 pub struct NoEngine;
+
+impl Remote {
+    /// All of it, for whoever connects.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The scheme and the hosts, without who to be there and without settings.
+    fn shown(&self) -> (&str, &str) {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        (scheme, authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts))
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, hosts) = self.shown();
+        write!(f, "{scheme}://{hosts}")
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({self})")
+    }
+}
 
 impl FromStr for EngineUrl {
     type Err = NoEngine;
@@ -32,33 +63,28 @@ impl FromStr for EngineUrl {
             "sqlite" => return Ok(Self::Sqlite),
             _ => {}
         }
-        let url = Url::parse(text).map_err(|_| NoEngine)?;
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(NoEngine);
-        }
-        match url.scheme() {
-            "redis" | "rediss" => Ok(Self::Redis(url)),
-            "nats" | "tls" => Ok(Self::Nats(url)),
+        let remote = Remote(text.to_owned());
+        match remote.shown() {
+            (_, "") => Err(NoEngine),
+            ("redis" | "rediss", _) => Ok(Self::Redis(remote)),
+            ("nats" | "tls", _) => Ok(Self::Nats(remote)),
             _ => Err(NoEngine),
         }
     }
 }
 
-impl std::fmt::Display for EngineUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::Sqlite => f.write_str("sqlite"),
-            Self::Redis(url) | Self::Nats(url) => {
-                write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
-                url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
-            }
+            Self::Redis(remote) | Self::Nats(remote) => remote.fmt(f),
         }
     }
 }
 
-impl std::fmt::Debug for EngineUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EngineUrl({self})")
     }
 }
@@ -86,8 +112,14 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        let engine: EngineUrl = "redis://user:hush@host:6379/0".parse().unwrap();
-        assert_eq!(engine.to_string(), "redis://host:6379");
-        assert!(!format!("{engine:?}").contains("hush"));
+        for (text, shown) in [
+            ("redis://user:hush@host:6379/0", "redis://host:6379"),
+            ("rediss://user:hu@sh@a:1,b:2/?sentinel=m&sentinel_password=hush", "rediss://a:1,b:2"),
+            ("nats://hush@n1:4222,n2?ca=hush", "nats://n1:4222,n2"),
+        ] {
+            let engine: EngineUrl = text.parse().unwrap();
+            assert_eq!(engine.to_string(), shown);
+            assert!(!format!("{engine:?}").contains("hush"));
+        }
     }
 }

@@ -24,7 +24,7 @@ use encke_proto::AllowList;
 use serde::Deserialize;
 
 pub use dev_keys::{DevKeys, DevKeysError};
-pub use engine_url::EngineUrl;
+pub use engine_url::{EngineUrl, Remote};
 pub use error::{ConfigError, Source};
 pub use layers::Layers;
 pub(crate) use layers::parse_address;

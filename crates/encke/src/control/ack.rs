@@ -35,7 +35,7 @@ pub(crate) async fn ack(State(app): State<Arc<App>>, Client(identity): Client, J
 /// Takes note of how far the person has seen. It is answered when it is written down: after that not even a crash takes it back.
 pub(crate) async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<Done, Refused> {
     let cursor = Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
-    if let Some(position) = app.shards.ack(session, &identity.user, cursor).await? {
+    if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
         let mark = Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
         app.engine.mark(vec![mark]).await?;
     }

@@ -56,6 +56,6 @@ pub(crate) async fn close(State(app): State<Arc<App>>, request: Request) -> Resu
         Some(user) => CloseTarget::SessionOf(session, user),
         None => CloseTarget::Session(session),
     };
-    let count = app.shards.close(&target, &close).await?;
+    let count = app.sessions.close(&target, &close).await?;
     Ok(Answer(SessionClosed { closed: count > 0 }))
 }

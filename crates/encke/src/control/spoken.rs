@@ -143,7 +143,7 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
         "close" => {
             let close =
                 Close { code: CloseCode::Client, reason: names::reason(parse::<End>(text)?.reason)?, reconnect: false, retry_ms: None };
-            let closed = app.shards.close(&CloseTarget::SessionOf(session, identity.user.clone()), &close).await?;
+            let closed = app.sessions.close(&CloseTarget::SessionOf(session, identity.user.clone()), &close).await?;
             encode(&SessionClosed { closed: closed > 0 })
         }
         "ping" => {

@@ -53,7 +53,7 @@ pub(crate) async fn follow(app: &App, identity: &Identity, session: SessionId, c
     if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
         return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
     }
-    Ok(app.shards.subscribe(session, &identity.user, channels).await?.into())
+    Ok(app.sessions.subscribe(session, &identity.user, channels).await?.into())
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -72,5 +72,5 @@ pub(crate) async fn unsubscribe(
 
 /// Lets a session follow fewer channels.
 pub(crate) async fn unfollow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
-    Ok(app.shards.unsubscribe(session, &identity.user, channels).await?.into())
+    Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?.into())
 }

@@ -132,7 +132,7 @@ async fn stop(State(app): State<Arc<App>>, request: Request) -> Result<Response,
     body::read(request).await?;
     let Some(mut browser) = Browser::of(&headers) else { return Ok(Answer(Stopped { closed: false }).into_response()) };
     let close = Close { code: CloseCode::Client, reason: "stopped".into(), reconnect: false, retry_ms: None };
-    let count = app.shards.close(&CloseTarget::User(browser.user()?), &close).await?;
+    let count = app.sessions.close(&CloseTarget::User(browser.user()?), &close).await?;
     let mut response = Answer(Stopped { closed: count > 0 }).into_response();
     browser.at = None;
     browser.remember(&headers, &mut response)?;
@@ -225,7 +225,19 @@ impl Browser {
             embedder: None,
         };
         let (user, channels) = (self.user()?, vec![channel()?]);
-        Ok(Admission { transport, held, user, token_ends: Time(0), session, fresh: session, lasting: false, start, channels, talk: None })
+        Ok(Admission {
+            transport,
+            held,
+            user,
+            token_ends: Time(0),
+            session,
+            fresh: session,
+            lasting: false,
+            start,
+            channels,
+            talk: None,
+            ticket: None,
+        })
     }
 
     /// Lets the browser keep this.

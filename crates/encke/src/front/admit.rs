@@ -37,6 +37,8 @@ pub struct Admission {
     pub channels: Vec<ChannelName>,
     /// What is kept of its client, if that goes on talking.
     pub talk: Option<Box<Talk>>,
+    /// The ticket that is to be spent before it is served, so that no other node takes it.
+    pub ticket: Option<String>,
 }
 
 /// What becomes of a request that wants to wait.
@@ -108,6 +110,7 @@ impl Admit {
             return Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not open a WebSocket here"));
         }
         let identity = self.app.auth.identify(&credentials, now)?;
+        let ticket = self.app.auth.to_be_spent(&credentials, now);
         if let Some(embedder) = query.embedder.as_deref() {
             held.embedder = self.embedder(embedder, waiting)?;
         }
@@ -135,7 +138,7 @@ impl Admit {
         });
         let (session, channels) = (query.session, query.channels);
         let (transport, held) = (waiting.transport, *held);
-        Ok(Some(Admission { transport, held, user, token_ends, session, fresh: None, lasting: true, start, channels, talk }))
+        Ok(Some(Admission { transport, held, user, token_ends, session, fresh: None, lasting: true, start, channels, talk, ticket }))
     }
 }
 

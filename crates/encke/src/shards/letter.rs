@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
 use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
-use encke_proto::{ChannelName, Close, Cursor, Entry, Page, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Page, SessionId, UserId};
 use tokio::sync::oneshot;
 
 use crate::{
-    front::Verdict,
+    cluster::Claim,
+    front::{Admission, Verdict},
     table::{LentId, Line},
 };
 
@@ -93,6 +94,31 @@ pub enum Letter {
         cursor: Cursor,
         /// Who asked.
         answer: oneshot::Sender<Reply>,
+    },
+    /// A session goes on at another node.
+    GiveUp {
+        /// Which.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// The other nodes were asked for the session of a request that waits.
+    Claimed {
+        /// The connection's place in the table.
+        place: Key,
+        /// What it wants.
+        admission: Box<Admission>,
+        /// Whether it may have it here.
+        claim: Result<Claim, ErrorCode>,
+    },
+    /// How many sessions follow each of these?
+    Followers {
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<usize>>,
     },
     /// How many sessions has each of these?
     SessionsOf {

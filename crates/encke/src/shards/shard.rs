@@ -2,6 +2,7 @@
 //!
 //! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod claims;
 mod door;
 mod errands;
 mod letters;

@@ -77,6 +77,8 @@ pub enum State {
     Head,
     /// An errand is under way.
     Asks(Box<Task>),
+    /// The other nodes are asked whether a session of theirs goes on here.
+    Claims,
     /// A request waits.
     Waits(Service),
     /// The response is complete but not sent; then the next request may come.

@@ -159,7 +159,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut config = config();
         change(&mut config);
-        let server = runtime.block_on(async { wire(config) }).unwrap();
+        let server = runtime.block_on(wire(config)).unwrap();
         let router = router(Arc::clone(&server.app));
         Self { runtime, server: Some(server), router }
     }

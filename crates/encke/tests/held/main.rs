@@ -41,7 +41,7 @@ impl World {
             ..Config::default()
         };
         change(&mut config);
-        let server = runtime.block_on(async { wire(config) }).unwrap();
+        let server = runtime.block_on(wire(config)).unwrap();
         let address = server.address;
         Self { runtime, server: Some(server), address, next_id: 1 }
     }

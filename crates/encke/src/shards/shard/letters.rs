@@ -44,6 +44,12 @@ impl Shard {
                 let ticket = self.ask(answer);
                 self.hub.ack(ticket, session, &user, &cursor);
             }
+            Letter::GiveUp { session, user, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.give_up(ticket, session, &user, self.now);
+            }
+            Letter::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
+            Letter::Followers { channels, answer } => reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect()),
             Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),
             Letter::Online { answer } => reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect()),
             Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),

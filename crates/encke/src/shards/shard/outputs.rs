@@ -42,9 +42,18 @@ impl Shard {
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
                 Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
-                Output::Online(user) | Output::Offline(user) => self.wish(Wish::Seen(user)),
-                // The engines of one node tell it everything; those of many will want to know.
-                Output::Watch(_) | Output::Unwatch(_) => {}
+                Output::Online(user) => {
+                    self.tell_nodes(|nodes| nodes.came(&user));
+                    self.wish(Wish::Seen(user));
+                }
+                Output::Offline(user) => {
+                    self.tell_nodes(|nodes| nodes.went(user.clone()));
+                    self.wish(Wish::Seen(user));
+                }
+                // Engines of one node tell it everything.
+                Output::Watch(channel) => self.tell_nodes(|nodes| nodes.interest.watch(&channel)),
+                Output::Unwatch(channel) => self.tell_nodes(|nodes| nodes.interest.unwatch(&channel)),
+                Output::Closed { user, session } => self.tell_nodes(|nodes| nodes.bury(user, session)),
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
                         // Whoever asked may have gone.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use encke_hub::{Attach, Key};
+use encke_hub::{Attach, Following, Key};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 use mio::event::Event;
 use tokio::sync::mpsc;
@@ -143,7 +143,7 @@ impl Shard {
     pub(super) fn lead_home(&mut self, key: Key, admission: Box<Admission>) {
         let home = self.parts.shards.home_index(&admission.user);
         if home == self.parts.index {
-            return self.attach(key, *admission);
+            return self.come_in(key, *admission);
         }
         let Some(mut slot) = self.slots.remove(key) else { return };
         if let Line::Socket(socket, _) = &mut slot.line
@@ -171,15 +171,16 @@ impl Shard {
 
     pub(super) fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
         match verdict {
-            Verdict::Admitted(admission) => self.attach(key, *admission),
+            Verdict::Admitted(admission) => self.come_in(key, *admission),
             Verdict::Refused(refusal, held) => self.refuse(key, &refusal, &held),
             Verdict::StayAway(held) => self.keep_away(key, &held),
         }
     }
 
-    pub(super) fn attach(&mut self, key: Key, admission: Admission) {
+    /// Serves a request whose session is here, or may be.
+    pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk } = admission;
+        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();
         let (nonce, number) = self.chance.numbers();
         held.nonce = nonce.to_be_bytes();
@@ -200,7 +201,7 @@ impl Shard {
         let (conn, chance) = (conn_key(key), self.chance.bits());
         let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
         let transport = transport.name();
-        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, token_ends }, self.now);
+        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends }, self.now);
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {

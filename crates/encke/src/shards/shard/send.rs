@@ -56,7 +56,7 @@ impl Shard {
         let conn = conn_key(key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
-            State::Head | State::Asks(_) => {}
+            State::Head | State::Asks(_) | State::Claims => {}
             State::Waits(service) => {
                 self.hub.flushed(conn);
                 if service.ready {

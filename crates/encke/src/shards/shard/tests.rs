@@ -168,6 +168,7 @@ impl World {
             start,
             channels: vec![ChannelName::public("news").unwrap()],
             talk: None,
+            ticket: None,
         };
         let verdict = Verdict::Admitted(Box::new(admission));
         let arrival = Arrival { line, inbound: Vec::new(), verdict };

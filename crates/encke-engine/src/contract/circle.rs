@@ -1,0 +1,108 @@
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use encke_proto::{SessionId, UserId};
+use tokio::sync::Notify;
+
+use super::{ClusterBed, TestNode, lab::Listener};
+use crate::{Census, Ears, Feed, Letterbox, NodeId, RetentionTable};
+
+/// How long the suite waits for what is promised to come soon.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it looks again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until something is so. A macro, since what a closure lends to a future is not general enough for a task.
+macro_rules! until {
+    ($what:literal, $is_so:expr) => {{
+        let waiting = async {
+            while !$is_so {
+                tokio::time::sleep($crate::contract::circle::LOOK_AGAIN).await;
+            }
+        };
+        assert!(tokio::time::timeout($crate::contract::circle::PATIENCE, waiting).await.is_ok(), concat!("in vain: ", $what));
+    }};
+}
+
+pub(super) use until;
+
+/// Remembers what a node was told from outside.
+#[derive(Default)]
+pub(super) struct Hearing {
+    pub(super) feed: Arc<Listener>,
+    letterbox: Arc<Letters>,
+}
+
+#[derive(Default)]
+struct Letters {
+    received: Mutex<Vec<Bytes>>,
+    news: Notify,
+}
+
+impl Letterbox for Letters {
+    fn receive(&self, letter: Bytes) {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+        self.news.notify_one();
+    }
+}
+
+impl Hearing {
+    fn ears(&self) -> Ears {
+        Ears { feed: Arc::clone(&self.feed) as Arc<dyn Feed>, letters: Arc::clone(&self.letterbox) as Arc<dyn Letterbox> }
+    }
+
+    /// Waits until `count` letters were received, and returns all that were.
+    pub(super) async fn letters(&self, count: usize) -> Vec<Bytes> {
+        let received = || self.letterbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let enough = async {
+            while received().len() < count {
+                self.letterbox.news.notified().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, enough).await;
+        assert!(waited.is_ok(), "{} letters were received, not {count}", received().len());
+        received()
+    }
+}
+
+/// Nodes on one store, and what each was told.
+pub(super) struct Circle {
+    pub(super) nodes: Vec<TestNode>,
+    pub(super) ears: Vec<Hearing>,
+}
+
+impl Circle {
+    pub(super) async fn open(bed: &dyn ClusterBed, nodes: usize) -> Self {
+        let ears: Vec<Hearing> = (0..nodes).map(|_| Hearing::default()).collect();
+        let nodes = bed.open(ears.iter().map(Hearing::ears).collect(), RetentionTable::default()).await;
+        assert_eq!(nodes.len(), ears.len(), "a node for each");
+        Self { nodes, ears }
+    }
+
+    /// What a bed calls its nodes.
+    pub(super) fn name(at: usize) -> String {
+        format!("node-{at}")
+    }
+
+    pub(super) async fn beat(&self, at: usize) -> Census {
+        self.nodes[at].cluster.beat().await.expect("a healthy engine beats")
+    }
+
+    /// The places of users, those of each in order.
+    pub(super) async fn places(&self, at: usize, users: &[UserId]) -> Vec<Vec<NodeId>> {
+        let mut places = self.nodes[at].cluster.places(users).await.expect("a healthy engine finds places");
+        for lives in &mut places {
+            lives.sort_unstable();
+        }
+        places
+    }
+
+    /// Enters a user with a session, and says whether the session is buried.
+    pub(super) async fn closed(&self, at: usize, user: &UserId, session: Option<SessionId>) -> bool {
+        self.nodes[at].cluster.enter(user, session).await.expect("a healthy engine enters").closed
+    }
+}

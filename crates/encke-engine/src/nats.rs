@@ -1,0 +1,200 @@
+//! The engine of many nodes on NATS JetStream: logs are the subjects of one stream, and what is known of users and receipts is in a second one (ADR 0018).
+//!
+//! Each message carries the extent of its log. A node appends by telling the stream which message it believes to be the log's last; whoever was overtaken is refused, looks, and tries again.
+//! So no node has to own a log, and offsets rise by one whoever appends. What has to be stored together is one atomic batch.
+
+mod agenda;
+mod append;
+mod cluster;
+mod epoch;
+mod fault;
+mod keys;
+mod link;
+mod log;
+mod marks;
+mod names;
+mod options;
+mod page;
+mod pieces;
+mod receipt;
+mod receipts;
+mod recent;
+mod record;
+mod store;
+mod stored;
+mod streams;
+mod sweep;
+mod targets;
+mod trimmer;
+mod users;
+mod watch;
+mod writer;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+
+pub use self::options::{Login, NatsOptions, NatsOptionsError};
+use self::{
+    agenda::Agenda,
+    cluster::Member,
+    epoch::Epochs,
+    keys::KeyTimes,
+    link::Link,
+    names::Names,
+    recent::Recent,
+    store::Store,
+    streams::Streams,
+    sweep::Swept,
+    trimmer::Trimmer,
+    users::KNOWN_MAX,
+    watch::Watches,
+    writer::{Desk, Writer},
+};
+use crate::{
+    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+};
+
+/// All logs in JetStream streams, for any number of nodes.
+pub struct NatsEngine {
+    store: Arc<Store>,
+    watches: Arc<Watches>,
+    member: Member,
+}
+
+impl NatsEngine {
+    /// Connects, and makes the streams if they are not there. `node_name` is what the operator calls this node.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when no server can be reached, or it refuses, or streams of these names are there that are not ours.
+    pub async fn open(options: NatsOptions, ears: Ears, retention: RetentionTable, node_name: String) -> Result<Arc<Self>, EngineError> {
+        let link = Link::open(&options, &node_name).await?;
+        let names = Names::new(&options.prefix);
+        let streams = Streams::new(&names, &options, &retention);
+        streams.prepare(&link).await?;
+        let most_kept = streams.most_kept;
+        let (retention, agenda) = (Arc::new(retention), Arc::new(Agenda::default()));
+        let epochs = Arc::new(Epochs::open(Arc::clone(&link), names.clone(), streams.clone()).await?);
+        let trimmer = Trimmer::start(Arc::clone(&link), names.clone(), Arc::clone(&retention));
+        let writer = Writer::start(Desk {
+            link: Arc::clone(&link),
+            names: names.clone(),
+            epochs: Arc::clone(&epochs),
+            retention: Arc::clone(&retention),
+            agenda: Arc::clone(&agenda),
+            trimmer: trimmer.clone(),
+            most_kept,
+        });
+        let member = Member::new(Arc::clone(&link), names.clone(), node_name, ears.letters);
+        let store = Arc::new(Store {
+            link,
+            names,
+            streams,
+            epochs,
+            retention,
+            agenda,
+            trimmer,
+            writer,
+            keys: KeyTimes::default(),
+            known: Mutex::new(Recent::new(KNOWN_MAX)),
+            swept: tokio::sync::Mutex::new(Swept::default()),
+        });
+        let watches = Watches::start(Arc::clone(&store), ears.feed);
+        Ok(Arc::new(Self { store, watches, member }))
+    }
+}
+
+/// Whoever forgets to stop it leaves no task behind.
+impl Drop for NatsEngine {
+    fn drop(&mut self) {
+        self.store.link.stop();
+        self.watches.stop();
+    }
+}
+
+#[async_trait]
+impl Engine for NatsEngine {
+    fn mode(&self) -> Mode {
+        Mode::Nats
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.append(append).await?)
+    }
+
+    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+        self.store.link.connected().await?;
+        self.watches.ready(channel).await?;
+        Ok(self.store.page(channel, from, limit).await?)
+    }
+
+    fn watch(&self, channel: &ChannelName) {
+        self.watches.watch(channel);
+    }
+
+    fn unwatch(&self, channel: &ChannelName) {
+        self.watches.unwatch(channel);
+    }
+
+    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.channels(after, limit).await?)
+    }
+
+    async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.seen(user, at).await?)
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.user(user).await?)
+    }
+
+    async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.users(after, limit).await?)
+    }
+
+    async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.handed(user).await?)
+    }
+
+    async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.mark(marks).await?)
+    }
+
+    async fn receipts(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.receipts(push, after, limit, now).await?)
+    }
+
+    async fn sweep(&self, now: Time) -> Result<(), EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.sweep(now).await?)
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        self.store.link.check()?;
+        self.store.epochs.sure().await?;
+        // The leader answers, so there is one.
+        self.store.link.info(&self.store.names.log, None).await?;
+        Ok(())
+    }
+
+    async fn stop(&self) {
+        self.store.link.stop();
+        self.watches.stop();
+        self.member.stop().await;
+    }
+}

@@ -1,0 +1,133 @@
+use encke_proto::{ChannelName, UserId};
+
+use super::{
+    fault::Fault,
+    keys::KEY_TTL_S,
+    link::Put,
+    names::Names,
+    receipt,
+    record::Said,
+    store::Store,
+    targets::{KeyRecord, PAGE_MAX_TARGETS, TargetPage, appended, targets, to_json},
+    writer::{Beside, Once, Work, Written},
+};
+use crate::{Append, Appended, RetentionTable, Targets, append::each_once};
+
+/// What a target takes in a page, in bytes, besides its name.
+const TARGET_BYTES: usize = 60;
+
+/// A message with its targets found.
+pub(super) struct Message {
+    pub(super) said: Said,
+    pub(super) channels: Vec<ChannelName>,
+    pub(super) push: bool,
+    pub(super) key: Option<String>,
+}
+
+impl Store {
+    /// Appends a message to the logs of all its targets.
+    pub(super) async fn append(&self, append: Append) -> Result<Appended, Fault> {
+        let said = Said::of(&append);
+        let (channels, push) = match append.targets {
+            Targets::Channels(channels) => (each_once(channels), false),
+            Targets::Users(users) => {
+                // A user who is known and gets nothing after all does no harm; one who gets something and is not known would.
+                self.make_known(&users, append.time).await?;
+                (each_once(users.iter().map(UserId::channel)), true)
+            }
+            Targets::AllUsers => (self.user_ids(None, usize::MAX).await?.iter().map(UserId::channel).collect(), true),
+        };
+        let message = Message { said, channels, push, key: append.key };
+        if message.channels.len() > PAGE_MAX_TARGETS || message.bytes() > PIECE_MAX_BYTES {
+            return self.append_in_pieces(message).await;
+        }
+        let id = message.said.id.clone();
+        let once = message.key.as_ref().map(|key| self.key_once(key)).into_iter().collect();
+        let (beside_messages, beside_bytes) = (usize::from(push) + usize::from(message.key.is_some()), message.targets_bytes());
+        let beside: Option<Beside> = (beside_messages > 0).then(|| self.beside(&message));
+        let work = Work { said: message.said, channels: message.channels, once, beside, beside_messages, beside_bytes };
+        match self.writer.write(work).await? {
+            Written::Now(positions) => Ok(Appended { id, positions, repeated: false }),
+            Written::Before(stored) => self.repeated(KeyRecord::parse(&stored)?).await,
+        }
+    }
+
+    /// What must not be there when a message with this key is appended.
+    pub(super) fn key_once(&self, key: &str) -> Once {
+        Once { subject: self.names.key(key), void_up_to: self.keys.void_up_to(self.epochs.now()) }
+    }
+
+    fn beside(&self, message: &Message) -> Beside {
+        let (names, retention): (Names, std::sync::Arc<RetentionTable>) = (self.names.clone(), self.retention.clone());
+        let (said, push, key) = (message.said.clone(), message.push, message.key.clone());
+        Box::new(move |positions| {
+            let mut puts = Vec::new();
+            if push {
+                let mut targets = targets(positions, |place| place);
+                targets.sort_unstable_by(|one, other| one.channel.cmp(&other.channel));
+                puts.push(page_put(&names, &retention, &said, true, (0, 1), targets));
+            }
+            if let Some(key) = &key {
+                let inline = if push { Vec::new() } else { targets(positions, |place| place) };
+                puts.push(key_put(&names, key, &KeyRecord { id: said.id.clone(), pages: usize::from(push), targets: inline }));
+            }
+            puts
+        })
+    }
+
+    /// The first result of a key that was used before.
+    pub(super) async fn repeated(&self, key: KeyRecord) -> Result<Appended, Fault> {
+        let mut targets = key.targets;
+        for page in 0..key.pages {
+            let subject = self.names.page(&key.id, page);
+            let mut stored = self.link.last(&self.names.log, &subject).await?;
+            if stored.is_none() {
+                // The first try did not get to its end. Whoever asks again helps it there.
+                self.finish(&key.id).await?;
+                stored = self.link.last(&self.names.log, &subject).await?;
+            }
+            let stored = stored.ok_or_else(|| Fault::damaged("a key's page is missing"))?;
+            targets.extend(TargetPage::parse(&stored)?.targets);
+        }
+        Ok(appended(key.id, targets, true))
+    }
+}
+
+/// About the most bytes that one batch of a message with many targets has.
+pub(super) const PIECE_MAX_BYTES: usize = 4 << 20;
+
+impl Message {
+    fn targets_bytes(&self) -> usize {
+        self.channels.iter().map(|channel| channel.as_str().len() + TARGET_BYTES).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.channels.len() * (self.said.payload().len() + 300)
+    }
+
+    /// How many targets each piece has.
+    pub(super) fn piece(&self) -> usize {
+        (PIECE_MAX_BYTES / (self.said.payload().len() + 300)).clamp(1, PAGE_MAX_TARGETS)
+    }
+}
+
+/// A page of a message's targets, to be stored.
+pub(super) fn page_put(
+    names: &Names,
+    retention: &RetentionTable,
+    said: &Said,
+    push: bool,
+    (page, pages): (usize, usize),
+    targets: Vec<super::targets::Target>,
+) -> Put {
+    let until = receipt::until(retention, said.time, said.expires).0;
+    let (time, expires) = (said.time.0, said.expires.map(|end| end.0));
+    let ttl_s = Some(receipt::kept_s(retention, said.time, said.expires));
+    let payload = to_json(&TargetPage { push, time, expires, until, pages, targets });
+    Put { subject: names.page(&said.id, page), head: String::new(), payload, expect: None, ttl_s }
+}
+
+/// A key's first result, to be stored.
+pub(super) fn key_put(names: &Names, key: &str, record: &KeyRecord) -> Put {
+    Put { subject: names.key(key), head: String::new(), payload: to_json(record), expect: None, ttl_s: Some(KEY_TTL_S) }
+}

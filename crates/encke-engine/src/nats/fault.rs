@@ -1,0 +1,39 @@
+use crate::EngineError;
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// Somebody else wrote there meanwhile; nothing was stored.
+    #[error("somebody else wrote at the same time")]
+    Mismatch,
+    /// The servers ask to come back in a moment; nothing was stored.
+    #[error("NATS is busy: {0}")]
+    Busy(String),
+    /// The stream is not there.
+    #[error("the stream is not there")]
+    NoStream,
+    /// It was refused, or nobody was there to take it; nothing was stored.
+    #[error("{0}")]
+    Refused(String),
+    /// No answer came, so whether it was stored is not known.
+    #[error("{0}")]
+    Unknown(String),
+    /// What is stored cannot be understood.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl Fault {
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged(what) => Self::Damaged(what),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use encke_proto::{Epoch, Time};
+
+use crate::{KEY_KEPT_S, passed::Passed};
+
+/// How far apart the moments are whose sequence is remembered, in seconds: by so much a key is kept longer than it must.
+const STEP_S: u64 = 10;
+/// How long the stream itself keeps a key, in seconds by the servers' clock.
+pub(super) const KEY_TTL_S: u64 = 3 * KEY_KEPT_S;
+
+/// Which idempotency keys are too old to count. The stream's sequence serves as their clock: what was stored up to one is at least as old as the moment at which it was the last.
+#[derive(Debug)]
+pub(super) struct KeyTimes(Mutex<Moments>);
+
+#[derive(Debug)]
+struct Moments {
+    passed: Passed,
+    /// Moments in the order of time, each with the stream's last sequence then.
+    last: VecDeque<(Time, u64)>,
+    /// What was stored up to this sequence is too old.
+    void_up_to: u64,
+    /// Sequences of another epoch's stream mean nothing.
+    epoch: Epoch,
+}
+
+impl Default for KeyTimes {
+    fn default() -> Self {
+        Self(Mutex::new(Moments { passed: Passed::from(Time(0)), last: VecDeque::new(), void_up_to: 0, epoch: Epoch(0) }))
+    }
+}
+
+impl KeyTimes {
+    /// It is `now` by the clock, and the stream's last sequence is this.
+    pub(super) fn told(&self, now: Time, epoch: Epoch, last_seq: u64) {
+        let mut moments = self.lock(epoch);
+        let stamp = moments.passed.at(now);
+        if moments.last.back().is_none_or(|(last, _)| last.plus_seconds(STEP_S) <= stamp) {
+            moments.last.push_back((stamp, last_seq));
+        }
+        while let Some((then, seq)) = moments.last.front().copied()
+            && then.plus_seconds(KEY_KEPT_S) < stamp
+        {
+            moments.void_up_to = seq;
+            moments.last.pop_front();
+        }
+        debug_assert!(moments.last.len() as u64 <= KEY_KEPT_S / STEP_S + 2, "one for each step");
+    }
+
+    /// Up to which sequence keys do not count any more.
+    pub(super) fn void_up_to(&self, epoch: Epoch) -> u64 {
+        self.lock(epoch).void_up_to
+    }
+
+    fn lock(&self, epoch: Epoch) -> std::sync::MutexGuard<'_, Moments> {
+        let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if moments.epoch != epoch {
+            moments.last.clear();
+            moments.void_up_to = 0;
+            moments.epoch = epoch;
+        }
+        moments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_counts_for_its_time_whatever_the_clock_does() {
+        let keys = KeyTimes::default();
+        let epoch = Epoch(1);
+        let mut now = Time(0).plus_seconds(1_000_000);
+        let mut pass = |seconds: u64, seq: u64| {
+            for _ in 0..seconds / 5 {
+                now = now.plus_seconds(5);
+                keys.told(now, epoch, seq);
+            }
+            keys.void_up_to(epoch)
+        };
+        assert_eq!(pass(10, 7), 0);
+        assert_eq!(pass(KEY_KEPT_S - 10, 8), 0);
+        assert_eq!(pass(30, 9), 7);
+        keys.told(Time(0).plus_seconds(9_000_000), epoch, 10);
+        assert!(keys.void_up_to(epoch) < 9, "a clock that was set makes nothing old");
+        assert_eq!(keys.void_up_to(Epoch(2)), 0, "another stream's sequences say nothing");
+    }
+}

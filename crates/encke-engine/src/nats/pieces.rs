@@ -1,0 +1,168 @@
+//! A message with more targets than a batch may have. What is to be done is stored first, as one with the key; then it is done piece by piece, each of which is stored with a mark of its own
+//! that it is done. Whoever finds it unfinished, on whatever node, goes on: a piece that is done cannot be done again.
+
+use bytes::Bytes;
+use encke_proto::{ChannelName, MessageId, Time, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    append::{Message, key_put, page_put},
+    fault::Fault,
+    link::{Put, at_once},
+    record::Said,
+    store::Store,
+    targets::{KeyRecord, Target, TargetPage, appended, from_json, targets, to_json},
+    writer::{Beside, Once, Work, Written},
+};
+use crate::Appended;
+
+/// How long the stream keeps what is to be done, in seconds: if no node comes to it within a week, it is not done.
+const INTENT_TTL_S: u64 = 7 * 24 * 3600;
+/// How many pages of it are stored as one.
+const PAGES_AT_ONCE: usize = 4;
+/// How many pieces are under way at once. The writer stores them one after the other anyway; others get between them.
+const PIECES_AT_ONCE: usize = 2;
+
+/// What is to be done.
+#[derive(Serialize, Deserialize)]
+struct Intent {
+    push: bool,
+    page: bool,
+    from: Option<UserId>,
+    time: u64,
+    expires: Option<u64>,
+    body: String,
+    /// How many pieces there are; each has a page with its targets.
+    pieces: usize,
+}
+
+/// The targets of a piece: which of the message's targets each is.
+type Piece = Vec<(ChannelName, usize)>;
+
+impl Intent {
+    fn of(message: &Message, pieces: usize) -> Self {
+        let said = &message.said;
+        Self {
+            push: message.push,
+            page: matches!(said.body, encke_proto::Body::Page(_)),
+            from: said.from.clone(),
+            time: said.time.0,
+            expires: said.expires.map(|end| end.0),
+            body: String::from_utf8_lossy(&said.payload()).into_owned(),
+            pieces,
+        }
+    }
+
+    fn said(&self, id: &MessageId) -> Result<Said, Fault> {
+        let body = if self.page {
+            encke_proto::Body::Page(self.body.as_str().into())
+        } else {
+            let json = serde_json::value::RawValue::from_string(self.body.clone());
+            encke_proto::Body::Data(json.map_err(|_| Fault::damaged("a message that is not JSON"))?.into())
+        };
+        Ok(Said { id: id.clone(), time: Time(self.time), expires: self.expires.map(Time), from: self.from.clone(), body })
+    }
+}
+
+impl Store {
+    pub(super) async fn append_in_pieces(&self, message: Message) -> Result<Appended, Fault> {
+        let id = message.said.id.clone();
+        // Pages are read by user, so they are made in that order.
+        let mut all: Piece = message.channels.iter().cloned().enumerate().map(|(index, channel)| (channel, index)).collect();
+        all.sort_unstable();
+        let pieces: Vec<Piece> = all.chunks(message.piece()).map(<[_]>::to_vec).collect();
+        if let Some(key) = &message.key {
+            let once = self.key_once(key);
+            let first = self.link.last(&self.names.log, &once.subject).await?;
+            if let Some(stored) = first.as_ref().filter(|stored| stored.seq > once.void_up_to) {
+                return self.repeated(KeyRecord::parse(stored)?).await;
+            }
+            let expect = Some(first.map_or(0, |stored| stored.seq));
+            let key = Put { expect, ..key_put(&self.names, key, &KeyRecord { id: id.clone(), pages: pieces.len(), targets: Vec::new() }) };
+            match self.intend(&message, &pieces, Some(key)).await {
+                Err(Fault::Mismatch) => {
+                    let first = self.link.last(&self.names.log, &once.subject).await?;
+                    let first = first.ok_or_else(|| Fault::Busy("a key was used and is gone".into()))?;
+                    return self.repeated(KeyRecord::parse(&first)?).await;
+                }
+                other => other?,
+            }
+        } else {
+            self.intend(&message, &pieces, None).await?;
+        }
+        let targets = self.do_pieces(&message.said, message.push, pieces).await?;
+        self.done(&id).await;
+        Ok(appended(id, targets, false))
+    }
+
+    /// Stores what is to be done. Before its first page is there, nothing is.
+    async fn intend(&self, message: &Message, pieces: &[Piece], key: Option<Put>) -> Result<(), Fault> {
+        let id = &message.said.id;
+        let put = |page: usize, payload: Bytes| Put {
+            subject: self.names.intent(id, page),
+            head: String::new(),
+            payload,
+            expect: Some(0),
+            ttl_s: Some(INTENT_TTL_S),
+        };
+        let pages: Vec<Put> = pieces.iter().enumerate().map(|(index, piece)| put(index + 1, to_json(piece))).collect();
+        for some in pages.chunks(PAGES_AT_ONCE) {
+            self.link.put_all(some.to_vec()).await?;
+        }
+        let mut last = vec![put(0, to_json(&Intent::of(message, pieces.len())))];
+        last.extend(key);
+        self.link.put_all(last).await.map(|_| ())
+    }
+
+    async fn do_pieces(&self, said: &Said, push: bool, pieces: Vec<Piece>) -> Result<Vec<Target>, Fault> {
+        let count = pieces.len();
+        let each = pieces.into_iter().enumerate().map(|(page, piece)| self.do_piece(said, push, (page, count), piece)).collect();
+        let mut targets = Vec::new();
+        for done in at_once(PIECES_AT_ONCE, each).await {
+            targets.extend(done?);
+        }
+        Ok(targets)
+    }
+
+    async fn do_piece(&self, said: &Said, push: bool, page: (usize, usize), piece: Piece) -> Result<Vec<Target>, Fault> {
+        let (channels, indices): (Vec<ChannelName>, Vec<usize>) = piece.into_iter().unzip();
+        let (names, retention, about, order) = (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
+        let beside: Beside =
+            Box::new(move |positions| vec![page_put(&names, &retention, &about, push, page, targets(positions, |place| order[place]))]);
+        let work = Work {
+            said: said.clone(),
+            beside_bytes: channels.len() * 100,
+            channels,
+            once: vec![Once { subject: self.names.page(&said.id, page.0), void_up_to: 0 }],
+            beside: Some(beside),
+            beside_messages: 1,
+        };
+        match self.writer.write(work).await? {
+            Written::Now(positions) => Ok(targets(&positions, |place| indices[place])),
+            Written::Before(stored) => Ok(TargetPage::parse(&stored)?.targets),
+        }
+    }
+
+    /// It is done; what is left of it does no harm.
+    async fn done(&self, id: &MessageId) {
+        if let Err(fault) = self.link.purge(&self.names.log, &self.names.intent_pages(id)).await {
+            tracing::debug!(%fault, "a push that is done is looked at once more");
+        }
+    }
+
+    /// Does what is left to be done of a message, if anything is.
+    pub(super) async fn finish(&self, id: &MessageId) -> Result<(), Fault> {
+        let Some(first) = self.link.last(&self.names.log, &self.names.intent(id, 0)).await? else { return Ok(()) };
+        let intent: Intent = from_json(&first.payload, "what is to be done")?;
+        let mut pieces = Vec::with_capacity(intent.pieces);
+        for page in 1..=intent.pieces {
+            let stored = self.link.last(&self.names.log, &self.names.intent(id, page)).await?;
+            // Whoever was at it has just ended it.
+            let Some(stored) = stored else { return Ok(()) };
+            pieces.push(from_json::<Piece>(&stored.payload, "what is to be done")?);
+        }
+        self.do_pieces(&intent.said(id)?, intent.push, pieces).await?;
+        self.done(id).await;
+        Ok(())
+    }
+}

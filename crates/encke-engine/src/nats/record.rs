@@ -1,0 +1,256 @@
+//! What a message in the stream of the logs says in its header: itself, and how its log stands with it.
+//!
+//! Each message carries the extent of its log as it is from then on. So the last one of a subject is all that has to be read to append behind it, and a log whose messages are all trimmed
+//! keeps its head in a last note without a message.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use bytes::Bytes;
+use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
+use serde_json::value::RawValue;
+
+use super::{
+    fault::Fault,
+    link::Put,
+    names::{token, untoken},
+    stored::Stored,
+};
+use crate::{Append, append::body_bytes};
+
+/// The form of what is stored. Another one is refused.
+const VERSION: &str = "1";
+
+/// How far a log has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The epoch in which this was written.
+    pub(super) epoch: Epoch,
+    /// The newest offset that was given.
+    pub(super) head: Offset,
+    /// The oldest that is kept; one more than `head` when none is.
+    pub(super) tail: Offset,
+    /// The bytes of all bodies up to `head`, from the log's first message on.
+    pub(super) bytes: u64,
+    /// Those before `tail`.
+    pub(super) trimmed_bytes: u64,
+    /// The epochs that this one goes on from, the newest first.
+    pub(super) forks: Vec<Position>,
+}
+
+impl Extent {
+    /// A log without a message.
+    pub(super) fn empty(epoch: Epoch) -> Self {
+        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new() }
+    }
+
+    /// How many messages are kept.
+    pub(super) fn messages(&self) -> u64 {
+        (self.head + 1).saturating_sub(self.tail)
+    }
+
+    /// The bytes of the bodies that are kept.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.trimmed_bytes)
+    }
+
+    /// The same log in a later epoch: what it holds now it holds there too.
+    pub(super) fn in_epoch(mut self, epoch: Epoch) -> Self {
+        if self.epoch != epoch {
+            self.forks.insert(0, Position { epoch: self.epoch, offset: self.head });
+            self.forks.truncate(Lineage::MAX);
+            self.epoch = epoch;
+        }
+        self
+    }
+
+    pub(super) fn lineage(&self) -> Lineage {
+        Lineage::new(self.forks.clone())
+    }
+}
+
+/// What a message of a log says besides how its log stands.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) id: MessageId,
+    pub(super) time: Time,
+    pub(super) expires: Option<Time>,
+    pub(super) from: Option<UserId>,
+    pub(super) body: Body,
+}
+
+impl Said {
+    pub(super) fn of(append: &Append) -> Self {
+        Self { id: append.id.clone(), time: append.time, expires: append.expires, from: append.from.clone(), body: append.body.clone() }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        body_bytes(&self.body)
+    }
+
+    pub(super) fn payload(&self) -> Bytes {
+        match &self.body {
+            Body::Page(url) => Bytes::copy_from_slice(url.as_bytes()),
+            Body::Data(json) => Bytes::copy_from_slice(json.get().as_bytes()),
+        }
+    }
+}
+
+/// A message of the stream of the logs.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) seq: u64,
+    pub(super) extent: Extent,
+    /// None for a note that only says how the log stands.
+    pub(super) said: Option<Said>,
+}
+
+impl Record {
+    pub(super) fn parse(stored: &Stored) -> Result<Self, Fault> {
+        let parsed = parse(&stored.head, &stored.payload);
+        let (extent, said) = parsed.ok_or_else(|| Fault::damaged(format!("the message {} of the logs is not understood", stored.seq)))?;
+        Ok(Self { seq: stored.seq, extent, said })
+    }
+
+    /// The message as everybody receives it, told in `epoch`.
+    pub(super) fn entry(&self, channel: &ChannelName, epoch: Epoch) -> Option<Arc<Entry>> {
+        let said = self.said.as_ref()?;
+        Some(Arc::new(Entry::new(Message {
+            id: said.id.clone(),
+            channel: channel.clone(),
+            position: Position { epoch, offset: self.extent.head },
+            time: said.time,
+            body: said.body.clone(),
+            from: said.from.clone(),
+            expires: said.expires,
+        })))
+    }
+}
+
+/// The message to be stored.
+pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>, expect: Option<u64>) -> Put {
+    let mut head = String::with_capacity(120);
+    let kind = match said {
+        None => 'n',
+        Some((Said { body: Body::Page(_), .. }, _)) => 'p',
+        Some((Said { body: Body::Data(_), .. }, _)) => 'd',
+    };
+    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks } = extent;
+    // Writing to a string cannot fail.
+    let _ = write!(head, "{VERSION} {kind} {epoch} {newest} {tail} {bytes} {trimmed_bytes} ");
+    for (index, fork) in forks.iter().enumerate() {
+        let _ = write!(head, "{}{}:{}", if index > 0 { "," } else { "" }, fork.epoch, fork.offset);
+    }
+    if forks.is_empty() {
+        head.push('-');
+    }
+    let payload = match said {
+        None => Bytes::new(),
+        Some((said, payload)) => {
+            let _ = write!(head, " {} {} ", said.id, said.time.0);
+            match said.expires {
+                Some(expires) => _ = write!(head, "{}", expires.0),
+                None => head.push('-'),
+            }
+            if let Some(from) = &said.from {
+                let _ = write!(head, " {}", token(from.as_str()));
+            }
+            payload
+        }
+    };
+    Put { subject, head, payload, expect, ttl_s: None }
+}
+
+fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
+    let mut words = head.split(' ');
+    if words.next()? != VERSION {
+        return None;
+    }
+    let kind = words.next()?;
+    let epoch: Epoch = words.next()?.parse().ok()?;
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (newest, tail, bytes, trimmed_bytes) = (number()?, number()?, number()?, number()?);
+    let forks = match words.next()? {
+        "-" => Vec::new(),
+        forks => forks.split(',').map(fork).collect::<Option<_>>()?,
+    };
+    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks };
+    if kind == "n" {
+        return Some((extent, None));
+    }
+    let id = words.next()?.parse().ok()?;
+    let time = Time(words.next()?.parse().ok()?);
+    let expires = match words.next()? {
+        "-" => None,
+        text => Some(Time(text.parse().ok()?)),
+    };
+    let from = match words.next() {
+        Some(from) => Some(UserId::new(&untoken(from)?).ok()?),
+        None => None,
+    };
+    let text = std::str::from_utf8(payload).ok()?;
+    let body = match kind {
+        "p" => Body::Page(text.into()),
+        "d" => Body::Data(Arc::from(RawValue::from_string(text.to_owned()).ok()?)),
+        _ => return None,
+    };
+    Some((extent, Some(Said { id, time, expires, from, body })))
+}
+
+fn fork(text: &str) -> Option<Position> {
+    let (epoch, offset) = text.split_once(':')?;
+    Some(Position { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent() -> Extent {
+        let forks = vec![Position { epoch: Epoch(9), offset: 4 }, Position { epoch: Epoch(3), offset: 2 }];
+        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks }
+    }
+
+    fn back(put: &Put) -> Record {
+        let stored = Stored { subject: put.subject.clone(), seq: 8, taken_ms: 0, head: put.head.clone(), payload: put.payload.clone() };
+        Record::parse(&stored).unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let id = MessageId::from_bits(7);
+        for (body, from, expires) in [
+            (Body::Page("https://example.com/ü?a b".into()), None, Some(Time(12))),
+            (Body::Data(Arc::from(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap())), Some("a b\u{20ac}"), None),
+        ] {
+            let from = from.map(|from| UserId::new(from).unwrap());
+            let said = Said { id: id.clone(), time: Time(5), expires, from, body };
+            let put = put("s".to_owned(), &extent(), Some((&said, said.payload())), Some(3));
+            let record = back(&put);
+            assert_eq!(record.extent, extent());
+            let read = record.said.unwrap();
+            assert_eq!((&read.id, read.time, read.expires, &read.from), (&id, Time(5), expires, &said.from));
+            assert_eq!(read.payload(), said.payload());
+        }
+        let note = back(&put("s".to_owned(), &extent(), None, None));
+        assert!(note.said.is_none());
+        assert_eq!(note.extent, extent());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_damage() {
+        let whole = put("s".to_owned(), &extent(), None, None).head;
+        let stored = |head: &str| Stored { subject: String::new(), seq: 1, taken_ms: 0, head: head.to_owned(), payload: Bytes::new() };
+        assert!(Record::parse(&stored(&whole)).is_ok());
+        for head in ["", "1", "2 n a 1 1 1 1 -", "1 d a 1 1 1 1 -", "1 n a 1 1 1 1 a", "1 n a 1 1 1", &whole.replace("1 n", "1 x")] {
+            assert!(matches!(Record::parse(&stored(head)), Err(Fault::Damaged(_))), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_log_goes_on_in_a_later_epoch_with_what_it_holds() {
+        let later = extent().in_epoch(Epoch(80));
+        assert_eq!((later.epoch, later.head, later.forks[0]), (Epoch(80), 5, Position { epoch: Epoch(77), offset: 5 }));
+        assert_eq!(later.forks.len(), 3);
+        assert_eq!(later.clone().in_epoch(Epoch(80)), later);
+    }
+}

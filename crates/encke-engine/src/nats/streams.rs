@@ -1,0 +1,91 @@
+use serde_json::{Value, json};
+
+use super::{fault::Fault, link::Link, names::Names, options::NatsOptions};
+use crate::RetentionTable;
+
+/// How many messages of a subject the stream of the logs holds beyond what the rules of retention keep: those on their way out, and notes of where a log begins.
+const SLACK_MESSAGES: u64 = 256;
+
+/// What the streams are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    log: Value,
+    book: Value,
+    soft: Value,
+    /// The most messages that any rule keeps of a log. What is over that, the stream takes out by itself.
+    pub(super) most_kept: u64,
+}
+
+impl Streams {
+    pub(super) fn new(names: &Names, options: &NatsOptions, retention: &RetentionTable) -> Self {
+        let rules = retention.rules.iter().map(|(_, rule)| rule).chain([&retention.public, &retention.own]);
+        let most_kept = rules.map(|rule| rule.max_messages).max().unwrap_or(1);
+        let (from, to) = names.republish();
+        let base = |name: &str, subjects: Vec<String>, storage: &str| {
+            json!({
+                "name": name,
+                "subjects": subjects,
+                "retention": "limits",
+                "discard": "old",
+                "storage": storage,
+                "num_replicas": options.replicas,
+                "max_consumers": -1,
+                "max_msgs": -1,
+                "max_bytes": -1,
+                "max_age": 0,
+                "max_msgs_per_subject": 1,
+                "allow_direct": true,
+                "allow_atomic": true,
+                "allow_msg_ttl": true,
+            })
+        };
+        let mut log = base(&names.log, names.log_subjects(), "file");
+        log["max_msgs_per_subject"] = json!(per_subject(most_kept));
+        log["republish"] = json!({ "src": from, "dest": to });
+        let book = base(&names.book, names.book_subjects(), "file");
+        // One that was on this node a moment ago is here again soon after the memory is lost.
+        let soft = base(&names.soft, names.soft_subjects(), "memory");
+        Self { log, book, soft, most_kept }
+    }
+
+    /// Makes what is not there yet.
+    pub(super) async fn prepare(&self, link: &Link) -> Result<(), Fault> {
+        for config in [&self.log, &self.book, &self.soft] {
+            let name = config["name"].as_str().unwrap_or_default();
+            match link.info(name, None).await {
+                Ok(info) => {
+                    check(name, config, &info.config)?;
+                    // Another node may have rules that keep more. What is kept too long does no harm, so the bound only rises.
+                    let wanted = config["max_msgs_per_subject"].as_i64().unwrap_or(1);
+                    if info.most_of_a_subject > 0 && info.most_of_a_subject < wanted {
+                        let mut changed = info.config;
+                        changed["max_msgs_per_subject"] = json!(wanted);
+                        link.update(&changed).await?;
+                    }
+                }
+                Err(Fault::NoStream) => link.create(config).await?,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn per_subject(most_kept: u64) -> i64 {
+    i64::try_from(most_kept.saturating_add(SLACK_MESSAGES)).unwrap_or(i64::MAX)
+}
+
+/// A stream of that name that lacks what the engine's promises are made of is not ours.
+fn check(name: &str, wanted: &Value, found: &Value) -> Result<(), Fault> {
+    for setting in ["allow_atomic", "allow_msg_ttl", "allow_direct", "republish", "storage", "subjects"] {
+        let same = match (&wanted[setting], &found[setting]) {
+            (Value::Null, _) => true,
+            (Value::Object(wanted), found) => wanted.iter().all(|(key, value)| found[key] == *value),
+            (wanted, found) => wanted == found,
+        };
+        if !same {
+            return Err(Fault::Refused(format!("the stream {name} has another {setting} than Encke needs")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+use std::collections::HashSet;
+
+use encke_proto::{ChannelName, MessageId, Time};
+
+use super::{fault::Fault, link::at_once, record::Record, store::Store};
+use crate::ChannelSummary;
+
+/// The most logs that one sweep trims, and how many at once.
+const LOGS_MAX: usize = 500;
+const LOGS_AT_ONCE: usize = 16;
+/// The most messages, and about the most bytes, that one sweep walks over to find logs that are due and that no node remembers.
+const WALK_MAX_MESSAGES: usize = 500;
+const WALK_MAX_BYTES: usize = 1 << 20;
+/// The most unfinished messages that one sweep looks at.
+const UNFINISHED_MAX: usize = 16;
+
+/// What one sweep leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// Where the walk goes on.
+    walked_to: u64,
+    /// Messages that were unfinished then already: whoever was at them has had time enough.
+    unfinished: HashSet<MessageId>,
+}
+
+impl Store {
+    /// Forgets some of what is too old, and finishes what was left unfinished.
+    pub(super) async fn sweep(&self, now: Time) -> Result<(), Fault> {
+        let mut swept = self.swept.lock().await;
+        self.streams.prepare(&self.link).await?;
+        let epoch = self.epochs.sure().await?;
+        let info = self.link.info(&self.names.log, None).await?;
+        self.epochs.seen(info.last_seq);
+        self.keys.told(now, epoch, info.last_seq);
+        let due = self.agenda.take_due(now, LOGS_MAX);
+        self.trim_all(due, now).await?;
+        let found = self.walk(&mut swept, now, info.first_seq).await?;
+        self.trim_all(found, now).await?;
+        self.finish_all(&mut swept).await
+    }
+
+    async fn trim_all(&self, channels: Vec<ChannelName>, now: Time) -> Result<(), Fault> {
+        let trimmed = at_once(LOGS_AT_ONCE, channels.iter().map(|channel| self.writer.trim(channel, now)).collect()).await;
+        let mut result = Ok(());
+        for (channel, one) in channels.iter().zip(trimmed) {
+            match one {
+                Ok(Some(due)) => self.agenda.note(channel, due),
+                Ok(None) => {}
+                // One damaged log must not keep all others from being swept.
+                Err(Fault::Damaged(what)) => tracing::error!(%channel, what, "a log cannot be swept"),
+                Err(fault) => {
+                    self.agenda.note(channel, now);
+                    result = Err(fault);
+                }
+            }
+        }
+        result
+    }
+
+    /// Walks on through the stream, round and round, and finds logs whose messages are due.
+    async fn walk(&self, swept: &mut Swept, now: Time, first_seq: u64) -> Result<Vec<ChannelName>, Fault> {
+        let from = swept.walked_to.max(first_seq);
+        let page = self.link.next(&self.names.log, &self.names.all_channels(), from, WALK_MAX_MESSAGES, WALK_MAX_BYTES).await?;
+        swept.walked_to = page.last().map_or(0, |last| last.seq + 1);
+        let mut due = HashSet::new();
+        for stored in &page {
+            let Some(channel) = self.names.channel_of(&stored.subject) else { continue };
+            let Ok(Record { said: Some(said), .. }) = Record::parse(stored) else { continue };
+            if self.retention.of(&channel).due(said.time, said.expires) <= now {
+                due.insert(channel);
+            }
+        }
+        Ok(due.into_iter().take(LOGS_MAX).collect())
+    }
+
+    async fn finish_all(&self, swept: &mut Swept) -> Result<(), Fault> {
+        let found = self.link.next(&self.names.log, &self.names.intents(), 0, UNFINISHED_MAX, WALK_MAX_BYTES).await?;
+        let id = |subject: &str| subject.rsplit('.').nth(1)?.parse::<MessageId>().ok();
+        let unfinished: HashSet<MessageId> = found.iter().filter_map(|stored| id(&stored.subject)).collect();
+        for id in unfinished.intersection(&swept.unfinished) {
+            self.finish(id).await?;
+        }
+        swept.unfinished = unfinished;
+        Ok(())
+    }
+
+    /// The public channels that have a log, by name, behind `after`.
+    pub(super) async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, Fault> {
+        self.epochs.sure().await?;
+        let after = after.map(|channel| self.names.channel(channel));
+        let subjects = self.link.subjects(&self.names.log, &self.names.public_channels(), after.as_deref(), limit).await?;
+        let mut found = self.link.lasts(&self.names.log, &subjects, true).await?;
+        let mut summaries = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            let (Some(channel), Some(stored)) = (self.names.channel_of(&subject), found.remove(&subject)) else { continue };
+            let extent = self.head_of(Record::parse(&stored)?).await?.extent;
+            summaries.push(ChannelSummary { channel, epoch: extent.epoch, tail: extent.tail, head: extent.head });
+        }
+        Ok(summaries)
+    }
+}

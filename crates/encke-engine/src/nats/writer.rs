@@ -1,0 +1,475 @@
+//! All appends of a node go through one task. It takes what waits, up to a bound, and stores it as one atomic batch, so that a hundred callers share one agreement of the replicas and one
+//! fsync. Nodes do not ask each other: whoever was overtaken at a log is told so by the stream, looks at the log again, and tries again.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use encke_proto::{ChannelName, Epoch, Position, Time};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    agenda::Agenda,
+    epoch::Epochs,
+    fault::Fault,
+    link::{BATCH_MAX_MESSAGES, DEADLINE_MS, Link, Put, random},
+    log::{Dropped, Log},
+    names::Names,
+    recent::Recent,
+    record::{self, Extent, Record, Said},
+    stored::Stored,
+    trimmer::Trimmer,
+};
+use crate::{Retention, RetentionTable};
+
+/// The most appends that wait. Those above it are refused.
+const WAITING_MAX: usize = 8_192;
+/// The most messages, and about the most bytes, that are stored as one.
+const GATHER_MAX_MESSAGES: usize = BATCH_MAX_MESSAGES;
+const GATHER_MAX_BYTES: usize = 4 << 20;
+/// Half of the logs whose end is remembered.
+const LOGS_MAX: usize = 50_000;
+/// The longest pause before what met somebody else's is tried again, in milliseconds.
+const PAUSE_MAX_MS: u64 = 20;
+/// The most messages that one look at a log trims.
+const TRIM_MAX_MESSAGES: usize = 2_000;
+
+/// What must not be stored twice: a key, or a piece of a message.
+#[derive(Clone, Debug)]
+pub(super) struct Once {
+    pub(super) subject: String,
+    /// What was stored there up to this sequence does not count any more.
+    pub(super) void_up_to: u64,
+}
+
+/// Makes what is stored beside a message from the places that it got.
+pub(super) type Beside = Box<dyn Fn(&[(ChannelName, Position)]) -> Vec<Put> + Send + Sync>;
+
+/// A message on its way into logs.
+pub(super) struct Work {
+    pub(super) said: Said,
+    pub(super) channels: Vec<ChannelName>,
+    pub(super) once: Vec<Once>,
+    pub(super) beside: Option<Beside>,
+    /// How many messages `beside` makes at most, and their bytes.
+    pub(super) beside_messages: usize,
+    pub(super) beside_bytes: usize,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// It is stored, at these places.
+    Now(Vec<(ChannelName, Position)>),
+    /// One of those that must not be stored twice was there already; nothing was stored.
+    Before(Stored),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, Fault>>;
+
+enum Job {
+    Write(Box<Task>),
+    Trim { channel: ChannelName, now: Time, answer: Answer<Option<Time>> },
+}
+
+struct Task {
+    work: Work,
+    payload: Bytes,
+    answer: Option<Answer<Written>>,
+    since: Instant,
+}
+
+/// The way to the task.
+#[derive(Clone)]
+pub(super) struct Writer(mpsc::Sender<Job>);
+
+/// What the task works with.
+pub(super) struct Desk {
+    pub(super) link: Arc<Link>,
+    pub(super) names: Names,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) retention: Arc<RetentionTable>,
+    pub(super) agenda: Arc<Agenda>,
+    pub(super) trimmer: Trimmer,
+    /// The most messages that any rule keeps of a log. What is over that, the stream takes out by itself.
+    pub(super) most_kept: u64,
+}
+
+impl Desk {
+    fn trims_itself(&self, retention: &Retention) -> bool {
+        retention.max_messages >= self.most_kept
+    }
+}
+
+impl Writer {
+    pub(super) fn start(desk: Desk) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let clerk = Clerk { desk, logs: Recent::new(LOGS_MAX), waiting: VecDeque::new() };
+        tokio::spawn(clerk.run(receiver));
+        Self(sender)
+    }
+
+    /// Stores a message.
+    pub(super) async fn write(&self, work: Work) -> Result<Written, Fault> {
+        let (answer, answered) = oneshot::channel();
+        let payload = work.said.payload();
+        let task = Task { work, payload, answer: Some(answer), since: Instant::now() };
+        self.send(Job::Write(Box::new(task)))?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Trims a log of what is too old, past its expiry, or too much; when it is due again.
+    pub(super) async fn trim(&self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Trim { channel: channel.clone(), now, answer })?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    fn send(&self, job: Job) -> Result<(), Fault> {
+        self.0.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Fault::Refused(format!("{WAITING_MAX} appends wait already")),
+            mpsc::error::TrySendError::Closed(_) => gone(),
+        })
+    }
+}
+
+fn gone() -> Fault {
+    Fault::Refused("the engine was stopped".into())
+}
+
+impl Task {
+    fn messages(&self) -> usize {
+        self.work.channels.len() + self.work.beside_messages
+    }
+
+    fn bytes(&self) -> usize {
+        self.work.channels.len() * (self.payload.len() + 200) + self.work.beside_bytes
+    }
+
+    fn answer(&mut self, result: Result<Written, Fault>) {
+        if let Some(answer) = self.answer.take() {
+            // Who does not wait any more does not need it.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.since.elapsed() > Duration::from_millis(DEADLINE_MS)
+    }
+}
+
+struct Clerk {
+    desk: Desk,
+    logs: Recent<ChannelName, Log>,
+    /// What was taken and did not fit into the last batch.
+    waiting: VecDeque<Job>,
+}
+
+/// A batch that is being put together.
+#[derive(Default)]
+struct Batch {
+    puts: Vec<Put>,
+    /// For each message of a log its place among the puts.
+    placed: Vec<(ChannelName, u64, usize)>,
+    /// For each task the places that it got.
+    positions: Vec<Vec<(ChannelName, Position)>>,
+    dropped: Vec<Dropped>,
+    /// The logs that will not be as they are remembered if this is not stored.
+    touched: HashSet<ChannelName>,
+}
+
+impl Clerk {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        loop {
+            if self.waiting.is_empty() {
+                let Some(job) = jobs.recv().await else { return };
+                self.waiting.push_back(job);
+            }
+            while self.waiting.len() < GATHER_MAX_MESSAGES
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.waiting.push_back(job);
+            }
+            let mut tasks = self.gather();
+            if tasks.is_empty() {
+                if let Some(Job::Trim { channel, now, answer }) = self.waiting.pop_front() {
+                    let result = self.trim(&channel, now).await;
+                    let _ = answer.send(result);
+                }
+                continue;
+            }
+            self.store(&mut tasks).await;
+        }
+    }
+
+    /// Takes the appends from the front of those that wait, as many as fit into a batch.
+    fn gather(&mut self) -> Vec<Task> {
+        let (mut messages, mut bytes) = (0, 0);
+        let mut once: HashSet<String> = HashSet::new();
+        let mut tasks = Vec::new();
+        while let Some(Job::Write(task)) = self.waiting.front() {
+            messages += task.messages();
+            bytes += task.bytes();
+            let full = messages > GATHER_MAX_MESSAGES || bytes > GATHER_MAX_BYTES;
+            // Of two with the same key the second has to see what became of the first.
+            let twice = task.work.once.iter().any(|one| once.contains(&one.subject));
+            if !tasks.is_empty() && (full || twice) {
+                break;
+            }
+            once.extend(task.work.once.iter().map(|one| one.subject.clone()));
+            if let Some(Job::Write(task)) = self.waiting.pop_front() {
+                tasks.push(*task);
+            }
+        }
+        tasks
+    }
+
+    /// Stores them together; or, if others write to the same logs, each by itself.
+    async fn store(&mut self, tasks: &mut Vec<Task>) {
+        for fresh in [false, true] {
+            match self.try_store(tasks, fresh).await {
+                Ok(()) => return,
+                Err(Fault::Mismatch) => {}
+                Err(Fault::Busy(_) | Fault::NoStream) => break,
+                Err(fault) => {
+                    tasks.iter_mut().for_each(|task| task.answer(Err(fault.clone())));
+                    return;
+                }
+            }
+        }
+        for task in tasks.drain(..) {
+            self.store_alone(task).await;
+        }
+    }
+
+    async fn store_alone(&mut self, task: Task) {
+        let mut alone = vec![task];
+        loop {
+            let result = self.try_store(&mut alone, true).await;
+            let fault = match result {
+                Ok(()) => return,
+                Err(fault) => fault,
+            };
+            let again = matches!(fault, Fault::Mismatch | Fault::Busy(_) | Fault::NoStream);
+            if !again || alone.iter().any(Task::is_late) || self.desk.link.is_stopped() {
+                alone.iter_mut().for_each(|task| task.answer(Err(fault.clone())));
+                return;
+            }
+            if fault == Fault::NoStream {
+                // Looking makes it anew; if it cannot, the next try says so.
+                let _ = self.desk.epochs.look().await;
+            }
+            pause().await;
+        }
+    }
+
+    async fn try_store(&mut self, tasks: &mut Vec<Task>, fresh: bool) -> Result<(), Fault> {
+        let mut epoch = self.desk.epochs.sure().await?;
+        let found = self.look(tasks, fresh, &mut epoch).await?;
+        tasks.retain_mut(|task| {
+            let before = task.work.once.iter().find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
+            if let Some(before) = before {
+                task.answer(Ok(Written::Before(before.clone())));
+            }
+            before.is_none()
+        });
+        let mut batch = Batch::default();
+        for task in tasks.iter() {
+            if let Err(fault) = self.add(&mut batch, task, epoch, &found).await {
+                self.forget(&batch);
+                return Err(fault);
+            }
+        }
+        let seen = self.desk.epochs.highest();
+        let count = batch.puts.len() as u64;
+        let last = match self.desk.link.put_all(std::mem::take(&mut batch.puts)).await {
+            Ok(last) => last,
+            Err(fault) => {
+                self.forget(&batch);
+                return Err(fault);
+            }
+        };
+        if count > 0 {
+            self.settle(batch.placed, batch.dropped, last + 1 - count);
+            if last <= seen {
+                // The stream lost what it had. What was stored now is told in the next epoch.
+                self.logs.clear();
+                self.desk.epochs.look().await?;
+            }
+            self.desk.epochs.seen(last);
+        }
+        let epoch = self.desk.epochs.now();
+        for (task, mut positions) in tasks.iter_mut().zip(batch.positions) {
+            positions.iter_mut().for_each(|(_, position)| position.epoch = epoch);
+            task.answer(Ok(Written::Now(positions)));
+        }
+        Ok(())
+    }
+
+    /// Reads what has to be known before: the ends of the logs, and what must not be there.
+    async fn look(&mut self, tasks: &[Task], fresh: bool, epoch: &mut Epoch) -> Result<HashMap<String, Stored>, Fault> {
+        let mut subjects: Vec<String> = Vec::new();
+        let mut logs: HashMap<String, ChannelName> = HashMap::new();
+        let mut known: HashMap<ChannelName, u64> = HashMap::new();
+        for channel in tasks.iter().flat_map(|task| &task.work.channels) {
+            if fresh || self.logs.get(channel).is_some_and(|log| log.is_spoiled()) {
+                known.extend(self.logs.remove(channel).map(|log| (channel.clone(), log.seq)));
+            }
+            if self.logs.get(channel).is_none() {
+                let subject = self.desk.names.channel(channel);
+                if logs.insert(subject.clone(), channel.clone()).is_none() {
+                    subjects.push(subject);
+                }
+            }
+        }
+        subjects.extend(tasks.iter().flat_map(|task| &task.work.once).map(|one| one.subject.clone()));
+        if subjects.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut found = self.desk.link.lasts(&self.desk.names.log, &subjects, fresh).await?;
+        let mut lost = false;
+        for (subject, channel) in logs {
+            let log = match found.remove(&subject) {
+                Some(stored) => Log::found(Record::parse(&stored)?),
+                None => Log::new(*epoch),
+            };
+            lost |= known.get(&channel).is_some_and(|seq| log.seq < *seq) || log.extent.epoch > *epoch;
+            self.logs.insert(channel, log);
+        }
+        if lost {
+            // Either the stream is behind what this node knows of it, or this node behind the others.
+            self.desk.epochs.look().await?;
+            *epoch = self.desk.epochs.now();
+        }
+        Ok(found)
+    }
+
+    /// Adds a message to a batch.
+    async fn add(&mut self, batch: &mut Batch, task: &Task, epoch: Epoch, found: &HashMap<String, Stored>) -> Result<(), Fault> {
+        let mut positions = Vec::with_capacity(task.work.channels.len());
+        for channel in &task.work.channels {
+            let retention = self.desk.retention.of(channel);
+            let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
+            // Only the first message of a batch on a subject may be tied to what is there; those behind it are, as the batch is stored as one.
+            let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
+            let due = retention.due(task.work.said.time, task.work.said.expires);
+            let offset = log.append(&task.work.said, epoch, due);
+            batch.dropped.extend(log.take_note(channel));
+            while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
+                if !log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await? {
+                    break;
+                }
+                let leave = self.desk.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
+                batch.dropped.extend(log.drop_oldest(channel, task.work.said.time, leave));
+            }
+            self.desk.agenda.note(channel, log.due().unwrap_or(due));
+            let subject = self.desk.names.channel(channel);
+            batch.placed.push((channel.clone(), offset, batch.puts.len()));
+            batch.puts.push(record::put(subject, &log.extent, Some((&task.work.said, task.payload.clone())), expect));
+            positions.push((channel.clone(), Position { epoch, offset }));
+        }
+        if let Some(beside) = &task.work.beside {
+            for mut put in beside(&positions) {
+                if task.work.once.iter().any(|one| one.subject == put.subject) {
+                    put.expect = Some(found.get(&put.subject).map_or(0, |stored| stored.seq));
+                }
+                batch.puts.push(put);
+            }
+        }
+        batch.positions.push(positions);
+        Ok(())
+    }
+
+    /// What was put together is not known to be stored.
+    fn forget(&mut self, batch: &Batch) {
+        for channel in &batch.touched {
+            // What it was before is remembered only for its sequence, which nothing has changed yet.
+            if let Some(log) = self.logs.get(channel) {
+                log.spoil();
+            }
+        }
+    }
+
+    /// It is stored, from the sequence `first` on.
+    fn settle(&mut self, placed: Vec<(ChannelName, u64, usize)>, mut dropped: Vec<Dropped>, first: u64) {
+        for (channel, offset, index) in placed {
+            let seq = first + index as u64;
+            // A batch may drop what it brings itself.
+            let same = |gone: &&mut Dropped| gone.seq == 0 && gone.channel == channel && gone.place.is_some_and(|place| place.1 == offset);
+            if let Some(gone) = dropped.iter_mut().find(same) {
+                gone.seq = seq;
+            }
+            if let Some(log) = self.logs.get(&channel) {
+                log.stored(offset, seq);
+            }
+        }
+        self.desk.trimmer.drop_all(dropped);
+    }
+
+    async fn trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
+        let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
+        loop {
+            match self.try_trim(channel, now).await {
+                Err(Fault::Mismatch | Fault::Busy(_)) if Instant::now() < end => pause().await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
+        let epoch = self.desk.epochs.sure().await?;
+        let subject = self.desk.names.channel(channel);
+        let retention = self.desk.retention.of(channel);
+        if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
+            let Some(stored) = self.desk.link.last(&self.desk.names.log, &subject).await? else { return Ok(None) };
+            self.logs.insert(channel.clone(), Log::found(Record::parse(&stored)?));
+        }
+        let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
+        let mut dropped: Vec<Dropped> = log.garbage(&self.desk.link, &self.desk.names, channel, now).await?;
+        let (before, note) = (log.extent.tail, log.note());
+        for _ in 0..TRIM_MAX_MESSAGES {
+            if log.extent.messages() == 0
+                || (!log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?)
+            {
+                break;
+            }
+            let over = retention.is_over(log.extent.messages(), log.extent.kept_bytes());
+            if !over && log.due().is_none_or(|due| due > now) {
+                break;
+            }
+            dropped.extend(log.drop_oldest(channel, now, false));
+        }
+        let due = log.due();
+        if log.extent.tail != before {
+            dropped.extend(note.map(|seq| Dropped::note(channel, seq)));
+            let extent: Extent = log.extent.clone().in_epoch(epoch);
+            let put = record::put(subject, &extent, None, Some(log.seq));
+            let stored = self.desk.link.put(put).await;
+            let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
+            match stored {
+                Ok(seq) => {
+                    log.noted(extent, seq);
+                    self.desk.epochs.seen(seq);
+                }
+                Err(fault) => {
+                    log.spoil();
+                    return Err(fault);
+                }
+            }
+        }
+        self.desk.trimmer.drop_all(dropped);
+        Ok(due)
+    }
+}
+
+/// Long enough for whoever was first to be done, and not as long as the others who wait.
+async fn pause() {
+    let chance = random().unwrap_or(0) % PAUSE_MAX_MS;
+    tokio::time::sleep(Duration::from_millis(1 + chance)).await;
+}

@@ -1,0 +1,294 @@
+//! Real NATS servers on free ports, with their data in temporary directories.
+#![allow(dead_code, reason = "each test program uses some of it")]
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use encke_engine::{
+    Ears, Engine, Feed, RetentionTable,
+    contract::{Bed, ClusterBed, TestNode},
+    nats::{Login, NatsEngine, NatsOptions},
+};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const PASSWORD: &str = "s:ec@et";
+
+/// Waits until something is so.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+}
+
+/// Where the server's program is: said by the environment, or put there by `tests/run`.
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("ENCKE_NATS_SERVER") {
+        return PathBuf::from(path);
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/nats/bin/nats-server");
+    assert!(target.is_file(), "there is no nats-server; `tests/run` installs one, or ENCKE_NATS_SERVER names one");
+    target
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    // All at once, so that they are different.
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("there is a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
+
+/// A server, which ends with this process whatever becomes of it.
+pub struct Server {
+    /// A shell that ends the server when its own input ends.
+    watchdog: Child,
+    dir: PathBuf,
+    pub port: u16,
+    pub name: String,
+}
+
+impl Server {
+    fn start(dir: &Path, name: &str, port: u16) -> Self {
+        let pid = dir.join("pid");
+        let _ = std::fs::remove_file(&pid);
+        let script = "\"$0\" -c \"$1\" -P \"$2\" >>\"$3\" 2>&1 & read -r line; kill -9 $!; wait";
+        let watchdog = Command::new("sh")
+            .args(["-c", script])
+            .args([program(), dir.join("conf"), pid, dir.join("log")])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        Self { watchdog, dir: dir.to_owned(), port, name: name.to_owned() }
+    }
+
+    /// The server's own process.
+    pub fn pid(&self) -> u32 {
+        let wait = std::time::Instant::now();
+        loop {
+            let pid = std::fs::read_to_string(self.dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+            if let Some(pid) = pid {
+                return pid;
+            }
+            assert!(wait.elapsed() < PATIENCE, "the server begins");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("there is kill");
+        assert!(status.success(), "the server was there");
+    }
+
+    /// Kills it as a power cut does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        drop(self.watchdog.stdin.take());
+        self.watchdog.wait().expect("the watchdog was there");
+    }
+
+    /// Starts it again on what it left.
+    pub fn restart(&mut self) {
+        *self = Self::start(&self.dir, &self.name, self.port);
+    }
+
+    /// How much processor time it has used, in milliseconds.
+    pub fn processor_ms(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it lives");
+        let words: Vec<&str> = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().map(|at| words[*at].parse::<u64>().expect("ticks")).sum();
+        ticks * 10
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut input) = self.watchdog.stdin.take() {
+            let _ = input.write_all(b"\n");
+        }
+        let _ = self.watchdog.wait();
+    }
+}
+
+/// Servers that know each other.
+pub struct Servers {
+    pub servers: Vec<Server>,
+    /// On how many of them everything is kept.
+    pub replicas: usize,
+    _dir: TempDir,
+}
+
+static NEXT_PREFIX: AtomicU64 = AtomicU64::new(1);
+
+impl Servers {
+    pub fn start(count: usize) -> Self {
+        let dir = TempDir::new().expect("there is room for a directory");
+        let ports = free_ports(count * 2);
+        let (ports, routes) = ports.split_at(count);
+        let mut servers = Vec::new();
+        for (at, &port) in ports.iter().enumerate() {
+            let home = dir.path().join(format!("s{at}"));
+            std::fs::create_dir(&home).expect("there is room for a directory");
+            let mut conf = format!(
+                "listen: 127.0.0.1:{port}\nserver_name: s{at}\nmax_payload: 1MB\n\
+                 jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
+                 accounts {{ SYS: {{ users: [{{ user: sys, password: {PASSWORD:?} }}] }}, \
+                 APP: {{ jetstream: enabled, users: [{{ user: app, password: {PASSWORD:?} }}] }} }}\nsystem_account: SYS\n",
+                home.join("js")
+            );
+            if count > 1 {
+                let others: Vec<String> = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+                let _ = writeln!(conf, "cluster {{ name: test, listen: 127.0.0.1:{}, routes: {others:?} }}", routes[at]);
+            }
+            std::fs::write(home.join("conf"), conf).expect("there is room for a file");
+            servers.push(Server::start(&home, &format!("s{at}"), port));
+        }
+        Self { servers, replicas: count, _dir: dir }
+    }
+
+    pub fn new_prefix() -> String {
+        format!("t{}", NEXT_PREFIX.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub fn options(&self, prefix: &str) -> NatsOptions {
+        let servers: Vec<String> = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let password = PASSWORD.replace(':', "%3A").replace('@', "%40");
+        let text = format!("nats://app:{password}@{}/?replicas={}&prefix={prefix}", servers.join(","), self.replicas);
+        let options = NatsOptions::parse(&text).expect("an address");
+        assert_eq!(options.login, Some(Login::User { name: "app".to_owned(), password: PASSWORD.to_owned() }));
+        options
+    }
+
+    /// Opens an engine; servers that have just begun take a moment to agree.
+    pub async fn open(&self, prefix: &str, ears: Ears, retention: RetentionTable, name: &str) -> Arc<NatsEngine> {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match NatsEngine::open(self.options(prefix), ears.clone(), retention.clone(), name.to_owned()).await {
+                Ok(engine) => return engine,
+                Err(error) => assert!(tokio::time::Instant::now() < end, "{error}"),
+            }
+            tokio::time::sleep(LOOK_AGAIN * 5).await;
+        }
+    }
+
+    /// A connection of the test's own.
+    pub async fn client(&self, user: &str) -> async_nats::Client {
+        let addresses: Vec<String> = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let options = async_nats::ConnectOptions::new().user_and_password(user.to_owned(), PASSWORD.to_owned());
+        options.connect(addresses).await.expect("a server is there")
+    }
+
+    /// Asks JetStream.
+    pub async fn api(&self, subject: String, question: Value) -> Value {
+        let client = self.client("app").await;
+        let answer = client.request(format!("$JS.API.{subject}"), question.to_string().into()).await.expect("JetStream answers");
+        serde_json::from_slice(&answer.payload).expect("JSON")
+    }
+
+    /// Which server leads a stream.
+    pub async fn leader(&self, stream: &str) -> Option<usize> {
+        let info = self.api(format!("STREAM.INFO.{stream}"), Value::Null).await;
+        let name = info["cluster"]["leader"].as_str()?.to_owned();
+        self.servers.iter().position(|server| server.name == name)
+    }
+
+    /// Breaks the connections whose name begins so.
+    pub async fn kick(&self, name: &str) -> usize {
+        let client = self.client("sys").await;
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.expect("a subscription");
+        let question = json!({ "auth": true, "limit": 4096 }).to_string();
+        client.publish_with_reply("$SYS.REQ.SERVER.PING.CONNZ", inbox, question.into()).await.expect("a connection");
+        let mut kicked = 0;
+        for _ in 0..self.servers.len() {
+            let answer = tokio::time::timeout(PATIENCE, answers.next()).await.expect("servers answer").expect("the connection holds");
+            let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+            let server = answer["server"]["id"].as_str().expect("a server").to_owned();
+            for connection in answer["data"]["connections"].as_array().into_iter().flatten() {
+                if connection["name"].as_str().is_some_and(|known| known.starts_with(name)) {
+                    let kick = json!({ "cid": connection["cid"] }).to_string();
+                    client.request(format!("$SYS.REQ.SERVER.{server}.KICK"), kick.into()).await.expect("the server kicks");
+                    kicked += 1;
+                }
+            }
+        }
+        kicked
+    }
+}
+
+/// Ears that hear only the feed.
+pub fn ears(feed: Arc<dyn Feed>) -> Ears {
+    Ears { feed, letters: Arc::new(()) }
+}
+
+/// Makes engines on servers that all tests of a program share.
+pub struct NatsBed {
+    servers: &'static Servers,
+    prefix: Mutex<String>,
+}
+
+impl NatsBed {
+    pub fn new(servers: &'static Servers) -> Self {
+        Self { servers, prefix: Mutex::default() }
+    }
+
+    fn prefix(&self) -> String {
+        self.prefix.lock().expect("no test panics while it holds this").clone()
+    }
+
+    fn next_prefix(&self) -> String {
+        let prefix = Servers::new_prefix();
+        prefix.clone_into(&mut self.prefix.lock().expect("no test panics while it holds this"));
+        prefix
+    }
+}
+
+#[async_trait]
+impl Bed for NatsBed {
+    async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        self.servers.open(&self.next_prefix(), ears(feed), retention, "alone").await
+    }
+
+    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        self.servers.open(&self.prefix(), ears(feed), retention, "alone").await
+    }
+}
+
+#[async_trait]
+impl ClusterBed for NatsBed {
+    async fn open(&self, ears: Vec<Ears>, retention: RetentionTable) -> Vec<TestNode> {
+        let prefix = self.next_prefix();
+        let mut nodes = Vec::new();
+        for (at, ears) in ears.into_iter().enumerate() {
+            let engine = self.servers.open(&prefix, ears, retention.clone(), &format!("node-{at}")).await;
+            nodes.push(TestNode { engine: Arc::clone(&engine) as Arc<dyn Engine>, cluster: engine });
+        }
+        nodes
+    }
+
+    async fn deafen(&self) {
+        // Node 0 is the one that appends.
+        let name = format!("encke {} node-1", self.prefix());
+        until("the node was connected", || async { self.servers.kick(&name).await > 0 }).await;
+    }
+
+    async fn forget_nodes(&self) {
+        let purged = self.servers.api(format!("STREAM.PURGE.{}-soft", self.prefix()), json!({})).await;
+        assert_eq!(purged["success"], true, "{purged}");
+    }
+}

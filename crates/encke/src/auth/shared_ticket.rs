@@ -1,0 +1,123 @@
+//! Tickets that any node of a cluster takes.
+
+use encke_proto::{Time, UserId};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, Grants, Identity, TICKET_S, ticket};
+use crate::config::Secret;
+
+/// What parts the key of tickets from that of tokens, so that neither passes for the other.
+const PURPOSE: &str = "encke ticket, good once\0";
+
+/// Writes and reads tickets that say themselves whose they are, signed with the secret that all nodes share. That each is good once is seen to by the engine, in which it is spent.
+pub(super) struct SharedTickets {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+}
+
+/// A ticket as it stands between its dots.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// Which it is: 128 bits in hexadecimal.
+    jti: String,
+    sub: UserId,
+    /// Until when it is good, and until when the token that it stands in for, in milliseconds since 1970.
+    until: u64,
+    ends: u64,
+    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    channels: Grant,
+    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    publish: Grant,
+}
+
+/// A ticket that is good, unless it is spent.
+pub(super) struct ReadTicket {
+    /// What is to be spent.
+    pub(super) id: String,
+    /// Who brought it.
+    pub(super) identity: Identity,
+}
+
+impl SharedTickets {
+    pub(super) fn new(secret: &Secret) -> Self {
+        let key = format!("{PURPOSE}{}", secret.expose());
+        let mut validation = Validation::new(Algorithm::HS256);
+        // The time is handed in, and looked at here.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        Self { signing: EncodingKey::from_secret(key.as_bytes()), verifying: DecodingKey::from_secret(key.as_bytes()), validation }
+    }
+
+    /// Writes a ticket: `bits` have to be random. None when it cannot be signed.
+    pub(super) fn give(&self, bits: u128, identity: &Identity, now: Time) -> Option<(String, Time)> {
+        let until = now.plus_seconds(TICKET_S).min(identity.expires);
+        let Grants { channels, publish } = (*identity.grants).clone();
+        let written =
+            Written { jti: ticket::write(bits), sub: identity.user.clone(), until: until.0, ends: identity.expires.0, channels, publish };
+        encode(&Header::new(Algorithm::HS256), &written, &self.signing).ok().map(|text| (text, until))
+    }
+
+    /// Reads one.
+    pub(super) fn read(&self, text: &str, now: Time) -> Option<ReadTicket> {
+        let Written { jti, sub, until, ends, channels, publish } = decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
+        ticket::read(&jti)?;
+        let identity = Identity { user: sub, grants: Grants { channels, publish }.into(), expires: Time(ends), by_cookie: false };
+        (until > now.0).then_some(ReadTicket { id: jti, identity })
+    }
+}
+
+impl std::fmt::Debug for SharedTickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedTickets").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Claims, TokenKey};
+
+    fn secret() -> Secret {
+        Secret::new("s".repeat(32))
+    }
+
+    fn identity() -> Identity {
+        let claims = Claims {
+            user: UserId::new("alice").unwrap(),
+            expires_s: 1_000,
+            channels: Grant::of(vec!["room:*".into()]),
+            publish: Grant::none(),
+        };
+        Identity::new(claims, true)
+    }
+
+    #[test]
+    fn another_node_reads_what_one_wrote() {
+        let (text, until) = SharedTickets::new(&secret()).give(7, &identity(), Time(5_000)).unwrap();
+        assert_eq!(until, Time(35_000));
+        let read = SharedTickets::new(&secret()).read(&text, Time(34_999)).unwrap();
+        assert_eq!((read.identity, read.id), (Identity { by_cookie: false, ..identity() }, ticket::write(7)));
+        assert!(SharedTickets::new(&secret()).read(&text, Time(35_000)).is_none());
+        assert!(SharedTickets::new(&Secret::new("t".repeat(32))).read(&text, Time(5_000)).is_none());
+    }
+
+    #[test]
+    fn a_ticket_does_not_outlive_the_token() {
+        assert_eq!(SharedTickets::new(&secret()).give(7, &identity(), Time(990_000)).unwrap().1, Time(1_000_000));
+    }
+
+    #[test]
+    fn a_ticket_is_no_token_and_a_token_no_ticket() {
+        let tickets = SharedTickets::new(&secret());
+        let (text, _) = tickets.give(7, &identity(), Time(5_000)).unwrap();
+        assert!(TokenKey::hs256(&secret()).verify(&text, 5).is_err());
+        let claims = Claims { user: identity().user, expires_s: 1_000, channels: Grant::all(), publish: Grant::all() };
+        let token = TokenKey::hs256(&secret()).sign(&claims).unwrap();
+        assert!(tickets.read(&token, Time(5_000)).is_none());
+        for text in ["", "a.b.c", "0000000000000000000000000000000a"] {
+            assert!(tickets.read(text, Time(0)).is_none(), "{text}");
+        }
+    }
+}

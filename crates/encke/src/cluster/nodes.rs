@@ -1,0 +1,249 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, NodeId};
+use encke_hub::Following;
+use encke_proto::{ErrorCode, SessionId, UserId};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Claim, Inbox, Interest,
+    answering::answer,
+    letter::{Answer, Letter, Question},
+    people::People,
+    post::Post,
+    roster::Roster,
+};
+use crate::{auth::TICKET_S, shards::Shards};
+
+/// The most letters from other nodes that wait to be read.
+pub const LETTERS_MAX: usize = 16_384;
+/// How long a node may take to give a session up; its client waits for that.
+const GIVE_UP_MAX: Duration = Duration::from_millis(600);
+/// The most questions of other nodes that are being answered.
+const QUESTIONS_MAX: usize = 1_024;
+
+/// The other nodes, as this one sees them.
+pub struct Nodes {
+    /// What this node's shards follow.
+    pub interest: Interest,
+    pub(super) cluster: Arc<dyn Cluster>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) people: Arc<People>,
+    pub(super) post: Arc<Post>,
+    pub(super) shards: Shards,
+    /// Held by whoever asks out of turn who lives.
+    looking: Mutex<()>,
+    /// What this node is called.
+    pub(super) name: String,
+}
+
+impl Nodes {
+    /// This node among the others of an engine. Sessions that were closed are remembered for `grace_ms`.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, cluster: Arc<dyn Cluster>, shards: Shards, name: String, grace_ms: u64) -> Arc<Self> {
+        let roster = Arc::new(Roster::default());
+        Arc::new(Self {
+            interest: Interest::new(engine),
+            people: Arc::new(People::new(Arc::clone(&cluster), grace_ms)),
+            post: Arc::new(Post::new(Arc::clone(&cluster), Arc::clone(&roster))),
+            roster,
+            cluster,
+            shards,
+            looking: Mutex::default(),
+            name,
+        })
+    }
+
+    /// Says for the first time that this node lives, and goes on saying so; reads and answers what others write. Ends when the tasks are aborted.
+    ///
+    /// # Errors
+    /// When the engine cannot be reached now.
+    pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
+        self.roster.update(self.cluster.beat().await?);
+        // Whoever is asked after its first request knows of this node by then.
+        tokio::time::sleep(Duration::from_millis(BEAT_MS)).await;
+        let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.people));
+        Ok(vec![
+            tokio::spawn(async move { beats.beat().await }),
+            tokio::spawn(async move { reads.read(inbox).await }),
+            tokio::spawn(async move { tells.run().await }),
+        ])
+    }
+
+    /// This node lives no more.
+    pub async fn resign(&self) {
+        self.cluster.resign().await;
+    }
+
+    /// How many nodes live, this one among them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.roster.count()
+    }
+
+    /// A user has a session here, the first.
+    pub fn came(&self, user: &UserId) {
+        self.people.came(user);
+    }
+
+    /// A user has none here any more.
+    pub fn went(&self, user: UserId) {
+        self.people.went(user);
+    }
+
+    /// A session was closed here on purpose.
+    pub fn bury(&self, user: UserId, session: SessionId) {
+        self.people.bury(user, session);
+    }
+
+    /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the session that is to go on, wherever it is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the session was closed on purpose; [`ErrorCode::EngineUnavailable`].
+    pub async fn claim(&self, user: &UserId, session: Option<SessionId>, ticket: Option<&str>) -> Result<Claim, ErrorCode> {
+        if let Some(ticket) = ticket
+            && !self.cluster.spend(ticket, 2 * TICKET_S * 1000).await.map_err(|error| unavailable(&error))?
+        {
+            return Err(ErrorCode::Unauthorized);
+        }
+        let claiming = self.people.claim(user).await;
+        let entered = self.enter(user, session).await?;
+        if entered.closed {
+            return Err(ErrorCode::SessionClosed);
+        }
+        self.look_again(&entered.elsewhere).await;
+        let elsewhere = self.roster.others_of(&entered.elsewhere);
+        let Some(session) = session.filter(|_| !elsewhere.is_empty()) else { return Ok(Claim { carried: None, claiming }) };
+        let carried = self.fetch(&elsewhere, session, user).await?;
+        if carried.is_none() && self.enter(user, Some(session)).await?.closed {
+            // It was closed there while it was asked for.
+            return Err(ErrorCode::SessionClosed);
+        }
+        Ok(Claim { carried, claiming })
+    }
+
+    /// Asks other nodes to give a session up; what it followed, if one of them had it.
+    async fn fetch(&self, nodes: &[NodeId], session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+        let asked = nodes.iter().map(|node| {
+            let question = Question::GiveUp { session, user: user.clone() };
+            self.post.ask_within(*node, question, GIVE_UP_MAX)
+        });
+        let mut carried = None;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(Some(Answer::Given(Some(followed)))) => carried = Some(followed.read()?),
+                // A node that does not answer has most likely died; its session ends there in its grace time.
+                Ok(_) | Err(ErrorCode::EngineUnavailable) => {}
+                Err(code) => return Err(code),
+            }
+        }
+        Ok(carried)
+    }
+
+    async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, ErrorCode> {
+        self.cluster.enter(user, session).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Asks who lives if one of `nodes` is not known yet.
+    async fn look_again(&self, nodes: &[NodeId]) {
+        if !self.roster.has_news(nodes) {
+            return;
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if self.roster.has_news(nodes) {
+            self.say_and_hear().await;
+            self.roster.bury(nodes);
+        }
+    }
+
+    /// On which other living nodes each of these users is, and whether on this one.
+    pub(super) async fn places(&self, users: &[UserId]) -> Result<Vec<Place>, ErrorCode> {
+        let places = self.cluster.places(users).await.map_err(|error| unavailable(&error))?;
+        self.look_again(&places.concat()).await;
+        let me = self.roster.me();
+        let place = |nodes: Vec<NodeId>| Place { here: me.is_some_and(|me| nodes.contains(&me)), others: self.roster.others_of(&nodes) };
+        Ok(places.into_iter().map(place).collect())
+    }
+
+    async fn beat(&self) {
+        let mut ticks = interval(Duration::from_millis(BEAT_MS));
+        // After a pause the others are asked once, not once for each beat that was missed.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.say_and_hear().await;
+        }
+    }
+
+    async fn say_and_hear(&self) {
+        match self.cluster.beat().await {
+            Ok(census) => {
+                let renewed = census.renewed;
+                self.roster.update(census);
+                if renewed {
+                    self.enter_all().await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "this node could not say that it lives"),
+        }
+    }
+
+    /// The others took this node for dead, and have forgotten who is here.
+    async fn enter_all(&self) {
+        tracing::warn!("the other nodes took this one for dead; its users are entered again");
+        match self.shards.online().await {
+            Ok(online) => {
+                let people = Arc::clone(&self.people);
+                // Beside the beat, which must go on.
+                tokio::spawn(async move { people.enter_all(online.into_iter().map(|(user, _)| user).collect()).await });
+            }
+            Err(code) => tracing::warn!(%code, "it is not known who is here"),
+        }
+    }
+
+    async fn read(self: &Arc<Self>, mut inbox: Inbox) {
+        let questions = Arc::new(Semaphore::new(QUESTIONS_MAX));
+        while let Some(bytes) = inbox.recv().await {
+            match Letter::read(&bytes) {
+                Some(Letter::Answer { number, answer }) => self.post.deliver(number, answer),
+                Some(Letter::Question { from, number, question }) => {
+                    let Ok(from) = from.parse::<NodeId>() else { continue };
+                    if !self.post.is_new(from, number).await {
+                        continue;
+                    }
+                    let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
+                    let nodes = Arc::clone(self);
+                    tokio::spawn(async move {
+                        let answer = answer(&nodes, question).await;
+                        nodes.post.answer(from, number, answer).await;
+                        drop(permit);
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Where a user is.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) here: bool,
+    pub(super) others: Vec<NodeId>,
+}
+
+fn unavailable(error: &EngineError) -> ErrorCode {
+    tracing::warn!(%error, "the engine of the nodes did not answer");
+    ErrorCode::EngineUnavailable
+}
+
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nodes").field("name", &self.name).finish_non_exhaustive()
+    }
+}

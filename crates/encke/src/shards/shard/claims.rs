@@ -1,0 +1,87 @@
+//! Sessions that may be on another node, where there are others.
+
+use encke_hub::{Following, Key};
+use encke_proto::{ErrorCode, Refusal};
+
+use super::Shard;
+use crate::{
+    cluster::{Claim, Nodes},
+    front::Admission,
+    shards::{Letter, Wish, Work},
+    table::State,
+};
+
+/// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's deadlines are over.
+const CLAIM_MAX_MS: u64 = 10_000;
+
+impl Shard {
+    /// Serves a request that may wait: at once when nobody else is to be asked.
+    pub(super) fn come_in(&mut self, key: Key, admission: Admission) {
+        match self.parts.admit.app.sessions.nodes().filter(|_| self.must_claim(&admission)) {
+            None => self.attach(key, admission, Following::default()),
+            Some(nodes) => {
+                let (nodes, user, session, ticket) = (nodes.clone(), admission.user.clone(), admission.session, admission.ticket.clone());
+                let Some(slot) = self.slots.get_mut(key) else { return };
+                slot.state = State::Claims;
+                self.set_deadline(key, CLAIM_MAX_MS);
+                let claim = async move {
+                    let claim = nodes.claim(&user, session, ticket.as_deref()).await;
+                    Letter::Claimed { place: key, admission: Box::new(admission), claim }
+                };
+                self.wish(Wish::Work(Work(Box::pin(claim))));
+            }
+        }
+    }
+
+    /// Whether the session may be elsewhere, or the user is not found here by the other nodes.
+    fn must_claim(&self, admission: &Admission) -> bool {
+        let here = match admission.session {
+            Some(session) => self.hub.has_session(session, &admission.user),
+            None => self.hub.sessions_of(&admission.user) > 0,
+        };
+        (admission.lasting && !here) || admission.ticket.is_some()
+    }
+
+    /// The other nodes have answered.
+    pub(super) fn claimed(&mut self, place: Key, mut admission: Admission, claim: Result<Claim, ErrorCode>) {
+        let user = admission.user.clone();
+        // The client may have gone meanwhile.
+        let waits = self.slots.get(place).is_some_and(|slot| matches!(slot.state, State::Claims));
+        let claiming = match claim {
+            Ok(Claim { carried, claiming }) => {
+                if waits {
+                    if carried.is_some() {
+                        admission.fresh = admission.session;
+                    }
+                    self.attach(place, admission, carried.unwrap_or_default());
+                }
+                Some(claiming)
+            }
+            Err(code) => {
+                if waits {
+                    self.refuse(place, &Refusal::new(code, why(code)), &admission.held);
+                }
+                None
+            }
+        };
+        if self.hub.sessions_of(&user) == 0 {
+            self.tell_nodes(|nodes| nodes.went(user));
+        }
+        drop(claiming);
+    }
+
+    /// Tells the other nodes, if there are any.
+    pub(super) fn tell_nodes(&self, tell: impl FnOnce(&Nodes)) {
+        if let Some(nodes) = self.parts.admit.app.sessions.nodes() {
+            tell(nodes);
+        }
+    }
+}
+
+fn why(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::SessionClosed => "the session was closed on purpose",
+        ErrorCode::Unauthorized => "this ticket was used before",
+        _ => "the other nodes cannot be asked for the session now",
+    }
+}

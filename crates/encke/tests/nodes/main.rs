@@ -1,0 +1,259 @@
+//! Two nodes and more behave as one, for whoever asks any of them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod town;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use encke::{
+    config::{Config, EngineUrl, Secret},
+    wire::{Backing, Server, wire_on},
+};
+use encke_client::{Api, Client, CloseTarget, Event, Listen, Listener, Page, Publish, Push, Target, Transport};
+use encke_engine::{Cluster, Engine};
+use encke_proto::UserId;
+
+use self::town::{House, Town};
+
+/// How long a story waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Place {
+    server: Server,
+    house: Arc<House>,
+    api: Api,
+    url: String,
+}
+
+/// So many nodes.
+async fn nodes(count: usize) -> Vec<Place> {
+    let town = Town::new();
+    let mut places = Vec::new();
+    for number in 0..count {
+        let config = Config {
+            dev: true,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            engine: EngineUrl::Memory,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            node: format!("node-{number}"),
+            workers: 2,
+            ..Config::default()
+        };
+        let (town, mut house) = (Arc::clone(&town), None);
+        let name = config.node.clone();
+        let open = async |ears| {
+            let moved = town.move_in(&name, ears);
+            house = Some(Arc::clone(&moved));
+            Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
+        };
+        let server = wire_on(Arc::new(config), open).await.unwrap();
+        let url = format!("http://{}", server.address);
+        places.push(Place { server, house: house.unwrap(), api: Api::new(&url, &"k".repeat(32)).unwrap(), url });
+    }
+    // Each has heard of all others before the story begins.
+    for place in &places {
+        until("all nodes are known", async || place.server.app.sessions.nodes().unwrap().count() == count).await;
+    }
+    places
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+impl Place {
+    fn client(&self, user: &str) -> Client {
+        let app = &self.server.app;
+        let token = app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0;
+        Client::new(&self.url, &token).unwrap()
+    }
+
+    /// A stream that is open.
+    async fn open(&self, user: &str, listen: Listen) -> (Listener, encke_client::Open) {
+        let mut listener = self.client(user).listen(listen);
+        match next(&mut listener).await {
+            Event::Open(open) => (listener, open),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn online(&self) -> Vec<(String, u64)> {
+        let users = self.api.users(Some(true), &Page::default()).await.unwrap().users;
+        users.into_iter().map(|user| (user.id, user.sessions)).collect()
+    }
+}
+
+async fn next(listener: &mut Listener) -> Event {
+    tokio::time::timeout(PATIENCE, listener.next()).await.expect("something comes").expect("it goes on").unwrap()
+}
+
+async fn message(listener: &mut Listener) -> String {
+    loop {
+        match next(listener).await {
+            Event::Message(message) => return message.to_json_line(),
+            Event::Open(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn sse() -> Listen {
+    Listen::new().transport(Transport::Sse)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_at_another_node_with_all_that_it_follows() {
+    let nodes = nodes(2).await;
+    let (mut first, open) = nodes[0].open("alice", sse().channels(["news"])).await;
+    first.handle().subscribe(&["chat".to_owned()]).await.unwrap();
+    nodes[1].api.publish(&Publish::to("news", &1).unwrap()).await.unwrap();
+    assert!(message(&mut first).await.contains("\"data\":1"));
+    let handle = first.handle();
+    let (session, cursor) = (handle.session().unwrap(), handle.cursor().unwrap());
+    drop(first);
+    nodes[0].api.publish(&Publish::to("chat", &2).unwrap()).await.unwrap();
+    let (mut second, again) = nodes[1].open("alice", sse().session(&session).cursor(&cursor)).await;
+    assert_eq!(again.session, open.session, "it is the same session");
+    assert!(message(&mut second).await.contains("\"data\":2"), "what was published in between");
+    nodes[0].api.publish(&Publish::to("news", &3).unwrap()).await.unwrap();
+    assert!(message(&mut second).await.contains("\"data\":3"), "and nothing twice");
+    for place in &nodes {
+        assert_eq!(place.online().await, [("alice".to_owned(), 1)]);
+        let sessions = place.api.sessions(Some("alice"), &Page::default()).await.unwrap().sessions;
+        assert_eq!((sessions.len(), sessions[0].node.as_deref()), (1, Some("node-1")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_away_from_all() {
+    let nodes = nodes(3).await;
+    let (mut listener, open) = nodes[0].open("alice", sse()).await;
+    let cursor = listener.handle().cursor().unwrap();
+    assert!(nodes[1].client("alice").close(&open.session, None).await.unwrap());
+    assert_eq!(nodes[0].server.app.shards.counts().await.unwrap().sessions, 0, "everything of it is freed when it is answered");
+    assert!(matches!(next(&mut listener).await, Event::Close(close) if !close.reconnect));
+    for place in &nodes {
+        let mut back = place.client("alice").listen(sse().session(&open.session).cursor(&cursor));
+        let refused = tokio::time::timeout(PATIENCE, back.next()).await.unwrap();
+        assert!(matches!(&refused, Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect), "{refused:?}");
+    }
+    assert!(!nodes[2].client("alice").close(&open.session, None).await.unwrap(), "there is nothing to close any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_ends_sessions_wherever_they_are() {
+    let nodes = nodes(2).await;
+    let mut streams = Vec::new();
+    for place in &nodes {
+        streams.push(place.open("bob", sse()).await.0);
+    }
+    let (mut alone, open) = nodes[1].open("carol", sse()).await;
+    assert_eq!(nodes[0].online().await, [("bob".to_owned(), 2), ("carol".to_owned(), 1)]);
+    assert_eq!(nodes[0].api.close(&CloseTarget::User("bob".into()), Some("enough"), false).await.unwrap(), 2);
+    assert_eq!(nodes[0].api.close(&CloseTarget::Session(open.session), None, false).await.unwrap(), 1);
+    for stream in streams.iter_mut().chain([&mut alone]) {
+        assert!(matches!(next(stream).await, Event::Close(_)));
+    }
+    assert!(nodes[1].online().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_at_one_node_finds_who_is_at_another() {
+    let nodes = nodes(2).await;
+    let (mut alice, _) = nodes[1].open("alice", sse()).await;
+    let push = Push::page(Target::Users(vec!["alice".into(), "bob".into()]), "https://example.com/");
+    let accepted = nodes[0].api.push(&push).await.unwrap();
+    assert_eq!((accepted.online, accepted.offline), (vec!["alice".to_owned()], vec!["bob".to_owned()]));
+    assert!(message(&mut alice).await.contains("https://example.com/"));
+    let to_online = nodes[0].api.push(&Push::data(Target::Online, &7).unwrap()).await.unwrap();
+    assert_eq!(to_online.accepted, 1);
+    assert!(message(&mut alice).await.contains("\"data\":7"));
+    // Shown to the person, as told to the node that does not have the session.
+    let handle = alice.handle();
+    nodes[0].client("alice").ack(&handle.session().unwrap(), &handle.cursor().unwrap()).await.unwrap();
+    let receipts = nodes[1].api.receipts(&accepted.id, &Page::default()).await.unwrap().receipts;
+    let states: Vec<_> = receipts.into_iter().map(|receipt| (receipt.user, format!("{:?}", receipt.state))).collect();
+    assert_eq!(states, [("alice".to_owned(), "Shown".to_owned()), ("bob".to_owned(), "Queued".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_request_finds_its_session() {
+    let nodes = nodes(2).await;
+    let (mut alice, open) = nodes[0].open("alice", sse()).await;
+    let elsewhere = nodes[1].client("alice");
+    assert_eq!(elsewhere.subscribe(&open.session, &["news".to_owned()]).await.unwrap(), ["news"]);
+    nodes[1].api.publish(&Publish::to("news", &1).unwrap()).await.unwrap();
+    assert!(message(&mut alice).await.contains("\"data\":1"));
+    let presence = nodes[1].api.presence("news", &Page::default()).await.unwrap().users;
+    assert_eq!(presence.iter().map(|user| (user.user.as_str(), user.sessions)).collect::<Vec<_>>(), [("alice", 1)]);
+    let channels = nodes[1].api.channels(&Page::default()).await.unwrap().channels;
+    assert_eq!(channels[0].subscribers, 1);
+    assert!(elsewhere.unsubscribe(&open.session, &["news".to_owned()]).await.unwrap().is_empty());
+    let mallory = nodes[1].client("mallory").subscribe(&open.session, &["news".to_owned()]).await;
+    assert!(matches!(&mallory, Err(error) if error.code() == Some("session_unknown")), "{mallory:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
+    let nodes = nodes(2).await;
+    let (_alice, _) = nodes[0].open("alice", sse()).await;
+    assert_eq!(nodes[1].online().await.len(), 1);
+    // It can neither say that it lives nor be reached.
+    nodes[0].house.cut_off.store(true, Ordering::SeqCst);
+    until("alice is offline for the other node", async || nodes[1].server.app.sessions.nodes().unwrap().count() == 1).await;
+    assert!(nodes[1].online().await.is_empty());
+    let accepted = nodes[1].api.push(&Push::data(Target::Users(vec!["alice".into()]), &1).unwrap()).await.unwrap();
+    assert_eq!(accepted.offline, ["alice"]);
+    let refused = nodes[0].client("bob").listen(sse()).next().await;
+    assert!(matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))), "a node that is cut off takes nobody in: {refused:?}");
+    nodes[0].house.cut_off.store(false, Ordering::SeqCst);
+    until("alice is online again", async || {
+        let push = Push::data(Target::Users(vec!["alice".into()]), &2).unwrap();
+        nodes[1].api.push(&push).await.unwrap().online == ["alice"]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_of_one_node_is_good_at_another_and_once() {
+    let nodes = nodes(2).await;
+    let http = |place: &Place, method: &str, target: &str, user: Option<&str>| {
+        let (address, method, target) = (place.server.address, method.to_owned(), target.to_owned());
+        let app = &place.server.app;
+        let token = user.map(|user| app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0);
+        async move {
+            let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+            let head =
+                format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            raw(address, &head).await
+        }
+    };
+    let (status, given) = http(&nodes[0], "POST", "/v1/ticket", Some("alice")).await;
+    assert_eq!(status, 200, "{given}");
+    let ticket = serde_json::from_str::<serde_json::Value>(&given).unwrap()["ticket"].as_str().unwrap().to_owned();
+    let target = format!("/v1/poll?hold_s=0&ticket={ticket}");
+    let polls = futures_util::future::join_all(nodes.iter().chain(&nodes).map(|place| http(place, "GET", &target, None))).await;
+    let mut statuses: Vec<u16> = polls.iter().map(|(status, _)| *status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401, 401, 401], "{polls:?}");
+}
+
+/// A request, and the status and body of its answer.
+async fn raw(address: std::net::SocketAddr, head: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
