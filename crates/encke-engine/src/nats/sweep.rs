@@ -28,7 +28,7 @@ impl Store {
     pub(super) async fn sweep(&self, now: Time) -> Result<(), Fault> {
         let mut swept = self.swept.lock().await;
         self.streams.prepare(&self.link).await?;
-        let epoch = self.epochs.sure().await?;
+        let epoch = self.epochs.sure().await?.now;
         let info = self.link.info(&self.names.log, None).await?;
         self.epochs.seen(info.last_seq);
         self.keys.told(now, epoch, info.last_seq);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use encke_proto::{ChannelName, Epoch, Position, Time};
+use encke_proto::{ChannelName, Position, Time};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     agenda::Agenda,
-    epoch::Epochs,
+    epoch::{Ages, Epochs},
     fault::Fault,
     link::{BATCH_MAX_MESSAGES, DEADLINE_MS, Link, Put, random},
     log::{Dropped, Log},
@@ -34,7 +34,7 @@ const WAITING_MAX: usize = 8_192;
 const GATHER_MAX_MESSAGES: usize = BATCH_MAX_MESSAGES;
 const GATHER_MAX_BYTES: usize = 4 << 20;
 /// Half of the logs whose end is remembered.
-const LOGS_MAX: usize = 50_000;
+const LOGS_MAX: usize = 16_384;
 /// The longest pause before what met somebody else's is tried again, in milliseconds.
 const PAUSE_MAX_MS: u64 = 20;
 /// The most messages that one look at a log trims.
@@ -270,8 +270,8 @@ impl Clerk {
     }
 
     async fn try_store(&mut self, tasks: &mut Vec<Task>, fresh: bool) -> Result<(), Fault> {
-        let mut epoch = self.desk.epochs.sure().await?;
-        let found = self.look(tasks, fresh, &mut epoch).await?;
+        let mut ages = self.desk.epochs.sure().await?;
+        let found = self.look(tasks, fresh, &mut ages).await?;
         tasks.retain_mut(|task| {
             let before = task.work.once.iter().find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
             if let Some(before) = before {
@@ -281,7 +281,7 @@ impl Clerk {
         });
         let mut batch = Batch::default();
         for task in tasks.iter() {
-            if let Err(fault) = self.add(&mut batch, task, epoch, &found).await {
+            if let Err(fault) = self.add(&mut batch, task, &ages, &found).await {
                 self.forget(&batch);
                 return Err(fault);
             }
@@ -313,7 +313,7 @@ impl Clerk {
     }
 
     /// Reads what has to be known before: the ends of the logs, and what must not be there.
-    async fn look(&mut self, tasks: &[Task], fresh: bool, epoch: &mut Epoch) -> Result<HashMap<String, Stored>, Fault> {
+    async fn look(&mut self, tasks: &[Task], fresh: bool, ages: &mut Ages) -> Result<HashMap<String, Stored>, Fault> {
         let mut subjects: Vec<String> = Vec::new();
         let mut logs: HashMap<String, ChannelName> = HashMap::new();
         let mut known: HashMap<ChannelName, u64> = HashMap::new();
@@ -332,26 +332,28 @@ impl Clerk {
         if subjects.is_empty() {
             return Ok(HashMap::new());
         }
+        // A log that is not there may have been there in a stream that was purged since; then the epoch is not there either.
+        subjects.push(self.desk.names.epoch());
         let mut found = self.desk.link.lasts(&self.desk.names.log, &subjects, fresh).await?;
-        let mut lost = false;
+        let mut lost = found.remove(&self.desk.names.epoch()).is_none_or(|stored| !self.desk.epochs.is_told_by(&stored));
         for (subject, channel) in logs {
             let log = match found.remove(&subject) {
                 Some(stored) => Log::found(Record::parse(&stored)?),
-                None => Log::new(*epoch),
+                None => Log::new(ages.now),
             };
-            lost |= known.get(&channel).is_some_and(|seq| log.seq < *seq) || log.extent.epoch > *epoch;
+            lost |= known.get(&channel).is_some_and(|seq| log.seq < *seq) || log.extent.epoch > ages.now;
             self.logs.insert(channel, log);
         }
         if lost {
             // Either the stream is behind what this node knows of it, or this node behind the others.
             self.desk.epochs.look().await?;
-            *epoch = self.desk.epochs.now();
+            *ages = self.desk.epochs.ages();
         }
         Ok(found)
     }
 
     /// Adds a message to a batch.
-    async fn add(&mut self, batch: &mut Batch, task: &Task, epoch: Epoch, found: &HashMap<String, Stored>) -> Result<(), Fault> {
+    async fn add(&mut self, batch: &mut Batch, task: &Task, ages: &Ages, found: &HashMap<String, Stored>) -> Result<(), Fault> {
         let mut positions = Vec::with_capacity(task.work.channels.len());
         for channel in &task.work.channels {
             let retention = self.desk.retention.of(channel);
@@ -359,7 +361,7 @@ impl Clerk {
             // Only the first message of a batch on a subject may be tied to what is there; those behind it are, as the batch is stored as one.
             let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
             let due = retention.due(task.work.said.time, task.work.said.expires);
-            let offset = log.append(&task.work.said, epoch, due);
+            let offset = log.append(&task.work.said, ages, due);
             batch.dropped.extend(log.take_note(channel));
             while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
                 if !log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await? {
@@ -372,7 +374,7 @@ impl Clerk {
             let subject = self.desk.names.channel(channel);
             batch.placed.push((channel.clone(), offset, batch.puts.len()));
             batch.puts.push(record::put(subject, &log.extent, Some((&task.work.said, task.payload.clone())), expect));
-            positions.push((channel.clone(), Position { epoch, offset }));
+            positions.push((channel.clone(), Position { epoch: ages.now, offset }));
         }
         if let Some(beside) = &task.work.beside {
             for mut put in beside(&positions) {
@@ -423,7 +425,7 @@ impl Clerk {
     }
 
     async fn try_trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
-        let epoch = self.desk.epochs.sure().await?;
+        let ages = self.desk.epochs.sure().await?;
         let subject = self.desk.names.channel(channel);
         let retention = self.desk.retention.of(channel);
         if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
@@ -448,7 +450,7 @@ impl Clerk {
         let due = log.due();
         if log.extent.tail != before {
             dropped.extend(note.map(|seq| Dropped::note(channel, seq)));
-            let extent: Extent = log.extent.clone().in_epoch(epoch);
+            let extent: Extent = log.extent.clone().in_age(&ages);
             let put = record::put(subject, &extent, None, Some(log.seq));
             let stored = self.desk.link.put(put).await;
             let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };

@@ -161,6 +161,11 @@ impl Servers {
         Self { servers, replicas: count, _dir: dir }
     }
 
+    /// Where a server keeps what it has.
+    pub fn data(&self, at: usize) -> PathBuf {
+        self.servers[at].dir.clone()
+    }
+
     pub fn new_prefix() -> String {
         format!("t{}", NEXT_PREFIX.fetch_add(1, Ordering::Relaxed))
     }

@@ -82,7 +82,7 @@ impl Ready {
     pub(super) fn counts(&mut self, now_ms: u64) -> (usize, usize) {
         if self.opens_ms <= now_ms && !self.lingering.is_empty() {
             self.wide.append(&mut self.lingering);
-            self.pacing.next_round();
+            self.pacing.let_go(now_ms);
         }
         (self.narrow.len(), self.wide.len())
     }
