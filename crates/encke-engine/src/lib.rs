@@ -13,6 +13,7 @@ pub mod nats;
 mod page;
 mod passed;
 mod receipt;
+pub mod redis;
 mod retention;
 pub mod sqlite;
 mod user;

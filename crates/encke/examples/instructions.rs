@@ -1,6 +1,6 @@
 //! A fixed load on one shard, for counting the processor's instructions: `tests/instructions/count` runs it under callgrind, which counts within [`counted`] only.
 //!
-//! The shard, its hub and its sockets are the product's own. Everything happens in one thread and in an order of its own, on a clock that stands still, so that a count comes out the same each time.
+//! The shard, its hub and its sockets are the product's own. Everything happens in one thread and in an order of its own, on a clock that is moved by hand, so that a count comes out the same each time.
 
 use std::{
     error::Error,
@@ -35,6 +35,8 @@ const SUBSCRIBERS: usize = 250;
 const MESSAGES: usize = 20;
 /// The most turns of the shard until something that must happen has happened.
 const TURNS_MAX: usize = 1_000;
+/// How much time goes by between two messages, in milliseconds: so much that none waits for the next one to be written together.
+const REST_MS: u64 = 5;
 /// The bytes of a message, which is a JSON string.
 const PAYLOAD_BYTES: usize = 100;
 
@@ -63,6 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 struct World {
     runtime: Runtime,
     app: Arc<App>,
+    clock: Arc<TestClock>,
     shard: Shard,
     events: Events,
     mailbox: Mailbox<Letter>,
@@ -80,7 +83,8 @@ impl World {
             token_secret: Some(Secret::new("s".repeat(32))),
             ..Config::default()
         });
-        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+        let test_clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&test_clock);
         let poll = Poll::new()?;
         let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
         let shards = Shards::new(vec![mailbox.clone()]);
@@ -119,7 +123,7 @@ impl World {
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let events = Events::with_capacity(EVENTS_PER_TURN);
-        Ok(Self { runtime, app, shard, events, mailbox, address, next_id: 1 })
+        Ok(Self { runtime, app, clock: test_clock, shard, events, mailbox, address, next_id: 1 })
     }
 
     /// Connects everybody, by a transport of the name `kind`, up to where they wait for the first message.
@@ -152,6 +156,7 @@ impl World {
     }
 
     fn publish(&mut self) -> Result<(), Box<dyn Error>> {
+        self.clock.advance_ms(REST_MS);
         // Everybody waits before the message comes.
         loop {
             counted(&mut self.shard, &mut self.events)?;

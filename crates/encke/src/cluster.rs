@@ -12,6 +12,7 @@ mod listed;
 mod nodes;
 mod people;
 mod post;
+mod recent;
 mod roster;
 mod sessions;
 

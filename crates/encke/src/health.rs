@@ -55,5 +55,9 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Re
         Operator::from_request_parts(&mut request.into_parts().0, &app).await?;
     }
     let counts = app.shards.counts().await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(counts)).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        app.metrics.render(counts, app.sessions.nodes().map_or(1, |nodes| nodes.count())),
+    )
+        .into_response())
 }

@@ -32,7 +32,7 @@ impl Metrics {
 
     /// Everything as Prometheus reads it: the counters, and how much there is of everything now.
     #[must_use]
-    pub fn render(&self, counts: Counts) -> String {
+    pub fn render(&self, counts: Counts, nodes: usize) -> String {
         self.counters.run_upkeep();
         let mut text = self.counters.render();
         for (name, help, value) in [
@@ -43,6 +43,7 @@ impl Metrics {
             ("encke_channels_followed", "Channels that somebody follows, users' own among them.", counts.channels),
             ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),
             ("encke_unsent_bytes", "Bytes that are kept for them.", counts.unsent_bytes),
+            ("encke_nodes", "Nodes that live, as this one knows; 1 for a node that is alone.", nodes),
         ] {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");

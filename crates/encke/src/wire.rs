@@ -2,7 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use encke_engine::{Cluster, Ears, Engine, EngineError, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_engine::{
+    Cluster, Ears, Engine, EngineError,
+    memory::MemoryEngine,
+    nats::{NatsEngine, NatsOptions},
+    redis::{RedisEngine, RedisOptions},
+    sqlite::SqliteEngine,
+};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
@@ -17,7 +23,7 @@ use crate::{
     app::{App, KeysMissing},
     clock::{Clock, SystemClock},
     cluster::{Nodes, postbox},
-    config::{Config, EngineUrl},
+    config::{Config, EngineUrl, Remote},
     control::spoken::clerk,
     front::{Admit, Holder, library::CONNECTIONS_MAX, library::Library, tls::Tls, tls::TlsError},
     random::{self, NoRandomness},
@@ -46,9 +52,9 @@ pub enum WireError {
     /// The store cannot be opened.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// An engine that this build does not have.
-    #[error("`engine`: {0} is not in this build; there are memory and sqlite")]
-    NoSuchEngine(&'static str),
+    /// The address of the engine is not one.
+    #[error("`engine`: {0}")]
+    EngineAddress(String),
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -228,6 +234,30 @@ impl Backing {
     fn alone(engine: impl Engine) -> Self {
         Self { engine: Arc::new(engine), cluster: None }
     }
+
+    fn among_others<E: Engine + Cluster>(engine: Arc<E>) -> Self {
+        Self { engine: Arc::clone(&engine) as Arc<dyn Engine>, cluster: Some(engine) }
+    }
+}
+
+/// Looks at the engine's address, as far as that can be done without connecting to it.
+///
+/// # Errors
+/// [`WireError::EngineAddress`].
+pub fn check_engine(engine: &EngineUrl) -> Result<(), WireError> {
+    match engine {
+        EngineUrl::Memory | EngineUrl::Sqlite => Ok(()),
+        EngineUrl::Redis(remote) => redis_options(remote).map(|_| ()),
+        EngineUrl::Nats(remote) => nats_options(remote).map(|_| ()),
+    }
+}
+
+fn redis_options(remote: &Remote) -> Result<RedisOptions, WireError> {
+    RedisOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
+}
+
+fn nats_options(remote: &Remote) -> Result<NatsOptions, WireError> {
+    NatsOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
 }
 
 async fn backing(config: &Config, ears: Ears) -> Result<Backing, WireError> {
@@ -238,8 +268,14 @@ async fn backing(config: &Config, ears: Ears) -> Result<Backing, WireError> {
     match &config.engine {
         EngineUrl::Memory => Ok(Backing::alone(MemoryEngine::new(ears.feed, retention, epoch))),
         EngineUrl::Sqlite => Ok(Backing::alone(SqliteEngine::open(&config.data, ears.feed, retention, epoch)?.gathering(gather))),
-        EngineUrl::Redis(_) => Err(WireError::NoSuchEngine("redis")),
-        EngineUrl::Nats(_) => Err(WireError::NoSuchEngine("nats")),
+        EngineUrl::Redis(remote) => {
+            let options = redis_options(remote)?;
+            Ok(Backing::among_others(RedisEngine::open(options, ears, retention, config.node.clone()).await?))
+        }
+        EngineUrl::Nats(remote) => {
+            let options = nats_options(remote)?;
+            Ok(Backing::among_others(NatsEngine::open(options, ears, retention, config.node.clone()).await?))
+        }
     }
 }
 

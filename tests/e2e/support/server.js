@@ -77,6 +77,15 @@ export class Server {
     });
   }
 
+  get amongNodes() {
+    return this.#front !== undefined;
+  }
+
+  /** How safe a message is that was accepted. */
+  get mode() {
+    return this.#front ? CLUSTER : 'sqlite';
+  }
+
   get data() {
     return this.#data;
   }

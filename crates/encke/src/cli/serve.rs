@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
+use crate::wire::check_engine;
 
 /// Run the server
 ///
@@ -31,7 +32,9 @@ pub(crate) struct Args {
 
 /// Checks the engine here already, since a wrong one on the command line is bad usage, and keeps its text.
 fn engine(text: &str) -> Result<String, String> {
-    text.parse::<EngineUrl>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+    let engine = text.parse::<EngineUrl>().map_err(|error| error.to_string())?;
+    check_engine(&engine).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {

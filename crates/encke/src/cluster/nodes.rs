@@ -1,9 +1,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, NodeId};
+use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, NodeId};
+use encke_hub::Following;
 use encke_proto::{ErrorCode, SessionId, UserId};
+use futures_util::future::join_all;
 use tokio::{
-    sync::Semaphore,
+    sync::{Mutex, Semaphore},
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
@@ -20,6 +22,8 @@ use crate::{auth::TICKET_S, shards::Shards};
 
 /// The most letters from other nodes that wait to be read.
 pub const LETTERS_MAX: usize = 16_384;
+/// How long a node may take to give a session up; its client waits for that.
+const GIVE_UP_MAX: Duration = Duration::from_millis(600);
 /// The most questions of other nodes that are being answered.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -32,6 +36,8 @@ pub struct Nodes {
     pub(super) people: Arc<People>,
     pub(super) post: Arc<Post>,
     pub(super) shards: Shards,
+    /// Held by whoever asks out of turn who lives.
+    looking: Mutex<()>,
     /// What this node is called.
     pub(super) name: String,
 }
@@ -48,6 +54,7 @@ impl Nodes {
             roster,
             cluster,
             shards,
+            looking: Mutex::default(),
             name,
         })
     }
@@ -58,6 +65,8 @@ impl Nodes {
     /// When the engine cannot be reached now.
     pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
         self.roster.update(self.cluster.beat().await?);
+        // Whoever is asked after its first request knows of this node by then.
+        tokio::time::sleep(Duration::from_millis(BEAT_MS)).await;
         let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.people));
         Ok(vec![
             tokio::spawn(async move { beats.beat().await }),
@@ -103,26 +112,61 @@ impl Nodes {
             return Err(ErrorCode::Unauthorized);
         }
         let claiming = self.people.claim(user).await;
-        let entered = self.cluster.enter(user, session).await.map_err(|error| unavailable(&error))?;
+        let entered = self.enter(user, session).await?;
         if entered.closed {
             return Err(ErrorCode::SessionClosed);
         }
+        self.look_again(&entered.elsewhere).await;
         let elsewhere = self.roster.others_of(&entered.elsewhere);
-        let mut carried = None;
-        if let Some(session) = session.filter(|_| !elsewhere.is_empty()) {
-            let question = Question::GiveUp { session, user: user.clone() };
-            for answer in self.post.ask_all(&elsewhere, &question).await? {
-                if let Answer::Given(Some(followed)) = answer {
-                    carried = Some(followed.read()?);
-                }
-            }
+        if elsewhere.is_empty() {
+            return Ok(Claim { carried: None, claiming });
+        }
+        let carried = self.fetch(&elsewhere, session, user).await?;
+        if carried.is_none() && session.is_some() && self.enter(user, session).await?.closed {
+            // It was closed there while it was asked for.
+            return Err(ErrorCode::SessionClosed);
         }
         Ok(Claim { carried, claiming })
+    }
+
+    /// Asks other nodes to write down what they handed the user, and to give a session up if there is one; what that followed, if one of them had it.
+    async fn fetch(&self, nodes: &[NodeId], session: Option<SessionId>, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+        let asked = nodes.iter().map(|node| {
+            let question = Question::GiveUp { session, user: user.clone() };
+            self.post.ask_within(*node, question, GIVE_UP_MAX)
+        });
+        let mut carried = None;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(Some(Answer::Given(Some(followed)))) => carried = Some(followed.read()?),
+                // A node that does not answer has most likely died; its session ends there in its grace time.
+                Ok(_) | Err(ErrorCode::EngineUnavailable) => {}
+                Err(code) => return Err(code),
+            }
+        }
+        Ok(carried)
+    }
+
+    async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, ErrorCode> {
+        self.cluster.enter(user, session).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Asks who lives if one of `nodes` is not known yet.
+    async fn look_again(&self, nodes: &[NodeId]) {
+        if !self.roster.has_news(nodes) {
+            return;
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if self.roster.has_news(nodes) {
+            self.say_and_hear().await;
+            self.roster.bury(nodes);
+        }
     }
 
     /// On which other living nodes each of these users is, and whether on this one.
     pub(super) async fn places(&self, users: &[UserId]) -> Result<Vec<Place>, ErrorCode> {
         let places = self.cluster.places(users).await.map_err(|error| unavailable(&error))?;
+        self.look_again(&places.concat()).await;
         let me = self.roster.me();
         let place = |nodes: Vec<NodeId>| Place { here: me.is_some_and(|me| nodes.contains(&me)), others: self.roster.others_of(&nodes) };
         Ok(places.into_iter().map(place).collect())
@@ -134,16 +178,20 @@ impl Nodes {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.cluster.beat().await {
-                Ok(census) => {
-                    let renewed = census.renewed;
-                    self.roster.update(census);
-                    if renewed {
-                        self.enter_all().await;
-                    }
+            self.say_and_hear().await;
+        }
+    }
+
+    async fn say_and_hear(&self) {
+        match self.cluster.beat().await {
+            Ok(census) => {
+                let renewed = census.renewed;
+                self.roster.update(census);
+                if renewed {
+                    self.enter_all().await;
                 }
-                Err(error) => tracing::warn!(%error, "this node could not say that it lives"),
             }
+            Err(error) => tracing::warn!(%error, "this node could not say that it lives"),
         }
     }
 
@@ -167,6 +215,9 @@ impl Nodes {
                 Some(Letter::Answer { number, answer }) => self.post.deliver(number, answer),
                 Some(Letter::Question { from, number, question }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };
+                    if !self.post.is_new(from, number).await {
+                        continue;
+                    }
                     let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
                     let nodes = Arc::clone(self);
                     tokio::spawn(async move {

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     letter::{Answer, Letter, Question, code},
     nodes::LETTERS_MAX,
+    recent::{Recent, Seen},
     roster::Roster,
 };
 
@@ -62,11 +63,12 @@ pub(super) struct Post {
     /// Who waits for which answer; each for [`ANSWER_MAX`] at most.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Answer, ErrorCode>>>>,
     next: AtomicU64,
+    recent: Recent,
 }
 
 impl Post {
     pub(super) fn new(cluster: Arc<dyn Cluster>, roster: Arc<Roster>) -> Self {
-        Self { cluster, roster, waiting: Mutex::default(), next: AtomicU64::new(1) }
+        Self { cluster, roster, waiting: Mutex::default(), next: AtomicU64::new(1), recent: Recent::default() }
     }
 
     /// Asks a node; none when it is dead, which is known at the latest when its answer is overdue.
@@ -74,11 +76,19 @@ impl Post {
     /// # Errors
     /// What the node answers, or [`ErrorCode::EngineUnavailable`] when it lives and cannot be reached.
     pub(super) async fn ask(&self, to: NodeId, question: Question) -> Result<Option<Answer>, ErrorCode> {
+        self.ask_within(to, question, ANSWER_MAX).await
+    }
+
+    /// The same, for whoever does not wait as long.
+    ///
+    /// # Errors
+    /// As [`Post::ask`].
+    pub(super) async fn ask_within(&self, to: NodeId, question: Question, patience: Duration) -> Result<Option<Answer>, ErrorCode> {
         let Some(me) = self.roster.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let letter = Letter::Question { from: me.to_string(), number, question }.write()?;
         let mut answer = self.wait_for(number);
-        let ends = Instant::now() + ANSWER_MAX;
+        let ends = Instant::now() + patience;
         loop {
             let sent = self.cluster.send(to, letter.clone()).await;
             match timeout_at((Instant::now() + ASK_AGAIN).min(ends), &mut answer.receiver).await {
@@ -103,10 +113,27 @@ impl Post {
         answers.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Answers a question.
+    /// Answers a question, now and when it is asked again.
     pub(super) async fn answer(&self, to: NodeId, number: u64, answer: Result<Answer, ErrorCode>) {
         let answer = answer.map_err(|code| code.as_str().to_owned());
         let Ok(letter) = (Letter::Answer { number, answer }).write() else { return };
+        self.recent.answer(to, number, &letter);
+        self.send(to, letter).await;
+    }
+
+    /// Whether a question is to be answered: one that is asked again is answered as before.
+    pub(super) async fn is_new(&self, from: NodeId, number: u64) -> bool {
+        match self.recent.ask(from, number) {
+            Seen::Never => true,
+            Seen::Before => false,
+            Seen::Answered(letter) => {
+                self.send(from, letter).await;
+                false
+            }
+        }
+    }
+
+    async fn send(&self, to: NodeId, letter: Bytes) {
         if let Err(error) = self.cluster.send(to, letter).await {
             tracing::warn!(%error, node = %to, "an answer to another node was not sent");
         }

@@ -1,11 +1,19 @@
-use std::sync::{PoisonError, RwLock};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError, RwLock},
+};
 
 use encke_engine::{Census, Node, NodeId};
+
+/// The most dead nodes that are remembered as such; past it they are asked for once more.
+const DEAD_MAX: usize = 4_096;
 
 /// Who lives, as this node last heard.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     census: RwLock<Option<Census>>,
+    /// Lives that were asked for and are over. None of them begins again.
+    dead: Mutex<HashSet<NodeId>>,
 }
 
 impl Roster {
@@ -27,6 +35,21 @@ impl Roster {
     pub(super) fn others_of(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let is_other = |census: &Census, id: NodeId| id != census.me && census.nodes.iter().any(|node| node.id == id);
         self.read(|census| nodes.iter().copied().filter(|id| is_other(census, *id)).collect())
+    }
+
+    /// Whether one of `nodes` may have begun to live since the others were asked last.
+    pub(super) fn has_news(&self, nodes: &[NodeId]) -> bool {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().any(|id| !self.lives(*id) && !dead.contains(id))
+    }
+
+    /// Those of `nodes` that do not live now will not live again.
+    pub(super) fn bury(&self, nodes: &[NodeId]) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.len() > DEAD_MAX {
+            dead.clear();
+        }
+        dead.extend(nodes.iter().filter(|id| !self.lives(**id)));
     }
 
     pub(super) fn lives(&self, id: NodeId) -> bool {

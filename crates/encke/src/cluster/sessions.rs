@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use encke_engine::NodeId;
 use encke_hub::{CloseTarget, Following};
@@ -6,10 +6,13 @@ use encke_proto::{ChannelName, Close, Cursor, Epoch, ErrorCode, Position, Sessio
 
 use super::{
     Listed, Nodes,
+    answering::answer,
     letter::{Answer, Question, Target},
 };
 use crate::shards::Shards;
 
+/// How long a session is between two nodes at most, unless one of them is in trouble.
+const CROSSING_MAX: Duration = Duration::from_millis(100);
 /// The most that is asked of another node in one letter, so that a letter stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
@@ -44,13 +47,28 @@ impl Sessions {
         if closed > 0 {
             nodes.people.settled().await;
         }
-        let Some(asked) = Target::of(target) else { return Ok(closed) };
+        // There is one session of an id.
+        let is_one = matches!(target, CloseTarget::Session(_) | CloseTarget::SessionOf(..));
+        if (is_one && closed > 0) || matches!(target, CloseTarget::Everybody) {
+            return Ok(closed);
+        }
+        closed += self.close_elsewhere(nodes, target, close).await?;
+        if is_one && closed == 0 {
+            // It may have been between two nodes.
+            tokio::time::sleep(CROSSING_MAX).await;
+            closed = self.shards.close(target, close).await? + self.close_elsewhere(nodes, target, close).await?;
+            nodes.people.settled().await;
+        }
+        Ok(closed)
+    }
+
+    async fn close_elsewhere(&self, nodes: &Nodes, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
+        let Some(asked) = Target::of(target) else { return Ok(0) };
         let others = match target {
-            // There is one session of an id.
-            CloseTarget::Session(_) | CloseTarget::SessionOf(..) if closed > 0 => return Ok(closed),
-            CloseTarget::SessionOf(_, user) => self.others_of(nodes, user).await?,
+            CloseTarget::SessionOf(_, user) => others_of(nodes, user).await?,
             _ => nodes.roster.others(),
         };
+        let mut closed = 0;
         for answer in nodes.post.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await? {
             let Answer::Closed(count) = answer else { return Err(ErrorCode::Internal) };
             closed += count;
@@ -63,9 +81,8 @@ impl Sessions {
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
-        let here = self.shards.subscribe(session, user, channels.clone()).await;
-        let asked = |user| Question::Subscribe { session, user, channels };
-        self.following(user, here, asked).await
+        let Some(nodes) = &self.nodes else { return self.shards.subscribe(session, user, channels).await };
+        following(where_it_is(nodes, user, Question::Subscribe { session, user: user.clone(), channels }).await?)
     }
 
     /// Lets a session follow fewer channels; all that it follows then.
@@ -73,9 +90,8 @@ impl Sessions {
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
-        let here = self.shards.unsubscribe(session, user, channels.clone()).await;
-        let asked = |user| Question::Unsubscribe { session, user, channels };
-        self.following(user, here, asked).await
+        let Some(nodes) = &self.nodes else { return self.shards.unsubscribe(session, user, channels).await };
+        following(where_it_is(nodes, user, Question::Unsubscribe { session, user: user.clone(), channels }).await?)
     }
 
     /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left to the caller.
@@ -83,13 +99,11 @@ impl Sessions {
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<Option<Position>, ErrorCode> {
-        let text = cursor.to_string();
-        let here = self.shards.ack(session, user, cursor).await;
-        let asked = |user| Question::Ack { session, user, cursor: text };
-        match self.where_it_is(user, here, asked).await? {
-            Found::Here(position) => Ok(position),
-            Found::There(Answer::Shown(pair)) => Ok(pair.map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset })),
-            Found::There(_) => Err(ErrorCode::Internal),
+        let Some(nodes) = &self.nodes else { return self.shards.ack(session, user, cursor).await };
+        let question = Question::Ack { session, user: user.clone(), cursor: cursor.to_string() };
+        match where_it_is(nodes, user, question).await? {
+            Answer::Shown(pair) => Ok(pair.map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset })),
+            _ => Err(ErrorCode::Internal),
         }
     }
 
@@ -112,7 +126,7 @@ impl Sessions {
         let users = std::slice::from_ref(user);
         let mut count: usize = self.shards.sessions_of(users).await?.iter().sum();
         let Some(nodes) = &self.nodes else { return Ok(count) };
-        let others = self.others_of(nodes, user).await?;
+        let others = others_of(nodes, user).await?;
         for answer in nodes.post.ask_all(&others, &Question::Counts { users: users.to_vec() }).await? {
             let Answer::Counts(counts) = answer else { return Err(ErrorCode::Internal) };
             count += counts.iter().sum::<usize>();
@@ -179,7 +193,7 @@ impl Sessions {
         let mut all: Vec<Listed> = here.filter(|listed| after.is_none_or(|after| listed.session > after)).collect();
         if let Some(nodes) = &self.nodes {
             let others = match user {
-                Some(user) => self.others_of(nodes, user).await?,
+                Some(user) => others_of(nodes, user).await?,
                 None => nodes.roster.others(),
             };
             for node in others {
@@ -230,50 +244,39 @@ impl Sessions {
         }
         Ok(all.into_iter().collect())
     }
+}
 
-    async fn following(
-        &self,
-        user: &UserId,
-        here: Result<Following, ErrorCode>,
-        question: impl FnOnce(UserId) -> Question,
-    ) -> Result<Following, ErrorCode> {
-        match self.where_it_is(user, here, question).await? {
-            Found::Here(following) => Ok(following),
-            Found::There(Answer::Following(followed)) => followed.read(),
-            Found::There(_) => Err(ErrorCode::Internal),
+/// What this node answers about a session, or when it does not know it, a node that does.
+async fn where_it_is(nodes: &Nodes, user: &UserId, question: Question) -> Result<Answer, ErrorCode> {
+    for again in [true, false] {
+        match answer(nodes, question.clone()).await {
+            Err(ErrorCode::SessionUnknown) => {}
+            answered => return answered,
         }
-    }
-
-    /// What this node answers, or when it does not know the session, a node that does.
-    async fn where_it_is<T>(
-        &self,
-        user: &UserId,
-        here: Result<T, ErrorCode>,
-        question: impl FnOnce(UserId) -> Question,
-    ) -> Result<Found<T>, ErrorCode> {
-        let Some(nodes) = self.nodes.as_ref().filter(|_| matches!(here, Err(ErrorCode::SessionUnknown))) else {
-            return here.map(Found::Here);
-        };
-        let question = question(user.clone());
-        for node in self.others_of(nodes, user).await? {
+        for node in others_of(nodes, user).await? {
             match nodes.post.ask(node, question.clone()).await {
                 Ok(None) | Err(ErrorCode::SessionUnknown) => {}
-                Ok(Some(answer)) => return Ok(Found::There(answer)),
+                Ok(Some(answer)) => return Ok(answer),
                 Err(code) => return Err(code),
             }
         }
-        Err(ErrorCode::SessionUnknown)
+        if again {
+            // It may be between two nodes.
+            tokio::time::sleep(CROSSING_MAX).await;
+        }
     }
-
-    async fn others_of(&self, nodes: &Nodes, user: &UserId) -> Result<Vec<NodeId>, ErrorCode> {
-        Ok(nodes.places(std::slice::from_ref(user)).await?.into_iter().flat_map(|place| place.others).collect())
-    }
+    Err(ErrorCode::SessionUnknown)
 }
 
-/// Who answered.
-enum Found<T> {
-    Here(T),
-    There(Answer),
+async fn others_of(nodes: &Nodes, user: &UserId) -> Result<Vec<NodeId>, ErrorCode> {
+    Ok(nodes.places(std::slice::from_ref(user)).await?.into_iter().flat_map(|place| place.others).collect())
+}
+
+fn following(answer: Answer) -> Result<Following, ErrorCode> {
+    match answer {
+        Answer::Following(followed) => followed.read(),
+        _ => Err(ErrorCode::Internal),
+    }
 }
 
 impl fmt::Debug for Sessions {

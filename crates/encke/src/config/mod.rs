@@ -104,7 +104,7 @@ pub struct Config {
     pub retention_users: RetentionSection,
     /// Receivers that take too little.
     pub slow: Slow,
-    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once. Default 0. What is pushed to users never waits.
+    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What is pushed to users never waits.
     pub linger_ms: u64,
     /// Protocols of other servers.
     pub dialects: Dialects,

@@ -9,6 +9,7 @@ mod letters;
 mod listen;
 mod notes;
 mod outputs;
+mod pacing;
 mod ready;
 mod requests;
 mod send;
@@ -111,7 +112,7 @@ pub struct Parts {
     pub patience: Patience,
     /// How far a receiver may be behind.
     pub slow: Slow,
-    /// How long broadcasts gather before they are written, in milliseconds.
+    /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their cost asks for it.
     pub linger_ms: u64,
     /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
     pub spread_ms: u64,

@@ -100,6 +100,9 @@ impl Shard {
             return;
         }
         service.ready = false;
+        if wide {
+            self.ready.sent_wide(&mut service.queued, self.now.mono_ms);
+        }
         let mut more = false;
         self.turn(key, |service, exchange| {
             let after = service.ready(exchange);

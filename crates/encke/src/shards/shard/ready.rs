@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use encke_hub::Key;
 
+use super::pacing::Pacing;
 use crate::table::Queued;
 
 /// For how many ready connections room is kept when there is none.
@@ -20,11 +21,13 @@ pub(super) struct Ready {
     lingering: VecDeque<Key>,
     /// When these have waited long enough.
     opens_ms: u64,
+    /// How long they wait by the configuration. With 0 the pacing says it.
     linger_ms: u64,
+    pacing: Pacing,
 }
 
 impl Ready {
-    /// Nobody is ready. Broadcasts gather for `linger_ms`.
+    /// Nobody is ready. Broadcasts gather for `linger_ms`; with 0, only as long as what they cost asks for it.
     pub(super) fn new(linger_ms: u64) -> Self {
         Self { linger_ms, ..Self::default() }
     }
@@ -34,13 +37,19 @@ impl Ready {
         if std::mem::replace(&mut queued.wide, true) {
             return;
         }
-        if self.linger_ms == 0 {
+        let waits_ms = if self.linger_ms > 0 { self.linger_ms } else { self.pacing.pause_ms(queued.round, now_ms) };
+        if waits_ms == 0 {
             return self.wide.push_back(key);
         }
         if self.lingering.is_empty() {
-            self.opens_ms = now_ms + self.linger_ms;
+            self.opens_ms = now_ms + waits_ms;
         }
         self.lingering.push_back(key);
+    }
+
+    /// It is sent what a broadcast made it ready for.
+    pub(super) fn sent_wide(&mut self, queued: &mut Queued, now_ms: u64) {
+        queued.round = self.pacing.sent(now_ms);
     }
 
     /// It became ready alone.
@@ -71,8 +80,9 @@ impl Ready {
 
     /// How many are alone, and how many are of broadcasts and have waited long enough by now.
     pub(super) fn counts(&mut self, now_ms: u64) -> (usize, usize) {
-        if self.opens_ms <= now_ms {
+        if self.opens_ms <= now_ms && !self.lingering.is_empty() {
             self.wide.append(&mut self.lingering);
+            self.pacing.let_go(now_ms);
         }
         (self.narrow.len(), self.wide.len())
     }
@@ -117,6 +127,36 @@ mod tests {
         assert_eq!(ready.counts(105), (0, 2), "the second waited less than the first");
         ready.put_back(key(2), &mut queued[2], true);
         assert_eq!(ready.counts(105), (0, 3), "who has had a turn does not linger again");
+    }
+
+    #[test]
+    fn who_was_sent_much_just_now_waits_for_more() {
+        let (mut ready, mut queued) = (Ready::new(0), [Queued::default(); 200]);
+        let serve = |ready: &mut Ready, queued: &mut [Queued], now_ms| {
+            let (_, wide) = ready.counts(now_ms);
+            for _ in 0..wide {
+                let queued = &mut queued[ready.next_wide().unwrap().index as usize];
+                queued.wide = false;
+                ready.sent_wide(queued, now_ms);
+            }
+            wide
+        };
+        let broadcast = |ready: &mut Ready, queued: &mut [Queued], now_ms| {
+            (0..).zip(queued).for_each(|(index, queued)| ready.put_wide(key(index), queued, now_ms));
+        };
+        // The last is not among those of the first message.
+        broadcast(&mut ready, &mut queued[..199], 100);
+        assert_eq!(serve(&mut ready, &mut queued, 100), 199, "a first message waits for nothing");
+        broadcast(&mut ready, &mut queued, 101);
+        assert_eq!(serve(&mut ready, &mut queued, 101), 1, "nor does who had none");
+        assert_eq!(ready.rests_ms(101), Some(2));
+        broadcast(&mut ready, &mut queued, 102);
+        ready.put_narrow(key(7), &mut queued[7]);
+        assert_eq!(ready.counts(102), (1, 0), "nor what is for one alone");
+        assert_eq!(serve(&mut ready, &mut queued, 103), 200, "both messages at once");
+        assert_eq!(serve(&mut ready, &mut queued, 200), 0);
+        broadcast(&mut ready, &mut queued, 200);
+        assert_eq!(serve(&mut ready, &mut queued, 200), 200, "after a rest it is a first message again");
     }
 
     #[test]

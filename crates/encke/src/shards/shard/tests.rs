@@ -100,7 +100,7 @@ impl World {
                     Letter::Opened(key, Some(Opening { page: self.page(&channel, u64::MAX), handed }))
                 }
                 Wish::Read(key, channel, after) => Letter::Read(key, Some(self.page(&channel, after))),
-                Wish::Mark(..) | Wish::Seen(_) | Wish::Work(_) => continue,
+                Wish::Mark(..) | Wish::Seen(_) | Wish::Settle(_) | Wish::Work(_) => continue,
             };
             self.mailbox.post(letter).unwrap();
         }
@@ -284,6 +284,43 @@ fn broadcasts_gather_while_they_linger_and_pushes_do_not_wait() {
         assert_eq!(offsets(&crowd[number].read(), "news"), [1, 2, 3]);
     }
     assert!(!crowd[1].take(), "it has it");
+}
+
+#[test]
+fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wait() {
+    let mut world = World::new(|_| {});
+    let mut crowd: Vec<Receiver> = (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    world.begin(&mut crowd);
+    let told = |crowd: &mut [Receiver]| crowd.iter_mut().map(|receiver| offsets(&receiver.events(), "news")).collect::<Vec<_>>();
+    world.publish("news", "1");
+    world.steps(2);
+    assert_eq!(told(&mut crowd), vec![vec![1]; 100], "a first message waits for nothing");
+    for number in 2..=3 {
+        world.publish("news", &number.to_string());
+        world.steps(2);
+    }
+    assert!(crowd.iter_mut().all(|receiver| !receiver.take()), "nothing is written yet");
+    world.publish("@user 1", "1");
+    world.step();
+    let pushed = crowd[1].events();
+    assert_eq!((offsets(&pushed, "@user 1"), offsets(&pushed, "news")), (vec![1], vec![2, 3]), "what is there already goes along");
+    world.clock.advance_ms(1);
+    world.steps(2);
+    for (number, receiver) in crowd.iter_mut().enumerate().filter(|(number, _)| *number != 1) {
+        assert!(receiver.take() && !receiver.take(), "{number}: both are one write");
+        assert_eq!(offsets(&receiver.read(), "news"), [2, 3]);
+    }
+    assert!(!crowd[1].take(), "it has them");
+    // The others were sent a broadcast just now. She was not: her push took along what there was.
+    world.publish("news", "4");
+    world.steps(2);
+    let only_hers: Vec<Vec<u64>> = (0..100).map(|number| if number == 1 { vec![4] } else { Vec::new() }).collect();
+    assert_eq!(told(&mut crowd), only_hers);
+    world.clock.advance_ms(100);
+    world.publish("news", "5");
+    world.steps(2);
+    let told = told(&mut crowd);
+    assert_eq!((&told[0], &told[1], &told[99]), (&vec![4, 5], &vec![5], &vec![4, 5]));
 }
 
 #[test]

@@ -1,0 +1,131 @@
+-- What stands before every script of a partition.
+--
+-- KEYS: 1 meta, 2 heads, 3 due, 4 keys, 5 ages, 6 names, 7 users, 8 people, 9 pushes, 10 ends, 11 receipts, 12 roster, 13 open, 14 intents, 15 places; the streams of the
+-- channels that a script is about follow, in the order of its channels. ARGV[1] is 16 random hexadecimal digits, for an epoch that may begin.
+--
+-- A channel is what `heads` has under its name: { epoch, head, tail, bytes, due, handed, shown, forks }, and its stream, whose entries have the ids OFFSET-0.
+local META, HEADS, DUE, KEPT, AGES, NAMES, USERS, PEOPLE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local PUSHES, ENDS, RECEIPTS, ROSTER, OPEN, INTENTS, PLACES = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local STREAMS = 15
+local FORKS_MAX = 16
+local QUEUED, DELIVERED, SHOWN, EXPIRED = 0, 1, 2, 3
+
+local function digits(number) return string.format('%.0f', number) end
+
+-- The epoch of the partition, and those before it, the newest first. It changes whenever Redis may have lost something: each process that begins to be the master has another
+-- replication id, whether it was restarted, restored or promoted.
+local function fence()
+  local info = redis.call('INFO', 'replication')
+  if not string.find(info, 'role:master', 1, true) then return nil end
+  local replid = string.match(info, 'master_replid:(%x+)')
+  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past')
+  if meta[1] == replid then return meta[2], meta[3] end
+  local past = ''
+  if meta[2] then
+    past = meta[2]
+    local kept = 1
+    for epoch in string.gmatch(meta[3], '%x+') do
+      if kept < FORKS_MAX then past = past .. ' ' .. epoch end
+      kept = kept + 1
+    end
+  end
+  redis.call('HSET', META, 'replid', replid, 'epoch', ARGV[1], 'past', past)
+  return ARGV[1], past
+end
+
+local epoch, past = fence()
+if not epoch then return redis.error_reply('READONLY this is not the master') end
+
+-- A channel as it is in the present epoch: the epochs that began since it was last written to began when its log was as long as it is now.
+local function brought(channel)
+  local before = channel[1]
+  if before == epoch then return channel end
+  local forks = {}
+  local function fork(at, offset)
+    if #forks < 2 * FORKS_MAX then forks[#forks + 1] = at; forks[#forks + 1] = offset end
+  end
+  for between in string.gmatch(past, '%x+') do
+    if between == before then break end
+    fork(between, channel[2])
+  end
+  fork(before, channel[2])
+  for at = 1, #channel[8], 2 do fork(channel[8][at], channel[8][at + 1]) end
+  channel[1], channel[8] = epoch, forks
+  return channel
+end
+
+-- A channel, and whether it was there. One that was never written to has been as empty in all earlier epochs.
+local function find(name)
+  local packed = redis.call('HGET', HEADS, name)
+  if packed then return brought(cmsgpack.unpack(packed)), true end
+  local forks = {}
+  for before in string.gmatch(past, '%x+') do forks[#forks + 1] = before; forks[#forks + 1] = 0 end
+  return { epoch, 0, 1, 0, 0, 0, 0, forks }, false
+end
+
+local function keep(name, channel) redis.call('HSET', HEADS, name, cmsgpack.pack(channel)) end
+
+-- How many bytes a message has, when it was accepted and when it expires, and its id: the beginning of its text.
+local function header(text)
+  local size, time, expires, id = string.match(text, '^(%d+) (%d+) (%d*) (%S+)')
+  return tonumber(size), tonumber(time), tonumber(expires), id
+end
+
+local function due_at(time, expires, max_age)
+  local due = time + max_age + 1
+  if expires and expires < due then due = expires end
+  return math.min(due, 9007199254740991)
+end
+
+-- The user of an own channel; nil for a public one.
+local function owner(name)
+  if string.sub(name, 1, 1) == '@' then return string.sub(name, 2) end
+end
+
+local function place(user, offset) return user .. '\0' .. string.format('%020.0f', offset) end
+
+-- The message at `offset` is gone: whoever was not handed it will never be.
+local function expire(user, offset, id, now)
+  local packed = redis.call('HGET', RECEIPTS, id .. user)
+  if not packed then return end
+  local receipt = cmsgpack.unpack(packed)
+  if receipt[1] ~= QUEUED then return end
+  local ends = tonumber(redis.call('HGET', PUSHES, id) or '')
+  local at = now
+  if ends and ends < now then at = ends end
+  redis.call('HSET', RECEIPTS, id .. user, cmsgpack.pack({ EXPIRED, at, offset }))
+  redis.call('ZREM', OPEN, place(user, offset) .. id)
+end
+
+local function count(channel) return channel[2] - channel[3] + 1 end
+
+-- More than the retention allows; the newest message is kept whatever it is.
+local function over(channel, max_messages, max_bytes)
+  return count(channel) > 1 and (count(channel) > max_messages or channel[4] > max_bytes)
+end
+
+-- The messages from the tail on, `most` at most, as { offset, text }.
+local function oldest(stream, channel, most)
+  local found = redis.call('XRANGE', stream, digits(channel[3]) .. '-0', '+', 'COUNT', most)
+  for at, entry in ipairs(found) do found[at] = { tonumber(string.match(entry[1], '^%d+')), entry[2][2] } end
+  return found
+end
+
+-- Takes the oldest message out of the count; the stream is trimmed to the tail afterwards. What is missing from the stream is passed over.
+local function remove(name, channel, entry, now)
+  if entry and entry[1] == channel[3] then
+    local size, _, _, id = header(entry[2])
+    channel[4] = math.max(0, channel[4] - size)
+    local user = owner(name)
+    if user then expire(user, channel[3], id, now) end
+  end
+  channel[3] = channel[3] + 1
+end
+
+local function cut(stream, channel)
+  if count(channel) == 0 then
+    redis.call('DEL', stream)
+  else
+    redis.call('XTRIM', stream, 'MINID', digits(channel[3]) .. '-0')
+  end
+end
