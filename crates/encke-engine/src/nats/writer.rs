@@ -36,6 +36,8 @@ const GATHER_MAX_BYTES: usize = 4 << 20;
 /// The most messages that a server which is alone is given one by one, and how often such rounds may follow each other until all of one log are stored.
 const SINGLES_MAX: usize = 64;
 const SINGLES_ROUNDS_MAX: usize = 4;
+/// How often those that are together are tried as one when others write to the same logs, before each goes by itself.
+const TOGETHER_TRIES: usize = 5;
 /// Half of the logs whose end is remembered.
 const LOGS_MAX: usize = 16_384;
 /// The longest pause before what met somebody else's is tried again, in milliseconds.
@@ -298,8 +300,11 @@ impl Clerk {
 
     /// Stores them together; or, if others write to the same logs, each by itself.
     async fn store(&mut self, tasks: &mut Vec<Task>) {
-        for fresh in [false, true] {
-            match self.try_store(tasks, fresh).await {
+        for tries in 0..TOGETHER_TRIES {
+            if tries > 1 {
+                pause().await;
+            }
+            match self.try_store(tasks, tries > 0).await {
                 Ok(()) => return,
                 Err(Fault::Mismatch) => {}
                 Err(Fault::Busy(_) | Fault::NoStream) => break,
@@ -477,11 +482,12 @@ impl Clerk {
 
     /// It is stored, from the sequence `first` on.
     fn settle(&mut self, placed: Vec<(ChannelName, u64, usize)>, mut dropped: Vec<Dropped>, first: u64) {
+        let unplaced = dropped.iter().any(|gone| gone.seq == 0);
         for (channel, offset, index) in placed {
             let seq = first + index as u64;
             // A batch may drop what it brings itself.
             let same = |gone: &&mut Dropped| gone.seq == 0 && gone.channel == channel && gone.place.is_some_and(|place| place.1 == offset);
-            if let Some(gone) = dropped.iter_mut().find(same) {
+            if unplaced && let Some(gone) = dropped.iter_mut().find(same) {
                 gone.seq = seq;
             }
             if let Some(log) = self.logs.get(&channel) {
