@@ -14,7 +14,7 @@ describe('push', () => {
     const alice = await server.login('to-a');
     const { session, cursor } = await alice.look();
     const one = await server.push({ to: ['to-a'], url: 'https://example.com/' });
-    assert.deepEqual([one.mode, one.accepted, one.online, one.offline, one.truncated], ['sqlite', 1, ['to-a'], [], undefined]);
+    assert.deepEqual([one.mode, one.accepted, one.online, one.offline, one.truncated], [server.mode, 1, ['to-a'], [], undefined]);
     const several = await server.push({ to: ['to-a', 'to-b', 'to-c', 'to-b'], data: { n: 1 } });
     assert.deepEqual([several.accepted, several.online, several.offline], [3, ['to-a'], ['to-b', 'to-c']]);
     const { messages } = await alice.take(2, { session, cursor });
@@ -184,7 +184,7 @@ describe('publish', () => {
 
   test('to one channel tells the place', async () => {
     const { id, offset, epoch, mode } = (await publish({ channel: 'one', data: 1 })).with(202);
-    assert.deepEqual([offset, mode], [1, 'sqlite']);
+    assert.deepEqual([offset, mode], [1, server.mode]);
     const next = (await publish({ channel: 'one', data: 2 })).with(202);
     assert.deepEqual([next.offset, next.epoch], [2, epoch]);
     assert.notEqual(next.id, id);
@@ -193,7 +193,7 @@ describe('publish', () => {
   test('to several tells the place in each', async () => {
     await publish({ channel: 'sev-b', data: 0 });
     const { id, mode, positions } = (await publish({ channels: ['sev-a', 'sev-b', 'sev-a'], data: 1 })).with(202);
-    assert.equal(mode, 'sqlite');
+    assert.equal(mode, server.mode);
     assert.deepEqual(positions.map(({ channel, offset }) => [channel, offset]), [['sev-a', 1], ['sev-b', 2]]);
     const { messages } = (await server.api('GET', '/api/channels/sev-a/history')).with(200);
     assert.deepEqual(messages.map((message) => [message.id, message.from]), [[id, undefined]]);
@@ -202,7 +202,8 @@ describe('publish', () => {
   test('one idempotency key gives one message', async () => {
     const first = (await publish({ channel: 'idem', data: 1, id: 'k' })).with(202);
     assert.deepEqual((await publish({ channel: 'idem', data: 1, id: 'k' })).with(202), first);
-    (await publish({ channel: 'idem-other', data: 1, id: 'k' })).refused(400, 'bad_request');
+    // Among several nodes a key is known where its channel is.
+    if (!server.amongNodes) (await publish({ channel: 'idem-other', data: 1, id: 'k' })).refused(400, 'bad_request');
     assert.equal((await server.api('GET', '/api/channels/idem/history')).with(200).messages.length, 1);
   });
 

@@ -159,6 +159,17 @@ impl Shards {
         }
     }
 
+    /// Waits until it is written down what this user was handed here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when the shard does not answer.
+    pub async fn settle(&self, user: &UserId) -> Result<(), ErrorCode> {
+        for answer in ask(&[self.home(user)], Letter::Settle)? {
+            wait(answer).await?;
+        }
+        Ok(())
+    }
+
     /// How many sessions each of these users has, in the same order.
     ///
     /// # Errors

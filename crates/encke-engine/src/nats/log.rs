@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use encke_proto::{ChannelName, Epoch, Offset, Time};
 
 use super::{
+    epoch::Ages,
     fault::Fault,
     link::Link,
     names::Names,
@@ -90,15 +91,15 @@ impl Log {
     }
 
     /// Appends a message, and says at which offset.
-    pub(super) fn append(&mut self, said: &Said, epoch: Epoch, due: Time) -> Offset {
-        let extent = std::mem::replace(&mut self.extent, Extent::empty(epoch));
-        self.extent = extent.in_epoch(epoch);
+    pub(super) fn append(&mut self, said: &Said, ages: &Ages, due: Time) -> Offset {
+        let extent = std::mem::replace(&mut self.extent, Extent::empty(ages.now));
+        self.extent = extent.in_age(ages);
         self.extent.head += 1;
         self.extent.bytes += said.size();
         let offset = self.extent.head;
         self.whole &= self.front.len() < FRONT_MAX_MESSAGES;
         if self.whole {
-            self.front.push_back(Oldest { seq: 0, epoch, offset, size: said.size(), due, expires: said.expires });
+            self.front.push_back(Oldest { seq: 0, epoch: ages.now, offset, size: said.size(), due, expires: said.expires });
         }
         offset
     }

@@ -10,6 +10,7 @@ use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, 
 use serde_json::value::RawValue;
 
 use super::{
+    epoch::Ages,
     fault::Fault,
     link::Put,
     names::{token, untoken},
@@ -53,12 +54,14 @@ impl Extent {
         self.bytes.saturating_sub(self.trimmed_bytes)
     }
 
-    /// The same log in a later epoch: what it holds now it holds there too.
-    pub(super) fn in_epoch(mut self, epoch: Epoch) -> Self {
-        if self.epoch != epoch {
-            self.forks.insert(0, Position { epoch: self.epoch, offset: self.head });
+    /// The same log in the present epoch: what it holds now it holds there too, and in all epochs in between.
+    pub(super) fn in_age(mut self, ages: &Ages) -> Self {
+        if self.epoch != ages.now {
+            let between = ages.before.iter().copied().filter(|epoch| *epoch > self.epoch).chain([self.epoch]);
+            let forks: Vec<Position> = between.map(|epoch| Position { epoch, offset: self.head }).collect();
+            self.forks.splice(0..0, forks);
             self.forks.truncate(Lineage::MAX);
-            self.epoch = epoch;
+            self.epoch = ages.now;
         }
         self
     }
@@ -248,9 +251,11 @@ mod tests {
 
     #[test]
     fn a_log_goes_on_in_a_later_epoch_with_what_it_holds() {
-        let later = extent().in_epoch(Epoch(80));
-        assert_eq!((later.epoch, later.head, later.forks[0]), (Epoch(80), 5, Position { epoch: Epoch(77), offset: 5 }));
-        assert_eq!(later.forks.len(), 3);
-        assert_eq!(later.clone().in_epoch(Epoch(80)), later);
+        let ages = Ages { now: Epoch(80), before: [79, 77, 9].map(Epoch).into() };
+        let later = extent().in_age(&ages);
+        let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+        assert_eq!((later.epoch, later.head), (Epoch(80), 5));
+        assert_eq!(later.forks, [at(79, 5), at(77, 5), at(9, 4), at(3, 2)], "nothing was appended in the epoch 79");
+        assert_eq!(later.clone().in_age(&ages), later);
     }
 }

@@ -23,7 +23,15 @@ pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, 
             let cursor = Cursor::parse(&cursor).map_err(|_| ErrorCode::BadCursor)?;
             Ok(Answer::Shown(shards.ack(session, &user, cursor).await?.map(pair)))
         }
-        Question::GiveUp { session, user } => Ok(Answer::Given(shards.give_up(session, &user).await?.map(Into::into))),
+        Question::GiveUp { session, user } => {
+            let given = match session {
+                Some(session) => shards.give_up(session, &user).await?,
+                None => None,
+            };
+            // A session that begins elsewhere begins behind what the user was handed here.
+            shards.settle(&user).await?;
+            Ok(Answer::Given(given.map(Into::into)))
+        }
         Question::Counts { users } => Ok(Answer::Counts(shards.sessions_of(&users).await?)),
         Question::Online { after, limit } => {
             let mut online = shards.online().await?;

@@ -37,7 +37,7 @@ pub(super) enum Question {
     Subscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
     Unsubscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
     Ack { session: SessionId, user: UserId, cursor: String },
-    GiveUp { session: SessionId, user: UserId },
+    GiveUp { session: Option<SessionId>, user: UserId },
     Counts { users: Vec<UserId> },
     Online { after: Option<UserId>, limit: usize },
     Sessions { user: Option<UserId>, after: Option<SessionId>, limit: usize },

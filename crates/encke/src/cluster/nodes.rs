@@ -118,17 +118,19 @@ impl Nodes {
         }
         self.look_again(&entered.elsewhere).await;
         let elsewhere = self.roster.others_of(&entered.elsewhere);
-        let Some(session) = session.filter(|_| !elsewhere.is_empty()) else { return Ok(Claim { carried: None, claiming }) };
+        if elsewhere.is_empty() {
+            return Ok(Claim { carried: None, claiming });
+        }
         let carried = self.fetch(&elsewhere, session, user).await?;
-        if carried.is_none() && self.enter(user, Some(session)).await?.closed {
+        if carried.is_none() && session.is_some() && self.enter(user, session).await?.closed {
             // It was closed there while it was asked for.
             return Err(ErrorCode::SessionClosed);
         }
         Ok(Claim { carried, claiming })
     }
 
-    /// Asks other nodes to give a session up; what it followed, if one of them had it.
-    async fn fetch(&self, nodes: &[NodeId], session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+    /// Asks other nodes to write down what they handed the user, and to give a session up if there is one; what that followed, if one of them had it.
+    async fn fetch(&self, nodes: &[NodeId], session: Option<SessionId>, user: &UserId) -> Result<Option<Following>, ErrorCode> {
         let asked = nodes.iter().map(|node| {
             let question = Question::GiveUp { session, user: user.clone() };
             self.post.ask_within(*node, question, GIVE_UP_MAX)

@@ -11,7 +11,7 @@ use std::{
 use encke_engine::{Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState};
 use encke_hub::{Key, Opening, ReadKey};
 use encke_proto::{ChannelName, Offset, Position, Time, UserId};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Letter, Mailbox};
 use crate::clock::Clock;
@@ -38,6 +38,8 @@ pub enum Wish {
     Mark(UserId, ReceiptState, Position),
     /// Write down that a user was here.
     Seen(UserId),
+    /// Say so when all that was to be written down before is.
+    Settle(oneshot::Sender<()>),
     /// Do what takes a while, and send me a letter with what came of it.
     Work(Work),
 }
@@ -72,6 +74,11 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
                 match wish {
                     Wish::Mark(user, state, position) => notes.mark(user, state, position),
                     Wish::Seen(user) => notes.seen(user),
+                    Wish::Settle(answer) => {
+                        notes.write(&*engine, clock.now().wall).await;
+                        // Whoever asked may have gone.
+                        let _ = answer.send(());
+                    }
                     Wish::Work(Work(work)) => {
                         let mailbox = mailbox.clone();
                         tokio::spawn(async move { deliver(&mailbox, work.await).await });
@@ -103,7 +110,7 @@ async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Lett
         let letter = match wish {
             Wish::Open(key, channel) => Letter::Opened(key, answer(opening(&*engine, &channel).await)),
             Wish::Read(key, channel, after) => Letter::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await)),
-            Wish::Mark(..) | Wish::Seen(_) | Wish::Work(_) => return,
+            Wish::Mark(..) | Wish::Seen(_) | Wish::Settle(_) | Wish::Work(_) => return,
         };
         drop(permit);
         deliver(&mailbox, letter).await;

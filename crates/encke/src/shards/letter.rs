@@ -107,6 +107,8 @@ pub enum Letter {
         /// Who asked.
         answer: oneshot::Sender<Reply>,
     },
+    /// Say so when all is written down that users of this shard were handed.
+    Settle(oneshot::Sender<()>),
     /// The other nodes were asked for the session of a request that waits.
     Claimed {
         /// The connection's place in the table.

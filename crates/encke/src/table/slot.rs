@@ -143,7 +143,7 @@ pub struct Queued {
     pub narrow: bool,
     /// In one of those of broadcasts.
     pub wide: bool,
-    /// In which round of the shard's pacing it was last sent a broadcast.
+    /// In which round of the shard's pacing it was last sent a broadcast; 0 when it never was.
     pub round: u8,
 }
 

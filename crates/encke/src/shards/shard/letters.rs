@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{LETTERS_PER_TURN, Shard, Spread, Until};
 use crate::{
-    shards::{Counts, Letter},
+    shards::{Counts, Letter, Wish},
     table::State,
 };
 
@@ -51,6 +51,7 @@ impl Shard {
                 let ticket = self.ask(answer);
                 self.hub.give_up(ticket, session, &user, self.now);
             }
+            Letter::Settle(answer) => self.wish(Wish::Settle(answer)),
             Letter::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
             Letter::Followers { channels, answer } => reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect()),
             Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),

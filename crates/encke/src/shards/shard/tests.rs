@@ -100,7 +100,7 @@ impl World {
                     Letter::Opened(key, Some(Opening { page: self.page(&channel, u64::MAX), handed }))
                 }
                 Wish::Read(key, channel, after) => Letter::Read(key, Some(self.page(&channel, after))),
-                Wish::Mark(..) | Wish::Seen(_) | Wish::Work(_) => continue,
+                Wish::Mark(..) | Wish::Seen(_) | Wish::Settle(_) | Wish::Work(_) => continue,
             };
             self.mailbox.post(letter).unwrap();
         }
