@@ -332,3 +332,38 @@ fn silence_is_measured_while_nodes_are_restarted_one_after_the_other() {
     assert_eq!(silence.away_ms, notes[resumed].0 - notes[index + 1].0);
     assert!(silence.sent_ms >= 10 && silence.deliveries > 10, "{silence:?}");
 }
+
+#[test]
+fn an_epoch_goes_on_from_the_one_that_it_has_most_in_common_with() {
+    let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+    let name = || channel("x");
+    let mut notes = vec![Note::Lineages, Note::Loss { since_ms: 0, until_ms: 1_000_000 }];
+    let begin = |epoch, offset| Cursor { entries: vec![(name(), at(epoch, offset))], closed: false };
+    let message = |notes: &mut Vec<Note>, client, epoch, offset, id| {
+        notes.push(Note::Invoked { id, to: vec![name()] });
+        notes.push(Note::Delivered { client, channel: name(), position: at(epoch, offset), id });
+    };
+    notes.push(Note::Began { client: 0, user: user(0), cursor: begin(1, 0) });
+    for offset in 1..=9 {
+        message(&mut notes, 0, 1, offset, 100 + offset);
+    }
+    // Everything is lost. Nobody hears the first two messages of the next epoch, so that it could be one that goes on from there.
+    notes.push(Note::Gap { client: 0, channel: name(), from: 10, to: None });
+    notes.push(Note::Ended { client: 0 });
+    notes.push(Note::Invoked { id: 201, to: vec![name()] });
+    notes.push(Note::Invoked { id: 202, to: vec![name()] });
+    notes.push(Note::Began { client: 1, user: user(1), cursor: begin(2, 2) });
+    for offset in 3..=5 {
+        message(&mut notes, 1, 2, offset, 200 + offset);
+    }
+    // A restart, and then an old master that had only four of these.
+    message(&mut notes, 1, 3, 6, 206);
+    notes.push(Note::Gap { client: 1, channel: name(), from: 7, to: None });
+    message(&mut notes, 1, 4, 5, 305);
+    let entries = [201, 202, 203, 204, 305].into_iter().enumerate().map(|(number, id)| (at(4, number as u64 + 1), id)).collect();
+    notes.push(Note::Log { channel: name(), entries });
+    notes.push(Note::Judged { client: 1 });
+    let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(ms, note)| (ms as u64, note)).collect();
+    let found: Vec<String> = judge(&notes).violations.into_iter().map(|violation| violation.what).collect();
+    assert!(found.is_empty(), "{found:?}");
+}

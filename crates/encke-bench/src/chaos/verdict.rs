@@ -249,10 +249,11 @@ impl Logs {
                 epochs.iter().map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None }).collect();
             // What one knows of the other may tell where a third belongs, so all are looked at once more.
             for _ in 0..2 {
-                for number in 1..pieces.len() {
+                // From the newest, whose log is known from its beginning.
+                for number in (1..pieces.len()).rev() {
                     join(&mut pieces, number);
                 }
-                for number in (1..pieces.len()).rev() {
+                for number in 1..pieces.len() {
                     join(&mut pieces, number);
                 }
             }
