@@ -1,0 +1,95 @@
+//! A client that is on a certain node, to see what becomes of those who are there.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::chaos::{
+    crowd::token,
+    server::Keys,
+    wire::{Event, Reader, Transport},
+};
+
+/// How long a session may take to begin.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A stream that is open.
+#[derive(Debug)]
+pub struct Probe {
+    /// Whose it is: nobody else's.
+    pub user: String,
+    lost: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Probe {
+    /// Opens a stream at a node.
+    ///
+    /// # Errors
+    /// When no session begins.
+    pub async fn open(node: SocketAddr, user: String, keys: &Keys) -> io::Result<Self> {
+        let token = token(keys, &user, &[])?;
+        let lost = Arc::new(AtomicBool::new(false));
+        let (opened, open) = oneshot::channel();
+        let losing = Arc::clone(&lost);
+        let task = tokio::spawn(async move {
+            // However it ends, it has ended.
+            let _ = listen(node, &token, opened).await;
+            losing.store(true, Ordering::SeqCst);
+        });
+        let probe = Self { user, lost, task };
+        match timeout(PATIENCE, open).await {
+            Ok(Ok(())) => Ok(probe),
+            _ => Err(io::Error::other(format!("no session begins at {node}"))),
+        }
+    }
+
+    /// Whether its connection has come to an end.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listen(node: SocketAddr, token: &str, opened: oneshot::Sender<()>) -> io::Result<()> {
+    let mut socket = TcpStream::connect(node).await?;
+    let request = format!("GET /v1/sse HTTP/1.1\r\nHost: {node}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let (mut reader, mut buffer, mut opened) = (Reader::new(Transport::Sse), vec![0; 4096], Some(opened));
+    loop {
+        let count = socket.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        for event in reader.feed(&buffer[..count], &mut Vec::new()).map_err(io::Error::other)? {
+            match event {
+                Event::Open { .. } => {
+                    // Nobody waits for a second one.
+                    opened.take().map(|opened| opened.send(()));
+                }
+                Event::Close { .. } | Event::Refused(_) | Event::End => return Ok(()),
+                Event::Message { .. } | Event::Gap { .. } => {}
+            }
+        }
+    }
+}
