@@ -117,8 +117,8 @@ struct Claims {
     invoked: BTreeMap<Id, usize>,
     /// What the server had each time when it was asked: which note that is, and what was in it.
     logged: BTreeMap<ChannelName, Vec<Look>>,
-    /// The epochs of each channel, in the order in which they were first heard of.
-    epochs: BTreeMap<ChannelName, Vec<Epoch>>,
+    /// The epochs of each channel in the order in which they were first heard of, and the furthest that any cursor was in each.
+    epochs: BTreeMap<ChannelName, Vec<(Epoch, Offset)>>,
 }
 
 impl Claims {
@@ -132,6 +132,11 @@ impl Claims {
                 Note::Accepted { id, at: positions, .. } => {
                     for (channel, position) in positions {
                         claims.claim(channel, *position, *id, (at, "its publisher was told"), losses, verdict);
+                    }
+                }
+                Note::Began { cursor, .. } | Note::Resumed { cursor, .. } => {
+                    for (channel, position) in &cursor.entries {
+                        claims.heard_of(channel, *position);
                     }
                 }
                 Note::Delivered { channel, position, id, .. } => {
@@ -165,6 +170,14 @@ impl Claims {
         claims
     }
 
+    fn heard_of(&mut self, channel: &ChannelName, position: Position) {
+        let epochs = self.epochs.entry(channel.clone()).or_default();
+        match epochs.iter_mut().find(|(epoch, _)| *epoch == position.epoch) {
+            Some((_, reach)) => *reach = (*reach).max(position.offset),
+            None => epochs.push((position.epoch, position.offset)),
+        }
+    }
+
     fn claim(
         &mut self,
         channel: &ChannelName,
@@ -174,10 +187,7 @@ impl Claims {
         losses: &Losses,
         verdict: &mut Verdict,
     ) {
-        let epochs = self.epochs.entry(channel.clone()).or_default();
-        if !epochs.contains(&position.epoch) {
-            epochs.push(position.epoch);
-        }
+        self.heard_of(channel, position);
         let there = *self.at.entry((channel.clone(), position.epoch)).or_default().entry(position.offset).or_insert(id);
         if there != id {
             let what = format!("{channel} {} is message {id}, {who}, and is message {there} as well", position.offset);
@@ -234,33 +244,75 @@ impl Logs {
     fn piece_together(claims: &Claims) -> Self {
         let mut logs = Self::default();
         for (channel, epochs) in &claims.epochs {
-            let mut newer: Option<(Epoch, BTreeMap<Offset, Id>)> = None;
-            for epoch in epochs.iter().rev() {
-                let mut log = claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
-                if let Some((next, next_log)) = &newer
-                    && let Some(kept) = kept(&log, next_log)
-                {
-                    // What nobody saw in the old epoch, the new one may know.
-                    for (offset, id) in next_log.range(..=kept) {
-                        log.entry(*offset).or_insert(*id);
-                    }
-                    logs.forks.push((channel.clone(), Position { epoch: *epoch, offset: kept }, *next));
+            let known = |epoch: &Epoch| claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
+            let mut pieces: Vec<Piece> =
+                epochs.iter().map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None }).collect();
+            // What one knows of the other may tell where a third belongs, so all are looked at once more.
+            for _ in 0..2 {
+                for number in 1..pieces.len() {
+                    join(&mut pieces, number);
                 }
-                logs.of.insert((channel.clone(), *epoch), log.clone());
-                newer = Some((*epoch, log));
+                for number in (1..pieces.len()).rev() {
+                    join(&mut pieces, number);
+                }
             }
+            for piece in &pieces {
+                if let Some((from, kept)) = piece.from {
+                    logs.forks.push((channel.clone(), Position { epoch: pieces[from].epoch, offset: kept }, piece.epoch));
+                }
+            }
+            logs.of.extend(pieces.into_iter().map(|piece| ((channel.clone(), piece.epoch), piece.log)));
         }
+        // An epoch of which nobody has seen a message has no log.
+        logs.of.retain(|_, log| !log.is_empty());
         logs
     }
 }
 
-/// Up to where a log is the same in the epoch that followed; none when that began anew.
-fn kept(old: &BTreeMap<Offset, Id>, new: &BTreeMap<Offset, Id>) -> Option<Offset> {
+/// A channel's log in one epoch.
+#[derive(Debug)]
+struct Piece {
+    epoch: Epoch,
+    /// The furthest that any cursor was.
+    reach: Offset,
+    log: BTreeMap<Offset, Id>,
+    /// Which earlier one it goes on from, and up to where they are the same.
+    from: Option<(usize, Offset)>,
+}
+
+/// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old master that comes back goes on from what it had, not from what came after it.
+fn join(pieces: &mut [Piece], number: usize) {
+    let (earlier, rest) = pieces.split_at_mut(number);
+    let Some(piece) = rest.first_mut() else { return };
+    let common = |from: &Piece| {
+        kept(&from.log, piece).map(|kept| (from.log.range(..=kept).filter(|(offset, id)| piece.log.get(offset) == Some(id)).count(), kept))
+    };
+    // Of equals the latest.
+    let best = earlier.iter().enumerate().filter_map(|(index, from)| Some((common(from)?, index))).max();
+    let Some(((_, kept), index)) = best else {
+        piece.from = None;
+        return;
+    };
+    piece.from = Some((index, kept));
+    let from = &mut earlier[index];
+    for (offset, id) in from.log.range(..=kept) {
+        piece.log.entry(*offset).or_insert(*id);
+    }
+    for (offset, id) in piece.log.range(..=kept) {
+        from.log.entry(*offset).or_insert(*id);
+    }
+}
+
+/// Up to where a log is the same in a later epoch; none when that began anew.
+fn kept(old: &BTreeMap<Offset, Id>, new: &Piece) -> Option<Offset> {
     let head = *old.keys().next_back()?;
-    let differs = old.iter().find(|(offset, id)| new.get(offset).is_some_and(|other| other != *id)).map(|(offset, _)| *offset);
+    let differs = old.iter().find(|(offset, id)| new.log.get(offset).is_some_and(|other| other != *id)).map(|(offset, _)| *offset);
     let kept = differs.map_or(head, |offset| offset - 1);
-    let first = new.keys().next().copied()?;
-    let agrees = new.range(..=kept).any(|(offset, id)| old.get(offset) == Some(id));
+    let Some(first) = new.log.keys().next().copied() else {
+        // Nobody saw a message of it, but some cursors were in it.
+        return Some(head.min(new.reach)).filter(|kept| *kept > 0);
+    };
+    let agrees = new.log.range(..=kept).any(|(offset, id)| old.get(offset) == Some(id));
     // One that is not seen from its beginning goes on from somewhere.
     (kept > 0 && (agrees || first > 1)).then_some(kept)
 }

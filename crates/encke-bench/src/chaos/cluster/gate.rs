@@ -26,7 +26,7 @@ use super::party::{Cut, Party, whose};
 /// How much is read at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// How often it is asked whose a connection is: its process may have begun a moment ago, and be known a moment later.
-const WHOSE_TRIES: u32 = 20;
+const WHOSE_TRIES: u32 = 6;
 
 /// A way.
 #[derive(Clone, Debug)]

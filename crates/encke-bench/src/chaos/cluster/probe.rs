@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
     sync::oneshot,
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use crate::chaos::{
@@ -26,6 +26,8 @@ use crate::chaos::{
 
 /// How long a session may take to begin.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The pause before it is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A stream that is open.
 #[derive(Debug)]
@@ -37,11 +39,22 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Opens a stream at a node.
+    /// Opens a stream at a node. One that is refused for now is tried again, as every client does.
     ///
     /// # Errors
     /// When no session begins.
     pub async fn open(node: SocketAddr, user: String, keys: &Keys) -> io::Result<Self> {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match Self::attempt(node, user.clone(), keys).await? {
+                Some(probe) => return Ok(probe),
+                None => sleep(AGAIN).await,
+            }
+        }
+        Err(io::Error::other(format!("no session begins at {node}")))
+    }
+
+    async fn attempt(node: SocketAddr, user: String, keys: &Keys) -> io::Result<Option<Self>> {
         let token = token(keys, &user, &[])?;
         let lost = Arc::new(AtomicBool::new(false));
         let (opened, open) = oneshot::channel();
@@ -52,10 +65,7 @@ impl Probe {
             losing.store(true, Ordering::SeqCst);
         });
         let probe = Self { user, lost, task };
-        match timeout(PATIENCE, open).await {
-            Ok(Ok(())) => Ok(probe),
-            _ => Err(io::Error::other(format!("no session begins at {node}"))),
-        }
+        Ok(matches!(timeout(PATIENCE, open).await, Ok(Ok(()))).then_some(probe))
     }
 
     /// Whether its connection has come to an end.

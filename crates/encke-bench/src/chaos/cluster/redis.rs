@@ -52,7 +52,7 @@ pub fn sentinel(address: SocketAddr, gate: Gate, party: Party, master: SocketAdd
     let process = Process::new("sentinel", address, gate, party, Path::new("redis-sentinel"), home)?;
     let (own, port) = (address.port(), master.port());
     let config = format!(
-        "port {own}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {port} 1\nsentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n"
+        "port {own}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {port} 1\nsentinel down-after-milliseconds {MASTER} 2000\nsentinel failover-timeout {MASTER} 5000\n"
     );
     fs::write(process.home().join("sentinel.conf"), config)?;
     Ok(process.with(["sentinel.conf"]))

@@ -86,7 +86,8 @@ impl Store {
     pub async fn start(kind: Kind, nodes: &[Party], choice: &mut Choice) -> io::Result<Self> {
         let scratch = Scratch::new()?;
         let own: Vec<Party> = (0..kind.servers()).map(|_| Party::new()).collect();
-        let parties: Arc<[Party]> = nodes.iter().chain(&own).cloned().collect();
+        let watcher = Party::new();
+        let parties: Arc<[Party]> = nodes.iter().chain(&own).chain([&watcher]).cloned().collect();
         let (mut servers, mut sentinel, mut monitors) = (Vec::new(), None, Vec::new());
         if kind.is_redis() {
             for (number, party) in own.into_iter().enumerate() {
@@ -108,7 +109,7 @@ impl Store {
                 redis::configure(&servers[1], &format!("replicaof 127.0.0.1 {}\n", master.port()))?;
                 let address = free_port(choice)?;
                 let gate = Gate::open(address, Arc::clone(&parties)).await?;
-                sentinel = Some(redis::sentinel(address, gate, Party::new(), master, &scratch.path().join("sentinel"))?);
+                sentinel = Some(redis::sentinel(address, gate, watcher, master, &scratch.path().join("sentinel"))?);
             }
         } else {
             let program = nats::program()?;
