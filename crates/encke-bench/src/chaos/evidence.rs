@@ -50,8 +50,8 @@ pub enum Note {
     Cut { client: usize },
     /// A restart of all nodes, one after the other, in good weather; or its end.
     Rolling { begins: bool },
-    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the engine loses something.
-    Log { channel: ChannelName, entries: Vec<(Position, Id)> },
+    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the engine loses something. It was asked at `asked_ms`.
+    Log { channel: ChannelName, asked_ms: u64, entries: Vec<(Position, Id)> },
     /// What the server says of a push to a user.
     Receipt { id: Id, user: UserId, state: ReceiptState },
     /// How many sessions the server lists for a user, and whether it says that the user is online; asked for the `look`th time.

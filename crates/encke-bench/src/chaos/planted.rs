@@ -66,7 +66,7 @@ fn honest() -> Vec<Note> {
         notes.push(Note::Accepted { id, at, push: None });
     }
     for (channel, entries) in &logs {
-        notes.push(Note::Log { channel: channel.clone(), entries: entries.clone() });
+        notes.push(Note::Log { channel: channel.clone(), asked_ms: u64::MAX, entries: entries.clone() });
     }
     for (client, cursor) in cursors.iter().enumerate() {
         let user = user(client);
@@ -97,7 +97,7 @@ fn delivery(notes: &[Note], of: usize, message: Id) -> usize {
 
 fn log_of<'a>(notes: &'a mut [Note], name: &str) -> &'a mut Vec<(Position, Id)> {
     let of = |note: &'a mut Note| match note {
-        Note::Log { channel, entries } if channel.as_str() == name => Some(entries),
+        Note::Log { channel, entries, .. } if channel.as_str() == name => Some(entries),
         _ => None,
     };
     notes.iter_mut().find_map(of).unwrap()
@@ -275,7 +275,7 @@ fn what_the_engine_itself_lost_and_told_is_no_fault() {
 #[test]
 fn every_bug_that_is_planted_beside_a_loss_is_found() {
     type Plant = fn(&mut Vec<Note>);
-    let plants: [(&str, Kind, Plant); 7] = [
+    let plants: [(&str, Kind, Plant); 8] = [
         ("nobody is told of the loss", Kind::Order, |notes| {
             notes.retain(|note| !matches!(note, Note::Gap { client: 0, .. }));
         }),
@@ -307,6 +307,15 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
             let position = Position { epoch: Epoch(8), offset: 7 };
             notes.push(Note::Delivered { client: 0, channel: channel("b"), position, id: 96 });
         }),
+        ("a receipt goes back that was given long before", Kind::Receipt, |notes| {
+            for note in notes.iter_mut() {
+                match note {
+                    Note::Loss { since_ms, until_ms } => (*since_ms, *until_ms) = (0, 1),
+                    Note::Receipt { state, .. } => *state = ReceiptState::Queued,
+                    _ => {}
+                }
+            }
+        }),
         ("a message behind the loss comes twice", Kind::Dup, |notes| {
             let index = delivery(notes, 0, 98);
             notes.insert(index + 1, notes[index].clone());
@@ -315,6 +324,17 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
     let missed: Vec<_> =
         plants.into_iter().filter_map(|(name, kind, plant)| (!found_with_a_loss(plant).contains(&kind)).then_some(name)).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
+    // One that was given while the engine may have lost it is no more to be had.
+    let queued = |notes: &mut Vec<Note>| {
+        for note in notes.iter_mut() {
+            match note {
+                Note::Loss { since_ms, .. } => *since_ms = 0,
+                Note::Receipt { state, .. } => *state = ReceiptState::Queued,
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(found_with_a_loss(queued), []);
     // Without a loss the same history is full of wrongs.
     assert!(found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. }))).contains(&Kind::FalseGap));
 }
@@ -361,7 +381,7 @@ fn an_epoch_goes_on_from_the_one_that_it_has_most_in_common_with() {
     notes.push(Note::Gap { client: 1, channel: name(), from: 7, to: None });
     message(&mut notes, 1, 4, 5, 305);
     let entries = [201, 202, 203, 204, 305].into_iter().enumerate().map(|(number, id)| (at(4, number as u64 + 1), id)).collect();
-    notes.push(Note::Log { channel: name(), entries });
+    notes.push(Note::Log { channel: name(), asked_ms: u64::MAX, entries });
     notes.push(Note::Judged { client: 1 });
     let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(ms, note)| (ms as u64, note)).collect();
     let found: Vec<String> = judge(&notes).violations.into_iter().map(|violation| violation.what).collect();

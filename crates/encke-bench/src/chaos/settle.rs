@@ -87,6 +87,7 @@ impl Settle<'_> {
     pub async fn logs(&self) -> io::Result<BTreeMap<ChannelName, Position>> {
         let mut heads = BTreeMap::new();
         for channel in self.crowd.channels.iter().cloned().chain(self.crowd.users.iter().map(UserId::channel)) {
+            let asked_ms = self.evidence.elapsed_ms();
             let mut entries = Vec::new();
             let mut cursor: Option<String> = None;
             loop {
@@ -108,7 +109,7 @@ impl Settle<'_> {
             if let Some((head, _)) = entries.last() {
                 heads.insert(channel.clone(), *head);
             }
-            self.evidence.note(Note::Log { channel, entries });
+            self.evidence.note(Note::Log { channel, asked_ms, entries });
         }
         Ok(heads)
     }

@@ -103,6 +103,8 @@ fn count(notes: &[(u64, Note)], verdict: &mut Verdict) {
 struct Look {
     /// Which note says so.
     at: usize,
+    /// When it was asked for.
+    asked_ms: u64,
     /// The epoch that it was in.
     epoch: Option<Epoch>,
     ids: BTreeSet<Id>,
@@ -142,7 +144,7 @@ impl Claims {
                 Note::Delivered { channel, position, id, .. } => {
                     claims.claim(channel, *position, *id, (at, "a subscriber was handed it"), losses, verdict);
                 }
-                Note::Log { channel, entries } => {
+                Note::Log { channel, asked_ms, entries } => {
                     for (position, id) in entries {
                         if !claims.invoked.contains_key(id) {
                             verdict.wrong(Kind::Phantom, at, format!("{channel} {} holds what nobody sent", position.offset));
@@ -155,6 +157,7 @@ impl Claims {
                     }
                     claims.logged.entry(channel.clone()).or_default().push(Look {
                         at,
+                        asked_ms: *asked_ms,
                         epoch: entries.last().map(|(position, _)| position.epoch),
                         ids,
                     });
@@ -330,7 +333,7 @@ fn durable(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, verdict: &mu
                 for channel in to.get(id).copied().unwrap_or_default() {
                     let epoch = positions.iter().find(|(name, _)| name == channel).map(|(_, position)| position.epoch);
                     let looks = claims.logged.get(channel).map(Vec::as_slice).unwrap_or_default();
-                    let missing = looks.iter().find(|look| look.at > at && !look.ids.contains(id));
+                    let missing = looks.iter().find(|look| look.asked_ms > *ms && !look.ids.contains(id));
                     match missing {
                         // A log that is still in the epoch in which it was accepted has lost nothing.
                         Some(look) if losses.may_have_taken(*ms, look.at) && (epoch.is_none() || epoch != look.epoch) => {
@@ -339,7 +342,7 @@ fn durable(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, verdict: &mu
                         Some(_) => {
                             verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel} and is not in its log"));
                         }
-                        None if looks.last().is_none_or(|look| look.at < at) => {
+                        None if looks.last().is_none_or(|look| look.asked_ms < *ms) => {
                             verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel}, whose log nobody read since"));
                         }
                         None => {}
@@ -468,9 +471,13 @@ fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
             Note::Delivered { channel, position, id, .. } => {
                 if let Some(user) = channel.owner() {
                     places.insert((user.clone(), *id), *position);
-                    had.insert((user, *id));
+                    // The mark may be lost, and the message kept.
+                    if !losses.doubt(*ms) {
+                        had.insert((user, *id));
+                    }
                 }
             }
+            Note::Acked { .. } if losses.doubt(*ms) => {}
             Note::Acked { client, cursor } => {
                 let Some(user) = users.get(client) else { continue };
                 let Some(position) = cursor.position(&user.channel()) else { continue };
@@ -595,7 +602,7 @@ impl History {
             Note::Gap { client, channel, from, to } => {
                 self.note(at, Record::Gap { client: *client, channel: channel.clone(), from: *from, to: *to, time });
             }
-            Note::Log { channel, entries } => {
+            Note::Log { channel, entries, .. } => {
                 if let Some((position, _)) = entries.last() {
                     self.note(at, Record::Head { channel: channel.clone(), position: *position, time });
                 }
