@@ -335,6 +335,33 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
         }
     };
     assert_eq!(found_with_a_loss(queued), []);
+    // The key of a message is lost as well, and a request that was late makes another of it, also for those who stood before the loss.
+    let late = |notes: &mut Vec<Note>| {
+        let id = log_of(notes, "b")[1].1;
+        let (was, now) = (log_of(notes, "b").len() as u64, Position { epoch: Epoch(8), offset: 7 });
+        log_of(notes, "b").iter_mut().for_each(|(position, _)| position.epoch = Epoch(8));
+        assert_eq!(was, 6);
+        log_of(notes, "b").push((now, id));
+        let first = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
+        let copies = (0..2).map(|client| Note::Delivered { client, channel: channel("b"), position: now, id });
+        notes.splice(first..first, copies);
+        id
+    };
+    assert_eq!(
+        found_with_a_loss(|notes| {
+            let id = late(notes);
+            // A purge took the first one with everything else.
+            log_of(notes, "b").retain(|(position, there)| *there != id || position.offset == 7);
+            log_of(notes, "b").drain(..1);
+            notes.iter_mut().for_each(|note| {
+                if let Note::Loss { since_ms, .. } = note {
+                    *since_ms = 0;
+                }
+            });
+        }),
+        []
+    );
+    assert!(found_with_a_loss(|notes| drop(late(notes))).contains(&Kind::Dup), "both in one log are a retry that became a second message");
     // Without a loss the same history is full of wrongs.
     assert!(found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. }))).contains(&Kind::FalseGap));
 }

@@ -115,6 +115,8 @@ struct Look {
 struct Claims {
     at: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
     of: BTreeMap<(ChannelName, Id), Position>,
+    /// At which other offsets a message is, which came again after the engine had lost its key: nobody can know it for the same.
+    copies: BTreeMap<(ChannelName, Id), Vec<Offset>>,
     /// When each message was first sent.
     invoked: BTreeMap<Id, usize>,
     /// What the server had each time when it was asked: which note that is, and what was in it.
@@ -199,6 +201,12 @@ impl Claims {
         let placed = *self.of.entry((channel.clone(), id)).or_insert(position);
         // In an epoch that goes on from another it has the same offset. When the engine has lost it, and its key, its publisher's next attempt puts it somewhere else.
         let again = placed.epoch != position.epoch && (placed.offset == position.offset || losses.any_before(at));
+        if placed.offset != position.offset && again {
+            let copies = self.copies.entry((channel.clone(), id)).or_default();
+            if !copies.contains(&position.offset) {
+                copies.push(position.offset);
+            }
+        }
         if placed != position && !again {
             let what = format!("message {id} is {channel} {}, {who}, and {channel} {} as well", position.offset, placed.offset);
             verdict.wrong(if placed.epoch == position.epoch { Kind::Dup } else { Kind::Order }, at, what);
@@ -518,10 +526,16 @@ fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
 /// What each client was handed, in its order.
 fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Logs, verdict: &mut Verdict) {
     let mut history =
-        History { records: encke_history::History::default(), origins: Vec::new(), ids: BTreeMap::new(), lives: BTreeMap::new() };
+        History { records: encke_history::History::default(), origins: Vec::new(), ids: BTreeMap::new(), lives: BTreeMap::new(), claims };
     for (id, at) in &claims.invoked {
-        let id = history.id(*id);
+        let id = history.message(*id, 0);
         history.note(*at, Record::Invoked(id));
+    }
+    for ((_, id), copies) in &claims.copies {
+        for copy in 1..=copies.len() {
+            let (at, id) = (claims.invoked.get(id).copied().unwrap_or(0), history.message(*id, copy));
+            history.note(at, Record::Invoked(id));
+        }
     }
     if notes.iter().any(|(_, note)| matches!(note, Note::Lineages)) {
         history.note(0, Record::Lineages);
@@ -533,7 +547,7 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
         // The checker wants a log from its beginning, without holes. What nobody knows anything of is nobody's message.
         let head = log.keys().next_back().copied().unwrap_or(0);
         for offset in 1..=head {
-            let id = history.id(log.get(&offset).copied().unwrap_or(0));
+            let id = history.id(channel, offset, log.get(&offset).copied().unwrap_or(0));
             let position = Position { epoch: *epoch, offset };
             history.note(0, Record::Appended { channel: channel.clone(), position, id, expires: None });
         }
@@ -551,23 +565,31 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
 }
 
 /// Notes as the checker's records, and which note each was made of.
-struct History {
+struct History<'a> {
+    claims: &'a Claims,
     records: encke_history::History,
     origins: Vec<usize>,
-    ids: BTreeMap<Id, MessageId>,
+    ids: BTreeMap<(Id, usize), MessageId>,
     /// Which life each client is in; a session belongs to one.
     lives: BTreeMap<usize, u32>,
 }
 
-impl History {
+impl History<'_> {
     fn note(&mut self, at: usize, record: Record) {
         self.records.note(record);
         self.origins.push(at);
     }
 
     /// One text for each message, however often it is delivered.
-    fn id(&mut self, id: Id) -> MessageId {
-        self.ids.entry(id).or_insert_with(|| MessageId::from_bits(u128::from(id))).clone()
+    fn message(&mut self, id: Id, copy: usize) -> MessageId {
+        self.ids.entry((id, copy)).or_insert_with(|| MessageId::from_bits((copy as u128) << 64 | u128::from(id))).clone()
+    }
+
+    /// The text for the one that is there.
+    fn id(&mut self, channel: &ChannelName, offset: Offset, id: Id) -> MessageId {
+        let copies = self.claims.copies.get(&(channel.clone(), id));
+        let copy = copies.and_then(|copies| copies.iter().position(|copy| *copy == offset));
+        self.message(id, copy.map_or(0, |copy| copy + 1))
     }
 
     fn session(&self, client: usize) -> SessionId {
@@ -595,7 +617,7 @@ impl History {
             }
             Note::Resumed { client, cursor } => self.at(at, *client, cursor, time),
             Note::Delivered { client, channel, position, id } => {
-                let (session, id) = (self.session(*client), self.id(*id));
+                let (session, id) = (self.session(*client), self.id(channel, position.offset, *id));
                 self.note(at, Record::Sent { session, channel: channel.clone() });
                 self.note(at, Record::Delivered { client: *client, channel: channel.clone(), position: *position, id, time });
             }
