@@ -17,6 +17,8 @@ const APPENDS: u64 = 50_000;
 const UNDER_WAY: u64 = 64;
 const USERS: u64 = 10_000;
 
+/// Whom the append with this number is for.
+type Whom = Box<dyn Fn(u64) -> Targets + Send + Sync>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the server says of itself: microseconds of its processor, and of its scripts how many and how long.
@@ -51,7 +53,7 @@ async fn main() -> Result<(), Failure> {
         move |index: u64| Targets::Users(vec![users[(index % USERS) as usize].clone()])
     };
     let to_ten = move |index: u64| Targets::Users((0..10).map(|next| users[((index * 10 + next) % USERS) as usize].clone()).collect());
-    let lines: [(&str, u64, bool, Box<dyn Fn(u64) -> Targets + Send + Sync>); 5] = [
+    let lines: [(&str, u64, bool, Whom); 5] = [
         ("one channel", APPENDS, false, Box::new(to_one(plain.clone()))),
         ("one channel, with a key", APPENDS, true, Box::new(to_one(plain))),
         ("one channel, watched", APPENDS, false, Box::new(to_one(watched))),

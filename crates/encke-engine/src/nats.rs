@@ -4,6 +4,7 @@
 //! So no node has to own a log, and offsets rise by one whoever appends. What has to be stored together is one atomic batch.
 
 mod agenda;
+mod answers;
 mod append;
 mod cluster;
 mod epoch;

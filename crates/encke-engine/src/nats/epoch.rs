@@ -128,7 +128,7 @@ impl Epochs {
         for _ in 0..TRIES_MAX {
             match self.try_look().await {
                 Err(Fault::Mismatch) => {}
-                Err(Fault::NoStream) => self.streams.prepare(&self.link).await?,
+                Err(Fault::NoStream) => _ = self.streams.prepare(&self.link).await?,
                 Err(fault) => return Err(fault),
                 Ok(ages) => {
                     let epoch = ages.now;
