@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 /// How many there are of each thing.
-const COUNT: usize = 20_000;
+const COUNT: usize = 100_000;
 /// How many are asked for at a time.
 const UNDER_WAY: usize = 64;
 /// How many messages more a channel gets, in the measure of messages.

@@ -50,6 +50,8 @@ pub struct Held {
     pub kernel: f64,
     /// What each part of the server uses more than with the 64, when it has several.
     pub parts: Vec<Used>,
+    /// What each part used while all of them waited and nothing happened.
+    pub resting: Vec<Used>,
 }
 
 /// Measures a peer.
@@ -83,6 +85,11 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         parts: parts.used(),
         ..Held::default()
     };
+    let resting = Parts::now(peer);
+    if !held.parts.is_empty() {
+        scene.rest(rest)?;
+    }
+    held.resting = resting.used();
     scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
     scene.drain()?;
     if let Some(verdict) = scene.verdict() {
@@ -134,6 +141,7 @@ pub fn print(name: &str, hold: Hold, held: &Held) {
         let tell =
             |used: &Used| format!("{:.0} KiB ({:.0} for each connection)", used.grown / 1024.0, used.grown / f64::from(hold.connections));
         println!("  grown by: {}", parts::line(&held.parts, tell));
+        println!("  of a processor, at rest: {}", parts::line(&held.resting, |used| format!("{:.2} %", used.busy * 100.0)));
     }
     println!("  the kernel's memory, both ends     {:>8.0}", held.kernel);
 }
