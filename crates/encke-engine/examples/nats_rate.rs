@@ -19,7 +19,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// How long each rate is measured, in seconds.
 const MEASURE_S: u64 = 5;
 /// How many appends one caller does alone.
-const ALONE: usize = 1_000;
+const ALONE: usize = 500;
 /// How many channels are watched.
 const WATCHED: usize = 10_000;
 /// How many users are pushed to at once.
@@ -52,6 +52,26 @@ fn print_times(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     println!("{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} times)", at(0.5), at(0.99), at(1.0), times.len());
+}
+
+/// How long one append takes when there is no other.
+async fn alone(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
+    for what in ["one append", "one append with a key", "a push to one user"] {
+        let mut times = Vec::new();
+        for number in 0..ALONE {
+            let key = (what == "one append with a key").then(|| format!("api:alone-{number}"));
+            let targets = match what {
+                "a push to one user" => Targets::Users(vec![UserId::new(&format!("alone-{}", number % 10))?]),
+                _ => Targets::Channels(vec![ChannelName::public("alone")?]),
+            };
+            let one = append(targets, key, (what.len() as u128) << 64 | number as u128)?;
+            let asked = Instant::now();
+            engine.append(one).await?;
+            times.push(asked.elapsed());
+        }
+        print_times(&format!("1 caller, {what}"), times);
+    }
+    Ok(())
 }
 
 async fn rate(engine: &Arc<NatsEngine>, callers: usize, channels: usize, keyed: bool, pids: &[u32]) -> Result<(), Failure> {
@@ -144,14 +164,7 @@ async fn main() -> Result<(), Failure> {
     let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
     let engine = NatsEngine::open(options, ears, RetentionTable::default(), "rate".to_owned()).await?;
     watching(&engine).await?;
-    let mut times = Vec::new();
-    for number in 0..ALONE {
-        let one = append(Targets::Channels(vec![ChannelName::public("alone")?]), None, number as u128)?;
-        let asked = Instant::now();
-        engine.append(one).await?;
-        times.push(asked.elapsed());
-    }
-    print_times("1 caller, one append", times);
+    alone(&engine).await?;
     for (callers, channels, keyed) in [(16, 16, false), (64, 16, false), (64, 64, true), (1_024, 1_024, false), (1_024, 16, false)] {
         rate(&engine, callers, channels, keyed, &pids).await?;
     }

@@ -150,6 +150,25 @@ impl Publishers {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; tests/run installs one"]
+async fn nodes_that_begin_together_all_begin() {
+    const ROUNDS: usize = 5;
+    let servers = Servers::start(3);
+    // One that is there shows that the servers have agreed.
+    let first = open(&servers, "first", Arc::new(())).await;
+    for round in 0..ROUNDS {
+        let prefix = format!("together{round}");
+        let node = || NatsEngine::open(servers.options(&prefix), ears(Arc::new(())), RetentionTable::default(), "node".to_owned());
+        let (a, b, c) = tokio::join!(node(), node(), node());
+        for (number, node) in [a, b, c].into_iter().enumerate() {
+            let node = node.unwrap_or_else(|error| panic!("node {number} in round {round}: {error}"));
+            until("it appends", || async { node.append(to("news")).await.is_ok() }).await;
+        }
+    }
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
 async fn a_server_that_is_killed_under_load_loses_nothing() {
     const KILLS: usize = 5;
     let mut servers = Servers::start(1);

@@ -36,12 +36,21 @@ pub(super) struct Extent {
     pub(super) trimmed_bytes: u64,
     /// The epochs that this one goes on from, the newest first.
     pub(super) forks: Vec<Position>,
+    /// A message a little before the head, so that who is nearly there need not search.
+    pub(super) back: Option<Spot>,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) offset: Offset,
+    pub(super) seq: u64,
 }
 
 impl Extent {
     /// A log without a message.
     pub(super) fn empty(epoch: Epoch) -> Self {
-        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new() }
+        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new(), back: None }
     }
 
     /// How many messages are kept.
@@ -137,7 +146,7 @@ pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>
         Some((Said { body: Body::Page(_), .. }, _)) => 'p',
         Some((Said { body: Body::Data(_), .. }, _)) => 'd',
     };
-    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks } = extent;
+    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back } = extent;
     // Writing to a string cannot fail.
     let _ = write!(head, "{VERSION} {kind} {epoch} {newest} {tail} {bytes} {trimmed_bytes} ");
     for (index, fork) in forks.iter().enumerate() {
@@ -145,6 +154,10 @@ pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>
     }
     if forks.is_empty() {
         head.push('-');
+    }
+    match back {
+        Some(Spot { offset, seq }) => _ = write!(head, " {offset}:{seq}"),
+        None => head.push_str(" -"),
     }
     let payload = match said {
         None => Bytes::new(),
@@ -176,7 +189,14 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
         "-" => Vec::new(),
         forks => forks.split(',').map(fork).collect::<Option<_>>()?,
     };
-    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks };
+    let back = match words.next()? {
+        "-" => None,
+        text => {
+            let (offset, seq) = text.split_once(':')?;
+            Some(Spot { offset: offset.parse().ok()?, seq: seq.parse().ok()? })
+        }
+    };
+    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back };
     if kind == "n" {
         return Some((extent, None));
     }
@@ -210,7 +230,8 @@ mod tests {
 
     fn extent() -> Extent {
         let forks = vec![Position { epoch: Epoch(9), offset: 4 }, Position { epoch: Epoch(3), offset: 2 }];
-        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks }
+        let back = Some(Spot { offset: 3, seq: 88 });
+        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks, back }
     }
 
     fn back(put: &Put) -> Record {
@@ -244,7 +265,16 @@ mod tests {
         let whole = put("s".to_owned(), &extent(), None, None).head;
         let stored = |head: &str| Stored { subject: String::new(), seq: 1, taken_ms: 0, head: head.to_owned(), payload: Bytes::new() };
         assert!(Record::parse(&stored(&whole)).is_ok());
-        for head in ["", "1", "2 n a 1 1 1 1 -", "1 d a 1 1 1 1 -", "1 n a 1 1 1 1 a", "1 n a 1 1 1", &whole.replace("1 n", "1 x")] {
+        for head in [
+            "",
+            "1",
+            "2 n a 1 1 1 1 - -",
+            "1 d a 1 1 1 1 - -",
+            "1 n a 1 1 1 1 a -",
+            "1 n a 1 1 1 1 - 3",
+            "1 n a 1 1 1",
+            &whole.replace("1 n", "1 x"),
+        ] {
             assert!(matches!(Record::parse(&stored(head)), Err(Fault::Damaged(_))), "{head}");
         }
     }

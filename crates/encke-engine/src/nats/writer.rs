@@ -34,8 +34,8 @@ const WAITING_MAX: usize = 8_192;
 const GATHER_MAX_MESSAGES: usize = BATCH_MAX_MESSAGES;
 const GATHER_MAX_BYTES: usize = 4 << 20;
 /// The most messages that a server which is alone is given one by one, and how often such rounds may follow each other until all of one log are stored.
-const SINGLES_MAX: usize = 64;
-const SINGLES_ROUNDS_MAX: usize = 4;
+const SINGLES_MAX: usize = 16;
+const SINGLES_ROUNDS_MAX: usize = 2;
 /// How often those that are together are tried as one when others write to the same logs, before each goes by itself.
 const TOGETHER_TRIES: usize = 5;
 /// Half of the logs whose end is remembered.

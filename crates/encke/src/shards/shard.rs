@@ -224,6 +224,7 @@ impl Shard {
         }
         self.parts.letters.rise();
         self.now = self.parts.clock.now();
+        self.ready.go_on(self.now.mono_ms);
         for event in &*events {
             match event.token() {
                 BELL => {}

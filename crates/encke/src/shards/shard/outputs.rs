@@ -101,7 +101,7 @@ impl Shard {
         }
         service.ready = false;
         if wide {
-            self.ready.sent_wide(&mut service.queued, self.now.mono_ms);
+            self.ready.sent_wide(&mut service.queued);
         }
         let mut more = false;
         self.turn(key, |service, exchange| {

@@ -8,7 +8,7 @@ const PAUSE_MAX_MS: u32 = 5;
 /// The pacing of a shard's broadcasts.
 #[derive(Debug)]
 pub(super) struct Pacing {
-    /// Sends for which the time has not gone yet. At most what [`PAUSE_MAX_MS`] pays for.
+    /// Sends for which the time has not gone yet. When time goes on, no more than [`PAUSE_MAX_MS`] pays for.
     owed: u32,
     /// Up to when time was paid in.
     at_ms: u64,
@@ -27,40 +27,33 @@ impl Default for Pacing {
 }
 
 impl Pacing {
+    /// Lets the time pay that has gone; once a turn, before anything else.
+    pub(super) fn go_on(&mut self, now_ms: u64) {
+        if now_ms > self.at_ms {
+            let gone_ms = u32::try_from(now_ms - self.at_ms).unwrap_or(u32::MAX);
+            self.owed = self.owed.min(PAUSE_MAX_MS * SENDS_PER_MS).saturating_sub(gone_ms.saturating_mul(SENDS_PER_MS));
+            self.at_ms = now_ms;
+            if now_ms - self.round_ms >= u64::from(PAUSE_MAX_MS) {
+                self.let_go();
+            }
+        }
+    }
+
     /// How long somebody waits whom a broadcast made ready, in milliseconds. `round` is the one in which it was sent something last; with nothing in this round it does not wait.
-    pub(super) fn pause_ms(&mut self, round: u8, now_ms: u64) -> u64 {
-        self.pay(now_ms);
-        if round == self.round { u64::from(self.owed / SENDS_PER_MS) } else { 0 }
+    pub(super) fn pause_ms(&self, round: u8) -> u64 {
+        if round == self.round { u64::from((self.owed / SENDS_PER_MS).min(PAUSE_MAX_MS)) } else { 0 }
     }
 
     /// Somebody is sent a broadcast; the round in which that is.
-    pub(super) fn sent(&mut self, now_ms: u64) -> u8 {
-        self.pay(now_ms);
-        self.owed = (self.owed + 1).min(PAUSE_MAX_MS * SENDS_PER_MS);
+    pub(super) fn sent(&mut self) -> u8 {
+        self.owed = self.owed.saturating_add(1);
         self.round
     }
 
-    /// Those who waited are let go.
-    pub(super) fn let_go(&mut self, now_ms: u64) {
-        self.pay(now_ms);
-        self.next_round();
-    }
-
-    fn next_round(&mut self) {
+    /// Those who waited are let go, and another round begins.
+    pub(super) fn let_go(&mut self) {
         self.round = self.round % u8::MAX + 1;
         self.round_ms = self.at_ms;
-    }
-
-    /// Lets the time pay that has gone. A broadcast asks for each of its receivers, so it is mostly the same time.
-    fn pay(&mut self, now_ms: u64) {
-        if now_ms > self.at_ms {
-            let gone_ms = u32::try_from(now_ms - self.at_ms).unwrap_or(u32::MAX);
-            self.owed = self.owed.saturating_sub(gone_ms.saturating_mul(SENDS_PER_MS));
-            self.at_ms = now_ms;
-            if now_ms - self.round_ms >= u64::from(PAUSE_MAX_MS) {
-                self.next_round();
-            }
-        }
     }
 }
 
@@ -69,36 +62,44 @@ mod tests {
     use super::*;
 
     fn send(pacing: &mut Pacing, count: u32, now_ms: u64) -> u8 {
-        (0..count).map(|_| pacing.sent(now_ms)).last().unwrap_or_default()
+        pacing.go_on(now_ms);
+        (0..count).map(|_| pacing.sent()).last().unwrap_or_default()
+    }
+
+    fn pause_ms(pacing: &mut Pacing, round: u8, now_ms: u64) -> u64 {
+        pacing.go_on(now_ms);
+        pacing.pause_ms(round)
     }
 
     #[test]
     fn a_pause_is_as_long_as_its_sends_pay_for_up_to_a_bound() {
         let mut pacing = Pacing::default();
         let round = send(&mut pacing, SENDS_PER_MS - 1, 100);
-        assert_eq!(pacing.pause_ms(round, 100), 0, "few cost nothing");
+        assert_eq!(pacing.pause_ms(round), 0, "few cost nothing");
         send(&mut pacing, SENDS_PER_MS * 2 + 1, 100);
-        assert_eq!([100, 101, 102, 103].map(|now_ms| pacing.pause_ms(round, now_ms)), [3, 2, 1, 0]);
+        assert_eq!([100, 101, 102, 103].map(|now_ms| pause_ms(&mut pacing, round, now_ms)), [3, 2, 1, 0]);
         let round = send(&mut pacing, SENDS_PER_MS * 1_000, 110);
-        assert_eq!([110, 114, 115, 90_000].map(|now_ms| pacing.pause_ms(round, now_ms)), [5, 1, 0, 0]);
+        assert_eq!([110, 111, 114, 115].map(|now_ms| pause_ms(&mut pacing, round, now_ms)), [5, 4, 1, 0]);
+        let round = send(&mut pacing, SENDS_PER_MS * 1_000, 120);
+        assert_eq!([120, 90_000].map(|now_ms| pause_ms(&mut pacing, round, now_ms)), [5, 0]);
     }
 
     #[test]
     fn nobody_waits_who_was_sent_nothing_in_the_round() {
         let mut pacing = Pacing::default();
         let first = send(&mut pacing, 1_000, 100);
-        assert_eq!([first, first - 1, 0].map(|round| pacing.pause_ms(round, 100)), [5, 0, 0]);
-        pacing.let_go(100);
-        assert_eq!(pacing.pause_ms(first, 100), 0, "it waited already");
+        assert_eq!([first, first - 1, 0].map(|round| pacing.pause_ms(round)), [5, 0, 0]);
+        pacing.let_go();
+        assert_eq!(pacing.pause_ms(first), 0, "it waited already");
         let second = send(&mut pacing, 1, 100);
-        assert_eq!(pacing.pause_ms(second, 100), 5, "what is owed is owed still");
+        assert_eq!(pacing.pause_ms(second), 5, "what is owed is owed still");
         // However much is sent meanwhile, after a while it is not just now any more.
         for now_ms in 101..105 {
             assert_eq!(send(&mut pacing, 1_000, now_ms), second);
-            assert_eq!(pacing.pause_ms(second, now_ms), 5);
+            assert_eq!(pacing.pause_ms(second), 5);
         }
         let third = send(&mut pacing, 1_000, 105);
-        assert_eq!([second, third].map(|round| pacing.pause_ms(round, 105)), [0, 5]);
+        assert_eq!([second, third].map(|round| pacing.pause_ms(round)), [0, 5]);
     }
 
     #[test]
@@ -107,9 +108,10 @@ mod tests {
         for _ in 0..1_000 {
             let round = send(&mut pacing, 100, 7);
             assert_ne!(round, 0);
-            pacing.let_go(7);
-            assert_eq!((pacing.pause_ms(round, 7), pacing.pause_ms(0, 7)), (0, 0));
+            pacing.let_go();
+            assert_eq!((pacing.pause_ms(round), pacing.pause_ms(0)), (0, 0));
         }
-        assert!(pacing.pause_ms(pacing.round, 3) > 0, "a clock that stands still or goes back pays nothing");
+        let round = send(&mut pacing, 1, 7);
+        assert_eq!(pause_ms(&mut pacing, round, 3), 5, "a clock that stands still or goes back pays nothing");
     }
 }

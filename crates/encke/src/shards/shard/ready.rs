@@ -32,12 +32,17 @@ impl Ready {
         Self { linger_ms, ..Self::default() }
     }
 
+    /// Another turn begins.
+    pub(super) fn go_on(&mut self, now_ms: u64) {
+        self.pacing.go_on(now_ms);
+    }
+
     /// It became ready by a broadcast.
     pub(super) fn put_wide(&mut self, key: Key, queued: &mut Queued, now_ms: u64) {
         if std::mem::replace(&mut queued.wide, true) {
             return;
         }
-        let waits_ms = if self.linger_ms > 0 { self.linger_ms } else { self.pacing.pause_ms(queued.round, now_ms) };
+        let waits_ms = if self.linger_ms > 0 { self.linger_ms } else { self.pacing.pause_ms(queued.round) };
         if waits_ms == 0 {
             return self.wide.push_back(key);
         }
@@ -48,8 +53,8 @@ impl Ready {
     }
 
     /// It is sent what a broadcast made it ready for.
-    pub(super) fn sent_wide(&mut self, queued: &mut Queued, now_ms: u64) {
-        queued.round = self.pacing.sent(now_ms);
+    pub(super) fn sent_wide(&mut self, queued: &mut Queued) {
+        queued.round = self.pacing.sent();
     }
 
     /// It became ready alone.
@@ -82,7 +87,7 @@ impl Ready {
     pub(super) fn counts(&mut self, now_ms: u64) -> (usize, usize) {
         if self.opens_ms <= now_ms && !self.lingering.is_empty() {
             self.wide.append(&mut self.lingering);
-            self.pacing.let_go(now_ms);
+            self.pacing.let_go();
         }
         (self.narrow.len(), self.wide.len())
     }
@@ -137,11 +142,12 @@ mod tests {
             for _ in 0..wide {
                 let queued = &mut queued[ready.next_wide().unwrap().index as usize];
                 queued.wide = false;
-                ready.sent_wide(queued, now_ms);
+                ready.sent_wide(queued);
             }
             wide
         };
         let broadcast = |ready: &mut Ready, queued: &mut [Queued], now_ms| {
+            ready.go_on(now_ms);
             (0..).zip(queued).for_each(|(index, queued)| ready.put_wide(key(index), queued, now_ms));
         };
         // The last is not among those of the first message.
