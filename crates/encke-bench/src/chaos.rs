@@ -2,6 +2,8 @@
 //! transports listen, most of them through a network that breaks. What each of them saw is written down, and judged at the end.
 
 pub mod clock;
+pub mod cluster;
+pub mod crowd;
 pub mod disk;
 pub mod evidence;
 pub mod faults;

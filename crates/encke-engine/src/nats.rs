@@ -4,6 +4,7 @@
 //! So no node has to own a log, and offsets rise by one whoever appends. What has to be stored together is one atomic batch.
 
 mod agenda;
+mod answers;
 mod append;
 mod cluster;
 mod epoch;
@@ -30,16 +31,21 @@ mod users;
 mod watch;
 mod writer;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+use tokio::time::{Instant, sleep};
 
 pub use self::options::{Login, NatsOptions, NatsOptionsError};
 use self::{
     agenda::Agenda,
     cluster::Member,
     epoch::Epochs,
+    fault::Fault,
     keys::KeyTimes,
     link::Link,
     names::Names,
@@ -55,6 +61,11 @@ use self::{
 use crate::{
     Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
+
+/// How long a node that begins waits until the streams can be used.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(20);
+/// How often it looks.
+const BEGIN_PERIOD: Duration = Duration::from_millis(100);
 
 /// All logs in JetStream streams, for any number of nodes.
 pub struct NatsEngine {
@@ -72,10 +83,9 @@ impl NatsEngine {
         let link = Link::open(&options, &node_name).await?;
         let names = Names::new(&options.prefix);
         let streams = Streams::new(&names, &options, &retention);
-        streams.prepare(&link).await?;
         let most_kept = streams.most_kept;
         let (retention, agenda) = (Arc::new(retention), Arc::new(Agenda::default()));
-        let epochs = Arc::new(Epochs::open(Arc::clone(&link), names.clone(), streams.clone()).await?);
+        let epochs = Arc::new(begin(&link, &names, &streams).await?);
         let trimmer = Trimmer::start(Arc::clone(&link), names.clone(), Arc::clone(&retention));
         let writer = Writer::start(Desk {
             link: Arc::clone(&link),
@@ -102,6 +112,21 @@ impl NatsEngine {
         });
         let watches = Watches::start(Arc::clone(&store), ears.feed);
         Ok(Arc::new(Self { store, watches, member }))
+    }
+}
+
+/// Makes what is not there yet, and finds out the epoch. What another node is making at this moment is there in name before it has a leader, and so is what servers have that have just begun.
+async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epochs, Fault> {
+    let ends = Instant::now() + BEGIN_PATIENCE;
+    loop {
+        let begun = async {
+            streams.prepare(link).await?;
+            Epochs::open(Arc::clone(link), names.clone(), streams.clone()).await
+        };
+        match begun.await {
+            Err(Fault::Busy(_) | Fault::NoStream | Fault::Unknown(_)) if Instant::now() < ends => sleep(BEGIN_PERIOD).await,
+            done => return done,
+        }
     }
 }
 

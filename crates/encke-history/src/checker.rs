@@ -56,6 +56,8 @@ struct Place {
 struct Client {
     places: BTreeMap<ChannelName, Place>,
     had: BTreeSet<(ChannelName, MessageId)>,
+    /// What it had before it was told that the epoch changed: it may come again, if the engine lost it and its publisher sent it again.
+    had_before: BTreeSet<(ChannelName, MessageId)>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,10 @@ struct Checker {
     log: BTreeMap<(ChannelName, Epoch), Vec<Held>>,
     trimmed: BTreeMap<(ChannelName, Epoch), Offset>,
     forgot: bool,
+    /// By the newer epoch: which one it goes on from, and up to where.
+    forks: BTreeMap<(ChannelName, Epoch), Position>,
+    /// Whether logs may go on in other epochs at all.
+    lineages: bool,
     asked: BTreeSet<(encke_proto::SessionId, ChannelName)>,
     clients: BTreeMap<usize, Client>,
     online: BTreeSet<(usize, encke_proto::UserId)>,
@@ -112,6 +118,10 @@ impl Checker {
                 self.trimmed.insert((channel.clone(), upto.epoch), upto.offset);
             }
             Record::Forgot => self.forgot = true,
+            Record::Lineages => self.lineages = true,
+            Record::Forked { channel, kept, epoch } => {
+                self.forks.insert((channel.clone(), *epoch), *kept);
+            }
             Record::Asked { session, channel } => {
                 self.asked.insert((*session, channel.clone()));
             }
@@ -163,6 +173,28 @@ impl Checker {
         self.clients.get(&client)?.places.get(channel).copied()
     }
 
+    /// The last offset of `old` that is the same message in `now`: none when they have nothing to do with each other.
+    fn shared(&self, channel: &ChannelName, old: Epoch, now: Epoch) -> Option<Offset> {
+        let (mut kept, mut epoch) = (Offset::MAX, now);
+        // Each step leads to an earlier epoch, and there are no more steps than forks.
+        for _ in 0..=self.forks.len() {
+            if epoch == old {
+                return Some(kept);
+            }
+            let Some(fork) = self.forks.get(&(channel.clone(), epoch)) else { break };
+            (kept, epoch) = (kept.min(fork.offset), fork.epoch);
+        }
+        // Before the first message all epochs are the same; and a log that has had none has lost none.
+        let had_none = !self.log.contains_key(&(channel.clone(), old));
+        (had_none && self.lineages).then_some(0)
+    }
+
+    /// Whether `earlier`, in another epoch, is at or before where `at` is in the epoch that it has been carried to.
+    fn carries(&self, channel: &ChannelName, at: Position, earlier: Position) -> bool {
+        let kept = self.shared(channel, at.epoch, earlier.epoch);
+        at.epoch != earlier.epoch && kept.is_some_and(|kept| at.offset <= kept) && earlier.offset < at.offset
+    }
+
     fn put(&mut self, client: usize, channel: &ChannelName, position: Position) {
         let place = Place { position, at_most: false, turned: false };
         self.clients.entry(client).or_default().places.insert(channel.clone(), place);
@@ -185,7 +217,10 @@ impl Checker {
             let held = log.and_then(|log| log.get(index(*offset)?));
             let expired = held.and_then(|(_, expires)| *expires).is_some_and(|expires| expires <= time);
             // What it had before it left the channel and came back, it drops as a repeat.
-            let had = held.is_some_and(|(id, _)| had.is_some_and(|client| client.had.contains(&(channel.clone(), id.clone()))));
+            let had = held.is_some_and(|(id, _)| {
+                let key = (channel.clone(), id.clone());
+                had.is_some_and(|client| client.had.contains(&key) || client.had_before.contains(&key))
+            });
             !(trimmed && *offset <= gone || expired || had)
         })
     }
@@ -193,10 +228,20 @@ impl Checker {
     /// A client has come to `position`, up to which it should have had everything.
     fn comes_to(&mut self, client: usize, channel: &ChannelName, position: Position, upto: Offset, time: Time) {
         let Some(place) = self.place(client, channel) else { return };
+        let kept = self.shared(channel, place.position.epoch, position.epoch);
+        let carried = kept.is_some_and(|kept| place.position.offset <= kept);
         let missing = if place.position.epoch == position.epoch {
             self.missing(client, channel, position.epoch, (place.position.offset, upto), time, place.turned)
         } else if place.turned {
-            self.missing(client, channel, position.epoch, (0, upto), time, true)
+            // Who was told that nobody knows what was lost, and then goes on as if nothing had been, was told wrongly.
+            if carried && (1..upto).contains(&place.position.offset) {
+                let at = place.position.offset;
+                self.wrong(Kind::FalseGap, format!("client {client} was told of a loss in {channel}, and {at} is where it was"));
+            }
+            let from = kept.unwrap_or(0).min(place.position.offset);
+            self.missing(client, channel, position.epoch, (from, upto), time, true)
+        } else if carried {
+            self.missing(client, channel, position.epoch, (place.position.offset, upto), time, false)
         } else if place.at_most {
             // The promise was made in an epoch that the node had not heard of; the turn will be told when it has.
             None
@@ -212,6 +257,8 @@ impl Checker {
         match self.place(client, channel) {
             // A cursor may be behind what was delivered: then messages are repeated and dropped.
             Some(place) if place.position.epoch == position.epoch && position.offset <= place.position.offset && !place.at_most => {}
+            // The same in an epoch that goes on from the one that it is in.
+            Some(place) if !place.at_most && !place.turned && self.carries(channel, place.position, position) => {}
             _ => {
                 self.comes_to(client, channel, position, position.offset + 1, time);
                 self.put(client, channel, position);
@@ -234,8 +281,8 @@ impl Checker {
             self.wrong(Kind::Dup, format!("client {client} was handed {channel} {} twice", position.offset));
         }
         if let Some(place) = self.place(client, channel) {
-            let same = place.position.epoch == position.epoch;
-            if same && position.offset <= place.position.offset && !place.at_most {
+            let carried = self.shared(channel, place.position.epoch, position.epoch).is_some_and(|kept| place.position.offset <= kept);
+            if carried && position.offset <= place.position.offset && !place.at_most && !place.turned {
                 self.wrong(
                     Kind::Order,
                     format!("client {client} was handed {channel} {} after {}", position.offset, place.position.offset),
@@ -252,8 +299,14 @@ impl Checker {
             if !self.forgot {
                 self.wrong(Kind::FalseGap, format!("client {client} was told of a new epoch of {channel} that there is not"));
             }
-            if let Some(place) = self.clients.entry(client).or_default().places.get_mut(channel) {
+            let client = self.clients.entry(client).or_default();
+            if let Some(place) = client.places.get_mut(channel) {
                 place.turned = true;
+            }
+            let before: Vec<_> = client.had.iter().filter(|(of, _)| of == channel).cloned().collect();
+            for key in before {
+                client.had.remove(&key);
+                client.had_before.insert(key);
             }
             return;
         };
@@ -276,10 +329,11 @@ impl Checker {
         let places: Vec<_> = self.clients.entry(client).or_default().places.clone().into_iter().collect();
         for (channel, place) in places {
             let Some((head, time)) = self.heads.get(&channel).copied() else { continue };
-            let missing = if place.position.epoch == head.epoch {
-                self.missing(client, &channel, head.epoch, (place.position.offset, head.offset + 1), time, place.turned)
-            } else {
-                self.missing(client, &channel, head.epoch, (0, head.offset + 1), time, true)
+            let missing = match self.shared(&channel, place.position.epoch, head.epoch) {
+                Some(kept) if place.position.offset <= kept => {
+                    self.missing(client, &channel, head.epoch, (place.position.offset, head.offset + 1), time, place.turned)
+                }
+                kept => self.missing(client, &channel, head.epoch, (kept.unwrap_or(0), head.offset + 1), time, true),
             };
             if let Some(missing) = missing {
                 self.wrong(Kind::Lost, format!("client {client} never had {channel} {missing}"));

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use encke_proto::{ChannelName, MessageId, Offset, Position, SessionId, Time, UserId};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,17 @@ pub enum Record {
     },
     /// The engine lost everything; a new epoch begins in every channel.
     Forgot,
+    /// The engine is one whose logs may go on in other epochs, even before they have a message.
+    Lineages,
+    /// The log goes on in another epoch; up to here it is the same in both. What was behind it in the old one was lost by the engine itself.
+    Forked {
+        /// In which channel.
+        channel: ChannelName,
+        /// The old epoch, and the last offset that was kept of it.
+        kept: Position,
+        /// The epoch in which it goes on.
+        epoch: Epoch,
+    },
     /// A client asked for a channel in this session, or is not in it any more.
     Asked {
         /// Which session.

@@ -78,7 +78,7 @@ async fn stop(server: Server, drain: Duration) {
     let Server { app, threads, library, tls, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
-    app.shards.drain();
+    app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
     // Nobody listens when the library has ended already.
     let _ = stop.send(true);
     let close = Close { code: CloseCode::Shutdown, reason: "the server stops".into(), reconnect: true, retry_ms: None };

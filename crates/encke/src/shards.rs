@@ -75,10 +75,10 @@ impl Shards {
         LentId(self.lent.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Tells all shards to let nobody in any more.
-    pub fn drain(&self) {
+    /// Tells all shards to let nobody in any more; `elsewhere` if those who are sent away from here can go to another node.
+    pub fn drain(&self, elsewhere: bool) {
         for mailbox in self.mailboxes.iter() {
-            mailbox.post_or_miss(Letter::Drain);
+            mailbox.post_or_miss(Letter::Drain { elsewhere });
         }
     }
 

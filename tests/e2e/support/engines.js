@@ -13,9 +13,14 @@ const running = new Map();
 
 /** What `--engine` has to be for a story of its own. */
 export async function engineUrl(kind) {
-  const port = await server(kind);
+  const { port } = await server(kind);
   const scheme = kind === 'redis' ? 'redis' : 'nats';
   return `${scheme}://127.0.0.1:${port}/?prefix=e2e${randomBytes(6).toString('hex')}`;
+}
+
+/** Stops the engine's process where it is, or lets it go on: it is there, and does not answer. */
+export async function signalEngine(kind, signal) {
+  (await server(kind)).child.kill(signal);
 }
 
 async function server(kind) {
@@ -40,7 +45,7 @@ async function start(kind) {
     const probe = net.connect(port, '127.0.0.1', () => resolve(probe.destroy()));
     probe.on('error', reject);
   }));
-  return port;
+  return { port, child };
 }
 
 function command(kind, dir, port) {

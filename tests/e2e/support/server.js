@@ -10,7 +10,7 @@ import { until } from './until.js';
 
 export const API_KEY = 'e2e-8d1f60b3a97c';
 /** What the stories run on that do not ask for an engine: `redis` or `nats` make two nodes of each server, behind a front that gives each request to the next of them. */
-const CLUSTER = process.env.TESTS_CLUSTER ?? '';
+export const CLUSTER = process.env.TESTS_CLUSTER ?? '';
 const NODES = 2;
 
 export const TOKEN_SECRET = '5b0c2a9d7e184f63a1d2c3b4e5f60718293a4b5c6d7e8f90';
@@ -23,20 +23,22 @@ export class Server {
   #data;
   #ports;
   #front;
+  #cluster;
   port = 0;
   /** The running programs, one for each node. @type {Program[]} */
   programs = [];
 
   /**
-   * @param {{dev?: boolean, engine?: string, env?: Record<string, string>, args?: string[]}} [options]
+   * @param {{dev?: boolean, engine?: string, cluster?: string, env?: Record<string, string>, args?: string[]}} [options]
    */
-  static async start({ dev = true, engine, env = {}, args = [] } = {}) {
+  static async start({ dev = true, engine, cluster = CLUSTER, env = {}, args = [] } = {}) {
     const server = new Server();
     const { dir, remove } = await temporaryDirectory();
     server.#remove = remove;
     server.#data = path.join(dir, 'data');
-    const among = CLUSTER !== '' && engine === undefined;
-    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(CLUSTER) : (engine ?? 'sqlite'), ...args];
+    const among = cluster !== '' && engine === undefined;
+    server.#cluster = cluster;
+    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(cluster) : (engine ?? 'sqlite'), ...args];
     server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
     server.port = await freePort();
     server.#ports = among ? await Promise.all(Array.from({ length: NODES }, freePort)) : [server.port];
@@ -56,12 +58,18 @@ export class Server {
   }
 
   async #run() {
-    this.programs = this.#ports.map((port, number) => {
-      const data = this.#ports.length > 1 ? `${this.#data}-${number}` : this.#data;
-      return new Program(['serve', '--listen', `127.0.0.1:${port}`, '--data', data, ...this.#args], { env: this.#env });
-    });
-    const lines = await Promise.all(this.programs.map((program) => program.line('where it listens', (line) => line.startsWith('listening on '))));
+    this.programs = this.#ports.map((_, number) => this.#start(number));
+    const lines = await Promise.all(this.programs.map((program) => this.#listens(program)));
     this.url = this.#front ? `http://127.0.0.1:${this.port}` : lines[0].slice('listening on '.length);
+  }
+
+  #start(number) {
+    const data = this.#ports.length > 1 ? `${this.#data}-${number}` : this.#data;
+    return new Program(['serve', '--listen', `127.0.0.1:${this.#ports[number]}`, '--data', data, ...this.#args], { env: this.#env });
+  }
+
+  #listens(program) {
+    return program.line('where it listens', (line) => line.startsWith('listening on '));
   }
 
   /** The program, of a server that is alone. @type {Program} */
@@ -83,11 +91,26 @@ export class Server {
 
   /** How safe a message is that was accepted. */
   get mode() {
-    return this.#front ? CLUSTER : 'sqlite';
+    return this.#front ? this.#cluster : 'sqlite';
   }
 
   get data() {
     return this.#data;
+  }
+
+  /** One of several nodes, for requests that the front would give to any. */
+  node(number) {
+    return Object.assign(Object.create(this), { url: `http://127.0.0.1:${this.#ports[number]}` });
+  }
+
+  /** Ends one of several nodes, and starts it again. */
+  async killNode(number, signal = 'SIGKILL') {
+    await this.programs[number].kill(signal);
+  }
+
+  async startNode(number) {
+    this.programs[number] = this.#start(number);
+    await this.#listens(this.programs[number]);
   }
 
   /** Ends the process by a signal; SIGKILL leaves it no time for anything. */

@@ -42,7 +42,15 @@ pub enum Note {
     Ended { client: usize },
     /// Something was done to the server.
     Fault(String),
-    /// What the server has of a channel when all is healed, from the oldest to the newest.
+    /// The engine is one that goes on in another epoch after it was restarted.
+    Lineages,
+    /// The engine itself may have lost what was accepted from `since_ms` until `until_ms`.
+    Loss { since_ms: u64, until_ms: u64 },
+    /// No connection serves a client any more.
+    Cut { client: usize },
+    /// A restart of all nodes, one after the other, in good weather; or its end.
+    Rolling { begins: bool },
+    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the engine loses something.
     Log { channel: ChannelName, entries: Vec<(Position, Id)> },
     /// What the server says of a push to a user.
     Receipt { id: Id, user: UserId, state: ReceiptState },
@@ -54,6 +62,8 @@ pub enum Note {
     Judged { client: usize },
     /// Something does not come to its end although nothing is in its way.
     Stuck(String),
+    /// Somebody who is online and not there.
+    Ghost(String),
     /// Something that must not happen, and that no history is needed to see.
     Broken(String),
 }
@@ -80,7 +90,7 @@ impl Evidence {
         }
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the times rise with the order.
-        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = self.elapsed_ms();
         notes.push((ms, note));
     }
 
@@ -88,6 +98,12 @@ impl Evidence {
     #[must_use]
     pub fn elapsed_s(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
+    }
+
+    /// The same in the unit of the notes, milliseconds.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many messages applications were handed.

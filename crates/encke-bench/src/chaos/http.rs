@@ -33,7 +33,19 @@ impl Asker {
     /// # Errors
     /// When none came: then nobody knows what became of the request.
     pub async fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
-        let answer = timeout(PATIENCE, self.exchange(path, body)).await;
+        self.ask("POST", path, body).await
+    }
+
+    /// The same of the answer to a GET.
+    ///
+    /// # Errors
+    /// When none came.
+    pub async fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.ask("GET", path, "").await
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+        let answer = timeout(PATIENCE, self.exchange(method, path, body)).await;
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if answer.is_err() {
             self.socket = None;
@@ -41,7 +53,7 @@ impl Asker {
         answer
     }
 
-    async fn exchange(&mut self, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+    async fn exchange(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => TcpStream::connect(self.address).await?,
@@ -49,7 +61,7 @@ impl Asker {
         socket.set_nodelay(true)?;
         let (address, token, length) = (self.address, &self.token, body.len());
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         socket.write_all(request.as_bytes()).await?;
         let (mut reader, mut status, mut body, mut closes, mut done) = (ResponseReader::default(), 0, Vec::new(), false, false);

@@ -224,3 +224,146 @@ fn who_comes_back_without_a_cursor_gets_what_was_pushed_meanwhile() {
     };
     assert!(found(from_the_future).contains(&Kind::Lost));
 }
+
+/// An honest history in which the engine loses the end of `a`, and goes on in another epoch: of six messages it keeps four, and two others come after them.
+fn with_a_loss() -> Vec<Note> {
+    let mut notes = honest();
+    let next = |offset| Position { epoch: Epoch(8), offset };
+    let first_log = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
+    let kept: Vec<(Position, Id)> = log_of(&mut notes, "a")[..4].iter().map(|(position, id)| (next(position.offset), *id)).collect();
+    let mut more = vec![Note::Loss { since_ms: 30, until_ms: 1_000 }];
+    for client in 0..2 {
+        more.push(Note::Gap { client, channel: channel("a"), from: 7, to: None });
+    }
+    for (id, offset) in [(97, 5), (98, 6)] {
+        more.push(Note::Invoked { id, to: vec![channel("a")] });
+        for client in 0..2 {
+            more.push(Note::Delivered { client, channel: channel("a"), position: next(offset), id });
+        }
+        more.push(Note::Accepted { id, at: vec![(channel("a"), next(offset))], push: None });
+    }
+    *log_of(&mut notes, "a") = kept.into_iter().chain([(next(5), 97), (next(6), 98)]).collect();
+    notes.splice(first_log..first_log, more);
+    notes
+}
+
+/// The kinds of what is found in a history with a loss when `plant` has been at work.
+fn found_with_a_loss(plant: impl FnOnce(&mut Vec<Note>)) -> Vec<Kind> {
+    found(|notes| {
+        *notes = with_a_loss();
+        plant(notes);
+    })
+}
+
+#[test]
+fn what_the_engine_itself_lost_and_told_is_no_fault() {
+    assert_eq!(found_with_a_loss(|_| {}), []);
+    // Whoever stood before the loss goes on without a word.
+    let before = found_with_a_loss(|notes| {
+        notes.retain(|note| match note {
+            Note::Delivered { client: 1, channel: name, position, .. } => {
+                *name != channel("a") || position.epoch != EPOCH || position.offset <= 4
+            }
+            Note::Resumed { client: 1, .. } => false,
+            Note::Acked { client: 1, .. } | Note::Gap { client: 1, .. } => false,
+            _ => true,
+        });
+    });
+    assert_eq!(before, []);
+}
+
+#[test]
+fn every_bug_that_is_planted_beside_a_loss_is_found() {
+    type Plant = fn(&mut Vec<Note>);
+    let plants: [(&str, Kind, Plant); 7] = [
+        ("nobody is told of the loss", Kind::Order, |notes| {
+            notes.retain(|note| !matches!(note, Note::Gap { client: 0, .. }));
+        }),
+        ("what the engine kept is lost", Kind::Lost, |notes| {
+            log_of(notes, "b").pop();
+            // It was accepted long before anything went wrong.
+            for note in notes.iter_mut() {
+                if let Note::Loss { since_ms, .. } = note {
+                    *since_ms = 1_000;
+                }
+            }
+        }),
+        ("the first message behind the loss does not come", Kind::Lost, |notes| {
+            notes.remove(delivery(notes, 0, 97));
+        }),
+        ("the last message behind the loss does not come", Kind::Lost, |notes| {
+            notes.remove(delivery(notes, 0, 98));
+        }),
+        ("what is accepted in the new epoch is not in its log", Kind::Lost, |notes| {
+            log_of(notes, "a").pop();
+            notes.retain(|note| !matches!(note, Note::Delivered { id: 98, .. }));
+        }),
+        ("a loss is told where nothing was lost", Kind::FalseGap, |notes| {
+            let index = notes.iter().position(|note| matches!(note, Note::Loss { .. })).unwrap();
+            notes.insert(index + 1, Note::Gap { client: 0, channel: channel("b"), from: 7, to: None });
+            notes.push(Note::Invoked { id: 96, to: vec![channel("b")] });
+            log_of(notes, "b").iter_mut().for_each(|(position, _)| position.epoch = Epoch(8));
+            log_of(notes, "b").push((Position { epoch: Epoch(8), offset: 7 }, 96));
+            let position = Position { epoch: Epoch(8), offset: 7 };
+            notes.push(Note::Delivered { client: 0, channel: channel("b"), position, id: 96 });
+        }),
+        ("a message behind the loss comes twice", Kind::Dup, |notes| {
+            let index = delivery(notes, 0, 98);
+            notes.insert(index + 1, notes[index].clone());
+        }),
+    ];
+    let missed: Vec<_> =
+        plants.into_iter().filter_map(|(name, kind, plant)| (!found_with_a_loss(plant).contains(&kind)).then_some(name)).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+    // Without a loss the same history is full of wrongs.
+    assert!(found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. }))).contains(&Kind::FalseGap));
+}
+
+#[test]
+fn silence_is_measured_while_nodes_are_restarted_one_after_the_other() {
+    let mut notes = honest();
+    let index = delivery(&notes, 0, 8);
+    notes.insert(index, Note::Rolling { begins: true });
+    notes.insert(index + 1, Note::Cut { client: 0 });
+    notes.push(Note::Rolling { begins: false });
+    let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(number, note)| (number as u64 * 10, note)).collect();
+    let silence = judge(&notes).silence;
+    let resumed = notes.iter().position(|(_, note)| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
+    assert_eq!(silence.away_ms, notes[resumed].0 - notes[index + 1].0);
+    assert!(silence.sent_ms >= 10 && silence.deliveries > 10, "{silence:?}");
+}
+
+#[test]
+fn an_epoch_goes_on_from_the_one_that_it_has_most_in_common_with() {
+    let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+    let name = || channel("x");
+    let mut notes = vec![Note::Lineages, Note::Loss { since_ms: 0, until_ms: 1_000_000 }];
+    let begin = |epoch, offset| Cursor { entries: vec![(name(), at(epoch, offset))], closed: false };
+    let message = |notes: &mut Vec<Note>, client, epoch, offset, id| {
+        notes.push(Note::Invoked { id, to: vec![name()] });
+        notes.push(Note::Delivered { client, channel: name(), position: at(epoch, offset), id });
+    };
+    notes.push(Note::Began { client: 0, user: user(0), cursor: begin(1, 0) });
+    for offset in 1..=9 {
+        message(&mut notes, 0, 1, offset, 100 + offset);
+    }
+    // Everything is lost. Nobody hears the first two messages of the next epoch, so that it could be one that goes on from there.
+    notes.push(Note::Gap { client: 0, channel: name(), from: 10, to: None });
+    notes.push(Note::Ended { client: 0 });
+    notes.push(Note::Invoked { id: 201, to: vec![name()] });
+    notes.push(Note::Invoked { id: 202, to: vec![name()] });
+    notes.push(Note::Began { client: 1, user: user(1), cursor: begin(2, 2) });
+    for offset in 3..=5 {
+        message(&mut notes, 1, 2, offset, 200 + offset);
+    }
+    // A restart, and then an old master that had only four of these.
+    message(&mut notes, 1, 3, 6, 206);
+    notes.push(Note::Gap { client: 1, channel: name(), from: 7, to: None });
+    message(&mut notes, 1, 4, 5, 305);
+    let entries = [201, 202, 203, 204, 305].into_iter().enumerate().map(|(number, id)| (at(4, number as u64 + 1), id)).collect();
+    notes.push(Note::Log { channel: name(), entries });
+    notes.push(Note::Judged { client: 1 });
+    let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(ms, note)| (ms as u64, note)).collect();
+    let found: Vec<String> = judge(&notes).violations.into_iter().map(|violation| violation.what).collect();
+    assert!(found.is_empty(), "{found:?}");
+}

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,8 @@ use crate::commands::latency::Choice;
 const READ_BYTES: usize = 16 * 1024;
 /// The most bytes of a request that are kept to be sent again.
 const AGAIN_MAX_BYTES: usize = 64 * 1024;
+/// How long a server may take to accept a connection before the next one is tried.
+const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer to a request that is sent again is waited for.
 const AGAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The most requests that wait to be sent again.
@@ -80,6 +82,41 @@ pub enum Side {
     Subscribers,
     /// Publishers, whose requests may arrive twice.
     Publishers,
+    /// Whoever is to have a good network.
+    Front,
+}
+
+/// Where a proxy leads: to one server, or to nodes in turn, as a load balancer without a memory does.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    nodes: Arc<[SocketAddr]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// To these, in turn.
+    #[must_use]
+    pub fn new(nodes: &[SocketAddr]) -> Self {
+        Self { nodes: nodes.into(), next: Arc::default() }
+    }
+
+    /// A connection to the next one that takes it.
+    async fn connect(&self, receive_bytes: Option<u32>) -> io::Result<TcpStream> {
+        let mut refused = io::Error::from(io::ErrorKind::NotConnected);
+        for _ in 0..self.nodes.len() {
+            let node = self.nodes[self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len()];
+            let socket = TcpSocket::new_v4()?;
+            if let Some(bytes) = receive_bytes {
+                socket.set_recv_buffer_size(bytes)?;
+            }
+            match timeout(CONNECT, socket.connect(node)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => refused = error,
+                Err(_) => refused = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(refused)
+    }
 }
 
 /// A proxy.
@@ -96,7 +133,7 @@ impl Proxy {
     ///
     /// # Errors
     /// When there is no port.
-    pub async fn start(server: SocketAddr, side: Side, seed: u64, look: Look) -> io::Result<Self> {
+    pub async fn start(server: Upstream, side: Side, seed: u64, look: Look) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, count) = (listener.local_addr()?, Arc::new(Count::default()));
         let counting = Arc::clone(&count);
@@ -110,7 +147,8 @@ impl Proxy {
                 let way = if look.is_storm() { Way::any(side, &mut choice) } else { Way::Plain };
                 counting.connections.fetch_add(1, Ordering::Relaxed);
                 counting.add(way);
-                let (look, choice, count) = (look.clone(), Choice(seed ^ u64::from(choice.below(u32::MAX)) << 16), Arc::clone(&counting));
+                let (look, server, choice, count) =
+                    (look.clone(), server.clone(), Choice(seed ^ u64::from(choice.below(u32::MAX)) << 16), Arc::clone(&counting));
                 tokio::spawn(async move {
                     // However a connection ends here, its client finds out by itself.
                     let _ = carry(socket, server, way, choice, look, count).await;
@@ -141,7 +179,7 @@ impl Way {
         let bytes = if choice.below(3) == 0 { choice.below(400) } else { choice.below(20_000) };
         let bytes = u64::from(bytes);
         match (side, choice.below(100)) {
-            (_, 0..25) => Self::Plain,
+            (Side::Front, _) | (_, 0..25) => Self::Plain,
             (_, 25..45) => Self::Reset(bytes),
             (_, 45..55) => Self::Hole(bytes),
             (Side::Subscribers, 55..62) => Self::Trickle(bytes),
@@ -157,12 +195,8 @@ impl Way {
     }
 }
 
-async fn carry(client: TcpStream, server: SocketAddr, way: Way, choice: Choice, mut look: Look, count: Arc<Count>) -> io::Result<()> {
-    let upstream = TcpSocket::new_v4()?;
-    if matches!(way, Way::Trickle(_)) {
-        upstream.set_recv_buffer_size(TRICKLE_BUFFER_BYTES)?;
-    }
-    let upstream = upstream.connect(server).await?;
+async fn carry(client: TcpStream, server: Upstream, way: Way, choice: Choice, mut look: Look, count: Arc<Count>) -> io::Result<()> {
+    let upstream = server.connect(matches!(way, Way::Trickle(_)).then_some(TRICKLE_BUFFER_BYTES)).await?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
     if matches!(way, Way::Reset(_)) {
@@ -174,7 +208,7 @@ async fn carry(client: TcpStream, server: SocketAddr, way: Way, choice: Choice, 
     let (server_reads, server_writes) = upstream.into_split();
     let (again, agains) = mpsc::channel(AGAIN_QUEUE_MAX);
     if way == Way::Again {
-        tokio::spawn(send_again(server, agains, Choice(choice.0 ^ 3), count));
+        tokio::spawn(send_again(server, agains, Choice(choice.0 ^ 3), look.clone(), count));
     }
     let hole = Arc::new(AtomicBool::new(false));
     let again = (way == Way::Again).then_some(again);
@@ -182,7 +216,7 @@ async fn carry(client: TcpStream, server: SocketAddr, way: Way, choice: Choice, 
     let down = Pump { way, choice: Choice(choice.0 ^ 2), again: None, hole };
     tokio::select! {
         done = both(up.run(client_reads, server_writes), down.run(server_reads, client_writes)) => done,
-        () = look.reached(Stage::Calm), if way.is_cut_by_calm() => Ok(()),
+        () = look.reached(Stage::Breeze), if way.is_cut_by_calm() => Ok(()),
     }
 }
 
@@ -282,13 +316,17 @@ impl Pump {
 }
 
 /// Sends requests once more, each some time later; nobody waits for the answers.
-async fn send_again(server: SocketAddr, mut requests: mpsc::Receiver<Vec<u8>>, mut choice: Choice, count: Arc<Count>) {
+async fn send_again(server: Upstream, mut requests: mpsc::Receiver<Vec<u8>>, mut choice: Choice, look: Look, count: Arc<Count>) {
     while let Some(request) = requests.recv().await {
         // At once, in the middle of the first try; or long after its answer, when later requests have overtaken it.
         let pause = if choice.below(2) == 0 { choice.below(20) } else { choice.below(3_000) };
         sleep(Duration::from_millis(u64::from(pause))).await;
+        // One that comes when all is calm would be a message too many, where an engine has lost the keys.
+        if !look.is_storm() {
+            return;
+        }
         let exchange = async {
-            let mut socket = TcpStream::connect(server).await?;
+            let mut socket = server.connect(None).await?;
             socket.write_all(&request).await?;
             socket.read(&mut vec![0; READ_BYTES]).await
         };
@@ -296,4 +334,19 @@ async fn send_again(server: SocketAddr, mut requests: mpsc::Receiver<Vec<u8>>, m
             count.again.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What the proxies did: the name of it, and how often.
+#[must_use]
+pub fn network(proxies: &[&Proxy]) -> Vec<(&'static str, u64)> {
+    let sum = |of: fn(&Count) -> &AtomicU64| proxies.iter().map(|proxy| of(&proxy.count).load(Ordering::Relaxed)).sum();
+    vec![
+        ("connections through the proxies", sum(|count| &count.connections)),
+        ("reset in the middle of a frame", sum(|count| &count.reset)),
+        ("left half open", sum(|count| &count.holes)),
+        ("slowed to one byte a second", sum(|count| &count.trickles)),
+        ("late by up to 300 ms, with jitter", sum(|count| &count.late)),
+        ("cut into slices of up to 16 bytes", sum(|count| &count.slices)),
+        ("requests that arrived a second time", sum(|count| &count.again)),
+    ]
 }

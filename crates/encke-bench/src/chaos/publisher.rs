@@ -95,7 +95,7 @@ pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
     };
     let mut number = 0;
     let mut due = Instant::now();
-    while look.is_storm() {
+    while look.is_busy() {
         number += 1;
         let id = plan.number << 32 | number;
         let letter = plan.letter(&mut choice);
@@ -131,7 +131,7 @@ async fn deliver(plan: &Plan, way: &mut Way, letter: &Letter, data: &str, id: Id
                 return true;
             }
         }
-        if !look.is_storm() && calm_since.get_or_insert_with(Instant::now).elapsed() > CALM_PATIENCE {
+        if !look.is_busy() && calm_since.get_or_insert_with(Instant::now).elapsed() > CALM_PATIENCE {
             evidence.note(Note::Stuck(format!("message {id} is never accepted")));
             return false;
         }

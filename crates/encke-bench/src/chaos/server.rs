@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use super::clock::Clock;
+use super::{clock::Clock, cluster::party::Party};
 use crate::{commands::latency::Choice, server::Scratch};
 
 /// How long it may take to be there, and to be gone when it was asked to go.
@@ -24,7 +24,7 @@ const PORTS: std::ops::Range<u16> = 18_000..28_000;
 /// The grace time of sessions, in seconds.
 pub const GRACE_S: u64 = 4;
 /// What every life of the server is started with. Nothing may be trimmed: every gap is a wrong one then.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("ENCKE_HEARTBEAT_S", "2"),
     ("ENCKE_HOLD_S", "5"),
     ("ENCKE_SESSION_GRACE_S", "4"),
@@ -38,8 +38,25 @@ const SETTINGS: [(&str, &str); 14] = [
     ("ENCKE_RETENTION_USERS_MAX_AGE_S", "31536000"),
     ("ENCKE_PUSH_TTL_S", "31536000"),
     ("ENCKE_LOG", "warn"),
-    ("ENCKE_NODE", "chaos"),
 ];
+
+/// What a server, or all nodes together, must not tell.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The key of the API.
+    pub api: String,
+    /// What tokens are signed with.
+    pub secret: String,
+}
+
+impl Keys {
+    /// New ones.
+    #[must_use]
+    pub fn new(choice: &mut Choice) -> Self {
+        let mut key = || (0..4).map(|_| format!("{:08x}", choice.below(u32::MAX))).collect::<String>();
+        Self { api: key(), secret: format!("{}-signs", key()) }
+    }
+}
 
 /// The server, and where it keeps its data.
 #[derive(Debug)]
@@ -48,10 +65,10 @@ pub struct Server {
     engine: String,
     /// Where it listens, in every life.
     pub address: SocketAddr,
-    /// The key of its API.
-    pub api_key: String,
-    /// What its tokens are signed with.
-    pub secret: String,
+    /// Its secrets.
+    pub keys: Keys,
+    name: String,
+    party: Option<Party>,
     scratch: Scratch,
     /// Where its data is now.
     pub data: PathBuf,
@@ -60,6 +77,8 @@ pub struct Server {
     pub lives: u32,
     /// The longest that it took to be there.
     pub slowest_start: Duration,
+    /// The longest that it took to be gone.
+    pub slowest_stop: Duration,
 }
 
 impl Server {
@@ -68,13 +87,22 @@ impl Server {
     /// # Errors
     /// When there is no place for its data, or no port.
     pub fn new(program: &Path, engine: &str, choice: &mut Choice) -> io::Result<Self> {
-        let mut keys = [0, 1].map(|_| (0..4).map(|_| format!("{:08x}", choice.below(u32::MAX))).collect::<String>());
-        let (api_key, secret) = (std::mem::take(&mut keys[0]), format!("{}-signs", keys[1]));
+        let keys = Keys::new(choice);
+        Self::node(program, engine, "chaos", keys, None, choice)
+    }
+
+    /// One of several with the same keys; its connections to the engine are known by its process. Not started yet.
+    ///
+    /// # Errors
+    /// When there is no place for its data, or no port.
+    pub fn node(program: &Path, engine: &str, name: &str, keys: Keys, party: Option<Party>, choice: &mut Choice) -> io::Result<Self> {
         let scratch = Scratch::new()?;
         let data = scratch.path().join("data");
         let (program, engine) = (program.to_owned(), engine.to_owned());
         let address = free_port(choice)?;
-        Ok(Self { program, engine, address, api_key, secret, scratch, data, child: None, lives: 0, slowest_start: Duration::ZERO })
+        let name = name.to_owned();
+        let (slowest_start, slowest_stop) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { program, engine, address, keys, name, party, scratch, data, child: None, lives: 0, slowest_start, slowest_stop })
     }
 
     /// A place for files beside its data.
@@ -91,13 +119,17 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", &self.address.to_string(), "--engine", &self.engine, "--data"]).arg(&self.data);
-        command.envs(SETTINGS).env("ENCKE_API_KEY", &self.api_key).env("ENCKE_TOKEN_SECRET", &self.secret);
+        command.envs(SETTINGS).env("ENCKE_API_KEY", &self.keys.api).env("ENCKE_TOKEN_SECRET", &self.keys.secret);
+        command.env("ENCKE_NODE", &self.name);
         if let Some(clock) = clock {
             clock.apply(&mut command);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         self.child = Some(command.spawn()?);
+        if let (Some(party), Some(pid)) = (&self.party, self.pid()) {
+            party.is(pid);
+        }
         self.lives += 1;
         while !self.answers().await {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
@@ -156,7 +188,10 @@ impl Server {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         loop {
             match child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => {
+                    self.slowest_stop = self.slowest_stop.max(began.elapsed());
+                    return Ok(());
+                }
                 Some(status) => return Err(self.ended(status)),
                 None if began.elapsed() > STOP_PATIENCE => {
                     child.kill()?;
@@ -225,7 +260,11 @@ impl Drop for Server {
     }
 }
 
-fn free_port(choice: &mut Choice) -> io::Result<SocketAddr> {
+/// A port that nobody listens at, and that the kernel gives to nobody.
+///
+/// # Errors
+/// When all are taken.
+pub fn free_port(choice: &mut Choice) -> io::Result<SocketAddr> {
     for _ in 0..1_000 {
         let port = PORTS.start + u16::try_from(choice.below(u32::from(PORTS.end - PORTS.start))).unwrap_or(0);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -7,10 +7,11 @@ use encke_proto::{ChannelName, Cursor, Position, UserId};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    crowd::Crowd,
     evidence::{Evidence, Id, Note},
     ledger,
     server::{GRACE_S, Server},
-    subscriber::{Plan, Shared},
+    subscriber::Plan,
     tide::{Stage, Tide},
 };
 
@@ -24,6 +25,27 @@ const PERIOD: Duration = Duration::from_millis(250);
 const RECEIPTS_MAX: usize = 300;
 const PAGE: u32 = 1_000;
 
+/// What is looked at: a server, or all nodes.
+pub trait Subject {
+    /// Stops it in order and starts it again; nodes one after the other.
+    async fn restart(&mut self) -> io::Result<()>;
+
+    /// Kills it, or one of its nodes, and starts it again.
+    async fn kill_and_start(&mut self) -> io::Result<()>;
+}
+
+impl Subject for Server {
+    async fn restart(&mut self) -> io::Result<()> {
+        self.stop().await?;
+        self.start(None).await
+    }
+
+    async fn kill_and_start(&mut self) -> io::Result<()> {
+        self.kill()?;
+        self.start(None).await
+    }
+}
+
 /// Looks at a server that nothing is done to any more.
 #[derive(Debug)]
 pub struct Settle<'a> {
@@ -31,12 +53,8 @@ pub struct Settle<'a> {
     pub evidence: &'a Evidence,
     /// The run's stage.
     pub tide: &'a Tide,
-    /// The subscribers, and how they are doing.
-    pub clients: &'a [(Plan, Shared)],
-    /// Everybody that there is.
-    pub users: &'a [UserId],
-    /// All channels, without the users' own.
-    pub channels: &'a [ChannelName],
+    /// Who takes part.
+    pub crowd: &'a Crowd,
     /// A backend's way to the server.
     pub api: &'a Api,
 }
@@ -46,28 +64,29 @@ impl Settle<'_> {
     ///
     /// # Errors
     /// When the server cannot be asked, stopped or started.
-    pub async fn run(&self, server: &mut Server) -> io::Result<()> {
+    pub async fn run(&self, server: &mut impl Subject) -> io::Result<()> {
         let heads = self.logs().await?;
         self.catch_up(&heads).await;
         self.presence(0, Stage::Calm).await?;
         self.tide.turn(Stage::HalfGone);
         self.presence(1, Stage::HalfGone).await?;
         self.receipts().await?;
-        server.stop().await?;
-        server.start(None).await?;
+        server.restart().await?;
         self.receipts().await?;
-        server.kill()?;
-        server.start(None).await?;
+        server.kill_and_start().await?;
         self.receipts().await?;
         self.presence(2, Stage::HalfGone).await?;
         self.tide.turn(Stage::Over);
         self.presence(3, Stage::Over).await
     }
 
-    /// Everything that the server has.
-    async fn logs(&self) -> io::Result<BTreeMap<ChannelName, Position>> {
+    /// Everything that the server has, written down; and where each log ends.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn logs(&self) -> io::Result<BTreeMap<ChannelName, Position>> {
         let mut heads = BTreeMap::new();
-        for channel in self.channels.iter().cloned().chain(self.users.iter().map(UserId::channel)) {
+        for channel in self.crowd.channels.iter().cloned().chain(self.crowd.users.iter().map(UserId::channel)) {
             let mut entries = Vec::new();
             let mut cursor: Option<String> = None;
             loop {
@@ -97,11 +116,17 @@ impl Settle<'_> {
     async fn catch_up(&self, heads: &BTreeMap<ChannelName, Position>) {
         let missing = |plan: &Plan, places: &Cursor| {
             let all = plan.channels.iter().cloned().chain([plan.user.channel()]);
-            let behind = |channel: &ChannelName| heads.get(channel).is_some_and(|head| places.position(channel) != Some(*head));
+            // Who was told of nothing since the log went on in another epoch names the head by the old one.
+            let behind = |channel: &ChannelName| {
+                let Some(head) = heads.get(channel) else { return false };
+                places
+                    .position(channel)
+                    .is_none_or(|place| if place.epoch == head.epoch { place.offset < head.offset } else { place.offset != head.offset })
+            };
             all.filter(behind).collect::<Vec<_>>()
         };
         let began = Instant::now();
-        for (plan, shared) in self.clients {
+        for (plan, shared) in &self.crowd.clients {
             loop {
                 let (connected, missing) = {
                     let state = shared.state();
@@ -124,8 +149,8 @@ impl Settle<'_> {
 
     /// Who is there in truth.
     fn truth(&self, stage: Stage) -> BTreeMap<UserId, usize> {
-        let mut truth: BTreeMap<UserId, usize> = self.users.iter().map(|user| (user.clone(), 0)).collect();
-        for (plan, _) in self.clients {
+        let mut truth: BTreeMap<UserId, usize> = self.crowd.users.iter().map(|user| (user.clone(), 0)).collect();
+        for (plan, _) in &self.crowd.clients {
             if stage < plan.leaves {
                 *truth.entry(plan.user.clone()).or_default() += 1;
             }
@@ -182,8 +207,14 @@ impl Settle<'_> {
 
     /// The receipts of some pushes from all parts of the run.
     async fn receipts(&self) -> io::Result<()> {
-        let pushes: Vec<(Id, String)> = self.evidence.picked(|(_, note)| match note {
-            Note::Accepted { id, push: Some(push), .. } => Some((*id, push.clone())),
+        let losses: Vec<(u64, u64)> = self.evidence.picked(|(_, note)| match note {
+            Note::Loss { since_ms, until_ms } => Some((*since_ms, *until_ms)),
+            _ => None,
+        });
+        // What the engine itself may have lost is nobody's to ask for.
+        let in_doubt = |ms: u64| losses.iter().any(|(since, until)| (*since..=*until).contains(&ms));
+        let pushes: Vec<(Id, String)> = self.evidence.picked(|(ms, note)| match note {
+            Note::Accepted { id, push: Some(push), .. } if !in_doubt(*ms) => Some((*id, push.clone())),
             _ => None,
         });
         let step = pushes.len().div_ceil(RECEIPTS_MAX).max(1);

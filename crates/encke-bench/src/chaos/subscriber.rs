@@ -142,7 +142,7 @@ async fn rest(pause: Duration, look: &Look) {
     let mut look = look.clone();
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
-        () = look.reached(Stage::Calm) => {}
+        () = look.reached(Stage::Breeze) => {}
     }
 }
 
@@ -152,7 +152,7 @@ async fn insist(asker: &mut Asker, path: &str, body: &str, look: &Look) -> Optio
     while calm < ASKS_MAX {
         match asker.post(path, body).await {
             Ok((status, _)) if status < 500 && status != 429 => return Some(status),
-            _ => calm += u32::from(!look.is_storm()),
+            _ => calm += u32::from(!look.is_busy()),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

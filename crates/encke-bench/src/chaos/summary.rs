@@ -7,13 +7,14 @@ use encke_history::Kind;
 use super::{
     faults::Fault,
     run::{Outcome, Setting},
+    verdict::Verdict,
 };
 use crate::table::replaced;
 
 const MARKS: (&str, &str) = ("<!-- encke-bench chaos: begin -->", "<!-- encke-bench chaos: end -->");
 
 /// What is counted, and in which order.
-const KINDS: [(Kind, &str); 10] = [
+pub const KINDS: [(Kind, &str); 10] = [
     (Kind::Lost, "LOST"),
     (Kind::Dup, "DUP"),
     (Kind::Order, "ORDER"),
@@ -28,8 +29,7 @@ const KINDS: [(Kind, &str); 10] = [
 
 /// The counts, in one line.
 #[must_use]
-pub fn line(outcome: &Outcome) -> String {
-    let verdict = &outcome.verdict;
+pub fn line(verdict: &Verdict) -> String {
     let counts: Vec<String> = KINDS.iter().map(|(kind, name)| format!("{name} {}", verdict.count(*kind))).collect();
     format!("{} deliveries of {} messages: {}, GAP {}", verdict.deliveries, verdict.invoked, counts.join(", "), verdict.gaps)
 }
@@ -91,7 +91,8 @@ pub fn write(path: &Path, report: &str) -> io::Result<()> {
 }
 
 /// Which state of the sources this is, as far as git knows.
-fn commit() -> String {
+#[must_use]
+pub fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

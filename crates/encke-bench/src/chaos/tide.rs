@@ -7,6 +7,8 @@ use tokio::sync::watch;
 pub enum Stage {
     /// Things go wrong.
     Storm,
+    /// The network is good and nobody has whims, but publishers go on: nodes are restarted one after the other.
+    Breeze,
     /// Nothing goes wrong any more; publishers finish what they began, clients catch up and stay.
     Calm,
     /// The first half of the clients go without a word.
@@ -55,6 +57,12 @@ impl Look {
     #[must_use]
     pub fn is_storm(&self) -> bool {
         self.stage() == Stage::Storm
+    }
+
+    /// Whether publishers publish.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.stage() < Stage::Calm
     }
 
     /// Returns when it is this stage or a later one.

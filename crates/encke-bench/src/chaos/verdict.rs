@@ -32,6 +32,24 @@ pub struct Verdict {
     pub waited: usize,
     /// Receipts that were looked at.
     pub receipts: usize,
+    /// Accepted messages that the engine itself lost, by channel.
+    pub lost_by_engine: usize,
+    /// In restarts of all nodes: the longest that an accepted message took to a client, in milliseconds; the same from when it was first sent; the longest without a connection; and how
+    /// many deliveries there were to look at.
+    pub silence: Silence,
+}
+
+/// How silent it was for clients while all nodes were restarted one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silence {
+    /// The longest from a message's being accepted until it was handed to an application, in milliseconds.
+    pub accepted_ms: u64,
+    /// The same from when its publisher first sent it: its own trouble is in it.
+    pub sent_ms: u64,
+    /// The longest from the end of a connection until the next one serves.
+    pub away_ms: u64,
+    /// How many deliveries that is from.
+    pub deliveries: usize,
 }
 
 impl Verdict {
@@ -51,11 +69,14 @@ impl Verdict {
 pub fn judge(notes: &[(u64, Note)]) -> Verdict {
     let mut verdict = Verdict::default();
     count(notes, &mut verdict);
-    let claims = Claims::gather(notes, &mut verdict);
-    durable(notes, &claims, &mut verdict);
-    beginnings(notes, &claims, &mut verdict);
-    receipts(notes, &mut verdict);
-    sequences(notes, &claims, &mut verdict);
+    let losses = Losses::gather(notes);
+    let claims = Claims::gather(notes, &losses, &mut verdict);
+    let logs = Logs::piece_together(&claims);
+    durable(notes, &claims, &losses, &mut verdict);
+    beginnings(notes, &claims, &logs, &mut verdict);
+    receipts(notes, &losses, &mut verdict);
+    sequences(notes, &claims, &losses, &logs, &mut verdict);
+    verdict.silence = silence(notes);
     verdict.violations.sort_by_key(|violation| violation.at);
     verdict
 }
@@ -71,10 +92,20 @@ fn count(notes: &[(u64, Note)], verdict: &mut Verdict) {
             Note::Resumed { .. } => verdict.resumed += 1,
             Note::Receipt { .. } => verdict.receipts += 1,
             Note::Stuck(what) => verdict.wrong(Kind::Stuck, at, what.clone()),
+            Note::Ghost(what) => verdict.wrong(Kind::Ghost, at, what.clone()),
             Note::Broken(what) => verdict.wrong(Kind::Left, at, what.clone()),
             _ => {}
         }
     }
+}
+
+/// What was in a log when it was read.
+struct Look {
+    /// Which note says so.
+    at: usize,
+    /// The epoch that it was in.
+    epoch: Option<Epoch>,
+    ids: BTreeSet<Id>,
 }
 
 /// Who says that which message is where. Publishers, subscribers and the logs must agree.
@@ -84,12 +115,14 @@ struct Claims {
     of: BTreeMap<(ChannelName, Id), Position>,
     /// When each message was first sent.
     invoked: BTreeMap<Id, usize>,
-    /// What the server has in the end.
-    logged: BTreeSet<(ChannelName, Id)>,
+    /// What the server had each time when it was asked: which note that is, and what was in it.
+    logged: BTreeMap<ChannelName, Vec<Look>>,
+    /// The epochs of each channel in the order in which they were first heard of, and the furthest that any cursor was in each.
+    epochs: BTreeMap<ChannelName, Vec<(Epoch, Offset)>>,
 }
 
 impl Claims {
-    fn gather(notes: &[(u64, Note)], verdict: &mut Verdict) -> Self {
+    fn gather(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) -> Self {
         let mut claims = Self::default();
         for (at, (_, note)) in notes.iter().enumerate() {
             match note {
@@ -98,20 +131,33 @@ impl Claims {
                 }
                 Note::Accepted { id, at: positions, .. } => {
                     for (channel, position) in positions {
-                        claims.claim(channel, *position, *id, (at, "its publisher was told"), verdict);
+                        claims.claim(channel, *position, *id, (at, "its publisher was told"), losses, verdict);
+                    }
+                }
+                Note::Began { cursor, .. } | Note::Resumed { cursor, .. } => {
+                    for (channel, position) in &cursor.entries {
+                        claims.heard_of(channel, *position);
                     }
                 }
                 Note::Delivered { channel, position, id, .. } => {
-                    claims.claim(channel, *position, *id, (at, "a subscriber was handed it"), verdict);
+                    claims.claim(channel, *position, *id, (at, "a subscriber was handed it"), losses, verdict);
                 }
                 Note::Log { channel, entries } => {
                     for (position, id) in entries {
                         if !claims.invoked.contains_key(id) {
                             verdict.wrong(Kind::Phantom, at, format!("{channel} {} holds what nobody sent", position.offset));
                         }
-                        claims.claim(channel, *position, *id, (at, "the log says"), verdict);
-                        claims.logged.insert((channel.clone(), *id));
+                        claims.claim(channel, *position, *id, (at, "the log says"), losses, verdict);
                     }
+                    let ids: BTreeSet<Id> = entries.iter().map(|(_, id)| *id).collect();
+                    if ids.len() < entries.len() {
+                        verdict.wrong(Kind::Dup, at, format!("the log of {channel} holds a message twice"));
+                    }
+                    claims.logged.entry(channel.clone()).or_default().push(Look {
+                        at,
+                        epoch: entries.last().map(|(position, _)| position.epoch),
+                        ids,
+                    });
                     let rises =
                         entries.windows(2).all(|pair| pair[0].0.epoch != pair[1].0.epoch || pair[0].0.offset + 1 == pair[1].0.offset);
                     if !rises {
@@ -124,32 +170,179 @@ impl Claims {
         claims
     }
 
-    fn claim(&mut self, channel: &ChannelName, position: Position, id: Id, (at, who): (usize, &str), verdict: &mut Verdict) {
+    fn heard_of(&mut self, channel: &ChannelName, position: Position) {
+        let epochs = self.epochs.entry(channel.clone()).or_default();
+        match epochs.iter_mut().find(|(epoch, _)| *epoch == position.epoch) {
+            Some((_, reach)) => *reach = (*reach).max(position.offset),
+            None => epochs.push((position.epoch, position.offset)),
+        }
+    }
+
+    fn claim(
+        &mut self,
+        channel: &ChannelName,
+        position: Position,
+        id: Id,
+        (at, who): (usize, &str),
+        losses: &Losses,
+        verdict: &mut Verdict,
+    ) {
+        self.heard_of(channel, position);
         let there = *self.at.entry((channel.clone(), position.epoch)).or_default().entry(position.offset).or_insert(id);
         if there != id {
             let what = format!("{channel} {} is message {id}, {who}, and is message {there} as well", position.offset);
             verdict.wrong(Kind::Order, at, what);
         }
         let placed = *self.of.entry((channel.clone(), id)).or_insert(position);
-        if placed != position {
+        // In an epoch that goes on from another it has the same offset. When the engine has lost it, and its key, its publisher's next attempt puts it somewhere else.
+        let again = placed.epoch != position.epoch && (placed.offset == position.offset || losses.any_before(at));
+        if placed != position && !again {
             let what = format!("message {id} is {channel} {}, {who}, and {channel} {} as well", position.offset, placed.offset);
             verdict.wrong(if placed.epoch == position.epoch { Kind::Dup } else { Kind::Order }, at, what);
         }
     }
 }
 
-/// What was accepted is in the logs.
-fn durable(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+/// When the engine itself may have lost something: which note says so, and from when until when what it was told is in doubt.
+#[derive(Debug, Default)]
+struct Losses(Vec<(usize, u64, u64)>);
+
+impl Losses {
+    fn gather(notes: &[(u64, Note)]) -> Self {
+        let loss = |(at, (_, note)): (usize, &(u64, Note))| match note {
+            Note::Loss { since_ms, until_ms } => Some((at, *since_ms, *until_ms)),
+            _ => None,
+        };
+        Self(notes.iter().enumerate().filter_map(loss).collect())
+    }
+
+    fn any_before(&self, at: usize) -> bool {
+        self.0.first().is_some_and(|(first, ..)| *first < at)
+    }
+
+    /// Whether what was accepted then may have been lost by the engine before that note.
+    fn may_have_taken(&self, accepted_ms: u64, before: usize) -> bool {
+        self.0.iter().any(|(at, since, until)| *at < before && (*since..=*until).contains(&accepted_ms))
+    }
+
+    /// Whether anything that was accepted then may be lost.
+    fn doubt(&self, accepted_ms: u64) -> bool {
+        self.may_have_taken(accepted_ms, usize::MAX)
+    }
+}
+
+/// The logs of all epochs, as far as anybody saw them, and how one goes on from another. An engine that lost the end of a log goes on in a new epoch, in which what was kept has its old
+/// offsets; so the content says what was kept.
+#[derive(Debug, Default)]
+struct Logs {
+    of: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
+    /// The channel, the old epoch and the last that was kept of it, and the new epoch.
+    forks: Vec<(ChannelName, Position, Epoch)>,
+}
+
+impl Logs {
+    fn piece_together(claims: &Claims) -> Self {
+        let mut logs = Self::default();
+        for (channel, epochs) in &claims.epochs {
+            let known = |epoch: &Epoch| claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
+            let mut pieces: Vec<Piece> =
+                epochs.iter().map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None }).collect();
+            // What one knows of the other may tell where a third belongs, so all are looked at once more.
+            for _ in 0..2 {
+                // From the newest, whose log is known from its beginning.
+                for number in (1..pieces.len()).rev() {
+                    join(&mut pieces, number);
+                }
+                for number in 1..pieces.len() {
+                    join(&mut pieces, number);
+                }
+            }
+            for piece in &pieces {
+                if let Some((from, kept)) = piece.from {
+                    logs.forks.push((channel.clone(), Position { epoch: pieces[from].epoch, offset: kept }, piece.epoch));
+                }
+            }
+            logs.of.extend(pieces.into_iter().map(|piece| ((channel.clone(), piece.epoch), piece.log)));
+        }
+        // An epoch of which nobody has seen a message has no log.
+        logs.of.retain(|_, log| !log.is_empty());
+        logs
+    }
+}
+
+/// A channel's log in one epoch.
+#[derive(Debug)]
+struct Piece {
+    epoch: Epoch,
+    /// The furthest that any cursor was.
+    reach: Offset,
+    log: BTreeMap<Offset, Id>,
+    /// Which earlier one it goes on from, and up to where they are the same.
+    from: Option<(usize, Offset)>,
+}
+
+/// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old master that comes back goes on from what it had, not from what came after it.
+fn join(pieces: &mut [Piece], number: usize) {
+    let (earlier, rest) = pieces.split_at_mut(number);
+    let Some(piece) = rest.first_mut() else { return };
+    let common = |from: &Piece| {
+        kept(&from.log, piece).map(|kept| (from.log.range(..=kept).filter(|(offset, id)| piece.log.get(offset) == Some(id)).count(), kept))
+    };
+    // Of equals the latest.
+    let best = earlier.iter().enumerate().filter_map(|(index, from)| Some((common(from)?, index))).max();
+    let Some(((_, kept), index)) = best else {
+        piece.from = None;
+        return;
+    };
+    piece.from = Some((index, kept));
+    let from = &mut earlier[index];
+    for (offset, id) in from.log.range(..=kept) {
+        piece.log.entry(*offset).or_insert(*id);
+    }
+    for (offset, id) in piece.log.range(..=kept) {
+        from.log.entry(*offset).or_insert(*id);
+    }
+}
+
+/// Up to where a log is the same in a later epoch; none when that began anew.
+fn kept(old: &BTreeMap<Offset, Id>, new: &Piece) -> Option<Offset> {
+    let head = *old.keys().next_back()?;
+    let differs = old.iter().find(|(offset, id)| new.log.get(offset).is_some_and(|other| other != *id)).map(|(offset, _)| *offset);
+    let kept = differs.map_or(head, |offset| offset - 1);
+    let Some(first) = new.log.keys().next().copied() else {
+        // Nobody saw a message of it, but some cursors were in it.
+        return Some(head.min(new.reach)).filter(|kept| *kept > 0);
+    };
+    let agrees = new.log.range(..=kept).any(|(offset, id)| old.get(offset) == Some(id));
+    // One that is not seen from its beginning goes on from somewhere.
+    (kept > 0 && (agrees || first > 1)).then_some(kept)
+}
+
+/// What was accepted is in the logs, each time when they are read, unless the engine itself lost it before.
+fn durable(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, verdict: &mut Verdict) {
     let mut to: BTreeMap<Id, &[ChannelName]> = BTreeMap::new();
-    for (at, (_, note)) in notes.iter().enumerate() {
+    for (at, (ms, note)) in notes.iter().enumerate() {
         match note {
             Note::Invoked { id, to: channels } => {
                 to.insert(*id, channels);
             }
-            Note::Accepted { id, .. } => {
+            Note::Accepted { id, at: positions, .. } => {
                 for channel in to.get(id).copied().unwrap_or_default() {
-                    if !claims.logged.contains(&(channel.clone(), *id)) {
-                        verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel} and is not in its log"));
+                    let epoch = positions.iter().find(|(name, _)| name == channel).map(|(_, position)| position.epoch);
+                    let looks = claims.logged.get(channel).map(Vec::as_slice).unwrap_or_default();
+                    let missing = looks.iter().find(|look| look.at > at && !look.ids.contains(id));
+                    match missing {
+                        // A log that is still in the epoch in which it was accepted has lost nothing.
+                        Some(look) if losses.may_have_taken(*ms, look.at) && (epoch.is_none() || epoch != look.epoch) => {
+                            verdict.lost_by_engine += 1;
+                        }
+                        Some(_) => {
+                            verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel} and is not in its log"));
+                        }
+                        None if looks.last().is_none_or(|look| look.at < at) => {
+                            verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel}, whose log nobody read since"));
+                        }
+                        None => {}
                     }
                 }
             }
@@ -158,8 +351,51 @@ fn durable(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
     }
 }
 
+/// How silent the restarts of all nodes were.
+fn silence(notes: &[(u64, Note)]) -> Silence {
+    let mut silence = Silence::default();
+    let (mut invoked, mut accepted) = (BTreeMap::new(), BTreeMap::new());
+    for (ms, note) in notes {
+        match note {
+            Note::Invoked { id, .. } => drop(invoked.insert(*id, *ms)),
+            Note::Accepted { id, .. } => drop(accepted.insert(*id, *ms)),
+            _ => {}
+        }
+    }
+    let (mut rolling, mut since) = (false, 0);
+    let mut cut: BTreeMap<usize, u64> = BTreeMap::new();
+    for (ms, note) in notes {
+        match note {
+            Note::Rolling { begins } => {
+                // Who is away at the end was so for at least so long.
+                for left in cut.values() {
+                    silence.away_ms = silence.away_ms.max(if *begins { 0 } else { ms - left });
+                }
+                (rolling, since) = (*begins, *ms);
+                cut.clear();
+            }
+            Note::Cut { client } if rolling => {
+                cut.entry(*client).or_insert(*ms);
+            }
+            Note::Began { client, .. } | Note::Resumed { client, .. } => {
+                let left = cut.remove(client).unwrap_or(*ms);
+                silence.away_ms = silence.away_ms.max(ms - left);
+            }
+            // What was sent before may have been late for other reasons.
+            Note::Delivered { id, .. } if rolling && invoked.get(id).is_some_and(|sent| *sent >= since) => {
+                silence.deliveries += 1;
+                let late = |of: &BTreeMap<Id, u64>| of.get(id).map_or(0, |since| ms.saturating_sub(*since));
+                silence.accepted_ms = silence.accepted_ms.max(late(&accepted));
+                silence.sent_ms = silence.sent_ms.max(late(&invoked));
+            }
+            _ => {}
+        }
+    }
+    silence
+}
+
 /// A client without a cursor begins behind nothing that was sent later, and with everything that was pushed while its user was away.
-fn beginnings(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+fn beginnings(notes: &[(u64, Note)], claims: &Claims, logs: &Logs, verdict: &mut Verdict) {
     let mut clients: BTreeMap<UserId, BTreeSet<usize>> = BTreeMap::new();
     for (_, note) in notes {
         if let Note::Began { client, user, .. } = note {
@@ -185,7 +421,7 @@ fn beginnings(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
                 verdict.logins += usize::from(away_since.is_some_and(|since| since > 0));
                 let alone = clients.get(user).is_some_and(|clients| clients.len() == 1);
                 for (channel, position) in &cursor.entries {
-                    let Some(log) = claims.at.get(&(channel.clone(), position.epoch)) else { continue };
+                    let Some(log) = logs.of.get(&(channel.clone(), position.epoch)) else { continue };
                     for (offset, id) in log {
                         let invoked = claims.invoked.get(id).copied().unwrap_or(0);
                         let waited =
@@ -213,14 +449,19 @@ fn beginnings(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
 }
 
 /// Receipts say what happened, and never take it back.
-fn receipts(notes: &[(u64, Note)], verdict: &mut Verdict) {
+fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
+    // What the engine lost of a push or of its receipts, nobody can know.
+    let mut in_doubt: BTreeSet<Id> = BTreeSet::new();
     let mut users: BTreeMap<usize, UserId> = BTreeMap::new();
     let mut had: BTreeSet<(UserId, Id)> = BTreeSet::new();
     let mut shown: BTreeMap<UserId, Position> = BTreeMap::new();
     let mut places: BTreeMap<(UserId, Id), Position> = BTreeMap::new();
     let mut told: BTreeMap<(UserId, Id), usize> = BTreeMap::new();
-    for (at, (_, note)) in notes.iter().enumerate() {
+    for (at, (ms, note)) in notes.iter().enumerate() {
         match note {
+            Note::Accepted { id, .. } if losses.doubt(*ms) => {
+                in_doubt.insert(*id);
+            }
             Note::Began { client, user, .. } => {
                 users.insert(*client, user.clone());
             }
@@ -238,6 +479,7 @@ fn receipts(notes: &[(u64, Note)], verdict: &mut Verdict) {
                     *known = position;
                 }
             }
+            Note::Receipt { id, .. } if in_doubt.contains(id) => {}
             Note::Receipt { id, user, state } => {
                 let key = (user.clone(), *id);
                 let rank = match state {
@@ -267,14 +509,20 @@ fn receipts(notes: &[(u64, Note)], verdict: &mut Verdict) {
 }
 
 /// What each client was handed, in its order.
-fn sequences(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
+fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Logs, verdict: &mut Verdict) {
     let mut history =
         History { records: encke_history::History::default(), origins: Vec::new(), ids: BTreeMap::new(), lives: BTreeMap::new() };
     for (id, at) in &claims.invoked {
         let id = history.id(*id);
         history.note(*at, Record::Invoked(id));
     }
-    for ((channel, epoch), log) in &claims.at {
+    if notes.iter().any(|(_, note)| matches!(note, Note::Lineages)) {
+        history.note(0, Record::Lineages);
+    }
+    for (channel, kept, epoch) in &logs.forks {
+        history.note(0, Record::Forked { channel: channel.clone(), kept: *kept, epoch: *epoch });
+    }
+    for ((channel, epoch), log) in &logs.of {
         // The checker wants a log from its beginning, without holes. What nobody knows anything of is nobody's message.
         let head = log.keys().next_back().copied().unwrap_or(0);
         for offset in 1..=head {
@@ -284,6 +532,9 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, verdict: &mut Verdict) {
         }
     }
     for (at, (ms, note)) in notes.iter().enumerate() {
+        if losses.0.first().is_some_and(|(first, ..)| *first == at) {
+            history.note(at, Record::Forgot);
+        }
         history.take(at, Time(*ms), note, verdict);
     }
     for violation in check(&history.records) {

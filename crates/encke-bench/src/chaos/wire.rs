@@ -57,7 +57,7 @@ pub enum Event {
     /// A gap.
     Gap { channel: ChannelName, from: u64, to: Option<u64> },
     /// The session was ended, or the connection is to be left.
-    Close { code: String, reconnect: bool },
+    Close { code: String, reconnect: bool, retry_ms: u64 },
     /// An answer that is none of the above.
     Refused(u16),
     /// The response is complete; another request may follow.
@@ -77,6 +77,7 @@ struct Wire {
     to: Option<u64>,
     code: Option<String>,
     reconnect: Option<bool>,
+    retry_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -228,7 +229,11 @@ impl Wire {
                 let from = self.from.and_then(|from| from.as_u64()).ok_or_else(missing)?;
                 Event::Gap { channel: channel(self.channel)?, from, to: self.to }
             }
-            Some("close") => Event::Close { code: self.code.ok_or_else(missing)?, reconnect: self.reconnect.unwrap_or(false) },
+            Some("close") => Event::Close {
+                code: self.code.ok_or_else(missing)?,
+                reconnect: self.reconnect.unwrap_or(false),
+                retry_ms: self.retry_ms.unwrap_or(0),
+            },
             _ => return Ok(None),
         }))
     }

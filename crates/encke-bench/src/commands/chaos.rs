@@ -2,18 +2,20 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::chaos::{
-    evidence,
+    cluster::{self, run::Plan, store::Kind},
+    evidence::{self, Note},
     faults::Counts,
     lie::Lie,
-    run::{Outcome, Setting, run},
+    run::{Setting, run},
     summary,
+    verdict::Verdict,
 };
 
 /// Faults on a real server, and whether every promise was kept: nothing lost, doubled, out of order or astray, and nobody online who is not
@@ -28,9 +30,21 @@ pub struct Args {
     /// The server's program
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     server_bin: PathBuf,
-    /// Where the server keeps its logs; its `accepted` has to survive its process
+    /// Where the server keeps its logs; its `accepted` has to survive its process. With `redis` or `nats` there are several nodes, whose engine is started too
     #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
     engine: String,
+    /// With redis or nats: the engine's servers
+    #[arg(long, value_enum, default_value = "one")]
+    servers: Servers,
+    /// With redis or nats: how many nodes
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// With redis or nats: how often every kind of fault is done; the counts above are for one server
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// With redis or nats: how often all nodes are restarted one after the other
+    #[arg(long, default_value_t = 5)]
+    rolls: usize,
     /// Where everything that is left to chance begins [default: the time]
     #[arg(long)]
     seed: Option<u64>,
@@ -68,6 +82,17 @@ pub struct Args {
     report: Option<PathBuf>,
 }
 
+/// The servers of an engine that has any.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Servers {
+    /// A single one.
+    One,
+    /// Redis: a master, its replica and a sentinel.
+    Failover,
+    /// Three masters of a Redis Cluster, or three NATS servers with three replicas.
+    Cluster,
+}
+
 /// What a short run has where nothing else was asked for.
 const SHORT: Counts = Counts { kills: 12, torn: 4, restarts: 2, freezes: 2, full: 1, syncs: 2, clocks: 1 };
 
@@ -98,24 +123,58 @@ pub fn execute(args: &Args) -> io::Result<()> {
     };
     println!("seed {seed}");
     fs::create_dir_all(&args.keep)?;
-    let log = args.keep.join(format!("server-{seed}.log"));
+    let (found, notes) = if let Some(kind) = several(args)? {
+        let short = args.short || args.lie.is_some();
+        let (rounds, rolls) = if short { (1, 1) } else { (args.rounds, args.rolls) };
+        let plan = Plan { kind, nodes: args.nodes.max(2), rounds, rolls };
+        // Programs that are started elsewhere find what they need by its full name.
+        let program = args.server_bin.canonicalize()?;
+        let outcome = until_told(cluster::run::run(&setting, &plan, &program, &args.keep))?;
+        let report = cluster::summary::markdown(&setting, &plan, &outcome);
+        println!("{report}");
+        if let Some(path) = &args.report {
+            cluster::summary::write(path, kind, &report)?;
+        }
+        (outcome.verdict, outcome.notes)
+    } else {
+        let log = args.keep.join(format!("server-{seed}.log"));
+        let outcome = until_told(run(&setting, &args.server_bin, &log))?;
+        let report = summary::markdown(&setting, &outcome);
+        println!("{report}");
+        if let Some(path) = &args.report {
+            summary::write(path, &report)?;
+        }
+        (outcome.verdict, outcome.notes)
+    };
+    println!("{}", summary::line(&found));
+    match args.lie {
+        Some(lie) => caught(lie, &found),
+        None => verdict(args, seed, &found, &notes),
+    }
+}
+
+/// Which servers an engine of several nodes has; none for an engine of one.
+fn several(args: &Args) -> io::Result<Option<Kind>> {
+    Ok(Some(match (args.engine.as_str(), args.servers) {
+        ("redis", Servers::One) => Kind::Redis,
+        ("redis", Servers::Failover) => Kind::RedisFailover,
+        ("redis", Servers::Cluster) => Kind::RedisCluster,
+        ("nats", Servers::One) => Kind::Nats,
+        ("nats", Servers::Cluster) => Kind::NatsCluster,
+        ("nats", Servers::Failover) => return Err(io::Error::other("nats has one server or a cluster")),
+        _ => return Ok(None),
+    }))
+}
+
+/// Runs until it is done or somebody wants it to end. What was started and mounted goes when the run is dropped.
+fn until_told<T>(run: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(async {
+    runtime.block_on(async {
         tokio::select! {
-            outcome = run(&setting, &args.server_bin, &log) => outcome,
-            // What was started and mounted goes when the run is dropped.
+            outcome = run => outcome,
             told = told_to_end() => Err(told.err().unwrap_or_else(|| io::Error::other("it was told to end"))),
         }
-    })?;
-    println!("{}", summary::markdown(&setting, &outcome));
-    if let Some(path) = &args.report {
-        summary::write(path, &summary::markdown(&setting, &outcome))?;
-    }
-    println!("{}", summary::line(&outcome));
-    match args.lie {
-        Some(lie) => caught(lie, &outcome),
-        None => verdict(args, seed, &outcome, &log),
-    }
+    })
 }
 
 /// Returns when somebody wants this program to end.
@@ -131,29 +190,28 @@ async fn told_to_end() -> io::Result<()> {
 /// How many violations are told in words.
 const TOLD_MAX: usize = 20;
 
-fn verdict(args: &Args, seed: u64, outcome: &Outcome, log: &Path) -> io::Result<()> {
-    let violations = &outcome.verdict.violations;
+fn verdict(args: &Args, seed: u64, found: &Verdict, notes: &[(u64, Note)]) -> io::Result<()> {
+    let violations = &found.violations;
     let history = args.keep.join(format!("history-{seed}.txt"));
     if args.keep_always || !violations.is_empty() {
-        evidence::keep(&outcome.notes, &history)?;
+        evidence::keep(notes, &history)?;
     }
     if violations.is_empty() {
         return Ok(());
     }
     for violation in violations.iter().take(TOLD_MAX) {
-        let ms = outcome.notes.get(violation.at).map_or(0, |(ms, _)| *ms);
+        let ms = notes.get(violation.at).map_or(0, |(ms, _)| *ms);
         println!("{:?} at note {} ({ms} ms): {}", violation.kind, violation.at, violation.what);
     }
     Err(io::Error::other(format!(
-        "{} violations with seed {seed}; the history is in {}, what the server wrote in {}",
+        "{} violations with seed {seed}; the history is in {}, what was written by those under test beside it",
         violations.len(),
         history.display(),
-        log.display()
     )))
 }
 
-fn caught(lie: Lie, outcome: &Outcome) -> io::Result<()> {
-    let found = outcome.verdict.violations.iter().find(|violation| violation.kind == lie.finds());
+fn caught(lie: Lie, found: &Verdict) -> io::Result<()> {
+    let found = found.violations.iter().find(|violation| violation.kind == lie.finds());
     let found = found.ok_or_else(|| io::Error::other(format!("the lie {lie:?} was not found")))?;
     println!("the lie was found: {:?}: {}", found.kind, found.what);
     Ok(())

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    answers::Answers,
     fault::Fault,
     options::{Login, NatsOptions},
     stored::{ApiError, HEAD, Stored},
@@ -95,6 +96,7 @@ pub(super) struct Link {
     /// For the names of batches.
     next_batch: AtomicU64,
     batches: String,
+    answers: Answers,
 }
 
 impl Link {
@@ -127,8 +129,10 @@ impl Link {
             connect = connect.add_root_certificates(file.clone());
         }
         let client = connect.connect(options.servers.as_slice()).await.map_err(|error| Fault::Refused(format!("NATS: {error}")))?;
+        let answers = Answers::open(&client).await?;
         Ok(Arc::new(Self {
             client,
+            answers,
             alone: options.replicas == 1,
             stopped: AtomicBool::new(false),
             breaks,
@@ -292,12 +296,10 @@ impl Link {
     /// Asks what is answered by many messages and a last one that says so.
     async fn ask_many(&self, stream: &str, question: &Value, most: usize) -> Result<(Vec<Stored>, Option<u64>), Fault> {
         self.check()?;
-        let inbox = self.client.new_inbox();
-        let unknown = |error: &dyn std::fmt::Display| Fault::Unknown(format!("NATS: {error}"));
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|error| unknown(&error))?;
+        let mut answers = self.answers.expect();
         let payload = question.to_string().into();
-        let asked = self.client.publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), inbox, payload).await;
-        asked.map_err(|error| unknown(&error))?;
+        let asked = self.client.publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), answers.reply.clone(), payload).await;
+        asked.map_err(|error| Fault::Unknown(format!("NATS: {error}")))?;
         let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
         let mut found = Vec::new();
         loop {

@@ -3,10 +3,11 @@ use std::collections::VecDeque;
 use encke_proto::{ChannelName, Epoch, Offset, Time};
 
 use super::{
+    epoch::Ages,
     fault::Fault,
     link::Link,
     names::Names,
-    record::{Extent, Record, Said},
+    record::{Extent, Record, Said, Spot},
 };
 use crate::Retention;
 
@@ -14,6 +15,9 @@ use crate::Retention;
 const FRONT_MAX_MESSAGES: usize = 64;
 /// The most bytes that are read to remember them.
 const FRONT_MAX_BYTES: usize = 1 << 20;
+/// How far apart the last messages are that are remembered, in offsets, and how many they are.
+const SPOT_OFFSETS: u64 = 16;
+const SPOTS_MAX: usize = 3;
 /// How often is read on until the oldest message is found. What lies before it is on its way out.
 const READS_MAX: usize = 64;
 
@@ -33,6 +37,8 @@ pub(super) struct Log {
     front_seq: u64,
     /// Whether only `seq` may still be believed.
     spoiled: bool,
+    /// Some of the last messages, the oldest first.
+    spots: VecDeque<Spot>,
 }
 
 /// One of the oldest messages.
@@ -71,14 +77,26 @@ impl Log {
     /// A log that nothing was appended to.
     pub(super) fn new(epoch: Epoch) -> Self {
         let extent = Extent::empty(epoch);
-        Self { seq: 0, extent, ends_in_note: false, front: VecDeque::new(), whole: true, front_seq: 0, spoiled: false }
+        Self {
+            seq: 0,
+            extent,
+            ends_in_note: false,
+            front: VecDeque::new(),
+            whole: true,
+            front_seq: 0,
+            spoiled: false,
+            spots: VecDeque::new(),
+        }
     }
 
     /// The log that ends in `last`.
     pub(super) fn found(last: Record) -> Self {
         let whole = last.extent.messages() == 0;
         let ends_in_note = last.said.is_none();
-        Self { seq: last.seq, extent: last.extent, ends_in_note, front: VecDeque::new(), whole, front_seq: 0, spoiled: false }
+        // A note stands behind the message whose offset it has.
+        let spot = Spot { offset: last.extent.head, seq: last.seq };
+        let spots = last.said.iter().map(|_| spot).collect();
+        Self { seq: last.seq, extent: last.extent, ends_in_note, front: VecDeque::new(), whole, front_seq: 0, spoiled: false, spots }
     }
 
     pub(super) fn spoil(&mut self) {
@@ -90,15 +108,16 @@ impl Log {
     }
 
     /// Appends a message, and says at which offset.
-    pub(super) fn append(&mut self, said: &Said, epoch: Epoch, due: Time) -> Offset {
-        let extent = std::mem::replace(&mut self.extent, Extent::empty(epoch));
-        self.extent = extent.in_epoch(epoch);
+    pub(super) fn append(&mut self, said: &Said, ages: &Ages, due: Time) -> Offset {
+        let extent = std::mem::replace(&mut self.extent, Extent::empty(ages.now));
+        self.extent = extent.in_age(ages);
         self.extent.head += 1;
+        self.extent.back = self.spots.front().copied().or(self.extent.back);
         self.extent.bytes += said.size();
         let offset = self.extent.head;
         self.whole &= self.front.len() < FRONT_MAX_MESSAGES;
         if self.whole {
-            self.front.push_back(Oldest { seq: 0, epoch, offset, size: said.size(), due, expires: said.expires });
+            self.front.push_back(Oldest { seq: 0, epoch: ages.now, offset, size: said.size(), due, expires: said.expires });
         }
         offset
     }
@@ -106,6 +125,12 @@ impl Log {
     /// The message at `offset` got a sequence.
     pub(super) fn stored(&mut self, offset: Offset, seq: u64) {
         self.seq = self.seq.max(seq);
+        if self.spots.back().is_none_or(|last| last.offset + SPOT_OFFSETS <= offset) {
+            self.spots.push_back(Spot { offset, seq });
+            if self.spots.len() > SPOTS_MAX {
+                self.spots.pop_front();
+            }
+        }
         if let Some(oldest) = self.front.iter_mut().rev().find(|oldest| oldest.offset == offset) {
             oldest.seq = seq;
         }

@@ -76,7 +76,7 @@ impl Store {
 
     /// Moves receipts forward.
     pub(super) async fn mark(&self, marks: Vec<Mark>) -> Result<(), Fault> {
-        let epoch = self.epochs.sure().await?;
+        let epoch = self.epochs.sure().await?.now;
         let mut by_user: HashMap<UserId, Vec<Mark>> = HashMap::new();
         for mark in marks.into_iter().filter(|mark| mark.position.epoch == epoch) {
             by_user.entry(mark.user.clone()).or_default().push(mark);

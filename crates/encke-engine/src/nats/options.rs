@@ -53,7 +53,7 @@ pub enum NatsOptionsError {
     #[error("a NATS address names 1 to {SERVERS_MAX} servers")]
     Servers,
     /// There is no such option.
-    #[error("a NATS address has no option {0:?}; it has replicas, prefix and ca")]
+    #[error("a NATS address has no option {0:?}; it has replicas, prefix and tls_ca")]
     Option(String),
     /// JetStream agrees by majority.
     #[error("replicas is 1, 3 or 5")]
@@ -64,7 +64,7 @@ pub enum NatsOptionsError {
 }
 
 impl NatsOptions {
-    /// Reads an address: `nats://user:password@host:4222,host:4222/?replicas=3&prefix=encke&ca=/etc/ca.pem`. With `tls://` everything is encrypted. What stands for the
+    /// Reads an address: `nats://user:password@host:4222,host:4222/?replicas=3&prefix=encke&tls_ca=/etc/ca.pem`. With `tls://` everything is encrypted. What stands for the
     /// user and the password is percent-encoded; a name alone is a token.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl NatsOptions {
                 }
                 value.clone_into(&mut self.prefix);
             }
-            "ca" => self.authorities = Some(PathBuf::from(value)),
+            "tls_ca" => self.authorities = Some(PathBuf::from(value)),
             other => return Err(NatsOptionsError::Option(other.chars().take(32).collect())),
         }
         Ok(())

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     fault::Fault,
     link::DEADLINE_MS,
-    record::{Extent, Record},
+    record::{Extent, Record, Spot},
     store::{Head, Store},
 };
 use crate::{Page, PageLimit, ReadFrom, append::body_bytes};
@@ -24,13 +24,6 @@ const PROBES_MAX: usize = 64;
 const BEHIND_PAUSE_MS: u64 = 5;
 /// After how many of these the log is looked at by the writer, which finds a beginning that is gone.
 const BEHIND_TRIES: usize = 40;
-
-/// A message that was found on the way: its offset and its sequence.
-#[derive(Clone, Copy, Debug)]
-struct Spot {
-    offset: Offset,
-    seq: u64,
-}
 
 impl Store {
     /// A page of a log.
@@ -145,8 +138,13 @@ impl Store {
 
     /// A sequence from which on the message at `wanted` comes soon, but not before it.
     async fn locate(&self, channel: &ChannelName, head: &Head, wanted: Offset) -> Result<u64, Fault> {
-        let Some(mut low) = self.probe(channel, 0).await? else { return Ok(0) };
         let mut high = Spot { offset: head.extent.head, seq: head.seq };
+        match head.extent.back {
+            Some(back) if back.offset <= wanted => return Ok(back.seq),
+            Some(back) => high = back,
+            None => {}
+        }
+        let Some(mut low) = self.probe(channel, 0).await? else { return Ok(0) };
         for probe in 0..PROBES_MAX {
             if low.offset + NEAR_OFFSETS >= wanted || high.seq <= low.seq + 1 {
                 break;

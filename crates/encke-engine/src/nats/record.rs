@@ -10,6 +10,7 @@ use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, 
 use serde_json::value::RawValue;
 
 use super::{
+    epoch::Ages,
     fault::Fault,
     link::Put,
     names::{token, untoken},
@@ -35,12 +36,21 @@ pub(super) struct Extent {
     pub(super) trimmed_bytes: u64,
     /// The epochs that this one goes on from, the newest first.
     pub(super) forks: Vec<Position>,
+    /// A message a little before the head, so that who is nearly there need not search.
+    pub(super) back: Option<Spot>,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) offset: Offset,
+    pub(super) seq: u64,
 }
 
 impl Extent {
     /// A log without a message.
     pub(super) fn empty(epoch: Epoch) -> Self {
-        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new() }
+        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new(), back: None }
     }
 
     /// How many messages are kept.
@@ -53,12 +63,14 @@ impl Extent {
         self.bytes.saturating_sub(self.trimmed_bytes)
     }
 
-    /// The same log in a later epoch: what it holds now it holds there too.
-    pub(super) fn in_epoch(mut self, epoch: Epoch) -> Self {
-        if self.epoch != epoch {
-            self.forks.insert(0, Position { epoch: self.epoch, offset: self.head });
+    /// The same log in the present epoch: what it holds now it holds there too, and in all epochs in between.
+    pub(super) fn in_age(mut self, ages: &Ages) -> Self {
+        if self.epoch != ages.now {
+            let between = ages.before.iter().copied().filter(|epoch| *epoch > self.epoch).chain([self.epoch]);
+            let forks: Vec<Position> = between.map(|epoch| Position { epoch, offset: self.head }).collect();
+            self.forks.splice(0..0, forks);
             self.forks.truncate(Lineage::MAX);
-            self.epoch = epoch;
+            self.epoch = ages.now;
         }
         self
     }
@@ -134,7 +146,7 @@ pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>
         Some((Said { body: Body::Page(_), .. }, _)) => 'p',
         Some((Said { body: Body::Data(_), .. }, _)) => 'd',
     };
-    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks } = extent;
+    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back } = extent;
     // Writing to a string cannot fail.
     let _ = write!(head, "{VERSION} {kind} {epoch} {newest} {tail} {bytes} {trimmed_bytes} ");
     for (index, fork) in forks.iter().enumerate() {
@@ -142,6 +154,10 @@ pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>
     }
     if forks.is_empty() {
         head.push('-');
+    }
+    match back {
+        Some(Spot { offset, seq }) => _ = write!(head, " {offset}:{seq}"),
+        None => head.push_str(" -"),
     }
     let payload = match said {
         None => Bytes::new(),
@@ -173,7 +189,14 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
         "-" => Vec::new(),
         forks => forks.split(',').map(fork).collect::<Option<_>>()?,
     };
-    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks };
+    let back = match words.next()? {
+        "-" => None,
+        text => {
+            let (offset, seq) = text.split_once(':')?;
+            Some(Spot { offset: offset.parse().ok()?, seq: seq.parse().ok()? })
+        }
+    };
+    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back };
     if kind == "n" {
         return Some((extent, None));
     }
@@ -207,7 +230,8 @@ mod tests {
 
     fn extent() -> Extent {
         let forks = vec![Position { epoch: Epoch(9), offset: 4 }, Position { epoch: Epoch(3), offset: 2 }];
-        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks }
+        let back = Some(Spot { offset: 3, seq: 88 });
+        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks, back }
     }
 
     fn back(put: &Put) -> Record {
@@ -241,16 +265,27 @@ mod tests {
         let whole = put("s".to_owned(), &extent(), None, None).head;
         let stored = |head: &str| Stored { subject: String::new(), seq: 1, taken_ms: 0, head: head.to_owned(), payload: Bytes::new() };
         assert!(Record::parse(&stored(&whole)).is_ok());
-        for head in ["", "1", "2 n a 1 1 1 1 -", "1 d a 1 1 1 1 -", "1 n a 1 1 1 1 a", "1 n a 1 1 1", &whole.replace("1 n", "1 x")] {
+        for head in [
+            "",
+            "1",
+            "2 n a 1 1 1 1 - -",
+            "1 d a 1 1 1 1 - -",
+            "1 n a 1 1 1 1 a -",
+            "1 n a 1 1 1 1 - 3",
+            "1 n a 1 1 1",
+            &whole.replace("1 n", "1 x"),
+        ] {
             assert!(matches!(Record::parse(&stored(head)), Err(Fault::Damaged(_))), "{head}");
         }
     }
 
     #[test]
     fn a_log_goes_on_in_a_later_epoch_with_what_it_holds() {
-        let later = extent().in_epoch(Epoch(80));
-        assert_eq!((later.epoch, later.head, later.forks[0]), (Epoch(80), 5, Position { epoch: Epoch(77), offset: 5 }));
-        assert_eq!(later.forks.len(), 3);
-        assert_eq!(later.clone().in_epoch(Epoch(80)), later);
+        let ages = Ages { now: Epoch(80), before: [79, 77, 9].map(Epoch).into() };
+        let later = extent().in_age(&ages);
+        let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+        assert_eq!((later.epoch, later.head), (Epoch(80), 5));
+        assert_eq!(later.forks, [at(79, 5), at(77, 5), at(9, 4), at(3, 2)], "nothing was appended in the epoch 79");
+        assert_eq!(later.clone().in_age(&ages), later);
     }
 }

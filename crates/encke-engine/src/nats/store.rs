@@ -46,9 +46,9 @@ pub(super) struct Head {
 impl Store {
     /// Where a log ends.
     pub(super) async fn head(&self, channel: &ChannelName) -> Result<Head, Fault> {
-        let epoch = self.epochs.sure().await?;
+        let ages = self.epochs.sure().await?;
         let Some(stored) = self.link.last(&self.names.log, &self.names.channel(channel)).await? else {
-            return Ok(Head { seq: 0, extent: Extent::empty(epoch) });
+            return Ok(Head { seq: 0, extent: Extent::empty(ages.now) });
         };
         self.head_of(Record::parse(&stored)?).await
     }
@@ -60,7 +60,7 @@ impl Store {
             // Another node made an epoch that this one has not heard of.
             self.epochs.look().await?;
         }
-        Ok(Head { seq: last.seq, extent: last.extent.in_epoch(self.epochs.now()) })
+        Ok(Head { seq: last.seq, extent: last.extent.in_age(&self.epochs.ages()) })
     }
 
     /// The latest time that the sweep was told.

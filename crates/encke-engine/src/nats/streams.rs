@@ -48,8 +48,9 @@ impl Streams {
         Self { log, book, soft, most_kept }
     }
 
-    /// Makes what is not there yet.
-    pub(super) async fn prepare(&self, link: &Link) -> Result<(), Fault> {
+    /// Makes what is not there yet, and says whether anything was not.
+    pub(super) async fn prepare(&self, link: &Link) -> Result<bool, Fault> {
+        let mut made = false;
         for config in [&self.log, &self.book, &self.soft] {
             let name = config["name"].as_str().unwrap_or_default();
             match link.info(name, None).await {
@@ -63,11 +64,14 @@ impl Streams {
                         link.update(&changed).await?;
                     }
                 }
-                Err(Fault::NoStream) => link.create(config).await?,
+                Err(Fault::NoStream) => {
+                    link.create(config).await?;
+                    made = true;
+                }
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(())
+        Ok(made)
     }
 }
 

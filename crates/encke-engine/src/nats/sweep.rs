@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::PoisonError};
 
 use encke_proto::{ChannelName, MessageId, Time};
 
@@ -27,8 +27,11 @@ impl Store {
     /// Forgets some of what is too old, and finishes what was left unfinished.
     pub(super) async fn sweep(&self, now: Time) -> Result<(), Fault> {
         let mut swept = self.swept.lock().await;
-        self.streams.prepare(&self.link).await?;
-        let epoch = self.epochs.sure().await?;
+        if self.streams.prepare(&self.link).await? {
+            // Whoever was known may be known no more.
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        let epoch = self.epochs.sure().await?.now;
         let info = self.link.info(&self.names.log, None).await?;
         self.epochs.seen(info.last_seq);
         self.keys.told(now, epoch, info.last_seq);

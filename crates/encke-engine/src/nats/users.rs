@@ -5,7 +5,7 @@ use encke_proto::{Time, UserId};
 
 use super::{
     fault::Fault,
-    link::{ASKED_MAX, Put, at_once},
+    link::{ASKED_MAX, BATCH_MAX_MESSAGES, Put, at_once},
     names::{last_token, untoken},
     store::Store,
     stored::Stored,
@@ -69,10 +69,20 @@ impl Store {
         let subjects: Vec<String> = unknown.iter().map(|user| self.names.user(user)).collect();
         let found = self.link.lasts(&self.names.book, &subjects, false).await?;
         let new = subjects.into_iter().filter(|subject| !found.contains_key(subject));
-        let put = |subject| self.link.put(Put { subject, head: text(at, None), payload: Bytes::new(), expect: Some(0), ttl_s: None });
-        for written in at_once(ASKED_MAX, new.map(put).collect()).await {
-            match written {
-                Ok(_) | Err(Fault::Mismatch) => {}
+        let put = |subject| Put { subject, head: text(at, None), payload: Bytes::new(), expect: Some(0), ttl_s: None };
+        let puts: Vec<Put> = new.map(put).collect();
+        for some in puts.chunks(BATCH_MAX_MESSAGES) {
+            match self.link.put_all(some.to_vec()).await {
+                Ok(_) => {}
+                // Somebody made one of them known meanwhile, so none was; then each by itself.
+                Err(Fault::Mismatch) => {
+                    for one in at_once(ASKED_MAX, some.iter().map(|put| self.link.put(put.clone())).collect()).await {
+                        match one {
+                            Ok(_) | Err(Fault::Mismatch) => {}
+                            Err(fault) => return Err(fault),
+                        }
+                    }
+                }
                 Err(fault) => return Err(fault),
             }
         }

@@ -29,8 +29,8 @@ use crate::{Feed, UNHEARD_MAX_S};
 const SLICES: usize = 64;
 /// How long each part may take so that all have their turn twice within the promised time, in milliseconds: what is missing at one turn may just be on its way, and has until the next.
 const TURN_MS: u64 = (UNHEARD_MAX_S - 1) * 1_000 / SLICES as u64;
-/// After how many turns the epoch is looked at.
-const LOOK_TURNS: u64 = 16;
+/// After how many turns the epoch is looked at, and how far the stream has come.
+const LOOK_TURNS: u64 = 32;
 /// The most messages of one channel that are handed on at once.
 const TOLD_MAX_MESSAGES: usize = 64;
 
@@ -144,6 +144,10 @@ impl Watches {
     async fn compare(&self, place: usize) -> Result<(), Fault> {
         let (subjects, since) = {
             let slice = lock(&self.slices[place]);
+            if slice.missing.is_empty() && slice.since > self.store.epochs.highest() {
+                // As far as anybody heard, nothing was stored since.
+                return Ok(());
+            }
             let subjects: Vec<String> = slice.channels.keys().map(|channel| self.store.names.channel(channel)).collect();
             (subjects, slice.since)
         };
@@ -197,11 +201,11 @@ async fn compare(watches: Weak<Watches>) {
         turn += 1;
         let now = store.link.breaks();
         let broken = breaks.is_some_and(|before| before != now);
-        if turn % LOOK_TURNS == 0 || broken {
-            if let Err(fault) = store.epochs.look().await {
-                tracing::debug!(%fault, "the epoch could not be looked at");
-                continue;
-            }
+        if (turn.is_multiple_of(LOOK_TURNS) || broken)
+            && let Err(fault) = store.epochs.look().await
+        {
+            tracing::debug!(%fault, "the epoch could not be looked at");
+            continue;
         }
         breaks = Some(now);
         let present = store.epochs.now();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use encke_proto::{ChannelName, Epoch, Position, Time};
+use encke_proto::{ChannelName, Position, Time};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -16,9 +16,9 @@ use tokio::{
 
 use super::{
     agenda::Agenda,
-    epoch::Epochs,
+    epoch::{Ages, Epochs},
     fault::Fault,
-    link::{BATCH_MAX_MESSAGES, DEADLINE_MS, Link, Put, random},
+    link::{BATCH_MAX_MESSAGES, DEADLINE_MS, Link, Put, at_once, random},
     log::{Dropped, Log},
     names::Names,
     recent::Recent,
@@ -33,8 +33,13 @@ const WAITING_MAX: usize = 8_192;
 /// The most messages, and about the most bytes, that are stored as one.
 const GATHER_MAX_MESSAGES: usize = BATCH_MAX_MESSAGES;
 const GATHER_MAX_BYTES: usize = 4 << 20;
+/// The most messages that a server which is alone is given one by one, and how often such rounds may follow each other until all of one log are stored.
+const SINGLES_MAX: usize = 16;
+const SINGLES_ROUNDS_MAX: usize = 2;
+/// How often those that are together are tried as one when others write to the same logs, before each goes by itself.
+const TOGETHER_TRIES: usize = 5;
 /// Half of the logs whose end is remembered.
-const LOGS_MAX: usize = 50_000;
+const LOGS_MAX: usize = 16_384;
 /// The longest pause before what met somebody else's is tried again, in milliseconds.
 const PAUSE_MAX_MS: u64 = 20;
 /// The most messages that one look at a log trims.
@@ -204,7 +209,70 @@ impl Clerk {
                 }
                 continue;
             }
-            self.store(&mut tasks).await;
+            if self.desk.link.alone() && self.part_singles(&mut tasks) {
+                self.store_singly(tasks).await;
+            } else {
+                self.store(&mut tasks).await;
+            }
+        }
+    }
+
+    /// Whether these are better stored one by one, at the same time: a server that is alone prepares each batch on its disk, which takes as long as some dozen messages. Of several for one log
+    /// only the first can go; if that is so, the others wait.
+    fn part_singles(&mut self, tasks: &mut Vec<Task>) -> bool {
+        let mut logs = HashSet::new();
+        let firsts: Vec<bool> = tasks.iter().map(|task| task.work.channels.first().is_some_and(|log| logs.insert(log.clone()))).collect();
+        let single = tasks.iter().all(|task| task.messages() == 1);
+        if !single || logs.len() > SINGLES_MAX || tasks.len() > logs.len() * SINGLES_ROUNDS_MAX {
+            return false;
+        }
+        let (first, others): (Vec<_>, Vec<_>) = std::mem::take(tasks).into_iter().zip(firsts).partition(|(_, first)| *first);
+        tasks.extend(first.into_iter().map(|(task, _)| task));
+        for (task, _) in others.into_iter().rev() {
+            self.waiting.push_front(Job::Write(Box::new(task)));
+        }
+        true
+    }
+
+    /// Stores each by itself, all at the same time.
+    async fn store_singly(&mut self, mut tasks: Vec<Task>) {
+        let mut ready = Vec::new();
+        let seen = self.desk.epochs.highest();
+        if let Ok((ages, found)) = self.prepare(&mut tasks, false).await {
+            for task in tasks.drain(..) {
+                let mut batch = Batch::default();
+                match self.add(&mut batch, &task, &ages, &found).await {
+                    Ok(()) => ready.push((task, batch)),
+                    Err(_) => {
+                        self.forget(&batch);
+                        self.store_alone(task).await;
+                    }
+                }
+            }
+        }
+        let puts = ready.iter_mut().map(|(_, batch)| self.desk.link.put_all(std::mem::take(&mut batch.puts))).collect();
+        let stored = at_once(SINGLES_MAX, puts).await;
+        for ((mut task, batch), stored) in ready.into_iter().zip(stored) {
+            match stored {
+                Ok(seq) => {
+                    let mut one = [task];
+                    if let Err(fault) = self.finish(&mut one, batch, seq, 1, seen).await {
+                        one.iter_mut().for_each(|task| task.answer(Err(fault.clone())));
+                    }
+                }
+                Err(fault) => {
+                    self.forget(&batch);
+                    if matches!(fault, Fault::Mismatch | Fault::Busy(_) | Fault::NoStream) {
+                        self.store_alone(task).await;
+                    } else {
+                        task.answer(Err(fault));
+                    }
+                }
+            }
+        }
+        // Those that could not even be prepared.
+        for task in tasks {
+            self.store_alone(task).await;
         }
     }
 
@@ -232,8 +300,11 @@ impl Clerk {
 
     /// Stores them together; or, if others write to the same logs, each by itself.
     async fn store(&mut self, tasks: &mut Vec<Task>) {
-        for fresh in [false, true] {
-            match self.try_store(tasks, fresh).await {
+        for tries in 0..TOGETHER_TRIES {
+            if tries > 1 {
+                pause().await;
+            }
+            match self.try_store(tasks, tries > 0).await {
                 Ok(()) => return,
                 Err(Fault::Mismatch) => {}
                 Err(Fault::Busy(_) | Fault::NoStream) => break,
@@ -270,18 +341,10 @@ impl Clerk {
     }
 
     async fn try_store(&mut self, tasks: &mut Vec<Task>, fresh: bool) -> Result<(), Fault> {
-        let mut epoch = self.desk.epochs.sure().await?;
-        let found = self.look(tasks, fresh, &mut epoch).await?;
-        tasks.retain_mut(|task| {
-            let before = task.work.once.iter().find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
-            if let Some(before) = before {
-                task.answer(Ok(Written::Before(before.clone())));
-            }
-            before.is_none()
-        });
+        let (ages, found) = self.prepare(tasks, fresh).await?;
         let mut batch = Batch::default();
         for task in tasks.iter() {
-            if let Err(fault) = self.add(&mut batch, task, epoch, &found).await {
+            if let Err(fault) = self.add(&mut batch, task, &ages, &found).await {
                 self.forget(&batch);
                 return Err(fault);
             }
@@ -295,6 +358,25 @@ impl Clerk {
                 return Err(fault);
             }
         };
+        self.finish(tasks, batch, last, count, seen).await
+    }
+
+    /// Finds out what has to be known before, and answers those that were stored before.
+    async fn prepare(&mut self, tasks: &mut Vec<Task>, fresh: bool) -> Result<(Ages, HashMap<String, Stored>), Fault> {
+        let mut ages = self.desk.epochs.sure().await?;
+        let found = self.look(tasks, fresh, &mut ages).await?;
+        tasks.retain_mut(|task| {
+            let before = task.work.once.iter().find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
+            if let Some(before) = before {
+                task.answer(Ok(Written::Before(before.clone())));
+            }
+            before.is_none()
+        });
+        Ok((ages, found))
+    }
+
+    /// It is stored: `count` messages, the last of which has the sequence `last`. Before, `seen` was the highest that was known.
+    async fn finish(&mut self, tasks: &mut [Task], batch: Batch, last: u64, count: u64, seen: u64) -> Result<(), Fault> {
         if count > 0 {
             self.settle(batch.placed, batch.dropped, last + 1 - count);
             if last <= seen {
@@ -313,7 +395,7 @@ impl Clerk {
     }
 
     /// Reads what has to be known before: the ends of the logs, and what must not be there.
-    async fn look(&mut self, tasks: &[Task], fresh: bool, epoch: &mut Epoch) -> Result<HashMap<String, Stored>, Fault> {
+    async fn look(&mut self, tasks: &[Task], fresh: bool, ages: &mut Ages) -> Result<HashMap<String, Stored>, Fault> {
         let mut subjects: Vec<String> = Vec::new();
         let mut logs: HashMap<String, ChannelName> = HashMap::new();
         let mut known: HashMap<ChannelName, u64> = HashMap::new();
@@ -332,26 +414,28 @@ impl Clerk {
         if subjects.is_empty() {
             return Ok(HashMap::new());
         }
+        // A log that is not there may have been there in a stream that was purged since; then the epoch is not there either.
+        subjects.push(self.desk.names.epoch());
         let mut found = self.desk.link.lasts(&self.desk.names.log, &subjects, fresh).await?;
-        let mut lost = false;
+        let mut lost = found.remove(&self.desk.names.epoch()).is_none_or(|stored| !self.desk.epochs.is_told_by(&stored));
         for (subject, channel) in logs {
             let log = match found.remove(&subject) {
                 Some(stored) => Log::found(Record::parse(&stored)?),
-                None => Log::new(*epoch),
+                None => Log::new(ages.now),
             };
-            lost |= known.get(&channel).is_some_and(|seq| log.seq < *seq) || log.extent.epoch > *epoch;
+            lost |= known.get(&channel).is_some_and(|seq| log.seq < *seq) || log.extent.epoch > ages.now;
             self.logs.insert(channel, log);
         }
         if lost {
             // Either the stream is behind what this node knows of it, or this node behind the others.
             self.desk.epochs.look().await?;
-            *epoch = self.desk.epochs.now();
+            *ages = self.desk.epochs.ages();
         }
         Ok(found)
     }
 
     /// Adds a message to a batch.
-    async fn add(&mut self, batch: &mut Batch, task: &Task, epoch: Epoch, found: &HashMap<String, Stored>) -> Result<(), Fault> {
+    async fn add(&mut self, batch: &mut Batch, task: &Task, ages: &Ages, found: &HashMap<String, Stored>) -> Result<(), Fault> {
         let mut positions = Vec::with_capacity(task.work.channels.len());
         for channel in &task.work.channels {
             let retention = self.desk.retention.of(channel);
@@ -359,7 +443,7 @@ impl Clerk {
             // Only the first message of a batch on a subject may be tied to what is there; those behind it are, as the batch is stored as one.
             let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
             let due = retention.due(task.work.said.time, task.work.said.expires);
-            let offset = log.append(&task.work.said, epoch, due);
+            let offset = log.append(&task.work.said, ages, due);
             batch.dropped.extend(log.take_note(channel));
             while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
                 if !log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await? {
@@ -372,7 +456,7 @@ impl Clerk {
             let subject = self.desk.names.channel(channel);
             batch.placed.push((channel.clone(), offset, batch.puts.len()));
             batch.puts.push(record::put(subject, &log.extent, Some((&task.work.said, task.payload.clone())), expect));
-            positions.push((channel.clone(), Position { epoch, offset }));
+            positions.push((channel.clone(), Position { epoch: ages.now, offset }));
         }
         if let Some(beside) = &task.work.beside {
             for mut put in beside(&positions) {
@@ -398,11 +482,12 @@ impl Clerk {
 
     /// It is stored, from the sequence `first` on.
     fn settle(&mut self, placed: Vec<(ChannelName, u64, usize)>, mut dropped: Vec<Dropped>, first: u64) {
+        let unplaced = dropped.iter().any(|gone| gone.seq == 0);
         for (channel, offset, index) in placed {
             let seq = first + index as u64;
             // A batch may drop what it brings itself.
             let same = |gone: &&mut Dropped| gone.seq == 0 && gone.channel == channel && gone.place.is_some_and(|place| place.1 == offset);
-            if let Some(gone) = dropped.iter_mut().find(same) {
+            if unplaced && let Some(gone) = dropped.iter_mut().find(same) {
                 gone.seq = seq;
             }
             if let Some(log) = self.logs.get(&channel) {
@@ -423,7 +508,7 @@ impl Clerk {
     }
 
     async fn try_trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
-        let epoch = self.desk.epochs.sure().await?;
+        let ages = self.desk.epochs.sure().await?;
         let subject = self.desk.names.channel(channel);
         let retention = self.desk.retention.of(channel);
         if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
@@ -448,7 +533,7 @@ impl Clerk {
         let due = log.due();
         if log.extent.tail != before {
             dropped.extend(note.map(|seq| Dropped::note(channel, seq)));
-            let extent: Extent = log.extent.clone().in_epoch(epoch);
+            let extent: Extent = log.extent.clone().in_age(&ages);
             let put = record::put(subject, &extent, None, Some(log.seq));
             let stored = self.desk.link.put(put).await;
             let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };

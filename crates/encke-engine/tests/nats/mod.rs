@@ -137,6 +137,11 @@ static NEXT_PREFIX: AtomicU64 = AtomicU64::new(1);
 
 impl Servers {
     pub fn start(count: usize) -> Self {
+        Self::start_with(count, "", "{ publish: \">\", subscribe: \">\" }")
+    }
+
+    /// Starts them with more settings, and with these rights for the engine's user.
+    pub fn start_with(count: usize, settings: &str, rights: &str) -> Self {
         let dir = TempDir::new().expect("there is room for a directory");
         let ports = free_ports(count * 2);
         let (ports, routes) = ports.split_at(count);
@@ -148,7 +153,8 @@ impl Servers {
                 "listen: 127.0.0.1:{port}\nserver_name: s{at}\nmax_payload: 1MB\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
                  accounts {{ SYS: {{ users: [{{ user: sys, password: {PASSWORD:?} }}] }}, \
-                 APP: {{ jetstream: enabled, users: [{{ user: app, password: {PASSWORD:?} }}] }} }}\nsystem_account: SYS\n",
+                 APP: {{ jetstream: enabled, users: [{{ user: app, password: {PASSWORD:?}, permissions: {rights} }}] }} }}\n\
+                 system_account: SYS\n{settings}\n",
                 home.join("js")
             );
             if count > 1 {
@@ -159,6 +165,11 @@ impl Servers {
             servers.push(Server::start(&home, &format!("s{at}"), port));
         }
         Self { servers, replicas: count, _dir: dir }
+    }
+
+    /// Where a server keeps what it has.
+    pub fn data(&self, at: usize) -> PathBuf {
+        self.servers[at].dir.clone()
     }
 
     pub fn new_prefix() -> String {
@@ -176,9 +187,13 @@ impl Servers {
 
     /// Opens an engine; servers that have just begun take a moment to agree.
     pub async fn open(&self, prefix: &str, ears: Ears, retention: RetentionTable, name: &str) -> Arc<NatsEngine> {
+        self.open_by(self.options(prefix), ears, retention, name).await
+    }
+
+    pub async fn open_by(&self, options: NatsOptions, ears: Ears, retention: RetentionTable, name: &str) -> Arc<NatsEngine> {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match NatsEngine::open(self.options(prefix), ears.clone(), retention.clone(), name.to_owned()).await {
+            match NatsEngine::open(options.clone(), ears.clone(), retention.clone(), name.to_owned()).await {
                 Ok(engine) => return engine,
                 Err(error) => assert!(tokio::time::Instant::now() < end, "{error}"),
             }

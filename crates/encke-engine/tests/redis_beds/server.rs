@@ -1,10 +1,12 @@
 //! Redis servers for the tests: on free ports of loopback, in directories of their own, ended with the test's process however that ends.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -28,9 +30,15 @@ fn program() -> String {
     std::env::var("ENCKE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// A port that nobody listens at.
+/// A port that nobody listens at, another one each time: the one before may be about to be listened at.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("loopback has a free port").local_addr().expect("it is bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port").local_addr().expect("it is bound").port();
+        if GIVEN.lock().expect("no test panics while it holds this").insert(port) {
+            return port;
+        }
+    }
 }
 
 /// A running server.
@@ -89,7 +97,9 @@ impl RedisServer {
         let mut arguments: Vec<String> = vec![program(), text("--port"), text("0"), text("--tls-port"), port.to_string()];
         arguments.extend(["--bind", "127.0.0.1", "--save", "", "--tls-auth-clients", "no"].map(text));
         arguments.extend(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"].map(text));
-        arguments.extend(["--user", "default off", "--user", user].map(text));
+        // A setting's words are arguments of their own.
+        arguments.extend(["--user", "default", "off", "--user"].map(text));
+        arguments.extend(user.split(' ').map(text));
         let mut server = Self { port, dir: TempDir::new().expect("there is room for a directory"), arguments, running: None };
         for (name, content) in [("cert.pem", certificate), ("key.pem", key)] {
             std::fs::write(server.dir.path().join(name), content).expect("the file can be written");
@@ -127,7 +137,10 @@ impl RedisServer {
         self.running = Some(Running::start(self.dir.path(), &self.arguments));
         let port = self.port;
         until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        if !self.arguments.iter().any(|argument| argument == "--tls-port" || argument == "--sentinel") {
+        if !self.arguments.iter().any(|argument| argument == "--tls-port") {
+            // Somebody else may have been faster to take the port.
+            let me = format!("process_id:{}", self.running.as_ref().expect("it runs").pid);
+            until("it is this server that listens", || self.ask(&["INFO", "server"]).contains(&me));
             until("the server has its data", || self.ask(&["PING"]) == "PONG");
         }
     }

@@ -42,7 +42,10 @@ pub enum Letter {
     /// The receiver of a response that the library sends is gone.
     Gone(LentId),
     /// Let nobody in any more.
-    Drain,
+    Drain {
+        /// Whether there are other nodes that those who are sent away can go to.
+        elsewhere: bool,
+    },
     /// Stop working.
     Stop,
     /// A message is in the log.

@@ -30,7 +30,7 @@ fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transpor
         }
         world.until_held(&format!("user {number}"), targets.len());
     }
-    world.app().shards.drain();
+    world.app().shards.drain(false);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
     assert_eq!(world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(), wires.len());
     let mut pauses = BTreeSet::new();
@@ -47,4 +47,16 @@ fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transpor
         pauses.insert(ms);
     }
     assert!(pauses.len() > wires.len() / 2, "they are spread: {pauses:?}");
+}
+
+#[test]
+fn nobody_comes_in_while_those_who_are_there_have_their_time() {
+    let world = World::new();
+    let mut early = world.connect();
+    early.send(&world.head("alice", "/v1/sse"));
+    world.until_held("alice", 1);
+    world.app().shards.drain(false);
+    // Each shard shuts its own door.
+    world.until(|| std::net::TcpStream::connect(world.address).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(world.sessions("alice"), 1, "she has not been sent away yet");
 }

@@ -34,7 +34,9 @@ impl App {
 
     /// No connection serves it any more.
     pub(super) fn disconnected(&self) {
-        self.shared.state().connected = false;
+        if std::mem::replace(&mut self.shared.state().connected, false) {
+            self.evidence.note(Note::Cut { client: self.client });
+        }
     }
 
     /// Where to go on from.

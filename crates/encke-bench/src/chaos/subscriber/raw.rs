@@ -21,13 +21,15 @@ use crate::{
 
 /// The silence that is borne: a heartbeat comes every two seconds, and a poll is answered within five.
 const SILENCE: Duration = Duration::from_secs(9);
+/// The longest pause that a server which stops may ask for and get.
+const RETRY_MAX: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// How a connection came to its end.
 enum End {
     Lost,
-    /// The server ends it, and says to come back without the session.
-    Session,
+    /// The server ends it, and says to come back without the session, after so long.
+    Session(Duration),
     Whim(Whim),
     Leave,
 }
@@ -51,7 +53,10 @@ pub(super) async fn listen(plan: Plan, app: App, look: Look) {
         match end {
             End::Leave => return,
             End::Lost => {}
-            End::Session => raw.session = None,
+            End::Session(pause) => {
+                raw.session = None;
+                tokio::time::sleep(pause).await;
+            }
             End::Whim(Whim::Away(pause)) => {
                 // The cursor alone is enough to go on.
                 if raw.mood.choice.below(3) == 0 {
@@ -182,12 +187,13 @@ impl Raw {
                 }
             }
             Event::Gap { channel, from, to } => self.app.gap(channel, from, to),
-            Event::Close { code, reconnect } => {
+            Event::Close { code, reconnect, retry_ms } => {
                 // An older request of ours may have been the slower one.
                 if !reconnect && code != "taken_over" {
                     self.app.evidence.note(self.plan.broken(&format!("it was closed for good: {code}")));
                 }
-                return Some(if code == "taken_over" { End::Lost } else { End::Session });
+                let pause = Duration::from_millis(retry_ms).min(RETRY_MAX);
+                return Some(if code == "taken_over" { End::Lost } else { End::Session(pause) });
             }
             Event::Refused(_) | Event::End => {}
         }
@@ -199,7 +205,7 @@ impl Raw {
             409 | 429 | 500.. => End::Lost,
             _ => {
                 self.app.evidence.note(self.plan.broken(&format!("it was refused: {status}")));
-                End::Session
+                End::Session(Duration::ZERO)
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What a shard is told and asked by the rest of the server.
 
+use std::net::Shutdown;
+
 use encke_hub::{Key, Reply};
+use socket2::SockRef;
 use tokio::sync::oneshot;
 
 use super::{LETTERS_PER_TURN, Shard, Spread, Until};
@@ -73,17 +76,19 @@ impl Shard {
                     self.free(key);
                 }
             }
-            Letter::Drain => self.drain(),
+            Letter::Drain { elsewhere } => self.drain(elsewhere),
             Letter::Stop => self.stops = true,
         }
         self.carry_out();
     }
 
     /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by a letter of its own.
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, elsewhere: bool) {
         let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
+        // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they go to another node, or try again.
+        let _ = SockRef::from(&self.parts.door).shutdown(Shutdown::Both);
         self.drains = true;
-        self.spread = Spread::over(self.hub.connection_count(), self.parts.spread_ms);
+        self.spread = Spread::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);
         let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
         for key in resting {
             self.free(key);

@@ -9,26 +9,30 @@ use crate::shards::Chance;
 const LEAST_MS: u64 = 500;
 /// The shortest time over which they are spread, in milliseconds, however few they are.
 const WINDOW_MIN_MS: u64 = 1_000;
+/// The same where another node can take them at once: what is spread then is no more than their arrival there.
+const WINDOW_MIN_ELSEWHERE_MS: u64 = 200;
 /// How many a shard would have come back in a second.
 const PER_S: u64 = 1_000;
 
 /// Over how long those of a shard are spread who are sent away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spread {
+    least_ms: u64,
     window_ms: u64,
 }
 
 impl Default for Spread {
     fn default() -> Self {
-        Self { window_ms: WINDOW_MIN_MS }
+        Self { least_ms: LEAST_MS, window_ms: WINDOW_MIN_MS }
     }
 }
 
 impl Spread {
-    /// For so many, and at most over so long.
-    pub(super) fn over(count: usize, max_ms: u64) -> Self {
+    /// For so many, and at most over so long; `elsewhere` if there are other nodes that they can go to.
+    pub(super) fn over(count: usize, max_ms: u64, elsewhere: bool) -> Self {
+        let (least_ms, min_ms) = if elsewhere { (0, WINDOW_MIN_ELSEWHERE_MS) } else { (LEAST_MS, WINDOW_MIN_MS) };
         let needed_ms = (count as u64).saturating_mul(1000) / PER_S;
-        Self { window_ms: needed_ms.max(WINDOW_MIN_MS).min(max_ms.max(WINDOW_MIN_MS)) }
+        Self { least_ms, window_ms: needed_ms.max(min_ms).min(max_ms.max(min_ms)) }
     }
 
     /// Says in an ending when its client should come back, if the server stops.
@@ -36,7 +40,7 @@ impl Spread {
         if let Ending::Closed(farewell) = ending
             && farewell.close.code == CloseCode::Shutdown
         {
-            farewell.close.retry_ms = Some(LEAST_MS + chance.numbers().0 % self.window_ms);
+            farewell.close.retry_ms = Some(self.least_ms + chance.numbers().0 % self.window_ms);
         }
     }
 }
@@ -61,14 +65,16 @@ mod tests {
 
     #[test]
     fn the_more_they_are_the_longer_it_takes_up_to_a_bound() {
-        let window_ms = |count| Spread::over(count, 10_000).window_ms;
+        let window_ms = |count| Spread::over(count, 10_000, false).window_ms;
         assert_eq!([0, 500, 5_000, 1_000_000].map(window_ms), [1_000, 1_000, 5_000, 10_000]);
-        assert_eq!(Spread::over(5_000, 0).window_ms, WINDOW_MIN_MS);
+        assert_eq!(Spread::over(5_000, 0, false).window_ms, WINDOW_MIN_MS);
+        let elsewhere = [0, 5_000].map(|count| Spread::over(count, 10_000, true));
+        assert_eq!(elsewhere.map(|spread| (spread.least_ms, spread.window_ms)), [(0, 200), (0, 5_000)], "nobody waits for this node");
     }
 
     #[test]
     fn they_are_spread_over_all_of_it_and_nobody_else_is() {
-        let (spread, mut chance) = (Spread::over(4_000, 10_000), Chance::default());
+        let (spread, mut chance) = (Spread::over(4_000, 10_000, false), Chance::default());
         let mut tenths = [0; 10];
         for _ in 0..1_000 {
             let mut ending = ending(CloseCode::Shutdown);

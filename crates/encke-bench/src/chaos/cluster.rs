@@ -1,0 +1,14 @@
+//! The same for several nodes on one engine: what is done to them, to their engine, and to the network between.
+
+pub mod faults;
+pub mod gate;
+pub mod nats;
+pub mod nodes;
+pub mod party;
+pub mod probe;
+pub mod process;
+pub mod redis;
+pub mod resp;
+pub mod run;
+pub mod store;
+pub mod summary;

@@ -1,0 +1,119 @@
+//! The nodes: servers with the same keys on one engine.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::party::Party;
+use crate::{
+    chaos::{
+        http::Asker,
+        server::{Keys, Server},
+        settle::Subject,
+    },
+    commands::latency::Choice,
+};
+
+/// How long a node may take until it would take requests.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const PERIOD: Duration = Duration::from_millis(20);
+
+/// All of them.
+#[derive(Debug)]
+pub struct Nodes {
+    /// In the order of their names.
+    pub list: Vec<Server>,
+}
+
+impl Nodes {
+    /// One for each party. Not started yet.
+    ///
+    /// # Errors
+    /// When there is no place for one, or no port.
+    pub fn new(program: &Path, engine: &str, keys: &Keys, parties: &[Party], choice: &mut Choice) -> io::Result<Self> {
+        let node = |(number, party): (usize, &Party)| {
+            Server::node(program, engine, &format!("node-{number}"), keys.clone(), Some(party.clone()), choice)
+        };
+        Ok(Self { list: parties.iter().enumerate().map(node).collect::<io::Result<_>>()? })
+    }
+
+    /// Starts all of them.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn start(&mut self) -> io::Result<()> {
+        for node in &mut self.list {
+            node.start(None).await?;
+        }
+        self.ready().await
+    }
+
+    /// Where they listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.list.iter().map(|node| node.address).collect()
+    }
+
+    /// Waits until each of them would take requests.
+    ///
+    /// # Errors
+    /// When one would not for too long.
+    pub async fn ready(&self) -> io::Result<()> {
+        for node in &self.list {
+            says(node.address, 200, READY_PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops each in order and starts it again, the next one when it would take requests.
+    ///
+    /// # Errors
+    /// When one does not stop, start, or become ready.
+    pub async fn roll(&mut self) -> io::Result<()> {
+        for node in &mut self.list {
+            node.stop().await?;
+            node.start(None).await?;
+            says(node.address, 200, READY_PATIENCE).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a node answers with this status whether it is ready. How long that took.
+///
+/// # Errors
+/// When it does not within `patience`.
+pub async fn says(node: SocketAddr, wanted: u16, patience: Duration) -> io::Result<Duration> {
+    let (began, mut asker, mut last) = (Instant::now(), Asker::new(node, ""), None);
+    while began.elapsed() < patience {
+        // An answer that does not come is not one that it would not take requests.
+        if let Ok((status, body)) = asker.get("/readyz").await {
+            if status == wanted {
+                return Ok(began.elapsed());
+            }
+            last = Some(format!("{status} {}", String::from_utf8_lossy(&body)));
+        }
+        sleep(PERIOD).await;
+    }
+    Err(io::Error::other(format!("the node at {node} does not answer /readyz with {wanted}: {last:?}")))
+}
+
+impl Subject for Nodes {
+    async fn restart(&mut self) -> io::Result<()> {
+        self.roll().await
+    }
+
+    async fn kill_and_start(&mut self) -> io::Result<()> {
+        if let Some(node) = self.list.first_mut() {
+            node.kill()?;
+            node.start(None).await?;
+        }
+        self.ready().await
+    }
+}
