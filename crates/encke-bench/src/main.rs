@@ -7,6 +7,7 @@ mod commands;
 mod http;
 mod net;
 mod options;
+mod parts;
 mod payload;
 mod peers;
 mod procfs;

@@ -1,6 +1,7 @@
 //! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one file.
 
 mod encke;
+mod engine;
 mod nchan;
 mod template;
 
@@ -53,6 +54,15 @@ pub struct Who {
     pub place: Place,
 }
 
+/// One of the programs that a server is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is called in the figures.
+    pub name: String,
+    /// Its processes.
+    pub pids: Vec<u32>,
+}
+
 /// A server, as its clients see it.
 pub trait Peer {
     /// Its name and version.
@@ -61,8 +71,23 @@ pub trait Peer {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
 
-    /// Its processes, when it was started here.
+    /// Where the connection of this number waits; a server of several nodes is asked at each of them in turn.
+    fn wait_at(&self, _number: usize) -> SocketAddr {
+        self.address()
+    }
+
+    /// Where the publisher of this number publishes.
+    fn publish_at(&self, _number: usize) -> SocketAddr {
+        self.address()
+    }
+
+    /// Its processes, when it was started here; what it keeps its logs in is not among them.
     fn pids(&self) -> Vec<u32>;
+
+    /// The programs that are measured one by one: the nodes of a cluster, and what they keep their logs in.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
 
     /// Whether it speaks this transport.
     fn speaks(&self, transport: Transport) -> bool;

@@ -61,7 +61,7 @@ impl Publishers {
         one.queue.push_back((due_us, request));
         if one.conn.is_none() {
             one.http = ResponseReader::default();
-            match net.connect(peer.address(), None, Role::Publisher(index)) {
+            match net.connect(peer.publish_at(index), None, Role::Publisher(index)) {
                 Ok(conn) => one.conn = Some(conn),
                 Err(error) => *self.errors.entry(format!("connecting to publish: {error}")).or_default() += 1,
             }

@@ -37,6 +37,8 @@ pub struct Subscriber {
     pub stage: Stage,
     /// Where it goes on.
     pub resume: String,
+    /// How often it has connected; with its own number that says to which node it connects next.
+    turns: usize,
     conn: Option<ConnId>,
     http: ResponseReader,
     stream: Stream,
@@ -64,6 +66,8 @@ pub struct Subscribers {
     size: usize,
     /// From how many addresses they connect in turn; 1: from any.
     pub addresses: u8,
+    /// Whether each poll is a connection of its own, to the next node: what a load balancer does that remembers nobody.
+    pub wander: bool,
     connects: usize,
     out: Vec<u8>,
 }
@@ -72,14 +76,24 @@ impl Subscribers {
     /// Nobody yet. Payloads have `size` bytes.
     #[must_use]
     pub fn new(transport: Transport, size: usize) -> Self {
-        Self { transport, all: Vec::new(), waiting: 0, errors: BTreeMap::new(), size, addresses: 1, connects: 0, out: Vec::new() }
+        Self {
+            transport,
+            all: Vec::new(),
+            waiting: 0,
+            errors: BTreeMap::new(),
+            size,
+            addresses: 1,
+            wander: false,
+            connects: 0,
+            out: Vec::new(),
+        }
     }
 
     /// Adds somebody, without a connection.
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
         let stream = fresh(self.transport);
         let (stage, resume) = (Stage::Gone, String::new());
-        self.all.push(Subscriber { who, lanes, stage, resume, conn: None, http: ResponseReader::default(), stream });
+        self.all.push(Subscriber { who, lanes, stage, resume, turns: 0, conn: None, http: ResponseReader::default(), stream });
         self.all.len() - 1
     }
 
@@ -91,9 +105,11 @@ impl Subscribers {
             addresses => self.connects % usize::from(addresses) + 1,
         };
         let from = u8::try_from(turn).ok().filter(|turn| *turn > 0).map(|turn| IpAddr::from([127, 0, 0, turn.saturating_add(1)]));
-        match net.connect(peer.address(), from, Role::Subscriber(index)) {
+        let one = &mut self.all[index];
+        let at = peer.wait_at(index + one.turns);
+        one.turns += 1;
+        match net.connect(at, from, Role::Subscriber(index)) {
             Ok(conn) => {
-                let one = &mut self.all[index];
                 (one.conn, one.stage) = (Some(conn), Stage::Asking);
                 (one.http, one.stream) = (ResponseReader::default(), fresh(self.transport));
                 self.ask(net, peer, index);
@@ -200,7 +216,10 @@ impl Subscribers {
             // A broken connection is told by its next event.
             let _ = net.send(conn, &pongs);
         }
-        if asks_again && !closes {
+        if asks_again && self.wander {
+            self.disconnect(net, index);
+            self.connect(net, peer, index);
+        } else if asks_again && !closes {
             self.ask(net, peer, index);
         }
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    parts::{self, Parts, Used},
     peers::{Peer, Place, Transport},
     procfs::{self, Cpu},
     scene::Scene,
@@ -41,7 +42,7 @@ pub struct Churn {
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Churned {
     /// How many came, and as many went.
     pub count: u64,
@@ -57,6 +58,8 @@ pub struct Churned {
     pub stolen: f64,
     /// The server's memory (PSS) before, at the end, and after a rest, in bytes.
     pub pss: [u64; 3],
+    /// What each part of the server used while they came and went, when it has several, idle time subtracted.
+    pub parts: Vec<Used>,
 }
 
 impl Churned {
@@ -85,10 +88,11 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     scene.rest(rest)?;
     let start = procfs::pss_bytes(&peer.pids());
     let own = [std::process::id()];
-    let before_idle = Cpu::of(&peer.pids());
+    let (before_idle, idle_parts) = (Cpu::of(&peer.pids()), Parts::now(peer));
     scene.rest(IDLE)?;
     let idle = Cpu::of(&peer.pids()).since(&before_idle).total.as_secs_f64() / IDLE.as_secs_f64();
-    let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
+    let idle_parts = idle_parts.used();
+    let (before, own_before, parts_before) = (Cpu::of(&peer.pids()), Cpu::of(&own), Parts::now(peer));
     let (began, all) = (Instant::now(), churn.connections as usize);
     let total = u64::from(churn.rate) * u64::from(churn.seconds);
     let mut made = 0;
@@ -108,6 +112,10 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
+    let mut parts = parts_before.used();
+    for (part, idle) in parts.iter_mut().zip(&idle_parts) {
+        part.cpu_s = (part.cpu_s - idle.busy * seconds).max(0.0);
+    }
     let end = procfs::pss_bytes(&peer.pids());
     scene.rest(rest)?;
     let after = procfs::pss_bytes(&peer.pids());
@@ -123,6 +131,7 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
         others_busy: others.max(0.0) / seconds * 100.0,
         stolen: used.stolen_share * 100.0,
         pss: [start, end, after],
+        parts,
     })
 }
 
@@ -142,6 +151,9 @@ pub fn print(name: &str, churn: Churn, of: &Churned) -> io::Result<()> {
         procfs::load()
     );
     println!("  server CPU {:.1} us for each; others {:.0} % of a processor, stolen {:.1} %", of.cpu_us, of.others_busy, of.stolen);
+    if !of.parts.is_empty() {
+        println!("  CPU in us for each: {}", parts::line(&of.parts, |used| format!("{:.1}", used.cpu_s * 1e6 / of.count.max(1) as f64)));
+    }
     println!(
         "  memory (PSS) {} KiB, {:+.1} % at the end, {:+.1} % after {} s of rest ({} KiB)",
         start / 1024,

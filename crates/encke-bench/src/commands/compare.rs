@@ -185,7 +185,7 @@ fn rows(args: &Args) -> Vec<Row> {
         name,
         text: format!("1,000 users by SSE, 5,000 publishes/s to one each, {engine}"),
         work: Work::Targeted(
-            Targeted { transport: Transport::Sse, users: 1000, rate: 5000.0, seconds, payload: 100, publishers: 16 },
+            Targeted { transport: Transport::Sse, users: 1000, rate: 5000.0, seconds, payload: 100, publishers: 16, wander: false },
             engine,
         ),
         linger_ms: None,

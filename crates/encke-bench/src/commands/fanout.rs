@@ -8,6 +8,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
+    parts::{self, Parts, Used},
     peers::{Peer, Place, Transport},
     procfs::{self, Cpu, CpuUse},
     report,
@@ -80,6 +81,8 @@ pub struct Delivered {
     pub answered: Histogram<u64>,
     /// Wrong deliveries.
     pub faults: Faults,
+    /// What each part of the server used, when it has several, idle time subtracted.
+    pub parts: Vec<Used>,
 }
 
 /// Measures a peer.
@@ -113,22 +116,28 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
 pub fn measure_load(scene: &mut Scene<'_>, load: Load, mut target: impl FnMut(u64) -> (u32, Place, usize)) -> io::Result<Delivered> {
     let (peer, own) = (scene.peer, [std::process::id()]);
     scene.rest(Duration::from_secs(1))?;
-    let idle_before = Cpu::of(&peer.pids());
+    let (idle_before, parts_before) = (Cpu::of(&peer.pids()), Parts::now(peer));
     scene.rest(Duration::from_secs(2))?;
     let idle = Cpu::of(&peer.pids()).since(&idle_before).total.as_secs_f64() / 2.0;
+    let idle_parts = parts_before.used();
     scene.publish(Load { time: load.time / 5, ..load }, &mut target)?;
     scene.drain()?;
     scene.measure_from_now();
     let (delivered, sent, began) = (scene.tally.delivered, scene.tally.sent(), Instant::now());
-    let (before, own_before) = (Cpu::of(&peer.pids()), Cpu::of(&own));
+    let (before, own_before, parts_before) = (Cpu::of(&peer.pids()), Cpu::of(&own), Parts::now(peer));
     scene.publish(load, &mut target)?;
     scene.drain()?;
     let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
+    let mut parts = parts_before.used();
     if let Some(verdict) = scene.verdict() {
         return Err(io::Error::other(format!("{}: {verdict}", peer.name())));
     }
     let time = began.elapsed().as_secs_f64();
-    Ok(sum_up(scene, scene.tally.delivered - delivered, scene.tally.sent() - sent, used, own_used, idle, time))
+    for (part, idle) in parts.iter_mut().zip(&idle_parts) {
+        part.cpu_s = (part.cpu_s - idle.busy * time).max(0.0);
+    }
+    let delivered = sum_up(scene, scene.tally.delivered - delivered, scene.tally.sent() - sent, used, own_used, idle, time);
+    Ok(Delivered { parts, ..delivered })
 }
 
 fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUse, idle: f64, time: f64) -> Delivered {
@@ -148,6 +157,7 @@ fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUs
         last: scene.tally.last.clone(),
         answered: scene.publishers.answered.clone(),
         faults: scene.tally.faults(),
+        parts: Vec::new(),
     }
 }
 
@@ -158,6 +168,11 @@ pub fn print(name: &str, of: &Delivered) {
         "  server CPU {:.2} us per delivery (outside the kernel about {:.2}); {:.0} % of a processor, generator {:.0} %, others {:.0} %, softirq {:.2} us, stolen {:.1} %",
         of.cpu_us, of.user_us, of.busy, of.own_busy, of.others_busy, of.softirq_us, of.stolen
     );
+    if !of.parts.is_empty() {
+        let each = |used: &Used, count: u64| used.cpu_s * 1e6 / count.max(1) as f64;
+        let tell = |used: &Used| format!("{:.1} ({:.1}; {:.0} %)", each(used, of.messages), each(used, of.count), used.busy * 100.0);
+        println!("  CPU in us per message (per delivery; of a processor): {}", parts::line(&of.parts, tell));
+    }
     println!("  {}", report::percentiles_head());
     println!("  {}", report::percentiles("due -> each subscriber", &of.each));
     println!("  {}", report::percentiles("due -> last subscriber", &of.last));

@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use crate::{
+    parts::{self, Parts, Used},
     peers::{Peer, Place, Transport},
     procfs,
     scene::{Load, Scene},
@@ -31,7 +32,7 @@ pub struct Hold {
 }
 
 /// Bytes of the server's memory (PSS) for each idle connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Held {
     /// The slope between 64 and a fifth of the connections.
     pub first: f64,
@@ -47,6 +48,10 @@ pub struct Held {
     pub whole: (u64, u64),
     /// Of the kernel's own memory for each connection, both ends together.
     pub kernel: f64,
+    /// What each part of the server uses more than with the 64, when it has several.
+    pub parts: Vec<Used>,
+    /// What each part used while all of them waited and nothing happened.
+    pub resting: Vec<Used>,
 }
 
 /// Measures a peer.
@@ -68,6 +73,7 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
     };
     let fifth = hold.connections / 5;
     let (warm, kernel_before) = grow(&mut scene, WARM_UP)?;
+    let parts = Parts::now(peer);
     let (some, _) = grow(&mut scene, fifth)?;
     let (all, kernel_after) = grow(&mut scene, hold.connections - fifth)?;
     let slope = |from: u64, to: u64, count: u32| (to as f64 - from as f64) / f64::from(count);
@@ -76,8 +82,14 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         slope: slope(some, all, hold.connections - fifth),
         whole: (warm, all),
         kernel: slope(kernel_before, kernel_after, hold.connections),
+        parts: parts.used(),
         ..Held::default()
     };
+    let resting = Parts::now(peer);
+    if !held.parts.is_empty() {
+        scene.rest(rest)?;
+    }
+    held.resting = resting.used();
     scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
     scene.drain()?;
     if let Some(verdict) = scene.verdict() {
@@ -125,5 +137,11 @@ pub fn print(name: &str, hold: Hold, held: &Held) {
         println!("  left after all have gone           {:>8.0}", held.left);
     }
     println!("  whole server: {} KiB with {WARM_UP}, {} KiB with all", held.whole.0 / 1024, held.whole.1 / 1024);
+    if !held.parts.is_empty() {
+        let tell =
+            |used: &Used| format!("{:.0} KiB ({:.0} for each connection)", used.grown / 1024.0, used.grown / f64::from(hold.connections));
+        println!("  grown by: {}", parts::line(&held.parts, tell));
+        println!("  of a processor, at rest: {}", parts::line(&held.resting, |used| format!("{:.2} %", used.busy * 100.0)));
+    }
     println!("  the kernel's memory, both ends     {:>8.0}", held.kernel);
 }

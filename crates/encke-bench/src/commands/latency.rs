@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     blocking::Line,
+    parts::{self, Parts},
     peers::{Encke, EnckeOptions, Peer, Place, Transport, user_name},
     report,
     scene::{Load, Scene},
@@ -72,11 +73,12 @@ pub fn run(args: &Args) -> io::Result<()> {
     let load = |seconds: f64| Load { rate: args.rate, burst: 1, together: false, time: Duration::from_secs_f64(seconds) };
     scene.publish(load(args.seconds / 10.0), &mut target)?;
     scene.measure_from_now();
-    let before = crate::procfs::Cpu::of(&peer.pids());
+    let (before, parts_before) = (crate::procfs::Cpu::of(&peer.pids()), Parts::now(&peer));
     let delivered = scene.tally.delivered;
     scene.publish(load(args.seconds), &mut target)?;
     scene.drain()?;
     let used = crate::procfs::Cpu::of(&peer.pids()).since(&before);
+    let by_parts = parts_before.used();
     println!("{}", report::percentiles_head());
     println!("{}", report::percentiles("POST due -> last byte", &scene.tally.each));
     println!("{}", report::percentiles("POST due -> its answer", &scene.publishers.answered));
@@ -86,6 +88,10 @@ pub fn run(args: &Args) -> io::Result<()> {
         per(used.total, count),
         used.total.as_secs_f64() / args.seconds * 100.0
     );
+    if !by_parts.is_empty() {
+        let tell = |used: &parts::Used| format!("{:.1}", used.cpu_s * 1e6 / count.max(1) as f64);
+        println!("CPU in us per push and delivery: {}", parts::line(&by_parts, tell));
+    }
     println!("{} pushed, {} delivered: {}", scene.tally.sent(), scene.tally.delivered, scene.tally.faults());
     if let Some(verdict) = scene.verdict() {
         return Err(io::Error::other(verdict));
@@ -93,39 +99,76 @@ pub fn run(args: &Args) -> io::Result<()> {
     if args.transport == Transport::Poll { closes(&peer, &mut scene, args.closes.min(args.users)) } else { Ok(()) }
 }
 
-/// Closes users one by one, and looks whether everything of them is gone when that is answered.
+/// How a session is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// By its client.
+    Client,
+    /// By an operator.
+    Operator,
+}
+
+/// Closes users one by one, half of them by themselves and half by an operator, and looks whether everything of them is gone when that is answered. Among several nodes, the one
+/// that is asked is not the one that has the session.
 fn closes(peer: &Encke, scene: &mut Scene<'_>, count: u32) -> io::Result<()> {
-    let mut line = Line::open(peer.address())?;
-    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other);
-    let (mut answered, mut freed) = (histogram()?, histogram()?);
-    let (mut listed, mut open) = (0, 0);
-    for user in 0..count {
-        let index = user as usize;
-        let session = scene.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
-        // The books would take the farewell for a fault.
-        scene.rest(Duration::from_millis(2))?;
-        let request = peer.control(user, "/v1/close", &format!("{{\"session\":\"{session}\"}}"));
-        let began = Instant::now();
-        let (status, body) = line.ask(&request)?;
-        answered.saturating_record(micros(began));
-        if status != 200 || !body.windows(6).any(|part| part == b":true}") {
-            return Err(io::Error::other(format!("closing was answered {status} {}", String::from_utf8_lossy(&body))));
+    let by = |user| if user % 4 < 2 { By::Client } else { By::Operator };
+    let mut gone = Gone::default();
+    for wanted in [By::Client, By::Operator] {
+        let (mut answered, mut freed) = (histogram()?, histogram()?);
+        for user in (0..count).filter(|user| by(*user) == wanted) {
+            close(peer, scene, user, wanted, [&mut answered, &mut freed], &mut gone)?;
         }
-        // What the kernel has by now is looked at, without waiting.
-        scene.turn(Instant::now())?;
-        if scene.subscribers.all[index].stage != Stage::Gone {
-            open += 1;
-        }
-        freed.saturating_record(micros(began));
-        let (_, body) = line.ask(&peer.question(&format!("/api/sessions?user={}", user_name(user))))?;
-        if body.windows(session.len()).any(|part| part == session.as_bytes()) {
-            listed += 1;
-        }
+        let path = if wanted == By::Client { "/v1/close" } else { "/api/close" };
+        println!("{}", report::percentiles(&format!("POST {path} -> answer"), &answered));
+        println!("{}", report::percentiles("the same -> held socket ended", &freed));
     }
-    println!("{}", report::percentiles("POST /v1/close -> answer", &answered));
-    println!("{}", report::percentiles("the same -> held socket ended", &freed));
+    let Gone { listed, open } = gone;
     println!("of {count} closed, {listed} were still listed and {open} still held a socket after the answer");
     if listed + open > 0 { Err(io::Error::other("not everything was freed")) } else { Ok(()) }
+}
+
+/// What was not gone when it should have been.
+#[derive(Debug, Default)]
+struct Gone {
+    listed: u32,
+    open: u32,
+}
+
+fn close(
+    peer: &Encke,
+    scene: &mut Scene<'_>,
+    user: u32,
+    by: By,
+    [answered, freed]: [&mut Histogram<u64>; 2],
+    gone: &mut Gone,
+) -> io::Result<()> {
+    let index = user as usize;
+    let mut line = Line::open(peer.publish_at(index))?;
+    let session = scene.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
+    // The books would take the farewell for a fault.
+    scene.rest(Duration::from_millis(2))?;
+    let body = format!("{{\"session\":\"{session}\"}}");
+    let (request, sign) = match by {
+        By::Client => (peer.control(user, "/v1/close", &body), b":true}"),
+        By::Operator => (peer.wish("/api/close", &body), b"ed\":1}"),
+    };
+    let began = Instant::now();
+    let (status, body) = line.ask(&request)?;
+    answered.saturating_record(micros(began));
+    if status != 200 || !body.windows(6).any(|part| part == sign) {
+        return Err(io::Error::other(format!("closing was answered {status} {}", String::from_utf8_lossy(&body))));
+    }
+    // What the kernel has by now is looked at, without waiting.
+    scene.turn(Instant::now())?;
+    gone.open += u32::from(scene.subscribers.all[index].stage != Stage::Gone);
+    freed.saturating_record(micros(began));
+    let (_, body) = line.ask(&peer.question(&format!("/api/sessions?user={}", user_name(user))))?;
+    gone.listed += u32::from(body.windows(session.len()).any(|part| part == session.as_bytes()));
+    Ok(())
+}
+
+fn histogram() -> io::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)
 }
 
 fn micros(since: Instant) -> u64 {

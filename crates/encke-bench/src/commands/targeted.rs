@@ -34,6 +34,9 @@ pub struct Targeted {
     /// Connections that publish
     #[arg(long, default_value_t = 16)]
     pub publishers: u32,
+    /// Each poll is a connection of its own, to the next node; what that costs shows against --nodes 1
+    #[arg(long)]
+    pub wander: bool,
 }
 
 /// Measures a peer.
@@ -43,6 +46,7 @@ pub struct Targeted {
 pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
     let publishers = targeted.publishers.max(1);
     let mut scene = Scene::new(peer, targeted.transport, targeted.payload, publishers as usize, 1)?;
+    scene.subscribers.wander = targeted.wander;
     scene.tally = Tally::new((0..targeted.users).map(|_| 1));
     scene.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
     let mut choice = Choice(1);

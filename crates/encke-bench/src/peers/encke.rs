@@ -12,7 +12,7 @@ use std::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, Place, Transport, Who, post};
+use super::{Part, Peer, Place, Transport, Who, engine::Engine, post};
 use crate::{
     http::Head,
     server::{Scratch, Server},
@@ -29,15 +29,24 @@ pub struct EnckeOptions {
     /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     pub server_bin: PathBuf,
-    /// Where the started server keeps its logs: memory or sqlite
+    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too; or the address of such a one
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: String,
-    /// A server that runs already, at this address; needs its key and secret
-    #[arg(long, value_name = "ADDR:PORT", requires_all = ["api_key", "token_secret"])]
-    pub url: Option<SocketAddr>,
-    /// The process of that server, to measure what it uses
-    #[arg(long, requires = "url")]
-    pub pid: Option<u32>,
+    /// The process of an engine that runs already, to measure what it uses
+    #[arg(long)]
+    pub engine_pid: Option<u32>,
+    /// How many nodes are started, on one engine; what is published for a user or session is published at another node than where it waits
+    #[arg(long, default_value_t = 1)]
+    pub nodes: usize,
+    /// Everything is published at the first node, everybody waits at the second, and any others look on
+    #[arg(long)]
+    pub apart: bool,
+    /// A server that runs already, at this address, or several nodes; needs its key and secret
+    #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',', requires_all = ["api_key", "token_secret"])]
+    pub url: Vec<SocketAddr>,
+    /// The process of that server, or of each node, to measure what it uses
+    #[arg(long, value_delimiter = ',', requires = "url")]
+    pub pid: Vec<u32>,
     /// The key of its server API
     #[arg(long, env = "ENCKE_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
@@ -58,17 +67,33 @@ pub struct EnckeOptions {
     pub linger_ms: Option<u64>,
 }
 
-/// An Encke server.
+/// An Encke server: a node, or several on one engine.
 pub struct Encke {
-    server: Option<Server>,
-    pid: Option<u32>,
-    address: SocketAddr,
-    engine: String,
+    /// At least one.
+    nodes: Vec<Node>,
     api_key: String,
     key: EncodingKey,
     users_as_channels: bool,
+    apart: bool,
+    // It ends after the nodes, which need it to the last.
+    engine: Engine,
     /// Tokens by user, made when they are first needed.
     tokens: RefCell<Vec<Option<Box<str>>>>,
+}
+
+/// A node.
+struct Node {
+    address: SocketAddr,
+    /// When it was started here.
+    server: Option<Server>,
+    /// When it was not.
+    pid: Option<u32>,
+}
+
+impl Node {
+    fn pids(&self) -> Vec<u32> {
+        self.server.as_ref().map_or_else(|| self.pid.into_iter().collect(), Server::pids)
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,34 +124,21 @@ impl Encke {
     /// # Errors
     /// When it cannot be started.
     pub fn open(options: &EnckeOptions) -> io::Result<Self> {
-        let EnckeOptions { engine, users_as_channels, .. } = options.clone();
-        if let (Some(address), Some(api_key), Some(secret)) = (options.url, &options.api_key, &options.token_secret) {
-            let key = EncodingKey::from_secret(secret.as_bytes());
-            let (api_key, pid) = (api_key.clone(), options.pid);
-            return Ok(Self { server: None, pid, address, engine, api_key, key, users_as_channels, tokens: RefCell::default() });
+        if options.apart && options.nodes.max(options.url.len()) < 2 {
+            return Err(io::Error::other("--apart needs two nodes at least"));
         }
-        let scratch = Scratch::new()?;
-        let data = scratch.path().join("data");
-        let mut command = Command::new(&options.server_bin);
-        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", &engine, "--data"]).arg(&data).stdout(Stdio::piped());
-        // One worker, as all peers; and all load comes from this machine, so that a bound for each address would only be in the way.
-        for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")] {
-            if std::env::var_os(name).is_none() {
-                command.env(name, value);
+        let engine = Engine::open(&options.engine, options.engine_pid)?;
+        let (nodes, api_key, secret) = match (&options.api_key, &options.token_secret) {
+            (Some(api_key), Some(secret)) if !options.url.is_empty() => {
+                let pids = options.pid.iter().copied().map(Some).chain(std::iter::repeat(None));
+                let nodes = options.url.iter().zip(pids).map(|(address, pid)| Node { address: *address, server: None, pid }).collect();
+                (nodes, api_key.clone(), secret.clone())
             }
-        }
-        if let Some(linger_ms) = options.linger_ms {
-            command.env("ENCKE_LINGER_MS", linger_ms.to_string());
-        }
-        // The started server makes keys of its own.
-        command.env_remove("ENCKE_API_KEY").env_remove("ENCKE_TOKEN_SECRET");
-        let mut server = Server::start(command, scratch, options.server_cpu, options.own_cpu)?;
-        let url = server.line("listening on http://")?;
-        let address = url.parse().map_err(|_| io::Error::other(format!("{url:?} is no address")))?;
-        let keys: DevKeys = serde_json::from_str(&fs::read_to_string(data.join("dev-keys.json"))?)?;
-        let key = EncodingKey::from_secret(keys.token_secret.as_bytes());
-        let (api_key, tokens) = (keys.api_key, RefCell::default());
-        Ok(Self { server: Some(server), pid: None, address, engine, api_key, key, users_as_channels, tokens })
+            _ => start_all(options, &engine.url)?,
+        };
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        let EnckeOptions { users_as_channels, apart, .. } = *options;
+        Ok(Self { nodes, api_key, key, users_as_channels, apart, engine, tokens: RefCell::default() })
     }
 
     /// The fields that say which user asks.
@@ -152,19 +164,64 @@ impl Encke {
     pub fn control(&self, user: u32, path: &str, body: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let fields = self.with_token(user, |token| format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"));
-        post(&mut out, path, self.address, &fields, body);
+        post(&mut out, path, self.address(), &fields, body);
         out
     }
 
     /// A question to the server API.
     #[must_use]
     pub fn question(&self, path: &str) -> Vec<u8> {
-        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address, self.api_key).into_bytes()
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address(), self.api_key).into_bytes()
+    }
+
+    /// A wish to the server API.
+    #[must_use]
+    pub fn wish(&self, path: &str, body: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        post(&mut out, path, self.address(), &self.api_fields(), body);
+        out
     }
 
     fn api_fields(&self) -> String {
         format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", self.api_key)
     }
+}
+
+/// Starts all nodes; they share the keys that the first has made.
+fn start_all(options: &EnckeOptions, engine: &str) -> io::Result<(Vec<Node>, String, String)> {
+    let first = start(options, engine, None)?;
+    let data = first.server.as_ref().map(|server| server.scratch.path().join("data")).unwrap_or_default();
+    let keys: DevKeys = serde_json::from_str(&fs::read_to_string(data.join("dev-keys.json"))?)?;
+    let mut nodes = vec![first];
+    for _ in 1..options.nodes {
+        nodes.push(start(options, engine, Some(&keys))?);
+    }
+    Ok((nodes, keys.api_key, keys.token_secret))
+}
+
+fn start(options: &EnckeOptions, engine: &str, keys: Option<&DevKeys>) -> io::Result<Node> {
+    let scratch = Scratch::new()?;
+    let data = scratch.path().join("data");
+    let mut command = Command::new(&options.server_bin);
+    command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", engine, "--data"]).arg(&data).stdout(Stdio::piped());
+    // One worker, as all peers; and all load comes from this machine, so that a bound for each address would only be in the way.
+    for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")] {
+        if std::env::var_os(name).is_none() {
+            command.env(name, value);
+        }
+    }
+    if let Some(linger_ms) = options.linger_ms {
+        command.env("ENCKE_LINGER_MS", linger_ms.to_string());
+    }
+    // A server that is started first makes keys of its own.
+    command.env_remove("ENCKE_API_KEY").env_remove("ENCKE_TOKEN_SECRET");
+    if let Some(DevKeys { api_key, token_secret }) = keys {
+        command.env("ENCKE_API_KEY", api_key).env("ENCKE_TOKEN_SECRET", token_secret);
+    }
+    let mut server = Server::start(command, scratch, options.server_cpu, options.own_cpu)?;
+    let url = server.line("listening on http://")?;
+    let address = url.parse().map_err(|_| io::Error::other(format!("{url:?} is no address")))?;
+    Ok(Node { address, server: Some(server), pid: None })
 }
 
 /// A user's name.
@@ -175,15 +232,36 @@ pub fn user_name(user: u32) -> String {
 
 impl Peer for Encke {
     fn name(&self) -> String {
-        format!("Encke ({})", self.engine)
+        match self.nodes.len() {
+            1 => format!("Encke ({})", self.engine.name),
+            count => format!("Encke ({count} nodes, {})", self.engine.name),
+        }
     }
 
     fn address(&self) -> SocketAddr {
-        self.address
+        self.nodes[0].address
+    }
+
+    fn wait_at(&self, number: usize) -> SocketAddr {
+        self.nodes[if self.apart { 1 } else { number % self.nodes.len() }].address
+    }
+
+    fn publish_at(&self, number: usize) -> SocketAddr {
+        // Whoever has the same number waits at the node before, so that what is published goes from node to node.
+        self.nodes[if self.apart { 0 } else { (number + 1) % self.nodes.len() }].address
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.server.as_ref().map_or_else(|| self.pid.into_iter().collect(), Server::pids)
+        self.nodes.iter().flat_map(Node::pids).collect()
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let engine = self.engine.part();
+        if self.nodes.len() == 1 && engine.is_none() {
+            return Vec::new();
+        }
+        let nodes = self.nodes.iter().enumerate().map(|(index, node)| Part { name: format!("node {}", index + 1), pids: node.pids() });
+        nodes.chain(engine).collect()
     }
 
     fn speaks(&self, _: Transport) -> bool {
@@ -213,7 +291,7 @@ impl Peer for Encke {
             query.push_str(&format!("&hold_s={}", if resume.is_empty() { 0 } else { HOLD_S }));
         }
         let upgrade = if transport == Transport::Ws { crate::websocket::UPGRADE } else { "" };
-        let (address, user) = (self.address, who.user);
+        let (address, user) = (self.address(), who.user);
         let text = self.with_token(user, |token| {
             format!("GET /v1/{path}?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{upgrade}\r\n")
         });
@@ -236,7 +314,7 @@ impl Peer for Encke {
             Place::User(user) if self.users_as_channels => ("/api/publish", format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}")),
             Place::User(user) => ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user))),
         };
-        post(out, path, self.address, &self.api_fields(), &body);
+        post(out, path, self.address(), &self.api_fields(), &body);
     }
 
     fn publish_together(&self, out: &mut Vec<u8>, to: Place, payloads: &[String]) -> bool {
@@ -246,7 +324,7 @@ impl Peer for Encke {
             Place::User(_) => return false,
         };
         let messages: Vec<String> = payloads.iter().map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}")).collect();
-        post(out, "/api/publish", self.address, &self.api_fields(), &format!("{{\"messages\":[{}]}}", messages.join(",")));
+        post(out, "/api/publish", self.address(), &self.api_fields(), &format!("{{\"messages\":[{}]}}", messages.join(",")));
         true
     }
 }
