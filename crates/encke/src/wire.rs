@@ -107,8 +107,8 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
 pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>) -> Result<Server, WireError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let workers = config.worker_count();
-    let doors = listen(config.listen, workers).map_err(|error| WireError::Listen(config.listen, error))?;
-    let address = doors[0].local_addr()?;
+    let unheard = |error| WireError::Listen(config.listen, error);
+    let (address, doors) = reserve(config.listen, workers).map_err(unheard)?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
@@ -140,6 +140,8 @@ pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result
         Library { router: router(Arc::clone(&app)), admit: admit.clone(), shards: shards.clone(), clock: Arc::clone(&clock), stopping };
     let library = tokio::spawn(library.run(stray_connections));
 
+    // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
+    let doors = listen(address, doors).map_err(unheard)?;
     let mut threads = Vec::with_capacity(workers);
     for (index, (room, door)) in rooms.into_iter().zip(doors).enumerate() {
         let desk = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), room.mailbox);
@@ -193,16 +195,10 @@ fn room() -> io::Result<Room> {
     Ok(Room { poll, mailbox, letters })
 }
 
-/// A listener for each shard, all at the same address; the kernel spreads connections over them.
-fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    let mut address = address;
-    let mut doors = Vec::with_capacity(count);
-    // Listeners that share a port would share it with those of a second server too, and each would get half of the other's connections. One that does not share
-    // is refused where anybody listens, so the port is taken by such a one first.
-    let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    lone.set_reuse_address(true)?;
-    lone.bind(&address.into())?;
-    drop(lone);
+/// A socket for each shard, all at the same address, where nobody is let in yet.
+fn reserve(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    alone_at(address)?;
+    let (mut address, mut doors) = (address, Vec::with_capacity(count));
     for _ in 0..count {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -213,13 +209,32 @@ fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
         socket.set_tcp_notsent_lowat(NOTSENT_MAX_BYTES)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let door = TcpListener::from_std(socket.into());
         // Port 0 picks a free one, which the others share.
-        address = door.local_addr()?;
-        doors.push(door);
+        address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        doors.push(socket);
     }
-    Ok(doors)
+    Ok((address, doors))
+}
+
+/// Opens the doors; the kernel spreads connections over them.
+fn listen(address: SocketAddr, doors: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
+    // Another server may have come first.
+    alone_at(address)?;
+    doors
+        .into_iter()
+        .map(|door| {
+            door.listen(BACKLOG)?;
+            Ok(TcpListener::from_std(door.into()))
+        })
+        .collect()
+}
+
+/// Listeners that share a port would share it with those of a second server too, and each would get half of the other's connections. A socket that does not share is refused where anybody
+/// listens.
+fn alone_at(address: SocketAddr) -> io::Result<()> {
+    let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    lone.set_reuse_address(true)?;
+    lone.bind(&address.into())
 }
 
 /// What the server stands on.

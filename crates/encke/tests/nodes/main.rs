@@ -111,6 +111,29 @@ fn sse() -> Listen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_let_in_before_the_engine_is_there() {
+    // A port that was free a moment ago, and that the kernel gives to nobody so soon again.
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = Config {
+        listen,
+        engine: EngineUrl::Memory,
+        api_key: Some(Secret::new("k".repeat(32))),
+        token_secret: Some(Secret::new("s".repeat(32))),
+        ..Config::default()
+    };
+    let (town, mut refused) = (Town::new(), None);
+    let open = async |ears| {
+        refused = Some(std::net::TcpStream::connect(listen).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused));
+        let moved = town.move_in("node", ears);
+        Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
+    };
+    let server = wire_on(Arc::new(config), open).await.unwrap();
+    assert_eq!(refused, Some(true), "another node may serve those who come");
+    assert_eq!(server.address, listen);
+    std::net::TcpStream::connect(listen).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_goes_on_at_another_node_with_all_that_it_follows() {
     let nodes = nodes(2).await;
     let (mut first, open) = nodes[0].open("alice", sse().channels(["news"])).await;
