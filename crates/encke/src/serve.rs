@@ -2,6 +2,7 @@
 
 use std::{io::Write, sync::Arc, time::Duration};
 
+use encke_engine::BEAT_MS;
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode};
 use tokio::{
@@ -96,6 +97,11 @@ async fn stop(server: Server, drain: Duration) {
     {
         tracing::warn!("some TLS connections were cut off");
     }
+    if let Some(nodes) = app.sessions.nodes() {
+        // Whoever was here goes to another node, which asks this one for what it knows of him as long as it counts it as living.
+        nodes.resign().await;
+        sleep(Duration::from_millis(BEAT_MS)).await;
+    }
     app.shards.stop();
     for thread in threads {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -103,9 +109,6 @@ async fn stop(server: Server, drain: Duration) {
     // The shards held the library's door; requests under way are finished, within the same time.
     if timeout(ends.saturating_duration_since(Instant::now()), library).await.is_err() {
         tracing::warn!("some requests were cut off");
-    }
-    if let Some(nodes) = app.sessions.nodes() {
-        nodes.resign().await;
     }
     for task in among_nodes {
         task.abort();

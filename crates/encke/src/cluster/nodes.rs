@@ -42,6 +42,8 @@ pub struct Nodes {
     looking: Mutex<()>,
     /// What this node is called.
     pub(super) name: String,
+    /// Whether it has said that it lives no more; held while it says anything of that.
+    resigned: tokio::sync::Mutex<bool>,
 }
 
 impl Nodes {
@@ -58,6 +60,7 @@ impl Nodes {
             shards,
             looking: Mutex::default(),
             name,
+            resigned: tokio::sync::Mutex::new(false),
         })
     }
 
@@ -77,8 +80,11 @@ impl Nodes {
         ])
     }
 
-    /// This node lives no more.
+    /// This node lives no more, and says so no more. Others may ask it for another [`BEAT_MS`], until all have heard.
     pub async fn resign(&self) {
+        // A beat under way ends first: one behind the farewell would be another life.
+        let mut resigned = self.resigned.lock().await;
+        *resigned = true;
         self.cluster.resign().await;
     }
 
@@ -199,7 +205,13 @@ impl Nodes {
     }
 
     async fn say_and_hear(&self) {
-        match self.cluster.beat().await {
+        let resigned = self.resigned.lock().await;
+        if *resigned {
+            return;
+        }
+        let census = self.cluster.beat().await;
+        drop(resigned);
+        match census {
             Ok(census) => {
                 let renewed = census.renewed;
                 self.roster.update(census);

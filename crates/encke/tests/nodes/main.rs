@@ -247,6 +247,21 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_resigns_does_not_come_back_and_answers_until_all_have_heard() {
+    let nodes = nodes(2).await;
+    let (_alice, open) = nodes[0].open("alice", sse()).await;
+    let (first, second) = (nodes[0].server.app.sessions.nodes().unwrap(), nodes[1].server.app.sessions.nodes().unwrap());
+    first.resign().await;
+    // The other node has not looked since, or it has: either way the session goes on there.
+    let (_alice, again) = nodes[1].open("alice", sse().session(&open.session)).await;
+    assert!(!again.session.is_empty());
+    until("the other node has heard", async || second.count() == 1).await;
+    // Nothing is to come, so there is no condition to wait for: two more beats would have brought it back.
+    tokio::time::sleep(Duration::from_millis(3 * encke_engine::BEAT_MS)).await;
+    assert_eq!(second.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_of_one_node_is_good_at_another_and_once() {
     let nodes = nodes(2).await;
     let http = |place: &Place, method: &str, target: &str, user: Option<&str>| {
