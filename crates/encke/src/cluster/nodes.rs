@@ -1,13 +1,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, NodeId};
+use encke_engine::{BEAT_MS, Census, Cluster, Engine, EngineError, Entered, NodeId};
 use encke_hub::Following;
 use encke_proto::{ErrorCode, SessionId, UserId};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Mutex, Semaphore},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -24,6 +24,8 @@ use crate::{auth::TICKET_S, shards::Shards};
 pub const LETTERS_MAX: usize = 16_384;
 /// How long a node may take to give a session up; its client waits for that.
 const GIVE_UP_MAX: Duration = Duration::from_millis(600);
+/// How long a node that begins tries to say for the first time that it lives.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(20);
 /// The most questions of other nodes that are being answered.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -62,11 +64,11 @@ impl Nodes {
     /// Says for the first time that this node lives, and goes on saying so; reads and answers what others write. Ends when the tasks are aborted.
     ///
     /// # Errors
-    /// When the engine cannot be reached now.
+    /// When the engine cannot be reached for [`JOIN_PATIENCE`].
     pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
-        self.roster.update(self.cluster.beat().await?);
+        self.roster.update(self.first_beat().await?);
         // Whoever is asked after its first request knows of this node by then.
-        tokio::time::sleep(Duration::from_millis(BEAT_MS)).await;
+        sleep(Duration::from_millis(BEAT_MS)).await;
         let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.people));
         Ok(vec![
             tokio::spawn(async move { beats.beat().await }),
@@ -170,6 +172,20 @@ impl Nodes {
         let me = self.roster.me();
         let place = |nodes: Vec<NodeId>| Place { here: me.is_some_and(|me| nodes.contains(&me)), others: self.roster.others_of(&nodes) };
         Ok(places.into_iter().map(place).collect())
+    }
+
+    /// An engine that another node has just set up may be there and have no leader for a moment.
+    async fn first_beat(&self) -> Result<Census, EngineError> {
+        let ends = Instant::now() + JOIN_PATIENCE;
+        loop {
+            match self.cluster.beat().await {
+                Err(error) if Instant::now() < ends => {
+                    tracing::info!(%error, "this node cannot join the others yet");
+                    sleep(Duration::from_millis(BEAT_MS)).await;
+                }
+                beaten => return beaten,
+            }
+        }
     }
 
     async fn beat(&self) {

@@ -179,6 +179,10 @@ impl Shard {
 
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
+        if self.drains {
+            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent away; nobody would do that for it any more.
+            return self.free(key);
+        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();

@@ -376,6 +376,19 @@ fn a_little_now_and_then_buys_no_time() {
 }
 
 #[test]
+fn who_arrives_when_everybody_was_sent_away_is_not_kept() {
+    let mut world = World::new(|_| {});
+    let mut early = world.come("alice", Start::Absent);
+    world.begin(std::slice::from_mut(&mut early));
+    world.mailbox.post(Letter::Drain { elsewhere: true }).unwrap();
+    let mut late = world.come("bob", Start::Absent);
+    world.steps(4);
+    while late.take() {}
+    assert!(late.over, "nobody serves it, and it is told so");
+    assert_eq!(world.step().held, 1, "who was there before has the time that a stop gives");
+}
+
+#[test]
 fn who_falls_too_far_behind_is_closed_and_goes_on_by_its_cursor() {
     let mut world = World::new(|config| config.slow.max_messages = 50);
     let mut alice = world.come("alice", Start::Absent);
