@@ -376,7 +376,13 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
         }),
         []
     );
-    assert!(found_with_a_loss(|notes| drop(late(notes))).contains(&Kind::Dup), "both in one log are a retry that became a second message");
+    assert!(
+        found_with_a_loss(|notes| {
+            let _ = late(notes);
+        })
+        .contains(&Kind::Dup),
+        "both in one log are a retry that became a second message"
+    );
     // Without a loss the same history is full of wrongs.
     assert!(found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. }))).contains(&Kind::FalseGap));
 }
