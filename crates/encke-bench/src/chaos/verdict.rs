@@ -175,6 +175,17 @@ impl Claims {
         claims
     }
 
+    /// In which epochs what had these offsets is not in the log any more, as it was read next.
+    fn gone(&self, channel: &ChannelName, (from, to): (Offset, Offset), ms: u64, logs: &Logs) -> Vec<Epoch> {
+        let look = self.logged.get(channel).and_then(|looks| looks.iter().find(|look| look.asked_ms > ms));
+        let epochs = self.epochs.get(channel).into_iter().flatten().map(|(epoch, _)| *epoch);
+        let is_gone = |epoch: &Epoch| {
+            let Some(log) = logs.of.get(&(channel.clone(), *epoch)) else { return false };
+            look.is_some_and(|look| log.range(from..=to).all(|(_, id)| !look.ids.contains(id)))
+        };
+        epochs.filter(is_gone).collect()
+    }
+
     fn heard_of(&mut self, channel: &ChannelName, position: Position) {
         let epochs = self.epochs.entry(channel.clone()).or_default();
         match epochs.iter_mut().find(|(epoch, _)| *epoch == position.epoch) {
@@ -555,6 +566,14 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
     for (at, (ms, note)) in notes.iter().enumerate() {
         if losses.0.first().is_some_and(|(first, ..)| *first == at) {
             history.note(at, Record::Forgot);
+        }
+        if let Note::Gap { channel, from, to: Some(to), .. } = note
+            && losses.any_before(at)
+        {
+            // An engine that lost the beginning of a log can say exactly what is gone.
+            for epoch in claims.gone(channel, (*from, *to), *ms, logs) {
+                history.note(at, Record::Trimmed { channel: channel.clone(), upto: Position { epoch, offset: *to } });
+            }
         }
         history.take(at, Time(*ms), note, verdict);
     }
