@@ -324,6 +324,34 @@ fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wa
 }
 
 #[test]
+fn two_thousand_a_second_for_a_hundred_are_a_third_of_the_writes_and_nobody_is_five_milliseconds_behind() {
+    let mut world = World::new(|_| {});
+    let mut crowd: Vec<Receiver> = (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    world.begin(&mut crowd);
+    let (mut writes, mut got, mut published) = (0, Vec::new(), Vec::new());
+    for ms in 0..200 {
+        for _ in 0..2 {
+            published.push(ms);
+            world.publish("news", &ms.to_string());
+            world.steps(3);
+        }
+        for receiver in &mut crowd[..99] {
+            receiver.events();
+        }
+        let last = &mut crowd[99];
+        while last.take() {
+            writes += 1;
+        }
+        got.extend(offsets(&last.read(), "news"));
+        assert!(published.get(got.len()).is_none_or(|waits_since| ms - waits_since < 5), "{} of {} at {ms}", got.len(), published.len());
+        world.clock.advance_ms(1);
+    }
+    assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
+    assert!((390..=400).contains(&got.len()), "{}", got.len());
+    assert!((100..=150).contains(&writes), "{writes}");
+}
+
+#[test]
 fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() {
     let mut world = World::new(|config| config.slow.max_messages = 1_000_000);
     let mut receivers = [world.come("alice", Start::Absent), world.come("bob", Start::Absent)];
