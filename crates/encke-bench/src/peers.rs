@@ -118,6 +118,12 @@ fn free_port() -> io::Result<SocketAddr> {
     std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// So many of them, all different.
+fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let listeners = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    listeners.iter().map(std::net::TcpListener::local_addr).collect()
+}
+
 /// Writes a POST.
 fn post(out: &mut Vec<u8>, path: &str, host: SocketAddr, fields: &str, body: &str) {
     let text = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());

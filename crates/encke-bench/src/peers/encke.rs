@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use jsonwebtoken::{EncodingKey, Header};
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a poll is asked to be held, in seconds: the most that a server may be configured for.
 const HOLD_S: u32 = 120;
+/// How long an engine that has just begun may refuse, and how often it is tried.
+const AGREED_WITHIN: Duration = Duration::from_secs(30);
+const AGREED_LOOK: Duration = Duration::from_millis(200);
 /// How long tokens are good, in seconds.
 const TOKEN_S: u64 = 86_400;
 
@@ -29,12 +32,12 @@ pub struct EnckeOptions {
     /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     pub server_bin: PathBuf,
-    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too; or the address of such a one
+    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too (three servers of NATS); or the address of such a one
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: String,
-    /// The process of an engine that runs already, to measure what it uses
-    #[arg(long)]
-    pub engine_pid: Option<u32>,
+    /// The processes of an engine that runs already, to measure what it uses
+    #[arg(long, value_delimiter = ',')]
+    pub engine_pid: Vec<u32>,
     /// How many nodes are started, on one engine; what is published for a user or session is published at another node than where it waits
     #[arg(long, default_value_t = 1)]
     pub nodes: usize,
@@ -127,7 +130,7 @@ impl Encke {
         if options.apart && options.nodes.max(options.url.len()) < 2 {
             return Err(io::Error::other("--apart needs two nodes at least"));
         }
-        let engine = Engine::open(&options.engine, options.engine_pid)?;
+        let engine = Engine::open(&options.engine, &options.engine_pid)?;
         let (nodes, api_key, secret) = match (&options.api_key, &options.token_secret) {
             (Some(api_key), Some(secret)) if !options.url.is_empty() => {
                 let pids = options.pid.iter().copied().map(Some).chain(std::iter::repeat(None));
@@ -189,7 +192,14 @@ impl Encke {
 
 /// Starts all nodes; they share the keys that the first has made.
 fn start_all(options: &EnckeOptions, engine: &str) -> io::Result<(Vec<Node>, String, String)> {
-    let first = start(options, engine, None)?;
+    let ends = Instant::now() + AGREED_WITHIN;
+    // Servers that have just begun take a moment to agree who leads, and whoever asks them before is refused.
+    let first = loop {
+        match start(options, engine, None) {
+            Err(_) if engine.contains("://") && Instant::now() < ends => std::thread::sleep(AGREED_LOOK),
+            other => break other?,
+        }
+    };
     let data = first.server.as_ref().map(|server| server.scratch.path().join("data")).unwrap_or_default();
     let keys: DevKeys = serde_json::from_str(&fs::read_to_string(data.join("dev-keys.json"))?)?;
     let mut nodes = vec![first];
