@@ -184,9 +184,8 @@ impl Checker {
             let Some(fork) = self.forks.get(&(channel.clone(), epoch)) else { break };
             (kept, epoch) = (kept.min(fork.offset), fork.epoch);
         }
-        // Before the first message all epochs are the same; and a log that has had none has lost none.
-        let had_none = !self.log.contains_key(&(channel.clone(), old));
-        (had_none && self.lineages).then_some(0)
+        // Before the first message all epochs are the same: nothing that was had is not there.
+        self.lineages.then_some(0)
     }
 
     /// Whether `earlier`, in another epoch, is at or before where `at` is in the epoch that it has been carried to.

@@ -108,6 +108,7 @@ struct Look {
     /// The epoch that it was in.
     epoch: Option<Epoch>,
     ids: BTreeSet<Id>,
+    at_offset: BTreeMap<Offset, Id>,
 }
 
 /// Who says that which message is where. Publishers, subscribers and the logs must agree.
@@ -162,6 +163,7 @@ impl Claims {
                         asked_ms: *asked_ms,
                         epoch: entries.last().map(|(position, _)| position.epoch),
                         ids,
+                        at_offset: entries.iter().map(|(position, id)| (position.offset, *id)).collect(),
                     });
                     let rises =
                         entries.windows(2).all(|pair| pair[0].0.epoch != pair[1].0.epoch || pair[0].0.offset + 1 == pair[1].0.offset);
@@ -181,7 +183,7 @@ impl Claims {
         let epochs = self.epochs.get(channel).into_iter().flatten().map(|(epoch, _)| *epoch);
         let is_gone = |epoch: &Epoch| {
             let Some(log) = logs.of.get(&(channel.clone(), *epoch)) else { return false };
-            look.is_some_and(|look| log.range(from..=to).all(|(_, id)| !look.ids.contains(id)))
+            look.is_some_and(|look| log.range(from..=to).all(|(offset, id)| look.at_offset.get(offset) != Some(id)))
         };
         epochs.filter(is_gone).collect()
     }

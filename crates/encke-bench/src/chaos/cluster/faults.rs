@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::{
-    nodes::{Nodes, says},
+    nodes::{Nodes, says, start},
     party::Party,
     probe::Probe,
     store::{Kind, Store},
@@ -204,7 +204,7 @@ impl Hand {
                 let node = self.any(on.nodes.list.len());
                 self.note(format!("SIGTERM of node {node}"));
                 on.nodes.list[node].stop().await?;
-                on.nodes.list[node].start(None).await?;
+                start(&mut on.nodes.list[node]).await?;
             }
             Fault::FreezeNode => {
                 let (node, pause) = (self.any(on.nodes.list.len()), self.ms(1_000, 10_000));
@@ -301,7 +301,7 @@ impl Hand {
         } else {
             self.ghosts(on, node, &probes).await;
         }
-        on.nodes.list[node].start(None).await
+        start(&mut on.nodes.list[node]).await
     }
 
     /// Looks until none of those who were on a dead node is online for any other.

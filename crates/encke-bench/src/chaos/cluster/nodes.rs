@@ -21,6 +21,10 @@ use crate::{
 
 /// How long a node may take until it would take requests.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// What a node says that ends because it does not reach the engine.
+const AWAY: &str = "the engine is not available";
+/// The pause before such a node is started again.
+const START_AGAIN: Duration = Duration::from_millis(200);
 /// How often it is asked.
 const PERIOD: Duration = Duration::from_millis(20);
 
@@ -49,7 +53,7 @@ impl Nodes {
     /// When one does not come up.
     pub async fn start(&mut self) -> io::Result<()> {
         for node in &mut self.list {
-            node.start(None).await?;
+            start(node).await?;
         }
         self.ready().await
     }
@@ -78,10 +82,24 @@ impl Nodes {
     pub async fn roll(&mut self) -> io::Result<()> {
         for node in &mut self.list {
             node.stop().await?;
-            node.start(None).await?;
+            start(node).await?;
             says(node.address, 200, READY_PATIENCE).await?;
         }
         Ok(())
+    }
+}
+
+/// Starts a node. One that ends because the engine does not answer at that moment is started again, as whatever watches over a server does.
+///
+/// # Errors
+/// When it does not come up for another reason, or not at all.
+pub async fn start(node: &mut Server) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match node.start(None).await {
+            Err(error) if error.to_string().contains(AWAY) && began.elapsed() < READY_PATIENCE => sleep(START_AGAIN).await,
+            done => return done,
+        }
     }
 }
 
@@ -112,7 +130,7 @@ impl Subject for Nodes {
     async fn kill_and_start(&mut self) -> io::Result<()> {
         if let Some(node) = self.list.first_mut() {
             node.kill()?;
-            node.start(None).await?;
+            start(node).await?;
         }
         self.ready().await
     }

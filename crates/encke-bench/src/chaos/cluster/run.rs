@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{
     faults::{Fault, Hand, Subjects},
-    nodes::Nodes,
+    nodes::{Nodes, start},
     party::Party,
     store::{Kind, Store},
 };
@@ -119,7 +119,7 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
             for node in &mut nodes.list {
                 // It may have ended by itself, which is told already.
                 node.kill().ok();
-                node.start(None).await?;
+                start(node).await?;
             }
         }
     }
