@@ -130,7 +130,9 @@ impl Encke {
         if options.apart && options.nodes.max(options.url.len()) < 2 {
             return Err(io::Error::other("--apart needs two nodes at least"));
         }
-        let engine = Engine::open(&options.engine, &options.engine_pid)?;
+        let (named, pids) = (&options.engine, &options.engine_pid);
+        // Nodes that run have an engine.
+        let engine = if options.url.is_empty() { Engine::open(named, pids)? } else { Engine::running(named, pids) };
         let (nodes, api_key, secret) = match (&options.api_key, &options.token_secret) {
             (Some(api_key), Some(secret)) if !options.url.is_empty() => {
                 let pids = options.pid.iter().copied().map(Some).chain(std::iter::repeat(None));
@@ -336,5 +338,44 @@ impl Peer for Encke {
         let messages: Vec<String> = payloads.iter().map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}")).collect();
         post(out, "/api/publish", self.address(), &self.api_fields(), &format!("{{\"messages\":[{}]}}", messages.join(",")));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(nodes: u16, apart: bool) -> Encke {
+        Encke {
+            nodes: (1..=nodes).map(|port| Node { address: ([127, 0, 0, 1], port).into(), server: None, pid: None }).collect(),
+            api_key: String::new(),
+            key: EncodingKey::from_secret(b""),
+            users_as_channels: false,
+            apart,
+            engine: Engine::running("redis://127.0.0.1/", &[]),
+            tokens: RefCell::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_published_crosses_nodes() {
+        for nodes in [2, 4] {
+            let peer = cluster(nodes, false);
+            // Sixteen publishers, as `targeted` has them, each of whom publishes for the users of its number.
+            assert!((0..1000).all(|user| peer.wait_at(user) != peer.publish_at(user % 16)));
+            let waits: std::collections::BTreeSet<_> = (0..1000).map(|user| peer.wait_at(user)).collect();
+            assert_eq!(waits.len(), usize::from(nodes), "all nodes are waited at");
+        }
+        let apart = cluster(4, true);
+        assert!((0..9).all(|user| apart.wait_at(user).port() == 2 && apart.publish_at(user).port() == 1));
+        let alone = cluster(1, false);
+        assert_eq!(alone.wait_at(3), alone.publish_at(3));
+    }
+
+    #[test]
+    fn parts_are_told_only_where_there_are_several() {
+        assert!(cluster(1, false).parts().is_empty());
+        let names: Vec<_> = cluster(2, false).parts().into_iter().map(|part| part.name).collect();
+        assert_eq!(names, ["node 1", "node 2"], "of the engine no process is known");
     }
 }

@@ -31,10 +31,16 @@ impl Engine {
         let (servers, url) = match named {
             "redis" => redis()?,
             "nats" => nats()?,
-            _ => (Vec::new(), named.to_owned()),
+            _ => return Ok(Self::running(named, pid)),
         };
+        Ok(Self { servers, url, ..Self::running(named, pid) })
+    }
+
+    /// One that runs already.
+    #[must_use]
+    pub fn running(named: &str, pid: &[u32]) -> Self {
         let name = named.split("://").next().unwrap_or(named).to_owned();
-        Ok(Self { servers, pid: pid.to_vec(), url, name })
+        Self { servers: Vec::new(), pid: pid.to_vec(), url: named.to_owned(), name }
     }
 
     /// It among the parts that are measured, when its processes are known.
