@@ -46,6 +46,8 @@ use crate::{
     Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
+/// For how long Redis keeps what was written to see whether it takes writes, in milliseconds.
+const TRIAL_KEPT_MS: u64 = 60_000;
 /// The largest number that a script can tell from its neighbours. Times and sizes past it count as it.
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// How long opening waits until Redis is there.
@@ -185,10 +187,14 @@ impl Engine for RedisEngine {
 
     async fn ready(&self) -> Result<(), EngineError> {
         self.fleet.ready()?;
-        // Whoever is connected may still be silent.
-        let pings = self.fleet.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
-        let pings = pings.map(|partition| Call { partition, command: redis::cmd("PING") }).collect();
-        self.calls(pings).await.map(drop)
+        // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a disk, or of replicas.
+        let tried = self.fleet.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
+        let tries = tried.map(|partition| {
+            let mut command = redis::cmd("SET");
+            command.arg(self.names.trial(partition)).arg(1).arg("PX").arg(TRIAL_KEPT_MS);
+            Call { partition, command }
+        });
+        self.calls(tries.collect()).await.map(drop)
     }
 
     async fn stop(&self) {

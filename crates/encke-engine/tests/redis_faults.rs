@@ -195,6 +195,19 @@ async fn a_redis_that_is_frozen_refuses_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
+async fn a_redis_that_answers_and_takes_no_writes_is_not_ready() {
+    let server = safe();
+    let node = Node::open(&url(&server)).await;
+    node.append("a").await;
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert!(node.try_append("a").await.is_err() && node.engine.ready().await.is_err());
+    server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    node.ready().await;
+    node.append("a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
 async fn scripts_that_the_server_forgot_are_loaded_again() {
     let server = safe();
     let node = Node::open(&url(&server)).await;

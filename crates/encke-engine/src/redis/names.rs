@@ -68,6 +68,11 @@ impl Names {
         format!("{}:ticket:{}", self.tags[usize::from(partition)], utf8_percent_encode(ticket, ENCODED))
     }
 
+    /// What is written to see whether anything can be.
+    pub(super) fn trial(&self, partition: u16) -> String {
+        format!("{}:trial", self.tags[usize::from(partition)])
+    }
+
     /// Where a channel's messages are told.
     pub(super) fn topic(&self, channel: &ChannelName) -> String {
         self.of_channel(&format!("told{}", self.database), channel)
