@@ -225,24 +225,22 @@ impl Hub {
 
     /// The next message or gap for a connection. The session's cursor stands behind it afterwards.
     pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
-        let served = self.conn_index.find_value(&self.sessions, &conn);
+        let served = self.served_by(conn);
         let Some((key, session)) = served.filter(|(_, session)| session.begun) else { return Pulled::Nothing };
         let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
+        self.pulled = Some(key);
         // The user's own channel goes first; the others take turns, so that one which is never empty does not starve them.
         if let Some(pulled) = self.pull_live(key, 0, now) {
             return pulled;
         }
         let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
-        for step in 0..count {
-            let index = (first % count + step) % count;
-            // The own channel was asked just now.
-            if index != 0
-                && let Some(pulled) = self.pull_live(key, index, now)
-            {
+        let first = if (1..count).contains(&first) { first } else { 1 };
+        for index in (first..count).chain(1..first) {
+            if let Some(pulled) = self.pull_live(key, index, now) {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.turn = index;
-                    session.streak = if step == 0 { streak + 1 } else { 1 };
+                    session.streak = if index == first { streak + 1 } else { 1 };
                 }
                 return pulled;
             }
@@ -281,13 +279,18 @@ impl Hub {
             return None;
         }
         let window = self.channels.at(sub.channel)?.window()?;
-        if let Some(at) = window.carry(sub.at) {
+        if sub.at.epoch != window.epoch
+            && let Some(at) = window.carry(sub.at)
+        {
             sub.go(at);
+        }
+        if sub.at.epoch == window.epoch {
             if sub.at.offset >= window.head {
                 return None;
             }
             if let Some(entry) = window.after(sub.at.offset) {
-                sub.go(entry.message().position);
+                // The messages of a window are consecutive.
+                sub.at.offset += 1;
                 return Some(Pulled::Message(Arc::clone(entry)));
             }
         }
@@ -297,24 +300,35 @@ impl Hub {
 
     /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
     pub fn flushed(&mut self, conn: ConnKey) {
-        let Some(session) = self.session_by_conn(conn) else { return };
+        let Some((channel, user, at)) = self.handed(conn) else { return };
+        if let Some(channel) = self.channels.at_mut(channel) {
+            channel.handed = Some(at);
+        }
+        if let Some(user) = self.users.get(user) {
+            let user = user.id.clone();
+            self.say(Output::Handed { user, position: at });
+        }
+    }
+
+    /// Whether [`Hub::flushed`] will have something to say, once what was pulled so far is with the kernel: of a broadcast it has not.
+    #[must_use]
+    pub fn will_hand(&self, conn: ConnKey) -> bool {
+        self.handed(conn).is_some()
+    }
+
+    /// How much further a user is handed the own channel by what was pulled for a connection: the channel's place, the user, and up to where.
+    fn handed(&self, conn: ConnKey) -> Option<(u32, Key, Position)> {
+        let session = self.session_by_conn(conn)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
-        let Some(sub) = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap()) else { return };
-        let (at, user) = (sub.at, session.user);
-        let Some(channel) = self.channels.at_mut(sub.channel) else { return };
+        let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;
+        let (at, channel) = (sub.at, self.channels.at(sub.channel)?);
         let further = match channel.handed {
             Some(handed) if handed.epoch == at.epoch => handed.offset < at.offset,
             // One tab may still stand in the former epoch while another is in the new one.
             Some(_) => channel.window().is_some_and(|window| window.epoch == at.epoch),
             None => true,
         };
-        if further {
-            channel.handed = Some(at);
-            if let Some(user) = self.users.get(user) {
-                let user = user.id.clone();
-                self.say(Output::Handed { user, position: at });
-            }
-        }
+        further.then_some((sub.channel, session.user, at))
     }
 
     /// Writes the cursor of a connection's session, as far as it has been pulled.

@@ -26,6 +26,8 @@ pub struct Hub {
     pub(crate) session_index: Index,
     /// Which session a connection serves.
     pub(crate) conn_index: Index<PlainState>,
+    /// The session that was pulled from last. What a driver asks next is nearly always about the same connection, and then nothing needs to be looked for.
+    pub(crate) pulled: Option<Key>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_index: Index,
     pub(crate) tombstones: Tombstones,
@@ -58,6 +60,7 @@ impl Hub {
             sessions: Slab::default(),
             session_index: Index::default(),
             conn_index: Index::default(),
+            pulled: None,
             channels: Slab::default(),
             channel_index: Index::default(),
             tombstones: Tombstones::default(),
@@ -94,11 +97,17 @@ impl Hub {
     }
 
     pub(crate) fn key_by_conn(&self, conn: ConnKey) -> Option<Key> {
-        self.conn_index.find(&self.sessions, &conn)
+        self.served_by(conn).map(|(key, _)| key)
     }
 
     pub(crate) fn session_by_conn(&self, conn: ConnKey) -> Option<&Session> {
-        self.conn_index.find_value(&self.sessions, &conn).map(|(_, session)| session)
+        self.served_by(conn).map(|(_, session)| session)
+    }
+
+    /// The session that a connection serves, and its key.
+    pub(crate) fn served_by(&self, conn: ConnKey) -> Option<(Key, &Session)> {
+        let pulled = self.pulled.and_then(|key| Some((key, self.sessions.get(key)?)));
+        pulled.filter(|(_, session)| session.conn() == Some(conn)).or_else(|| self.conn_index.find_value(&self.sessions, &conn))
     }
 
     pub(crate) fn key_by_id(&self, id: SessionId) -> Option<Key> {
