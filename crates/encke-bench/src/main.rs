@@ -1,6 +1,7 @@
 //! Measures Encke, and other servers by the same rules: everything that is sent is verified where it arrives, load comes at fixed moments whatever
 //! the server does, and what counts is the server's processor time and memory, not the generator's.
 
+mod awake;
 mod blocking;
 mod chaos;
 mod commands;

@@ -13,6 +13,7 @@ use super::{
     targeted::{self, Targeted},
 };
 use crate::{
+    awake::Awake,
     peers::{Encke, EnckeOptions, Nchan, Peer, Transport},
     procfs,
     table::{Line, Table},
@@ -43,7 +44,7 @@ pub struct Args {
     /// How long to rest before each look at the memory, in seconds
     #[arg(long, default_value_t = 20.0)]
     rest: f64,
-    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, hundred, hundred-linger, burst, together, targeted, targeted-sqlite, churn
+    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, fast-sse, fast-ws, hundred, hundred-linger, burst, together, targeted, targeted-sqlite, churn
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How many connections, as a share of the full work's
@@ -83,6 +84,8 @@ struct Row {
     work: Work,
     /// How long Encke lets broadcasts gather, in milliseconds.
     linger_ms: Option<u64>,
+    /// Whether no processor may sleep meanwhile.
+    awake: bool,
     measures: Vec<Measure>,
 }
 
@@ -179,6 +182,7 @@ fn rows(args: &Args) -> Vec<Row> {
         text: format!("{} idle, {}", scaled(10_000), transport.name()),
         work: Work::Hold(hold(transport)),
         linger_ms: None,
+        awake: false,
         measures: vec![("PSS per connection, bytes", 0.12), ("the same after 3 messages", 0.12)],
     };
     let targeted = |name, engine| Row {
@@ -189,6 +193,7 @@ fn rows(args: &Args) -> Vec<Row> {
             engine,
         ),
         linger_ms: None,
+        awake: false,
         measures: vec![("CPU per publish and delivery, us", if engine == "memory" { 0.4 } else { 0.6 }), ("p99, ms", 1.0)],
     };
     let fan = |name, text: String, fanout, bar| Row {
@@ -196,10 +201,22 @@ fn rows(args: &Args) -> Vec<Row> {
         text,
         work: Work::Fanout(fanout),
         linger_ms: None,
+        awake: false,
         measures: vec![(cpu.0, bar), ("p99 to the last subscriber, ms", if name == "one-sse" || name == "one-ws" { 0.4 } else { 1.0 })],
     };
     let poll = Fanout { transport: Transport::Poll, subscribers: scaled(5000), ..one };
     let hundred = Fanout { subscribers: 100, rate: 2000.0, pipeline: 16, ..one };
+    // So many messages that there is a hundredth of them.
+    let fast = |name, way, transport| Row {
+        awake: true,
+        measures: vec![("CPU per delivery, us", 1.0), ("p99 to the last subscriber, ms", 0.4)],
+        ..fan(
+            name,
+            format!("1 channel, {} by {way}, 5 messages/s, processors kept awake", scaled(10_000)),
+            Fanout { transport, rate: 5.0, seconds: seconds * 4.0, ..one },
+            1.0,
+        )
+    };
     let lingering = |row: Row| Row { linger_ms: Some(LINGER_MS), ..row };
     let churn = Churn {
         transport: Transport::Sse,
@@ -222,6 +239,8 @@ fn rows(args: &Args) -> Vec<Row> {
             0.75,
         ),
         fan("one-poll", format!("1 channel, {} by poll, delivery and re-request", scaled(5000)), poll, 0.65),
+        fast("fast-sse", "SSE", Transport::Sse),
+        fast("fast-ws", "WebSocket", Transport::Ws),
         fan("hundred", "1 channel, 100 by SSE, 2,000 messages/s".to_owned(), hundred, 0.75),
         lingering(fan("hundred-linger", format!("the same, Encke lingers for {LINGER_MS} ms"), hundred, 0.3)),
         fan("burst", format!("1 channel, {} by SSE, ten messages at a time", scaled(2000)), burst, 0.2),
@@ -233,6 +252,7 @@ fn rows(args: &Args) -> Vec<Row> {
             text: format!("{} by SSE, 1,000 come and go each second", scaled(10_000)),
             work: Work::Churn(churn),
             linger_ms: None,
+            awake: false,
             measures: vec![("CPU for each that comes and goes, us", 1.0), ("PSS after a rest, to that before", 1.0)],
         },
     ]
@@ -247,12 +267,14 @@ fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)
         engine.clone_into(&mut options.engine);
     }
     options.linger_ms = row.linger_ms;
+    let awake = row.awake.then(|| Awake::keep(&[options.server_cpu, options.own_cpu].map(Option::unwrap_or_default))).transpose()?;
     let peer: Box<dyn Peer> = match side {
         0 => Box::new(Encke::open(&options)?),
         _ => Box::new(Nchan::start(options.server_cpu, options.own_cpu)?),
     };
     let note = |others_busy: f64, stolen: f64| {
-        let disturbed = stolen > STOLEN_MAX || others_busy > OTHERS_MAX;
+        // What keeps a processor awake is at work for itself.
+        let disturbed = stolen > STOLEN_MAX || (others_busy > OTHERS_MAX && awake.is_none());
         let note = || format!("(disturbed: others {others_busy:.0} %, stolen {stolen:.1} %, load {})", procfs::load());
         if disturbed { note() } else { String::new() }
     };
