@@ -120,6 +120,7 @@ impl World {
             patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: config.heartbeat_s * 1000 },
             slow: config.slow,
             linger_ms: config.linger_ms,
+            turn_us: config.turn_us,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let events = Events::with_capacity(EVENTS_PER_TURN);

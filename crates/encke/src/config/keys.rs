@@ -56,6 +56,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("slow.max_bytes", Kind::Number),
     ("slow.deadline_s", Kind::Number),
     ("linger_ms", Kind::Number),
+    ("turn_us", Kind::Number),
     ("dialects.classic", Kind::Switch),
 ];
 

@@ -7,6 +7,8 @@ use super::{Config, ConfigError, RetentionSection, Source, node};
 const YEAR_S: u64 = 31_536_000;
 /// Longer than this a message would no longer come at once, in milliseconds.
 const LINGER_MAX_MS: u64 = 50;
+/// The longest that a busy shard puts a turn off, in microseconds.
+const TURN_MAX_US: u64 = 5_000;
 
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
@@ -27,6 +29,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("slow.max_bytes", config.slow.max_bytes, 65_536, 1 << 40),
         ("slow.deadline_s", config.slow.deadline_s, 1, 300),
         ("linger_ms", config.linger_ms, 0, LINGER_MAX_MS),
+        ("turn_us", config.turn_us, 0, TURN_MAX_US),
     ] {
         checker.range(key, Some(value), min, max)?;
     }
@@ -123,7 +126,7 @@ mod tests {
         for key in ["slow.max_messages", "slow.max_bytes", "slow.deadline_s"] {
             assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from ")), "{}", refusal(key, 0));
         }
-        for key in ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s", "linger_ms"] {
+        for key in ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s", "linger_ms", "turn_us"] {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }

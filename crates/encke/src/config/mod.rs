@@ -104,8 +104,11 @@ pub struct Config {
     pub retention_users: RetentionSection,
     /// Receivers that take too little.
     pub slow: Slow,
-    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What is pushed to users never waits.
+    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What is pushed to users does not.
     pub linger_ms: u64,
+    /// How long a busy worker lets requests and messages gather before it does them together, in microseconds, up to 5,000; with 0 it does not. It is busy when at least four come in that time, and no clients are seen to wait for it
+    /// before they ask again. Default 1,000, which costs each of them half a millisecond on average, and saves much processor time from some thousand pushes a second on.
+    pub turn_us: u64,
     /// Protocols of other servers.
     pub dialects: Dialects,
 }
@@ -153,6 +156,7 @@ impl Default for Config {
             retention_users: RetentionSection::default(),
             slow: Slow::default(),
             linger_ms: 0,
+            turn_us: 1_000,
             dialects: Dialects::default(),
         }
     }

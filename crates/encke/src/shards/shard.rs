@@ -18,8 +18,9 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turns;
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 
 use encke_hub::{ConnKey, Hub, HubConfig, Key, Now, Reply, Slab, Wheel};
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
@@ -28,7 +29,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{errands::Tallies, ready::Ready, slow::Laggards, spread::Spread};
+use self::{errands::Tallies, ready::Ready, slow::Laggards, spread::Spread, turns::Turns};
 use super::{Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
@@ -114,6 +115,8 @@ pub struct Parts {
     pub slow: Slow,
     /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their cost asks for it.
     pub linger_ms: u64,
+    /// How long a busy shard lets work gather from one turn to the next, in microseconds; with 0 it does not.
+    pub turn_us: u64,
     /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
     pub spread_ms: u64,
 }
@@ -139,6 +142,7 @@ pub struct Shard {
     hub_tick_ms: u64,
     /// When the door is tried again, although the kernel says nothing.
     door_opens_ms: Option<u64>,
+    turns: Turns,
     ready: Ready,
     laggards: Laggards,
     /// Notes for the engine, and when they are to be on their way.
@@ -176,6 +180,7 @@ impl Shard {
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
             door_opens_ms: None,
+            turns: Turns::new(parts.turn_us),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
             notes: Vec::new(),
@@ -216,7 +221,10 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let rest_ms = if at_the_door { 0 } else { self.rest_ms() };
+        let mut rest_ms = if at_the_door { 0 } else { self.rest_ms() };
+        if rest_ms > 0 {
+            rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
+        }
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.letters.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -240,6 +248,15 @@ impl Shard {
             self.hand_in_notes();
         }
         Ok(())
+    }
+
+    /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took, or were begun. Nobody rings the bell meanwhile, as the shard is awake.
+    fn put_off(&mut self, rest_ms: u64) -> u64 {
+        let pause_us = self.turns.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
+        if pause_us > 0 {
+            thread::sleep(Duration::from_micros(pause_us));
+        }
+        pause_us.div_ceil(1000)
     }
 
     /// How long the shard may rest if nothing comes.

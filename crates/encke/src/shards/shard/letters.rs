@@ -25,6 +25,7 @@ impl Shard {
     }
 
     pub(super) fn take(&mut self, letter: Letter) {
+        self.turns.heard();
         match letter {
             Letter::Appended(entry) => self.hub.appended(&entry, self.now),
             Letter::Behind(channel) => self.hub.behind(&channel),

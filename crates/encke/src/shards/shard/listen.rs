@@ -20,6 +20,7 @@ impl Shard {
     }
 
     fn listen(&mut self, key: Key, bytes: &[u8]) {
+        self.turns.heard();
         let mut rest = bytes;
         let Some(after) = self.act(key, |service, exchange| service.heard(exchange, &mut rest)) else { return };
         if let Some(slot) = self.slots.get_mut(key)

@@ -96,6 +96,7 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn heard(&mut self, key: Key, bytes: &[u8]) {
+        self.turns.heard();
         if errand::may_be(bytes) {
             return self.heard_errand(key, bytes.to_vec());
         }

@@ -81,6 +81,7 @@ impl World {
             patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: slow.deadline_s * 1000, heartbeat_ms: 20_000 },
             slow,
             linger_ms,
+            turn_us: 0,
             spread_ms: 10_000,
             runtime: runtime.handle().clone(),
         });
