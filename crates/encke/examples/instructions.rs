@@ -121,6 +121,7 @@ impl World {
             slow: config.slow,
             linger_ms: config.linger_ms,
             turn_us: config.turn_us,
+            batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let events = Events::with_capacity(EVENTS_PER_TURN);

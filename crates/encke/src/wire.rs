@@ -171,6 +171,7 @@ pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result
             slow: config.slow,
             linger_ms: config.linger_ms,
             turn_us: config.turn_us,
+            batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let work = move || {

@@ -57,6 +57,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("slow.deadline_s", Kind::Number),
     ("linger_ms", Kind::Number),
     ("turn_us", Kind::Number),
+    ("batched_sends", Kind::Switch),
     ("dialects.classic", Kind::Switch),
 ];
 

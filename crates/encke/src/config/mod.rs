@@ -109,6 +109,8 @@ pub struct Config {
     /// How long a busy worker lets requests and messages gather before it does them together, in microseconds, up to 5,000; with 0 it does not. It is busy when at least four come in that time, and no clients are seen to wait for it
     /// before they ask again. Default 1,000, which costs each of them half a millisecond on average, and saves much processor time from some thousand pushes a second on.
     pub turn_us: u64,
+    /// Whether sends to several sockets are made by one call of the kernel (`io_uring`), where it allows that. Default true.
+    pub batched_sends: bool,
     /// Protocols of other servers.
     pub dialects: Dialects,
 }
@@ -157,6 +159,7 @@ impl Default for Config {
             slow: Slow::default(),
             linger_ms: 0,
             turn_us: 1_000,
+            batched_sends: true,
             dialects: Dialects::default(),
         }
     }

@@ -13,6 +13,7 @@ mod pacing;
 mod ready;
 mod requests;
 mod send;
+mod slice;
 mod slow;
 mod spread;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{errands::Tallies, ready::Ready, slow::Laggards, spread::Spread, turns::Turns};
+use self::{errands::Tallies, ready::Ready, slice::Slice, slow::Laggards, spread::Spread, turns::Turns};
 use super::{Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
@@ -117,6 +118,8 @@ pub struct Parts {
     pub linger_ms: u64,
     /// How long a busy shard lets work gather from one turn to the next, in microseconds; with 0 it does not.
     pub turn_us: u64,
+    /// Whether sends to several sockets are made by one call of the kernel, where it has that.
+    pub batched_sends: bool,
     /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
     pub spread_ms: u64,
 }
@@ -157,6 +160,7 @@ pub struct Shard {
     /// Scratch, shared by all connections.
     inbound: Vec<u8>,
     outbound: Vec<u8>,
+    slice: Slice,
     cursor: String,
     chance: Chance,
     spread: Spread,
@@ -191,6 +195,7 @@ impl Shard {
             tallies: Tallies::new(),
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
+            slice: Slice::new(parts.batched_sends),
             cursor: String::new(),
             chance: Chance::default(),
             spread: Spread::default(),

@@ -22,7 +22,12 @@ impl Shard {
     fn listen(&mut self, key: Key, bytes: &[u8]) {
         self.turns.heard();
         let mut rest = bytes;
-        let Some(after) = self.act(key, |service, exchange| service.heard(exchange, &mut rest)) else { return };
+        // Lent from the shard while the transport writes.
+        let mut outbound = std::mem::take(&mut self.outbound);
+        outbound.clear();
+        let after = self.act(key, &mut outbound, |service, exchange| service.heard(exchange, &mut rest));
+        self.outbound = outbound;
+        let Some(after) = after else { return };
         if let Some(slot) = self.slots.get_mut(key)
             && slot.hears() == Hears::Later
             && !rest.is_empty()

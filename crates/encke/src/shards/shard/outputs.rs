@@ -84,54 +84,41 @@ impl Shard {
             let Some(key) = self.ready.next_narrow() else { break };
             self.serve(key, false);
         }
+        self.send_slice();
         for _ in 0..wide.min(WIDE_PER_TURN) {
             let Some(key) = self.ready.next_wide() else { break };
             self.serve(key, true);
         }
+        self.send_slice();
         self.ready.make_small();
         self.carry_out();
     }
 
-    pub(super) fn serve(&mut self, key: Key, wide: bool) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let State::Waits(service) = &mut slot.state else { return };
-        *(if wide { &mut service.queued.wide } else { &mut service.queued.narrow }) = false;
-        if slot.unsent.is_some() || !service.ready {
-            return;
-        }
-        service.ready = false;
-        if wide {
-            self.ready.sent_wide(&mut service.queued);
-        }
-        let mut more = false;
-        self.turn(key, |service, exchange| {
-            let after = service.ready(exchange);
-            more = after == After::More;
-            after
-        });
-        if more && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
-            service.ready = true;
-            self.ready.put_back(key, &mut service.queued, wide);
-        }
-        self.has_drained(key);
-    }
-
     /// Gives a connection's transport its turn, and sends what it wrote.
     pub(super) fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) {
-        if let Some(after) = self.act(key, act) {
+        // Lent from the shard while the transport writes.
+        let mut outbound = std::mem::take(&mut self.outbound);
+        outbound.clear();
+        let after = self.act(key, &mut outbound, act);
+        self.outbound = outbound;
+        if let Some(after) = after {
             self.send(key, after);
         }
     }
 
-    /// Gives a connection's transport its turn; what it wrote is still to be sent.
-    pub(super) fn act(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) -> Option<After> {
+    /// Gives a connection's transport its turn; what it writes behind what is in `out` is still to be sent.
+    pub(super) fn act(
+        &mut self,
+        key: Key,
+        out: &mut Vec<u8>,
+        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
+    ) -> Option<After> {
         let service = self.slots.get_mut(key)?.state.service()?;
-        self.outbound.clear();
         let mut exchange = Exchange {
             hub: &mut self.hub,
             conn: conn_key(key),
             held: &mut service.held,
-            out: &mut self.outbound,
+            out,
             cursor: &mut self.cursor,
             now: self.now,
             date: self.date.at(self.now.wall),

@@ -12,13 +12,7 @@ impl Shard {
     /// Sends what was gathered, and does what comes after it.
     pub(super) fn send(&mut self, key: Key, after: After) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.state = match (after, std::mem::replace(&mut slot.state, State::Head)) {
-            (After::Wait | After::More, state) => state,
-            (After::Done, _) => State::Answered,
-            (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
-            (After::HangUp, _) => State::HungUp,
-            (After::Close | After::Part, _) => State::Closing,
-        };
+        go_on(&mut slot.state, after);
         if slot.unsent.is_some() {
             // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time; and the last word to who is slow.
             return self.keep_more(key);
@@ -31,6 +25,19 @@ impl Shard {
             Ok(count) => self.keep(key, self.outbound[count..].to_vec()),
             Err(_) => self.free(key),
         }
+    }
+
+    /// Sends what the kernel has not yet taken of what was written, all but the first `taken` bytes, and does what comes after it.
+    pub(super) fn send_rest(&mut self, key: Key, after: After, bytes: &[u8], mut taken: usize) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        go_on(&mut slot.state, after);
+        if taken < bytes.len() {
+            match slot.line.write(&bytes[taken..]) {
+                Ok(count) => taken += count,
+                Err(_) => return self.free(key),
+            }
+        }
+        if taken == bytes.len() { self.sent(key) } else { self.keep(key, bytes[taken..].to_vec()) }
     }
 
     pub(super) fn writable(&mut self, key: Key) {
@@ -116,4 +123,15 @@ impl Shard {
             }
         }
     }
+}
+
+/// What a socket does once a transport has had its turn.
+fn go_on(state: &mut State, after: After) {
+    *state = match (after, std::mem::replace(state, State::Head)) {
+        (After::Wait | After::More, state) => state,
+        (After::Done, _) => State::Answered,
+        (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
+        (After::HangUp, _) => State::HungUp,
+        (After::Close | After::Part, _) => State::Closing,
+    };
 }

@@ -1,6 +1,7 @@
 //! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they are told to.
 
 use std::{
+    io::Read,
     pin::Pin,
     task::{Context, Poll as Polled, Waker},
 };
@@ -28,6 +29,9 @@ use crate::{
 
 /// How many messages the engine gives at a time.
 const PAGE: u64 = 100;
+
+/// The most turns until what must come has come.
+const TURNS_MAX: usize = 10_000;
 
 struct World {
     shard: Shard,
@@ -62,7 +66,7 @@ impl World {
         let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), BELL).unwrap());
         let shards = Shards::new(vec![mailbox.clone()]);
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
-        let (slow, linger_ms) = (config.slow, config.linger_ms);
+        let (slow, linger_ms, batched_sends) = (config.slow, config.linger_ms, config.batched_sends);
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
         let (desk, wishes) = mpsc::unbounded_channel();
         let shard = Shard::new(Parts {
@@ -82,6 +86,7 @@ impl World {
             slow,
             linger_ms,
             turn_us: 0,
+            batched_sends,
             spread_ms: 10_000,
             runtime: runtime.handle().clone(),
         });
@@ -189,6 +194,15 @@ impl World {
         told
     }
 
+    /// Goes on until somebody has read so many messages.
+    fn until_read(&mut self, reader: &mut Reader, count: usize) {
+        let enough = (0..TURNS_MAX).any(|_| {
+            self.step();
+            reader.offsets().len() >= count
+        });
+        assert!(enough, "{count} messages do not come");
+    }
+
     /// Everybody is served, and has read the beginning.
     fn begin(&mut self, receivers: &mut [Receiver]) {
         self.steps(4);
@@ -223,6 +237,29 @@ impl Receiver {
     /// What is in the writes that were taken, without taking more.
     fn read(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.text).lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Somebody who waits by NDJSON on a socket, and reads only what has come.
+struct Reader {
+    socket: std::net::TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    fn new(socket: std::net::TcpStream) -> Self {
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, bytes: Vec::new() }
+    }
+
+    /// The offsets of all that has come since it came.
+    fn offsets(&mut self) -> Vec<u64> {
+        let _ = self.socket.read_to_end(&mut self.bytes);
+        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = std::str::from_utf8(&self.bytes[..whole]).unwrap().lines();
+        // Before the events is the head of the response.
+        let events: Vec<Value> = lines.filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+        offsets(&events, "news")
     }
 }
 
@@ -380,6 +417,34 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
     assert!(last < 80 && alice.over);
     let mut again = world.come("alice", from(last));
     assert_eq!(offsets(&world.all_for(&mut again), "news"), (last + 1..=80).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_those_who_are_written_to_together_each_gets_its_own_whoever_else_is_full_or_gone() {
+    for batched in [true, false] {
+        let mut world = World::new(|config| config.batched_sends = batched);
+        let mut readers: Vec<_> = (0..7).map(|number| Reader::new(world.come_by_socket(&format!("user{number}")))).collect();
+        world.steps(4);
+        drop(readers.pop());
+        let mut late = readers.pop().unwrap();
+        // More than the kernel keeps for anybody, and less than is too far behind.
+        for number in 1..=60 {
+            world.publish("news", &large());
+            world.step();
+            for reader in &mut readers {
+                // What the kernel could not take at once comes when there is room.
+                world.until_read(reader, number);
+            }
+        }
+        let counts = world.step();
+        assert_eq!((counts.held, counts.slow), (6, 1), "one is gone, and one takes nothing");
+        world.until_read(&mut late, 60);
+        for reader in readers.iter_mut().chain([&mut late]) {
+            assert_eq!(reader.offsets(), (1..=60).collect::<Vec<_>>());
+        }
+        let counts = world.step();
+        assert_eq!((counts.held, counts.slow, counts.unsent_bytes), (6, 0, 0));
+    }
 }
 
 #[test]
