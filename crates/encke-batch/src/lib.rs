@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use io_uring::{IoUring, opcode, types::Fd};
+use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::net::SendFlags;
 
 /// The most sends in one call.
@@ -33,9 +33,15 @@ impl Batch {
     /// A ring of [`BATCH_MAX`] places, which takes some pages of memory and one file descriptor.
     ///
     /// # Errors
-    /// As the kernel has it: where `io_uring` is switched off, or a container forbids it, that is `PermissionDenied` or `Unsupported`.
+    /// As the kernel has it: where `io_uring` is switched off, or a container forbids it, that is `PermissionDenied` or `Unsupported`; and `Unsupported` before Linux 5.6, whose rings know of no sends.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { ring: IoUring::new(BATCH_MAX as u32)?, spoiled: false })
+        let ring = IoUring::new(BATCH_MAX as u32)?;
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        if !probe.is_supported(opcode::Send::CODE) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Self { ring, spoiled: false })
     }
 
     /// Sends each of these to its socket, without waiting for room in any, and puts what came of it into `results`, in the same order: how many bytes the kernel took, which may be fewer than there were, or the error that

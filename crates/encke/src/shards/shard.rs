@@ -213,6 +213,8 @@ impl Shard {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let runtime = self.parts.runtime.clone();
         let _within = runtime.enter();
+        // Now, while there are file descriptors.
+        self.slice.make_ring();
         while !self.stops {
             self.step(&mut events)?;
         }

@@ -83,7 +83,8 @@ impl Slice {
         }
     }
 
-    fn make_ring(&mut self) {
+    /// Makes the ring, if that was not tried before.
+    pub(super) fn make_ring(&mut self) {
         if matches!(self.ring, Ring::Unmade) {
             self.ring = Batch::new().map_or_else(
                 |error| {
