@@ -35,6 +35,23 @@ describe(`two nodes on ${KIND}`, () => {
     assert.deepEqual(got, Array.from({ length: 60 }, (_, n) => n));
   });
 
+  test('one whose polls change nodes each time is online all the while, whichever node is asked', async () => {
+    const alice = await server.login('wanderer');
+    const first = await alice.look({ channels: 'news' });
+    let moves = true;
+    const moving = (async () => {
+      let at = { session: first.session, cursor: first.cursor };
+      for (let turn = 1; turn <= 150; turn++) {
+        const answer = (await server.node(turn % 2).as('wanderer', alice.token).poll({ hold_s: 0, ...at })).with(200);
+        at = { session: answer.session, cursor: answer.cursor };
+      }
+    })().finally(() => (moves = false));
+    for (let turn = 0; moves; turn++) {
+      assert.equal(await server.node(turn % 2).isOnline('wanderer'), true, `asked for the ${turn + 1}th time`);
+    }
+    await moving;
+  });
+
   test('a session is ended at the node that does not have it, and stays away from both', async (t) => {
     const took = [];
     for (let n = 0; n < 20; n++) {

@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use encke_engine::NodeId;
 use encke_hub::{CloseTarget, Following};
@@ -13,6 +18,8 @@ use crate::shards::Shards;
 
 /// How long a session is between two nodes at most, unless one of them is in trouble.
 const CROSSING_MAX: Duration = Duration::from_millis(100);
+/// How long to wait before one is looked for again that may be between two nodes.
+const CROSSING_LOOK: Duration = Duration::from_millis(5);
 /// The most that is asked of another node in one letter, so that a letter stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
@@ -123,15 +130,29 @@ impl Sessions {
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn count_of(&self, user: &UserId) -> Result<usize, ErrorCode> {
+        let ends = Instant::now() + CROSSING_MAX;
+        loop {
+            let (count, is_entered) = self.counted(user).await?;
+            // A session that moves is counted at neither node for a moment, while its user is entered at both.
+            if count > 0 || !is_entered || Instant::now() >= ends {
+                return Ok(count);
+            }
+            tokio::time::sleep(CROSSING_LOOK).await;
+        }
+    }
+
+    /// How many sessions of a user are found, and whether the user is entered at a node that lives.
+    async fn counted(&self, user: &UserId) -> Result<(usize, bool), ErrorCode> {
         let users = std::slice::from_ref(user);
         let mut count: usize = self.shards.sessions_of(users).await?.iter().sum();
-        let Some(nodes) = &self.nodes else { return Ok(count) };
-        let others = others_of(nodes, user).await?;
-        for answer in nodes.post.ask_all(&others, &Question::Counts { users: users.to_vec() }).await? {
+        let Some(nodes) = &self.nodes else { return Ok((count, false)) };
+        let Some(place) = nodes.places(users).await?.pop() else { return Ok((count, false)) };
+        let is_entered = place.here || !place.others.is_empty();
+        for answer in nodes.post.ask_all(&place.others, &Question::Counts { users: users.to_vec() }).await? {
             let Answer::Counts(counts) = answer else { return Err(ErrorCode::Internal) };
             count += counts.iter().sum::<usize>();
         }
-        Ok(count)
+        Ok((count, is_entered))
     }
 
     /// Who is online, by id, with the number of sessions: at least the first `limit` behind `after`, if there are as many.
