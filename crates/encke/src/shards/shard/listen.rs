@@ -22,12 +22,7 @@ impl Shard {
     fn listen(&mut self, key: Key, bytes: &[u8]) {
         self.turns.heard();
         let mut rest = bytes;
-        // Lent from the shard while the transport writes.
-        let mut outbound = std::mem::take(&mut self.outbound);
-        outbound.clear();
-        let after = self.act(key, &mut outbound, |service, exchange| service.heard(exchange, &mut rest));
-        self.outbound = outbound;
-        let Some(after) = after else { return };
+        let Some(after) = self.act_alone(key, |service, exchange| service.heard(exchange, &mut rest)) else { return };
         if let Some(slot) = self.slots.get_mut(key)
             && slot.hears() == Hears::Later
             && !rest.is_empty()

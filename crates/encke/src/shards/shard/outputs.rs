@@ -96,14 +96,19 @@ impl Shard {
 
     /// Gives a connection's transport its turn, and sends what it wrote.
     pub(super) fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) {
+        if let Some(after) = self.act_alone(key, act) {
+            self.send(key, after);
+        }
+    }
+
+    /// Gives a connection's transport its turn; what it wrote stands alone in the buffer that all connections share.
+    pub(super) fn act_alone(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) -> Option<After> {
         // Lent from the shard while the transport writes.
         let mut outbound = std::mem::take(&mut self.outbound);
         outbound.clear();
         let after = self.act(key, &mut outbound, act);
         self.outbound = outbound;
-        if let Some(after) = after {
-            self.send(key, after);
-        }
+        after
     }
 
     /// Gives a connection's transport its turn; what it writes behind what is in `out` is still to be sent.

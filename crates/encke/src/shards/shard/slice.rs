@@ -153,8 +153,10 @@ impl Shard {
         let bytes = &bytes[part.bytes];
         let taken = match part.result {
             Some(Ok(count)) => count,
-            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return self.free(key),
-            Some(Err(_)) | None => 0,
+            None => 0,
+            // What was not taken now is offered once more, one by one.
+            Some(Err(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Some(Err(_)) => return self.free(key),
         };
         if part.settled && taken == bytes.len() {
             return self.has_drained(key);
