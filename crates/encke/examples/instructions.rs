@@ -92,10 +92,8 @@ impl World {
         let app = App::new(Arc::clone(&config), Arc::clone(&engine), shards.clone(), Arc::clone(&clock))?;
         let door = TcpListener::bind("127.0.0.1:0".parse()?)?;
         let address = door.local_addr()?;
-        let desk = {
-            let _entered = runtime.enter();
-            open_desk(engine, Arc::clone(&clock), mailbox.clone())
-        };
+        let (desk, work) = open_desk(engine, Arc::clone(&clock), mailbox.clone());
+        runtime.spawn(work);
         let shard = Shard::new(Parts {
             poll,
             door,

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     shards::Shards,
+    supervisor::Supervisor,
 };
 
 /// The server as its handlers see it. Made once, shared by all.
@@ -36,6 +37,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether all parts are at work.
+    pub supervisor: Supervisor,
     stopping: AtomicBool,
 }
 
@@ -67,7 +70,9 @@ impl App {
         let auth = if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let stopping = AtomicBool::new(false);
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
-        Ok(Arc::new(Self { config, engine, shards, sessions, auth, clock, metrics: Metrics::global(), stopping }))
+        // The recorder comes first: what is counted before it is there is counted nowhere.
+        let metrics = Metrics::global();
+        Ok(Arc::new(Self { config, engine, shards, sessions, auth, clock, metrics, supervisor: Supervisor::new(), stopping }))
     }
 
     /// The time now.

@@ -32,7 +32,8 @@ pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
     Answer(Well { ok: true, node: app.config.node.clone() })
 }
 
-/// Whether the server would take requests: it is not about to stop, and its engine takes messages.
+/// Whether the server would take requests: it is not about to stop, all of its parts are at
+/// work, and its engine takes messages.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", security(()),
     responses((status = 200, description = "It would.", body = Well)),
@@ -40,6 +41,9 @@ pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, Refused> {
     if app.is_stopping() {
         return Err(ErrorCode::ShuttingDown.into());
+    }
+    if app.supervisor.has_failed() {
+        return Err(Refused::new(ErrorCode::ShuttingDown, "a part of the server has failed"));
     }
     app.engine.ready().await?;
     Ok(Answer(Well { ok: true, node: app.config.node.clone() }))

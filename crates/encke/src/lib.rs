@@ -25,9 +25,10 @@ pub mod refusal;
 pub mod router;
 mod serve;
 pub mod shards;
+pub mod supervisor;
 pub mod table;
 pub mod transports;
 mod who;
 pub mod wire;
 
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, run, serve};

@@ -30,9 +30,12 @@ pub enum ServeError {
     /// The operating system refuses.
     #[error("the operating system refuses: {0}")]
     System(#[from] std::io::Error),
+    /// A part of it has failed, and it has stopped in order.
+    #[error("a part of the server has failed; it has stopped")]
+    Failed,
 }
 
-/// Serves until it is told to stop (SIGINT, SIGTERM). Both keys in the configuration are there.
+/// Serves until it is told to stop (SIGINT, SIGTERM) or a part of it fails. Both keys in the configuration are there.
 ///
 /// # Errors
 /// [`ServeError`] says why it could not start or go on.
@@ -41,14 +44,29 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let drain = Duration::from_secs(config.shutdown_drain_s);
     let server = wire(config).await?;
     announce(&server)?;
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    run(server, drain, told).await
+}
+
+/// Lets a server work until it is `told` to stop or a part of it fails, and stops it in order within `drain`.
+///
+/// # Errors
+/// [`ServeError::Failed`].
+pub async fn run(server: Server, drain: Duration, told: impl Future<Output = ()>) -> Result<(), ServeError> {
     let sweeper = tokio::spawn(sweep(Arc::clone(&server.app)));
+    let supervisor = server.app.supervisor.clone();
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = told => {}
+        () = supervisor.failed() => {}
     }
     sweeper.abort();
     stop(server, drain).await;
-    Ok(())
+    if supervisor.has_failed() { Err(ServeError::Failed) } else { Ok(()) }
 }
 
 /// Says where it listens, in the one line that scripts wait for.

@@ -105,7 +105,7 @@ impl Shards {
             CloseTarget::Session(_) | CloseTarget::Everybody => self.mailboxes.iter().collect(),
         };
         let mut closed = 0;
-        for answer in ask(&homes, |answer| Letter::Close { target: target.clone(), close: close.clone(), answer })? {
+        for answer in ask_living(&homes, |answer| Letter::Close { target: target.clone(), close: close.clone(), answer })? {
             match wait(answer).await? {
                 Reply::Closed(count) => closed += count,
                 Reply::Refused(code) => return Err(code),
@@ -243,12 +243,17 @@ impl Shards {
         Ok(sums)
     }
 
-    /// How much there is of everything.
+    /// How much there is of everything, in the shards that are at work.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn counts(&self) -> Result<Counts, ErrorCode> {
-        Ok(self.ask_all(|answer| Letter::Counts { answer }).await?.into_iter().fold(Counts::default(), Counts::plus))
+        let all: Vec<&Mailbox<Letter>> = self.mailboxes.iter().collect();
+        let mut sum = Counts::default();
+        for answer in ask_living(&all, |answer| Letter::Counts { answer })? {
+            sum = sum.plus(wait(answer).await?);
+        }
+        Ok(sum)
     }
 
     async fn ask_home(&self, user: &UserId, letter: impl Fn(oneshot::Sender<Reply>) -> Letter) -> Result<Reply, ErrorCode> {
@@ -296,6 +301,23 @@ fn ask<T>(homes: &[&Mailbox<Letter>], letter: impl Fn(oneshot::Sender<T>) -> Let
         mailbox.post(letter(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)
     };
     homes.iter().map(post).collect()
+}
+
+/// The same, without those that are gone: a shard that has failed serves no connection any more.
+fn ask_living<T>(
+    homes: &[&Mailbox<Letter>],
+    letter: impl Fn(oneshot::Sender<T>) -> Letter,
+) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
+    let mut receivers = Vec::with_capacity(homes.len());
+    for mailbox in homes {
+        let (answer, receiver) = oneshot::channel();
+        match mailbox.offer(letter(answer)) {
+            Ok(()) => receivers.push(receiver),
+            Err(None) => {}
+            Err(Some(_)) => return Err(ErrorCode::Overloaded),
+        }
+    }
+    Ok(receivers)
 }
 
 async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {

@@ -97,15 +97,18 @@ pub struct Server {
 pub async fn wire(config: Config) -> Result<Server, WireError> {
     let config = Arc::new(config);
     let named = Arc::clone(&config);
-    wire_on(config, async move |ears| backing(&named, ears).await).await
+    wire_on(config, Arc::new(SystemClock::new()), async move |ears| backing(&named, ears).await).await
 }
 
-/// The same, on whatever `open` makes of those who are to hear of what happens elsewhere.
+/// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens elsewhere.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
-pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>) -> Result<Server, WireError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+pub async fn wire_on(
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>,
+) -> Result<Server, WireError> {
     let workers = config.worker_count();
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, doors) = reserve(config.listen, workers).map_err(unheard)?;
@@ -135,16 +138,17 @@ pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result
     let holder = Holder::new(admit.clone(), shards.clone(), Arc::clone(&clock));
     let tls = Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), stopping.clone())?;
     let tls_address = tls.as_ref().map(Tls::address).transpose()?;
-    let tls = tls.map(|tls| tokio::spawn(tls.run()));
+    let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
     let library =
         Library { router: router(Arc::clone(&app)), admit: admit.clone(), shards: shards.clone(), clock: Arc::clone(&clock), stopping };
-    let library = tokio::spawn(library.run(stray_connections));
+    let library = app.supervisor.spawn("library", library.run(stray_connections));
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
     let doors = listen(address, doors).map_err(unheard)?;
     let mut threads = Vec::with_capacity(workers);
     for (index, (room, door)) in rooms.into_iter().zip(doors).enumerate() {
-        let desk = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), room.mailbox);
+        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), room.mailbox);
+        app.supervisor.spawn("desk", work);
         let hub = HubConfig {
             grace_ms: config.session_grace_s * 1000,
             max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
@@ -174,11 +178,8 @@ pub async fn wire_on(config: Arc<Config>, open: impl AsyncFnOnce(Ears) -> Result
             batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
-        let work = move || {
-            if let Err(error) = shard.run() {
-                tracing::error!(%error, "a shard has failed");
-            }
-        };
+        let supervisor = app.supervisor.clone();
+        let work = move || supervisor.run("shard", || shard.run());
         threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(work)?);
     }
     Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })

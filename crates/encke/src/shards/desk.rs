@@ -57,10 +57,10 @@ impl fmt::Debug for Work {
 pub type Desk = mpsc::UnboundedSender<Wish>;
 
 /// Opens the desk of a shard; it is served until the shard drops it.
-pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Letter>) -> Desk {
+pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Letter>) -> (Desk, impl Future<Output = ()> + Send + 'static) {
     let (desk, mut wishes) = mpsc::unbounded_channel();
     let reads = Arc::new(Semaphore::new(READS_MAX));
-    tokio::spawn(async move {
+    let work = async move {
         let mut notes = Notes::default();
         let mut batch = Vec::new();
         loop {
@@ -99,8 +99,8 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
                 return;
             }
         }
-    });
-    desk
+    };
+    (desk, work)
 }
 
 async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Letter>, reads: &Arc<Semaphore>) {
@@ -219,7 +219,8 @@ mod tests {
         let (targets, body) = (Targets::Users(vec![user.clone()]), Body::Page("http://x/".into()));
         let append = Append { id, key: None, targets, body, from: None, time: Time(1), expires: None };
         let (channel, position) = engine.append(append).await.unwrap().positions.remove(0);
-        let desk = open(engine, Arc::new(SystemClock::new()), mailbox);
+        let (desk, work) = open(engine, Arc::new(SystemClock::new()), mailbox);
+        tokio::spawn(work);
         // The desk has not had a turn yet, so it finds both together.
         desk.send(Wish::Mark(user, ReceiptState::Delivered, position)).unwrap();
         desk.send(Wish::Open(Key { index: 0, generation: 0 }, channel)).unwrap();

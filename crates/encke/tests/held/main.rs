@@ -10,7 +10,7 @@ use std::{
 
 use encke::{
     config::{Config, EngineUrl, Secret},
-    wire::{Server, wire},
+    wire::{Server, WireError, wire},
 };
 use encke_engine::{Append, Targets};
 use encke_proto::{Body, ChannelName, MessageId, UserId, json};
@@ -30,6 +30,11 @@ impl World {
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::of(change, async |config| wire(config).await)
+    }
+
+    /// The server that `wire` makes of the configuration.
+    fn of(change: impl FnOnce(&mut Config), wire: impl AsyncFnOnce(Config) -> Result<Server, WireError>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = Config {
             dev: true,
@@ -121,7 +126,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let server = self.server.take().unwrap();
+        let Some(server) = self.server.take() else { return };
         server.app.shards.stop();
         for thread in server.threads {
             thread.join().unwrap();
@@ -191,6 +196,7 @@ fn data(answer: &Value) -> Vec<i64> {
 
 mod classic;
 mod errands;
+mod failing;
 mod hand_over;
 mod polls;
 mod slow;

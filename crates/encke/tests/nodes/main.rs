@@ -9,6 +9,7 @@ use std::{
 };
 
 use encke::{
+    clock::SystemClock,
     config::{Config, EngineUrl, Secret},
     wire::{Backing, Server, wire_on},
 };
@@ -50,7 +51,7 @@ async fn nodes(count: usize) -> Vec<Place> {
             house = Some(Arc::clone(&moved));
             Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
         };
-        let server = wire_on(Arc::new(config), open).await.unwrap();
+        let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
         let url = format!("http://{}", server.address);
         places.push(Place { server, house: house.unwrap(), api: Api::new(&url, &"k".repeat(32)).unwrap(), url });
     }
@@ -127,7 +128,7 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
         let moved = town.move_in("node", ears);
         Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
     };
-    let server = wire_on(Arc::new(config), open).await.unwrap();
+    let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
     assert_eq!(refused, Some(true), "another node may serve those who come");
     assert_eq!(server.address, listen);
     std::net::TcpStream::connect(listen).unwrap();
