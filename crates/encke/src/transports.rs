@@ -17,7 +17,7 @@ use encke_hub::Ending;
 
 pub use exchange::{Exchange, Held, Pace};
 use stream::Stream;
-pub use talk::{Answer, Asked, Clerk, Talk};
+pub use talk::{Answer, Asked, Clerk, MESSAGE_WITHIN_MS, Talk};
 use ws::Ws;
 
 /// Every transport there is.

@@ -103,6 +103,8 @@ impl Library {
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
+            // A client that has sent all that it has to say may still read its answer (RFC 9112 section 9.6).
+            .half_close(true)
             .max_buf_size(HEAD_MAX_BYTES)
             .max_headers(FIELDS_MAX)
             .serve_connection(io, service);

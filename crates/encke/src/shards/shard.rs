@@ -10,6 +10,7 @@ mod listen;
 mod notes;
 mod outputs;
 mod pacing;
+mod read_budget;
 mod ready;
 mod requests;
 mod send;
@@ -30,7 +31,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{errands::Tallies, ready::Ready, slice::Slice, slow::Laggards, spread::Spread, turns::Turns};
+use self::{errands::Tallies, read_budget::ReadBudget, ready::Ready, slice::Slice, slow::Laggards, spread::Spread, turns::Turns};
 use super::{Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
@@ -146,6 +147,7 @@ pub struct Shard {
     /// When the door is tried again, although the kernel says nothing.
     door_opens_ms: Option<u64>,
     turns: Turns,
+    reads: ReadBudget,
     ready: Ready,
     laggards: Laggards,
     /// Notes for the engine, and when they are to be on their way.
@@ -185,6 +187,7 @@ impl Shard {
             hub_tick_ms: now.mono_ms,
             door_opens_ms: None,
             turns: Turns::new(parts.turn_us),
+            reads: ReadBudget::default(),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
             notes: Vec::new(),
@@ -228,7 +231,7 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let mut rest_ms = if at_the_door { 0 } else { self.rest_ms() };
+        let mut rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
         if rest_ms > 0 {
             rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
         }
@@ -240,6 +243,7 @@ impl Shard {
         self.parts.letters.rise();
         self.now = self.parts.clock.now();
         self.ready.go_on(self.now.mono_ms);
+        self.read_deferred();
         for event in &*events {
             match event.token() {
                 BELL => {}

@@ -1,5 +1,7 @@
 use std::{sync::Arc, time::Instant};
 
+use encke_hub::Now;
+
 use super::Line;
 use crate::{
     errands::{Errand, Running},
@@ -23,6 +25,10 @@ pub struct Slot {
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an errand of
     /// somebody who has the key a body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
+    /// Whether it stands in the queue of connections that are read on in the next turn.
+    pub read_deferred: bool,
+    /// Whether the client has ended its side of the connection, while its request is still to be answered.
+    pub read_closed: bool,
 }
 
 /// What becomes of what a client sends.
@@ -134,6 +140,15 @@ pub struct Service {
     pub queued: Queued,
     /// What is kept of a client that talks.
     pub talk: Option<Box<Talk>>,
+}
+
+impl Service {
+    /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a message that
+    /// its client has begun is due before.
+    pub fn silence_ms(&self, heartbeat_ms: u64, now: Now) -> u64 {
+        let due_ms = self.talk.as_ref().and_then(|talk| talk.message_due_ms());
+        due_ms.map_or(heartbeat_ms, |due_ms| due_ms.saturating_sub(now.mono_ms).min(heartbeat_ms))
+    }
 }
 
 /// In which queues of a shard's ready connections one stands.

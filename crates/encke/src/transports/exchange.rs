@@ -37,6 +37,14 @@ pub struct Held {
     pub embedder: Option<u16>,
 }
 
+impl Held {
+    /// The client will ask nothing more: a poll is answered at once, and the connection ends with its answer.
+    pub fn end_now(&mut self) {
+        self.hold_s = 0;
+        self.keep_alive = false;
+    }
+}
+
 /// The most bytes that a transport gathers before they are sent, and the rest is left for the next turn.
 const GATHER_MAX_BYTES: usize = 32 * 1024;
 

@@ -85,6 +85,9 @@ impl<D: Dialect> Transport for Ws<D> {
 
     fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
         let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
+        if talk.message_due_ms().is_some_and(|due_ms| due_ms <= exchange.now.mono_ms) {
+            return give_up(exchange);
+        }
         // While something that it asked is not answered it is not listened to, so its silence says nothing.
         if !talk.asked {
             if talk.unanswered >= UNANSWERED_MAX {
@@ -118,7 +121,11 @@ impl<D: Dialect> Transport for Ws<D> {
             talk.unanswered = 0;
             let rules = Rules { message_max_bytes: D::MESSAGE_MAX_BYTES, compression: talk.compression.is_some(), masked: true };
             let fault = match talk.reader.next(&rules, bytes) {
-                Ok(None) => return After::Wait,
+                Ok(None) => {
+                    talk.reader.wait_from(exchange.now.mono_ms);
+                    let overdue = talk.message_due_ms().is_some_and(|due_ms| due_ms <= exchange.now.mono_ms);
+                    return if overdue { give_up(exchange) } else { After::Wait };
+                }
                 Ok(Some(Heard::Close(said))) => {
                     if !talk.parts {
                         answer_close(exchange, said.as_ref());
@@ -149,6 +156,12 @@ impl<D: Dialect> Transport for Ws<D> {
         frame::text(exchange.out, answer);
         After::Wait
     }
+}
+
+/// Closes a connection whose client began a message and does not end it: what has come of it is kept meanwhile.
+fn give_up(exchange: &mut Exchange<'_>) -> After {
+    CloseFrame::write(exchange.out, CloseStatus::POLICY, "the message took too long to come");
+    After::HangUp
 }
 
 /// Writes the head that changes the protocol (RFC 6455 section 4.2.2).

@@ -203,4 +203,5 @@ mod slow;
 mod stop;
 mod streams;
 mod tls;
+mod turns;
 mod ws;

@@ -55,6 +55,20 @@ impl Reader {
         Ok(heard)
     }
 
+    /// Notes that the rest of what has begun is waited for from now on; `now_ms` is any clock that never goes back.
+    /// The first note of a message holds until the message is complete, however many control frames come within it.
+    pub fn wait_from(&mut self, now_ms: u64) {
+        if let Some(partial) = &mut self.partial {
+            partial.since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Since when the rest of a message or control frame is waited for, as [`Reader::wait_from`] was told.
+    #[must_use]
+    pub fn since_ms(&self) -> Option<u64> {
+        self.partial.as_ref()?.since_ms
+    }
+
     /// Whether it stands between two messages, where it costs no memory.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -68,6 +82,8 @@ struct Partial {
     head: HeadBytes,
     frame: Option<Frame>,
     message: Option<Assembly>,
+    /// Since when the rest is waited for.
+    since_ms: Option<u64>,
 }
 
 /// A frame whose head is read.

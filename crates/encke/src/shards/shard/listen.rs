@@ -33,6 +33,19 @@ impl Shard {
         if after != After::Wait || !self.outbound.is_empty() {
             self.send(key, after);
         }
+        self.await_message(key);
+    }
+
+    /// A message that a client has begun is looked at when it is due, if that is before the next sign of life.
+    fn await_message(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let deadline_ms = slot.deadline_ms;
+        if let Some(talk) = slot.state.service().and_then(|service| service.talk.as_ref())
+            && let Some(due_ms) = talk.message_due_ms()
+            && due_ms < deadline_ms
+        {
+            self.set_deadline(key, due_ms.saturating_sub(self.now.mono_ms));
+        }
     }
 
     /// Listens again to a client that was made to wait.

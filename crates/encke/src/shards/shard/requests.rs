@@ -7,7 +7,10 @@ use encke_proto::{ErrorCode, Refusal, SessionId};
 use mio::event::Event;
 use tokio::sync::mpsc;
 
-use super::{READ_BYTES, Shard, Stray, Until, conn_key};
+use super::{
+    READ_BYTES, Shard, Stray, Until, conn_key,
+    read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
+};
 use crate::{
     front::{Admission, Verdict},
     shards::{Arrival, Letter},
@@ -30,19 +33,24 @@ impl Shard {
         }
     }
 
-    /// Reads what there is, as the kernel tells only once that there is something.
+    /// Reads what there is, as the kernel tells only once that there is something; what is beyond the connection's
+    /// share of the turn, in the next one.
     pub(super) fn readable(&mut self, key: Key, until: Until) {
+        let mut cost = 0;
         loop {
             let Some(slot) = self.slots.get_mut(key) else { return };
             let hears = slot.hears();
-            if hears == Hears::Later {
+            if hears == Hears::Later || slot.read_deferred {
                 return;
             }
+            if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
+                return self.defer_read(key);
+            }
             let drained = match slot.line.read(&mut self.inbound) {
-                // Whoever ends its side of the connection is gone: a browser does not do so while it waits.
-                Ok(0) => return self.free(key),
+                Ok(0) => return self.read_ended(key),
                 Ok(count) => {
                     let drained = until == Until::Short && count < READ_BYTES && !slot.line.is_lent();
+                    cost += self.reads.take(count);
                     self.take_in(key, hears, count);
                     drained
                 }
@@ -53,6 +61,67 @@ impl Shard {
             if drained {
                 return;
             }
+        }
+    }
+
+    /// Lets the rest of what a connection has sent wait for the next turn.
+    pub(super) fn defer_read(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && !slot.read_deferred
+        {
+            slot.read_deferred = true;
+            self.reads.defer(key);
+        }
+    }
+
+    /// Reads on what was put off in former turns, each connection once.
+    pub(super) fn read_deferred(&mut self) {
+        for _ in 0..self.reads.begin() {
+            if self.reads.is_spent() {
+                break;
+            }
+            let Some(key) = self.reads.next() else { break };
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            slot.read_deferred = false;
+            if self.answer_ahead(key) {
+                self.defer_read(key);
+            } else {
+                self.readable(key, Until::Empty);
+            }
+        }
+        self.reads.admit_others();
+    }
+
+    /// Answers requests that a client has sent ahead, a bounded number of them. True when there may be more.
+    fn answer_ahead(&mut self, key: Key) -> bool {
+        for _ in 0..REQUESTS_MAX {
+            let Some(Slot { state: State::Head, inbound: Some(ahead), .. }) = self.slots.get(key) else { return false };
+            let length = ahead.len();
+            self.hear(key);
+            // A request that is not whole waits for what is still to be read.
+            if matches!(self.slots.get(key), Some(Slot { inbound: Some(left), .. }) if left.len() == length) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The client has ended its side of the connection. Most are gone then, and a browser does not do so while it
+    /// waits. But one that has said all that it has to say may still read its answer (RFC 9112 section 9.6), so a
+    /// poll is answered at once with what there is, and what was written already goes out.
+    fn read_ended(&mut self, key: Key) {
+        let begun = self.hub.has_begun(conn_key(key));
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        match &mut slot.state {
+            State::Waits(service) if service.transport.pace() == Pace::Once && !slot.line.is_lent() => {
+                slot.read_closed = true;
+                service.held.end_now();
+                if begun && slot.unsent.is_none() {
+                    self.turn(key, |service, exchange| service.elapsed(exchange));
+                }
+            }
+            State::Claims | State::Answered | State::Closing if !slot.line.is_lent() => slot.read_closed = true,
+            _ => self.free(key),
         }
     }
 
@@ -185,8 +254,12 @@ impl Shard {
             return self.free(key);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
+        let read_closed = slot.read_closed;
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();
+        if read_closed {
+            held.end_now();
+        }
         let (nonce, number) = self.chance.numbers();
         held.nonce = nonce.to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });

@@ -70,7 +70,8 @@ impl Shard {
                     self.ready.put_narrow(key, &mut service.queued);
                 }
                 if service.transport.pace() == Pace::Stream {
-                    self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                    let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
+                    self.set_deadline(key, silence_ms);
                 }
             }
             State::Closing => {
@@ -96,10 +97,17 @@ impl Shard {
             State::Answered => {
                 self.hub.flushed(conn);
                 self.hub.detach(conn, self.now);
+                if slot.read_closed && slot.inbound.is_none() {
+                    return self.drop_slot(key);
+                }
                 slot.state = State::Head;
+                // The next request may be there already. It is answered in a turn of its own: requests that are
+                // answered as soon as they are read would be answered one within the other.
+                let ahead = slot.inbound.is_some();
                 self.set_deadline(key, self.parts.patience.idle_ms);
-                // The next request may be there already.
-                self.hear(key);
+                if ahead {
+                    self.defer_read(key);
+                }
             }
         }
     }

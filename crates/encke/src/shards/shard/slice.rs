@@ -130,7 +130,8 @@ impl Shard {
         if service.transport.pace() != Pace::Stream {
             return false;
         }
-        self.set_deadline(key, self.parts.patience.heartbeat_ms);
+        let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
+        self.set_deadline(key, silence_ms);
         !self.hub.will_hand(conn_key(key))
     }
 

@@ -50,9 +50,10 @@ impl Shard {
         }
         let Some(slot) = self.slots.get(key) else { return };
         match &slot.state {
-            State::Waits(_) => {
+            State::Waits(service) => {
                 // A service that the engine has not yet let begin is looked at again, like a stream at its next silence.
-                self.set_deadline(key, self.parts.patience.heartbeat_ms);
+                let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
+                self.set_deadline(key, silence_ms);
                 if self.hub.has_begun(conn_key(key)) {
                     self.turn(key, |service, exchange| service.elapsed(exchange));
                 }
