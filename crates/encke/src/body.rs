@@ -5,13 +5,15 @@ use std::{error::Error, time::Duration};
 use axum::{
     body::Body,
     extract::{FromRequest, Request},
+    middleware::Next,
+    response::Response,
 };
 use bytes::Bytes;
 use encke_proto::{
     ErrorCode, json,
     limits::{BODY_MAX_BYTES, JSON_MAX_DEPTH},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -21,6 +23,8 @@ use crate::refusal::Refused;
 
 /// How long a whole body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
+/// What some editors and libraries put before text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// A refusal's message quotes what was sent; it need not quote all of it.
 const QUOTE_MAX_CHARS: usize = 300;
 
@@ -32,9 +36,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        if !is_type(request.headers(), "application/json") {
-            return Err(ErrorCode::UnsupportedMediaType.into());
-        }
+        require_type(request.headers(), "application/json")?;
         parse(&read(request).await?).map(Self)
     }
 }
@@ -51,25 +53,62 @@ impl<S: Send + Sync> FromRequest<S> for Nothing {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        let is_json = is_type(request.headers(), "application/json");
+        let is_json = require_type(request.headers(), "application/json");
         let body = read(request).await?;
         if body.is_empty() {
             return Ok(Self);
         }
-        if !is_json {
-            return Err(ErrorCode::UnsupportedMediaType.into());
-        }
+        is_json?;
         parse::<EmptyObject>(&body).map(|EmptyObject {}| Self)
     }
 }
 
 /// Whether the body is of this type by its own word, and not compressed: a small body that swells is refused unread.
 pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return false;
+    require_type(headers, wanted).is_ok()
+}
+
+/// The same, and what is wrong with it.
+///
+/// # Errors
+/// [`ErrorCode::UnsupportedMediaType`], whose message names the field that is wrong.
+pub(crate) fn require_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refused> {
+    let unsupported = |message: String| Err(Refused::new(ErrorCode::UnsupportedMediaType, message));
+    if let Some(coding) = coding(headers) {
+        let coding = quoted(&String::from_utf8_lossy(coding.as_bytes()));
+        return unsupported(format!("the body has to be sent as it is, without Content-Encoding: {coding}"));
     }
-    is_media_type(text(header::CONTENT_TYPE).unwrap_or_default(), wanted)
+    let given = headers.get(header::CONTENT_TYPE);
+    let text = given.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if is_media_type(text, wanted) {
+        return Ok(());
+    }
+    if is_media_type(text.split(';').next().unwrap_or_default(), wanted) {
+        return unsupported(format!("the body has to be UTF-8, and Content-Type says {}", quoted(text)));
+    }
+    match given {
+        Some(given) => {
+            let given = quoted(&String::from_utf8_lossy(given.as_bytes()));
+            unsupported(format!("the body has to be {wanted}, and Content-Type says {given}"))
+        }
+        None => unsupported(format!("the body has to be {wanted}, and there is no Content-Type")),
+    }
+}
+
+/// How the body is encoded, if it is in any way.
+fn coding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get_all(header::CONTENT_ENCODING).iter().find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Says in the refusal of an encoded body which encodings are taken: none (RFC 9110 section 15.5.16). Other
+/// refusals with that status must not say so (section 12.5.3).
+pub(crate) async fn name_codings(request: Request, next: Next) -> Response {
+    let encoded = coding(request.headers()).is_some();
+    let mut response = next.run(request).await;
+    if encoded && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    response
 }
 
 /// Whether the text of a `Content-Type` means this type, in UTF-8.
@@ -108,6 +147,9 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
 
 /// Reads JSON as a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return Err(Refused::bad("the body begins with a byte order mark, which JSON has none of (RFC 8259 section 8.1)"));
+    }
     let text = std::str::from_utf8(body).map_err(|_| Refused::bad("the body is not UTF-8"))?;
     // Looked at before a parser is. The request's own object is one level around the data that it carries.
     if json::depth(text) > JSON_MAX_DEPTH + 1 {
@@ -132,7 +174,6 @@ pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -157,6 +198,7 @@ mod tests {
             (br#"{"name":"x""#, "EOF"),
             (b"", "EOF"),
             (b"\xff", "UTF-8"),
+            (b"\xef\xbb\xbf{\"name\":\"x\"}", "byte order mark"),
         ] {
             let (code, message) = code::<Example>(body);
             assert_eq!(code, ErrorCode::BadRequest);
@@ -194,6 +236,28 @@ mod tests {
         let mut compressed = of("application/json");
         compressed.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(!is_type(&compressed, "application/json"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_type_is_named() {
+        let (kind, coding) = (header::CONTENT_TYPE, header::CONTENT_ENCODING);
+        for (fields, word) in [
+            (vec![(&kind, "application/json"), (&coding, "gzip")], "Content-Encoding: gzip"),
+            (vec![(&kind, "application/json"), (&coding, "identity"), (&coding, "br")], "Content-Encoding: br"),
+            (vec![(&kind, "application/json"), (&coding, "identity, gzip")], "Content-Encoding: identity, gzip"),
+            (vec![(&kind, "text/plain"), (&coding, "gzip")], "Content-Encoding: gzip"),
+            (vec![(&kind, "application/json; charset=utf-16")], "charset=utf-16"),
+            (vec![(&kind, "text/plain")], "Content-Type says text/plain"),
+            (vec![], "no Content-Type"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            let Refused(refusal) = require_type(&headers, "application/json").unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::UnsupportedMediaType);
+            assert!(refusal.message.contains(word), "{}", refusal.message);
+        }
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection table; all others are served by the HTTP library.
 
+mod activity;
 pub mod admit;
 mod holder;
 pub mod library;
-mod rewind;
 pub mod tls;
 
 pub use admit::{Admission, Admit, Verdict};

@@ -17,6 +17,13 @@ impl Refused {
         Self(Refusal::new(code, message))
     }
 
+    /// A method that an address does not take; these are those that it does (RFC 9110 section 15.5.6).
+    pub(crate) fn only(methods: &'static str) -> Response {
+        let mut response = Self::from(ErrorCode::MethodNotAllowed).into_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        response
+    }
+
     /// A request that is not as it should be.
     pub fn bad(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadRequest, message)

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
+    handler::Handler,
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
@@ -13,7 +14,8 @@ use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
-    api, app::App, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused, table::response::PROTECTION,
+    api, app::App, body::name_codings, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused,
+    table::response::PROTECTION,
 };
 
 /// Who uses a route, which decides on what goes around it.
@@ -50,10 +52,10 @@ pub(crate) fn routes() -> Vec<Route> {
     let operation = |path, handler| Route { area: Area::Operation, method: Method::GET, path, handler };
     let page = |path, handler| Route { area: Area::Pages, method: Method::GET, path, handler };
     vec![
-        clients_get("/v1/poll", get(control::held::poll)),
-        clients_get("/v1/sse", get(control::held::sse)),
-        clients_get("/v1/stream", get(control::held::stream)),
-        clients_get("/v1/ws", get(control::held::ws)),
+        clients_get("/v1/poll", held(control::held::poll)),
+        clients_get("/v1/sse", held(control::held::sse)),
+        clients_get("/v1/stream", held(control::held::stream)),
+        clients_get("/v1/ws", held(control::held::ws)),
         clients_post("/v1/login", post(control::login::login)),
         clients_post("/v1/logout", post(control::logout::logout)),
         clients_post("/v1/ticket", post(control::ticket::ticket)),
@@ -84,6 +86,24 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
+/// Whether operators and probes need this address, so that it is served when the server is full: the server
+/// API and what tells how the process is.
+#[must_use]
+pub fn is_operation(path: &str) -> bool {
+    path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+/// The route of a request that is held. A HEAD is refused: what it would tell is known only when the session
+/// is, and a HEAD must neither make one nor spend a ticket.
+fn held<H, T>(handler: H) -> MethodRouter<Arc<App>>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    let only_get = async || Refused::only("GET");
+    get(handler).head(only_get).fallback(only_get)
+}
+
 /// The service for every request that does not wait.
 pub fn router(app: Arc<App>) -> Router {
     let area = |area| routes().into_iter().filter(move |route| route.area == area);
@@ -102,6 +122,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(api)
         .merge(rest)
         .fallback(not_found)
+        .layer(from_fn(name_codings))
         .layer(from_fn(drain))
         .layer(from_fn(protect))
         .layer(from_fn(count))
@@ -155,6 +176,14 @@ async fn count(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_operators_need_is_served_when_the_server_is_full_and_nothing_else() {
+        for route in routes() {
+            let (path, needed) = (route.path, matches!(route.area, Area::Api | Area::Operation));
+            assert_eq!(is_operation(path), needed, "{path}");
+        }
+    }
 
     #[test]
     fn every_transport_has_a_route_so_that_browsers_may_ask_before_they_send() {

@@ -29,7 +29,7 @@ use crate::table::LentId;
 pub use alarm::Alarm;
 pub use chance::Chance;
 pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
-pub use letter::{Arrival, Counts, Letter};
+pub use letter::{Arrival, Counts, Letter, Resting};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
 pub use shard::{EVENTS_PER_TURN, Parts, Patience, Shard, Stray};
 

@@ -11,6 +11,6 @@ pub mod response;
 mod slot;
 
 pub use date::DateLine;
-pub use gate::{Gate, Pass};
+pub use gate::{Gate, Pass, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
 pub use line::{Lent, LentBody, LentId, Line, lend};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};

@@ -29,7 +29,7 @@ use crate::{
     random::{self, NoRandomness},
     router::router,
     shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
-    table::Gate,
+    table::{Gate, RESERVED_MAX},
 };
 
 /// The most connections that the kernel keeps at the door until they are accepted.
@@ -131,16 +131,24 @@ pub async fn wire_on(
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     };
-    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT)).max(1);
+    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX)).max(1);
+    let heartbeat_ms = config.heartbeat_s * 1000;
+    let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: config.slow.deadline_s * 1000, heartbeat_ms };
     let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     let holder = Holder::new(admit.clone(), shards.clone(), Arc::clone(&clock));
-    let tls = Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), stopping.clone())?;
+    let tls = Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), patience, stopping.clone())?;
     let tls_address = tls.as_ref().map(Tls::address).transpose()?;
     let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
-    let library =
-        Library { router: router(Arc::clone(&app)), admit: admit.clone(), shards: shards.clone(), clock: Arc::clone(&clock), stopping };
+    let library = Library {
+        router: router(Arc::clone(&app)),
+        admit: admit.clone(),
+        shards: shards.clone(),
+        clock: Arc::clone(&clock),
+        patience,
+        stopping,
+    };
     let library = app.supervisor.spawn("library", library.run(stray_connections));
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
@@ -155,8 +163,6 @@ pub async fn wire_on(
             wide_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().wide_members },
             ..HubConfig::default()
         };
-        let heartbeat_ms = config.heartbeat_s * 1000;
-        let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: config.slow.deadline_s * 1000, heartbeat_ms };
         let shard = Shard::new(Parts {
             poll: room.poll,
             door,

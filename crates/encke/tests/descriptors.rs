@@ -129,8 +129,8 @@ fn until(mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn who_comes_when_all_places_are_taken_is_told_so_and_gets_one_when_somebody_leaves() {
-    // 128 are kept for the server itself.
-    let program = Program::start(200);
+    // 128 are kept for the server itself, and 64 for operators.
+    let program = Program::start(264);
     let mut backend = program.connect();
     let token = backend.login("alice");
     let mut served: Vec<Client> = (0..71).map(|_| program.listen(&token)).collect();

@@ -75,7 +75,8 @@ pub struct Config {
     /// Which pages may be pushed: http or https URLs whose scheme, host and port must match and whose path is a prefix. Default: empty, every page.
     #[serde(deserialize_with = "layers::allow_list")]
     pub url_allow_list: AllowList,
-    /// How many connections at once, 1 to 10,000,000. Default 100,000.
+    /// How many connections at once, 1 to 10,000,000. Default 100,000. Some more are taken for probes and
+    /// operators alone.
     pub max_connections: u64,
     /// How many connections at once from one address, up to 10,000,000; 0 is no bound. A reverse proxy is one address. When not said: 10,000, and no bound for this machine itself.
     pub max_connections_per_address: Option<u64>,

@@ -49,22 +49,19 @@ const FIRST_HOLD_S: u64 = 5;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/classic/backend", get(by_timestamp).post(by_cookie))
+        .route("/classic/backend", get(by_timestamp).post(by_cookie).head(get_or_post).fallback(get_or_post))
         .route("/classic/writedata", post(write))
         .route("/classic/stop", post(stop))
 }
 
+/// The router would take HEAD for a GET whose body is not wanted, but a message would be published all the
+/// same, or a request held.
+async fn get_or_post() -> Response {
+    Refused::only("GET, POST")
+}
+
 /// Publishes `msg`; without one, waits for the message behind `timestamp`.
-async fn by_timestamp(
-    State(app): State<Arc<App>>,
-    method: Method,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Refused> {
-    // The router takes HEAD for a GET whose body nobody wants, but a message would be published all the same.
-    if method != Method::GET {
-        return Err(ErrorCode::MethodNotAllowed.into());
-    }
+async fn by_timestamp(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = query.unwrap_or_default();
     if let Some(msg) = field(&query, "msg")?.filter(|msg| !msg.is_empty()) {
         return publish(&app, &msg).await;
@@ -111,9 +108,7 @@ async fn whole(response: Response) -> Result<Response, Refused> {
 
 /// Publishes the form field `msg`.
 async fn write(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    if !body::is_type(request.headers(), "application/x-www-form-urlencoded") {
-        return Err(Refused::new(ErrorCode::UnsupportedMediaType, "the body has to be application/x-www-form-urlencoded"));
-    }
+    body::require_type(request.headers(), "application/x-www-form-urlencoded")?;
     let form = body::read(request).await?;
     let form = std::str::from_utf8(&form).map_err(|_| Refused::bad("the form is not UTF-8"))?;
     let msg = field(form, "msg")?.filter(|msg| !msg.is_empty());

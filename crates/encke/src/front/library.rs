@@ -1,4 +1,6 @@
-//! Requests that do not wait, served by the HTTP library. One that turns out to wait, on a connection that the library has, is taken from it and goes to the connection table.
+//! Requests that do not wait, served by the HTTP library. One that turns out to wait, on a connection that
+//! the library has, is taken from it and goes to the connection table; so does a
+//! connection that rests, since the table alone lets connections rest.
 //!
 //! The library's connection is driven by hand for that. A request that waits is noticed when the library hands it over; its service never answers, so no response byte is written, and
 //! the library's parts (the socket, and what it read ahead) are taken out. ADR 0006 has the reasons.
@@ -14,38 +16,43 @@ use std::{
 
 use axum::{Router, body::Body, response::IntoResponse};
 use encke_proto::ErrorCode;
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
 use tokio::{
-    io::AsyncReadExt as _,
     net::TcpStream,
     sync::{mpsc, watch},
     task::JoinSet,
 };
 use tower::ServiceExt;
 
-use super::{Admit, Verdict, rewind::Rewind};
+use super::{
+    Admit, Verdict,
+    activity::{Activity, Answered, Asked, Over, Times, Unread, Watch, Watched},
+};
 use crate::{
     clock::Clock,
     refusal::Refused,
-    shards::{Arrival, Letter, Shards, Stray},
-    table::{Line, head::Waiting},
+    router::is_operation,
+    shards::{Arrival, Letter, Patience, Resting, Shards, Stray},
+    table::{Line, Pass, RESERVED_MAX, head::Waiting},
     transports::asked_for,
 };
 
-/// How long a request's head may take, and how long a connection may rest between two requests.
-const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may rest here until it goes back to the table. A client that sends one request after
+/// the other is not worth the way.
+const REST: Duration = Duration::from_millis(200);
 /// The longest head.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
-/// How long a client may go on sending after its answer, in how large pieces that is read, and how many of them.
-const LINGER_MAX: Duration = Duration::from_secs(1);
-const LINGER_READ_BYTES: usize = 16 * 1024;
-const LINGER_READS_MAX: usize = 64;
 /// The most header fields.
 const FIELDS_MAX: usize = 100;
-/// The most connections that the library serves at a time.
+/// The most connections that the library serves at a time. [`RESERVED_MAX`] more are served if they ask for
+/// what operators need.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// What serves requests that do not wait.
@@ -59,8 +66,41 @@ pub struct Library {
     pub shards: Shards,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How long things may take.
+    pub patience: Patience,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// What a connection may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Anything.
+    All,
+    /// It has one of the places that are kept for operators: what they need, once.
+    Operation,
+}
+
+impl Scope {
+    /// What a connection with this pass may ask for.
+    pub(super) fn of(pass: &Pass) -> Self {
+        if pass.is_reserved() { Self::Operation } else { Self::All }
+    }
+
+    /// Whether it may ask for this.
+    pub(super) fn has(self, path: &str) -> bool {
+        self == Self::All || is_operation(path)
+    }
+}
+
+/// How the library's part in a connection ends.
+enum End {
+    /// A request came that waits.
+    Waits(Verdict),
+    /// The connection rests.
+    Rests,
+    /// The connection is over.
+    Over,
 }
 
 impl Library {
@@ -71,7 +111,11 @@ impl Library {
             tokio::select! {
                 stray = strays.recv() => match stray {
                     Some(stray) if connections.len() < CONNECTIONS_MAX => {
-                        connections.spawn(self.clone().serve(stray));
+                        let scope = Scope::of(&stray.pass);
+                        connections.spawn(self.clone().serve(stray, scope));
+                    }
+                    Some(stray) if connections.len() < CONNECTIONS_MAX + RESERVED_MAX => {
+                        connections.spawn(self.clone().serve(stray, Scope::Operation));
                     }
                     // Dropping it frees the socket; under such a load there is no better answer.
                     Some(_) => tracing::warn!("too many connections for requests that do not wait"),
@@ -83,44 +127,50 @@ impl Library {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn serve(self, stray: Stray) {
-        let Stray { socket, bytes, pass } = stray;
+    async fn serve(self, stray: Stray, scope: Scope) {
+        let Stray { socket, bytes, pass, shard } = stray;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
+        let activity = Activity::new();
         let service = service_fn(|request: Request<Incoming>| {
-            let waits = waiting(&request).map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
-            let (taken, router) = (Arc::clone(&taken), self.router.clone());
+            let waits = if scope == Scope::All { waiting(&request) } else { None };
+            let waits = waits.map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
+            let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
+            let (taken, router, activity) = (Arc::clone(&taken), self.router.clone(), Arc::clone(&activity));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
                 if let Some(verdict) = waits {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
                     return std::future::pending().await;
                 }
-                answer(router, request).await
+                let response = answer(router, scope, &activity, request, unread).await;
+                Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
-        let io = TokioIo::new(Rewind { before: bytes.into(), socket });
+        let io = TokioIo::new(Watched::new(bytes.into(), socket, Arc::clone(&activity)));
+        // Without a timer: how long it may take is watched from here.
         let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_MAX)
-            // A client that has sent all that it has to say may still read its answer (RFC 9112 section 9.6).
-            .half_close(true)
+            .header_read_timeout(None)
             .max_buf_size(HEAD_MAX_BYTES)
             .max_headers(FIELDS_MAX)
             .serve_connection(io, service);
+        let mut watch = Watch::new(Arc::clone(&activity), Times { rest: REST, ..times(&self.patience) });
         let mut stopping = self.stopping.clone();
         let mut told = false;
-        let verdict = loop {
+        let end = loop {
             let next = poll_fn(|cx| {
                 // With the shutdown, since without it a connection counts as done before its last answer is flushed.
                 let done = Pin::new(&mut connection).poll(cx);
                 if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    return Poll::Ready(Some(verdict));
+                    return Poll::Ready(End::Waits(verdict));
                 }
-                done.map(|_| None)
+                if done.is_ready() {
+                    return Poll::Ready(End::Over);
+                }
+                watch.poll(cx).map(|over| if over == Over::Rest { End::Rests } else { End::Over })
             });
             tokio::select! {
-                verdict = next => break verdict,
+                end = next => break end,
                 _ = stopping.wait_for(|stops| *stops), if !told => {
                     // A request under way is finished; a connection between two requests is not kept.
                     told = true;
@@ -128,58 +178,81 @@ impl Library {
                 }
             }
         };
-        let Some(verdict) = verdict else {
-            if !told {
-                linger(connection.into_parts().io.into_inner().socket).await;
-            }
+        if matches!(end, End::Over) {
             return drop(pass);
-        };
+        }
         let parts = connection.into_parts();
-        let Rewind { before, socket } = parts.io.into_inner();
+        let Watched { before, socket, .. } = parts.io.into_inner();
         let inbound = [&parts.read_buf[..], &before[..]].concat();
-        self.hand_over(verdict, socket, inbound, pass);
+        let Ok(socket) = socket.into_std() else { return };
+        let line = Line::Socket(mio::net::TcpStream::from_std(socket), pass);
+        match end {
+            End::Waits(verdict) => self.hand_over(verdict, line, inbound),
+            End::Rests => self.give_back(shard, line, inbound),
+            End::Over => {}
+        }
     }
 
     /// Gives a connection whose request waits to the table.
-    fn hand_over(&self, verdict: Verdict, socket: TcpStream, inbound: Vec<u8>, pass: crate::table::Pass) {
+    fn hand_over(&self, verdict: Verdict, line: Line, inbound: Vec<u8>) {
         let home = match &verdict {
             Verdict::Admitted(admission) => self.shards.home(&admission.user),
             Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
         };
-        let Ok(socket) = socket.into_std() else { return };
-        let line = Line::Socket(mio::net::TcpStream::from_std(socket), pass);
         let arrival = Arrival { line, inbound, verdict };
         if home.post(Letter::Arrived(Box::new(arrival))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }
     }
-}
 
-/// Reads and forgets what a client still sends after its answer. A socket that is closed with bytes unread is reset, and a reset overtakes the answer: whoever sent too large a
-/// body would never hear so.
-async fn linger(mut socket: TcpStream) {
-    let read = async {
-        let mut unread = vec![0; LINGER_READ_BYTES];
-        for _ in 0..LINGER_READS_MAX {
-            match socket.read(&mut unread).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
+    /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
+    fn give_back(&self, shard: usize, line: Line, inbound: Vec<u8>) {
+        if self.shards.at(shard).post(Letter::Rests(Box::new(Resting { line, inbound }))).is_err() {
+            tracing::warn!("a shard has too much to do to take a connection");
         }
-    };
-    // Whoever goes on sending for longer does not read answers.
-    let _ = tokio::time::timeout(LINGER_MAX, read).await;
+    }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two servers may disagree on whose it is.
-    let hosts = request.headers().get_all(http::header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        let mut response = Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response();
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-        return Ok(response);
+/// How long the library's connections may take.
+pub(super) fn times(patience: &Patience) -> Times {
+    Times {
+        head: Duration::from_millis(patience.head_ms),
+        rest: Duration::from_millis(patience.idle_ms),
+        stalled: Duration::from_millis(patience.stalled_ms),
     }
-    router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await
+}
+
+/// Answers a request, and says so if the connection ends with the answer.
+pub(super) async fn answer(
+    router: Router,
+    scope: Scope,
+    activity: &Activity,
+    request: Request<Incoming>,
+    unread: Unread,
+) -> Response<Body> {
+    let version = request.version();
+    let ends = scope == Scope::Operation || (version < Version::HTTP_11 && !keeps_alive(&request));
+    // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two servers may disagree on whose it is.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let misnamed = hosts > 1 || (hosts == 0 && version == Version::HTTP_11);
+    let mut response = if misnamed {
+        Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response()
+    } else if scope.has(request.uri().path()) {
+        let request = request.map(|body| Body::new(Asked { body, unread }.map_err(axum::Error::new)));
+        router.oneshot(request).await.unwrap_or_else(|never| match never {})
+    } else {
+        Refused::new(ErrorCode::Overloaded, "too many connections").into_response()
+    };
+    // What was not read of a body would be the next request.
+    if version <= Version::HTTP_11 && (misnamed || ends || activity.has_unread()) {
+        response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn keeps_alive<B>(request: &Request<B>) -> bool {
+    let options = request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 
 /// The request as the table sees it, when it is one that waits.

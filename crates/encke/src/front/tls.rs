@@ -1,22 +1,29 @@
 //! Connections under TLS: the library has them to the end, and HTTP/2 with them. Requests that wait are held by the table all the same (see [`Holder`]).
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
     io::{self, BufReader},
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
 use axum::{Router, body::Body};
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::BodyExt;
-use hyper::{body::Incoming, service::service_fn};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::{
+    body::{Body as _, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -31,22 +38,28 @@ use tokio_rustls::{
         sign::CertifiedKey,
     },
 };
-use tower::ServiceExt;
 
-use super::{Holder, library::waiting};
+use super::{
+    Holder,
+    activity::{Activity, Answered, Over, Times, Watch, Watched},
+    library::{Scope, answer, times, waiting},
+};
 use crate::{
     config::Config,
+    shards::Patience,
     table::{Gate, Pass},
 };
 
-/// How long a handshake may take, and after it a request's head.
-const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a client may take to answer whether it is there.
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 /// The longest head, in bytes.
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// How often an HTTP/2 connection at rest is asked whether anybody is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long a client that was told that its connection rested for too long may take to end it.
+const PART_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether the certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
@@ -75,6 +88,8 @@ pub struct Tls {
     pub holder: Holder,
     /// How many sockets may be open.
     pub gate: Arc<Gate>,
+    /// How long things may take.
+    pub patience: Patience,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -89,6 +104,7 @@ impl Tls {
         router: Router,
         holder: Holder,
         gate: Arc<Gate>,
+        patience: Patience,
         stopping: watch::Receiver<bool>,
     ) -> Result<Option<Self>, TlsError> {
         let (Some(address), Some(cert), Some(key)) = (config.tls_listen, &config.tls_cert, &config.tls_key) else { return Ok(None) };
@@ -97,7 +113,7 @@ impl Tls {
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let listener = listen(address).map_err(|error| TlsError::Listen(address, error))?;
         let acceptor = TlsAcceptor::from(Arc::new(server));
-        Ok(Some(Self { listener, acceptor, certificate, router, holder, gate, stopping }))
+        Ok(Some(Self { listener, acceptor, certificate, router, holder, gate, patience, stopping }))
     }
 
     /// Where it listens.
@@ -117,7 +133,8 @@ impl Tls {
                 accepted = self.listener.accept() => match accepted {
                     Ok((socket, address)) => {
                         if let Some(pass) = self.gate.enter(address.ip()) {
-                            connections.spawn(serve(socket, pass, self.acceptor.clone(), self.router.clone(), self.holder.clone(), self.stopping.clone()));
+                            let caller = Caller { router: self.router.clone(), holder: self.holder.clone(), pass: Arc::new(pass) };
+                            connections.spawn(serve(socket, caller, self.acceptor.clone(), times(&self.patience), self.stopping.clone()));
                         }
                     }
                     Err(error) => {
@@ -147,27 +164,52 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Router, holder: Holder, mut stopping: watch::Receiver<bool>) {
+async fn serve(socket: TcpStream, caller: Caller, acceptor: TlsAcceptor, times: Times, stopping: watch::Receiver<bool>) {
     let _ = socket.set_nodelay(true);
-    let Ok(Ok(socket)) = timeout(HEAD_MAX, acceptor.accept(socket)).await else { return };
-    let pass = Arc::new(pass);
-    let talkers = Arc::clone(&pass);
-    let service = service_fn(move |request| answer(router.clone(), holder.clone(), Arc::clone(&talkers), request));
+    let Ok(Ok(socket)) = timeout(times.head, acceptor.accept(socket)).await else { return };
+    drive(socket, caller, times, stopping).await;
+}
+
+/// Serves a connection after its handshake. The table cannot have it, so it rests here, as long as it might
+/// there.
+async fn drive<S>(socket: S, caller: Caller, times: Times, mut stopping: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Activity::new();
+    // A place that is kept for operators is left after each answer.
+    let rest = if Scope::of(&caller.pass) == Scope::All { times.rest } else { Duration::ZERO };
+    let mut watch = Watch::new(Arc::clone(&activity), Times { rest, ..times });
+    let pass = Arc::clone(&caller.pass);
+    let io = TokioIo::new(Watched::new(Bytes::new(), socket, Arc::clone(&activity)));
+    let service = service_fn(move |request| caller.clone().answer(Arc::clone(&activity), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_MAX_BYTES as usize);
+    // Without its timer for heads, which is one for rests as well: how long they may take is watched from
+    // here.
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_MAX_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
         .keep_alive_interval(ALIVE_EVERY)
-        .keep_alive_timeout(HEAD_MAX);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
+        .keep_alive_timeout(ALIVE_WITHIN);
+    let connection = builder.serve_connection_with_upgrades(io, service);
     tokio::pin!(connection);
-    let mut told = false;
+    let (mut told, mut parting) = (false, false);
     loop {
+        let next = poll_fn(|cx| if connection.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { watch.poll(cx).map(Some) });
         tokio::select! {
-            _ = connection.as_mut() => break,
+            over = next => match over {
+                Some(Over::Rest) if !parting => {
+                    // The client is told, and has a moment to hear it. What it has asked meanwhile is
+                    // answered.
+                    parting = true;
+                    watch.rests_no_longer_than(PART_MAX);
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ => break,
+            },
             () = stopped(&mut stopping), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
@@ -177,23 +219,37 @@ async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Rou
     drop(pass);
 }
 
-async fn answer(
+/// Who has a connection, and what serves it.
+#[derive(Clone)]
+struct Caller {
     router: Router,
     holder: Holder,
     pass: Arc<Pass>,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, std::convert::Infallible> {
-    // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
-    if !request.headers().contains_key(header::HOST)
-        && let Some(host) = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    match waiting(&request).map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-        Some((true, verdict)) => Ok(holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await),
-        Some((false, verdict)) => Ok(holder.hold(verdict).await),
-        None => router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await,
+}
+
+impl Caller {
+    async fn answer(self, activity: Arc<Activity>, mut request: Request<Incoming>) -> Result<Response<Answered<Body>>, Infallible> {
+        let multiplexed = request.version() == Version::HTTP_2;
+        let (unread, under_way) = activity.begin(multiplexed, !multiplexed && !request.body().is_end_stream());
+        // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
+        if !request.headers().contains_key(header::HOST)
+            && let Some(host) = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        let Self { router, holder, pass } = self;
+        let scope = Scope::of(&pass);
+        let waits = if scope == Scope::All { waiting(&request) } else { None };
+        let response = match waits.map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
+            Some((true, verdict)) => holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await,
+            Some((false, verdict)) => holder.hold(verdict).await,
+            None => answer(router, scope, &activity, request, unread).await,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            activity.change();
+        }
+        Ok(response.map(|body| Answered { body, _under_way: under_way }))
     }
 }
 
@@ -256,4 +312,167 @@ fn read(cert: &PathBuf, key: &PathBuf) -> Result<Loaded, TlsError> {
         rustls::crypto::CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let certified = CertifiedKey::from_der(chain, private, &provider)?;
     Ok(Loaded { certified: Arc::new(certified), changed })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use encke_engine::memory::MemoryEngine;
+    use encke_proto::{Epoch, Time};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+    use crate::{
+        app::App,
+        clock::TestClock,
+        config::Secret,
+        front::Admit,
+        shards::{Shards, mailbox},
+    };
+
+    const TIMES: Times = Times { head: Duration::from_secs(10), rest: Duration::from_secs(75), stalled: Duration::from_secs(10) };
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    fn caller(gate: &Arc<Gate>) -> Caller {
+        let config = Config {
+            dev: true,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        };
+        let poll = mio::Poll::new().unwrap();
+        let (mailbox, _) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let shards = Shards::new(vec![mailbox]);
+        let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
+        let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
+        let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
+        let admit = Admit { app, origins: Arc::new([]), hold_s: 25, compression: false };
+        let slow = get(async || {
+            sleep(Duration::from_secs(100)).await;
+            "slow"
+        });
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/slow", slow)
+            .route("/api/large", get(async || "x".repeat(1 << 20)))
+            .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE));
+        let pass = Arc::new(gate.enter([10, 0, 0, 1].into()).unwrap());
+        Caller { router, holder: Holder::new(admit, shards, clock), pass }
+    }
+
+    /// A client whose connection is served.
+    struct Client {
+        socket: DuplexStream,
+        began: Instant,
+        _stop: watch::Sender<bool>,
+    }
+
+    impl Client {
+        fn new() -> Self {
+            Self::of(caller(&Gate::new(0, None)))
+        }
+
+        fn of(caller: Caller) -> Self {
+            let (socket, server) = duplex(64 * 1024);
+            let (stop, stopping) = watch::channel(false);
+            tokio::spawn(drive(server, caller, TIMES, stopping));
+            Self { socket, began: Instant::now(), _stop: stop }
+        }
+
+        async fn send(&mut self, text: &str) {
+            self.socket.write_all(text.as_bytes()).await.unwrap();
+        }
+
+        /// An answer whose body ends with this.
+        async fn answer(&mut self, end: &str) -> String {
+            let mut seen = Vec::new();
+            while !seen.ends_with(end.as_bytes()) {
+                assert!(self.socket.read_buf(&mut seen).await.unwrap() > 0, "{}", String::from_utf8_lossy(&seen));
+            }
+            self.began = Instant::now();
+            String::from_utf8(seen).unwrap()
+        }
+
+        /// What comes until the connection ends, and after how many seconds since the last answer it does.
+        async fn rest(&mut self) -> (String, u64) {
+            let mut seen = Vec::new();
+            let _ = self.socket.read_to_end(&mut seen).await;
+            (String::from_utf8(seen).unwrap(), self.began.elapsed().as_secs())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_as_long_as_in_the_table_and_ends_cleanly() {
+        let mut client = Client::new();
+        for seconds in [9, 1, 10, 11, 30, 60, 74] {
+            sleep(Duration::from_secs(seconds)).await;
+            client.send(GET).await;
+            client.answer("hello").await;
+        }
+        assert_eq!(client.rest().await, (String::new(), 75));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_from_its_first_byte_whenever_that_comes() {
+        // None at all, some of the first, and the beginning of what HTTP/2 begins with.
+        for text in ["", "G", "PRI * HTT"] {
+            let mut client = Client::new();
+            client.send(text).await;
+            assert_eq!(client.rest().await.1, 10, "{text:?}");
+        }
+        let mut client = Client::new();
+        client.send(GET).await;
+        client.answer("hello").await;
+        sleep(Duration::from_secs(70)).await;
+        for byte in ["G", "E", "T"] {
+            client.send(byte).await;
+            sleep(Duration::from_secs(3)).await;
+        }
+        assert_eq!(client.rest().await.1, 80, "more bytes buy no more time");
+        // One that takes 9 seconds is answered.
+        let mut client = Client::new();
+        client.send("GET / HT").await;
+        sleep(Duration::from_secs(9)).await;
+        client.send("TP/1.1\r\nHost: a\r\n\r\n").await;
+        client.answer("hello").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_under_way_is_no_rest_and_one_that_takes_nothing_is_not_waited_for() {
+        let mut client = Client::new();
+        client.send(&GET.replace("/ ", "/slow ")).await;
+        client.answer("slow").await;
+        client.send(&GET.replace("/ ", "/api/large ")).await;
+        sleep(Duration::from_secs(11)).await;
+        let (seen, _) = client.rest().await;
+        assert!(seen.len() < 1 << 20, "{}", seen.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_ends_the_connection_says_so_and_what_still_comes_is_read() {
+        let mut client = Client::new();
+        client.send("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
+        // More than fits into the pipe: it goes only when it is read.
+        client.send(&"x".repeat(150_000)).await;
+        let (seen, seconds) = client.rest().await;
+        assert!(seen.starts_with("HTTP/1.1 413 ") && seen.contains("\r\nconnection: close\r\n"), "{seen}");
+        assert!(seconds <= 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_for_operators_is_for_what_they_need_and_left_after_it() {
+        let gate = Gate::new(1, None);
+        let _full = gate.enter([10, 0, 0, 2].into()).unwrap();
+        for (path, status) in [("/", 503), ("/v1/poll", 503), ("/api/nothing", 404)] {
+            let mut client = Client::of(caller(&gate));
+            client.send(&GET.replace("/ ", &format!("{path} "))).await;
+            let (seen, seconds) = client.rest().await;
+            assert!(seen.starts_with(&format!("HTTP/1.1 {status} ")) && seen.contains("\r\nconnection: close\r\n"), "{seen}");
+            assert_eq!(seen.contains("\r\nretry-after: "), status == 503);
+            assert!(seconds <= 1);
+        }
+    }
 }

@@ -21,11 +21,22 @@ pub struct Arrival {
     pub verdict: Verdict,
 }
 
+/// A connection between two requests, on its way back from the HTTP library.
+#[derive(Debug)]
+pub struct Resting {
+    /// What the next answer is written to.
+    pub line: Line,
+    /// What was read of the next request.
+    pub inbound: Vec<u8>,
+}
+
 /// What a shard is told or asked.
 #[derive(Debug)]
 pub enum Letter {
     /// A connection comes in.
     Arrived(Box<Arrival>),
+    /// A connection rests.
+    Rests(Box<Resting>),
     /// What a client asked over its connection is answered.
     Answered {
         /// The connection's place in the table.

@@ -81,6 +81,8 @@ pub struct Stray {
     pub bytes: Vec<u8>,
     /// The right to have it open.
     pub pass: Pass,
+    /// The shard that it comes from, and goes back to when it rests.
+    pub shard: usize,
 }
 
 /// What a shard is made of.

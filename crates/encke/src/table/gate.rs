@@ -10,6 +10,11 @@ use encke_hub::{Index, Name, Slab};
 
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
+/// How many sockets may be open beyond the limits, for what operators need (see
+/// [`crate::router::is_operation`]): a server that is full is not dead, and says so.
+pub const RESERVED_MAX: usize = 64;
+/// How many of those from one address.
+pub const RESERVED_PER_ADDRESS_MAX: u16 = 16;
 
 /// How many sockets may be open, in all and from one address.
 #[derive(Debug)]
@@ -27,11 +32,16 @@ pub struct Gate {
 struct Addresses {
     counts: Slab<Address>,
     index: Index,
+    /// How many have a reserved place.
+    reserved: usize,
 }
 
 #[derive(Debug)]
 struct Address {
     address: IpAddr,
+    /// Those in reserved places.
+    reserved: u16,
+    /// All others.
     open: u32,
 }
 
@@ -46,6 +56,15 @@ impl Name<Address> for IpAddr {
 pub struct Pass {
     gate: Arc<Gate>,
     address: u32,
+    reserved: bool,
+}
+
+impl Pass {
+    /// Whether it is one of those beyond the limits, with which only operators are served, and once.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.reserved
+    }
 }
 
 impl Gate {
@@ -58,29 +77,35 @@ impl Gate {
         Arc::new(Self { max: limit(max), max_per_address, counts_loopback, open: AtomicUsize::new(0), addresses: Mutex::default() })
     }
 
-    /// Asks for a pass; none when a limit is reached.
+    /// Asks for a pass: a reserved one when a limit is reached, none when those are given out too.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Pass> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, index } = &mut *addresses;
+        let Addresses { counts, index, reserved: all_reserved } = &mut *addresses;
         let known = index.find(counts, &address);
-        let count = known.and_then(|key| counts.get(key)).map_or(0, |known| known.open as usize);
-        if self.open.load(Ordering::Relaxed) >= self.max
-            || (count >= self.max_per_address && (self.counts_loopback || !address.is_loopback()))
-        {
+        let (open, kept) = known.and_then(|key| counts.get(key)).map_or((0, 0), |known| (known.open as usize, known.reserved));
+        let reserved = self.open.load(Ordering::Relaxed) >= self.max
+            || (open >= self.max_per_address && (self.counts_loopback || !address.is_loopback()));
+        if reserved && (*all_reserved >= RESERVED_MAX || kept >= RESERVED_PER_ADDRESS_MAX) {
             return None;
         }
         let key = known.unwrap_or_else(|| {
-            let key = counts.insert(Address { address, open: 0 });
+            let key = counts.insert(Address { address, reserved: 0, open: 0 });
             index.insert(counts, &address, key);
             key
         });
-        counts.get_mut(key)?.open += 1;
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Pass { gate: Arc::clone(self), address: key.index })
+        let known = counts.get_mut(key)?;
+        if reserved {
+            known.reserved += 1;
+            *all_reserved += 1;
+        } else {
+            known.open += 1;
+            self.open.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Pass { gate: Arc::clone(self), address: key.index, reserved })
     }
 
-    /// How many sockets are open.
+    /// How many sockets are open, but for the reserved ones.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -90,11 +115,18 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, index } = &mut *addresses;
+        let Addresses { counts, index, reserved } = &mut *addresses;
         if let Some(known) = counts.at_mut(self.address) {
-            known.open -= 1;
+            if self.reserved {
+                known.reserved -= 1;
+                *reserved -= 1;
+            } else {
+                known.open -= 1;
+                self.gate.open.fetch_sub(1, Ordering::Relaxed);
+            }
             // An address stays at its place as long as anybody has a pass from it.
             if known.open == 0
+                && known.reserved == 0
                 && let Some(key) = counts.key_at(self.address)
                 && let Some(gone) = counts.remove(key)
             {
@@ -102,7 +134,6 @@ impl Drop for Pass {
                 index.fit::<_, IpAddr>(counts);
             }
         }
-        self.gate.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -116,13 +147,37 @@ mod tests {
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let first = gate.enter(a).unwrap();
         let second = gate.enter(a).unwrap();
-        assert!(gate.enter(a).is_none(), "two from one address");
+        assert!(gate.enter(a).unwrap().is_reserved(), "two from one address");
         let third = gate.enter(b).unwrap();
-        assert!(gate.enter(b).is_none(), "three in all");
+        assert!(gate.enter(b).unwrap().is_reserved(), "three in all");
         drop(first);
         assert_eq!(gate.open(), 2);
-        assert!(gate.enter(a).is_some());
+        assert!(!gate.enter(a).unwrap().is_reserved());
         drop((second, third));
         assert!(gate.addresses.lock().unwrap().counts.is_empty(), "nothing is kept of those who have gone");
+    }
+
+    #[test]
+    fn what_is_reserved_is_bounded_in_all_and_by_address() {
+        let gate = Gate::new(1, None);
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let guest = gate.enter(address(0)).unwrap();
+        let mut reserved = Vec::new();
+        for last in 0..u8::try_from(RESERVED_MAX / usize::from(RESERVED_PER_ADDRESS_MAX)).unwrap() {
+            assert!(reserved.len() < RESERVED_MAX);
+            reserved.extend((0..RESERVED_PER_ADDRESS_MAX).map(|_| gate.enter(address(last)).unwrap()));
+            assert!(gate.enter(address(last)).is_none(), "an address has its share and no more");
+        }
+        assert!(reserved.iter().all(Pass::is_reserved));
+        assert!(gate.enter(address(200)).is_none(), "they are all given out");
+        assert_eq!(gate.open(), 1, "and do not count");
+        drop(guest);
+        assert!(!gate.enter(address(200)).unwrap().is_reserved(), "whoever comes when there is room needs none");
+        reserved.pop();
+        let _guest = gate.enter(address(0)).unwrap();
+        assert!(gate.enter(address(201)).unwrap().is_reserved());
+        drop((_guest, reserved));
+        assert!(gate.addresses.lock().unwrap().counts.is_empty(), "nothing is kept of those who have gone");
+        assert_eq!(gate.addresses.lock().unwrap().reserved, 0);
     }
 }

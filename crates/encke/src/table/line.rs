@@ -75,6 +75,12 @@ impl Line {
         matches!(self, Self::Lent(_))
     }
 
+    /// Whether it has a place that is kept for operators.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Self::Socket(_, pass) if pass.is_reserved())
+    }
+
     /// Says that nothing more will be written. What has been goes out, and what comes in can still be read.
     pub fn hang_up(&mut self) {
         match self {

@@ -21,7 +21,8 @@ fn an_address_that_is_none_and_a_method_that_is_not_taken() {
         (Method::GET, "/v1/login", "POST"),
         (Method::GET, "/v1/close", "POST"),
         (Method::DELETE, "/api/users", "GET,HEAD"),
-        (Method::POST, "/v1/poll", "GET,HEAD"),
+        (Method::POST, "/v1/poll", "GET"),
+        (Method::PUT, "/v1/sse", "GET"),
         (Method::POST, "/console", "GET,HEAD"),
         (Method::OPTIONS, "/api/push", "POST"),
     ] {

@@ -209,3 +209,40 @@ fn a_client_that_is_gone_does_no_harm() {
 fn data_of(answer: &(u16, Value)) -> Vec<i64> {
     data(&answer.1)
 }
+
+#[test]
+fn what_is_wrong_with_a_body_is_named_on_both_ways() {
+    let world = World::new();
+    let body = "{\"to\":[\"alice\"],\"data\":1}";
+    let marked = format!("\u{feff}{body}");
+    // With a query it is no errand, and the library's.
+    for path in ["/api/push", "/api/publish", "/api/push?", "/v1/publish", "/v1/login", "/classic/writedata"] {
+        let kind = if path.starts_with("/classic") { "application/x-www-form-urlencoded" } else { "application/json" };
+        let ask = |fields: &str, body: &str| {
+            let mut wire = world.connect();
+            let credentials = if path.starts_with("/api") { "k".repeat(32) } else { world.token("alice") };
+            let host = format!("Host: {0}\r\nOrigin: http://{0}\r\nAuthorization: Bearer {credentials}\r\n", world.address);
+            wire.send(&format!("POST {path} HTTP/1.1\r\n{host}{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
+            let head = wire.until("\r\n\r\n");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse::<usize>().unwrap();
+            while wire.seen.len() < length {
+                let mut buffer = [0; 4096];
+                let count = wire.socket.read(&mut buffer).unwrap();
+                wire.seen.extend_from_slice(&buffer[..count]);
+            }
+            (head, String::from_utf8_lossy(&wire.seen).into_owned())
+        };
+        for coding in ["gzip", "br", "identity\r\nContent-Encoding: gzip"] {
+            let (head, text) = ask(&format!("Content-Type: {kind}\r\nContent-Encoding: {coding}\r\n"), body);
+            assert!(head.starts_with("HTTP/1.1 415 ") && head.contains("\r\naccept-encoding: identity\r\n"), "{path} {coding}: {head}");
+            assert!(text.contains("Content-Encoding"), "{path}: {text}");
+        }
+        let (head, text) = ask("Content-Type: text/csv\r\n", body);
+        assert!(head.starts_with("HTTP/1.1 415 ") && !head.contains("accept-encoding"), "{path}: {head}");
+        assert!(text.contains("text/csv"), "{path}: {text}");
+        if !path.starts_with("/classic") {
+            let (head, text) = ask(&format!("Content-Type: {kind}\r\n"), &marked);
+            assert!(head.starts_with("HTTP/1.1 400 ") && text.contains("byte order mark"), "{path}: {head} {text}");
+        }
+    }
+}

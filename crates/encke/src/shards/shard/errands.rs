@@ -96,7 +96,7 @@ impl Shard {
         task.alarm.heard();
         let waker = Waker::from(Arc::clone(&task.alarm));
         let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else { return false };
-        let keep_alive = task.keep_alive && !self.drains;
+        let keep_alive = task.keep_alive && !self.drains && !slot.line.is_reserved();
         let (errand, began) = (task.errand, task.began);
         let status = self.write_outcome(outcome, keep_alive);
         self.tallies.count(errand, status, began);

@@ -31,6 +31,7 @@ impl Shard {
             Letter::Behind(channel) => self.hub.behind(&channel),
             Letter::Opened(key, opening) => self.hub.opened(key, opening, self.now),
             Letter::Read(key, page) => self.hub.read(key, page, self.now),
+            Letter::Rests(resting) => self.rests(*resting),
             Letter::Arrived(arrival) => self.arrived(*arrival),
             Letter::Close { target, close, answer } => {
                 let ticket = self.ask(answer);
@@ -90,9 +91,15 @@ impl Shard {
         let _ = SockRef::from(&self.parts.door).shutdown(Shutdown::Both);
         self.drains = true;
         self.spread = Spread::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);
-        let resting: Vec<Key> = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Head)).map(|(key, _)| key).collect();
-        for key in resting {
-            self.free(key);
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            if let Some(service) = slot.state.service() {
+                // The connection ends with the answer, which says so.
+                service.held.keep_alive = false;
+            } else if matches!(slot.state, State::Head) {
+                self.free(key);
+            }
         }
     }
 

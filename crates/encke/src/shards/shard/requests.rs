@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     front::{Admission, Verdict},
-    shards::{Arrival, Letter},
+    shards::{Arrival, Letter, Resting},
     table::{
         Hears, Line, Queued, Service, Slot, State, errand,
         head::{self, HEAD_MAX_BYTES},
@@ -173,6 +173,9 @@ impl Shard {
             head::Verdict::Stray => self.lead_away(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(waiting, length) => {
+                if self.slots.get(key).is_some_and(|slot| slot.line.is_reserved()) {
+                    return self.refuse_in_reserve(key, waiting.origin);
+                }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
                     slot.inbound = Some(Box::new(rest.to_vec()));
                 }
@@ -201,7 +204,7 @@ impl Shard {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let stray = Stray { socket: socket.into(), bytes, pass };
+        let stray = Stray { socket: socket.into(), bytes, pass, shard: self.parts.index };
         if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
             let mut out = Vec::new();
             whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), None, self.date.at(self.now.wall));
@@ -237,6 +240,18 @@ impl Shard {
             slot.inbound = Some(Box::new(inbound));
         }
         self.carry_out_verdict(key, verdict);
+    }
+
+    /// Takes back a connection from the library, between two requests.
+    pub(super) fn rests(&mut self, resting: Resting) {
+        if self.drains {
+            // As those that rested here already.
+            return;
+        }
+        let Some(key) = self.seat(resting.line, self.parts.patience.idle_ms) else { return };
+        if !resting.inbound.is_empty() {
+            self.heard(key, &resting.inbound);
+        }
     }
 
     pub(super) fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
@@ -284,28 +299,39 @@ impl Shard {
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
         self.outbound.clear();
+        let keep_alive = held.keep_alive && !self.drains;
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let head = Head {
             status: refusal.code.status(),
             content_type: response::JSON,
             body: Body::None,
-            keep_alive: held.keep_alive,
+            keep_alive,
             origin,
             date: self.date.at(self.now.wall),
             retry_after: refusal.code.status() == 503,
             field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
-        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+        self.send(key, if keep_alive { After::Done } else { After::Close });
+    }
+
+    /// Refuses a request that wants to wait in a place that is kept for operators.
+    fn refuse_in_reserve(&mut self, key: Key, origin: Option<&str>) {
+        let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
+        let origin = self.parts.admit.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin);
+        self.outbound.clear();
+        whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
+        self.send(key, After::Close);
     }
 
     pub(super) fn keep_away(&mut self, key: Key, held: &Held) {
         self.outbound.clear();
+        let keep_alive = held.keep_alive && !self.drains;
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, field: None }
+        Head { status: 204, content_type, body: Body::None, keep_alive, origin, date, retry_after: false, field: None }
             .write(&mut self.outbound);
-        self.send(key, if held.keep_alive { After::Done } else { After::Close });
+        self.send(key, if keep_alive { After::Done } else { After::Close });
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
     front::{Admission, Verdict},
-    shards::{Arrival, Counts, Mailbox, mailbox},
+    shards::{Arrival, Counts, Mailbox, Resting, mailbox},
     table::{LentBody, Line, lend},
     transports::{Held, asked_for},
 };
@@ -579,4 +579,36 @@ fn whoever_catches_up_is_not_slow_however_far_behind_it_began() {
     let (got, head) = (offsets(&told, "news"), world.log[&ChannelName::public("news").unwrap()].len() as u64);
     assert_eq!(got, (1..=head).collect::<Vec<_>>());
     assert_eq!(world.step().slow, 0);
+}
+
+#[test]
+fn a_connection_that_the_library_gives_back_rests_as_long_as_any_other() {
+    let mut world = World::new(|_| {});
+    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut clients = Vec::new();
+    for inbound in [&b""[..], b"GET /v1/po"] {
+        let client = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (socket, address) = door.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let pass = world.shard.parts.gate.enter(address.ip()).unwrap();
+        let line = Line::Socket(TcpStream::from_std(socket), pass);
+        world.mailbox.post(Letter::Rests(Box::new(Resting { line, inbound: inbound.to_vec() }))).unwrap();
+        clients.push(client);
+    }
+    world.steps(2);
+    let mut open_at = |seconds: u64| {
+        world.clock.advance_ms(seconds * 1000 - world.shard.now.mono_ms.min(seconds * 1000));
+        world.steps(3);
+        world.step().sockets
+    };
+    assert_eq!(open_at(9), 2);
+    // A head has its time from its first byte, which was there.
+    assert_eq!(open_at(11), 1);
+    assert_eq!(open_at(74), 1);
+    assert_eq!(open_at(76), 0);
+    let mut rest = String::new();
+    clients[0].read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "the end is clean, and nothing is said");
+    clients[1].read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
 }
