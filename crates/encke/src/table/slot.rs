@@ -25,10 +25,6 @@ pub struct Slot {
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an errand of
     /// somebody who has the key a body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
-    /// Whether it stands in the queue of connections that are read on in the next turn.
-    pub read_deferred: bool,
-    /// Whether the client has ended its side of the connection, while its request is still to be answered.
-    pub read_closed: bool,
 }
 
 /// What becomes of what a client sends.
@@ -84,7 +80,10 @@ pub enum State {
     /// An errand is under way.
     Asks(Box<Task>),
     /// The other nodes are asked whether a session of theirs goes on here.
-    Claims,
+    Claims {
+        /// Whether the client has ended its side of the connection meanwhile.
+        read_closed: bool,
+    },
     /// A request waits.
     Waits(Service),
     /// The response is complete but not sent; then the next request may come.

@@ -22,7 +22,7 @@ impl Shard {
             Some(nodes) => {
                 let (nodes, user, session, ticket) = (nodes.clone(), admission.user.clone(), admission.session, admission.ticket.clone());
                 let Some(slot) = self.slots.get_mut(key) else { return };
-                slot.state = State::Claims;
+                slot.state = State::Claims { read_closed: false };
                 self.set_deadline(key, CLAIM_MAX_MS);
                 let claim = async move {
                     let claim = nodes.claim(&user, session, ticket.as_deref()).await;
@@ -46,7 +46,7 @@ impl Shard {
     pub(super) fn claimed(&mut self, place: Key, mut admission: Admission, claim: Result<Claim, ErrorCode>) {
         let user = admission.user.clone();
         // The client may have gone meanwhile.
-        let waits = self.slots.get(place).is_some_and(|slot| matches!(slot.state, State::Claims));
+        let waits = self.slots.get(place).is_some_and(|slot| matches!(slot.state, State::Claims { .. }));
         let claiming = match claim {
             Ok(Claim { carried, claiming }) => {
                 if waits {

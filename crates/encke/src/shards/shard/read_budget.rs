@@ -3,7 +3,7 @@
 //! The kernel tells only once that a socket has something (epoll(7), edge-triggered files). So a connection that is
 //! left unread for the sake of the others stands in a queue here, and is read on without being told again.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use encke_hub::Key;
 
@@ -20,11 +20,14 @@ const READ_COUNTS_BYTES: usize = 512;
 /// The most requests answered from what one connection has sent ahead, in one turn.
 pub(super) const REQUESTS_MAX: usize = 16;
 
-/// The budget of the turn, and the queue. A connection stands in it once at most: its slot says so.
+/// The budget of the turn, and the queue, in which a connection stands once at most. One that has ended since stands
+/// there until its turn comes, so the queue is bounded by the sockets that were open in one turn.
 #[derive(Debug, Default)]
 pub(super) struct ReadBudget {
     left: usize,
     deferred: VecDeque<Key>,
+    /// Those in the queue. Nearly always nobody is, so a slot has no room for this.
+    in_queue: HashSet<Key>,
 }
 
 impl ReadBudget {
@@ -53,12 +56,21 @@ impl ReadBudget {
 
     /// Lets a connection be read on in the next turn.
     pub(super) fn defer(&mut self, key: Key) {
-        self.deferred.push_back(key);
+        if self.in_queue.insert(key) {
+            self.deferred.push_back(key);
+        }
     }
 
     /// The connection that has waited longest.
     pub(super) fn next(&mut self) -> Option<Key> {
-        self.deferred.pop_front()
+        let key = self.deferred.pop_front()?;
+        self.in_queue.remove(&key);
+        Some(key)
+    }
+
+    /// Whether a connection is read on in the next turn.
+    pub(super) fn is_deferred(&self, key: Key) -> bool {
+        !self.deferred.is_empty() && self.in_queue.contains(&key)
     }
 
     /// Whether the next turn has something to read that the kernel will not tell of.

@@ -40,11 +40,11 @@ impl Shard {
         loop {
             let Some(slot) = self.slots.get_mut(key) else { return };
             let hears = slot.hears();
-            if hears == Hears::Later || slot.read_deferred {
+            if hears == Hears::Later || self.reads.is_deferred(key) {
                 return;
             }
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
-                return self.defer_read(key);
+                return self.reads.defer(key);
             }
             let drained = match slot.line.read(&mut self.inbound) {
                 Ok(0) => return self.read_ended(key),
@@ -64,16 +64,6 @@ impl Shard {
         }
     }
 
-    /// Lets the rest of what a connection has sent wait for the next turn.
-    pub(super) fn defer_read(&mut self, key: Key) {
-        if let Some(slot) = self.slots.get_mut(key)
-            && !slot.read_deferred
-        {
-            slot.read_deferred = true;
-            self.reads.defer(key);
-        }
-    }
-
     /// Reads on what was put off in former turns, each connection once.
     pub(super) fn read_deferred(&mut self) {
         for _ in 0..self.reads.begin() {
@@ -81,10 +71,8 @@ impl Shard {
                 break;
             }
             let Some(key) = self.reads.next() else { break };
-            let Some(slot) = self.slots.get_mut(key) else { continue };
-            slot.read_deferred = false;
             if self.answer_ahead(key) {
-                self.defer_read(key);
+                self.reads.defer(key);
             } else {
                 self.readable(key, Until::Empty);
             }
@@ -114,13 +102,16 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
             State::Waits(service) if service.transport.pace() == Pace::Once && !slot.line.is_lent() => {
-                slot.read_closed = true;
                 service.held.end_now();
                 if begun && slot.unsent.is_none() {
                     self.turn(key, |service, exchange| service.elapsed(exchange));
                 }
             }
-            State::Claims | State::Answered | State::Closing if !slot.line.is_lent() => slot.read_closed = true,
+            State::Claims { read_closed } => *read_closed = true,
+            // What was sent ahead is answered yet; the end is found again behind it.
+            State::Answered if slot.inbound.is_some() => {}
+            State::Answered if !slot.line.is_lent() => slot.state = State::Closing,
+            State::Closing => {}
             _ => self.free(key),
         }
     }
@@ -269,7 +260,7 @@ impl Shard {
             return self.free(key);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let read_closed = slot.read_closed;
+        let read_closed = matches!(slot.state, State::Claims { read_closed: true });
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();
         if read_closed {

@@ -63,7 +63,7 @@ impl Shard {
         let conn = conn_key(key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
-            State::Head | State::Asks(_) | State::Claims => {}
+            State::Head | State::Asks(_) | State::Claims { .. } => {}
             State::Waits(service) => {
                 self.hub.flushed(conn);
                 if service.ready {
@@ -97,16 +97,13 @@ impl Shard {
             State::Answered => {
                 self.hub.flushed(conn);
                 self.hub.detach(conn, self.now);
-                if slot.read_closed && slot.inbound.is_none() {
-                    return self.drop_slot(key);
-                }
                 slot.state = State::Head;
                 // The next request may be there already. It is answered in a turn of its own: requests that are
                 // answered as soon as they are read would be answered one within the other.
                 let ahead = slot.inbound.is_some();
                 self.set_deadline(key, self.parts.patience.idle_ms);
                 if ahead {
-                    self.defer_read(key);
+                    self.reads.defer(key);
                 }
             }
         }
