@@ -96,7 +96,7 @@ impl Admit {
         let talks = opening.is_some();
         let credentials = Credentials {
             authorization: waiting.authorization,
-            cookie: waiting.cookie.as_deref(),
+            cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
             ticket: query.ticket.as_deref(),
             query_token: query.token,
             origin: waiting.origin,

@@ -191,6 +191,7 @@ fn data(answer: &Value) -> Vec<i64> {
 
 mod classic;
 mod errands;
+mod forwarded;
 mod hand_over;
 mod polls;
 mod slow;
