@@ -194,6 +194,7 @@ mod errands;
 mod forwarded;
 mod hand_over;
 mod polls;
+mod queries;
 mod slow;
 mod stop;
 mod streams;
