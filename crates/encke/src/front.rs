@@ -3,6 +3,7 @@
 pub mod admit;
 mod holder;
 pub mod library;
+mod long_head;
 mod rewind;
 pub mod tls;
 

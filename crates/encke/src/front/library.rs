@@ -26,7 +26,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{Admit, Verdict, rewind::Rewind};
+use super::{Admit, Verdict, long_head, rewind::Rewind};
 use crate::{
     clock::Clock,
     refusal::Refused,
@@ -99,7 +99,7 @@ impl Library {
                 answer(router, request).await
             })
         });
-        let io = TokioIo::new(Rewind { before: bytes.into(), socket });
+        let io = TokioIo::new(Rewind { before: bytes.into(), socket, refused: false });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
@@ -128,12 +128,17 @@ impl Library {
         };
         let Some(verdict) = verdict else {
             if !told {
-                linger(connection.into_parts().io.into_inner().socket).await;
+                let parts = connection.into_parts();
+                let Rewind { mut socket, refused, .. } = parts.io.into_inner();
+                if refused && long_head::refuse(&mut socket, &parts.read_buf, &self.admit).await.is_err() {
+                    return drop(pass);
+                }
+                linger(socket).await;
             }
             return drop(pass);
         };
         let parts = connection.into_parts();
-        let Rewind { before, socket } = parts.io.into_inner();
+        let Rewind { before, socket, .. } = parts.io.into_inner();
         let inbound = [&parts.read_buf[..], &before[..]].concat();
         self.hand_over(verdict, socket, inbound, pass);
     }

@@ -10,6 +10,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::long_head;
+
 /// A socket some of whose bytes were read before.
 #[derive(Debug)]
 pub(super) struct Rewind {
@@ -17,6 +19,9 @@ pub(super) struct Rewind {
     pub(super) before: Bytes,
     /// The socket.
     pub(super) socket: TcpStream,
+    /// Whether the library has refused a head as too long. That is not passed on, and neither is its end of
+    /// the connection; see [`long_head`].
+    pub(super) refused: bool,
 }
 
 impl AsyncRead for Rewind {
@@ -33,10 +38,18 @@ impl AsyncRead for Rewind {
 
 impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if long_head::is_refused(bytes) {
+            self.refused = true;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if parts.first().is_some_and(|part| long_head::is_refused(part)) {
+            self.refused = true;
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
     }
 
@@ -49,6 +62,9 @@ impl AsyncWrite for Rewind {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refused {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

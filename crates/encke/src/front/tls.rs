@@ -190,9 +190,10 @@ async fn answer(
         request.headers_mut().insert(header::HOST, host);
     }
     request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    let origin = request.headers().get(header::ORIGIN).cloned();
     match waiting(&request).map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-        Some((true, verdict)) => Ok(holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await),
-        Some((false, verdict)) => Ok(holder.hold(verdict).await),
+        Some((true, verdict)) => Ok(holder.open(origin, holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await)),
+        Some((false, verdict)) => Ok(holder.open(origin, holder.hold(verdict).await)),
         None => router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await,
     }
 }
