@@ -246,7 +246,9 @@ impl Browser {
     fn remember(&self, headers: &HeaderMap, response: &mut Response) -> Result<(), Refused> {
         let at = self.at.map_or(String::new(), |at| format!(".{}", Written(at)));
         let secure = if Credentials::of(&Method::POST, headers, None).is_https() { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}={}{at}; Path=/classic; HttpOnly; SameSite=Lax{secure}", self.id);
+        // Without a path it is good for the directory that the script asked in (RFC 6265 section 5.1.4),
+        // behind whatever prefix a proxy puts that.
+        let cookie = format!("{COOKIE}={}{at}; HttpOnly; SameSite=Lax{secure}", self.id);
         let cookie = HeaderValue::from_str(&cookie).map_err(|_| Refused::from(ErrorCode::Internal))?;
         response.headers_mut().append(header::SET_COOKIE, cookie);
         Ok(())
