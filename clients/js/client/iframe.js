@@ -15,8 +15,8 @@ export async function receive(link) {
   const { env } = link.host;
   const { window } = env;
   const origin = window?.location?.origin;
-  // A page without an origin of its own (a file, a sandbox) can be told from no other, so the server hands it nothing.
-  if (!window?.document || !/^https?:/.test(origin ?? '')) throw new EnckeError('no_open', 'a forever frame needs a page with an origin');
+  // A page without an origin of its own (a file, a sandbox) can be told from no other, so the server hands it nothing. That of an app or an extension has a scheme of its own.
+  if (!window?.document || !/^[a-z][a-z0-9+.-]*:\/\/./i.test(origin ?? '') || /^file:/i.test(origin)) throw new EnckeError('no_open', 'a forever frame needs a page with an origin');
   await loaded(env);
   if (link.stopped) return { kind: 'final' };
   const address = await withTicket(link, '/v1/stream', { as: 'iframe', origin });

@@ -108,12 +108,25 @@ test('where frames are of no use, the next transport is taken', async () => {
 });
 
 test('a page without an origin has no frame', async () => {
-  const w = world({ url: 'http://server', token: 't', transport: ['iframe', 'poll'] });
-  w.page.location.origin = 'null';
-  w.client.connect();
-  await settle();
-  w.next('/v1/poll');
-  assert.equal(w.page.frames.length, 0);
+  for (const origin of ['null', 'file://', '', undefined]) {
+    const w = world({ url: 'http://server', token: 't', transport: ['iframe', 'poll'] });
+    w.page.location.origin = origin;
+    w.client.connect();
+    await settle();
+    w.next('/v1/poll');
+    assert.equal(w.page.frames.length, 0, origin);
+  }
+});
+
+test('the page of an app or an extension has an origin of its own scheme', async () => {
+  for (const origin of ['capacitor://localhost', 'tauri://localhost', 'chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb']) {
+    const w = world({ url: 'http://server', token: 't', transport: 'iframe' });
+    w.page.location.origin = origin;
+    w.client.connect();
+    await settle();
+    await w.ticket();
+    assert.equal(w.page.frames.at(-1).query.origin, origin);
+  }
 });
 
 test('the frame comes after the page is loaded, and not much later if it never is', async () => {

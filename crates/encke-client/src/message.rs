@@ -1,5 +1,6 @@
 //! A message, as it is handed over.
 
+use encke_proto::json::one_line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -50,7 +51,7 @@ impl Message {
     #[must_use]
     pub fn to_json_line(&self) -> String {
         // A struct of strings and numbers always serialises.
-        compact(&serde_json::to_string(self).unwrap_or_default())
+        one_line(compact(&serde_json::to_string(self).unwrap_or_default()))
     }
 }
 
@@ -90,6 +91,16 @@ mod tests {
         let line = message.to_json_line();
         assert!(!line.contains('\n'));
         assert!(line.contains(r#""data":{"big":12345678901234567890123,"text":"a \"b\" \\"},"from":"bob"}"#), "{line}");
+    }
+
+    #[test]
+    fn no_character_of_the_data_ends_the_line() {
+        let json = JSON.replace("\\\"b\\\"", "\u{2028}\u{2029}\u{85}").replace("bob", "b\u{2028}b");
+        let message: Message = serde_json::from_str(&json).unwrap();
+        let line = message.to_json_line();
+        assert!(!line.contains(['\n', '\u{2028}', '\u{2029}', '\u{85}']), "{line}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&line), value(&json));
     }
 
     #[test]

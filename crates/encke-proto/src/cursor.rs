@@ -26,6 +26,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Whether a text is what scripts send in the place of a cursor that they have not got yet: nothing, `0`,
+    /// or the names of JavaScript's and JSON's empty values.
+    #[must_use]
+    pub fn is_none_yet(text: &str) -> bool {
+        matches!(text, "" | "0" | "null" | "undefined")
+    }
+
     /// Reads a cursor's text.
     ///
     /// # Errors

@@ -3,6 +3,7 @@ use std::sync::OnceLock;
 use crate::{
     Body, Message,
     codec::ws::{deflate, frame},
+    json::{self, one_line},
 };
 
 /// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the first of them needs it.
@@ -101,21 +102,17 @@ fn encode(message: &Message) -> String {
         push_string(&mut out, user.as_str());
     }
     out.push('}');
-    out
+    one_line(out)
 }
 
 /// Writes `text` as a JSON string.
 pub(crate) fn push_string(out: &mut String, text: &str) {
     // Most texts hold nothing that is to be escaped (RFC 8259 section 7).
-    if !text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+    if !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\')) {
         out.push('"');
         out.push_str(text);
         out.push('"');
         return;
     }
-    match serde_json::to_string(text) {
-        Ok(json) => out.push_str(&json),
-        // Text always encodes; an empty string keeps the JSON whole if that should ever change.
-        Err(_) => out.push_str("\"\""),
-    }
+    out.push_str(&json::write(&text));
 }

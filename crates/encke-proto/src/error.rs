@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::json;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal;)*) => {
         /// The one table of errors: each code, the HTTP status it goes with, and its text on the wire.
@@ -132,8 +134,7 @@ impl Refusal {
             error: Inner { code: self.code.as_str(), message: &self.message },
             reconnect: (self.code == ErrorCode::SessionClosed).then_some(false),
         };
-        // Two strings and a flag always encode.
-        serde_json::to_string(&outer).unwrap_or_default()
+        json::write(&outer)
     }
 }
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, Cursor, Offset, SessionId};
+use crate::{ChannelName, Cursor, Offset, SessionId, json};
 
 /// Why a session was ended, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,8 +101,7 @@ impl Event {
     /// The event's JSON, in one line.
     #[must_use]
     pub fn json(&self) -> String {
-        // These types have neither maps with odd keys nor numbers that JSON lacks, so this cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+        json::write(self)
     }
 }
 

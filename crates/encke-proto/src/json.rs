@@ -1,7 +1,8 @@
-//! Published JSON: checked for depth, and made one line.
+//! Published JSON: checked for depth, and made one line; and how JSON is written.
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::limits::JSON_MAX_DEPTH;
@@ -31,6 +32,38 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
     }
     // Valid JSON without insignificant white space is valid JSON; if that were wrong, the original is still right.
     Ok(RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into())
+}
+
+/// The characters at which readers of text end a line, and JSON does not: NEXT LINE, LINE SEPARATOR and
+/// PARAGRAPH SEPARATOR (Unicode standard, section 5.8). All others that do are control characters below
+/// U+0020, which JSON escapes always (RFC 8259 section 7).
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+/// JSON with those characters escaped at which readers of text end a line, though JSON does not. It means the
+/// same: outside strings they cannot stand, and none is part of an escape.
+#[must_use]
+pub fn one_line(json: String) -> String {
+    // Most texts hold none of them. The first look takes many bytes at a time.
+    if json.is_ascii() || !json.contains(LINE_ENDS) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            '\u{85}' => out.push_str("\\u0085"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Writes a value as JSON in one line, for every reader of lines. The types of this product have neither maps
+/// with odd keys nor numbers that JSON lacks, so that it does not fail; it would give an empty text.
+#[must_use]
+pub fn write(value: &impl Serialize) -> String {
+    one_line(serde_json::to_string(value).unwrap_or_default())
 }
 
 /// What one look at JSON tells.
@@ -120,6 +153,29 @@ mod tests {
         // Looked at before anybody knows that it is JSON.
         for text in ["\"", "\"\\", "[[\"\\", "\\\"", "ü\"ü", "]]]"] {
             let _ = depth(text);
+        }
+    }
+
+    #[test]
+    fn a_line_ends_nowhere_within_json() {
+        #[derive(serde::Deserialize)]
+        struct Vectors {
+            lines: Vec<Line>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Line {
+            published: String,
+            written: String,
+        }
+        let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/vectors/lines.json")).unwrap();
+        assert!(vectors.lines.len() > 8);
+        for Line { published, written } in vectors.lines {
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            let compacted = compact(serde_json::from_str(&published).unwrap()).unwrap();
+            assert_eq!(one_line(compacted.get().to_owned()), written, "{published}");
+            assert_eq!(value(&written), value(&published));
+            assert!(!write(&value(&published)).contains(LINE_ENDS), "{published}");
+            assert_eq!(value(&write(&value(&published))), value(&published));
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod close;
+pub(crate) mod cookie;
 pub(crate) mod held;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -8,9 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_proto::ErrorCode;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::{app::App, refusal::Refused};
+use crate::{app::App, refusal::Refused, table::response::EXPOSED};
 
 /// Around everything that clients use.
 pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -22,14 +22,20 @@ pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
         (true, None) => Refused::from(ErrorCode::OriginForbidden).into_response(),
         (false, _) => next.run(request).await,
     };
+    let headers = response.headers_mut();
     // A cache must not give one origin's answer to another, whether or not this one was allowed.
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed {
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+        open(headers, origin);
     }
     response
+}
+
+/// Lets the pages of an allowed origin read an answer.
+pub(crate) fn open(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 
 /// What a page may send, for a browser that asks before it does.

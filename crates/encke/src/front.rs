@@ -4,6 +4,7 @@ mod activity;
 pub mod admit;
 mod holder;
 pub mod library;
+mod long_head;
 pub mod tls;
 
 pub use admit::{Admission, Admit, Verdict};

@@ -8,7 +8,7 @@ use axum::{
     handler::Handler,
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, any, get, post},
 };
 use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method};
@@ -116,12 +116,14 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(refusing.clone())
         .layer(from_fn_with_state(Arc::clone(&app), cors));
     let api = table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
+    // Pages of allowed origins may read that they asked for something that is not there.
+    let nothing = any(not_found).layer(from_fn_with_state(Arc::clone(&app), cors));
     let rest = table(Box::new(area(Area::Operation).chain(area(Area::Pages)))).method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .merge(clients)
         .merge(api)
         .merge(rest)
-        .fallback(not_found)
+        .fallback_service(nothing.with_state(Arc::clone(&app)))
         .layer(from_fn(name_codings))
         .layer(from_fn(drain))
         .layer(from_fn(protect))

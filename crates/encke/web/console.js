@@ -2,8 +2,10 @@
  * The operators' console. It uses the server API and nothing else. All that comes from outside is shown as text nodes; an address becomes a link only when it is
  * http or https.
  */
-import { safeUrl } from '/client.js';
+import { safeUrl } from '../client.js';
 
+/** Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path. */
+const BASE = new URL('..', import.meta.url).pathname.replace(/\/$/, '');
 const KEPT = 'encke.console.key';
 const USERS_EVERY_MS = 1500;
 const CHANNELS_EVERY_MS = 5000;
@@ -75,7 +77,7 @@ async function api(path, body) {
   const used = key;
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(BASE + path, {
       method: body === undefined ? 'GET' : 'POST',
       headers: { authorization: 'Bearer ' + used, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
       body: body === undefined ? undefined : JSON.stringify(body),

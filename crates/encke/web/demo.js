@@ -3,8 +3,10 @@
  *
  * The login is kept in this tab's `sessionStorage` and not in the cookie, since tabs share cookies, and several tabs as several users is what the demo is for.
  */
-import { Encke, showPage } from '/client.js';
+import { Encke, showPage } from '../client.js';
 
+/** Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path. */
+const BASE = new URL('..', import.meta.url).pathname.replace(/\/$/, '');
 const KEPT = 'encke.demo';
 const KEPT_PAGES = 'encke.demo.pages';
 const MOST_MESSAGES = 500;
@@ -77,7 +79,7 @@ function remembered(key) {
 
 /** @param {Record<string, string>} proof an id or a token */
 async function askForToken(proof) {
-  const response = await fetch('/v1/login', {
+  const response = await fetch(BASE + '/v1/login', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(proof),
@@ -137,7 +139,7 @@ async function logout() {
   const token = login?.token;
   login = null;
   remember();
-  if (token) fetch('/v1/logout', { method: 'POST', headers: { authorization: 'Bearer ' + token }, credentials: 'omit' }).catch(() => {});
+  if (token) fetch(BASE + '/v1/logout', { method: 'POST', headers: { authorization: 'Bearer ' + token }, credentials: 'omit' }).catch(() => {});
   pages = [];
   current = null;
   for (const id of ['page', 'pages', 'messages', 'channels']) at(id).replaceChildren();
@@ -161,7 +163,7 @@ function enter() {
   if (!at('publish-channel').value && channels[0]) at('publish-channel').value = channels[0];
 
   const mine = new Encke({
-    token, channels, storage: sessionStorage,
+    url: BASE, token, channels, storage: sessionStorage,
     transport: /** @type {any} */ (transport.split(',')),
     getToken: byId ? async () => {
       const answer = await askForToken({ user });

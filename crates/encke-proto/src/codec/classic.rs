@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::{Body, Entry, Offset, Position, entry::push_string};
+use crate::{Body, Cursor, Entry, Offset, Position, entry::push_string};
 
 /// What breaks a silence: white space, which every reader of JSON passes over.
 pub const HEARTBEAT: &[u8] = b" ";
@@ -26,12 +26,13 @@ pub enum Timestamp {
 }
 
 impl Timestamp {
-    /// Reads one. Nothing and `0` mean the same, since scripts begin with either.
+    /// Reads one. Nothing, `0` and the names of JavaScript's empty values mean the same, since scripts begin
+    /// with either.
     ///
     /// # Errors
     /// [`TimestampError`].
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
-        if text.is_empty() {
+        if Cursor::is_none_yet(text) {
             return Ok(Self::Now);
         }
         match text.split_once('-') {
@@ -112,13 +113,13 @@ mod tests {
 
     #[test]
     fn a_timestamp_is_read_as_scripts_may_send_it() {
-        for text in ["", "0", "00"] {
+        for text in ["", "0", "00", "null", "undefined"] {
             assert_eq!(Timestamp::parse(text), Ok(Timestamp::Now), "{text:?}");
         }
         assert_eq!(Timestamp::parse("17"), Ok(Timestamp::Offset(17)));
         assert_eq!(Timestamp::parse("12-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 12 })));
         assert_eq!(Timestamp::parse("0-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 0 })));
-        for text in ["x", "-", "-1", "1-", "-k", "1-K", "1-k-1", "+1", "1.5", " 1", "NaN", "undefined", "null", "99999999999999999999"] {
+        for text in ["x", "-", "-1", "1-", "-k", "1-K", "1-k-1", "+1", "1.5", " 1", "NaN", "99999999999999999999"] {
             assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text:?}");
         }
     }

@@ -62,7 +62,7 @@ fn script(out: &mut Vec<u8>, nonce: &str, json: &str) {
 fn escape(out: &mut Vec<u8>, json: &str) {
     for c in json.chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+            '<' | '>' | '&' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn no_data_can_end_the_script_or_its_line() {
-        for data in ["</script><script>alert(1)</script>", "<!--", "]]>", "\u{2028}\u{2029}", "&lt;", "</SCRIPT >", "\\</script>"] {
+        for data in ["</script><script>alert(1)</script>", "<!--", "]]>", "\u{2028}\u{2029}\u{85}", "&lt;", "</SCRIPT >", "\\</script>"] {
             let json = serde_json::to_string(data).unwrap();
             let mut out = Vec::new();
             script(&mut out, "n", &json);
             let text = String::from_utf8(out).unwrap();
             let inner = text.strip_prefix("<script nonce=\"n\">p(").unwrap().strip_suffix(")</script>\n").unwrap();
-            assert!(!inner.contains(['<', '>', '&', '\u{2028}', '\u{2029}', '\n']), "{inner}");
+            assert!(!inner.contains(['<', '>', '&', '\u{85}', '\u{2028}', '\u{2029}', '\n']), "{inner}");
             let literal: String = serde_json::from_str(inner).unwrap();
             assert_eq!(serde_json::from_str::<String>(&literal).unwrap(), data, "it is the same JSON");
         }

@@ -1,6 +1,6 @@
 //! The answer to a long poll: one JSON object, written piece by piece so that messages are copied from their shared form.
 
-use crate::{Entry, Gap};
+use crate::{Entry, Gap, json};
 
 /// How many pieces a body is put together from.
 const PIECES: usize = 11;
@@ -25,8 +25,7 @@ impl Answer {
     /// Adds a gap.
     pub fn gap(&mut self, gap: &Gap) {
         separate(&mut self.gaps);
-        // A gap is a name, two numbers and a word: it always encodes.
-        self.gaps.push_str(&serde_json::to_string(gap).unwrap_or_default());
+        self.gaps.push_str(&json::write(gap));
     }
 
     /// Whether there is nothing in it.

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_engine::{PageLimit, ReadFrom};
-use encke_proto::{ChannelName, Cursor, ErrorCode, Gap, GapReason, Offset, Page, Position, Time};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Gap, GapReason, Offset, Page, Position, Time, json};
 use http::header;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -59,7 +59,7 @@ pub(crate) async fn history(
 
 /// The place in the channel that a cursor names; none when it is the `end` of the log, or silent about the channel.
 fn place(channel: &ChannelName, text: Option<&str>, end: &str) -> Result<Option<Position>, Refused> {
-    let Some(text) = text.filter(|text| *text != end) else { return Ok(None) };
+    let Some(text) = text.filter(|text| *text != end && !Cursor::is_none_yet(text)) else { return Ok(None) };
     let cursor = Cursor::parse(text).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
     Ok(cursor.position(channel))
 }
@@ -143,8 +143,7 @@ impl Part {
         }
         out.push_str("],\"gaps\":[");
         if let Some(gap) = &self.gap {
-            // A name, two numbers and a word always encode.
-            out.push_str(&serde_json::to_string(gap).unwrap_or_default());
+            out.push_str(&json::write(gap));
         }
         let cursor = |position| {
             let mut cursor = Cursor::default();

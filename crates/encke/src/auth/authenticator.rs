@@ -1,8 +1,9 @@
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
-    Claims, Credentials, Grant, Identity, TokenError, TokenKey,
+    COOKIE, Claims, Credentials, Grant, Identity, TokenError, TokenKey,
     api_key::ApiKey,
+    credentials::COOKIES_MAX,
     origin::Origins,
     remembered::Remembered,
     shared_ticket::SharedTickets,
@@ -41,7 +42,7 @@ impl Authenticator {
     pub fn new(config: &Config) -> Result<Self, KeysMissing> {
         let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else { return Err(KeysMissing) };
         Ok(Self {
-            tokens: TokenKey::hs256(secret),
+            tokens: TokenKey::hs256(secret).with_leeway(config.auth.leeway_s),
             remembered: random::bits().ok().map(Remembered::new),
             api_key: ApiKey::new(api_key),
             origins: Origins::new(&config.allowed_origins),
@@ -85,16 +86,45 @@ impl Authenticator {
             };
             return identity.ok_or_else(|| unauthorized("this ticket was used, is over 30 seconds old, or never was one"));
         }
-        let Some(token) = credentials.cookie_token() else {
+        if credentials.cookie_tokens().next().is_none() {
             return Err(unauthorized("send a token as Authorization: Bearer, as the cookie that login sets, or a ticket"));
-        };
+        }
         if !self.origins.permits(credentials) {
             return Err(Refusal::new(
                 ErrorCode::OriginForbidden,
                 "a request with a cookie has to come from this origin, or from an allowed one",
             ));
         }
-        self.know(token, true, now)
+        self.know_cookies(credentials, now)
+    }
+
+    /// Whose cookies these are. One that verifies counts, whatever others there are. Of several that do, the
+    /// one that lasts longest; but they have to be of one user: a neighbouring subdomain can put a cookie of
+    /// another user beside the real one (RFC 6265 section 8.6), and nothing tells which is which.
+    fn know_cookies(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
+        let (mut found, mut refused): (Option<Identity>, Option<Refusal>) = (None, None);
+        let mut count = 0;
+        for token in credentials.cookie_tokens().take(COOKIES_MAX) {
+            count += 1;
+            match (self.know(token, true, now), &found) {
+                (Ok(identity), Some(other)) if identity.user != other.user => {
+                    return Err(unauthorized(format!("there are cookies {COOKIE} of two users; remove one of them")));
+                }
+                (Ok(identity), Some(other)) if identity.expires <= other.expires => {}
+                (Ok(identity), _) => found = Some(identity),
+                // That one of them has expired says more than that another never was a token.
+                (Err(refusal), _) if refused.is_none() || refusal.code == ErrorCode::TokenExpired => refused = Some(refusal),
+                (Err(_), _) => {}
+            }
+        }
+        match (found, refused) {
+            (Some(identity), _) => Ok(identity),
+            (None, Some(refusal)) if count == 1 => Err(refusal),
+            (None, refused) => {
+                let Refusal { code, message } = refused.unwrap_or_else(|| unauthorized("there is no token"));
+                Err(Refusal::new(code, format!("none of the first {count} cookies {COOKIE} is good: {message}")))
+            }
+        }
     }
 
     /// Whose token it is, without verifying it when that was done before.
@@ -197,19 +227,102 @@ mod tests {
     }
 
     #[test]
+    fn of_several_cookies_one_that_verifies_counts_and_else_the_cause_is_named() {
+        let (authenticator, token) = authenticator();
+        let of = |user: &str, at: Time| authenticator.dev_token(UserId::new(user).unwrap(), at).unwrap().0;
+        let (longer, other) = (of("alice", Time(NOW.0 + 5_000)), of("mallory", NOW));
+        let expired = of("alice", Time(NOW.0 - 3_600_000));
+        let identify = |cookies: &[&str]| {
+            let pairs: Vec<String> = cookies.iter().map(|value| format!("encke_token={value}")).collect();
+            authenticator.identify(&Credentials { cookie: Some(pairs.join("; ").into()), host: Some("a"), ..Credentials::default() }, NOW)
+        };
+        let alice = identify(&[&token]).unwrap();
+        let quoted = format!("\"{token}\"");
+        for cookies in [
+            &[token.as_str(), "old"][..],
+            &["old", &token],
+            &[&token, &token],
+            &[&expired, &token],
+            &[&token, &expired],
+            &["", &token, "a.b.c"],
+            &[&quoted],
+            &[&quoted, &token],
+        ] {
+            assert_eq!(identify(cookies), Ok(alice.clone()), "{cookies:?}");
+        }
+        for cookies in [[&longer, &token], [&token, &longer]] {
+            assert_eq!(identify(&cookies.map(String::as_str)).unwrap().expires, Time(NOW.0 + 65_000), "the one that lasts longest");
+        }
+        for (cookies, code, word) in [
+            (&["old"][..], ErrorCode::Unauthorized, "the token is malformed"),
+            (&["old", &expired], ErrorCode::TokenExpired, "2 cookies encke_token is good: the token has expired"),
+            (&[&expired, "old"], ErrorCode::TokenExpired, "2 cookies"),
+            (&["old", "a.b.c"], ErrorCode::Unauthorized, "2 cookies encke_token is good: the token is malformed"),
+            (&[&token, &other], ErrorCode::Unauthorized, "of two users"),
+            (&[&other, "old", &token], ErrorCode::Unauthorized, "of two users"),
+            (&[], ErrorCode::Unauthorized, "send a token"),
+        ] {
+            let refusal = identify(cookies).unwrap_err();
+            assert_eq!(refusal.code, code, "{cookies:?}");
+            assert!(refusal.message.contains(word), "{}", refusal.message);
+        }
+        // A head holds hundreds of them, and each is a signature to verify.
+        let mut many = vec!["old"; COOKIES_MAX - 1];
+        many.push(&token);
+        assert_eq!(identify(&many), Ok(alice));
+        many.insert(0, "old");
+        assert!(identify(&many).unwrap_err().message.contains("first 8 cookies"));
+    }
+
+    #[test]
+    fn an_issuers_clock_may_be_ahead_by_what_is_configured() {
+        let secret = Secret::new("s".repeat(32));
+        let config = |leeway_s| Config {
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(secret.clone()),
+            auth: crate::config::Auth { leeway_s },
+            ..Config::default()
+        };
+        let token = |claims: &serde_json::Value| {
+            let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+        };
+        let now_s = NOW.0 / 1000;
+        for (leeway_s, ahead_s, is_good) in [(30, 2, true), (30, 30, true), (30, 31, false), (0, 0, true), (0, 1, false), (300, 300, true)]
+        {
+            let authenticator = Authenticator::new(&config(leeway_s)).unwrap();
+            for claim in ["nbf", "iat"] {
+                let mut claims = serde_json::json!({"sub": "alice", "exp": now_s + 3600});
+                claims[claim] = (now_s + ahead_s).into();
+                let bearer = format!("Bearer {}", token(&claims));
+                let credentials = Credentials { authorization: Some(&bearer), ..Credentials::default() };
+                // Twice, since the second time it is remembered; and once more when the clock has gone back.
+                for (now, is_good) in [(NOW, is_good), (NOW, is_good), (Time(NOW.0 - 1000), is_good && ahead_s < leeway_s), (NOW, is_good)]
+                {
+                    let known = authenticator.identify(&credentials, now);
+                    assert_eq!(known.is_ok(), is_good, "{claim} {leeway_s} {ahead_s}: {known:?}");
+                    if let Err(refusal) = known {
+                        assert!(refusal.message.contains(claim), "{}", refusal.message);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_token_that_is_remembered_is_checked_in_all_else() {
         let (authenticator, token) = authenticator();
         let (bearer, cookie) = (format!("Bearer {token}"), format!("encke_token={token}"));
         let by_bearer = Credentials { authorization: Some(&bearer), host: Some("a"), ..Credentials::default() };
-        let by_cookie = Credentials { cookie: Some(&cookie), host: Some("a"), ..Credentials::default() };
+        let by_cookie = Credentials { cookie: Some(cookie.as_str().into()), host: Some("a"), ..Credentials::default() };
         let first = authenticator.identify(&by_bearer, NOW).unwrap();
         assert_eq!(authenticator.identify(&by_bearer, NOW), Ok(first.clone()));
         assert_eq!(authenticator.identify(&by_cookie, NOW), Ok(Identity { by_cookie: true, ..first }));
         let code = |credentials: Credentials<'_>, now| authenticator.identify(&credentials, now).unwrap_err().code;
-        assert_eq!(code(Credentials { origin: Some("http://b"), ..by_cookie }, NOW), ErrorCode::OriginForbidden);
-        assert_eq!(code(Credentials { sec_fetch_site: Some("cross-site"), ..by_cookie }, NOW), ErrorCode::OriginForbidden);
-        assert_eq!(code(Credentials { changes: true, ..by_cookie }, NOW), ErrorCode::OriginForbidden);
-        assert_eq!(code(Credentials { query_token: true, ..by_bearer }, NOW), ErrorCode::Unauthorized);
+        assert_eq!(code(Credentials { origin: Some("http://b"), ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { sec_fetch_site: Some("cross-site"), ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { changes: true, ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
+        assert_eq!(code(Credentials { query_token: true, ..by_bearer.clone() }, NOW), ErrorCode::Unauthorized);
         for by in [by_bearer, by_cookie] {
             assert!(authenticator.identify(&by, Time(NOW.0 + 59_999)).is_ok());
             assert_eq!(code(by, Time(NOW.0 + 60_000)), ErrorCode::TokenExpired);

@@ -1,18 +1,23 @@
+use std::borrow::Cow;
+
 use http::{HeaderMap, Method, header};
 
 /// The cookie that a login sets.
 pub const COOKIE: &str = "encke_token";
+/// The most cookies of that name that are looked at: each is a signature to verify. A browser has one for
+/// each path and domain that set one.
+pub const COOKIES_MAX: usize = 8;
 
 /// The names under which people put tokens into addresses. None of them is taken.
 const TOKEN_PARAMETERS: [&str; 5] = ["token", "access_token", "jwt", "auth", "authorization"];
 
 /// What a request brings to prove who sends it. Borrowed from its head, whoever parsed that.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials<'a> {
     /// The header `Authorization`.
     pub authorization: Option<&'a str>,
-    /// The header `Cookie`.
-    pub cookie: Option<&'a str>,
+    /// The header `Cookie`; several of them joined as one (RFC 9113 section 8.2.3).
+    pub cookie: Option<Cow<'a, str>>,
     /// The query parameter `ticket`, decoded; on the held routes only.
     pub ticket: Option<&'a str>,
     /// Whether the query holds a token, which is refused: addresses end up in logs and histories. See [`query_holds_token`].
@@ -23,7 +28,8 @@ pub struct Credentials<'a> {
     pub sec_fetch_site: Option<&'a str>,
     /// The header `Host`.
     pub host: Option<&'a str>,
-    /// The header `X-Forwarded-Proto`, by which a proxy says that it was reached by `https`. A foreign page cannot make a browser send it unasked.
+    /// The header `X-Forwarded-Proto`, the first of several, by which a proxy says that it was reached by
+    /// `https`. A foreign page cannot make a browser send it unasked.
     pub forwarded_proto: Option<&'a str>,
     /// Whether the request changes something (every method but GET and HEAD): a cookie alone then needs a proof of where it comes from.
     pub changes: bool,
@@ -43,7 +49,7 @@ impl<'a> Credentials<'a> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             authorization: text(header::AUTHORIZATION.as_str()),
-            cookie: text(header::COOKIE.as_str()),
+            cookie: cookies(headers),
             ticket: None,
             query_token: query_holds_token(query),
             origin: text(header::ORIGIN.as_str()),
@@ -65,18 +71,35 @@ impl<'a> Credentials<'a> {
     #[must_use]
     pub fn is_https(&self) -> bool {
         // Behind several proxies, the first of the list is what the browser used.
-        let first = self.forwarded_proto.and_then(|list| list.split(',').next());
-        first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
+        let first = self.forwarded_proto.and_then(|list| list.split(',').next()).unwrap_or_default().trim();
+        // Some proxies name the protocol that the connection changes to: `wss` is WebSocket over https.
+        ["https", "wss"].iter().any(|proto| first.eq_ignore_ascii_case(proto))
     }
 
-    /// The token in the cookie. Two cookies of that name are none: the second was put there by somebody else, a neighbouring subdomain for instance.
-    #[must_use]
-    pub fn cookie_token(&self) -> Option<&'a str> {
-        let pairs = self.cookie?.split(';').filter_map(|pair| pair.trim().split_once('='));
-        let mut tokens = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
-        let token = tokens.next().filter(|token| !token.is_empty())?;
-        tokens.next().is_none().then_some(token)
+    /// The tokens in cookies of our name, in the order in which they came. There may be several: of other
+    /// paths, of a parent domain, or left from another time.
+    pub fn cookie_tokens(&self) -> impl Iterator<Item = &str> {
+        values(self.cookie.as_deref().unwrap_or_default(), COOKIE)
     }
+}
+
+/// The values of all cookies of a name in a `Cookie` field, without the quotes that may stand around one (RFC
+/// 6265 section 4.1.1). Empty ones are none.
+pub fn values<'a>(cookies: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let pairs = cookies.split(';').filter_map(|pair| pair.split_once('='));
+    let values = pairs.filter(move |(found, _)| found.trim() == name).map(|(_, value)| unquoted(value.trim()));
+    values.filter(|value| !value.is_empty())
+}
+
+/// All `Cookie` fields of a request as one. What is no text is left out.
+pub fn cookies(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let mut fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let first = Cow::Borrowed(fields.next()?);
+    Some(fields.fold(first, |all, more| Cow::Owned(format!("{all}; {more}"))))
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 /// Says what is there, never what it is.
@@ -108,12 +131,61 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_found_among_others_and_only_once() {
-        let token = |text| Credentials { cookie: Some(text), ..Credentials::default() }.cookie_token();
-        assert_eq!(token("a=1; encke_token=xyz; b=2"), Some("xyz"));
-        assert_eq!(token("encke_token="), None);
-        assert_eq!(token("not_encke_token=xyz"), None);
-        assert_eq!(token("encke_token=mine; encke_token=tossed"), None);
+    fn all_cookies_of_the_name_are_found_among_others() {
+        for (text, expected) in [
+            ("a=1; encke_token=xyz; b=2", &["xyz"][..]),
+            ("encke_token=", &[]),
+            ("encke_token=\"\"", &[]),
+            ("encke_token", &[]),
+            ("not_encke_token=xyz; encke_token2=xyz", &[]),
+            ("encke_token=old; encke_token=new", &["old", "new"]),
+            ("encke_token=; encke_token=new", &["new"]),
+            ("a=\"b\";encke_token=\"xyz\" ;c", &["xyz"]),
+            ("encke_token = xyz", &["xyz"]),
+            ("encke_token=\"xyz", &["\"xyz"]),
+            ("encke_token=\"", &["\""]),
+        ] {
+            let credentials = Credentials { cookie: Some(text.into()), ..Credentials::default() };
+            assert_eq!(credentials.cookie_tokens().collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn several_cookie_fields_are_one() {
+        let mut headers = HeaderMap::new();
+        for field in ["a=1", "encke_token=x", "encke_token=y"] {
+            headers.append(header::COOKIE, field.parse().unwrap());
+        }
+        let credentials = Credentials::of(&Method::GET, &headers, None);
+        assert_eq!(credentials.cookie_tokens().collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(credentials.cookie.as_deref(), Some("a=1; encke_token=x; encke_token=y"));
+    }
+
+    #[test]
+    fn of_several_forwarded_protocols_the_first_counts() {
+        for (list, is_https) in [
+            ("https", true),
+            ("HTTPS", true),
+            ("wss", true),
+            ("Wss", true),
+            ("http", false),
+            ("ws", false),
+            ("https,http", true),
+            ("https, http", true),
+            (" wss , ws", true),
+            ("http, https", false),
+            ("ws, wss", false),
+            (", https", false),
+            ("", false),
+            ("httpss", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("x-forwarded-proto", list.parse().unwrap());
+            // What a proxy further behind adds as a field of its own comes later in the list.
+            headers.append("x-forwarded-proto", if is_https { "http" } else { "https" }.parse().unwrap());
+            assert_eq!(Credentials::of(&Method::GET, &headers, None).is_https(), is_https, "{list}");
+        }
+        assert!(!Credentials::default().is_https());
     }
 
     #[test]
@@ -131,7 +203,7 @@ mod tests {
     fn nothing_secret_is_in_the_debug_form() {
         let credentials = Credentials {
             authorization: Some("Bearer hush"),
-            cookie: Some("encke_token=hush"),
+            cookie: Some("encke_token=hush".into()),
             ticket: Some("hush"),
             ..Credentials::default()
         };

@@ -12,7 +12,7 @@ mod ticket;
 mod token;
 
 pub use authenticator::{Authenticator, GivenTicket};
-pub use credentials::{COOKIE, Credentials, query_holds_token};
+pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use grant::{Grant, Grants};
 pub use identity::Identity;
 pub use ticket::TICKET_S;

@@ -45,9 +45,15 @@ pub enum TokenError {
     /// Its `exp` is over.
     #[error("the token has expired")]
     Expired,
-    /// Its `nbf` is to come.
-    #[error("the token is not good yet")]
-    NotYet,
+    /// Its `nbf` is to come, by more than the leeway.
+    #[error("the token is not good yet (nbf): it begins {0} s from now, and the clocks may differ by auth.leeway_s")]
+    NotYet(u64),
+    /// Its `iat` is to come, by more than the leeway.
+    #[error("the token was issued {0} s from now (iat), and the clocks may differ by auth.leeway_s")]
+    IssuedLater(u64),
+    /// One of its times is no number.
+    #[error("the token's {0} is not a number of seconds")]
+    BadTime(&'static str),
     /// It is meant for somebody else (`aud`).
     #[error("the token is meant for another audience")]
     Audience,
@@ -69,6 +75,7 @@ pub struct TokenKey {
     signing: EncodingKey,
     verifying: DecodingKey,
     validation: Validation,
+    leeway_s: u64,
 }
 
 impl std::fmt::Debug for TokenKey {
@@ -81,12 +88,33 @@ impl std::fmt::Debug for TokenKey {
 #[derive(Deserialize)]
 struct ReadClaims {
     sub: Option<String>,
-    exp: Option<f64>,
-    nbf: Option<f64>,
+    exp: Option<ReadTime>,
+    nbf: Option<ReadTime>,
+    iat: Option<ReadTime>,
     #[serde(default)]
     channels: Option<Grant>,
     #[serde(default)]
     publish: Option<Grant>,
+}
+
+/// A `NumericDate` (RFC 7519 section 2), or something else in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReadTime {
+    Seconds(f64),
+    Other(serde::de::IgnoredAny),
+}
+
+impl ReadTime {
+    /// Seconds since 1970 without their fraction; what is before is 1970, and what is past all time is its
+    /// end.
+    fn seconds(&self, claim: &'static str) -> Result<u64, TokenError> {
+        match self {
+            // A conversion with `as` saturates.
+            Self::Seconds(seconds) => Ok(*seconds as u64),
+            Self::Other(_) => Err(TokenError::BadTime(claim)),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -105,7 +133,7 @@ impl TokenKey {
     pub fn hs256(secret: &Secret) -> Self {
         let bytes = secret.expose().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
-        // Times are checked here against the time that is handed in, so that they can be tested, and without leeway.
+        // Times are checked here against the time that is handed in, so that they can be tested.
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
         Self {
@@ -113,7 +141,16 @@ impl TokenKey {
             signing: EncodingKey::from_secret(bytes),
             verifying: DecodingKey::from_secret(bytes),
             validation,
+            leeway_s: 0,
         }
+    }
+
+    /// The same key, for issuers whose clocks are ahead by so many seconds at most. That concerns when a
+    /// token begins (`nbf`, `iat`). When it ends (`exp`) has no leeway: what is sent to a connection ends at
+    /// the same moment, and a token would otherwise be good for longer than its issuer said.
+    #[must_use]
+    pub fn with_leeway(self, leeway_s: u64) -> Self {
+        Self { leeway_s, ..self }
     }
 
     /// Writes a token.
@@ -136,22 +173,20 @@ impl TokenKey {
         }
         let claims = decode::<ReadClaims>(token, &self.verifying, &self.validation).map_err(|error| refusal(&error))?.claims;
         let user = UserId::new(&claims.sub.ok_or(TokenError::NoUser)?).map_err(TokenError::BadUser)?;
-        let expires_s = whole_seconds(claims.exp.ok_or(TokenError::NoExpiry)?);
+        let expires_s = claims.exp.ok_or(TokenError::NoExpiry)?.seconds("exp")?;
         if expires_s <= now_s {
             return Err(TokenError::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| whole_seconds(nbf) > now_s) {
-            return Err(TokenError::NotYet);
+        let latest_s = now_s.saturating_add(self.leeway_s);
+        if let Some(nbf_s) = claims.nbf.map(|nbf| nbf.seconds("nbf")).transpose()?.filter(|nbf_s| *nbf_s > latest_s) {
+            return Err(TokenError::NotYet(nbf_s - now_s));
+        }
+        if let Some(iat_s) = claims.iat.map(|iat| iat.seconds("iat")).transpose()?.filter(|iat_s| *iat_s > latest_s) {
+            return Err(TokenError::IssuedLater(iat_s - now_s));
         }
         let (channels, publish) = (claims.channels.unwrap_or_default(), claims.publish.unwrap_or_default());
         Ok(Claims { user, expires_s, channels, publish })
     }
-}
-
-/// Seconds without their fraction; what is before 1970 is its beginning, and what is past all time is its end.
-fn whole_seconds(seconds: f64) -> u64 {
-    // A conversion with `as` saturates, and makes 0 of what is no number.
-    seconds as u64
 }
 
 fn refusal(error: &JwtError) -> TokenError {
@@ -214,7 +249,7 @@ mod tests {
     fn a_token_must_expire() {
         assert_eq!(verify(&json!({"sub": "alice"})), Err(TokenError::NoExpiry));
         assert_eq!(verify(&json!({"sub": "alice", "exp": null})), Err(TokenError::NoExpiry));
-        assert_eq!(verify(&json!({"sub": "alice", "exp": "never"})), Err(TokenError::Malformed));
+        assert_eq!(verify(&json!({"sub": "alice", "exp": "never"})), Err(TokenError::BadTime("exp")));
         assert_eq!(verify(&json!({"sub": "alice", "exp": -1})), Err(TokenError::Expired));
         assert!(verify(&json!({"sub": "alice", "exp": NOW as f64 + 1.5})).is_ok());
     }
@@ -267,8 +302,38 @@ mod tests {
     }
 
     #[test]
+    fn an_issuers_clock_may_be_ahead_by_the_leeway_and_no_more() {
+        let key = key().with_leeway(30);
+        let at = |claims: Value| key.verify(&signed(Algorithm::HS256, &claims), NOW);
+        for ahead_s in [0, 2, 30] {
+            let claims = json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + ahead_s, "iat": NOW + ahead_s});
+            assert!(at(claims).is_ok(), "{ahead_s}");
+        }
+        assert!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": -1, "nbf": NOW as f64 + 30.9})).is_ok());
+        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 31})), Err(TokenError::NotYet(31)));
+        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": NOW + 31})), Err(TokenError::IssuedLater(31)));
+        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": 1e300})), Err(TokenError::IssuedLater(u64::MAX - NOW)));
+        // The end has none: a connection is ended at it too.
+        assert_eq!(at(json!({"sub": "alice", "exp": NOW})), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_time_that_is_no_number_is_named() {
+        for claim in ["exp", "nbf", "iat"] {
+            for wrong in [json!("2026-11-28T00:00:00Z"), json!("1800000000"), json!(true)] {
+                let mut claims = json!({"sub": "alice", "exp": NOW + 60});
+                claims[claim] = wrong;
+                let error = verify(&claims).unwrap_err();
+                assert_eq!(error, TokenError::BadTime(claim), "{claims}");
+                assert!(error.to_string().contains(claim));
+            }
+        }
+        assert!(verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": null, "iat": null})).is_ok());
+    }
+
+    #[test]
     fn a_token_for_later_or_for_others_is_refused() {
-        assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 30})), Err(TokenError::NotYet));
+        assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 30})), Err(TokenError::NotYet(30)));
         assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "aud": "another service"})), Err(TokenError::Audience));
     }
 

@@ -59,6 +59,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("turn_us", Kind::Number),
     ("batched_sends", Kind::Switch),
     ("dialects.classic", Kind::Switch),
+    ("auth.leeway_s", Kind::Number),
 ];
 
 /// The environment variable of a key.

@@ -9,6 +9,8 @@ const YEAR_S: u64 = 31_536_000;
 const LINGER_MAX_MS: u64 = 50;
 /// The longest that a busy shard puts a turn off, in microseconds.
 const TURN_MAX_US: u64 = 5_000;
+/// The most by which the clock of a token's issuer may be ahead, in seconds; more is a clock to be set right.
+const LEEWAY_MAX_S: u64 = 300;
 
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
@@ -30,6 +32,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("slow.deadline_s", config.slow.deadline_s, 1, 300),
         ("linger_ms", config.linger_ms, 0, LINGER_MAX_MS),
         ("turn_us", config.turn_us, 0, TURN_MAX_US),
+        ("auth.leeway_s", config.auth.leeway_s, 0, LEEWAY_MAX_S),
     ] {
         checker.range(key, Some(value), min, max)?;
     }
@@ -126,7 +129,9 @@ mod tests {
         for key in ["slow.max_messages", "slow.max_bytes", "slow.deadline_s"] {
             assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from ")), "{}", refusal(key, 0));
         }
-        for key in ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s", "linger_ms", "turn_us"] {
+        for key in
+            ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s", "linger_ms", "turn_us", "auth.leeway_s"]
+        {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }
@@ -136,6 +141,35 @@ mod tests {
                 assert!(refusal(&key, 0).starts_with(&format!("`{key}`")));
             }
         }
+    }
+
+    #[test]
+    fn the_bounds_of_a_rule_in_the_list_are_those_of_the_tables() {
+        for (key, below, above) in
+            [("max_messages", 0, 1_000_000_001_i64), ("max_bytes", 65_535, (1 << 40) + 1), ("max_age_s", 0, 10 * 31_536_000 + 1)]
+        {
+            let rule = |value: i64| {
+                let rule = toml::Table::from_iter([("channel".into(), "news*".into()), (key.into(), value.into())]);
+                let plain = toml::Table::from_iter([("channel".into(), "a".into())]);
+                // The second of two, so that it is not the first alone that is looked at.
+                Layers::new().option("retention", "--option", vec![Value::Table(plain), Value::Table(rule)]).load()
+            };
+            for wrong in [below, above] {
+                let refusal = rule(wrong).unwrap_err().to_string();
+                assert!(refusal.starts_with(&format!("`retention.{key}` from --option: must be from {} to ", below + 1)), "{refusal}");
+            }
+            assert!(rule(below + 1).is_ok() && rule(above - 1).is_ok(), "{key}");
+            for table in ["retention_default", "retention_users"] {
+                let key = format!("{table}.{key}");
+                assert!(refusal(&key, below).starts_with(&format!("`{key}`")), "{key}");
+                assert!(refusal(&key, above).starts_with(&format!("`{key}`")), "{key}");
+            }
+        }
+        let rule = |channel: &str| toml::Table::from_iter([("channel".into(), channel.into())]);
+        for channel in [String::new(), "a".repeat(256), "@alice".to_owned()] {
+            assert!(refusal("retention", vec![Value::Table(rule(&channel))]).starts_with("`retention`"), "{channel}");
+        }
+        assert!(refusal("retention", vec![Value::Table(rule("a")); 1001]).contains("1000 rules"));
     }
 
     #[test]

@@ -69,7 +69,8 @@ pub struct Config {
     pub push_ttl_s: u64,
     /// How long a token that a login gives is good, in seconds, 1 to 31,536,000. Default 86,400 (a day).
     pub token_ttl_s: u64,
-    /// Foreign origins whose pages may use the cookie: `https://app.example.com`. Default none; at most 100.
+    /// Foreign origins whose pages may use the cookie: `https://app.example.com`, `capacitor://localhost`.
+    /// Default none; at most 100.
     #[serde(deserialize_with = "origins::origins")]
     pub allowed_origins: Vec<String>,
     /// Which pages may be pushed: http or https URLs whose scheme, host and port must match and whose path is a prefix. Default: empty, every page.
@@ -114,6 +115,23 @@ pub struct Config {
     pub batched_sends: bool,
     /// Protocols of other servers.
     pub dialects: Dialects,
+    /// How tokens are read.
+    pub auth: Auth,
+}
+
+/// How tokens are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// By how much the clock of a token's issuer may be ahead, in seconds, up to 300: for `nbf` and `iat`.
+    /// `exp` has no leeway. Default 30.
+    pub leeway_s: u64,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { leeway_s: 30 }
+    }
 }
 
 /// Protocols of other servers that are spoken too.
@@ -162,6 +180,7 @@ impl Default for Config {
             turn_us: 1_000,
             batched_sends: true,
             dialects: Dialects::default(),
+            auth: Auth::default(),
         }
     }
 }

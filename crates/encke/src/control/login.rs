@@ -10,7 +10,8 @@ use http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, auth::COOKIE, body::Json, names, refusal::Refused, who::credentials};
+use super::cookie;
+use crate::{app::App, body::Json, names, refusal::Refused, who::credentials};
 
 /// Exactly one of the two.
 #[derive(Deserialize, ToSchema)]
@@ -50,7 +51,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     if !app.auth.own_or_allowed(&credentials) {
         return Err(ErrorCode::OriginForbidden.into());
     }
-    let by_https = credentials.is_https();
+    let (by_https, path) = (credentials.is_https(), cookie::path(&parts.headers));
     let host = credentials.host.map(str::to_owned);
     let host_name = host.as_deref();
     let Json(login) = Json::<Login>::from_request(Request::from_parts(parts, body), &()).await?;
@@ -66,9 +67,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
         _ => return Err(Refused::bad("send either `user` or `token`")),
     };
     let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
-    let secure = if by_https { "; Secure" } else { "" };
-    // A verified token is base64 and dots, so nothing in it ends the cookie early.
-    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={left_s}{secure}");
+    let cookie = cookie::holding(&token, left_s, &path, by_https);
     let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
     Ok(([(header::SET_COOKIE, cookie)], Answer(answer)).into_response())
 }

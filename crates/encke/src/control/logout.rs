@@ -8,8 +8,8 @@ use axum::{
 use encke_proto::ErrorCode;
 use http::header;
 
-use super::ack::Done;
-use crate::{app::App, auth::COOKIE, body::Nothing, refusal::Refused, who::credentials};
+use super::{ack::Done, cookie};
+use crate::{app::App, body::Nothing, refusal::Refused, who::credentials};
 
 /// Clears the cookie. The token itself stays good until it ends.
 #[utoipa::path(
@@ -21,7 +21,7 @@ pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Res
     if !app.auth.own_or_allowed(&credentials(&parts)) {
         return Err(ErrorCode::OriginForbidden.into());
     }
+    let path = cookie::path(&parts.headers);
     Nothing::from_request(Request::from_parts(parts, body), &()).await?;
-    let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    Ok(([(header::SET_COOKIE, cookie)], Answer(Done { ok: true })).into_response())
+    Ok(([(header::SET_COOKIE, cookie::cleared(&path))], Answer(Done { ok: true })).into_response())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use encke_hub::CloseTarget;
-use encke_proto::{Close, CloseCode, ErrorCode};
+use encke_proto::{Close, CloseCode, ErrorCode, json};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -120,8 +120,7 @@ async fn answer(app: &App, asked: &Asked) -> String {
             Reply { event: "reply", id, result: None, error: Some(error) }
         }
     };
-    // Texts, a number and JSON that was encoded before always encode.
-    serde_json::to_string(&reply).unwrap_or_default()
+    json::write(&reply)
 }
 
 async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>, Refused> {

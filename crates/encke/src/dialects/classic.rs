@@ -28,7 +28,7 @@ use serde::Serialize;
 use crate::{
     api::publish::publish_to,
     app::App,
-    auth::Credentials,
+    auth::{Credentials, cookies, values},
     body,
     front::{Admission, Verdict, hold},
     random,
@@ -186,9 +186,11 @@ impl Browser {
 
     /// The browser that a request comes from. A cookie that cannot be read is none, since its script could do nothing about it.
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
+        let cookies = cookies(headers)?;
+        values(&cookies, COOKIE).find_map(Self::read)
+    }
+
+    fn read(value: &str) -> Option<Self> {
         let (id, at) = value.split_once('.').unwrap_or((value, ""));
         let at = match Timestamp::parse(at) {
             Ok(Timestamp::At(at)) => Some(at),
@@ -239,7 +241,9 @@ impl Browser {
     fn remember(&self, headers: &HeaderMap, response: &mut Response) -> Result<(), Refused> {
         let at = self.at.map_or(String::new(), |at| format!(".{}", Written(at)));
         let secure = if Credentials::of(&Method::POST, headers, None).is_https() { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}={}{at}; Path=/classic; HttpOnly; SameSite=Lax{secure}", self.id);
+        // Without a path it is good for the directory that the script asked in (RFC 6265 section 5.1.4),
+        // behind whatever prefix a proxy puts that.
+        let cookie = format!("{COOKIE}={}{at}; HttpOnly; SameSite=Lax{secure}", self.id);
         let cookie = HeaderValue::from_str(&cookie).map_err(|_| Refused::from(ErrorCode::Internal))?;
         response.headers_mut().append(header::SET_COOKIE, cookie);
         Ok(())
@@ -268,6 +272,8 @@ mod tests {
         let at = Some(Position { epoch: encke_proto::Epoch(36), offset: 3 });
         assert_eq!(of(&format!("theme=dark; encke_classic={id}")), Some(browser));
         assert_eq!(of(&format!("encke_classic={id}.3-10; b=1")), Some(Browser { at, ..browser }));
+        assert_eq!(of(&format!("encke_classic=\"{id}.3-10\"")), Some(Browser { at, ..browser }));
+        assert_eq!(of(&format!("encke_classic=old; encke_classic={id}.3-10")), Some(Browser { at, ..browser }));
         for position in ["", ".", ".x", ".0", ".12", ".3-10.4"] {
             assert_eq!(of(&format!("encke_classic={id}{position}")), Some(browser), "{position}");
         }

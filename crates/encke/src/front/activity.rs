@@ -21,6 +21,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::long_head;
+
 /// How long a client may go on sending after an answer that ends its connection, in how large pieces that is
 /// read, and how many of them.
 const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -263,8 +265,21 @@ pub(super) struct Watched<S> {
     pub(super) before: Bytes,
     /// The socket.
     pub(super) socket: S,
+    /// What becomes of the library's refusal of a head that is too long.
+    pub(super) long_head: LongHead,
     activity: Arc<Activity>,
     linger: Option<Linger>,
+}
+
+/// What becomes of the library's refusal of a head that is too long; see [`long_head`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LongHead {
+    /// It is written as any answer is.
+    PassedOn,
+    /// It would be left unsaid, as would the end of the connection behind it.
+    HeldBack,
+    /// It was.
+    Refused,
 }
 
 /// What is left of the time in which a client may go on sending after its answer.
@@ -276,7 +291,16 @@ struct Linger {
 
 impl<S> Watched<S> {
     pub(super) fn new(before: Bytes, socket: S, activity: Arc<Activity>) -> Self {
-        Self { before, socket, activity, linger: None }
+        Self { before, socket, long_head: LongHead::PassedOn, activity, linger: None }
+    }
+
+    /// Whether the library refuses a long head with these bytes, and that is left unsaid.
+    fn holds_back(&mut self, bytes: &[u8]) -> bool {
+        let holds = self.long_head == LongHead::HeldBack && long_head::is_refused(bytes);
+        if holds {
+            self.long_head = LongHead::Refused;
+        }
+        holds
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
@@ -312,12 +336,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.holds_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.note(&written);
         written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if parts.first().is_some_and(|part| self.holds_back(part)) {
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
         self.note(&written);
         written
@@ -344,6 +374,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     /// overtakes the answer, so that a client which sent too large a body would never hear so.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.long_head == LongHead::Refused {
+            return Poll::Ready(Ok(()));
+        }
         let linger = match &mut this.linger {
             Some(linger) => linger,
             None => {

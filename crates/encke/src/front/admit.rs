@@ -66,6 +66,12 @@ pub struct Admit {
 }
 
 impl Admit {
+    /// The origin, if its pages may read answers.
+    #[must_use]
+    pub fn readable_by(&self, origin: Option<&str>) -> Option<&str> {
+        self.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin)
+    }
+
     /// Decides on one.
     #[must_use]
     pub fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
@@ -96,7 +102,7 @@ impl Admit {
         let talks = opening.is_some();
         let credentials = Credentials {
             authorization: waiting.authorization,
-            cookie: waiting.cookie.as_deref(),
+            cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
             ticket: query.ticket.as_deref(),
             query_token: query.token,
             origin: waiting.origin,
@@ -117,14 +123,10 @@ impl Admit {
         if let Some(hold_s) = query.hold_s {
             held.hold_s = held.hold_s.min(hold_s);
         }
-        let start = match waiting.last_event_id.filter(|id| !id.is_empty()) {
-            Some(id) => {
-                let cursor = read_cursor(id)?;
-                if cursor.closed {
-                    return Ok(None);
-                }
-                Start::Cursor(cursor)
-            }
+        let header = waiting.last_event_id.filter(|id| !Cursor::is_none_yet(id)).map(read_cursor).transpose()?;
+        let start = match header.or(query.last_event_id) {
+            Some(cursor) if cursor.closed => return Ok(None),
+            Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
         if let Start::Cursor(cursor) = &start {
@@ -178,6 +180,8 @@ fn read_cursor(text: &str) -> Result<Cursor, Refusal> {
 #[derive(Debug)]
 struct Query {
     start: Start,
+    /// What a client that is no browser's EventSource sends in the place of `Last-Event-ID`.
+    last_event_id: Option<Cursor>,
     session: Option<SessionId>,
     channels: Vec<ChannelName>,
     hold_s: Option<u32>,
@@ -188,20 +192,39 @@ struct Query {
     token: bool,
 }
 
+/// The parameters that say one thing, so that one of them is meant; all but these and `channels` are passed
+/// over or refused.
+const SINGLE: [&str; 7] = ["cursor", "lastEventId", "session", "hold_s", "ticket", "as", "origin"];
+
 impl Query {
     fn read(text: &str) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
-        let mut query =
-            Self { start: Start::Absent, session: None, channels: Vec::new(), hold_s: None, ticket: None, embedder: None, token: false };
+        let mut query = Self {
+            start: Start::Absent,
+            last_event_id: None,
+            session: None,
+            channels: Vec::new(),
+            hold_s: None,
+            ticket: None,
+            embedder: None,
+            token: false,
+        };
+        let mut seen = [false; SINGLE.len()];
         for (name, value) in pairs(text) {
+            if let Some(at) = SINGLE.iter().position(|single| *single == name)
+                && std::mem::replace(&mut seen[at], true)
+            {
+                return Err(bad(format!("the parameter {name:?} is there twice")));
+            }
             match name.as_ref() {
-                "cursor" if value.is_empty() => {}
+                "cursor" | "lastEventId" if Cursor::is_none_yet(&value) => {}
                 "cursor" if value == "earliest" => query.start = Start::Earliest,
                 "cursor" => query.start = Start::Cursor(Cursor { closed: false, ..read_cursor(&value)? }),
+                "lastEventId" => query.last_event_id = Some(read_cursor(&value)?),
                 "session" if value.is_empty() => {}
                 // An id of another form is one that the server does not know, like any other.
                 "session" => query.session = value.parse().ok(),
-                "channels" => query.channels = read_channels(&value)?,
+                "channels" => read_channels(&value, &mut query.channels)?,
                 "hold_s" => query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?),
                 "ticket" => query.ticket = Some(value.into_owned()),
                 "token" | "access_token" | "jwt" => query.token = true,
@@ -235,9 +258,9 @@ fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     })
 }
 
-/// Reads a list of channels. Commas part the names, so a name that holds one is percent-encoded in the list, which is percent-encoded again in the query.
-fn read_channels(list: &str) -> Result<Vec<ChannelName>, Refusal> {
-    let mut channels: Vec<ChannelName> = Vec::new();
+/// Reads a list of channels, and adds what is new. Commas part the names, so a name that holds one is
+/// percent-encoded in the list, which is percent-encoded again in the query.
+fn read_channels(list: &str, channels: &mut Vec<ChannelName>) -> Result<(), Refusal> {
     for name in list.split(',').filter(|name| !name.is_empty()) {
         let decoded = percent_decode_str(name).decode_utf8_lossy();
         let channel = ChannelName::public(&decoded).map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))?;
@@ -248,7 +271,7 @@ fn read_channels(list: &str) -> Result<Vec<ChannelName>, Refusal> {
             return Err(Refusal::new(ErrorCode::TooManyChannels, format!("a session may follow at most {SESSION_MAX_CHANNELS} channels")));
         }
     }
-    Ok(channels)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -261,6 +284,43 @@ mod tests {
             let query = Query::read(text).unwrap();
             let names: Vec<&str> = query.channels.iter().map(ChannelName::as_str).collect();
             assert_eq!((names, query.hold_s), (vec!["a", "b,c", "a=b", "ü"], Some(3)));
+        }
+    }
+
+    #[test]
+    fn a_list_may_come_in_parts_and_nothing_else_may_come_twice() {
+        let query = Query::read("channels=a&channels=b,c&channels=&channels=a%2Cd&_=1&_=2").unwrap();
+        assert_eq!(query.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        for name in SINGLE {
+            for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7")] {
+                let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
+                // What is wrong by itself is refused for that.
+                if Query::read(&format!("{name}={first}")).is_err() {
+                    continue;
+                }
+                let refusal = Query::read(&parts).unwrap_err();
+                assert_eq!(refusal.code, ErrorCode::BadRequest, "{parts}");
+                assert!(refusal.message.contains(&format!("{name:?} is there twice")), "{parts}: {}", refusal.message);
+            }
+        }
+        let many = |from: usize, to: usize| (from..to).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert!(Query::read(&format!("channels={}&channels={}", many(0, 64), many(64, 128))).is_ok());
+        let refusal = Query::read(&format!("channels={}&channels={}", many(0, 64), many(64, 129))).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::TooManyChannels);
+    }
+
+    #[test]
+    fn what_scripts_send_that_have_no_cursor_yet_is_none() {
+        for text in
+            ["cursor=", "cursor", "cursor=null", "cursor=undefined", "cursor=0", "lastEventId=", "lastEventId=0", "lastEventId=null"]
+        {
+            let query = Query::read(text).unwrap();
+            assert!(matches!(query.start, Start::Absent) && query.last_event_id.is_none(), "{text}");
+        }
+        let query = Query::read("lastEventId=1~k~@a~7~closed&cursor=1~k~@a~3").unwrap();
+        assert!(query.last_event_id.is_some_and(|cursor| cursor.closed) && matches!(query.start, Start::Cursor(_)));
+        for text in ["cursor=nul", "cursor=00", "lastEventId=nonsense", "lastEventId=earliest"] {
+            assert_eq!(Query::read(text).unwrap_err().code, ErrorCode::BadCursor, "{text}");
         }
     }
 

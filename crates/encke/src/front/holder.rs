@@ -17,6 +17,7 @@ use tokio::{
 use super::{Admit, Verdict};
 use crate::{
     clock::Clock,
+    cors,
     refusal::Refused,
     shards::{Arrival, Letter, Mailbox, Shards, deliver},
     table::{Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
@@ -46,6 +47,17 @@ impl Holder {
     #[must_use]
     pub fn decide(&self, waiting: &Waiting<'_>) -> Verdict {
         self.admit.decide(waiting, self.clock.now().wall)
+    }
+
+    /// Lets the page of a request read its answer, if its origin is allowed: what the table has not written
+    /// is not open yet.
+    #[must_use]
+    pub fn open(&self, origin: Option<HeaderValue>, mut response: Response<Body>) -> Response<Body> {
+        let allowed = origin.filter(|origin| self.admit.readable_by(origin.to_str().ok()).is_some());
+        if let Some(origin) = allowed {
+            cors::open(response.headers_mut(), origin);
+        }
+        response
     }
 
     /// Holds a request.

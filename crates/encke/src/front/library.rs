@@ -33,7 +33,8 @@ use tower::ServiceExt;
 
 use super::{
     Admit, Verdict,
-    activity::{Activity, Answered, Asked, Over, Times, Unread, Watch, Watched},
+    activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    long_head,
 };
 use crate::{
     clock::Clock,
@@ -147,7 +148,9 @@ impl Library {
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
-        let io = TokioIo::new(Watched::new(bytes.into(), socket, Arc::clone(&activity)));
+        let mut io = Watched::new(bytes.into(), socket, Arc::clone(&activity));
+        io.long_head = LongHead::HeldBack;
+        let io = TokioIo::new(io);
         // Without a timer: how long it may take is watched from here.
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
@@ -179,6 +182,13 @@ impl Library {
             }
         };
         if matches!(end, End::Over) {
+            let parts = connection.into_parts();
+            let mut io = parts.io.into_inner();
+            if io.long_head == LongHead::Refused {
+                io.long_head = LongHead::PassedOn;
+                // A client that does not take it is refused all the same.
+                let _ = long_head::refuse(&mut io, &parts.read_buf, &self.admit).await;
+            }
             return drop(pass);
         }
         let parts = connection.into_parts();

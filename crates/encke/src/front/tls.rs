@@ -240,10 +240,11 @@ impl Caller {
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let Self { router, holder, pass } = self;
         let scope = Scope::of(&pass);
+        let origin = request.headers().get(header::ORIGIN).cloned();
         let waits = if scope == Scope::All { waiting(&request) } else { None };
         let response = match waits.map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-            Some((true, verdict)) => holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await,
-            Some((false, verdict)) => holder.hold(verdict).await,
+            Some((true, verdict)) => holder.open(origin, holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await),
+            Some((false, verdict)) => holder.open(origin, holder.hold(verdict).await),
             None => answer(router, scope, &activity, request, unread).await,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

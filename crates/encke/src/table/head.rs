@@ -34,7 +34,7 @@ pub struct Waiting<'a> {
     pub sec_fetch_site: Option<&'a str>,
     /// `Host`.
     pub host: Option<&'a str>,
-    /// `X-Forwarded-Proto`.
+    /// `X-Forwarded-Proto`; the first of several.
     pub forwarded_proto: Option<&'a str>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<&'a str>,
@@ -70,6 +70,20 @@ pub fn read(bytes: &[u8]) -> Verdict<'_> {
         },
         Err(_) => Verdict::Stray,
     }
+}
+
+/// The origin of the page that a request comes from, by as much of its head as is there: for answers to what
+/// is not read any further.
+#[must_use]
+pub fn origin_of(bytes: &[u8]) -> Option<&str> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
+    let field = lines.find_map(|line| {
+        let line = line.strip_suffix(b"\n")?.trim_ascii();
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()))?;
+        // Behind the head comes what the client chose to send.
+        (name.is_empty() || name.eq_ignore_ascii_case(b"origin")).then_some(value)
+    })?;
+    std::str::from_utf8(field.strip_prefix(b":")?).ok().map(str::trim)
 }
 
 fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
@@ -128,7 +142,9 @@ impl<'a> Waiting<'a> {
         } else if is("sec-fetch-site") {
             &mut self.sec_fetch_site
         } else if is("x-forwarded-proto") {
-            &mut self.forwarded_proto
+            // Each proxy on the way may add one, and the first is what the browser used.
+            self.forwarded_proto.get_or_insert(value);
+            return true;
         } else if is("last-event-id") {
             &mut self.last_event_id
         } else if is("cookie") {
@@ -172,6 +188,30 @@ mod tests {
         assert_eq!(&GOOD[length..], "GET /next");
         assert_eq!((waiting.query, waiting.cookie.as_deref(), waiting.keep_alive), ("cursor=1~0", Some("x=1; y=2"), true));
         assert_eq!(waiting.transport.name(), "poll");
+    }
+
+    #[test]
+    fn the_origin_is_found_in_a_part_of_a_head() {
+        let head = "GET /v1/poll HTTP/1.1\r\nHost: a\r\norigin:  https://app.example \r\nX: ";
+        assert_eq!(origin_of(head.as_bytes()), Some("https://app.example"));
+        for text in [
+            "",
+            "GET / HTTP/1.1\r\n",
+            "Origin: a\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\nOrigin: https://app.example\r\n",
+            "GET / HTTP/1.1\r\nX-Origin: https://app.example\r\nOrigin\r\n",
+            "GET / HTTP/1.1\r\nOrigin: https://app.exa",
+        ] {
+            assert_eq!(origin_of(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(origin_of(b"GET / HTTP/1.1\r\nOrigin: \xff\r\n"), None);
+    }
+
+    #[test]
+    fn the_first_forwarded_protocol_counts() {
+        let text = "GET /v1/ws HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: wss\r\nx-forwarded-proto: http\r\n\r\n";
+        let Verdict::Waits(waiting, _) = read(text.as_bytes()) else { panic!("not read") };
+        assert_eq!(waiting.forwarded_proto, Some("wss"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The heads and chunks of HTTP/1 responses that the table writes by itself.
 
+use encke_proto::Refusal;
 use http::StatusCode;
 
 /// The type of JSON answers.
@@ -20,6 +21,10 @@ pub const PROTECTION: [(&str, &str); 6] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// The fields of an answer that a page of another origin may read, besides those that every page may (Fetch
+/// standard, section 3.3.5): when to come back, and what time it is here.
+pub const EXPOSED: &str = "Retry-After, Date";
 
 /// How a response's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,8 @@ pub struct Head<'a> {
     pub body: Body,
     /// Whether the connection stays for another request.
     pub keep_alive: bool,
-    /// The origin whose pages may read it; one of those that are allowed.
+    /// The origin whose pages may read it; one of those that are allowed. `*` is for what is the same for
+    /// everybody; pages that bring a cookie may not read that.
     pub origin: Option<&'a str>,
     /// The value of `Date:`.
     pub date: &'a str,
@@ -74,7 +80,10 @@ impl Head<'_> {
             "cache-control: no-store\r\nx-accel-buffering: no\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nvary: origin\r\n",
         ]);
         if let Some(origin) = self.origin {
-            push(&["access-control-allow-origin: ", origin, "\r\naccess-control-allow-credentials: true\r\n"]);
+            push(&["access-control-allow-origin: ", origin, "\r\naccess-control-expose-headers: ", EXPOSED, "\r\n"]);
+            if origin != "*" {
+                push(&["access-control-allow-credentials: true\r\n"]);
+            }
         }
         if let Some((name, value)) = self.field {
             push(&[name, ": ", value, "\r\n"]);
@@ -122,9 +131,19 @@ fn reason(status: u16) -> &'static str {
         426 => "426 Upgrade Required",
         422 => "422 Unprocessable Content",
         429 => "429 Too Many Requests",
+        431 => "431 Request Header Fields Too Large",
         503 => "503 Service Unavailable",
         _ => "500 Internal Server Error",
     }
+}
+
+/// Writes a refusal as a whole response, after which the connection ends. `origin` as in [`Head`].
+pub fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
+    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
+    let json = refusal.json();
+    let body = Body::Length(json.len());
+    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after, field: None }.write(out);
+    out.extend_from_slice(json.as_bytes());
 }
 
 /// Writes the whole answer to a request of the server API, with the fields that the router puts into all of its answers.
@@ -200,6 +219,23 @@ mod tests {
         for number in [0, 7, 10, 1234, usize::MAX] {
             assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
         }
+    }
+
+    #[test]
+    fn a_page_may_read_what_is_written_for_its_origin() {
+        let write = |origin| {
+            let mut out = Vec::new();
+            whole(&mut out, &Refusal::new(encke_proto::ErrorCode::HeadTooLarge, "x"), origin, "Thu, 01 Jan 1970 00:00:00 GMT");
+            String::from_utf8(out).unwrap()
+        };
+        assert!(write(None).starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n") && !write(None).contains("access-control"));
+        let own = write(Some("capacitor://localhost"));
+        for field in ["origin: capacitor://localhost", "credentials: true"] {
+            assert!(own.contains(&format!("\r\naccess-control-allow-{field}\r\n")), "{own}");
+        }
+        assert!(own.contains("\r\naccess-control-expose-headers: Retry-After, Date\r\n"));
+        let all = write(Some("*"));
+        assert!(all.contains("\r\naccess-control-allow-origin: *\r\n") && !all.contains("credentials"), "{all}");
     }
 
     #[test]

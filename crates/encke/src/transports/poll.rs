@@ -4,6 +4,7 @@ use encke_hub::{Ending, Pulled};
 use encke_proto::{
     ErrorCode,
     codec::poll::{Answer, GOES_ON, Pieces},
+    json,
 };
 
 use super::{After, Exchange, Pace, Transport};
@@ -45,7 +46,7 @@ impl Transport for Poll {
             Ending::Closed(farewell) => {
                 // The socket is freed with the session, so the answer says that it is the last one.
                 exchange.held.keep_alive = false;
-                let close = serde_json::to_string(&farewell.close).unwrap_or_default();
+                let close = json::write(&farewell.close);
                 answer(exchange, Answer::default().finish(farewell.session.text().as_str(), &farewell.cursor, &close))
             }
             Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),

@@ -10,6 +10,7 @@ use encke_hub::{Ending, Pulled};
 use encke_proto::{
     Close, CloseCode, Entry, ErrorCode, Event,
     codec::ws::{CloseFrame, CloseStatus, Fault, Heard, Rules, frame},
+    json,
 };
 use serde::Serialize;
 
@@ -202,8 +203,7 @@ fn refuse(exchange: &mut Exchange<'_>, code: ErrorCode) {
     }
     let reason = sentence(code);
     let refusal = Refusal { event: "close", code: code.as_str(), reason, reconnect: code.status() == 503 };
-    // Three texts and a flag always encode.
-    frame::text(exchange.out, &serde_json::to_string(&refusal).unwrap_or_default());
+    frame::text(exchange.out, &json::write(&refusal));
     part(exchange, CloseStatus::of_application(code.status()), reason);
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod control;
+mod cors;
 mod double;
 mod errors;
 mod hardening;

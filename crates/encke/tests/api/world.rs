@@ -221,6 +221,33 @@ impl World {
 }
 
 impl World {
+    /// Everything that is answered to bytes on a connection of its own, up to its end.
+    pub fn raw(&self, bytes: &str) -> String {
+        let mut socket = TcpStream::connect(self.server.as_ref().unwrap().address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // A server that refuses unread may have ended the connection before all is sent; what it said before
+        // that counts.
+        let _ = socket.write_all(bytes.as_bytes());
+        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match socket.read(&mut buffer) {
+                Ok(count) if count > 0 => seen.extend_from_slice(&buffer[..count]),
+                Ok(_) => break,
+                Err(error) => break assert!(!seen.is_empty(), "{error}"),
+            }
+        }
+        String::from_utf8(seen).unwrap()
+    }
+
+    /// A connection that the server has taken: it has answered a request on it, and keeps it.
+    pub fn connect(&self) -> TcpStream {
+        let mut socket = TcpStream::connect(self.server.as_ref().unwrap().address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(b"GET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+        socket
+    }
+
     /// The status of the answer to a body that is sent whole before anything is read.
     pub fn raw_post(&self, target: &str, headers: &str, body: &[u8]) -> u16 {
         let address = self.server.as_ref().unwrap().address;

@@ -38,7 +38,7 @@ impl Reply {
     fn cookie(&self, whole: &str) -> Option<String> {
         let at = whole.to_ascii_lowercase().find("set-cookie: encke_classic=")?;
         let line = whole[at + "set-cookie: ".len()..].lines().next().unwrap();
-        assert!(line.ends_with("; Path=/classic; HttpOnly; SameSite=Lax"), "{line}");
+        assert!(line.ends_with("; HttpOnly; SameSite=Lax"), "{line}");
         Some(line.split(';').next().unwrap().to_owned())
     }
 }
@@ -392,5 +392,5 @@ fn pages_of_allowed_origins_may_read_the_answer_and_no_others() {
         assert_eq!(answer.head.contains("access-control-allow-origin: https://app.example"), allowed, "{answer:?}");
     }
     let mut wire = Browser::new().begin_with(&world, "GET", "/classic/backend?timestamp=1", "X-Forwarded-Proto: https\r\n", "");
-    assert!(wire.until("\r\n\r\n").contains("; Path=/classic; HttpOnly; SameSite=Lax; Secure\r\n"));
+    assert!(wire.until("\r\n\r\n").contains("; HttpOnly; SameSite=Lax; Secure\r\n"));
 }

@@ -198,8 +198,10 @@ fn data(answer: &Value) -> Vec<i64> {
 mod classic;
 mod errands;
 mod failing;
+mod forwarded;
 mod hand_over;
 mod polls;
+mod queries;
 mod slow;
 mod stop;
 mod streams;

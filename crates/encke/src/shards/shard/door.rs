@@ -9,8 +9,8 @@ use encke_hub::Key;
 use encke_proto::{ErrorCode, Refusal};
 use mio::{Interest, net::TcpStream};
 
-use super::{Shard, Until, requests::whole, token};
-use crate::table::{Line, Slot, State};
+use super::{Shard, Until, token};
+use crate::table::{Line, Slot, State, response::whole};
 
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
@@ -45,7 +45,8 @@ impl Shard {
         let Some(pass) = self.parts.gate.enter(address) else {
             let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
             let mut out = Vec::new();
-            whole(&mut out, &refusal, None, self.date.at(self.now.wall));
+            // Nothing is read, so it is not known whose page asks; and it is the same for all.
+            whole(&mut out, &refusal, Some("*"), self.date.at(self.now.wall));
             // It fits into any socket's buffer; whoever does not take it is refused all the same.
             let _ = socket.write(&out);
             let _ = socket.shutdown(Shutdown::Write);

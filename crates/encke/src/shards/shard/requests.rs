@@ -17,7 +17,7 @@ use crate::{
     table::{
         Hears, Line, Queued, Service, Slot, State, errand,
         head::{self, HEAD_MAX_BYTES},
-        response::{self, Body, Head},
+        response::{self, Body, Head, whole},
     },
     transports::{After, Held, Pace},
 };
@@ -198,7 +198,8 @@ impl Shard {
         let stray = Stray { socket: socket.into(), bytes, pass, shard: self.parts.index };
         if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
             let mut out = Vec::new();
-            whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), None, self.date.at(self.now.wall));
+            let origin = self.parts.admit.readable_by(head::origin_of(&stray.bytes));
+            whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), origin, self.date.at(self.now.wall));
             let _ = (&stray.socket).write(&out);
         }
     }
@@ -324,13 +325,6 @@ impl Shard {
             .write(&mut self.outbound);
         self.send(key, if keep_alive { After::Done } else { After::Close });
     }
-}
-
-/// Writes a refusal as a whole response, after which the connection ends.
-pub(super) fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
-    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
-    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, field: None };
-    with_body(out, head, &refusal.json());
 }
 
 fn with_body(out: &mut Vec<u8>, head: Head<'_>, json: &str) {

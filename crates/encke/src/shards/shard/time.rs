@@ -3,8 +3,11 @@
 use encke_hub::Key;
 use encke_proto::{ErrorCode, Refusal};
 
-use super::{Shard, conn_key, requests::whole};
-use crate::{table::State, transports::After};
+use super::{Shard, conn_key};
+use crate::{
+    table::{State, head::origin_of, response::whole},
+    transports::After,
+};
 
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
@@ -59,9 +62,10 @@ impl Shard {
                 }
             }
             State::Head if slot.inbound.is_some() => {
+                let origin = self.parts.admit.readable_by(slot.inbound.as_ref().and_then(|bytes| origin_of(bytes)));
                 let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
                 self.outbound.clear();
-                whole(&mut self.outbound, &refusal, None, self.date.at(self.now.wall));
+                whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
                 self.send(key, After::Close);
             }
             _ => self.free(key),
