@@ -40,12 +40,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain = Duration::from_secs(config.shutdown_drain_s);
     let server = wire(config).await?;
+    tracing::info!(address = %server.address, "the server is up");
     announce(&server)?;
     let sweeper = tokio::spawn(sweep(Arc::clone(&server.app)));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    tracing::info!("the server stops");
     sweeper.abort();
     stop(server, drain).await;
     Ok(())
