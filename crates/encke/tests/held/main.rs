@@ -24,6 +24,18 @@ struct World {
     next_id: u128,
 }
 
+fn config() -> Config {
+    Config {
+        dev: true,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        engine: EngineUrl::Memory,
+        api_key: Some(Secret::new("k".repeat(32))),
+        token_secret: Some(Secret::new("s".repeat(32))),
+        workers: 2,
+        ..Config::default()
+    }
+}
+
 impl World {
     fn new() -> Self {
         Self::with(|_| {})
@@ -31,15 +43,7 @@ impl World {
 
     fn with(change: impl FnOnce(&mut Config)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config {
-            dev: true,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            engine: EngineUrl::Memory,
-            api_key: Some(Secret::new("k".repeat(32))),
-            token_secret: Some(Secret::new("s".repeat(32))),
-            workers: 2,
-            ..Config::default()
-        };
+        let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
         let address = server.address;
@@ -192,9 +196,12 @@ fn data(answer: &Value) -> Vec<i64> {
 mod classic;
 mod errands;
 mod hand_over;
+mod long_cursors;
 mod polls;
+mod settings;
 mod slow;
 mod stop;
 mod streams;
 mod tls;
+mod unavailable;
 mod ws;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{READ_BYTES, Shard, Stray, Until, conn_key};
 use crate::{
     front::{Admission, Verdict},
+    refusal::retry_after_s,
     shards::{Arrival, Letter},
     table::{
         Hears, Line, Queued, Service, Slot, State, errand,
@@ -219,7 +220,7 @@ impl Shard {
             keep_alive: held.keep_alive,
             origin,
             date: self.date.at(self.now.wall),
-            retry_after: refusal.code.status() == 503,
+            retry_after_s: retry_after_s(refusal.code),
             field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
@@ -230,7 +231,7 @@ impl Shard {
         self.outbound.clear();
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after: false, field: None }
+        Head { status: 204, content_type, body: Body::None, keep_alive: held.keep_alive, origin, date, retry_after_s: None, field: None }
             .write(&mut self.outbound);
         self.send(key, if held.keep_alive { After::Done } else { After::Close });
     }
@@ -238,8 +239,8 @@ impl Shard {
 
 /// Writes a refusal as a whole response, after which the connection ends.
 pub(super) fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
-    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
-    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after, field: None };
+    let (status, retry_after_s) = (refusal.code.status(), retry_after_s(refusal.code));
+    let head = Head { status, content_type: response::JSON, body: Body::None, keep_alive: false, origin, date, retry_after_s, field: None };
     with_body(out, head, &refusal.json());
 }
 
