@@ -200,8 +200,8 @@ export class Encke {
     try {
       return await this.#changeChannels('/v1/subscribe', channels);
     } catch (error) {
-      // A channel that the server refuses must not be asked for again by every reconnect. One that was wanted before
-      // is not given up because another was refused.
+      // A channel that the server refuses must not be asked for again by every reconnect. One that was
+      // wanted before is not given up because another was refused.
       if (!(error instanceof EnckeError && error.transient)) {
         for (const channel of added) this.#wanted.delete(channel);
         for (const channel of before) this.#unwanted.add(channel);
@@ -513,8 +513,8 @@ export class Encke {
     this.#positions.clear();
     this.#opaque = null;
     this.#epoch = undefined;
-    // All of them first: a listener may connect anew, which asks for what is wanted by then, or unsubscribe from a
-    // channel whose gap is still to be told.
+    // All of them first: a listener may connect anew, which asks for what is wanted by then, or unsubscribe
+    // from a channel whose gap is still to be told.
     for (const [channel] of lost) if (!channel.startsWith('@')) this.#wanted.add(channel);
     for (const [channel, at] of lost) {
       if (!this.#unwanted.has(channel)) this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });

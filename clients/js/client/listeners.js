@@ -19,8 +19,8 @@ export class Listeners {
   }
 
   /**
-   * Tells all listeners of this type. What happens because a listener called the client is told behind it: every
-   * listener hears of everything in the order in which it happened, whatever another does on hearing of it.
+   * Tells all listeners of this type. What happens because a listener called the client is told behind it:
+   * every listener hears of everything in the order in which it happened, whatever another does on hearing of it.
    * @param {string} type @param {...unknown} values
    */
   tell(type, ...values) {

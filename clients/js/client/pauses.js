@@ -16,7 +16,8 @@ export function pauseMs(failures, random) {
 export const RETRY_MAX_MS = 300000;
 
 /**
- * A pause that a server asked for, and up to a quarter more: never sooner than it said, and not all who were told the same at the same moment.
+ * A pause that a server asked for, and up to a quarter more: never sooner than it said, and not all clients
+ * that were told the same at the same moment.
  * @param {number} askedMs @param {() => number} random
  */
 export function laterMs(askedMs, random) {

@@ -1,4 +1,4 @@
-/** The table of errors in the protocol, as a client on a WebSocket meets it: there a code comes without its status. */
+/** The protocol's table of errors, as clients on WebSockets meet it: a code comes without its status there. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -15,8 +15,8 @@ const offsets = (w) => w.of('message').map((m) => m.offset);
 const chunk = (...numbers) => numbers.map((n) => `id: 1~e~@alice~${n}\ndata: ${JSON.stringify(message(n))}\n\n`).join('');
 
 /**
- * The transports: how each is opened, how it brings messages 1 and 2 together, and how the next connection is served,
- * which tells the cursor that it was asked for with.
+ * The transports: how each is opened, how it brings messages 1 and 2 together, and how the next connection is
+ * served, which tells the cursor that it was asked for with.
  */
 const TRANSPORTS = {
   sse: {

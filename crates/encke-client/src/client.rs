@@ -32,7 +32,8 @@ pub struct Login {
 #[derive(Deserialize)]
 pub(crate) struct Followed {
     pub(crate) channels: Vec<String>,
-    /// Where it began in channels that no cursor of the client has named yet; absent from servers that do not tell.
+    /// Where it began in channels that no cursor of the client has named yet; absent from servers that do not
+    /// tell.
     #[serde(default)]
     pub(crate) cursor: Option<String>,
 }

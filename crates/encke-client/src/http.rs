@@ -143,8 +143,8 @@ impl Http {
     }
 }
 
-/// How long to wait after the attempt of this number, counted from 1. Callers that were told the same time to come back
-/// do not come back together.
+/// How long to wait after the attempt of this number, counted from 1. Callers that were told the same time to
+/// come back do not come back together.
 fn pause_after(error: &Error, attempt: u32, random: u64) -> Duration {
     let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
     jittered(FIRST_PAUSE * 4_u32.pow(attempt.saturating_sub(1)), random).max(jittered_over(asked, random))

@@ -336,7 +336,8 @@ impl Driver {
         }
     }
 
-    /// Asks a stream that has opened for what changed while it was on its way. Polls need that not: each asks for all.
+    /// Asks a stream that has opened for what changed while it was on its way. Polls need that not: each asks
+    /// for all.
     fn ask_late(&self) {
         let Late { wanted, left } = self.shared.late();
         if wanted.is_empty() && left.is_empty() {

@@ -94,8 +94,8 @@ impl Shared {
         }
     }
 
-    /// Notes that channels are wanted, before the server is asked: a connection that is made meanwhile brings them.
-    /// Tells which were not wanted before, each with whether it had been left.
+    /// Notes that channels are wanted, before the server is asked: a connection that is made meanwhile brings
+    /// them. Tells which were not wanted before, each with whether it had been left.
     fn want(&self, channels: &[String]) -> Vec<(String, bool)> {
         let mut state = self.state();
         let state = &mut *state;
@@ -192,11 +192,11 @@ impl SessionHandle {
 
     /// Subscribes to more channels, at once on the held connection, and again whenever the session must be made anew.
     ///
-    /// Returns all channels that the session now has. Before the first `Open` the channels are only noted, and the list
-    /// is empty; they are asked for once the connection is open.
+    /// Returns all channels that the session now has. Before the first `Open` the channels are only noted,
+    /// and the list is empty; they are asked for once the connection is open.
     ///
-    /// After an error that [`is_temporary`](Error::is_temporary), and after `session_unknown`, the channels stay wanted:
-    /// the next connection brings them. [`unsubscribe`](Self::unsubscribe) takes that back.
+    /// After an error that [`is_temporary`](Error::is_temporary), and after `session_unknown`, the channels
+    /// stay wanted: the next connection brings them. [`unsubscribe`](Self::unsubscribe) takes that back.
     ///
     /// # Errors
     /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
@@ -220,7 +220,8 @@ impl SessionHandle {
 
     /// Takes channels away, at once. Returns all that the session still has.
     ///
-    /// Nothing of them is handed over from now on, and no further connection asks for them, even after an error.
+    /// Nothing of them is handed over from now on, and no further connection asks for them, even after an
+    /// error.
     ///
     /// # Errors
     /// `session_unknown` among what the server refuses, and not being able to reach it.

@@ -476,3 +476,53 @@ fn what_is_logged_and_how_is_as_configured() {
         assert_eq!(errors, Vec::<String>::new(), "nothing is wrong");
     }
 }
+
+/// A server with a request under way, whose body is still to come.
+#[cfg(unix)]
+struct Draining {
+    child: Child,
+    socket: TcpStream,
+    /// A server that cannot say where it listens ends.
+    _stdout: BufReader<std::process::ChildStdout>,
+    _program: Program,
+}
+
+#[cfg(unix)]
+impl Draining {
+    fn new(drain_s: u32) -> Self {
+        let program = Program::new();
+        let mut command = program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
+        let (child, mut stdout) = start(command.env("ENCKE_SHUTDOWN_DRAIN_S", drain_s.to_string()));
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let fields = "Content-Type: application/json\r\nContent-Length: 16\r\nExpect: 100-continue\r\nConnection: close";
+        write!(socket, "POST /v1/login HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n\r\n").unwrap();
+        // It is under way once its body is asked for.
+        let mut asked = [0; 25];
+        socket.read_exact(&mut asked).unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 "), "{asked:?}");
+        Self { child, socket, _stdout: stdout, _program: program }
+    }
+
+    fn stop(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_under_way_have_as_long_as_configured_when_the_server_stops() {
+    let (mut patient, mut brief) = (Draining::new(300), Draining::new(1));
+    patient.stop();
+    brief.stop();
+    // The one does not wait for a body that does not come; the other, which was told to stop before, still
+    // does.
+    assert_eq!(brief.child.wait().unwrap().code(), Some(0));
+    write!(patient.socket, "{{\"user\":\"alice\"}}").unwrap();
+    let mut answer = String::new();
+    patient.socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(patient.child.wait().unwrap().code(), Some(0));
+}

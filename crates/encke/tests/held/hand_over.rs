@@ -81,7 +81,8 @@ fn a_limit_of_connections_is_said_and_passes() {
     let (mut first, _second) = (world.connect(), world.connect());
     first.send(&world.head("alice", "/v1/sse"));
     first.until("\r\n\r\n");
-    // Each worker lets connections in by itself, so the last to connect may otherwise come in before the second.
+    // Each worker lets connections in by itself, so the last to connect may otherwise come in before the
+    // second.
     world.until(|| world.runtime.block_on(world.app().shards.counts()).unwrap().sockets == 2);
     let mut third = world.connect();
     let head = third.until("\r\n\r\n");

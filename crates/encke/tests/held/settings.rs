@@ -1,4 +1,5 @@
-//! Settings that the other tests leave at their defaults: each does what it says, at a value that differs from the default.
+//! Settings that the other tests leave at their defaults: each does what it says, at a value that differs
+//! from the default.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! What cannot be served now, or not for this client, as the answers that the table writes by itself say it: with the
-//! fields that those of the HTTP library have.
+//! What cannot be served now, or not for this client, as the answers that the table writes by itself say it:
+//! with the fields that those of the HTTP library have.
 
 use encke::wire::{Backing, wire_on};
 use encke_engine::{Engine, EngineError};
