@@ -7,8 +7,9 @@
 import { formatCursor, parseCursor } from './client/cursor.js';
 import { EnckeError } from './client/error.js';
 import { Link, parseJson } from './client/link.js';
+import { Listeners } from './client/listeners.js';
 import { safeUrl } from './client/pages.js';
-import { RETRY_MAX_MS, pauseMs, retryAfterMs } from './client/pauses.js';
+import { RETRY_MAX_MS, laterMs, pauseMs, retryAfterMs } from './client/pauses.js';
 import { receive as receiveFrame } from './client/iframe.js';
 import { look as lookOnce, receive as receivePolls } from './client/poll.js';
 import { receive as receiveEvents } from './client/sse.js';
@@ -45,8 +46,7 @@ export class Encke {
   #options;
   #base;
   #env;
-  /** @type {Map<string, Set<Function>>} */
-  #listeners = new Map();
+  #listeners = new Listeners();
   #state = 'idle';
   /** @type {string | null} */
   #session = null;
@@ -152,10 +152,7 @@ export class Encke {
    * @returns {() => void} takes the listener away again.
    */
   on(type, listener) {
-    let set = this.#listeners.get(type);
-    if (!set) this.#listeners.set(type, (set = new Set()));
-    set.add(listener);
-    return () => void set.delete(listener);
+    return this.#listeners.add(type, listener);
   }
 
   /** Connects, and stays connected until `close()`, or until the server ends the session for good. */
@@ -194,15 +191,21 @@ export class Encke {
 
   /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
   async subscribe(channels) {
-    for (const channel of channels) {
+    const added = channels.filter((channel) => !this.#wanted.has(channel));
+    const before = added.filter((channel) => this.#unwanted.has(channel));
+    for (const channel of added) {
       this.#wanted.add(channel);
       this.#unwanted.delete(channel);
     }
     try {
       return await this.#changeChannels('/v1/subscribe', channels);
     } catch (error) {
-      // A channel that the server refuses must not be asked for again by every reconnect.
-      if (!(error instanceof EnckeError && error.transient)) for (const channel of channels) this.#wanted.delete(channel);
+      // A channel that the server refuses must not be asked for again by every reconnect. One that was
+      // wanted before is not given up because another was refused.
+      if (!(error instanceof EnckeError && error.transient)) {
+        for (const channel of added) this.#wanted.delete(channel);
+        for (const channel of before) this.#unwanted.add(channel);
+      }
       throw error;
     }
   }
@@ -282,6 +285,8 @@ export class Encke {
       // While the session is being closed on purpose a lost connection stays lost; the answer to the close ends this run.
       if (this.#closing) return;
       if (ending.error) this.#emit('error', ending.error);
+      // A listener may have started another run, whose transport is not for this one to choose.
+      if (run.stopped) return;
       if (link.openedAt && this.#env.now() - link.openedAt >= STABLE_MS) failures = 0;
       failures = ending.kind === 'pause' ? failures : failures + 1;
       if (ending.kind === 'unfit' && !this.#isLast) {
@@ -289,9 +294,9 @@ export class Encke {
         failures = Math.min(failures, 1);
       }
       const wait = Math.max(ending.kind === 'pause' ? 0 : pauseMs(failures, this.#env.random), ending.afterMs ?? 0);
-      if (run.stopped) return;
       this.#setState(wait > 0 ? 'waiting' : 'connecting');
-      if (wait > 0) await this.#sleep(wait);
+      // A pause that a listener has ended before it began would stand in the way of a later one.
+      if (wait > 0 && !run.stopped) await this.#sleep(wait);
       if (run.stopped || this.#closing) return;
       this.#setState('connecting');
     }
@@ -307,7 +312,7 @@ export class Encke {
       address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
       request: (method, path, body, signal, accept) => this.#request(method, path, body, signal, accept),
       sleep: (ms) => this.#sleep(ms),
-      opened: (session, cursor) => this.#opened(session, cursor),
+      opened: (session, cursor) => this.#opened(run, session, cursor),
       renamed: (session) => this.#renamed(session),
       message: (message) => this.#message(message),
       gap: (gap) => this.#gap(gap),
@@ -375,8 +380,7 @@ export class Encke {
     }
     if (TRANSPORT_MISSING.includes(status)) return { kind: 'unfit', error };
     if (status >= 400 && !error.transient) return { kind: 'final', code, reason: error.message, error };
-    const spread = 1 + 0.25 * this.#env.random();
-    return { kind: 'lost', error, afterMs: error.retryAfterMs * spread };
+    return { kind: 'lost', error, afterMs: laterMs(error.retryAfterMs, this.#env.random) };
   }
 
   /** The one place where the client becomes closed. @param {string} code @param {string} reason @param {EnckeError} [error] */
@@ -413,13 +417,15 @@ export class Encke {
 
   // -- what arrives
 
-  /** @param {unknown} session @param {unknown} cursor */
-  #opened(session, cursor) {
+  /** @param {{stopped: boolean}} run @param {unknown} session @param {unknown} cursor */
+  #opened(run, session, cursor) {
     this.#renamed(session);
     if (typeof cursor === 'string') this.#adopt(cursor);
     this.#tokenTried = false;
     this.#changeLate();
     this.#setState('open');
+    // A listener of the state may have given this connection up.
+    if (run.stopped) return;
     this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
   }
 
@@ -479,7 +485,7 @@ export class Encke {
     if (reconnect !== true) return { kind: 'final', code, reason };
     this.#emit('close', { code, reason, reconnect: true });
     // A server that stops says to each client when to come back, so that they do not all do so together.
-    if (Number.isFinite(asked) && asked >= 0) return { kind: 'pause', afterMs: Math.min(asked, RETRY_MAX_MS) * (1 + 0.25 * this.#env.random()) };
+    if (Number.isFinite(asked) && asked >= 0) return { kind: 'pause', afterMs: laterMs(Math.min(asked, RETRY_MAX_MS), this.#env.random) };
     // One that does not say it sends everybody away at the same moment all the same.
     return { kind: 'pause', afterMs: 500 + 4500 * this.#env.random() };
   }
@@ -507,9 +513,11 @@ export class Encke {
     this.#positions.clear();
     this.#opaque = null;
     this.#epoch = undefined;
+    // All of them first: a listener may connect anew, which asks for what is wanted by then, or unsubscribe
+    // from a channel whose gap is still to be told.
+    for (const [channel] of lost) if (!channel.startsWith('@')) this.#wanted.add(channel);
     for (const [channel, at] of lost) {
-      if (!channel.startsWith('@')) this.#wanted.add(channel);
-      this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
+      if (!this.#unwanted.has(channel)) this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
     }
     this.#saveSoon();
   }
@@ -596,7 +604,7 @@ export class Encke {
         this.#emit('error', error);
         throw error;
       }
-      const wait = Math.max(pauseMs(failures + 1, this.#env.random), error.retryAfterMs);
+      const wait = Math.max(pauseMs(failures + 1, this.#env.random), laterMs(error.retryAfterMs, this.#env.random));
       await new Promise((resolve) => this.#env.setTimeout(resolve, wait));
     }
   }
@@ -769,15 +777,7 @@ export class Encke {
 
   /** @param {string} type @param {...unknown} values */
   #emit(type, ...values) {
-    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
-      try {
-        listener(...values);
-      } catch (error) {
-        // A mistake in one listener must not cost the others their message, nor the client its connection.
-        if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-        else console.error(error);
-      }
-    }
+    this.#listeners.tell(type, ...values);
   }
 }
 

@@ -15,6 +15,15 @@ export function pauseMs(failures, random) {
 /** The longest pause that a server can ask for. */
 export const RETRY_MAX_MS = 300000;
 
+/**
+ * A pause that a server asked for, and up to a quarter more: never sooner than it said, and not all clients
+ * that were told the same at the same moment.
+ * @param {number} askedMs @param {() => number} random
+ */
+export function laterMs(askedMs, random) {
+  return askedMs * (1 + 0.25 * random());
+}
+
 /** @param {string | null} header seconds or a date @param {number} now @returns {number} milliseconds, 0 when there is nothing to honour */
 export function retryAfterMs(header, now) {
   if (!header) return 0;

@@ -682,7 +682,7 @@ test('a publish is repeated under its own key, and no longer than it may help', 
   await second.fail(503, 'engine_unavailable', { 'retry-after': '3' });
   await w.clock.pass(2900);
   assert.ok(w.quiet);
-  await w.clock.pass(200);
+  await w.clock.pass(900);
   await w.next('/v1/publish').json({ id: 'p', offset: 1, epoch: 'e', mode: 'memory' }, 202);
   assert.equal((await published).offset, 1);
 

@@ -28,9 +28,21 @@ pub struct Login {
     pub expires: String,
 }
 
+/// What a session follows after its channels were changed.
 #[derive(Deserialize)]
-struct SubscribeAnswer {
-    channels: Vec<String>,
+pub(crate) struct Followed {
+    pub(crate) channels: Vec<String>,
+    /// Where it began in channels that no cursor of the client has named yet; absent from servers that do not
+    /// tell.
+    #[serde(default)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// How the channels of a session change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    Subscribe,
+    Unsubscribe,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +101,7 @@ impl Client {
     /// # Errors
     /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
     pub async fn subscribe(&self, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
-        self.change_channels("/v1/subscribe", session, channels).await
+        Ok(self.change_channels(Change::Subscribe, session, channels).await?.channels)
     }
 
     /// Takes channels from a session, and tells all that it still has.
@@ -97,17 +109,20 @@ impl Client {
     /// # Errors
     /// `session_unknown` among what the server refuses, and not being able to reach it.
     pub async fn unsubscribe(&self, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
-        self.change_channels("/v1/unsubscribe", session, channels).await
+        Ok(self.change_channels(Change::Unsubscribe, session, channels).await?.channels)
     }
 
-    async fn change_channels(&self, path: &str, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
+    pub(crate) async fn change_channels(&self, change: Change, session: &str, channels: &[String]) -> Result<Followed, Error> {
         #[derive(Serialize)]
         struct Body<'a> {
             session: &'a str,
             channels: &'a [String],
         }
-        let answer: SubscribeAnswer = self.http.post(path, &Body { session, channels }).await?;
-        Ok(answer.channels)
+        let path = match change {
+            Change::Subscribe => "/v1/subscribe",
+            Change::Unsubscribe => "/v1/unsubscribe",
+        };
+        self.http.post(path, &Body { session, channels }).await
     }
 
     /// Tells that a person saw what the cursor covers of the user's own channel.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::backoff::{jittered, random};
+use crate::backoff::{jittered, jittered_over, random};
 
 /// How long a request that is never held may take, connecting included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,10 +95,8 @@ impl Http {
                 Err(error) if error.is_temporary() && attempt < ATTEMPTS => error,
                 done => return done,
             };
-            let pause = jittered(FIRST_PAUSE * 4_u32.pow(attempt - 1), random());
-            let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
             tracing::debug!(path, attempt, %error, "trying again");
-            tokio::time::sleep(pause.max(asked)).await;
+            tokio::time::sleep(pause_after(&error, attempt, random())).await;
             attempt += 1;
         }
     }
@@ -143,6 +141,13 @@ impl Http {
             None => request,
         }
     }
+}
+
+/// How long to wait after the attempt of this number, counted from 1. Callers that were told the same time to
+/// come back do not come back together.
+fn pause_after(error: &Error, attempt: u32, random: u64) -> Duration {
+    let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
+    jittered(FIRST_PAUSE * 4_u32.pow(attempt.saturating_sub(1)), random).max(jittered_over(asked, random))
 }
 
 /// The query of a URL, put together so that a comma between names stays apart from a comma within one.
@@ -271,6 +276,28 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_the_server_asks_for_is_the_least_and_not_all_come_back_together() {
+        let asked = |seconds| Error::Unavailable {
+            status: 503,
+            code: String::new(),
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        for attempt in 1..ATTEMPTS {
+            assert_eq!(pause_after(&asked(8), attempt, 0), Duration::from_secs(8));
+            assert_eq!(pause_after(&asked(8), attempt, u64::MAX), Duration::from_secs(10));
+        }
+        assert_eq!(pause_after(&asked(9999), 1, u64::MAX), MAX_RETRY_AFTER + MAX_RETRY_AFTER / 4);
+        // Where nothing is asked for, or less than the client waits by itself.
+        for (attempt, least_ms) in [(1, 50), (2, 200), (3, 800)] {
+            for error in [Error::Ended, asked(0)] {
+                assert_eq!(pause_after(&error, attempt, 0), Duration::from_millis(least_ms));
+                assert_eq!(pause_after(&error, attempt, u64::MAX), Duration::from_millis(2 * least_ms));
+            }
+        }
+    }
 
     #[test]
     fn only_http_addresses_are_taken() {

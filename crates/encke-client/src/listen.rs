@@ -16,7 +16,7 @@ use crate::backoff::{Backoff, jittered, jittered_over, random};
 use crate::event::WireEvent;
 use crate::http::{MAX_ANSWER_BYTES, Query, read_at_most, refused};
 use crate::lines::LineReader;
-use crate::session::{SessionHandle, Shared};
+use crate::session::{Late, SessionHandle, Shared};
 use crate::socket::{Handshake, Socket};
 use crate::sse::{SseParser, TooLong};
 use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
@@ -290,6 +290,7 @@ impl Driver {
                 self.shared.open(&open.session);
                 if adopt {
                     self.shared.adopt(&open.cursor);
+                    self.ask_late();
                 }
                 if let (State::Streaming(streaming), Some(heartbeat_s)) = (&mut self.state, open.heartbeat_s) {
                     streaming.silence = silence(heartbeat_s);
@@ -304,10 +305,7 @@ impl Driver {
                 }
                 is_new.then_some(Event::Message(message))
             }
-            Item::Gap(gap) => {
-                self.shared.skip(&gap);
-                Some(Event::Gap(gap))
-            }
+            Item::Gap(gap) => self.shared.skip(&gap).then_some(Event::Gap(gap)),
             Item::Cursor(cursor) => {
                 self.shared.adopt(&cursor);
                 None
@@ -336,6 +334,29 @@ impl Driver {
                 Some(Event::Close(close))
             }
         }
+    }
+
+    /// Asks a stream that has opened for what changed while it was on its way. Polls need that not: each asks
+    /// for all.
+    fn ask_late(&self) {
+        let Late { wanted, left } = self.shared.late();
+        if wanted.is_empty() && left.is_empty() {
+            return;
+        }
+        let handle = SessionHandle::new(self.client.clone(), Arc::clone(&self.shared));
+        // Beside the stream, which goes on meanwhile. The requests give up by themselves.
+        tokio::spawn(async move {
+            if !wanted.is_empty()
+                && let Err(error) = handle.subscribe(&wanted).await
+            {
+                tracing::warn!(%error, "channels that were noted before the connection opened are not subscribed");
+            }
+            if !left.is_empty()
+                && let Err(error) = handle.unsubscribe(&left).await
+            {
+                tracing::warn!(%error, "channels that were left before the connection opened are not unsubscribed");
+            }
+        });
     }
 
     /// Another connection took over the session: whether to come back. On a slow network that may have been an earlier request of our own, which arrived behind its successor.

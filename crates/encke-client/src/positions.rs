@@ -41,6 +41,13 @@ impl Positions {
         self.known = told;
     }
 
+    /// Takes over where the session began in channels that are not known yet. Of the others it says nothing.
+    pub(crate) fn begin(&mut self, cursor: &str) {
+        for (channel, position) in parse(cursor).unwrap_or_default() {
+            self.known.entry(channel).or_insert(position);
+        }
+    }
+
     /// Whether this message is new, and if so, moves the position behind it.
     pub(crate) fn advance(&mut self, channel: &str, epoch: &str, offset: u64) -> bool {
         match self.known.get_mut(channel) {
@@ -68,6 +75,11 @@ impl Positions {
     /// The session does not have this channel any more.
     pub(crate) fn forget(&mut self, channel: &str) {
         self.known.remove(channel);
+    }
+
+    /// The channels with a known position.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &String> {
+        self.known.keys()
     }
 
     /// Whether the cursor names this channel, so that it alone brings the channel back.
@@ -216,6 +228,19 @@ mod tests {
         positions.skip("news", 12);
         positions.skip("unknown", 3);
         assert_eq!(positions.cursor().unwrap(), "1~e~news~12");
+        positions.skip("news", 9);
+        assert_eq!(positions.cursor().unwrap(), "1~e~news~12", "and never back");
+    }
+
+    #[test]
+    fn where_a_channel_began_is_news_of_that_channel_alone() {
+        let mut positions = at("1~e~@alice~4~news~7");
+        positions.begin("1~e~news~5~rain~3");
+        assert_eq!(positions.cursor().unwrap(), "1~e~@alice~4~news~7~rain~3");
+        for nothing in ["1~0", "2~whatever", ""] {
+            positions.begin(nothing);
+            assert_eq!(positions.cursor().unwrap(), "1~e~@alice~4~news~7~rain~3", "{nothing}");
+        }
     }
 
     #[test]

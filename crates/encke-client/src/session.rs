@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use encke_proto::ErrorCode;
 use tokio::sync::watch;
 
+use crate::client::Change;
 use crate::http::Query;
 use crate::positions::Positions;
 use crate::{Client, Error, Gap, Message};
@@ -27,6 +29,15 @@ struct State {
     wanted: BTreeSet<String>,
     /// Channels that were unsubscribed: what of them is still under way is not handed over, and does not bring them back into the cursor.
     left: BTreeSet<String>,
+    /// The channels that the current connection was asked for, as far as they are known by name.
+    asked: BTreeSet<String>,
+}
+
+/// What changed while a connection was on its way, which it was not asked with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Late {
+    pub(crate) wanted: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 impl Shared {
@@ -64,9 +75,61 @@ impl Shared {
         !state.left.contains(&message.channel) && state.positions.advance(&message.channel, &message.epoch, message.offset)
     }
 
-    pub(crate) fn skip(&self, gap: &Gap) {
+    /// Whether the gap is to be handed over.
+    pub(crate) fn skip(&self, gap: &Gap) -> bool {
+        let mut state = self.state();
         if let Some(to) = gap.to {
-            self.state().positions.skip(&gap.channel, to);
+            state.positions.skip(&gap.channel, to);
+        }
+        !state.left.contains(&gap.channel)
+    }
+
+    /// Takes over where the session began in channels that it was just given.
+    fn begin(&self, cursor: &str) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.positions.begin(cursor);
+        for channel in &state.left {
+            state.positions.forget(channel);
+        }
+    }
+
+    /// Notes that channels are wanted, before the server is asked: a connection that is made meanwhile brings
+    /// them. Tells which were not wanted before, each with whether it had been left.
+    fn want(&self, channels: &[String]) -> Vec<(String, bool)> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let new = channels.iter().filter(|channel| state.wanted.insert((*channel).clone()));
+        new.map(|channel| (channel.clone(), state.left.remove(channel))).collect()
+    }
+
+    /// The server refuses these channels: takes back what [`want`](Self::want) noted.
+    fn refuse(&self, noted: Vec<(String, bool)>) {
+        let mut state = self.state();
+        for (channel, was_left) in noted {
+            state.wanted.remove(&channel);
+            if was_left {
+                state.left.insert(channel);
+            }
+        }
+    }
+
+    /// Notes that channels are not wanted any more.
+    fn leave(&self, channels: &[String]) {
+        let mut state = self.state();
+        for channel in channels {
+            state.wanted.remove(channel);
+            state.positions.forget(channel);
+            state.left.insert(channel.clone());
+        }
+    }
+
+    /// What the connection that has just opened was not asked with.
+    pub(crate) fn late(&self) -> Late {
+        let state = self.state();
+        Late {
+            wanted: state.wanted.difference(&state.asked).cloned().collect(),
+            left: state.left.intersection(&state.asked).cloned().collect(),
         }
     }
 
@@ -77,7 +140,8 @@ impl Shared {
 
     /// What a data connection is asked for with.
     pub(crate) fn query(&self) -> Query {
-        let state = self.state();
+        let mut state = self.state();
+        state.asked = state.wanted.iter().chain(state.positions.channels()).cloned().collect();
         let mut query = Query::default();
         query.add_some("session", state.session.as_deref());
         query.add_some("cursor", state.first_cursor.clone().or_else(|| state.positions.cursor()).as_deref());
@@ -128,39 +192,45 @@ impl SessionHandle {
 
     /// Subscribes to more channels, at once on the held connection, and again whenever the session must be made anew.
     ///
-    /// Returns all channels that the session now has. Before the first `Open` the channels are only noted, and the list is empty.
+    /// Returns all channels that the session now has. Before the first `Open` the channels are only noted,
+    /// and the list is empty; they are asked for once the connection is open.
+    ///
+    /// After an error that [`is_temporary`](Error::is_temporary), and after `session_unknown`, the channels
+    /// stay wanted: the next connection brings them. [`unsubscribe`](Self::unsubscribe) takes that back.
     ///
     /// # Errors
     /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
     pub async fn subscribe(&self, channels: &[String]) -> Result<Vec<String>, Error> {
-        let now = match self.session() {
-            Some(session) => self.client.subscribe(&session, channels).await?,
-            None => Vec::new(),
-        };
-        let mut state = self.shared.state();
-        for channel in channels {
-            state.left.remove(channel);
-            state.wanted.insert(channel.clone());
+        let noted = self.shared.want(channels);
+        let Some(session) = self.session() else { return Ok(Vec::new()) };
+        match self.client.change_channels(Change::Subscribe, &session, channels).await {
+            Ok(followed) => {
+                // Until the first message of a channel this is all there is of where it began.
+                self.shared.begin(followed.cursor.as_deref().unwrap_or_default());
+                Ok(followed.channels)
+            }
+            Err(error) => {
+                if !error.is_temporary() && error.code() != Some(ErrorCode::SessionUnknown.as_str()) {
+                    self.shared.refuse(noted);
+                }
+                Err(error)
+            }
         }
-        Ok(now)
     }
 
     /// Takes channels away, at once. Returns all that the session still has.
     ///
+    /// Nothing of them is handed over from now on, and no further connection asks for them, even after an
+    /// error.
+    ///
     /// # Errors
     /// `session_unknown` among what the server refuses, and not being able to reach it.
     pub async fn unsubscribe(&self, channels: &[String]) -> Result<Vec<String>, Error> {
-        let now = match self.session() {
-            Some(session) => self.client.unsubscribe(&session, channels).await?,
-            None => Vec::new(),
-        };
-        let mut state = self.shared.state();
-        for channel in channels {
-            state.wanted.remove(channel);
-            state.positions.forget(channel);
-            state.left.insert(channel.clone());
+        self.shared.leave(channels);
+        match self.session() {
+            Some(session) => self.client.unsubscribe(&session, channels).await,
+            None => Ok(Vec::new()),
         }
-        Ok(now)
     }
 
     /// Tells that a person saw all pushes that the listener has handed over so far. Does nothing before the first `Open`.

@@ -15,6 +15,7 @@ mod drain;
 pub mod errands;
 pub mod front;
 mod health;
+mod logging;
 pub mod metrics;
 mod names;
 mod openapi;

@@ -59,6 +59,7 @@ static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
         ("error.js", File::new(SCRIPT, include_str!("../../../clients/js/client/error.js"))),
         ("iframe.js", File::new(SCRIPT, include_str!("../../../clients/js/client/iframe.js"))),
         ("link.js", File::new(SCRIPT, include_str!("../../../clients/js/client/link.js"))),
+        ("listeners.js", File::new(SCRIPT, include_str!("../../../clients/js/client/listeners.js"))),
         ("pages.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pages.js"))),
         ("pauses.js", File::new(SCRIPT, include_str!("../../../clients/js/client/pauses.js"))),
         ("poll.js", File::new(SCRIPT, include_str!("../../../clients/js/client/poll.js"))),

@@ -43,6 +43,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain = Duration::from_secs(config.shutdown_drain_s);
     let server = wire(config).await?;
+    tracing::info!(address = %server.address, "the server is up");
     announce(&server)?;
     let told = async {
         tokio::select! {
@@ -64,6 +65,7 @@ pub async fn run(server: Server, drain: Duration, told: impl Future<Output = ()>
         () = told => {}
         () = supervisor.failed() => {}
     }
+    tracing::info!("the server stops");
     sweeper.abort();
     stop(server, drain).await;
     if supervisor.has_failed() { Err(ServeError::Failed) } else { Ok(()) }

@@ -432,3 +432,97 @@ fn a_reader_that_has_enough_is_no_error() {
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// The lines of a server's log until it has answered a request, when it was told to log so.
+fn logged(variables: &[(&str, &str)]) -> Vec<String> {
+    let program = Program::new();
+    let mut command = program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
+    let (mut child, mut stdout) = start(command.envs(variables.iter().copied()));
+    let mut line = String::new();
+    let address = loop {
+        line.clear();
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "it says where it listens");
+        let port = line.split("http://127.0.0.1:").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        if let Some(port) = port {
+            break format!("127.0.0.1:{port}");
+        }
+    };
+    let mut socket = TcpStream::connect(&address).unwrap();
+    write!(socket, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_logged_and_how_is_as_configured() {
+    let is_json = |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object());
+    for (level, requests) in [("info", false), ("debug", true), ("info,encke::router=debug", true)] {
+        let text = logged(&[("ENCKE_LOG", level)]);
+        let json = logged(&[("ENCKE_LOG", level), ("ENCKE_LOG_FORMAT", "json")]);
+        assert!(!text.iter().any(is_json) && json.iter().all(is_json), "{text:?} {json:?}");
+        for lines in [text, json] {
+            assert!(lines.iter().any(|line| line.contains("the server is up")), "{level} {lines:?}");
+            assert_eq!(lines.iter().any(|line| line.contains("/healthz")), requests, "{level} {lines:?}");
+        }
+    }
+    for format in ["text", "json"] {
+        let errors = logged(&[("ENCKE_LOG", "error"), ("ENCKE_LOG_FORMAT", format)]);
+        assert_eq!(errors, Vec::<String>::new(), "nothing is wrong");
+    }
+}
+
+/// A server with a request under way, whose body is still to come.
+#[cfg(unix)]
+struct Draining {
+    child: Child,
+    socket: TcpStream,
+    /// A server that cannot say where it listens ends.
+    _stdout: BufReader<std::process::ChildStdout>,
+    _program: Program,
+}
+
+#[cfg(unix)]
+impl Draining {
+    fn new(drain_s: u32) -> Self {
+        let program = Program::new();
+        let mut command = program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
+        let (child, mut stdout) = start(command.env("ENCKE_SHUTDOWN_DRAIN_S", drain_s.to_string()));
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let fields = "Content-Type: application/json\r\nContent-Length: 16\r\nExpect: 100-continue\r\nConnection: close";
+        write!(socket, "POST /v1/login HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n\r\n").unwrap();
+        // It is under way once its body is asked for.
+        let mut asked = [0; 25];
+        socket.read_exact(&mut asked).unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 "), "{asked:?}");
+        Self { child, socket, _stdout: stdout, _program: program }
+    }
+
+    fn stop(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_under_way_have_as_long_as_configured_when_the_server_stops() {
+    let (mut patient, mut brief) = (Draining::new(300), Draining::new(1));
+    patient.stop();
+    brief.stop();
+    // The one does not wait for a body that does not come; the other, which was told to stop before, still
+    // does.
+    assert_eq!(brief.child.wait().unwrap().code(), Some(0));
+    write!(patient.socket, "{{\"user\":\"alice\"}}").unwrap();
+    let mut answer = String::new();
+    patient.socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(patient.child.wait().unwrap().code(), Some(0));
+}

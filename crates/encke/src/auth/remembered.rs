@@ -173,6 +173,41 @@ mod tests {
         assert_ne!(Remembered::new(8).mark("a.b.c"), memory.mark("a.b.c"), "marks are worth nothing elsewhere");
     }
 
+    /// A token that expires in a minute, and has come into the older generation if `old`.
+    fn shelf_with(mark: u128, old: bool) -> Shelf {
+        let known = |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        let mut shelf = Shelf::default();
+        shelf.put(mark, known("alice"), NOW);
+        for number in 0..if old { TOKENS_MAX as u128 } else { 0 } {
+            shelf.put(number, known("bob"), NOW);
+        }
+        assert_eq!((shelf.young.contains_key(&mark), shelf.old.contains_key(&mark)), (!old, old));
+        shelf
+    }
+
+    #[test]
+    fn a_token_expires_in_either_generation_and_is_not_taken_from_one_to_the_other_then() {
+        for old in [false, true] {
+            for (at_s, good) in [(NOW, true), (NOW + 59, true), (NOW + 60, false), (NOW + 61, false), (u64::MAX, false)] {
+                let mut shelf = shelf_with(u128::MAX, old);
+                assert_eq!(shelf.get(u128::MAX, at_s).is_some(), good, "old: {old}, {at_s}");
+                // Once more: what was found is in the younger generation now.
+                assert_eq!(shelf.get(u128::MAX, at_s).is_some(), good, "old: {old}, {at_s}, again");
+                assert!(!old || shelf.young.contains_key(&u128::MAX) == good);
+                assert!(shelf.get(u128::MAX, NOW + 60).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn when_the_clock_goes_back_neither_generation_is_believed() {
+        for old in [false, true] {
+            let mut shelf = shelf_with(u128::MAX, old);
+            assert!(shelf.get(0, NOW - 1).is_none());
+            assert!(shelf.get(u128::MAX, NOW).is_none(), "old: {old}");
+        }
+    }
+
     #[test]
     fn when_the_clock_goes_back_all_are_verified_anew() {
         let memory = Remembered::new(7);

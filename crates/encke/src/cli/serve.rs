@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
+use crate::logging;
 use crate::wire::check_engine;
 
 /// Run the server
@@ -40,6 +41,7 @@ fn engine(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let mut config = configure(args)?;
     config.complete_keys()?;
+    logging::begin(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()

@@ -3,6 +3,8 @@
 use encke_proto::Refusal;
 use http::StatusCode;
 
+use crate::refusal::retry_after_s;
+
 /// The type of JSON answers.
 pub const JSON: &str = "application/json";
 /// The type of server-sent events.
@@ -55,8 +57,8 @@ pub struct Head<'a> {
     pub origin: Option<&'a str>,
     /// The value of `Date:`.
     pub date: &'a str,
-    /// Whether the client should come back in a second.
-    pub retry_after: bool,
+    /// After how many seconds the client should come back, if the refusal passes.
+    pub retry_after_s: Option<u64>,
     /// One field more, which only this kind of answer has: the policy of a document for instance.
     pub field: Option<(&'a str, &'a str)>,
 }
@@ -92,8 +94,12 @@ impl Head<'_> {
             // One address changes the protocol, to this one, of which there is one version (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
             push(&["upgrade: websocket\r\nsec-websocket-version: 13\r\n"]);
         }
-        if self.retry_after {
-            push(&["retry-after: 1\r\n"]);
+        if self.status == 401 {
+            // Such an answer has to say how to do better (RFC 9110 section 11.6.1).
+            push(&["www-authenticate: Bearer\r\n"]);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            push(&["retry-after: ", decimal(usize::try_from(seconds).unwrap_or(usize::MAX), &mut digits), "\r\n"]);
         }
         match (self.status, self.keep_alive) {
             (426, true) => push(&["connection: upgrade\r\n"]),
@@ -139,10 +145,10 @@ fn reason(status: u16) -> &'static str {
 
 /// Writes a refusal as a whole response, after which the connection ends. `origin` as in [`Head`].
 pub fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &str) {
-    let (status, retry_after) = (refusal.code.status(), refusal.code.status() == 503);
+    let (status, retry_after_s) = (refusal.code.status(), retry_after_s(refusal.code));
     let json = refusal.json();
     let body = Body::Length(json.len());
-    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after, field: None }.write(out);
+    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after_s, field: None }.write(out);
     out.extend_from_slice(json.as_bytes());
 }
 

@@ -3,7 +3,7 @@ use encke_proto::{ErrorCode, Refusal, SessionId};
 
 use super::Talk;
 use crate::{
-    refusal::sentence,
+    refusal::{retry_after_s, sentence},
     table::response::{self, Head},
 };
 
@@ -113,7 +113,7 @@ impl Exchange<'_> {
     /// Writes the head of a response, with one field more if this kind of answer has one.
     pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool, field: Option<(&str, &str)>) {
         let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
-        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after: false, field };
+        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after_s: None, field };
         head.write(self.out);
         self.held.began = true;
     }
@@ -130,7 +130,7 @@ impl Exchange<'_> {
             keep_alive,
             origin,
             date: self.date,
-            retry_after: code.status() == 503,
+            retry_after_s: retry_after_s(code),
             field: None,
         };
         head.write(self.out);

@@ -25,6 +25,18 @@ struct World {
     next_id: u128,
 }
 
+fn config() -> Config {
+    Config {
+        dev: true,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        engine: EngineUrl::Memory,
+        api_key: Some(Secret::new("k".repeat(32))),
+        token_secret: Some(Secret::new("s".repeat(32))),
+        workers: 2,
+        ..Config::default()
+    }
+}
+
 impl World {
     fn new() -> Self {
         Self::with(|_| {})
@@ -37,15 +49,7 @@ impl World {
     /// The server that `wire` makes of the configuration.
     fn of(change: impl FnOnce(&mut Config), wire: impl AsyncFnOnce(Config) -> Result<Server, WireError>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config {
-            dev: true,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            engine: EngineUrl::Memory,
-            api_key: Some(Secret::new("k".repeat(32))),
-            token_secret: Some(Secret::new("s".repeat(32))),
-            workers: 2,
-            ..Config::default()
-        };
+        let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
         let address = server.address;
@@ -200,11 +204,14 @@ mod errands;
 mod failing;
 mod forwarded;
 mod hand_over;
+mod long_cursors;
 mod polls;
 mod queries;
+mod settings;
 mod slow;
 mod stop;
 mod streams;
 mod tls;
 mod turns;
+mod unavailable;
 mod ws;

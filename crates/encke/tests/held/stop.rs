@@ -60,3 +60,29 @@ fn nobody_comes_in_while_those_who_are_there_have_their_time() {
     world.until(|| std::net::TcpStream::connect(world.address).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused));
     assert_eq!(world.sessions("alice"), 1, "she has not been sent away yet");
 }
+
+#[test]
+fn they_are_spread_over_no_longer_than_configured_however_many_they_are() {
+    // So many that they would be spread over more than a second and a half.
+    let count = 1_500;
+    let world = World::with(|config| {
+        config.workers = 1;
+        config.shutdown_spread_s = 1;
+    });
+    let mut wires: Vec<Wire> = (0..count).map(|_| world.connect()).collect();
+    let head = world.head("alice", "/v1/stream?as=ndjson");
+    for (number, wire) in wires.iter_mut().enumerate() {
+        // Not more sessions of one user than there may be.
+        wire.send(&if number < 900 { head.clone() } else { world.head("bob", "/v1/stream?as=ndjson") });
+    }
+    wires.iter_mut().for_each(|wire| drop(wire.until("\"open\"")));
+    world.app().shards.drain(false);
+    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
+    assert_eq!(world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(), count);
+    for wire in &mut wires {
+        wire.until("{\"event\":\"close\"");
+        let close = wire.until("}");
+        let ms = retry_ms(&serde_json::from_str(&format!("{{{}", close.trim_start_matches(','))).unwrap());
+        assert!((500..1_500).contains(&ms), "{ms}");
+    }
+}

@@ -1,5 +1,8 @@
 //! WebSockets.
 
+use encke_hub::CloseTarget;
+use encke_proto::{Close, CloseCode};
+
 use super::*;
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade";
@@ -447,5 +450,35 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
         } else {
             assert_eq!(wire.closed().0, 1002);
         }
+    }
+}
+
+#[test]
+fn every_code_of_a_close_has_its_status() {
+    let document = include_str!("../../../../docs/PROTOCOL.md");
+    let table: Vec<&str> = document.split("| status | why |").nth(1).unwrap().split("\n\n").next().unwrap().lines().collect();
+    let world = World::new();
+    for (code, text, status) in [
+        (CloseCode::Client, "client", 1000),
+        (CloseCode::Recycle, "recycle", 1000),
+        (CloseCode::Shutdown, "shutdown", 1001),
+        (CloseCode::TokenExpired, "token_expired", 4401),
+        (CloseCode::Slow, "slow", 4408),
+        (CloseCode::TakenOver, "taken_over", 4409),
+        (CloseCode::Operator, "operator", 4410),
+        (CloseCode::TooManySessions, "too_many_sessions", 4429),
+    ] {
+        for reconnect in [true, false] {
+            let (mut wire, _) = world.ws(text, "");
+            let close = Close { code, reason: "for the test".into(), reconnect, retry_ms: None };
+            let target = CloseTarget::User(UserId::new(text).unwrap());
+            assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
+            let told = wire.heard();
+            assert_eq!((&told["event"], &told["code"], &told["reconnect"]), (&"close".into(), &text.into(), &reconnect.into()));
+            assert_eq!(wire.closed(), (status, "for the test".into()), "{text}");
+        }
+        let row = table.iter().find(|row| row.starts_with(&format!("| {status} |"))).unwrap();
+        // Only a frame becomes long.
+        assert!(row.contains(&format!("`{text}`")) || code == CloseCode::Recycle, "{row}");
     }
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     front::{Admission, Verdict},
+    refusal::retry_after_s,
     shards::{Arrival, Letter, Resting},
     table::{
         Hears, Line, Queued, Service, Slot, State, errand,
@@ -300,7 +301,7 @@ impl Shard {
             keep_alive,
             origin,
             date: self.date.at(self.now.wall),
-            retry_after: refusal.code.status() == 503,
+            retry_after_s: retry_after_s(refusal.code),
             field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
@@ -321,7 +322,7 @@ impl Shard {
         let keep_alive = held.keep_alive && !self.drains;
         let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive, origin, date, retry_after: false, field: None }
+        Head { status: 204, content_type, body: Body::None, keep_alive, origin, date, retry_after_s: None, field: None }
             .write(&mut self.outbound);
         self.send(key, if keep_alive { After::Done } else { After::Close });
     }

@@ -29,6 +29,8 @@ use crate::{
     transports::{Held, asked_for},
 };
 
+mod stalled;
+
 /// How many messages the engine gives at a time.
 const PAGE: u64 = 100;
 
@@ -151,6 +153,13 @@ impl World {
 
     /// The same by a socket for which the kernel keeps little on either side.
     fn come_by_socket(&mut self, user: &str) -> std::net::TcpStream {
+        let (line, client) = self.narrow_line();
+        self.arrive(line, user, Start::Absent);
+        client
+    }
+
+    /// Both ends of a socket for which the kernel keeps little on either side.
+    fn narrow_line(&self) -> (Line, std::net::TcpStream) {
         let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(4096).unwrap();
@@ -159,27 +168,15 @@ impl World {
         socket2::SockRef::from(&socket).set_send_buffer_size(4096).unwrap();
         socket.set_nonblocking(true).unwrap();
         let pass = self.shard.parts.gate.enter(address.ip()).unwrap();
-        self.arrive(Line::Socket(TcpStream::from_std(socket), pass), user, Start::Absent);
-        client.into()
+        (Line::Socket(TcpStream::from_std(socket), pass), client.into())
     }
 
     fn arrive(&mut self, line: Line, user: &str, start: Start) {
-        let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: [0; 8], embedder: None };
-        let admission = Admission {
-            transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
-            held,
-            user: UserId::new(user).unwrap(),
-            token_ends: Time(0),
-            session: None,
-            fresh: None,
-            lasting: true,
-            start,
-            channels: vec![ChannelName::public("news").unwrap()],
-            talk: None,
-            ticket: None,
-        };
-        let verdict = Verdict::Admitted(Box::new(admission));
-        let arrival = Arrival { line, inbound: Vec::new(), verdict };
+        self.admit(line, admission(user, start));
+    }
+
+    fn admit(&mut self, line: Line, admission: Admission) {
+        let arrival = Arrival { line, inbound: Vec::new(), verdict: Verdict::Admitted(Box::new(admission)) };
         self.mailbox.post(Letter::Arrived(Box::new(arrival))).unwrap();
     }
 
@@ -268,6 +265,24 @@ impl Reader {
 fn offsets(events: &[Value], channel: &str) -> Vec<u64> {
     let of = |event: &&Value| event["event"] == "message" && event["channel"] == channel;
     events.iter().filter(of).map(|event| event["offset"].as_u64().unwrap()).collect()
+}
+
+/// Who follows `news` by NDJSON on a line whose response ends with it.
+fn admission(user: &str, start: Start) -> Admission {
+    let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: [0; 8], embedder: None };
+    Admission {
+        transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
+        held,
+        user: UserId::new(user).unwrap(),
+        token_ends: Time(0),
+        session: None,
+        fresh: None,
+        lasting: true,
+        start,
+        channels: vec![ChannelName::public("news").unwrap()],
+        talk: None,
+        ticket: None,
+    }
 }
 
 fn from(offset: u64) -> Start {
