@@ -1,6 +1,7 @@
 //! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection table; all others are served by the HTTP library.
 
 pub mod admit;
+mod carried;
 mod holder;
 pub mod library;
 mod rewind;

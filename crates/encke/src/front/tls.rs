@@ -1,6 +1,7 @@
 //! Connections under TLS: the library has them to the end, and HTTP/2 with them. Requests that wait are held by the table all the same (see [`Holder`]).
 
 use std::{
+    future::{Future, poll_fn},
     io::{self, BufReader},
     net::SocketAddr,
     path::PathBuf,
@@ -9,18 +10,19 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -33,10 +35,10 @@ use tokio_rustls::{
 };
 use tower::ServiceExt;
 
-use super::{Holder, library::waiting};
+use super::{Holder, carried::Carried, library::waiting};
 use crate::{
     config::Config,
-    table::{Gate, Pass},
+    table::{Carrier, Gate, Given, Pass, bound_silence},
 };
 
 /// How long a handshake may take, and after it a request's head.
@@ -45,8 +47,9 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
-/// How often an HTTP/2 connection at rest is asked whether anybody is there.
-const ALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how often that is looked at.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
+const ACKNOWLEDGED_LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked whether the certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,8 @@ pub struct Tls {
     pub holder: Holder,
     /// How many sockets may be open.
     pub gate: Arc<Gate>,
+    /// How often an HTTP/2 connection at rest is asked whether anybody is there, and how long it may take to answer.
+    heartbeat: Duration,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -95,9 +100,10 @@ impl Tls {
         let certificate = Arc::new(Certificate::load(cert.clone(), key.clone())?);
         let mut server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::<Certificate>::clone(&certificate));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let listener = listen(address).map_err(|error| TlsError::Listen(address, error))?;
+        let heartbeat = Duration::from_secs(config.heartbeat_s);
+        let listener = listen(address, heartbeat).map_err(|error| TlsError::Listen(address, error))?;
         let acceptor = TlsAcceptor::from(Arc::new(server));
-        Ok(Some(Self { listener, acceptor, certificate, router, holder, gate, stopping }))
+        Ok(Some(Self { listener, acceptor, certificate, router, holder, gate, heartbeat, stopping }))
     }
 
     /// Where it listens.
@@ -111,13 +117,14 @@ impl Tls {
     /// Serves connections until the server stops.
     pub async fn run(self) {
         let (mut connections, mut stopping) = (JoinSet::new(), self.stopping.clone());
-        let mut looks = interval(CERTIFICATE_LOOK);
+        let (mut looks, builder) = (interval(CERTIFICATE_LOOK), builder(self.heartbeat));
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((socket, address)) => {
                         if let Some(pass) = self.gate.enter(address.ip()) {
-                            connections.spawn(serve(socket, pass, self.acceptor.clone(), self.router.clone(), self.holder.clone(), self.stopping.clone()));
+                            let (acceptor, router, holder) = (self.acceptor.clone(), self.router.clone(), self.holder.clone());
+                            connections.spawn(serve(socket, pass, acceptor, router, holder, builder.clone(), self.stopping.clone()));
                         }
                     }
                     Err(error) => {
@@ -141,18 +148,14 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stops| *stops).await;
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, heartbeat: Duration) -> io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
+    bound_silence(SockRef::from(&listener), heartbeat)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
-async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Router, holder: Holder, mut stopping: watch::Receiver<bool>) {
-    let _ = socket.set_nodelay(true);
-    let Ok(Ok(socket)) = timeout(HEAD_MAX, acceptor.accept(socket)).await else { return };
-    let pass = Arc::new(pass);
-    let talkers = Arc::clone(&pass);
-    let service = service_fn(move |request| answer(router.clone(), holder.clone(), Arc::clone(&talkers), request));
+fn builder(heartbeat: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_MAX_BYTES as usize);
     builder
@@ -160,19 +163,51 @@ async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Rou
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
-        .keep_alive_interval(ALIVE_EVERY)
-        .keep_alive_timeout(HEAD_MAX);
+        .keep_alive_interval(heartbeat)
+        .keep_alive_timeout(heartbeat);
+    builder
+}
+
+async fn serve(
+    socket: TcpStream,
+    pass: Pass,
+    acceptor: TlsAcceptor,
+    router: Router,
+    holder: Holder,
+    builder: auto::Builder<TokioExecutor>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _ = socket.set_nodelay(true);
+    let socket = Carried::new(socket);
+    let carrier = Arc::clone(socket.carrier());
+    let Ok(Ok(socket)) = timeout(HEAD_MAX, acceptor.accept(socket)).await else { return };
+    let pass = Arc::new(pass);
+    let kept = (Arc::clone(&pass), Arc::clone(&carrier));
+    let service = service_fn(move |request| answer(router.clone(), holder.clone(), kept.clone(), request));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let mut told = false;
-    loop {
+    let ended_well = loop {
+        let goes_on = poll_fn(|cx| {
+            carrier.goes_on();
+            connection.as_mut().poll(cx)
+        });
         tokio::select! {
-            _ = connection.as_mut() => break,
+            result = goes_on => break result.is_ok(),
             () = stopped(&mut stopping), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
+    };
+    if ended_well {
+        let all = async {
+            while carrier.waits() {
+                sleep(ACKNOWLEDGED_LOOK).await;
+            }
+        };
+        // Of a connection that is closed nobody can say whether its peer got the last that was written.
+        let _ = timeout(ACKNOWLEDGED_MAX, all).await;
     }
     drop(pass);
 }
@@ -180,7 +215,7 @@ async fn serve(socket: TcpStream, pass: Pass, acceptor: TlsAcceptor, router: Rou
 async fn answer(
     router: Router,
     holder: Holder,
-    pass: Arc<Pass>,
+    (pass, carrier): (Arc<Pass>, Arc<Carrier>),
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
@@ -190,9 +225,10 @@ async fn answer(
         request.headers_mut().insert(header::HOST, host);
     }
     request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    let given = Given::new(carrier, request.version() == Version::HTTP_2);
     match waiting(&request).map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-        Some((true, verdict)) => Ok(holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await),
-        Some((false, verdict)) => Ok(holder.hold(verdict).await),
+        Some((true, verdict)) => Ok(holder.talk(verdict, given, hyper::upgrade::on(&mut request), pass).await),
+        Some((false, verdict)) => Ok(holder.hold(verdict, given).await),
         None => router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await,
     }
 }

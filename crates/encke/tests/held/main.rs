@@ -193,6 +193,7 @@ mod classic;
 mod errands;
 mod hand_over;
 mod polls;
+mod receipts;
 mod slow;
 mod stop;
 mod streams;
