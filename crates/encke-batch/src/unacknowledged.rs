@@ -4,17 +4,21 @@ use std::{ffi::c_int, io, os::fd::AsFd};
 
 use rustix::ioctl::{Getter, Opcode, ioctl};
 
-/// The request of tcp(7) that is called `SIOCOUTQ` there. It has the number of the terminals' `TIOCOUTQ`, which differs between architectures.
+/// The request of tcp(7) that is called `SIOCOUTQ` there. It has the number of the terminals' `TIOCOUTQ`,
+/// which differs between architectures.
 const SIOCOUTQ: Opcode = libc::TIOCOUTQ as Opcode;
 
-/// How many bytes the kernel has taken for a TCP socket and its peer's kernel has not acknowledged: those that are on their way, and those that wait to be sent. One system call.
+/// How many bytes the kernel has taken for a TCP socket and its peer's kernel has not acknowledged: those
+/// that are on their way, and those that wait to be sent. One system call.
 ///
-/// A connection that was reset, or given up, keeps the number that it had then: what was not acknowledged never will be.
+/// A connection that was reset, or given up, keeps the number that it had then: what was not acknowledged
+/// never will be.
 ///
 /// # Errors
 /// When it is no TCP socket, or one that listens.
 pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
-    // SAFETY: SIOCOUTQ writes one `int`, which is what the getter has room for, and nothing else: to a TCP socket by tcp(7), and to whatever else has this request by tty_ioctl(2). It fails for
+    // SAFETY: SIOCOUTQ writes one `int`, which is what the getter has room for, and nothing else: to a TCP
+    // socket by tcp(7), and to whatever else has this request by tty_ioctl(2). It fails for
     // other files. The descriptor is borrowed for longer than the call.
     #[allow(unsafe_code)]
     let count = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) }?;

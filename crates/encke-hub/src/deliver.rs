@@ -20,7 +20,8 @@ pub struct Opening {
     pub handed: Option<Position>,
 }
 
-/// That a user was handed everything in the own channel up to a position, once it is acknowledged ([`Hub::handed`]).
+/// That a user was handed everything in the own channel up to a position, once it is acknowledged
+/// ([`Hub::handed`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The user.
@@ -307,7 +308,8 @@ impl Hub {
         None
     }
 
-    /// The receipt that is due once the client's side has acknowledged everything that was pulled for a connection so far. Of broadcasts none is.
+    /// The receipt that is due once the client's side has acknowledged everything that was pulled for a
+    /// connection so far. Of broadcasts none is.
     #[must_use]
     pub fn owed(&self, conn: ConnKey) -> Option<Receipt> {
         let session = self.session_by_conn(conn)?;
@@ -319,10 +321,12 @@ impl Hub {
         Some(Receipt { user: self.users.get(session.user)?.id.clone(), position: sub.at })
     }
 
-    /// What a receipt was due for is acknowledged. The connection that it was sent on may have served others since, or be gone.
+    /// What a receipt was due for is acknowledged. The connection that it was sent on may have served others
+    /// since, or be gone.
     pub fn handed(&mut self, receipt: Receipt) {
         let Receipt { user, position } = receipt;
-        // Without a session of the user here the engine alone knows how far it was handed, and does not go back.
+        // Without a session of the user here the engine alone knows how far it was handed, and does not go
+        // back.
         if let Some(key) = self.channel_key(&user.channel())
             && let Some(own) = self.channels.get_mut(key)
         {

@@ -14,7 +14,8 @@ use tokio::{
 
 use crate::table::Carrier;
 
-/// A socket below TLS that tells its [`Carrier`] what the kernel has taken. TLS passes a flush on when all that it had is written, and at no other time once a connection is made.
+/// A socket below TLS that tells its [`Carrier`] what the kernel has taken. TLS passes a flush on when all
+/// that it had is written, and at no other time once a connection is made.
 #[derive(Debug)]
 pub(super) struct Carried {
     socket: Arc<TcpStream>,

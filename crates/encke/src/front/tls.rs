@@ -47,7 +47,8 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
-/// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how often that is looked at.
+/// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how
+/// often that is looked at.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 const ACKNOWLEDGED_LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked whether the certificate's files have changed.
@@ -78,7 +79,8 @@ pub struct Tls {
     pub holder: Holder,
     /// How many sockets may be open.
     pub gate: Arc<Gate>,
-    /// How often an HTTP/2 connection at rest is asked whether anybody is there, and how long it may take to answer.
+    /// How often an HTTP/2 connection at rest is asked whether anybody is there, and how long it may take to
+    /// answer.
     heartbeat: Duration,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,

@@ -1,7 +1,10 @@
-//! Connections that the HTTP library has, as far as the table asks whether their peers have acknowledged what it gave to the library.
+//! Connections that the HTTP library has, as far as the table asks whether their peers have acknowledged what
+//! it gave to the library.
 //!
-//! Three things have to be true of such bytes: the library has taken them, it has handed all that it had to the kernel since, and the peer's kernel has acknowledged that. The first is known
-//! where the library asks for the body ([`Given`]), the second where it flushes the connection, and the third from the socket.
+//! Three things have to be true of such bytes: the library has taken them, it has handed all that it had to
+//! the kernel since, and the peer's kernel has acknowledged that. The first is known
+//! where the library asks for the body ([`Given`]), the second where it flushes the connection, and the third
+//! from the socket.
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
@@ -114,7 +117,8 @@ impl Given {
         self.shared
     }
 
-    /// The library asks for more, and has taken so many bytes before. On a connection that is shared they are past what the peer takes of a response (see [`super::LentBody`]), and go out with
+    /// The library asks for more, and has taken so many bytes before. On a connection that is shared they are
+    /// past what the peer takes of a response (see [`super::LentBody`]), and go out with
     /// the next turn of the connection, which is another task.
     pub fn asks(&self, taken: u64) {
         if self.shared {
@@ -122,7 +126,8 @@ impl Given {
         }
     }
 
-    /// The library takes what makes so many bytes. On a connection of its own they go out with the next flush, which is in the same task.
+    /// The library takes what makes so many bytes. On a connection of its own they go out with the next
+    /// flush, which is in the same task.
     pub fn takes(&self, taken: u64) {
         if !self.shared {
             self.note(taken, self.carrier.begun.fetch_add(1, Ordering::SeqCst) + 1);
@@ -162,7 +167,8 @@ impl Sent {
             (_, None) => Acknowledged::Never,
             (None, Some(_)) => Acknowledged::NotYet,
             (Some(written), Some(socket)) => {
-                // Read before the kernel is asked: what is written between the two counts as not acknowledged, and not the other way round.
+                // Read before the kernel is asked: what is written between the two counts as not
+                // acknowledged, and not the other way round.
                 let behind = carrier.written.load(Ordering::SeqCst) - written;
                 match unacknowledged(&socket) {
                     Ok(count) if count as u64 <= behind => Acknowledged::Yes,

@@ -44,7 +44,8 @@ pub struct Lent {
     pub id: LentId,
     head: Option<oneshot::Sender<Response<()>>>,
     body: mpsc::Sender<Bytes>,
-    /// How many bytes of the body were given to the library, and what it has taken of them. None where nobody can say what becomes of it.
+    /// How many bytes of the body were given to the library, and what it has taken of them. None where nobody
+    /// can say what becomes of it.
     given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
     /// What its client says, if it talks, and what is left of the last that was taken in.
@@ -65,7 +66,8 @@ pub struct LentBody {
     last: Bytes,
 }
 
-/// Both ends of a response that the library sends and the shard behind `home` writes. The head comes first, by itself. Without `given`, nobody is asked whether the client's side has it, and no
+/// Both ends of a response that the library sends and the shard behind `home` writes. The head comes first,
+/// by itself. Without `given`, nobody is asked whether the client's side has it, and no
 /// receipt is given for it.
 #[must_use]
 pub fn lend(id: LentId, home: Mailbox<Letter>, given: Option<Arc<Given>>) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
@@ -169,7 +171,8 @@ impl Lent {
         Ok(taken)
     }
 
-    /// Gives the library bytes, the head by itself; how many it has room for, and how many of them are the head.
+    /// Gives the library bytes, the head by itself; how many it has room for, and how many of them are the
+    /// head.
     fn give(&mut self, bytes: &[u8], head_bytes: &mut usize) -> io::Result<usize> {
         let mut taken = 0;
         if let Some(head) = self.head.take() {
@@ -233,7 +236,8 @@ impl HttpBody for LentBody {
             && given.is_shared()
             && bytes.len() > 1
         {
-            // The library waits for the peer to take a byte more of the response before it goes on, but not for as many as it goes on with (hyper's `PipeToSendStream`). So when it asks for what
+            // The library waits for the peer to take a byte more of the response before it goes on, but not
+            // for as many as it goes on with (hyper's `PipeToSendStream`). So when it asks for what
             // comes behind a byte, that has a place among those that go out, and so has everything before it.
             let rest = bytes.len() - 1;
             self.last = bytes.split_off(rest);

@@ -1,4 +1,5 @@
-//! Receipts that are due: what a user was pushed is with the kernel, and becomes `delivered` when the peer's kernel has acknowledged it (ADR 0021).
+//! Receipts that are due: what a user was pushed is with the kernel, and becomes `delivered` when the peer's
+//! kernel has acknowledged it (ADR 0021).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,11 +9,13 @@ use encke_hub::{Key, Receipt};
 use super::{Shard, conn_key};
 use crate::table::{Acknowledged, Line, Sent, Slot};
 
-/// How often the kernel is asked again for a connection whose peer has not acknowledged what it was sent, in milliseconds.
+/// How often the kernel is asked again for a connection whose peer has not acknowledged what it was sent, in
+/// milliseconds.
 const LOOK_MS: u64 = 50;
 /// The most connections for which it is asked in one turn.
 const LOOKS_PER_TURN: usize = 1_024;
-/// The most connections that are asked after. What is sent to others meanwhile stays `queued`, and is sent again.
+/// The most connections that are asked after. What is sent to others meanwhile stays `queued`, and is sent
+/// again.
 const CONNECTIONS_MAX: usize = 65_536;
 /// The most receipts that wait for one connection. Past it the newest stands for those that come.
 const RECEIPTS_MAX: usize = 8;
@@ -20,7 +23,8 @@ const RECEIPTS_MAX: usize = 8;
 /// The receipts of a shard that are due.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// Those of each connection, in the order in which what they are for was sent. Whoever has acknowledged everything is in here until its next turn.
+    /// Those of each connection, in the order in which what they are for was sent. Whoever has acknowledged
+    /// everything is in here until its next turn.
     by_key: HashMap<Key, VecDeque<Due>>,
     /// The same connections, in the order in which they are looked at.
     turns: VecDeque<Key>,
@@ -73,7 +77,8 @@ impl Receipts {
         let dues = self.by_key.entry(key).or_default();
         if dues.len() >= RECEIPTS_MAX
             && let Some(last) = dues.back()
-            // A connection that is kept may serve another user next, for whom no receipt of the former stands.
+            // A connection that is kept may serve another user next, for whom no receipt of the former
+            // stands.
             && last.receipt.user == due.receipt.user
         {
             dues.pop_back();
@@ -85,11 +90,13 @@ impl Receipts {
 }
 
 impl Shard {
-    /// Everything that was written for a connection is with the kernel, or with the library. If a receipt is due for it, it is given now or when the peer has acknowledged it. True when one waits.
+    /// Everything that was written for a connection is with the kernel, or with the library. If a receipt is
+    /// due for it, it is given now or when the peer has acknowledged it. True when one waits.
     pub(super) fn owe(&mut self, key: Key) -> bool {
         let Some(receipt) = self.hub.owed(conn_key(key)) else { return false };
         if self.receipts.has(key, &receipt) {
-            // A broadcast behind a push that is not acknowledged yet: nothing is due for it, so nothing is asked.
+            // A broadcast behind a push that is not acknowledged yet: nothing is due for it, so nothing is
+            // asked.
             return true;
         }
         let Some(slot) = self.slots.get(key) else { return false };
@@ -133,7 +140,8 @@ impl Shard {
         }
     }
 
-    /// Gives those receipts for which the peer of a connection has acknowledged enough. True when others wait.
+    /// Gives those receipts for which the peer of a connection has acknowledged enough. True when others
+    /// wait.
     pub(super) fn look_for_receipts(&mut self, key: Key) -> bool {
         let Some(dues) = self.receipts.by_key.get_mut(&key) else { return false };
         let slot = self.slots.get(key);
@@ -153,7 +161,8 @@ impl Shard {
         false
     }
 
-    /// A socket leaves the table. Who has acknowledged everything has had it, and of the rest nothing will be known.
+    /// A socket leaves the table. Who has acknowledged everything has had it, and of the rest nothing will be
+    /// known.
     pub(super) fn settle_receipts(&mut self, key: Key) {
         if self.receipts.waits(key) {
             self.look_for_receipts(key);
@@ -175,7 +184,8 @@ impl Shard {
 }
 
 impl Behind {
-    /// Whether it is acknowledged. How much of what was written for a socket is not, is asked once for all who keep the answer in `outstanding`.
+    /// Whether it is acknowledged. How much of what was written for a socket is not, is asked once for all
+    /// who keep the answer in `outstanding`.
     fn acknowledged(&mut self, slot: Option<&Slot>, outstanding: &mut Option<usize>) -> Acknowledged {
         let written = match self {
             Self::Lent(sent) => return sent.acknowledged(),

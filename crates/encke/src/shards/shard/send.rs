@@ -99,7 +99,8 @@ impl Shard {
         }
     }
 
-    /// The last was written to a socket. It is closed when its peer has acknowledged what a receipt is due for, or has had its time to: of a socket that is closed nothing is known any more.
+    /// The last was written to a socket. It is closed when its peer has acknowledged what a receipt is due
+    /// for, or has had its time to: of a socket that is closed nothing is known any more.
     fn close(&mut self, key: Key) {
         if !self.owe(key) {
             return self.free(key);
