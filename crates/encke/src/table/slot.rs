@@ -165,6 +165,7 @@ mod tests {
         // Without optimisation the poll's sockets hold what tells whether they are misused.
         let checks = if cfg!(debug_assertions) { 8 } else { 0 };
         let sizes = [size_of::<Line>(), size_of::<State>(), size_of::<Held>(), size_of::<Talk>()];
-        assert!(size_of::<Slot>() <= 120 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
+        // Two lines of a processor's cache.
+        assert!(size_of::<Slot>() <= 128 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
     }
 }
