@@ -74,6 +74,20 @@ fn until_some_came(world: &World, socket: &TcpStream) {
     });
 }
 
+/// Reads past a mark, in whatever else is no text: frames have heads.
+fn read_past(wire: &mut Wire, mark: &[u8]) {
+    loop {
+        if let Some(at) = wire.seen.windows(mark.len()).position(|window| window == mark) {
+            wire.seen.drain(..at + mark.len());
+            return;
+        }
+        let mut buffer = [0; 4096];
+        let count = wire.socket.read(&mut buffer).unwrap();
+        assert!(count > 0, "the server closed");
+        wire.seen.extend_from_slice(&buffer[..count]);
+    }
+}
+
 #[test]
 fn who_never_read_and_was_reset_was_handed_nothing() {
     let mut world = World::new();
@@ -104,7 +118,7 @@ fn who_reads_was_handed_it() {
         for _ in 0..3 {
             world.push(&user, &large());
             // The frame has it in a text within a script.
-            wire.until(if target.ends_with("iframe") { "xxxx\\\"" } else { "xxxx\"" });
+            read_past(&mut wire, if target.ends_with("iframe") { b"xxxx\\\"" } else { b"xxxx\"" });
             world.until_delivered();
             if target == "/v1/poll" {
                 break;
