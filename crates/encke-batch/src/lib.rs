@@ -1,4 +1,4 @@
-//! Many sends to as many sockets in one call of the kernel, by `io_uring` (ADR 0020).
+//! What no safe library asks of the kernel: many sends to as many sockets in one call, by `io_uring` (ADR 0020), and what the peer of a socket has not acknowledged (ADR 0021).
 //!
 //! Nothing is under way between two calls: [`Batch::send`] returns when each of its sends is done, or could not be.
 
@@ -7,8 +7,11 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
+mod unacknowledged;
+
 use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::net::SendFlags;
+pub use unacknowledged::unacknowledged;
 
 /// The most sends in one call.
 pub const BATCH_MAX: usize = 64;

@@ -209,7 +209,9 @@ impl World {
                 while let Pulled::Message(_) = hub.pull(conn, self.now) {
                     work.handed += 1;
                 }
-                hub.flushed(conn);
+                if let Some(receipt) = hub.owed(conn) {
+                    hub.handed(receipt);
+                }
             }
             Output::Replied { reply: Reply::Given(given), .. } => self.given = given.map(|given| *given),
             Output::Begun { .. }

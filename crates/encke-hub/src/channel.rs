@@ -58,6 +58,16 @@ impl Channel {
         self.warm
     }
 
+    /// Whether its user is handed more than before by what is there up to a position.
+    pub(crate) fn hands(&self, up_to: Position) -> bool {
+        match self.handed {
+            Some(handed) if handed.epoch == up_to.epoch => handed.offset < up_to.offset,
+            // One tab may still stand in the former epoch while another is in the new one.
+            Some(_) => self.window().is_some_and(|window| window.epoch == up_to.epoch),
+            None => true,
+        }
+    }
+
     /// Whether its messages are broadcasts. What is in a user's own channel is for that user alone, however many the sessions.
     pub(crate) fn is_wide(&self, config: &HubConfig) -> bool {
         self.members.len() >= config.wide_members && !self.name.is_own()

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, write_offset};
+use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
@@ -18,6 +18,16 @@ pub struct Opening {
     pub page: Page,
     /// For a user's own channel: how far it was handed over.
     pub handed: Option<Position>,
+}
+
+/// That a user was handed everything in the own channel up to a position, once it is acknowledged
+/// ([`Hub::handed`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The user.
+    pub user: UserId,
+    /// Up to here.
+    pub position: Position,
 }
 
 /// The next thing for a connection.
@@ -298,37 +308,34 @@ impl Hub {
         None
     }
 
-    /// Everything that was pulled for a connection is with its kernel, or with whoever else takes over from the driver.
-    pub fn flushed(&mut self, conn: ConnKey) {
-        let Some((channel, user, at)) = self.handed(conn) else { return };
-        if let Some(channel) = self.channels.at_mut(channel) {
-            channel.handed = Some(at);
-        }
-        if let Some(user) = self.users.get(user) {
-            let user = user.id.clone();
-            self.say(Output::Handed { user, position: at });
-        }
-    }
-
-    /// Whether [`Hub::flushed`] will have something to say, once what was pulled so far is with the kernel: of a broadcast it has not.
+    /// The receipt that is due once the client's side has acknowledged everything that was pulled for a
+    /// connection so far. Of broadcasts none is.
     #[must_use]
-    pub fn will_hand(&self, conn: ConnKey) -> bool {
-        self.handed(conn).is_some()
-    }
-
-    /// How much further a user is handed the own channel by what was pulled for a connection: the channel's place, the user, and up to where.
-    fn handed(&self, conn: ConnKey) -> Option<(u32, Key, Position)> {
+    pub fn owed(&self, conn: ConnKey) -> Option<Receipt> {
         let session = self.session_by_conn(conn)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
         let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;
-        let (at, channel) = (sub.at, self.channels.at(sub.channel)?);
-        let further = match channel.handed {
-            Some(handed) if handed.epoch == at.epoch => handed.offset < at.offset,
-            // One tab may still stand in the former epoch while another is in the new one.
-            Some(_) => channel.window().is_some_and(|window| window.epoch == at.epoch),
-            None => true,
-        };
-        further.then_some((sub.channel, session.user, at))
+        if !self.channels.at(sub.channel)?.hands(sub.at) {
+            return None;
+        }
+        Some(Receipt { user: self.users.get(session.user)?.id.clone(), position: sub.at })
+    }
+
+    /// What a receipt was due for is acknowledged. The connection that it was sent on may have served others
+    /// since, or be gone.
+    pub fn handed(&mut self, receipt: Receipt) {
+        let Receipt { user, position } = receipt;
+        // Without a session of the user here the engine alone knows how far it was handed, and does not go
+        // back.
+        if let Some(key) = self.channel_key(&user.channel())
+            && let Some(own) = self.channels.get_mut(key)
+        {
+            if !own.hands(position) {
+                return;
+            }
+            own.handed = Some(position);
+        }
+        self.say(Output::Handed { user, position });
     }
 
     /// Writes the cursor of a connection's session, as far as it has been pulled.

@@ -14,7 +14,7 @@
 //! - Each [`Output::Open`] and [`Output::Read`] is answered once, by [`Hub::opened`] or [`Hub::read`].
 //! - A message whose append the engine has finished is handed to [`Hub::appended`], or [`Hub::stale`] is called when some may have been missed.
 //! - A feed that may drop what it announces is looked after by [`Hub::stale`] from time to time: a hole shows by itself only when the next message comes.
-//! - Before [`Hub::detach`] of a connection that was given something comes [`Hub::flushed`].
+//! - Before [`Hub::detach`] of a connection that was given something it asks [`Hub::owed`], and says [`Hub::handed`] once the client's side has acknowledged that.
 //! - [`Hub::tick`] is called a few times a second.
 
 mod attach;
@@ -41,7 +41,7 @@ mod wheel;
 pub use attach::{Attach, Start};
 pub use config::HubConfig;
 pub use control::CloseTarget;
-pub use deliver::{Opening, Pulled};
+pub use deliver::{Opening, Pulled, Receipt};
 pub use hub::Hub;
 pub use index::{Index, Name};
 pub use lag::Lag;

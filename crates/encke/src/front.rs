@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod admit;
+mod carried;
 mod holder;
 pub mod library;
 mod long_head;

@@ -13,7 +13,7 @@ use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -29,7 +29,7 @@ use crate::{
     random::{self, NoRandomness},
     router::router,
     shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
-    table::{Gate, RESERVED_MAX},
+    table::{Gate, RESERVED_MAX, bound_silence},
 };
 
 /// The most connections that the kernel keeps at the door until they are accepted.
@@ -111,7 +111,7 @@ pub async fn wire_on(
 ) -> Result<Server, WireError> {
     let workers = config.worker_count();
     let unheard = |error| WireError::Listen(config.listen, error);
-    let (address, doors) = reserve(config.listen, workers).map_err(unheard)?;
+    let (address, doors) = reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
@@ -205,7 +205,7 @@ fn room() -> io::Result<Room> {
 }
 
 /// A socket for each shard, all at the same address, where nobody is let in yet.
-fn reserve(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Socket>)> {
+fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result<(SocketAddr, Vec<Socket>)> {
     alone_at(address)?;
     let (mut address, mut doors) = (address, Vec::with_capacity(count));
     for _ in 0..count {
@@ -216,6 +216,7 @@ fn reserve(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Soc
         socket.set_tcp_nodelay(true)?;
         // Nor does the kernel gather megabytes for a receiver that is slow.
         socket.set_tcp_notsent_lowat(NOTSENT_MAX_BYTES)?;
+        bound_silence(SockRef::from(&socket), heartbeat)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         // Port 0 picks a free one, which the others share.

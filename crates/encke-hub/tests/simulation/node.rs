@@ -314,7 +314,9 @@ impl Sim {
         }
         let mut cursor = String::new();
         node.hub.write_cursor(key, &mut cursor);
-        node.hub.flushed(key);
+        if let Some(receipt) = node.hub.owed(key) {
+            node.hub.handed(receipt);
+        }
         self.spoil(at, session, &mut items);
         for item in &items {
             self.history.note(Record::Sent { session, channel: item.channel().clone() });

@@ -28,7 +28,9 @@ fn a_crowd_comes_listens_and_goes() {
                     while let Pulled::Message(_) = hub.pull(conn, now) {
                         got += 1;
                     }
-                    hub.flushed(conn);
+                    if let Some(receipt) = hub.owed(conn) {
+                        hub.handed(receipt);
+                    }
                 }
                 Output::Ended { .. } => ended += 1,
                 _ => {}

@@ -1,6 +1,6 @@
 //! How far a user was handed the pushes, and what was shown.
 
-use encke_hub::{Output, Reply};
+use encke_hub::{ConnKey, Output, Reply};
 use encke_proto::{Cursor, Epoch, Position};
 
 use crate::{
@@ -118,4 +118,21 @@ fn nothing_can_be_shown_that_is_not_there_yet() {
     world.publish_many("@alice", 3);
     world.ack(1, "alice", &own(7, 999));
     assert_eq!(world.reply(), Some(Reply::Shown(Some(Position { epoch: Epoch(7), offset: 3 }))));
+}
+
+#[test]
+fn what_nobody_has_acknowledged_is_given_to_the_next_session_and_what_comes_late_still_counts() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("@alice", 2);
+    world.pull(1);
+    let receipt = world.hub.owed(ConnKey(1)).unwrap();
+    world.go(1);
+    assert_eq!(handed(&mut world), []);
+    world.come(attach(2, "alice"));
+    assert_eq!(world.pull(2).len(), 2, "the place to begin has not moved");
+    world.handed(receipt.clone());
+    world.handed(receipt);
+    assert_eq!(handed(&mut world), [(7, 2)], "once");
+    assert_eq!(world.hub.owed(ConnKey(2)), None, "the other session has nothing to add");
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Reply, Start};
+use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply, Start};
 use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, Time};
 
 use crate::support::{channel, log::Logs, session, user};
@@ -200,8 +200,15 @@ impl World {
         }
     }
 
+    /// What was pulled is acknowledged at once.
     pub fn flushed(&mut self, conn: u64) {
-        self.hub.flushed(ConnKey(conn));
+        if let Some(receipt) = self.hub.owed(ConnKey(conn)) {
+            self.handed(receipt);
+        }
+    }
+
+    pub fn handed(&mut self, receipt: Receipt) {
+        self.hub.handed(receipt);
         self.settle();
     }
 

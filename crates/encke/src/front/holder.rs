@@ -20,7 +20,7 @@ use crate::{
     cors,
     refusal::Refused,
     shards::{Arrival, Letter, Mailbox, Shards, deliver},
-    table::{Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
+    table::{Given, Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
 };
 
 /// How much of what a client says is read at a time.
@@ -61,14 +61,14 @@ impl Holder {
     }
 
     /// Holds a request.
-    pub async fn hold(&self, verdict: Verdict) -> Response<Body> {
-        hold(&self.shards, verdict).await
+    pub async fn hold(&self, verdict: Verdict, given: Arc<Given>) -> Response<Body> {
+        hold_on(&self.shards, verdict, Some(given)).await
     }
 
     /// Changes the protocol, and carries what is said then. `pass` is kept as long as anything is.
-    pub async fn talk(&self, verdict: Verdict, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
+    pub async fn talk(&self, verdict: Verdict, given: Arc<Given>, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
         let home = home(&self.shards, &verdict).clone();
-        let (mut lent, head, body) = lend(self.shards.lent_id(), home.clone());
+        let (mut lent, head, body) = lend(self.shards.lent_id(), home.clone(), Some(given));
         let (id, inbound) = (lent.id, lent.listen());
         match answer(&home, lent, verdict, head).await {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -116,7 +116,7 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: LentBody) 
     let say = async {
         while let Some(Ok(frame)) = body.frame().await {
             if let Ok(bytes) = frame.into_data()
-                && writes.write_all(&bytes).await.is_err()
+                && (writes.write_all(&bytes).await.is_err() || writes.flush().await.is_err())
             {
                 return;
             }
@@ -132,10 +132,15 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: LentBody) 
     }
 }
 
-/// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more.
+/// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more. No receipts are given for it.
 pub async fn hold(shards: &Shards, verdict: Verdict) -> Response<Body> {
+    hold_on(shards, verdict, None).await
+}
+
+/// The same; receipts are given for what is `given` to the library.
+async fn hold_on(shards: &Shards, verdict: Verdict, given: Option<Arc<Given>>) -> Response<Body> {
     let home = home(shards, &verdict);
-    let (lent, head, body) = lend(shards.lent_id(), home.clone());
+    let (lent, head, body) = lend(shards.lent_id(), home.clone(), given);
     match answer(home, lent, verdict, head).await {
         Ok(response) => response.map(|()| Body::new(body)),
         Err(refused) => refused.into_response(),

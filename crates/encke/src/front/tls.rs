@@ -22,12 +22,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::watch,
     task::JoinSet,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -42,24 +43,25 @@ use tokio_rustls::{
 use super::{
     Holder,
     activity::{Activity, Answered, Over, Times, Watch, Watched},
+    carried::Carried,
     library::{Scope, answer, times, waiting},
 };
 use crate::{
     config::Config,
     shards::Patience,
-    table::{Gate, Pass},
+    table::{Carrier, Gate, Given, Pass, bound_silence},
 };
 
-/// How long a client may take to answer whether it is there.
-const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 /// The longest head, in bytes.
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
-/// How often an HTTP/2 connection at rest is asked whether anybody is there.
-const ALIVE_EVERY: Duration = Duration::from_secs(20);
 /// How long a client that was told that its connection rested for too long may take to end it.
 const PART_MAX: Duration = Duration::from_secs(2);
+/// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how
+/// often that is looked at.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
+const ACKNOWLEDGED_LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked whether the certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
@@ -111,7 +113,8 @@ impl Tls {
         let certificate = Arc::new(Certificate::load(cert.clone(), key.clone())?);
         let mut server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::<Certificate>::clone(&certificate));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let listener = listen(address).map_err(|error| TlsError::Listen(address, error))?;
+        let heartbeat = Duration::from_millis(patience.heartbeat_ms);
+        let listener = listen(address, heartbeat).map_err(|error| TlsError::Listen(address, error))?;
         let acceptor = TlsAcceptor::from(Arc::new(server));
         Ok(Some(Self { listener, acceptor, certificate, router, holder, gate, patience, stopping }))
     }
@@ -133,14 +136,16 @@ impl Tls {
                 accepted = self.listener.accept() => match accepted {
                     Ok((socket, address)) => {
                         if let Some(pass) = self.gate.enter(address.ip()) {
-                            let caller = Caller { router: self.router.clone(), holder: self.holder.clone(), pass: Arc::new(pass) };
-                            connections.spawn(serve(socket, caller, self.acceptor.clone(), times(&self.patience), self.stopping.clone()));
+                            let (router, holder) = (self.router.clone(), self.holder.clone());
+                            let socket = Carried::new(socket);
+                            let caller = Caller { router, holder, pass: Arc::new(pass), carrier: Arc::clone(socket.carrier()) };
+                            connections.spawn(serve(socket, caller, self.acceptor.clone(), self.patience, self.stopping.clone()));
                         }
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: some will be back soon.
                         tracing::warn!(%error, "no TLS connection can be accepted now");
-                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        sleep(Duration::from_millis(200)).await;
                     }
                 },
                 _ = looks.tick() => self.certificate.look(),
@@ -158,31 +163,76 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stops| *stops).await;
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, heartbeat: Duration) -> io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
+    // Accepted sockets inherit both: what is written is a whole message, and is to go at once.
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    bound_silence(SockRef::from(&listener), heartbeat)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
-async fn serve(socket: TcpStream, caller: Caller, acceptor: TlsAcceptor, times: Times, stopping: watch::Receiver<bool>) {
-    let _ = socket.set_nodelay(true);
-    let Ok(Ok(socket)) = timeout(times.head, acceptor.accept(socket)).await else { return };
-    drive(socket, caller, times, stopping).await;
+async fn serve(socket: Carried, caller: Caller, acceptor: TlsAcceptor, patience: Patience, stopping: watch::Receiver<bool>) {
+    let Ok(Ok(socket)) = timeout(times(&patience).head, acceptor.accept(socket)).await else { return };
+    drive(socket, caller, patience, stopping).await;
 }
 
 /// Serves a connection after its handshake. The table cannot have it, so it rests here, as long as it might
 /// there.
-async fn drive<S>(socket: S, caller: Caller, times: Times, mut stopping: watch::Receiver<bool>)
+async fn drive<S>(socket: S, caller: Caller, patience: Patience, mut stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let (activity, times) = (Activity::new(), times(&patience));
     // A place that is kept for operators is left after each answer.
     let rest = if Scope::of(&caller.pass) == Scope::All { times.rest } else { Duration::ZERO };
     let mut watch = Watch::new(Arc::clone(&activity), Times { rest, ..times });
-    let pass = Arc::clone(&caller.pass);
+    let (pass, carrier) = (Arc::clone(&caller.pass), Arc::clone(&caller.carrier));
     let io = TokioIo::new(Watched::new(Bytes::new(), socket, Arc::clone(&activity)));
     let service = service_fn(move |request| caller.clone().answer(Arc::clone(&activity), request));
+    let builder = builder(Duration::from_millis(patience.heartbeat_ms));
+    let connection = builder.serve_connection_with_upgrades(io, service);
+    tokio::pin!(connection);
+    let (mut told, mut parting) = (false, false);
+    let ended_well = loop {
+        let next = poll_fn(|cx| {
+            carrier.goes_on();
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Err(result.is_ok())),
+                Poll::Pending => watch.poll(cx).map(Ok),
+            }
+        });
+        tokio::select! {
+            over = next => match over {
+                Ok(Over::Rest) if !parting => {
+                    // The client is told, and has a moment to hear it. What it has asked meanwhile is
+                    // answered.
+                    parting = true;
+                    watch.rests_no_longer_than(PART_MAX);
+                    connection.as_mut().graceful_shutdown();
+                }
+                Ok(_) => break false,
+                Err(ended_well) => break ended_well,
+            },
+            () = stopped(&mut stopping), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if ended_well {
+        let all = async {
+            while carrier.waits() {
+                sleep(ACKNOWLEDGED_LOOK).await;
+            }
+        };
+        // Of a connection that is closed nobody can say whether its peer got the last that was written.
+        let _ = timeout(ACKNOWLEDGED_MAX, all).await;
+    }
+    drop(pass);
+}
+
+fn builder(heartbeat: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Without its timer for heads, which is one for rests as well: how long they may take is watched from
     // here.
@@ -192,31 +242,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
-        .keep_alive_interval(ALIVE_EVERY)
-        .keep_alive_timeout(ALIVE_WITHIN);
-    let connection = builder.serve_connection_with_upgrades(io, service);
-    tokio::pin!(connection);
-    let (mut told, mut parting) = (false, false);
-    loop {
-        let next = poll_fn(|cx| if connection.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { watch.poll(cx).map(Some) });
-        tokio::select! {
-            over = next => match over {
-                Some(Over::Rest) if !parting => {
-                    // The client is told, and has a moment to hear it. What it has asked meanwhile is
-                    // answered.
-                    parting = true;
-                    watch.rests_no_longer_than(PART_MAX);
-                    connection.as_mut().graceful_shutdown();
-                }
-                _ => break,
-            },
-            () = stopped(&mut stopping), if !told => {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-    drop(pass);
+        .keep_alive_interval(heartbeat)
+        .keep_alive_timeout(heartbeat);
+    builder
 }
 
 /// Who has a connection, and what serves it.
@@ -225,6 +253,7 @@ struct Caller {
     router: Router,
     holder: Holder,
     pass: Arc<Pass>,
+    carrier: Arc<Carrier>,
 }
 
 impl Caller {
@@ -238,13 +267,14 @@ impl Caller {
             request.headers_mut().insert(header::HOST, host);
         }
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let Self { router, holder, pass } = self;
+        let Self { router, holder, pass, carrier } = self;
+        let given = Given::new(carrier, multiplexed);
         let scope = Scope::of(&pass);
         let origin = request.headers().get(header::ORIGIN).cloned();
         let waits = if scope == Scope::All { waiting(&request) } else { None };
         let response = match waits.map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-            Some((true, verdict)) => holder.open(origin, holder.talk(verdict, hyper::upgrade::on(&mut request), pass).await),
-            Some((false, verdict)) => holder.open(origin, holder.hold(verdict).await),
+            Some((true, verdict)) => holder.open(origin, holder.talk(verdict, given, hyper::upgrade::on(&mut request), pass).await),
+            Some((false, verdict)) => holder.open(origin, holder.hold(verdict, given).await),
             None => answer(router, scope, &activity, request, unread).await,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -322,7 +352,7 @@ mod tests {
     use encke_proto::{Epoch, Time};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        time::{Instant, sleep},
+        time::Instant,
     };
 
     use super::*;
@@ -334,7 +364,7 @@ mod tests {
         shards::{Shards, mailbox},
     };
 
-    const TIMES: Times = Times { head: Duration::from_secs(10), rest: Duration::from_secs(75), stalled: Duration::from_secs(10) };
+    const PATIENCE: Patience = Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     fn caller(gate: &Arc<Gate>) -> Caller {
@@ -361,7 +391,7 @@ mod tests {
             .route("/api/large", get(async || "x".repeat(1 << 20)))
             .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE));
         let pass = Arc::new(gate.enter([10, 0, 0, 1].into()).unwrap());
-        Caller { router, holder: Holder::new(admit, shards, clock), pass }
+        Caller { router, holder: Holder::new(admit, shards, clock), pass, carrier: Carrier::of_none() }
     }
 
     /// A client whose connection is served.
@@ -379,7 +409,7 @@ mod tests {
         fn of(caller: Caller) -> Self {
             let (socket, server) = duplex(64 * 1024);
             let (stop, stopping) = watch::channel(false);
-            tokio::spawn(drive(server, caller, TIMES, stopping));
+            tokio::spawn(drive(server, caller, PATIENCE, stopping));
             Self { socket, began: Instant::now(), _stop: stop }
         }
 

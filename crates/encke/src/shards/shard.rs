@@ -12,6 +12,7 @@ mod outputs;
 mod pacing;
 mod read_budget;
 mod ready;
+mod receipts;
 mod requests;
 mod send;
 mod slice;
@@ -31,7 +32,9 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{errands::Tallies, read_budget::ReadBudget, ready::Ready, slice::Slice, slow::Laggards, spread::Spread, turns::Turns};
+use self::{
+    errands::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards, spread::Spread, turns::Turns,
+};
 use super::{Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
     clock::Clock,
@@ -152,6 +155,7 @@ pub struct Shard {
     reads: ReadBudget,
     ready: Ready,
     laggards: Laggards,
+    receipts: Receipts,
     /// Notes for the engine, and when they are to be on their way.
     notes: Vec<Wish>,
     notes_due_ms: u64,
@@ -192,6 +196,7 @@ impl Shard {
             reads: ReadBudget::default(),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
+            receipts: Receipts::default(),
             notes: Vec::new(),
             notes_due_ms: 0,
             asked: HashMap::new(),
@@ -223,6 +228,8 @@ impl Shard {
         while !self.stops {
             self.step(&mut events)?;
         }
+        self.settle_all_receipts();
+        self.carry_out();
         self.hand_in_notes();
         Ok(())
     }
@@ -275,7 +282,8 @@ impl Shard {
     /// How long the shard may rest if nothing comes.
     fn rest_ms(&self) -> u64 {
         let notes = if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms) };
-        self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(notes).min(TICK_MS)
+        let receipts = self.receipts.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS);
+        self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(notes).min(receipts).min(TICK_MS)
     }
 }
 

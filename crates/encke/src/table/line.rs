@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::body::HttpBody;
@@ -18,7 +18,7 @@ use http_body::Frame;
 use mio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Pass;
+use super::{Given, Pass, Sent};
 use crate::shards::{Letter, Mailbox};
 
 /// How many writes the library may be behind before its receiver counts as slow.
@@ -44,6 +44,9 @@ pub struct Lent {
     pub id: LentId,
     head: Option<oneshot::Sender<Response<()>>>,
     body: mpsc::Sender<Bytes>,
+    /// How many bytes of the body were given to the library, and what it has taken of them. None where nobody
+    /// can say what becomes of it.
+    given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
     /// What its client says, if it talks, and what is left of the last that was taken in.
     inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
@@ -56,16 +59,24 @@ pub struct LentBody {
     home: Mailbox<Letter>,
     body: mpsc::Receiver<Bytes>,
     wants: Arc<AtomicBool>,
+    given: Option<Arc<Given>>,
+    /// How many bytes the library has taken.
+    taken: u64,
+    /// The last byte of what it took last, which it is still to take.
+    last: Bytes,
 }
 
-/// Both ends of a response that the library sends and the shard behind `home` writes. The head comes first, by itself.
+/// Both ends of a response that the library sends and the shard behind `home` writes. The head comes first,
+/// by itself. Without `given`, nobody is asked whether the client's side has it, and no
+/// receipt is given for it.
 #[must_use]
-pub fn lend(id: LentId, home: Mailbox<Letter>) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
+pub fn lend(id: LentId, home: Mailbox<Letter>, given: Option<Arc<Given>>) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
     let (head, head_comes) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
-    let lent = Lent { id, head: Some(head), body: sender, wants: Arc::clone(&wants), inbound: None };
-    (lent, head_comes, LentBody { id, home, body: receiver, wants })
+    let counted = given.clone().map(|given| (0, given));
+    let lent = Lent { id, head: Some(head), body: sender, given: counted, wants: Arc::clone(&wants), inbound: None };
+    (lent, head_comes, LentBody { id, home, body: receiver, wants, given, taken: 0, last: Bytes::new() })
 }
 
 impl Line {
@@ -150,12 +161,31 @@ impl Lent {
         Ok(count)
     }
 
+    /// Everything that was given to the library so far, to be asked after.
+    #[must_use]
+    pub fn sent(&self) -> Option<Sent> {
+        let (count, given) = self.given.as_ref()?;
+        Some(Sent::new(given, *count))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut head_bytes = 0;
+        let taken = self.give(bytes, &mut head_bytes)?;
+        if let Some((count, _)) = &mut self.given {
+            *count += (taken - head_bytes) as u64;
+        }
+        Ok(taken)
+    }
+
+    /// Gives the library bytes, the head by itself; how many it has room for, and how many of them are the
+    /// head.
+    fn give(&mut self, bytes: &[u8], head_bytes: &mut usize) -> io::Result<usize> {
         let mut taken = 0;
         if let Some(head) = self.head.take() {
             let (response, length) = read_head(bytes).ok_or(io::ErrorKind::InvalidData)?;
             head.send(response).map_err(|_| io::ErrorKind::BrokenPipe)?;
             taken = length;
+            *head_bytes = length;
         }
         if taken == bytes.len() {
             return Ok(taken);
@@ -197,13 +227,32 @@ impl HttpBody for LentBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let next = self.body.poll_recv(cx);
-        if let Poll::Ready(Some(_)) = &next
-            && self.wants.swap(false, Ordering::SeqCst)
-        {
+        if !self.last.is_empty() {
+            self.taken += self.last.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.last)))));
+        }
+        if let Some(given) = &self.given {
+            given.asks(self.taken);
+        }
+        let Some(mut bytes) = ready!(self.body.poll_recv(cx)) else { return Poll::Ready(None) };
+        if self.wants.swap(false, Ordering::SeqCst) {
             self.home.post_or_miss(Letter::Drained(self.id));
         }
-        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        if let Some(given) = &self.given
+            && given.is_shared()
+            && bytes.len() > 1
+        {
+            // The library waits for the peer to take a byte more of the response before it goes on, but not
+            // for as many as it goes on with (hyper's `PipeToSendStream`). So when it asks for what
+            // comes behind a byte, that has a place among those that go out, and so has everything before it.
+            let rest = bytes.len() - 1;
+            self.last = bytes.split_off(rest);
+        }
+        self.taken += bytes.len() as u64;
+        if let Some(given) = &self.given {
+            given.takes(self.taken);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 }
 

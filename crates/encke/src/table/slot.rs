@@ -20,6 +20,8 @@ pub struct Slot {
     pub deadline_ms: u64,
     /// When the wheel looks at it next.
     pub look_ms: u64,
+    /// How many bytes were written for it, whether or not they are sent, modulo 2^32: less than that is on its way at a time.
+    pub written: u32,
     /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
     pub unsent: Option<Box<Unsent>>,
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an errand of
@@ -41,6 +43,12 @@ pub enum Hears {
 }
 
 impl Slot {
+    /// So many bytes more were written for it.
+    pub fn wrote(&mut self, count: usize) {
+        // The low bits are what is counted.
+        self.written = self.written.wrapping_add(count as u32);
+    }
+
     /// What becomes of what its client sends.
     #[must_use]
     pub fn hears(&self) -> Hears {
@@ -171,6 +179,7 @@ mod tests {
         // Without optimisation the poll's sockets hold what tells whether they are misused.
         let checks = if cfg!(debug_assertions) { 8 } else { 0 };
         let sizes = [size_of::<Line>(), size_of::<State>(), size_of::<Held>(), size_of::<Talk>()];
-        assert!(size_of::<Slot>() <= 120 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
+        // Two lines of a processor's cache.
+        assert!(size_of::<Slot>() <= 128 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
     }
 }

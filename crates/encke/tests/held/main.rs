@@ -207,6 +207,7 @@ mod hand_over;
 mod long_cursors;
 mod polls;
 mod queries;
+mod receipts;
 mod settings;
 mod slow;
 mod stop;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use encke_engine::ReceiptState;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -190,4 +191,116 @@ fn a_websocket_talks_both_ways() {
     };
     assert_eq!(world.runtime.block_on(talk), [0x88, 2, 0x03, 0xe8], "the close is answered, and the line is hung up");
     world.until_held("alice", 0);
+}
+
+#[test]
+fn a_push_is_delivered_when_the_client_has_it_over_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    for (two, target) in [(false, "/v1/sse"), (true, "/v1/sse"), (false, "/v1/poll"), (true, "/v1/poll")] {
+        let (user, token) = (format!("{target} {two}"), world.token(&format!("{target} {two}")));
+        let mut sender = world.runtime.block_on(Sender::connect(address, trusted.clone(), two)).unwrap();
+        let (target, polls) = (target.to_owned(), target == "/v1/poll");
+        let waiting = world.runtime.spawn(async move { (sender.get(&token, &target).await.into_body(), sender) });
+        world.until_held(&user, 1);
+        world.push(&user, &receipts::large());
+        let (mut body, _sender) = world.runtime.block_on(waiting).unwrap();
+        let mut seen = String::new();
+        while !seen.contains("xxxx\"") {
+            let frame = world.runtime.block_on(body.frame()).unwrap().unwrap();
+            seen.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap()));
+        }
+        world.until_delivered();
+        if !polls {
+            world.push(&user, &receipts::large());
+            let read = world.runtime.spawn(async move { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} });
+            world.until_delivered();
+            read.abort();
+        }
+    }
+}
+
+/// A connection whose client lets the peer send little and reads no further than it is told to.
+async fn narrow_two(address: SocketAddr, trusted: CertificateDer<'static>) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let socket = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap());
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(2_000);
+    let (sender, connection) = builder.handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// The client's kernel acknowledges all that comes, but the client takes little of the one response: the rest stays in the library.
+#[test]
+fn what_http_2_holds_back_is_not_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    for held_back in [true, false] {
+        let token = world.token("alice");
+        let mut sender = Sender::Two(world.runtime.block_on(narrow_two(address, trusted.clone())));
+        let mut body = world.runtime.block_on(sender.get(&token, "/v1/sse")).into_body();
+        world.until_held("alice", 1);
+        world.push("alice", &receipts::large());
+        let mut seen = String::new();
+        // The second session is given what the first did not get, too.
+        while if held_back { !seen.contains("xxxx") } else { seen.matches("xxxx\"").count() < 2 } {
+            let frame = world.runtime.block_on(body.frame()).unwrap().unwrap();
+            seen.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap()));
+        }
+        if held_back {
+            // A request behind it is answered, so all that could be sent was.
+            assert_eq!(world.runtime.block_on(sender.get(&token, "/healthz")).status(), 200);
+            drop((body, sender));
+            assert_eq!(world.receipt_at_the_end("alice"), ReceiptState::Queued);
+        } else {
+            world.until_delivered();
+        }
+    }
+}
+
+#[test]
+fn who_never_read_under_tls_and_was_reset_was_handed_nothing() {
+    use tokio::io::AsyncWriteExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    for (number, target) in ["/v1/sse", "/v1/poll", "/v1/ws"].into_iter().enumerate() {
+        let user = format!("user {number}");
+        let head = if target == "/v1/ws" { world.ws_head(&user, "") } else { world.head(&user, target) };
+        let narrow = receipts::narrow(address);
+        let watched = narrow.try_clone().unwrap();
+        let trusted = trusted.clone();
+        let socket = world.runtime.block_on(async move {
+            let mut roots = RootCertStore::empty();
+            roots.add(trusted).unwrap();
+            let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+            narrow.set_nonblocking(true).unwrap();
+            let socket = tokio::net::TcpStream::from_std(narrow).unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut socket = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+            socket.write_all(head.as_bytes()).await.unwrap();
+            socket.flush().await.unwrap();
+            socket
+        });
+        world.until_held(&user, 1);
+        world.push(&user, &receipts::large());
+        // More than all that comes before the push.
+        world.until(|| watched.peek(&mut [0; 2_000]).is_ok_and(|count| count == 2_000));
+        receipts::reset(&watched);
+        drop((watched, socket));
+        assert_eq!(world.receipt_at_the_end(&user), ReceiptState::Queued, "{target}");
+        assert_eq!(world.next_session(&user), 1, "{target}");
+    }
 }

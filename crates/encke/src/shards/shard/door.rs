@@ -61,7 +61,7 @@ impl Shard {
     /// Gives a connection a place in the table.
     pub(super) fn seat(&mut self, line: Line, patience_ms: u64) -> Option<Key> {
         let deadline_ms = self.now.mono_ms + patience_ms;
-        let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, unsent: None, inbound: None });
+        let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, written: 0, unsent: None, inbound: None });
         let slot = self.slots.get_mut(key)?;
         slot.look_ms = self.wheel.insert(deadline_ms, key.index);
         let registered = match &mut slot.line {

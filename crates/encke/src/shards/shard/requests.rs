@@ -191,7 +191,7 @@ impl Shard {
 
     /// Gives a connection to the HTTP library, with what was read.
     pub(super) fn lead_away(&mut self, key: Key, bytes: Vec<u8>) {
-        let Some(Slot { line: Line::Socket(mut socket, pass), .. }) = self.slots.remove(key) else { return };
+        let Some(Slot { line: Line::Socket(mut socket, pass), .. }) = self.take_out(key) else { return };
         if let Err(error) = self.parts.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
@@ -211,7 +211,7 @@ impl Shard {
         if home == self.parts.index {
             return self.come_in(key, *admission);
         }
-        let Some(mut slot) = self.slots.remove(key) else { return };
+        let Some(mut slot) = self.take_out(key) else { return };
         if let Line::Socket(socket, _) = &mut slot.line
             && self.parts.poll.registry().deregister(socket).is_err()
         {

@@ -4,7 +4,7 @@ use encke_hub::Key;
 
 use super::{PART_MS, Shard, conn_key};
 use crate::{
-    table::{Line, State},
+    table::{Line, Slot, State},
     transports::{After, Pace},
 };
 
@@ -13,6 +13,7 @@ impl Shard {
     pub(super) fn send(&mut self, key: Key, after: After) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
+        slot.wrote(self.outbound.len());
         if slot.unsent.is_some() {
             // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time; and the last word to who is slow.
             return self.keep_more(key);
@@ -65,7 +66,6 @@ impl Shard {
         match &mut slot.state {
             State::Head | State::Asks(_) | State::Claims { .. } => {}
             State::Waits(service) => {
-                self.hub.flushed(conn);
                 if service.ready {
                     self.ready.put_narrow(key, &mut service.queued);
                 }
@@ -73,30 +73,25 @@ impl Shard {
                     let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
                     self.set_deadline(key, silence_ms);
                 }
+                self.owe(key);
             }
-            State::Closing => {
-                self.hub.flushed(conn);
+            State::Closing | State::HungUp | State::Answered if slot.line.is_lent() => {
+                self.owe(key);
                 self.free(key);
             }
-            State::HungUp if slot.line.is_lent() => {
-                self.hub.flushed(conn);
-                self.free(key);
-            }
+            State::Closing => self.close(key),
             State::Parting(_) | State::HungUp => {
                 if matches!(slot.state, State::HungUp) {
                     slot.line.hang_up();
                 }
-                self.hub.flushed(conn);
+                self.owe(key);
                 self.hub.detach(conn, self.now);
                 self.set_deadline(key, PART_MS);
             }
-            State::Answered if slot.line.is_lent() => {
-                self.hub.flushed(conn);
-                self.free(key);
-            }
             State::Answered => {
-                self.hub.flushed(conn);
+                self.owe(key);
                 self.hub.detach(conn, self.now);
+                let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Head;
                 // The next request may be there already. It is answered in a turn of its own: requests that are
                 // answered as soon as they are read would be answered one within the other.
@@ -109,15 +104,34 @@ impl Shard {
         }
     }
 
+    /// The last was written to a socket. It is closed when its peer has acknowledged what a receipt is due
+    /// for, or has had its time to: of a socket that is closed nothing is known any more.
+    fn close(&mut self, key: Key) {
+        if !self.owe(key) {
+            return self.free(key);
+        }
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.state = State::HungUp;
+        slot.line.hang_up();
+        self.hub.detach(conn_key(key), self.now);
+        self.set_deadline(key, PART_MS);
+    }
+
     /// A connection is over: its session loses it, its socket is closed.
     pub(super) fn free(&mut self, key: Key) {
         self.hub.detach(conn_key(key), self.now);
         self.drop_slot(key);
     }
 
+    /// Takes a connection out of the table.
+    pub(super) fn take_out(&mut self, key: Key) -> Option<Slot> {
+        self.settle_receipts(key);
+        self.slots.remove(key)
+    }
+
     pub(super) fn drop_slot(&mut self, key: Key) {
         self.laggards.forget(key);
-        if let Some(mut slot) = self.slots.remove(key) {
+        if let Some(mut slot) = self.take_out(key) {
             if let Some(unsent) = &slot.unsent {
                 self.laggards.release(unsent);
             }

@@ -117,6 +117,9 @@ impl Shard {
         let bytes_of = start..bytes.len();
         self.slice.bytes = bytes;
         let Some(after) = after else { return };
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.wrote(bytes_of.len());
+        }
         let settled = after == After::Wait && self.settle(key);
         self.slice.parts.push(Part { key, bytes: bytes_of, after, wide, settled, result: None });
         if self.slice.is_full() {
@@ -132,7 +135,7 @@ impl Shard {
         }
         let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
         self.set_deadline(key, silence_ms);
-        !self.hub.will_hand(conn_key(key))
+        self.hub.owed(conn_key(key)).is_none()
     }
 
     /// Sends what was written for those who were served, and does what comes after it.

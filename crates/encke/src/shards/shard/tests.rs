@@ -146,7 +146,7 @@ impl World {
 
     /// Somebody who follows `news`, from there on.
     fn come(&mut self, user: &str, start: Start) -> Receiver {
-        let (lent, head, body) = lend(self.shard.parts.shards.lent_id(), self.mailbox.clone());
+        let (lent, head, body) = lend(self.shard.parts.shards.lent_id(), self.mailbox.clone(), None);
         self.arrive(Line::Lent(Box::new(lent)), user, start);
         Receiver { body, _head: head, text: String::new(), over: false }
     }

@@ -31,6 +31,7 @@ impl Shard {
             self.hub_tick_ms = self.now.mono_ms + HUB_TICK_MS;
             self.hub.tick(self.now);
         }
+        self.look_at_receipts();
         if self.door_opens_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
             self.accept();
         }
