@@ -207,6 +207,17 @@ mod tests {
         assert_eq!(Cursor::parse(&"1".repeat(CURSOR_MAX_BYTES + 1)), Err(CursorError::TooLong));
     }
 
+    #[test]
+    fn its_bounds_are_those_of_the_limits() {
+        let of = |channels: usize| format!("1~k{}", (0..channels).map(|number| format!("~{number}~1")).collect::<String>());
+        // One more than a session may follow, for the user's own channel.
+        assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 1)).unwrap().entries.len(), SESSION_MAX_CHANNELS + 1);
+        assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 2)), Err(CursorError::Malformed));
+        let long = |bytes: usize| format!("1{}", "~".repeat(bytes - 1));
+        assert_eq!(Cursor::parse(&long(CURSOR_MAX_BYTES)), Err(CursorError::Malformed), "it is read");
+        assert_eq!(Cursor::parse(&long(CURSOR_MAX_BYTES + 1)), Err(CursorError::TooLong));
+    }
+
     /// A cursor read by the grammar of `docs/PROTOCOL.md`, without any thought of speed.
     fn by_the_grammar(text: &str) -> Option<Cursor> {
         let mut parts: Vec<&str> = text.split('~').collect();

@@ -204,11 +204,11 @@ async fn what_is_asked_of_other_nodes_is_asked_of_each_of_them() {
         assert_eq!(channels.iter().find(|channel| channel.channel == "news").map(|channel| channel.subscribers), Some(3));
         let (client, more) = (place.client("alice"), format!("more-{number}"));
         for (listener, open) in &mut streams {
-            client.subscribe(&open.session, &[more.clone()]).await.unwrap();
+            client.subscribe(&open.session, std::slice::from_ref(&more)).await.unwrap();
             place.api.publish(&Publish::to(&more, &number).unwrap()).await.unwrap();
             assert!(message(listener).await.contains(&format!("\"data\":{number}")));
             client.ack(&open.session, &listener.handle().cursor().unwrap()).await.unwrap();
-            client.unsubscribe(&open.session, &[more.clone()]).await.unwrap();
+            client.unsubscribe(&open.session, std::slice::from_ref(&more)).await.unwrap();
         }
     }
     assert_eq!(nodes[0].api.close(&CloseTarget::User("alice".into()), None, false).await.unwrap(), 3);
