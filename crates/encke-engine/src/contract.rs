@@ -21,6 +21,7 @@ mod list;
 mod nodes;
 mod reading;
 mod receipts;
+mod reopening;
 mod sharing;
 mod trimming;
 

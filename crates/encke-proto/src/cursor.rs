@@ -214,11 +214,94 @@ mod tests {
         assert_eq!(Cursor::parse(&"1".repeat(CURSOR_MAX_BYTES + 1)), Err(CursorError::TooLong));
     }
 
+    #[test]
+    fn its_bounds_are_those_of_the_limits() {
+        let of = |channels: usize| format!("1~k{}", (0..channels).map(|number| format!("~{number}~1")).collect::<String>());
+        // One more than a session may follow, for the user's own channel.
+        assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 1)).unwrap().entries.len(), SESSION_MAX_CHANNELS + 1);
+        assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 2)), Err(CursorError::Malformed));
+        let long = |bytes: usize| format!("1{}", "~".repeat(bytes - 1));
+        assert_eq!(Cursor::parse(&long(CURSOR_MAX_BYTES)), Err(CursorError::Malformed), "it is read");
+        assert_eq!(Cursor::parse(&long(CURSOR_MAX_BYTES + 1)), Err(CursorError::TooLong));
+    }
+
+    /// A cursor read by the grammar of `docs/PROTOCOL.md`, without any thought of speed.
+    fn by_the_grammar(text: &str) -> Option<Cursor> {
+        let mut parts: Vec<&str> = text.split('~').collect();
+        // Positions come in pairs behind the version and the epoch, so an odd number of parts has one that stands alone.
+        let closed = parts.len() % 2 == 1 && parts.pop()? == "closed";
+        let [version, leading, places @ ..] = parts.as_slice() else { return None };
+        if *version != "1" || text.split('~').count() % 2 != usize::from(closed) {
+            return None;
+        }
+        let leading = leading.parse().ok()?;
+        let mut cursor = Cursor { entries: Vec::new(), closed };
+        for place in places.chunks(2) {
+            let (number, epoch) = match place[1].split_once(':') {
+                Some((number, epoch)) => (number, epoch.parse().ok()?),
+                None => (place[1], leading),
+            };
+            let offset: u64 = number.parse().ok()?;
+            let name = ChannelName::any(&decoded(place[0])?).ok()?;
+            if offset.to_string() != number || cursor.entries.iter().any(|(other, _)| *other == name) {
+                return None;
+            }
+            cursor.entries.push((name, Position { epoch, offset }));
+        }
+        Some(cursor)
+    }
+
+    fn decoded(name: &str) -> Option<String> {
+        let (mut bytes, mut rest) = (Vec::new(), name);
+        while let Some(c) = rest.chars().next() {
+            if c == '!' {
+                let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|b| b"0123456789abcdef".contains(&b)))?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = &rest[3..];
+            } else {
+                bytes.push(u8::try_from(c).ok().filter(|b| b.is_ascii_alphanumeric() || b"-._:@/".contains(b))?);
+                rest = &rest[1..];
+            }
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    fn is_read_as_the_grammar_says(text: &str) -> Result<(), TestCaseError> {
+        let read = Cursor::parse(text);
+        prop_assert_eq!(read.clone().ok(), by_the_grammar(text), "{}", text);
+        if let Ok(cursor) = read {
+            prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+        }
+        Ok(())
+    }
+
+    /// What could stand between two tildes, right or nearly right.
+    fn part() -> impl Strategy<Value = String> {
+        let place = "(0|[1-9][0-9]{0,19}|0[0-9]|[+-]1|)(:[0-9a-z]{1,3}|:|:0k|)";
+        let name = "(news|@alice|a!20b|!c3!bc|!ff|!2|!4G|!+1|[!a-z@:/._-]{1,4}|ü|)";
+        prop_oneof![3 => name, 3 => place, 1 => Just("closed".to_owned()), 1 => "[0-9a-zA-Z~]{0,3}"]
+    }
+
+    #[test]
+    fn the_grammar_takes_what_the_reader_takes() {
+        for text in ["1~k", "1~k~closed", "1~k~news~0~@alice~18446744073709551615:z~closed", "1~k~a!20b~1~!c3!bc~2", "1~closed"] {
+            assert!(by_the_grammar(text).is_some(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_a_cursor_or_an_error(text in ".{0,80}") {
-            let _ = Cursor::parse(&text);
-            let _ = Cursor::parse(&format!("1~k~{text}"));
+        fn any_text_is_a_cursor_or_an_error(
+            text in ".{0,80}",
+            parts in prop::collection::vec(part(), 0..6),
+            pairs in prop::collection::vec(("[a-f!0-9]{1,5}|news|@bob", "0|[1-9][0-9]{0,3}(:[a-z]{1,2})?"), 0..4),
+            end in "(~closed)?",
+        ) {
+            is_read_as_the_grammar_says(&text)?;
+            is_read_as_the_grammar_says(&format!("1~k~{text}"))?;
+            is_read_as_the_grammar_says(&format!("1~{}", parts.join("~")))?;
+            let pairs: String = pairs.into_iter().map(|(name, place)| format!("~{name}~{place}")).collect();
+            is_read_as_the_grammar_says(&format!("1~k{pairs}{end}"))?;
         }
 
         #[test]

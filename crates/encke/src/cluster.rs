@@ -15,6 +15,8 @@ mod post;
 mod recent;
 mod roster;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub use claim::Claim;
 pub use interest::Interest;

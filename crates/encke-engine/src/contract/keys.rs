@@ -6,7 +6,7 @@ use encke_proto::Time;
 
 use crate::{Append, Appended, KEY_KEPT_S, Retention, Targets};
 
-fn keyed(key: &str, append: Append) -> Append {
+pub(super) fn keyed(key: &str, append: Append) -> Append {
     Append { key: Some(key.to_owned()), ..append }
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn a_key_is_kept_for_its_time_and_not_for_ever(bed: &dyn Bed) {
 }
 
 /// Sweeps every few seconds, as a server does.
-async fn sweep_for(lab: &Lab, from: Time, seconds: u64) {
+pub(super) async fn sweep_for(lab: &Lab, from: Time, seconds: u64) {
     for step in (0..=seconds).step_by(10) {
         lab.sweep(from.plus_seconds(step)).await;
     }

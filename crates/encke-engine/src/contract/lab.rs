@@ -159,10 +159,16 @@ impl Lab {
 
     /// The state of a push's only receipt, and since when.
     pub(super) async fn receipt(&self, push: &MessageId, now: Time) -> (ReceiptState, Time) {
-        let receipts = self.engine.receipts(push, None, 10, now).await.expect("a healthy engine reads receipts");
-        let receipts = receipts.expect("the push is known");
+        let receipts = self.receipts(push, now).await;
         assert_eq!(receipts.len(), 1, "one receipt for one user");
-        (receipts[0].state, receipts[0].at)
+        (receipts[0].1, receipts[0].2)
+    }
+
+    /// The receipts of a push to a few users: by user, each with its state and since when.
+    pub(super) async fn receipts(&self, push: &MessageId, now: Time) -> Vec<(String, ReceiptState, Time)> {
+        let receipts = self.engine.receipts(push, None, 10, now).await.expect("a healthy engine reads receipts");
+        let receipts = receipts.expect("the push is known").into_iter();
+        receipts.map(|receipt| (receipt.user.as_str().to_owned(), receipt.state, receipt.at)).collect()
     }
 }
 

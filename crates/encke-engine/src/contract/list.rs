@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, pin::Pin};
 
-use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, trimming};
+use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming};
 
 /// A sentence being checked.
 type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -78,6 +78,7 @@ macro_rules! contract_sentences {
             receipts::a_push_that_was_not_handed_in_time_is_expired
             receipts::what_was_skipped_as_expired_is_not_delivered_by_what_follows
             receipts::a_trimmed_push_is_expired
+            receipts::each_receipt_of_a_push_expires_with_the_log_that_it_is_for
             receipts::shown_can_be_said_after_the_message_is_gone
             receipts::marks_of_another_epoch_or_user_change_nothing
             receipts::receipts_come_in_pages_by_user
@@ -94,6 +95,8 @@ macro_rules! contract_sentences {
             knowing::a_trimmed_channel_is_still_known
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
+            reopening::a_key_is_kept_for_its_time_over_a_reopening
+            reopening::nothing_begins_anew_at_a_reopening
         }
     };
 }

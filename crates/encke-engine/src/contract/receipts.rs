@@ -84,6 +84,28 @@ pub(super) async fn a_trimmed_push_is_expired(bed: &dyn Bed) {
     assert_eq!(old.receipt(&id, at(12)).await, (ReceiptState::Expired, at(11)));
 }
 
+pub(super) async fn each_receipt_of_a_push_expires_with_the_log_that_it_is_for(bed: &dyn Bed) {
+    let lab = Lab::with(bed, everywhere(Retention { max_messages: 2, ..WIDE })).await;
+    let of = |name: &str, state, at| (name.to_owned(), state, at);
+    let both = lab.append(to_users(&["alice", "bob"])).await.id;
+    for _ in 0..2 {
+        lab.append(Append { time: at(2), ..to_users(&["alice"]) }).await;
+    }
+    let now = lab.receipts(&both, at(3)).await;
+    let expired = of("alice", ReceiptState::Expired, at(2));
+    assert_eq!(now, [expired.clone(), of("bob", ReceiptState::Queued, NOON)], "the other log still holds the message");
+    lab.mark("bob", 1, ReceiptState::Delivered, at(3)).await;
+    assert_eq!(lab.receipts(&both, at(4)).await, [expired, of("bob", ReceiptState::Delivered, at(3))]);
+    // The same when all logs are appended to, and trimmed, by one call: those of users who were handed it and of others.
+    let all = lab.append(Append { time: at(5), ..message(Targets::AllUsers) }).await.id;
+    lab.mark("alice", 4, ReceiptState::Delivered, at(6)).await;
+    for second in [7, 8] {
+        lab.append(Append { time: at(second), ..message(Targets::AllUsers) }).await;
+    }
+    let ended = [of("alice", ReceiptState::Delivered, at(6)), of("bob", ReceiptState::Expired, at(8))];
+    assert_eq!(lab.receipts(&all, at(9)).await, ended);
+}
+
 pub(super) async fn shown_can_be_said_after_the_message_is_gone(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let id = push(&lab, Some(at(10))).await;

@@ -22,6 +22,8 @@ const QUEUE: Bound = Bound { jobs: 8192, bytes: 64 << 20 };
 const BATCH: Bound = Bound { jobs: 1024, bytes: 4 << 20 };
 /// How often the writer tries to open a broken store again while nobody asks for anything, in milliseconds.
 const RECOVER_MS: u64 = 1000;
+/// How many calls of a batch may find no space before the rest of it is given up. Each costs doing the others again, as SQLite rolls the whole transaction back.
+const FULL_MAX: usize = 16;
 /// How many messages the feed is handed at once.
 const FEED_MAX_ENTRIES: usize = 1000;
 
@@ -134,10 +136,26 @@ impl Desk {
 
     /// Does the calls again after one of them failed, so that it alone is undone. That is rare, and a savepoint for each call is dear.
     fn one_by_one(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
-        self.store.added.clear();
-        self.store.roll_back()?;
-        self.store.begin()?;
-        calls.iter_mut().try_for_each(|call| self.one(call))
+        let mut left: Vec<&mut WriteCall> = calls.iter_mut().collect();
+        for _ in 0..FULL_MAX {
+            self.store.added.clear();
+            self.store.roll_back()?;
+            self.store.begin()?;
+            let mut failed = None;
+            for (at, call) in left.iter_mut().enumerate() {
+                if let Err(fault) = self.one(call) {
+                    failed = Some((at, fault));
+                    break;
+                }
+            }
+            match failed {
+                None => return Ok(()),
+                // SQLite has rolled back the others with it. They are done without the one for which there is no space, which has its answer.
+                Some((at, Fault::Full(_))) => drop(left.remove(at)),
+                Some((_, fault)) => return Err(fault),
+            }
+        }
+        Err(Fault::Full(format!("{FULL_MAX} calls of one batch found no space")))
     }
 
     /// Does one call so that it alone is undone if it alone fails.

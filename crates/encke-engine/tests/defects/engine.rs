@@ -224,6 +224,9 @@ impl Engine for BrokenEngine {
         let mut found = self.inner.receipts(push, after, limit, now).await?;
         match (&mut found, self.defect) {
             (None, Some(Defect::KnowsEveryPush)) => found = Some(Vec::new()),
+            (Some(receipts), Some(Defect::ExpiresWithTheLastLog)) if receipts.iter().any(|one| one.state != ReceiptState::Expired) => {
+                receipts.iter_mut().filter(|one| one.state == ReceiptState::Expired).for_each(|one| one.state = ReceiptState::Queued);
+            }
             (Some(receipts), Some(Defect::ReceiptsUnsorted)) => receipts.reverse(),
             _ => {}
         }

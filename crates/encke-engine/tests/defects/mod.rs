@@ -79,6 +79,8 @@ pub enum Defect {
     IgnoresMarkEpoch,
     /// Nothing ever expires for who asks for receipts.
     NeverExpires,
+    /// What was trimmed from one log is expired only when all logs that had it are trimmed.
+    ExpiresWithTheLastLog,
     /// A push that nobody knows has no receipts instead of being unknown.
     KnowsEveryPush,
     /// Receipts come in the wrong order.
@@ -161,6 +163,7 @@ impl Defect {
         Self::MarksEverything,
         Self::IgnoresMarkEpoch,
         Self::NeverExpires,
+        Self::ExpiresWithTheLastLog,
         Self::KnowsEveryPush,
         Self::ReceiptsUnsorted,
         Self::ReceiptsIgnoreAfter,

@@ -8,16 +8,21 @@ use crate::{
     world::{Engine, World, attach, attach_to, operator},
 };
 
-/// A connection to `news` whose session does not outlive it, and is the only one of its kind that the user has.
+/// A connection to `news` whose session does not outlive it, and has an id of its own.
 fn fleeting(conn: u64, name: &str) -> Attach {
-    Attach { lasting: false, session: Some(session(5)), fresh: session(5), ..attach_to(conn, name, &["news"]) }
+    Attach { lasting: false, ..attach_to(conn, name, &["news"]) }
+}
+
+/// The same for a client that names its session, so that of two connections the newer takes over.
+fn named(conn: u64, name: &str) -> Attach {
+    Attach { session: Some(session(5)), fresh: session(5), ..fleeting(conn, name) }
 }
 
 #[test]
 fn nothing_is_left_behind_and_nobody_becomes_known() {
     let mut world = World::default();
     world.come(fleeting(1, "anybody"));
-    assert_eq!(world.said_of_people(), [Output::Begun { conn: ConnKey(1), session: session(5) }]);
+    assert_eq!(world.said_of_people(), [Output::Begun { conn: ConnKey(1), session: session(1001) }]);
     assert_eq!(world.hub.online().count(), 1, "whoever waits is there");
     world.go(1);
     assert_eq!(world.said_of_people(), []);
@@ -40,11 +45,11 @@ fn the_next_connection_goes_on_by_the_cursor_alone() {
 #[test]
 fn a_newer_connection_takes_over_as_it_does_elsewhere() {
     let mut world = World::default();
-    world.come(fleeting(1, "anybody"));
+    world.come(named(1, "anybody"));
     let cursor = world.cursor(1);
     world.publish("news");
     world.said();
-    world.come(Attach { start: Start::Cursor(cursor), ..fleeting(2, "anybody") });
+    world.come(Attach { start: Start::Cursor(cursor), ..named(2, "anybody") });
     let said = world.said_of_people();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Begun { conn: ConnKey(2), session: session(5) });
@@ -80,19 +85,26 @@ fn one_that_the_engine_lets_not_begin_leaves_nothing() {
 fn the_presence_of_the_user_hangs_on_the_sessions_that_last() {
     let mut world = World::default();
     world.come(fleeting(1, "alice"));
-    world.said();
+    assert_eq!(world.presence(), []);
     world.come(attach(2, "alice"));
-    assert_eq!(world.said_of_people()[0], Output::Online(user("alice")));
+    assert_eq!(world.presence(), [Output::Online(user("alice"))], "although a fleeting one was there before");
     world.come(fleeting(3, "alice"));
     world.go(3);
-    world.said();
+    assert_eq!(world.presence(), []);
     world.close(&CloseTarget::Session(session(1002)));
-    assert!(world.said().contains(&Output::Offline(user("alice"))));
+    assert_eq!(world.hub.sessions_of(&user("alice")), 1, "the first is still there");
+    assert_eq!(world.presence(), [Output::Offline(user("alice"))], "although a fleeting one stays");
     world.come(fleeting(4, "alice"));
     world.come(attach(5, "alice"));
-    world.said();
+    assert_eq!(world.presence(), [Output::Online(user("alice"))]);
     world.go(4);
-    assert_eq!(world.said_of_people(), [], "nothing has changed");
+    assert_eq!(world.presence(), [], "nothing has changed");
+    world.go(5);
+    world.wait_ms(17_000);
+    assert_eq!(world.presence(), [Output::Offline(user("alice"))], "the grace time of the last that lasted is over");
+    world.go(1);
+    assert_eq!(world.presence(), []);
+    assert!(world.is_empty());
 }
 
 #[test]

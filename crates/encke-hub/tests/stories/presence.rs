@@ -8,12 +8,6 @@ use crate::{
     world::{World, attach, attach_to, back},
 };
 
-fn presence(world: &mut World) -> Vec<Output> {
-    let mut said = world.said();
-    said.retain(|output| matches!(output, Output::Online(_) | Output::Offline(_)));
-    said
-}
-
 #[test]
 fn a_user_comes_online_once_and_goes_offline_once_whatever_the_tabs_do() {
     let mut world = World::default();
@@ -24,14 +18,14 @@ fn a_user_comes_online_once_and_goes_offline_once_whatever_the_tabs_do() {
     world.wait_ms(20_000);
     assert_eq!(world.hub.sessions_of(&user("alice")), 1);
     world.go(2);
-    assert_eq!(presence(&mut world), [Output::Online(user("alice"))]);
+    assert_eq!(world.presence(), [Output::Online(user("alice"))]);
     world.wait_ms(14_000);
-    assert_eq!(presence(&mut world), []);
+    assert_eq!(world.presence(), []);
     world.wait_ms(3_000);
-    assert_eq!(presence(&mut world), [Output::Offline(user("alice"))]);
+    assert_eq!(world.presence(), [Output::Offline(user("alice"))]);
     assert!(world.is_empty());
     world.wait_ms(100_000);
-    assert_eq!(presence(&mut world), []);
+    assert_eq!(world.presence(), []);
 }
 
 #[test]
@@ -46,10 +40,10 @@ fn who_polls_again_and_again_stays_online() {
         world.come(back(conn, "alice", 1, &cursor));
         assert_eq!(world.hub.session_of(encke_hub::ConnKey(conn)), Some(session(1001)));
     }
-    assert_eq!(presence(&mut world), [Output::Online(user("alice"))]);
+    assert_eq!(world.presence(), [Output::Online(user("alice"))]);
     world.go(29);
     world.wait_ms(17_000);
-    assert_eq!(presence(&mut world), [Output::Offline(user("alice"))]);
+    assert_eq!(world.presence(), [Output::Offline(user("alice"))]);
 }
 
 #[test]

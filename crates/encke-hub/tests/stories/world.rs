@@ -1,9 +1,12 @@
 //! A hub with its driver and its engine, small enough to tell a story with.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply, Start};
-use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, Time};
+use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, SessionId, Time, UserId};
 
 use crate::support::{channel, log::Logs, session, user};
 
@@ -23,6 +26,10 @@ pub struct World {
     pub logs: Logs,
     pub engine: Engine,
     pub now: Now,
+    /// Who is online, as far as was said.
+    online: BTreeSet<UserId>,
+    /// Which sessions end with their connection, each with its user.
+    fleeting: HashSet<(SessionId, UserId)>,
     said: Vec<Output>,
     asked: VecDeque<Output>,
     ids: u128,
@@ -69,7 +76,9 @@ impl World {
     pub fn new(config: HubConfig) -> Self {
         let now = Now { mono_ms: 1_000_000, wall: Time(1_700_000_000_000) };
         let hub = Hub::new(config, now);
-        Self { hub, logs: Logs::new(7, 10), engine: Engine::Answers, now, said: Vec::new(), asked: VecDeque::new(), ids: 0, tickets: 0 }
+        let (online, fleeting) = (BTreeSet::new(), HashSet::new());
+        let (said, asked) = (Vec::new(), VecDeque::new());
+        Self { hub, logs: Logs::new(7, 10), engine: Engine::Answers, now, online, fleeting, said, asked, ids: 0, tickets: 0 }
     }
 
     /// Carries out what the hub says, and keeps it for the story.
@@ -79,11 +88,19 @@ impl World {
             let Some(output) = self.hub.poll_output() else {
                 match self.asked.pop_front() {
                     Some(question) if self.engine != Engine::Waits => self.answer(&question),
-                    Some(question) => return self.asked.push_front(question),
-                    None => return,
+                    Some(question) => {
+                        self.asked.push_front(question);
+                        return self.check_presence();
+                    }
+                    None => return self.check_presence(),
                 }
                 continue;
             };
+            match &output {
+                Output::Online(user) => assert!(self.online.insert(user.clone()), "{user} comes online twice"),
+                Output::Offline(user) => assert!(self.online.remove(user), "{user} goes offline twice"),
+                _ => {}
+            }
             match &output {
                 Output::Open { .. } | Output::Read { .. } => self.asked.push_back(output),
                 Output::Handed { user, position } => {
@@ -93,6 +110,13 @@ impl World {
                 _ => self.said.push(output),
             }
         }
+    }
+
+    /// The users who were said to be online are those that have a session that lasts.
+    fn check_presence(&self) {
+        let sessions = self.hub.sessions(None);
+        let lasting = sessions.into_iter().filter(|view| !self.fleeting.contains(&(view.session, view.user.clone())));
+        assert_eq!(self.online, lasting.map(|view| view.user).collect(), "what was said of presence is not what is so");
     }
 
     fn answer(&mut self, question: &Output) {
@@ -144,6 +168,9 @@ impl World {
     }
 
     pub fn come(&mut self, attach: Attach) {
+        if !attach.lasting {
+            self.fleeting.insert((attach.fresh, attach.user.clone()));
+        }
         self.hub.attach(attach, self.now);
         self.settle();
     }
@@ -269,6 +296,13 @@ impl World {
     pub fn said_of_people(&mut self) -> Vec<Output> {
         let mut said = self.said();
         said.retain(|output| !matches!(output, Output::Watch(_) | Output::Unwatch(_) | Output::Ready { .. }));
+        said
+    }
+
+    /// The same, of who came online and who went offline alone.
+    pub fn presence(&mut self) -> Vec<Output> {
+        let mut said = self.said();
+        said.retain(|output| matches!(output, Output::Online(_) | Output::Offline(_)));
         said
     }
 

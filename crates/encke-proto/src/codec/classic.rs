@@ -146,10 +146,41 @@ mod tests {
         }
     }
 
+    fn is_written_back(text: &str) -> Result<(), TestCaseError> {
+        let without_zeros = |digits: &str| match digits.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            rest => rest.to_owned(),
+        };
+        let fits = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
+        match Timestamp::parse(text) {
+            Ok(Timestamp::Now) => prop_assert_eq!(text.trim_matches('0'), ""),
+            Ok(Timestamp::Offset(offset)) => {
+                prop_assert!(offset > 0);
+                prop_assert_eq!(offset.to_string(), without_zeros(text));
+            }
+            Ok(Timestamp::At(at)) => {
+                let (offset, epoch) = text.split_once('-').unwrap_or_default();
+                prop_assert_eq!(Written(at).to_string(), format!("{}-{epoch}", without_zeros(offset)));
+            }
+            Err(TimestampError) => {
+                let (offset, epoch) = text.split_once('-').map_or((text, None), |(offset, epoch)| (offset, Some(epoch)));
+                let is_one = fits(offset) && epoch.is_none_or(|epoch| epoch.parse::<Epoch>().is_ok());
+                prop_assert!(!is_one, "{} is refused", text);
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_a_timestamp_or_an_error(text in ".{0,40}") {
-            let _ = Timestamp::parse(&text);
+        fn any_text_is_a_timestamp_or_an_error(
+            text in ".{0,40}",
+            nearly in "[0-9+ -]{0,3}[0-9]{0,20}(-[0-9a-zA-Z-]{0,13})?",
+            one in "0{0,2}[0-9]{1,19}(-[1-9a-z][0-9a-z]{0,11})?",
+        ) {
+            is_written_back(&text)?;
+            is_written_back(&nearly)?;
+            is_written_back(&one)?;
         }
 
         #[test]

@@ -226,11 +226,11 @@ impl Nodes {
     /// The others took this node for dead, and have forgotten who is here.
     async fn enter_all(&self) {
         tracing::warn!("the other nodes took this one for dead; its users are entered again");
+        let renewal = self.people.renew();
         match self.shards.online().await {
             Ok(online) => {
-                let people = Arc::clone(&self.people);
                 // Beside the beat, which must go on.
-                tokio::spawn(async move { people.enter_all(online.into_iter().map(|(user, _)| user).collect()).await });
+                tokio::spawn(async move { renewal.enter(online.into_iter().map(|(user, _)| user)).await });
             }
             Err(code) => tracing::warn!(%code, "it is not known who is here"),
         }

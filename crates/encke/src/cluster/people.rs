@@ -47,6 +47,8 @@ struct State {
     on_the_way: HashSet<UserId>,
     graves: Vec<(UserId, SessionId)>,
     asked: u64,
+    /// How many renewals are under way. Meanwhile nobody leaves: who was overtaken by being entered would stay for ever.
+    renewals: u32,
 }
 
 impl People {
@@ -106,16 +108,13 @@ impl People {
         }
     }
 
-    /// Enters all who are here, after this node has begun another life.
-    pub(super) async fn enter_all(&self, users: Vec<UserId>) {
-        let enter = |user: UserId| async move {
-            while let Err(error) = self.cluster.enter(&user, None).await {
-                tracing::warn!(%error, "a user could not be entered for the other nodes");
-                tokio::time::sleep(RETRY).await;
-            }
-            user
-        };
-        stream::iter(users).map(enter).buffer_unordered(ENTER_AT_ONCE).for_each(|_| async {}).await;
+    /// This node has begun another life, in which nobody is entered. Asked for before it is looked who is here, so that none of those leaves before being entered.
+    pub(super) fn renew(self: &Arc<Self>) -> Renewal {
+        let mut state = self.lock();
+        state.renewals += 1;
+        // They may have been entered in the life before, and are not in the shards yet.
+        let claimed = state.claims.keys().cloned().collect();
+        Renewal { people: Arc::clone(self), claimed }
     }
 
     /// Tells the engine what is to be told, for ever.
@@ -154,6 +153,9 @@ impl People {
         loop {
             let users: Vec<UserId> = {
                 let mut state = self.lock();
+                if state.renewals > 0 {
+                    return true;
+                }
                 let State { claims, leaving, on_the_way, .. } = &mut *state;
                 let users: Vec<_> = leaving.iter().filter(|user| !claims.contains_key(*user)).take(LEAVE_MAX).cloned().collect();
                 users.iter().for_each(|user| {
@@ -184,6 +186,35 @@ impl People {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The users of this node are about to be entered in its new life.
+pub(super) struct Renewal {
+    people: Arc<People>,
+    claimed: HashSet<UserId>,
+}
+
+impl Renewal {
+    /// Enters all of them: those who are `here`, and those who were about to be.
+    pub(super) async fn enter(mut self, here: impl IntoIterator<Item = UserId>) {
+        let mut users = std::mem::take(&mut self.claimed);
+        users.extend(here);
+        let people = &self.people;
+        let enter = |user: UserId| async move {
+            while let Err(error) = people.cluster.enter(&user, None).await {
+                tracing::warn!(%error, "a user could not be entered for the other nodes");
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        stream::iter(users).map(enter).buffer_unordered(ENTER_AT_ONCE).for_each(|()| async {}).await;
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.people.lock().renewals -= 1;
+        self.people.news.notify_one();
     }
 }
 

@@ -158,6 +158,67 @@ async fn a_session_goes_on_at_another_node_with_all_that_it_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_whichever_of_several_nodes_had_it() {
+    let nodes = nodes(3).await;
+    // Whichever of the others is asked first, one user's first session is not there.
+    for (user, order) in [("alice", [1, 2]), ("bob", [2, 1])] {
+        let mut left = Vec::new();
+        for place in order.map(|at| &nodes[at]) {
+            let (listener, open) = place.open(user, sse().channels(["news"])).await;
+            left.push((open.session, listener.handle().cursor().unwrap()));
+        }
+        let mut streams = Vec::new();
+        for (session, cursor) in &left {
+            let (listener, again) = nodes[0].open(user, sse().session(session).cursor(cursor)).await;
+            assert_eq!(again.session, *session, "it is the same session");
+            streams.push(listener);
+        }
+        nodes[2].api.publish(&Publish::to("news", &user).unwrap()).await.unwrap();
+        for listener in &mut streams {
+            assert!(message(listener).await.contains(user), "it follows what it followed");
+        }
+        let sessions = nodes[1].api.sessions(Some(user), &Page::default()).await.unwrap().sessions;
+        let places: Vec<_> = sessions.iter().map(|session| session.node.as_deref()).collect();
+        assert_eq!(places, [Some("node-0"), Some("node-0")], "and is nowhere else");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_other_nodes_is_asked_of_each_of_them() {
+    let nodes = nodes(3).await;
+    nodes[0].api.publish(&Publish::to("news", &0).unwrap()).await.unwrap();
+    // One on each node: whichever is asked first, there is more to be found behind it.
+    let mut streams = Vec::new();
+    for place in &nodes {
+        streams.push(place.open("alice", sse().channels(["news"])).await);
+    }
+    for (place, number) in nodes.iter().zip(1..) {
+        assert_eq!(place.online().await, [("alice".to_owned(), 3)]);
+        let sessions = place.api.sessions(Some("alice"), &Page::default()).await.unwrap().sessions;
+        let mut names: Vec<_> = sessions.into_iter().filter_map(|session| session.node).collect();
+        names.sort();
+        assert_eq!(names, ["node-0", "node-1", "node-2"]);
+        assert_eq!(place.api.user("alice").await.unwrap().sessions, 3);
+        let present = place.api.presence("news", &Page::default()).await.unwrap().users;
+        assert_eq!(present.iter().map(|user| user.sessions).collect::<Vec<_>>(), [3]);
+        let channels = place.api.channels(&Page::default()).await.unwrap().channels;
+        assert_eq!(channels.iter().find(|channel| channel.channel == "news").map(|channel| channel.subscribers), Some(3));
+        let (client, more) = (place.client("alice"), format!("more-{number}"));
+        for (listener, open) in &mut streams {
+            client.subscribe(&open.session, std::slice::from_ref(&more)).await.unwrap();
+            place.api.publish(&Publish::to(&more, &number).unwrap()).await.unwrap();
+            assert!(message(listener).await.contains(&format!("\"data\":{number}")));
+            client.ack(&open.session, &listener.handle().cursor().unwrap()).await.unwrap();
+            client.unsubscribe(&open.session, std::slice::from_ref(&more)).await.unwrap();
+        }
+    }
+    assert_eq!(nodes[0].api.close(&CloseTarget::User("alice".into()), None, false).await.unwrap(), 3);
+    for place in &nodes {
+        assert_eq!(place.server.app.shards.counts().await.unwrap().sessions, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_away_from_all() {
     let nodes = nodes(3).await;
     let (mut listener, open) = nodes[0].open("alice", sse()).await;

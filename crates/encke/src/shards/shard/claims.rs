@@ -64,6 +64,8 @@ impl Shard {
                 None
             }
         };
+        // The nodes are told what has become of the user before the claim ends. Else they would take the user for gone when an earlier session has ended while it was claimed.
+        self.carry_out();
         if self.hub.sessions_of(&user) == 0 {
             self.tell_nodes(|nodes| nodes.went(user));
         }

@@ -1,0 +1,94 @@
+//! What an engine knew before it was closed and opened again.
+
+use std::sync::Arc;
+
+use encke_proto::{MessageId, Time};
+
+use super::{
+    Bed,
+    keys::{keyed, sweep_for},
+    lab::{Lab, Listener, NOON, channel, everywhere, ids, to_channel, to_users, user},
+};
+use crate::{Append, Appended, Feed, KEY_KEPT_S, ReadFrom, ReceiptState, Retention, RetentionTable};
+
+fn at(second: u64) -> Time {
+    NOON.plus_seconds(second)
+}
+
+/// The engine that comes after a stop, or none when it has nothing of what was there, as its epoch says.
+async fn reopen(bed: &dyn Bed, lab: &Lab, retention: RetentionTable) -> Option<Lab> {
+    let before = lab.read(&channel("any"), ReadFrom::Head, super::lab::ALL).await.epoch;
+    lab.engine.stop().await;
+    let feed = Arc::new(Listener::default());
+    let engine = bed.reopen(Arc::clone(&lab.engine), Arc::clone(&feed) as Arc<dyn Feed>, retention).await;
+    let again = Lab { engine, feed };
+    let after = again.read(&channel("any"), ReadFrom::Head, super::lab::ALL).await.epoch;
+    (before == after).then_some(again)
+}
+
+pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    // The engine has counted more time than a key is kept before this one comes: only then does a count that begins anew show.
+    let come = NOON.plus_seconds(KEY_KEPT_S + 120);
+    sweep_for(&lab, NOON, KEY_KEPT_S + 120).await;
+    let first = lab.append(Append { time: come, ..keyed("api:1", to_channel("a")) }).await;
+    let Some(lab) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+    let last_moment = come.plus_seconds(KEY_KEPT_S);
+    sweep_for(&lab, come, KEY_KEPT_S).await;
+    let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
+    assert_eq!(again, Appended { repeated: true, ..first }, "for at least {KEY_KEPT_S} s");
+    sweep_for(&lab, last_moment, KEY_KEPT_S).await;
+    let anew = lab.append(Append { time: last_moment.plus_seconds(KEY_KEPT_S), ..keyed("api:1", to_channel("a")) }).await;
+    assert_eq!((anew.repeated, anew.positions[0].1.offset), (false, 2), "and not for ever");
+}
+
+pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {
+    let rules = everywhere(Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 });
+    let lab = Lab::with(bed, rules.clone()).await;
+    for _ in 0..2 {
+        lab.append(Append { expires: Some(at(5)), ..to_channel("emptied") }).await;
+    }
+    lab.append(to_users(&["alice"])).await;
+    let both = lab.append(to_users(&["alice", "bob"])).await.id;
+    // The newest of all, of which nothing but its receipt is left.
+    let lost = lab.append(Append { expires: Some(at(5)), ..to_users(&["carol"]) }).await.id;
+    lab.sweep(at(60)).await;
+    lab.mark("alice", 2, ReceiptState::Delivered, at(61)).await;
+    lab.mark("alice", 2, ReceiptState::Shown, at(62)).await;
+    lab.engine.seen(&user("bob"), at(100)).await.expect("a healthy engine sees");
+    let Some(lab) = reopen(bed, &lab, rules).await else { return };
+
+    lab.mark("alice", 1, ReceiptState::Delivered, at(70)).await;
+    lab.mark("alice", 2, ReceiptState::Shown, at(71)).await;
+    let shown = [("alice", ReceiptState::Shown, at(62)), ("bob", ReceiptState::Queued, NOON)];
+    assert_eq!(receipts(&lab, &both).await, shown.map(owned), "receipts do not go back");
+    assert_eq!(lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset, 2, "nor does the place");
+    lab.engine.seen(&user("bob"), at(50)).await.expect("a healthy engine sees");
+    let bob = lab.engine.user(&user("bob")).await.expect("a healthy engine reads").expect("he is known");
+    assert_eq!(bob.last_seen, Some(at(100)), "nor does the time");
+
+    let mut pushes = Vec::new();
+    for _ in 0..3 {
+        pushes.push(lab.append(Append { time: at(80), ..to_users(&["alice"]) }).await.id);
+    }
+    assert_eq!(ids(&lab.all(&user("alice").channel()).await), pushes, "it is trimmed as before");
+    assert_eq!(
+        ids(&lab.all(&user("bob").channel()).await),
+        std::slice::from_ref(&both),
+        "what two logs share is still there for the other"
+    );
+    assert_eq!(receipts(&lab, &both).await, shown.map(owned));
+    assert_eq!(receipts(&lab, &lost).await, [owned(("carol", ReceiptState::Expired, at(5)))], "no new push takes its place");
+    assert_eq!(lab.append(to_channel("emptied")).await.positions[0].1.offset, 3, "offsets go on where nothing is left");
+    for push in pushes {
+        assert_eq!(receipts(&lab, &push).await, [owned(("alice", ReceiptState::Queued, at(80)))]);
+    }
+}
+
+fn owned((name, state, at): (&str, ReceiptState, Time)) -> (String, ReceiptState, Time) {
+    (name.to_owned(), state, at)
+}
+
+async fn receipts(lab: &Lab, push: &MessageId) -> Vec<(String, ReceiptState, Time)> {
+    lab.receipts(push, at(90)).await
+}

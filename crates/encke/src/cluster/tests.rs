@@ -1,0 +1,409 @@
+//! A node's part among others, where each task is given its turns in an order that a seed chooses, and the engine is slow and fails.
+//!
+//! A thread may be held up at any place between two locks. The double of the engine pauses before what it does and behind it, and so do the tasks that stand for the shard:
+//! between them the seeds try the orders in which claims, calls of the engine, and what the shard tells can follow each other.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use encke_engine::{Census, Cluster, EngineError, Entered, NodeId, RetentionTable, memory::MemoryEngine};
+use encke_hub::{CloseTarget, Reply};
+use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
+
+use tokio::task::coop::unconstrained;
+
+use super::{
+    Nodes, Sessions,
+    answering::answer,
+    letter::{Answer, Question, Target},
+};
+use crate::shards::{Letter, Letters, Shards, mailbox};
+
+/// How many orders are tried.
+const SEEDS: u64 = 3_000;
+/// How far the clock is moved when nothing else can happen: past every wait of a node.
+const STEP: Duration = Duration::from_millis(250);
+/// After how many such steps nothing is expected to happen any more.
+const QUIET_STEPS: u32 = 20;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// The engine, as far as one node needs it to be found by others.
+struct Double(Mutex<Book>);
+
+struct Book {
+    random: Random,
+    entered: HashSet<UserId>,
+    graves: HashSet<(UserId, SessionId)>,
+    /// How many calls more may fail.
+    failures: u64,
+    /// Whoever buries waits for this.
+    holds_graves: bool,
+}
+
+impl Double {
+    fn new(seed: u64, failures: u64) -> Arc<Self> {
+        let (entered, graves) = (HashSet::new(), HashSet::new());
+        Arc::new(Self(Mutex::new(Book { random: Random(seed), entered, graves, failures, holds_graves: false })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap()
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        self.lock().random.below(bound)
+    }
+
+    /// Others may have their turns first.
+    async fn pause(&self) {
+        for _ in 0..self.below(4) {
+            turn().await;
+        }
+    }
+
+    /// Does something, or fails before or after it.
+    async fn act<T>(&self, act: impl FnOnce(&mut Book) -> T) -> Result<T, EngineError> {
+        self.pause().await;
+        let fails = self.fails();
+        if fails && self.below(2) == 0 {
+            return Err(failure());
+        }
+        let done = act(&mut self.lock());
+        self.pause().await;
+        if fails { Err(failure()) } else { Ok(done) }
+    }
+
+    fn fails(&self) -> bool {
+        let mut book = self.lock();
+        let fails = book.failures > 0 && book.random.below(4) == 0;
+        book.failures -= u64::from(fails);
+        fails
+    }
+}
+
+fn failure() -> EngineError {
+    EngineError::Unavailable("a test lets this fail".into())
+}
+
+/// Pending once.
+async fn turn() {
+    let mut polled = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[async_trait]
+impl Cluster for Double {
+    async fn beat(&self) -> Result<Census, EngineError> {
+        Err(failure())
+    }
+
+    async fn resign(&self) {}
+
+    async fn send(&self, _: NodeId, _: Bytes) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn enter(&self, user: &UserId, _: Option<SessionId>) -> Result<Entered, EngineError> {
+        self.act(|book| book.entered.insert(user.clone())).await?;
+        Ok(Entered::default())
+    }
+
+    async fn leave(&self, users: &[UserId]) -> Result<(), EngineError> {
+        self.act(|book| book.entered.retain(|user| !users.contains(user))).await
+    }
+
+    async fn places(&self, users: &[UserId]) -> Result<Vec<Vec<NodeId>>, EngineError> {
+        Ok(vec![Vec::new(); users.len()])
+    }
+
+    async fn spend(&self, _: &str, _: u64) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
+    async fn bury(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
+        while self.lock().holds_graves {
+            turn().await;
+        }
+        self.act(|book| book.graves.extend(sessions.iter().map(|session| (user.clone(), *session)))).await
+    }
+}
+
+type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Whether a task was woken since it had its last turn.
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Gives tasks their turns, one at a time, until nothing can happen any more. All but the first must end.
+async fn take_turns(double: &Double, tasks: Vec<Task<'_>>, check: impl Fn()) {
+    let mut tasks: Vec<_> = tasks.into_iter().map(|task| (Some(task), Arc::new(Woken(AtomicBool::new(true))))).collect();
+    let mut quiet = 0;
+    while quiet < QUIET_STEPS {
+        let able: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].0.is_some() && tasks[*at].1.0.load(Ordering::SeqCst)).collect();
+        if able.is_empty() {
+            quiet += 1;
+            tokio::time::advance(STEP).await;
+            continue;
+        }
+        quiet = 0;
+        let (task, woken) = &mut tasks[able[usize::try_from(double.below(able.len() as u64)).unwrap()]];
+        woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(woken));
+        if task.as_mut().is_some_and(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()) {
+            *task = None;
+        }
+        check();
+    }
+    assert!(tasks[1..].iter().all(|(task, _)| task.is_none()), "something waits for ever");
+}
+
+/// A node whose shard is played by the tasks of a test.
+struct World {
+    nodes: Arc<Nodes>,
+    double: Arc<Double>,
+    shard: Mutex<Shard>,
+    _letters: Letters<Letter>,
+}
+
+#[derive(Default)]
+struct Shard {
+    sessions: HashMap<UserId, u64>,
+    /// What is told at the end of the turn: who, and whether the user came or went.
+    said: VecDeque<(UserId, bool)>,
+    /// Renewals that are under way: not everybody is entered meanwhile.
+    renewals: u32,
+    next_session: u128,
+}
+
+fn nodes_with(double: &Arc<Double>) -> (Arc<Nodes>, Shards, Letters<Letter>) {
+    let poll = mio::Poll::new().unwrap();
+    let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+    let shards = Shards::new(vec![mailbox]);
+    let engine = Arc::new(MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1)));
+    let cluster = Arc::clone(double) as Arc<dyn Cluster>;
+    (Nodes::new(engine, cluster, shards.clone(), "node".into(), 15_000), shards, letters)
+}
+
+impl World {
+    fn new(seed: u64, failures: u64) -> Self {
+        let double = Double::new(seed, failures);
+        let (nodes, _, letters) = nodes_with(&double);
+        Self { nodes, double, shard: Mutex::default(), _letters: letters }
+    }
+
+    fn shard(&self) -> MutexGuard<'_, Shard> {
+        self.shard.lock().unwrap()
+    }
+
+    fn sessions_of(&self, user: &UserId) -> u64 {
+        self.shard().sessions.get(user).copied().unwrap_or(0)
+    }
+
+    fn begin(&self, user: &UserId) {
+        let mut shard = self.shard();
+        let count = shard.sessions.entry(user.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            shard.said.push_back((user.clone(), true));
+        }
+    }
+
+    fn end(&self, user: &UserId) {
+        let mut shard = self.shard();
+        let count = shard.sessions.entry(user.clone()).or_default();
+        *count -= 1;
+        if *count == 0 {
+            shard.said.push_back((user.clone(), false));
+        }
+    }
+
+    /// As the shard does at the end of a turn.
+    fn carry_out(&self) {
+        while let Some((user, came)) = { self.shard().said.pop_front() } {
+            if came { self.nodes.came(&user) } else { self.nodes.went(user) }
+        }
+    }
+
+    /// A client that comes, stays for a while, and goes, some times.
+    async fn client(&self, user: &UserId) {
+        for _ in 0..3 {
+            self.double.pause().await;
+            if self.sessions_of(user) > 0 {
+                self.begin(user);
+            } else if !self.claim(user).await {
+                continue;
+            }
+            self.double.pause().await;
+            self.end(user);
+            self.double.pause().await;
+            self.carry_out();
+        }
+    }
+
+    /// As the shard does for a request that may wait: whether a session began.
+    async fn claim(&self, user: &UserId) -> bool {
+        let claim = self.nodes.claim(user, None, None).await;
+        self.double.pause().await;
+        // The client may have gone meanwhile.
+        let begins = claim.is_ok() && self.double.below(4) > 0;
+        if begins {
+            self.begin(user);
+        }
+        self.carry_out();
+        if self.sessions_of(user) == 0 {
+            self.nodes.went(user.clone());
+        }
+        // What runs beside the shard may come in between.
+        self.double.pause().await;
+        drop(claim);
+        begins
+    }
+
+    /// The others take this node for dead, and it begins another life.
+    async fn renewal(&self) {
+        self.double.pause().await;
+        self.shard().renewals += 1;
+        self.double.lock().entered.clear();
+        self.double.pause().await;
+        let renewal = self.nodes.people.renew();
+        self.double.pause().await;
+        let here: Vec<UserId> = self.shard().sessions.iter().filter(|(_, count)| **count > 0).map(|(user, _)| user.clone()).collect();
+        self.double.pause().await;
+        renewal.enter(here).await;
+        self.shard().renewals -= 1;
+    }
+
+    /// Ends a session on purpose, and waits until all nodes can know.
+    async fn closer(&self, user: &UserId, may_fail: bool) {
+        for _ in 0..2 {
+            self.double.pause().await;
+            self.shard().next_session += 1;
+            let session = SessionId::from_bits(self.shard().next_session);
+            self.nodes.bury(user.clone(), session);
+            self.nodes.people.settled().await;
+            let known = self.double.lock().graves.contains(&(user.clone(), session));
+            assert!(known || may_fail, "a close is answered before all nodes can know of it");
+        }
+    }
+
+    /// Who has a session here is found by the others.
+    fn check(&self) {
+        let (shard, book) = (self.shard(), self.double.lock());
+        if shard.renewals == 0 {
+            for (user, count) in &shard.sessions {
+                assert!(*count == 0 || book.entered.contains(user), "{user} is here, and the others do not find it");
+            }
+        }
+    }
+
+    /// At rest, and nobody else is.
+    fn check_at_rest(&self) {
+        self.check();
+        let (shard, book) = (self.shard(), self.double.lock());
+        for user in &book.entered {
+            assert!(shard.sessions.get(user).is_some_and(|count| *count > 0), "{user} is found by the others, and not here");
+        }
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_whatever_order_users_come_and_go_the_others_find_those_who_are_here() {
+    for seed in 0..SEEDS {
+        let may_fail = seed % 2 == 1;
+        let world = World::new(seed, if may_fail { 6 } else { 0 });
+        let (alice, bob) = (user("alice"), user("bob"));
+        let mut tasks: Vec<Task<'_>> = vec![Box::pin(world.nodes.people.run())];
+        for who in [&alice, &alice, &bob] {
+            tasks.push(Box::pin(world.client(who)));
+        }
+        for who in [&alice, &bob] {
+            tasks.push(Box::pin(world.closer(who, may_fail)));
+        }
+        if seed % 3 == 0 {
+            tasks.push(Box::pin(world.renewal()));
+        }
+        println!("seed {seed}");
+        // The runtime would else make tasks wait for one another in its own way.
+        unconstrained(take_turns(&world.double, tasks, || world.check())).await;
+        world.check_at_rest();
+        assert!(world.shard().said.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
+    let close = || Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
+    for remote in [true, false] {
+        let double = Double::new(1, 0);
+        double.lock().holds_graves = true;
+        let (nodes, shards, letters) = nodes_with(&double);
+        let sessions = Sessions::new(shards, Some(Arc::clone(&nodes)), "node".into());
+        let ask = async {
+            if remote {
+                let question = Question::Close { target: Target::User(user("alice")), close: close() };
+                let Ok(Answer::Closed(count)) = answer(&nodes, question).await else { return 0 };
+                count
+            } else {
+                sessions.close(&CloseTarget::User(user("alice")), &close()).await.unwrap_or(0)
+            }
+        };
+        let (mut asked, mut run) = (pin!(ask), pin!(nodes.people.run()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(asked.as_mut().poll(&mut context).is_pending());
+        let Some(Letter::Close { answer, .. }) = letters.next() else { panic!("the shard is asked") };
+        nodes.bury(user("alice"), SessionId::from_bits(1));
+        answer.send(Reply::Closed(1)).unwrap();
+        for _ in 0..10 {
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            assert_eq!(asked.as_mut().poll(&mut context), Poll::Pending, "remote: {remote}");
+        }
+        double.lock().holds_graves = false;
+        let count = (0..10).find_map(|_| {
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            match asked.as_mut().poll(&mut context) {
+                Poll::Ready(count) => Some(count),
+                Poll::Pending => None,
+            }
+        });
+        assert_eq!(count, Some(1), "remote: {remote}");
+    }
+}
