@@ -186,7 +186,7 @@ fn hyper_reads(bytes: &[u8]) -> (Vec<Seen>, String) {
         async move {
             let (parts, body) = request.into_parts();
             let Ok(body) = body.collect().await else { return Ok::<_, Infallible>(Response::new(Full::default())) };
-            let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+            let host = parts.headers.get("host").map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
             let (method, query) = (parts.method.to_string(), parts.uri.query().unwrap_or_default().to_owned());
             kept.borrow_mut().push(Seen { method, query, host, body: body.to_bytes() });
             Ok(Response::new(Full::<Bytes>::default()))
