@@ -82,7 +82,7 @@ fn encode(message: &Message) -> String {
     out.push_str(",\"channel\":");
     push_string(&mut out, message.channel.as_str());
     out.push_str(",\"offset\":");
-    out.push_str(&message.position.offset.to_string());
+    out.push_str(itoa::Buffer::new().format(message.position.offset));
     out.push_str(",\"epoch\":\"");
     out.push_str(&message.position.epoch.to_string());
     out.push_str("\",\"time\":\"");

@@ -48,19 +48,7 @@ impl Epoch {
 /// # Errors
 /// Only those of the writer.
 pub fn write_offset(out: &mut impl fmt::Write, offset: Offset) -> fmt::Result {
-    // 64 bits have at most 20 decimal digits.
-    let mut text = [b'0'; 20];
-    let mut at = text.len();
-    let mut rest = offset;
-    loop {
-        at -= 1;
-        text[at] = b"0123456789"[(rest % 10) as usize];
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
+    out.write_str(itoa::Buffer::new().format(offset))
 }
 
 impl FromStr for Epoch {

@@ -8,7 +8,6 @@ pub mod party;
 pub mod probe;
 pub mod process;
 pub mod redis;
-pub mod resp;
 pub mod run;
 pub mod store;
 pub mod summary;

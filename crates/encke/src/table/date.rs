@@ -1,5 +1,8 @@
+//! The value of `Date:`, written once a second for all responses of a shard.
+
+use std::time::{Duration, UNIX_EPOCH};
+
 use encke_proto::Time;
-use time::{OffsetDateTime, UtcDateTime};
 
 /// The value of `Date:` (RFC 9110 section 5.6.7), made once a second.
 #[derive(Debug, Default)]
@@ -20,20 +23,11 @@ impl DateLine {
     }
 }
 
+/// The last second of the year 9999: four digits of a year are all that the form has.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 fn imf_fixdate(second: u64) -> String {
-    let moment = i64::try_from(second).ok().and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok());
-    let moment = UtcDateTime::from(moment.unwrap_or(OffsetDateTime::UNIX_EPOCH));
-    let (day, month) = (moment.weekday().to_string(), moment.month().to_string());
-    format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        &day[..3],
-        moment.day(),
-        &month[..3],
-        moment.year(),
-        moment.hour(),
-        moment.minute(),
-        moment.second()
-    )
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second.min(LAST_SECOND)))
 }
 
 #[cfg(test)]
@@ -46,5 +40,9 @@ mod tests {
         let mut line = DateLine::default();
         assert_eq!(line.at(Time(784_111_777_999)), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(line.at(Time(784_111_778_000)), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(imf_fixdate(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        for second in [LAST_SECOND, LAST_SECOND + 1, u64::MAX] {
+            assert_eq!(imf_fixdate(second), "Fri, 31 Dec 9999 23:59:59 GMT", "{second}");
+        }
     }
 }

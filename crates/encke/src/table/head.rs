@@ -92,6 +92,10 @@ fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
         return None;
     }
     let (path, query) = request.path?.split_once('?').unwrap_or((request.path?, ""));
+    // What may not stand in a target (RFC 9112 section 3.2): the library refuses it, or reads the query without the fragment.
+    if query.bytes().any(|byte| matches!(byte, b'"' | b'#' | b'<' | b'>' | 0x7f)) {
+        return None;
+    }
     let mut waiting = Waiting::new(asked_for(path, query)?, query);
     for field in request.headers.iter() {
         let value = std::str::from_utf8(field.value).ok()?;
@@ -252,6 +256,10 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /v1/other HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /v1/poll/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll?#cursor=1~0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll#?cursor=1~0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll?cursor=1>0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v1/poll?cursor=\"<\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /v1/poll HTTP/1.0\r\nHost: a\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\n\r\n",
             "GET /v1/poll HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",

@@ -66,12 +66,12 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Appends the head, with the empty line behind it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut digits = [0; 20];
+        push_status_line(out, self.status);
         let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-        push(&["HTTP/1.1 ", reason(self.status), "\r\n"]);
         match self.body {
             Body::Length(length) => {
-                push(&["content-type: ", self.content_type, "\r\ncontent-length: ", decimal(length, &mut digits), "\r\n"])
+                let mut digits = itoa::Buffer::new();
+                push(&["content-type: ", self.content_type, "\r\ncontent-length: ", digits.format(length), "\r\n"]);
             }
             Body::Chunked => push(&["content-type: ", self.content_type, "\r\ntransfer-encoding: chunked\r\n"]),
             Body::UntilClose => push(&["content-type: ", self.content_type, "\r\n"]),
@@ -99,7 +99,7 @@ impl Head<'_> {
             push(&["www-authenticate: Bearer\r\n"]);
         }
         if let Some(seconds) = self.retry_after_s {
-            push(&["retry-after: ", decimal(usize::try_from(seconds).unwrap_or(usize::MAX), &mut digits), "\r\n"]);
+            push(&["retry-after: ", itoa::Buffer::new().format(seconds), "\r\n"]);
         }
         match (self.status, self.keep_alive) {
             (426, true) => push(&["connection: upgrade\r\n"]),
@@ -111,35 +111,13 @@ impl Head<'_> {
     }
 }
 
-/// A number as text, without the detour over a formatter.
-fn decimal(number: usize, digits: &mut [u8; 20]) -> &str {
-    let (mut rest, mut at) = (number, digits.len());
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789"[rest % 10];
-        rest /= 10;
-        if rest == 0 {
-            return std::str::from_utf8(&digits[at..]).unwrap_or_default();
-        }
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "200 OK",
-        204 => "204 No Content",
-        400 => "400 Bad Request",
-        401 => "401 Unauthorized",
-        403 => "403 Forbidden",
-        408 => "408 Request Timeout",
-        409 => "409 Conflict",
-        410 => "410 Gone",
-        426 => "426 Upgrade Required",
-        422 => "422 Unprocessable Content",
-        429 => "429 Too Many Requests",
-        431 => "431 Request Header Fields Too Large",
-        503 => "503 Service Unavailable",
-        _ => "500 Internal Server Error",
+/// Appends the first line of a response (RFC 9112 section 4).
+fn push_status_line(out: &mut Vec<u8>, status: u16) {
+    // A number that is no status of HTTP is a fault of the server's own.
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // The text may be empty; the space before it may not be left out.
+    for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 
@@ -154,24 +132,15 @@ pub fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &
 
 /// Writes the whole answer to a request of the server API, with the fields that the router puts into all of its answers.
 pub fn answer(out: &mut Vec<u8>, status: u16, retry_after_s: Option<u64>, keep_alive: bool, date: &str, json: &[u8]) {
-    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let mut digits = itoa::Buffer::new();
+    push_status_line(out, status);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    push(&[
-        "HTTP/1.1 ",
-        &status.to_string(),
-        " ",
-        reason,
-        "\r\ncontent-type: ",
-        JSON,
-        "\r\ncontent-length: ",
-        &json.len().to_string(),
-        "\r\n",
-    ]);
+    push(&["content-type: ", JSON, "\r\ncontent-length: ", digits.format(json.len()), "\r\n"]);
     for (name, value) in PROTECTION {
         push(&[name, ": ", value, "\r\n"]);
     }
     if let Some(seconds) = retry_after_s {
-        push(&["retry-after: ", &seconds.to_string(), "\r\n"]);
+        push(&["retry-after: ", digits.format(seconds), "\r\n"]);
     }
     if !keep_alive {
         push(&["connection: close\r\n"]);
@@ -220,10 +189,28 @@ impl Chunk {
 mod tests {
     use super::*;
 
+    /// The first line that both writers of heads give a status.
+    fn first_lines(status: u16) -> [String; 2] {
+        let (mut held, mut answered) = (Vec::new(), Vec::new());
+        let (content_type, date) = (JSON, "Thu, 01 Jan 1970 00:00:00 GMT");
+        let (body, keep_alive, retry_after_s) = (Body::Length(2), true, None);
+        Head { status, content_type, body, keep_alive, origin: None, date, retry_after_s, field: None }.write(&mut held);
+        answer(&mut answered, status, None, keep_alive, date, b"{}");
+        [held, answered].map(|out| String::from_utf8(out).unwrap().lines().next().unwrap().to_owned())
+    }
+
     #[test]
-    fn lengths_are_written_as_everybody_writes_them() {
-        for number in [0, 7, 10, 1234, usize::MAX] {
-            assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
+    fn every_status_keeps_its_number() {
+        for status in 100..1000 {
+            for line in first_lines(status) {
+                assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {line}");
+            }
+        }
+        for line in first_lines(413).into_iter().chain(first_lines(404)) {
+            assert!(line.len() > "HTTP/1.1 404 ".len(), "{line} has a text");
+        }
+        for status in [0, 99, 1000, u16::MAX] {
+            assert_eq!(first_lines(status), ["HTTP/1.1 500 Internal Server Error"; 2], "{status}");
         }
     }
 

@@ -1,18 +1,16 @@
 //! Redis servers: one, one with a replica and a sentinel, or three masters of a cluster.
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::HashMap, fs, io, net::SocketAddr, path::Path, time::Duration};
 
+use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    gate::Gate,
-    party::Party,
-    process::Process,
-    resp::{Value, ask},
-};
+use super::{gate::Gate, party::Party, process::Process};
 
 /// How long a server may take to load its data, and a set of servers to agree.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a connection, and then an answer, may take.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
 const PERIOD: Duration = Duration::from_millis(50);
 /// What the sentinel calls the master.
@@ -58,13 +56,29 @@ pub fn sentinel(address: SocketAddr, gate: Gate, party: Party, master: SocketAdd
     Ok(process.with(["sentinel.conf"]))
 }
 
+/// Asks a server, on a connection of its own.
+///
+/// # Errors
+/// When there is no answer in time, or an error, or one of another type.
+pub async fn ask<T: FromRedisValue>(address: SocketAddr, words: &[&str]) -> io::Result<T> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_MAX)).set_response_timeout(Some(ANSWER_MAX));
+    let asked = async {
+        let client = Client::open(format!("redis://{address}/"))?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut command = Cmd::new();
+        command.arg(words);
+        command.query_async(&mut connection).await
+    };
+    asked.await.map_err(|error: ::redis::RedisError| io::Error::other(error))
+}
+
 /// Waits until a server has loaded its data.
 ///
 /// # Errors
 /// When it does not come about.
 pub async fn up(process: &Process) -> io::Result<()> {
     wait(&format!("{} does not answer: {}", process.name, process.complaint()), async || {
-        ask(process.address, &["PING"]).await.is_ok_and(|answer| answer.text() == Some("PONG"))
+        ask::<String>(process.address, &["PING"]).await.is_ok_and(|answer| answer == "PONG")
     })
     .await
 }
@@ -78,13 +92,13 @@ pub async fn join(servers: &[Process]) -> io::Result<()> {
     for (number, server) in servers.iter().enumerate() {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let (first, last) = (SLOTS * number / count, SLOTS * (number + 1) / count - 1);
-        ask(server.address, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
+        ask::<()>(server.address, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
         // Epochs that differ from the beginning need no agreement.
-        ask(server.address, &["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
+        ask::<()>(server.address, &["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
     }
     for server in &servers[1..] {
         let port = server.address.port();
-        ask(servers[0].address, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus(port).to_string()]).await?;
+        ask::<()>(servers[0].address, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus(port).to_string()]).await?;
     }
     agree(servers).await
 }
@@ -104,8 +118,8 @@ pub async fn agree(servers: &[Process]) -> io::Result<()> {
     let known = format!("cluster_known_nodes:{}\r", servers.len());
     for server in servers {
         wait("the cluster does not agree", async || {
-            let info = ask(server.address, &["CLUSTER", "INFO"]).await;
-            info.is_ok_and(|info| info.text().is_some_and(|text| text.contains("cluster_state:ok") && text.contains(&known)))
+            let info = ask::<String>(server.address, &["CLUSTER", "INFO"]).await;
+            info.is_ok_and(|info| info.contains("cluster_state:ok") && info.contains(&known))
         })
         .await?;
     }
@@ -117,11 +131,10 @@ pub async fn agree(servers: &[Process]) -> io::Result<()> {
 /// # Errors
 /// When it does not know any of them.
 pub async fn master(sentinel: &Process, servers: &[Process]) -> io::Result<usize> {
-    let told = ask(sentinel.address, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await?;
-    let Value::List(words) = &told else { return Err(io::Error::other("the sentinel knows no master")) };
-    let port: Option<u16> = words.get(1).and_then(Value::text).and_then(|port| port.parse().ok());
-    let of_it = |server: &Process| port == Some(server.gate.address.port());
-    servers.iter().position(of_it).ok_or_else(|| io::Error::other(format!("the sentinel tells of a stranger: {told:?}")))
+    let told: Option<(String, u16)> = ask(sentinel.address, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await?;
+    let Some((_, port)) = told else { return Err(io::Error::other("the sentinel knows no master")) };
+    let of_it = |server: &Process| port == server.gate.address.port();
+    servers.iter().position(of_it).ok_or_else(|| io::Error::other(format!("the sentinel tells of a stranger at port {port}")))
 }
 
 /// Waits until the sentinel has another master than this one.
@@ -155,23 +168,18 @@ pub async fn followed(sentinel: &Process, servers: &[Process]) -> io::Result<()>
             }
         }
         // Only a sentinel that knows the replica can promote it.
-        ask(sentinel.address, &["SENTINEL", "CKQUORUM", MASTER]).await.is_ok() && knows_replica(sentinel).await
+        ask::<()>(sentinel.address, &["SENTINEL", "CKQUORUM", MASTER]).await.is_ok() && knows_replica(sentinel).await
     })
     .await
 }
 
 async fn knows_replica(sentinel: &Process) -> bool {
-    let Ok(Value::List(replicas)) = ask(sentinel.address, &["SENTINEL", "REPLICAS", MASTER]).await else { return false };
-    let is_up = |replica: &Value| {
-        let Value::List(words) = replica else { return false };
-        let flags = words.chunks(2).find(|pair| pair[0].text() == Some("flags")).and_then(|pair| pair.get(1)?.text());
-        flags == Some("slave")
-    };
-    replicas.iter().any(is_up)
+    let replicas: io::Result<Vec<HashMap<String, String>>> = ask(sentinel.address, &["SENTINEL", "REPLICAS", MASTER]).await;
+    replicas.is_ok_and(|replicas| replicas.iter().any(|replica| replica.get("flags").is_some_and(|flags| flags == "slave")))
 }
 
 async fn role(server: &Process) -> Option<String> {
-    ask(server.address, &["INFO", "replication"]).await.ok()?.text().map(str::to_owned)
+    ask(server.address, &["INFO", "replication"]).await.ok()
 }
 
 /// Waits until it holds.

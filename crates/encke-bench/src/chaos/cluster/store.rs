@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{gate::Gate, nats, party::Party, process::Process, redis, resp::ask};
+use super::{gate::Gate, nats, party::Party, process::Process, redis};
 use crate::{chaos::server::free_port, commands::latency::Choice, server::Scratch};
 
 /// Which servers.
@@ -271,9 +271,7 @@ impl Store {
     pub async fn kill_subscribers(&self) -> io::Result<i64> {
         let mut count = 0;
         for server in &self.servers {
-            if let super::resp::Value::Number(killed) = ask(server.address, &["CLIENT", "KILL", "TYPE", "pubsub"]).await? {
-                count += killed;
-            }
+            count += redis::ask::<i64>(server.address, &["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
         }
         Ok(count)
     }
@@ -286,7 +284,7 @@ impl Store {
         if self.kind.is_redis() {
             for (number, server) in self.servers.iter().enumerate() {
                 if self.kind != Kind::RedisFailover || number == self.leader(choice).await? {
-                    ask(server.address, &["FLUSHALL"]).await?;
+                    redis::ask::<()>(server.address, &["FLUSHALL"]).await?;
                 }
             }
             return Ok("FLUSHALL".to_owned());

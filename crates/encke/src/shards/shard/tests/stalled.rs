@@ -97,7 +97,7 @@ fn however_a_session_ends_whose_receiver_takes_nothing_its_socket_goes_with_it()
                     (0, 0)
                 }
                 End::TakenOver => {
-                    let (lent, head, body) = lend(world.shard.parts.shards.lent_id(), world.mailbox.clone());
+                    let (lent, head, body) = lend(world.shard.parts.shards.lent_id(), world.mailbox.clone(), None);
                     let newer = Admission { session: session(), ..asks(("/v1/stream", "as=ndjson"), Start::Absent) };
                     world.admit(Line::Lent(Box::new(lent)), newer);
                     // Its receiver is there, and is no part of the story.
