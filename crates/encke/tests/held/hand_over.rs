@@ -152,7 +152,7 @@ fn the_places_for_operators_are_bounded_and_come_back() {
     let silent: Vec<Wire> = (0..RESERVED_PER_ADDRESS_MAX).map(|_| world.connect()).collect();
     let mut refused = world.connect();
     let head = refused.until("\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 503") && head.contains("\r\nretry-after: 2\r\n"), "{head}");
     drop(silent);
     world.until(|| {
         let mut probe = world.connect();
