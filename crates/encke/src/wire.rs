@@ -132,8 +132,7 @@ pub async fn wire_on(
         compression: config.websocket_compression,
     };
     let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX)).max(1);
-    let heartbeat_ms = config.heartbeat_s * 1000;
-    let patience = Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms: config.slow.deadline_s * 1000, heartbeat_ms };
+    let patience = patience(&config);
     let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
@@ -153,20 +152,14 @@ pub async fn wire_on(
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
     let doors = listen(address, doors).map_err(unheard)?;
-    let mut threads = Vec::with_capacity(workers);
-    for (index, (room, door)) in rooms.into_iter().zip(doors).enumerate() {
-        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), room.mailbox);
+    let threads = rooms.into_iter().zip(doors).enumerate().map(|(index, (room, door))| {
+        let Room { poll, mailbox, letters } = room;
+        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), mailbox);
         app.supervisor.spawn("desk", work);
-        let hub = HubConfig {
-            grace_ms: config.session_grace_s * 1000,
-            max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
-            wide_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().wide_members },
-            ..HubConfig::default()
-        };
         let shard = Shard::new(Parts {
-            poll: room.poll,
+            poll,
             door,
-            letters: room.letters,
+            letters,
             shards: shards.clone(),
             index,
             desk,
@@ -176,7 +169,7 @@ pub async fn wire_on(
             clerk: clerk(Arc::clone(&app)),
             gate: Arc::clone(&gate),
             clock: Arc::clone(&clock),
-            hub,
+            hub: hub_config(&config),
             patience,
             slow: config.slow,
             linger_ms: config.linger_ms,
@@ -185,10 +178,24 @@ pub async fn wire_on(
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let supervisor = app.supervisor.clone();
-        let work = move || supervisor.run("shard", || shard.run());
-        threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(work)?);
-    }
+        thread::Builder::new().name(format!("shard-{index}")).spawn(move || supervisor.run("shard", || shard.run()))
+    });
+    let threads = threads.collect::<io::Result<Vec<_>>>()?;
     Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
+}
+
+fn patience(config: &Config) -> Patience {
+    let (stalled_ms, heartbeat_ms) = (config.slow.deadline_s * 1000, config.heartbeat_s * 1000);
+    Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms, heartbeat_ms }
+}
+
+fn hub_config(config: &Config) -> HubConfig {
+    HubConfig {
+        grace_ms: config.session_grace_s * 1000,
+        max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
+        wide_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().wide_members },
+        ..HubConfig::default()
+    }
 }
 
 /// Where a shard's letters come in.

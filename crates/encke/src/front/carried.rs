@@ -1,3 +1,5 @@
+//! The socket below TLS, as far as it is asked what of it the kernel has taken and the peer acknowledged.
+
 use std::{
     io,
     net::Shutdown,

@@ -181,20 +181,22 @@ impl Library {
                 }
             }
         };
+        let parts = connection.into_parts();
+        self.leave(end, parts.io.into_inner(), &parts.read_buf, (pass, shard)).await;
+    }
+
+    /// Gives the connection to where it goes on, or ends it. `ahead` is what the library has read and not taken.
+    async fn leave(&self, end: End, mut io: Watched<TcpStream>, ahead: &[u8], (pass, shard): (Pass, usize)) {
         if matches!(end, End::Over) {
-            let parts = connection.into_parts();
-            let mut io = parts.io.into_inner();
             if io.long_head == LongHead::Refused {
                 io.long_head = LongHead::PassedOn;
                 // A client that does not take it is refused all the same.
-                let _ = long_head::refuse(&mut io, &parts.read_buf, &self.admit).await;
+                let _ = long_head::refuse(&mut io, ahead, &self.admit).await;
             }
             return drop(pass);
         }
-        let parts = connection.into_parts();
-        let Watched { before, socket, .. } = parts.io.into_inner();
-        let inbound = [&parts.read_buf[..], &before[..]].concat();
-        let Ok(socket) = socket.into_std() else { return };
+        let inbound = [ahead, &io.before[..]].concat();
+        let Ok(socket) = io.socket.into_std() else { return };
         let line = Line::Socket(mio::net::TcpStream::from_std(socket), pass);
         match end {
             End::Waits(verdict) => self.hand_over(verdict, line, inbound),
