@@ -8,14 +8,7 @@ use std::{
 };
 
 use arbitrary::Arbitrary;
-use encke::{
-    app::App,
-    clock::TestClock,
-    config::{Config, Secret},
-    errands::{Done, asked_for},
-    refusal::Refused,
-    shards::{Shards, mailbox},
-};
+use encke::{app::App, clock::TestClock, config::{Config, Secret}, errands::{Done, asked_for}, http::refusal::Refused, shards::{Shards, mailbox}};
 use encke_engine::{PageLimit, ReadFrom, memory::MemoryEngine};
 use encke_proto::{Body, ChannelName, Epoch, Time};
 use serde_json::Value;

@@ -10,7 +10,10 @@ use axum::{
 use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::{app::App, refusal::Refused, table::response::EXPOSED};
+use crate::{
+    app::App,
+    http::{refusal::Refused, response::EXPOSED},
+};
 
 /// Around everything that clients use.
 pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

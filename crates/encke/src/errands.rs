@@ -12,8 +12,7 @@ use crate::{
         push::{self, Push},
     },
     app::App,
-    body,
-    refusal::Refused,
+    http::{body, refusal::Refused},
 };
 
 /// The most users, channels or messages of a request that is done within the shard's turn; what has more of them is done beside the shard.

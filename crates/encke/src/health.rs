@@ -12,7 +12,7 @@ use http::header;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, refusal::Refused, who::Operator};
+use crate::{app::App, http::refusal::Refused, who::Operator};
 
 /// All is well.
 #[derive(Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use encke_proto::{
 };
 use http::request::Parts;
 
-use crate::refusal::Refused;
+use crate::http::refusal::Refused;
 
 /// The one name in a request's path, decoded.
 #[derive(Debug)]

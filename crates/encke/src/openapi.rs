@@ -14,7 +14,7 @@ use utoipa::{
     },
 };
 
-use crate::{api, control, health, pages, refusal};
+use crate::{api, control, health, http::refusal, pages};
 
 /// The document, written once.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default());

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{names::InPath, refusal::Refused};
+use crate::{http::refusal::Refused, names::InPath};
 
 /// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames. Nothing else, above all nothing inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \

@@ -14,8 +14,13 @@ use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
-    api, app::App, body::name_codings, control, cors::cors, dialects, drain::drain, health, openapi, pages, refusal::Refused,
-    table::response::PROTECTION,
+    api,
+    app::App,
+    control,
+    cors::cors,
+    dialects, health,
+    http::{body::name_codings, discard::discard_rest, refusal::Refused, response::PROTECTION},
+    openapi, pages,
 };
 
 /// Who uses a route, which decides on what goes around it.
@@ -125,7 +130,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(rest)
         .fallback_service(nothing.with_state(Arc::clone(&app)))
         .layer(from_fn(name_codings))
-        .layer(from_fn(drain))
+        .layer(from_fn(discard_rest))
         .layer(from_fn(protect))
         .layer(from_fn(count))
         .with_state(app)

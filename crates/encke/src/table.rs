@@ -3,17 +3,14 @@
 //! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by [`head`]; whatever else arrives is given to the HTTP library with its bytes.
 
 mod carrier;
-mod date;
 pub mod errand;
 mod gate;
 pub mod head;
 mod line;
 mod liveness;
-pub mod response;
 mod slot;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
-pub use date::DateLine;
 pub use gate::{Gate, Pass, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
 pub use line::{Lent, LentBody, LentId, Line, lend};
 pub use liveness::bound_silence;

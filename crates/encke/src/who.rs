@@ -8,7 +8,7 @@ use http::request::Parts;
 use crate::{
     app::App,
     auth::{Credentials, Identity},
-    refusal::Refused,
+    http::refusal::Refused,
 };
 
 /// A client with a verified token.

@@ -7,8 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    query::{self, Query},
-    refusal::Refused,
+    http::{
+        query::{self, Query},
+        refusal::Refused,
+    },
     who::Operator,
 };
 

@@ -6,7 +6,12 @@ use encke_proto::{Close, CloseCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, body::Json, names, refusal::Refused, who::Operator};
+use crate::{
+    app::App,
+    http::{body::Json, refusal::Refused},
+    names,
+    who::Operator,
+};
 
 /// Whose sessions are to end; exactly one of `user` and `session`.
 #[derive(Deserialize, ToSchema)]

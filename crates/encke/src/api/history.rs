@@ -12,10 +12,12 @@ use utoipa::IntoParams;
 
 use crate::{
     app::App,
+    http::{
+        query::{self, Query},
+        refusal::Refused,
+    },
     names::InPath,
     openapi,
-    query::{self, Query},
-    refusal::Refused,
     who::Operator,
 };
 

@@ -11,10 +11,12 @@ use utoipa::ToSchema;
 use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
 use crate::{
     app::App,
-    body::{self, Json},
     errands::WITHIN_TURN_MAX,
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
     names, random,
-    refusal::Refused,
     who::Operator,
 };
 

@@ -14,7 +14,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::publish::publish_to;
-use crate::{app::App, body, names, refusal::Refused};
+use crate::{
+    app::App,
+    http::{body, refusal::Refused},
+    names,
+};
 
 /// One of several messages.
 #[derive(Deserialize, ToSchema)]

@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    body::{self, Json},
     errands::WITHIN_TURN_MAX,
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
     names, random,
-    refusal::Refused,
     who::Operator,
 };
 

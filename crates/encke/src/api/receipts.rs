@@ -7,9 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    http::{
+        query::{self, Query},
+        refusal::Refused,
+    },
     names::{self, InPath},
-    query::{self, Query},
-    refusal::Refused,
     who::Operator,
 };
 

@@ -8,9 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     cluster::Listed,
+    http::{
+        query::{self, Query},
+        refusal::Refused,
+    },
     names,
-    query::{self, Query},
-    refusal::Refused,
     who::Operator,
 };
 

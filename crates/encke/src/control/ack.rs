@@ -6,7 +6,13 @@ use encke_proto::{Cursor, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, auth::Identity, body::Json, names, refusal::Refused, who::Client};
+use crate::{
+    app::App,
+    auth::Identity,
+    http::{body::Json, refusal::Refused},
+    names,
+    who::Client,
+};
 
 /// How far the person has seen.
 #[derive(Deserialize, ToSchema)]

@@ -11,9 +11,11 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    body::{self, Json},
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
     names,
-    refusal::Refused,
     who::Client,
 };
 

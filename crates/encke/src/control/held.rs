@@ -2,7 +2,7 @@
 
 use encke_proto::ErrorCode;
 
-use crate::{openapi, refusal::Refused};
+use crate::{http::refusal::Refused, openapi};
 
 /// A long poll: held until there is something to say, or until `hold_s` is over.
 #[utoipa::path(

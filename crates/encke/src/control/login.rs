@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::cookie;
-use crate::{app::App, body::Json, names, refusal::Refused, who::credentials};
+use crate::{
+    app::App,
+    http::{body::Json, refusal::Refused},
+    names,
+    who::credentials,
+};
 
 /// Exactly one of the two.
 #[derive(Deserialize, ToSchema)]

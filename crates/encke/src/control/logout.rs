@@ -9,7 +9,11 @@ use encke_proto::ErrorCode;
 use http::header;
 
 use super::{ack::Done, cookie};
-use crate::{app::App, body::Nothing, refusal::Refused, who::credentials};
+use crate::{
+    app::App,
+    http::{body::Nothing, refusal::Refused},
+    who::credentials,
+};
 
 /// Clears the cookie. The token itself stays good until it ends.
 #[utoipa::path(

@@ -11,9 +11,11 @@ use crate::{
     api::publish::{Published, publish_to},
     app::App,
     auth::Identity,
-    body::{self, Json},
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
     names,
-    refusal::Refused,
     who::Client,
 };
 

@@ -15,9 +15,11 @@ use super::{
 };
 use crate::{
     app::App,
-    body::{self, parse},
+    http::{
+        body::{self, parse},
+        refusal::Refused,
+    },
     names,
-    refusal::Refused,
     transports::{Asked, Clerk},
 };
 

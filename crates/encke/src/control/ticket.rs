@@ -5,7 +5,11 @@ use encke_proto::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, body::Nothing, refusal::Refused, who::Client};
+use crate::{
+    app::App,
+    http::{body::Nothing, refusal::Refused},
+    who::Client,
+};
 
 /// A ticket, for a data connection that can send no header.
 #[derive(Serialize, ToSchema)]

@@ -29,11 +29,9 @@ use crate::{
     api::publish::publish_to,
     app::App,
     auth::{Credentials, cookies, values},
-    body,
     front::{Admission, Verdict, hold},
+    http::{body, refusal::Refused, response::JSON},
     random,
-    refusal::Refused,
-    table::response::JSON,
     transports::{Held, Transport},
 };
 use answers::{ByCookie, ByTimestamp};

@@ -18,7 +18,7 @@ use super::{Admit, Verdict};
 use crate::{
     clock::Clock,
     cors,
-    refusal::Refused,
+    http::refusal::Refused,
     shards::{Arrival, Letter, Mailbox, Shards, deliver},
     table::{Given, Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
 };

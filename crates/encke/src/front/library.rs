@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    refusal::Refused,
+    http::refusal::Refused,
     router::is_operation,
     shards::{Arrival, Letter, Patience, Resting, Shards, Stray},
     table::{Line, Pass, RESERVED_MAX, head::Waiting},

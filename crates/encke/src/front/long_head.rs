@@ -8,8 +8,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::Admit;
 use crate::{
-    refusal::sentence,
-    table::{DateLine, head::origin_of, response::whole},
+    http::{DateLine, refusal::sentence, response::whole},
+    table::head::origin_of,
 };
 
 /// What the library's answer to a head that is too long begins with. No handler answers with this status.

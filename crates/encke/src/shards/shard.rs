@@ -40,7 +40,8 @@ use crate::{
     clock::Clock,
     config::Slow,
     front::Admit,
-    table::{DateLine, Gate, LentId, Pass, Slot},
+    http::DateLine,
+    table::{Gate, LentId, Pass, Slot},
     transports::Clerk,
 };
 

@@ -5,8 +5,8 @@ use encke_proto::limits::BODY_MAX_BYTES;
 use super::head::HEAD_MAX_BYTES;
 use crate::{
     auth::Credentials,
-    body::is_media_type,
     errands::{Errand, asked_for},
+    http::body::is_media_type,
 };
 
 /// What every errand begins with.

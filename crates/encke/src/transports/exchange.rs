@@ -2,9 +2,9 @@ use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 
 use super::Talk;
-use crate::{
+use crate::http::{
     refusal::{retry_after_s, sentence},
-    table::response::{self, Head},
+    response::{self, Head},
 };
 
 /// How a connection waits.

@@ -3,7 +3,7 @@
 use encke_proto::{Entry, Event, codec::iframe};
 
 use super::{Exchange, stream::Form};
-use crate::table::response::HTML;
+use crate::http::response::HTML;
 
 /// After so many bytes the client begins another frame: a document that only grows costs its browser memory.
 const SPENT_BYTES: u32 = 256 * 1024;

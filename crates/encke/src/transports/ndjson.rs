@@ -3,7 +3,7 @@
 use encke_proto::{Entry, Event, codec::ndjson};
 
 use super::{Exchange, stream::Form};
-use crate::table::response::NDJSON;
+use crate::http::response::NDJSON;
 
 #[derive(Debug)]
 pub(super) struct Ndjson;

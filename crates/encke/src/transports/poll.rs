@@ -8,7 +8,7 @@ use encke_proto::{
 };
 
 use super::{After, Exchange, Pace, Transport};
-use crate::table::response;
+use crate::http::response;
 
 #[derive(Debug)]
 pub(super) struct Poll;

@@ -3,7 +3,7 @@
 use encke_proto::{Entry, Event, codec::sse, limits::CURSOR_INLINE_MAX_BYTES};
 
 use super::{Exchange, stream::Form};
-use crate::table::response::EVENT_STREAM;
+use crate::http::response::EVENT_STREAM;
 
 /// A cursor that is too long to go with each event goes once in so many times its own length of other bytes.
 const ID_SHARE: usize = 8;

@@ -6,7 +6,7 @@ use encke_hub::{Ending, Pulled};
 use encke_proto::{Close, CloseCode, Entry, ErrorCode, Event, Open};
 
 use super::{After, Exchange, Pace, Transport};
-use crate::table::response::{Body, Chunk};
+use crate::http::response::{Body, Chunk};
 
 /// What differs: how an event looks.
 pub(super) trait Form: Sync + fmt::Debug + 'static {

@@ -15,7 +15,7 @@ use encke_proto::{
 use serde::Serialize;
 
 use super::{After, Exchange, Pace, Transport};
-use crate::refusal::sentence;
+use crate::http::refusal::sentence;
 
 #[cfg(feature = "conformance")]
 pub(super) use echo::Echo;

@@ -5,7 +5,7 @@ use encke_proto::{ErrorCode, Position, codec::classic, codec::classic::Written};
 
 use super::{POSITION, channel};
 use crate::{
-    table::response::{Body, JSON},
+    http::response::{Body, JSON},
     transports::{After, Exchange, Pace, Transport},
 };
 

@@ -10,7 +10,10 @@ use encke_proto::{ErrorCode, Refusal};
 use mio::{Interest, net::TcpStream};
 
 use super::{Shard, Until, token};
-use crate::table::{Line, Slot, State, response::whole};
+use crate::{
+    http::response::whole,
+    table::{Line, Slot, State},
+};
 
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;

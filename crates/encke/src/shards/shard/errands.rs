@@ -14,12 +14,11 @@ use metrics::{Counter, Histogram};
 use super::{Shard, Until};
 use crate::{
     errands::{ERRANDS, Errand, Outcome, Running},
-    refusal::retry_after_s,
+    http::{refusal::retry_after_s, response},
     shards::Alarm,
     table::{
         State, Task,
         errand::{self, Asking},
-        response,
     },
     transports::After,
 };
@@ -133,7 +132,7 @@ fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{errands::Done, refusal::Refused};
+    use crate::{errands::Done, http::refusal::Refused};
 
     fn poll(mut running: Running) -> Poll<Outcome> {
         poll_caught(&mut running, &mut Context::from_waker(Waker::noop()))

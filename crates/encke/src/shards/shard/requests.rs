@@ -13,12 +13,14 @@ use super::{
 };
 use crate::{
     front::{Admission, Verdict},
-    refusal::retry_after_s,
+    http::{
+        refusal::retry_after_s,
+        response::{self, Body, Head, whole},
+    },
     shards::{Arrival, Letter, Resting},
     table::{
         Hears, Line, Queued, Service, Slot, State, errand,
         head::{self, HEAD_MAX_BYTES},
-        response::{self, Body, Head, whole},
     },
     transports::{After, Held, Pace},
 };

@@ -5,7 +5,8 @@ use encke_proto::{ErrorCode, Refusal};
 
 use super::{Shard, conn_key};
 use crate::{
-    table::{State, head::origin_of, response::whole},
+    http::response::whole,
+    table::{State, head::origin_of},
     transports::After,
 };
 

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{body::quoted, refusal::Refused};
+use crate::http::{body::quoted, refusal::Refused};
 
 /// How many entries a list has when nobody says.
 const LIMIT_DEFAULT: usize = 100;

@@ -3,7 +3,7 @@
 use encke_proto::Refusal;
 use http::StatusCode;
 
-use crate::refusal::retry_after_s;
+use crate::http::refusal::retry_after_s;
 
 /// The type of JSON answers.
 pub const JSON: &str = "application/json";

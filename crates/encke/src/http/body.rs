@@ -19,7 +19,7 @@ use hyper::body::Body as _;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::refusal::Refused;
+use crate::http::refusal::Refused;
 
 /// How long a whole body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(15);

@@ -14,15 +14,15 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 /// The most that is taken in and thrown away.
-const DRAIN_MAX_BYTES: usize = 1 << 20;
+const DISCARD_MAX_BYTES: usize = 1 << 20;
 /// How long that may take.
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Around all handlers.
-pub(crate) async fn drain(request: Request, next: Next) -> Response {
+pub(crate) async fn discard_rest(request: Request, next: Next) -> Response {
     // Who waits for leave to send a body has not sent any; who announces too much is not waited for.
     let waits = request.headers().contains_key(header::EXPECT);
-    let too_much = request.body().size_hint().lower() > DRAIN_MAX_BYTES as u64;
+    let too_much = request.body().size_hint().lower() > DISCARD_MAX_BYTES as u64;
     if request.body().is_end_stream() || waits || too_much {
         return next.run(request).await;
     }
@@ -30,7 +30,7 @@ pub(crate) async fn drain(request: Request, next: Next) -> Response {
     let left = Shared(Arc::new(Mutex::new(body)));
     let response = next.run(Request::from_parts(parts, Body::new(left.clone()))).await;
     // Whether it all came in time makes no difference to the answer.
-    let _ = tokio::time::timeout(DRAIN_WITHIN, discard(left)).await;
+    let _ = tokio::time::timeout(DISCARD_WITHIN, discard(left)).await;
     response
 }
 
@@ -38,7 +38,7 @@ async fn discard(mut body: Shared) {
     let mut taken = 0;
     while let Some(Ok(frame)) = body.frame().await {
         taken += frame.data_ref().map_or(0, Bytes::len);
-        if taken > DRAIN_MAX_BYTES {
+        if taken > DISCARD_MAX_BYTES {
             return;
         }
     }

@@ -1,0 +1,11 @@
+//! What every HTTP answer and request has in common: response heads, refusals with their statuses, bodies and queries
+//! that are read strictly. No routes, no handlers, no connections.
+
+pub(crate) mod body;
+mod date;
+pub(crate) mod discard;
+pub(crate) mod query;
+pub mod refusal;
+pub mod response;
+
+pub use date::DateLine;
