@@ -15,7 +15,7 @@ use crate::{
     auth::Authenticator,
     clock::Clock,
     cluster::{Nodes, Sessions},
-    config::Config,
+    config::{Config, KeysMissing},
     metrics::Metrics,
     shards::Shards,
     supervisor::Supervisor,
@@ -41,11 +41,6 @@ pub struct App {
     pub supervisor: Supervisor,
     stopping: AtomicBool,
 }
-
-/// The configuration lacks the key of the server API or the secret of the tokens; [`Config::complete_keys`] sees to both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the keys are not complete")]
-pub struct KeysMissing;
 
 impl App {
     /// Puts it together, for a node that is alone.

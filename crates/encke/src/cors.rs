@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_proto::ErrorCode;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::{
     app::App,
-    http::{refusal::Refused, response::EXPOSED},
+    http::{readable, refusal::Refused},
 };
 
 /// Around everything that clients use.
@@ -29,16 +29,9 @@ pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
     // A cache must not give one origin's answer to another, whether or not this one was allowed.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed {
-        open(headers, origin);
+        readable::open(headers, origin);
     }
     response
-}
-
-/// Lets the pages of an allowed origin read an answer.
-pub(crate) fn open(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 
 /// What a page may send, for a browser that asks before it does.

@@ -12,7 +12,7 @@ use http::header;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, http::refusal::Refused, who::Operator};
+use crate::{app::App, http::refusal::Refused, metrics::Gauge, shards::Counts, who::Operator};
 
 /// All is well.
 #[derive(Serialize, ToSchema)]
@@ -61,7 +61,22 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Re
     let counts = app.shards.counts().await?;
     Ok((
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        app.metrics.render(counts, app.sessions.nodes().map_or(1, |nodes| nodes.count())),
+        app.metrics.render(&gauges(counts, app.sessions.nodes().map_or(1, |nodes| nodes.count()))),
     )
         .into_response())
+}
+
+/// How much there is of everything now, on this node.
+fn gauges(counts: Counts, nodes: usize) -> [Gauge; 8] {
+    [
+        ("encke_users_online", "Users who have a session.", counts.users),
+        ("encke_sessions", "Sessions, those in their grace time among them.", counts.sessions),
+        ("encke_connections_held", "Connections that wait for messages.", counts.held),
+        ("encke_sockets", "Sockets in the connection table.", counts.sockets),
+        ("encke_channels_followed", "Channels that somebody follows, users' own among them.", counts.channels),
+        ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),
+        ("encke_unsent_bytes", "Bytes that are kept for them.", counts.unsent_bytes),
+        ("encke_nodes", "Nodes that live, as this one knows; 1 for a node that is alone.", nodes),
+    ]
+    .map(|(name, help, value)| Gauge { name, help, value })
 }

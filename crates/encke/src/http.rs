@@ -4,7 +4,9 @@
 pub(crate) mod body;
 mod date;
 pub(crate) mod discard;
+pub(crate) mod operation;
 pub(crate) mod query;
+pub(crate) mod readable;
 pub mod refusal;
 pub mod response;
 

@@ -4,7 +4,16 @@ use std::{fmt::Write as _, sync::OnceLock};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::shards::Counts;
+/// How much there is of something now.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauge {
+    /// Its name, as Prometheus has it.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub help: &'static str,
+    /// How much.
+    pub value: usize,
+}
 
 /// The way to what is counted in this process. Counters are written anywhere by the macros of the crate `metrics`, once [`Metrics::global`] was called.
 #[derive(Clone, Debug)]
@@ -32,19 +41,10 @@ impl Metrics {
 
     /// Everything as Prometheus reads it: the counters, and how much there is of everything now.
     #[must_use]
-    pub fn render(&self, counts: Counts, nodes: usize) -> String {
+    pub fn render(&self, gauges: &[Gauge]) -> String {
         self.counters.run_upkeep();
         let mut text = self.counters.render();
-        for (name, help, value) in [
-            ("encke_users_online", "Users who have a session.", counts.users),
-            ("encke_sessions", "Sessions, those in their grace time among them.", counts.sessions),
-            ("encke_connections_held", "Connections that wait for messages.", counts.held),
-            ("encke_sockets", "Sockets in the connection table.", counts.sockets),
-            ("encke_channels_followed", "Channels that somebody follows, users' own among them.", counts.channels),
-            ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),
-            ("encke_unsent_bytes", "Bytes that are kept for them.", counts.unsent_bytes),
-            ("encke_nodes", "Nodes that live, as this one knows; 1 for a node that is alone.", nodes),
-        ] {
+        for Gauge { name, help, value } in gauges {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }

@@ -91,13 +91,6 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Whether operators and probes need this address, so that it is served when the server is full: the server
-/// API and what tells how the process is.
-#[must_use]
-pub fn is_operation(path: &str) -> bool {
-    path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
-}
-
 /// The route of a request that is held. A HEAD is refused: what it would tell is known only when the session
 /// is, and a HEAD must neither make one nor spend a ticket.
 fn held<H, T>(handler: H) -> MethodRouter<Arc<App>>

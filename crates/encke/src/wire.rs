@@ -20,12 +20,16 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, KeysMissing},
+    app::App,
     clock::{Clock, SystemClock},
     cluster::{Nodes, postbox},
-    config::{Config, EngineUrl, Remote},
+    config::{Config, EngineUrl, KeysMissing, Remote},
     control::spoken::clerk,
-    front::{Admit, Holder, library::CONNECTIONS_MAX, library::Library, tls::Tls, tls::TlsError},
+    front::{
+        Admit, Holder,
+        library::{CONNECTIONS_MAX, Library},
+        tls::{Tls, TlsError},
+    },
     random::{self, NoRandomness},
     router::router,
     shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},

@@ -17,7 +17,7 @@ use crate::{
         refusal::Refused,
     },
     names::InPath,
-    openapi,
+    schemas,
     who::Operator,
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct HistoryQuery {
 #[utoipa::path(
     get, path = "/api/channels/{channel}/history", tag = "server API", security(("api_key" = [])),
     params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too."), HistoryQuery),
-    responses((status = 200, description = "Messages, and where to go on.", body = openapi::History)),
+    responses((status = 200, description = "Messages, and where to go on.", body = schemas::History)),
 )]
 pub(crate) async fn history(
     State(app): State<Arc<App>>,

@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_engine::{Append, Appended, Mode, Targets};
-use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId, json};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, json};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,7 +15,8 @@ use crate::{
         body::{self, Json},
         refusal::Refused,
     },
-    names, random,
+    names,
+    publishing::{Published, publish_to},
     who::Operator,
 };
 
@@ -47,18 +47,6 @@ impl Publish {
     }
 }
 
-/// A message in the log of one channel.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Published {
-    #[schema(value_type = String)]
-    id: MessageId,
-    offset: Offset,
-    #[schema(value_type = String)]
-    epoch: Epoch,
-    /// How safe it is: `memory` or `sqlite`.
-    mode: &'static str,
-}
-
 /// A message in the logs of several channels.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PublishedToMany {
@@ -87,13 +75,6 @@ pub(crate) enum PublishAnswer {
     One(Published),
     Many(PublishedToMany),
     Together(PublishedTogether),
-}
-
-impl Published {
-    pub(crate) fn of_one(appended: &Appended, mode: Mode) -> Result<Self, Refused> {
-        let (_, position) = appended.positions.first().ok_or(Refused::from(ErrorCode::Internal))?;
-        Ok(Self { id: appended.id.clone(), offset: position.offset, epoch: position.epoch, mode: mode.as_str() })
-    }
 }
 
 /// Publishes to channels.
@@ -133,28 +114,6 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
         |(channel, position): (ChannelName, encke_proto::Position)| Place { channel, offset: position.offset, epoch: position.epoch };
     let positions = appended.positions.into_iter().map(place).collect();
     Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
-}
-
-/// Appends a message, compact by now, to public channels; shared with the clients' publish.
-pub(crate) async fn publish_to(
-    app: &App,
-    channels: Vec<ChannelName>,
-    data: Arc<RawValue>,
-    key: Option<String>,
-    from: Option<UserId>,
-) -> Result<Appended, Refused> {
-    let body = Body::Data(data);
-    let time = app.now().wall;
-    let id = MessageId::fresh(time, random::bits()?);
-    let targets = Targets::Channels(channels.clone());
-    let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
-    // A key that was used for other channels would otherwise look like success.
-    let same =
-        appended.positions.len() == channels.len() && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
-    if !same {
-        return Err(Refused::bad("this `id` was used for other channels"));
-    }
-    Ok(appended)
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::publish::publish_to;
 use crate::{
     app::App,
     http::{body, refusal::Refused},
     names,
+    publishing::publish_to,
 };
 
 /// One of several messages.

@@ -9,7 +9,10 @@ use super::{
     shared_ticket::SharedTickets,
     ticket::{self, TicketError, Tickets},
 };
-use crate::{app::KeysMissing, config::Config, random};
+use crate::{
+    config::{Config, KeysMissing},
+    random,
+};
 
 /// A ticket that was given. What belongs to it stays here.
 #[derive(Clone, Debug, PartialEq, Eq)]

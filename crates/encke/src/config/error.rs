@@ -90,3 +90,8 @@ fn no_keys(api_key: bool, token_secret: bool) -> String {
         "{keys} {verb} not set: write {keys} into the configuration file or set {names} (make a key with `openssl rand -hex 32`), or try it out with `encke serve --dev`"
     )
 }
+
+/// The configuration lacks the key of the server API or the secret of the tokens; [`super::Config::complete_keys`] sees to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys are not complete")]
+pub struct KeysMissing;

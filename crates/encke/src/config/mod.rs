@@ -25,7 +25,7 @@ use serde::Deserialize;
 
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use engine_url::{EngineUrl, Remote};
-pub use error::{ConfigError, Source};
+pub use error::{ConfigError, KeysMissing, Source};
 pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    api::publish::{Published, publish_to},
     app::App,
     auth::Identity,
     http::{
@@ -16,6 +15,7 @@ use crate::{
         refusal::Refused,
     },
     names,
+    publishing::{Published, publish_to},
     who::Client,
 };
 

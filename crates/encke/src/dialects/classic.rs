@@ -26,11 +26,11 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::{
-    api::publish::publish_to,
     app::App,
     auth::{Credentials, cookies, values},
     front::{Admission, Verdict, hold},
     http::{body, refusal::Refused, response::JSON},
+    publishing::publish_to,
     random,
     transports::{Held, Transport},
 };

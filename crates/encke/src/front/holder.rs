@@ -17,7 +17,7 @@ use tokio::{
 use super::{Admit, Verdict};
 use crate::{
     clock::Clock,
-    cors,
+    http::readable,
     http::refusal::Refused,
     shards::{Arrival, Letter, Mailbox, Shards, deliver},
     table::{Given, Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
@@ -55,7 +55,7 @@ impl Holder {
     pub fn open(&self, origin: Option<HeaderValue>, mut response: Response<Body>) -> Response<Body> {
         let allowed = origin.filter(|origin| self.admit.readable_by(origin.to_str().ok()).is_some());
         if let Some(origin) = allowed {
-            cors::open(response.headers_mut(), origin);
+            readable::open(response.headers_mut(), origin);
         }
         response
     }

@@ -38,8 +38,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    http::refusal::Refused,
-    router::is_operation,
+    http::{operation::is_operation, refusal::Refused},
     shards::{Arrival, Letter, Patience, Resting, Shards, Stray},
     table::{Line, Pass, RESERVED_MAX, head::Waiting},
     transports::asked_for,

@@ -11,7 +11,7 @@ use encke_hub::{Index, Name, Slab};
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
 /// How many sockets may be open beyond the limits, for what operators need (see
-/// [`crate::router::is_operation`]): a server that is full is not dead, and says so.
+/// [`crate::http::operation::is_operation`]): a server that is full is not dead, and says so.
 pub const RESERVED_MAX: usize = 64;
 /// How many of those from one address.
 pub const RESERVED_PER_ADDRESS_MAX: u16 = 16;
