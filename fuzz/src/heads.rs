@@ -5,7 +5,10 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use encke::table::{errand, head};
+use encke::{
+    inline::{InlineRoute, InlineRoutes},
+    table::{head, inline_head},
+};
 use encke_proto::limits::BODY_MAX_BYTES;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
@@ -94,10 +97,19 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
+/// The server's inline routes, which nobody runs here.
+fn routes() -> InlineRoutes {
+    let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+    InlineRoutes::new(["/api/push", "/api/publish"].map(route).into())
+}
+
 fn check(bytes: &[u8]) {
-    let (waits, errand) = (head::read(bytes), errand::read(bytes));
-    assert!(matches!(waits, head::Verdict::Stray) || matches!(errand, errand::Verdict::Stray) || bytes.is_empty(), "both readers want it");
-    let whole = match (waits, errand) {
+    let (waits, inline) = (head::read(bytes), inline_head::read(bytes, &routes()));
+    assert!(
+        matches!(waits, head::Verdict::Stray) || matches!(inline, inline_head::Verdict::Stray) || bytes.is_empty(),
+        "both readers want it"
+    );
+    let whole = match (waits, inline) {
         (head::Verdict::Waits(waiting, length), _) => {
             assert!(length <= bytes.len() && length <= head::HEAD_MAX_BYTES);
             Some(Whole {
@@ -109,7 +121,7 @@ fn check(bytes: &[u8]) {
                 body: Vec::new(),
             })
         }
-        (_, errand::Verdict::Errand(asking)) => {
+        (_, inline_head::Verdict::Inline(asking)) => {
             assert!(asking.head_bytes <= bytes.len() && asking.body_bytes <= BODY_MAX_BYTES);
             // A body that has not come whole is made whole.
             let mut body = bytes[asking.head_bytes..].to_vec();
@@ -134,7 +146,8 @@ fn check(bytes: &[u8]) {
 /// What is known of a part of the bytes is not taken back when more come.
 fn prefixes(bytes: &[u8], known: bool) {
     let half = &bytes[..bytes.len() / 2];
-    let stray = |bytes| matches!((head::read(bytes), errand::read(bytes)), (head::Verdict::Stray, errand::Verdict::Stray));
+    let stray =
+        |bytes| matches!((head::read(bytes), inline_head::read(bytes, &routes())), (head::Verdict::Stray, inline_head::Verdict::Stray));
     assert!(!(known && stray(half)), "half of a good request was turned away");
 }
 

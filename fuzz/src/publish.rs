@@ -8,7 +8,15 @@ use std::{
 };
 
 use arbitrary::Arbitrary;
-use encke::{app::App, clock::TestClock, config::{Config, Secret}, errands::{Done, asked_for}, http::refusal::Refused, shards::{Shards, mailbox}};
+use encke::{
+    app::App,
+    clock::TestClock,
+    config::{Config, Secret},
+    http::refusal::Refused,
+    inline::Done,
+    inline_routes,
+    shards::{Shards, mailbox},
+};
 use encke_engine::{PageLimit, ReadFrom, memory::MemoryEngine};
 use encke_proto::{Body, ChannelName, Epoch, Time};
 use serde_json::Value;
@@ -87,9 +95,10 @@ fn fair(refused: &Refused) {
 }
 
 fn ask(server: &Server, path: &str, body: &str) -> Poll<Result<Done, Refused>> {
-    let errand = asked_for(path).expect("there is such an errand");
+    let routes = inline_routes(&server.app);
+    let inline = routes.find(path).and_then(|number| routes.get(number)).expect("there is such a route");
     let _entered = server.runtime.enter();
-    let mut running = (errand.run)(Arc::clone(&server.app), body.as_bytes().to_vec());
+    let mut running = (inline.run)(body.as_bytes().to_vec());
     // What needs a shard, or is done beside it, waits: nobody is there who would do it.
     running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }

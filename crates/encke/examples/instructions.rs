@@ -100,6 +100,7 @@ impl World {
             letters,
             shards,
             index: 0,
+            inline: encke::inline_routes(&app),
             desk,
             // Nothing is sent that is not for the table.
             strays: mpsc::channel(1).0,

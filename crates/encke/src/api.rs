@@ -3,6 +3,7 @@
 pub(crate) mod channels;
 pub(crate) mod close;
 pub(crate) mod history;
+pub(crate) mod inline;
 pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod publish_many;

@@ -10,10 +10,10 @@ pub mod config;
 mod control;
 mod cors;
 mod dialects;
-pub mod errands;
 pub mod front;
 mod health;
 pub mod http;
+pub mod inline;
 mod logging;
 pub mod metrics;
 mod names;
@@ -31,4 +31,5 @@ pub mod transports;
 mod who;
 pub mod wire;
 
+pub use api::inline::routes as inline_routes;
 pub use serve::{ServeError, run, serve};

@@ -181,7 +181,7 @@ mod tests {
     fn what_operators_need_is_served_when_the_server_is_full_and_nothing_else() {
         for route in routes() {
             let (path, needed) = (route.path, matches!(route.area, Area::Api | Area::Operation));
-            assert_eq!(is_operation(path), needed, "{path}");
+            assert_eq!(crate::http::operation::is_operation(path), needed, "{path}");
         }
     }
 

@@ -3,9 +3,9 @@
 //! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by [`head`]; whatever else arrives is given to the HTTP library with its bytes.
 
 mod carrier;
-pub mod errand;
 mod gate;
 pub mod head;
+pub mod inline_head;
 mod line;
 mod liveness;
 mod slot;

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    api::inline,
     app::App,
     clock::{Clock, SystemClock},
     cluster::{Nodes, postbox},
@@ -167,6 +168,7 @@ pub async fn wire_on(
             shards: shards.clone(),
             index,
             desk,
+            inline: inline::routes(&app),
             runtime: Handle::current(),
             strays: strays.clone(),
             admit: admit.clone(),

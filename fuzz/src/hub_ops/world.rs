@@ -207,7 +207,9 @@ impl World {
             self.history.note(Record::Sent { session, channel });
         }
         let cursor = self.cursor_of(key);
-        self.hub.flushed(key);
+        if let Some(receipt) = self.hub.owed(key) {
+            self.hub.handed(receipt);
+        }
         if lost {
             self.detach(at);
             return;

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
 use crate::{
     app::App,
-    errands::WITHIN_TURN_MAX,
     http::{
         body::{self, Json},
         refusal::Refused,
     },
+    inline::WITHIN_TURN_MAX,
     names,
     publishing::{Published, publish_to},
     who::Operator,

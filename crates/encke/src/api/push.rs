@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    errands::WITHIN_TURN_MAX,
     http::{
         body::{self, Json},
         refusal::Refused,
     },
+    inline::WITHIN_TURN_MAX,
     names, random,
     who::Operator,
 };

@@ -10,7 +10,7 @@ use encke_hub::Key;
 
 use super::{Letter, Mailbox};
 
-/// Wakes a shard for one of its errands. However often it goes off, one letter is on its way at most.
+/// Wakes a shard for one of its inline requests. However often it goes off, one letter is on its way at most.
 #[derive(Debug)]
 pub struct Alarm {
     mailbox: Mailbox<Letter>,
@@ -19,13 +19,13 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// For the errand at this place of the table.
+    /// For the inline request at this place of the table.
     #[must_use]
     pub fn new(mailbox: Mailbox<Letter>, place: Key) -> Arc<Self> {
         Arc::new(Self { mailbox, place, sent: AtomicBool::new(false) })
     }
 
-    /// The shard looks at the errand now; from here on another letter is needed.
+    /// The shard looks at the inline request now; from here on another letter is needed.
     pub fn heard(&self) {
         self.sent.store(false, Ordering::Release);
     }
@@ -38,7 +38,7 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.sent.swap(true, Ordering::AcqRel) {
-            // Bounded by the connections: each has one errand at a time.
+            // Bounded by the connections: each has one inline request at a time.
             self.mailbox.post_always(Letter::Go(self.place));
         }
     }

@@ -44,7 +44,7 @@ pub enum Letter {
         /// The answer.
         answer: String,
     },
-    /// An errand may have come further.
+    /// An inline request may have come further.
     Go(Key),
     /// The library has taken something of a response, so that more can be written.
     Drained(LentId),

@@ -4,7 +4,7 @@
 
 mod claims;
 mod door;
-mod errands;
+mod inline;
 mod letters;
 mod listen;
 mod notes;
@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use self::{
-    errands::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards, spread::Spread, turns::Turns,
+    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards, spread::Spread, turns::Turns,
 };
 use super::{Chance, Desk, Letter, Letters, Shards, Wish};
 use crate::{
@@ -41,6 +41,7 @@ use crate::{
     config::Slow,
     front::Admit,
     http::DateLine,
+    inline::InlineRoutes,
     table::{Gate, LentId, Pass, Slot},
     transports::Clerk,
 };
@@ -103,7 +104,9 @@ pub struct Parts {
     pub index: usize,
     /// The desk before the engine.
     pub desk: Desk,
-    /// The runtime within which errands run.
+    /// Requests that the shard answers by itself.
+    pub inline: InlineRoutes,
+    /// The runtime within which they run.
     pub runtime: Handle,
     /// Where connections for the HTTP library go.
     pub strays: mpsc::Sender<Stray>,
@@ -203,7 +206,7 @@ impl Shard {
             asked: HashMap::new(),
             lent: HashMap::new(),
             next_ticket: 0,
-            tallies: Tallies::new(),
+            tallies: Tallies::new(&parts.inline),
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
             slice: Slice::new(parts.batched_sends),

@@ -4,7 +4,7 @@ use encke_hub::Now;
 
 use super::Line;
 use crate::{
-    errands::{Errand, Running},
+    inline::Running,
     shards::Alarm,
     transports::{Held, Talk, Transport},
 };
@@ -24,7 +24,7 @@ pub struct Slot {
     pub written: u32,
     /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
     pub unsent: Option<Box<Unsent>>,
-    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an errand of
+    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an inline request of
     /// somebody who has the key a body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
@@ -54,7 +54,7 @@ impl Slot {
     pub fn hears(&self) -> Hears {
         match &self.state {
             State::HungUp => Hears::NoMore,
-            // What comes behind an errand waits in the kernel until that is answered.
+            // What comes behind an inline request waits in the kernel until that is answered.
             State::Asks(_) => Hears::Later,
             // Before the change of protocol is answered, what comes is kept like a next request.
             State::Waits(Service { talk: Some(talk), held, .. }) | State::Parting(Service { talk: Some(talk), held, .. }) if held.began => {
@@ -85,7 +85,7 @@ pub struct Unsent {
 pub enum State {
     /// Between requests, or in the middle of a request's head.
     Head,
-    /// An errand is under way.
+    /// An inline request is under way.
     Asks(Box<Task>),
     /// The other nodes are asked whether a session of theirs goes on here.
     Claims {
@@ -114,10 +114,10 @@ impl State {
     }
 }
 
-/// An errand under way.
+/// An inline request under way.
 pub struct Task {
-    /// Which it is.
-    pub errand: &'static Errand,
+    /// The number of its route.
+    pub route: usize,
     /// What is left of it.
     pub running: Running,
     /// Tells the shard when it may have come further.
@@ -130,7 +130,7 @@ pub struct Task {
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task").field("errand", &self.errand.path).finish_non_exhaustive()
+        f.debug_struct("Task").field("route", &self.route).finish_non_exhaustive()
     }
 }
 

@@ -200,10 +200,10 @@ fn data(answer: &Value) -> Vec<i64> {
 }
 
 mod classic;
-mod errands;
 mod failing;
 mod forwarded;
 mod hand_over;
+mod inline;
 mod long_cursors;
 mod polls;
 mod queries;

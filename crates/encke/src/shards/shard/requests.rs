@@ -19,7 +19,7 @@ use crate::{
     },
     shards::{Arrival, Letter, Resting},
     table::{
-        Hears, Line, Queued, Service, Slot, State, errand,
+        Hears, Line, Queued, Service, Slot, State,
         head::{self, HEAD_MAX_BYTES},
     },
     transports::{After, Held, Pace},
@@ -160,8 +160,8 @@ impl Shard {
     /// Looks at all that a connection between requests has sent.
     pub(super) fn heard(&mut self, key: Key, bytes: &[u8]) {
         self.turns.heard();
-        if errand::may_be(bytes) {
-            return self.heard_errand(key, bytes.to_vec());
+        if self.parts.inline.may_begin_with(bytes) {
+            return self.heard_inline(key, bytes.to_vec());
         }
         match head::read(bytes) {
             head::Verdict::Stray => self.lead_away(key, bytes.to_vec()),

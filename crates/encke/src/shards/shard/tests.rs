@@ -92,6 +92,7 @@ impl World {
             turn_us: 0,
             batched_sends,
             spread_ms: 10_000,
+            inline: InlineRoutes::new(Vec::new()),
             runtime: runtime.handle().clone(),
         });
         Self { shard: shard.unwrap(), _runtime: runtime, events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }

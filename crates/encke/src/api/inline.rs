@@ -1,51 +1,34 @@
-//! Errands: requests that are answered at once, and so often that a shard which has read one whole answers it itself, without the HTTP library. Their handlers are the library's own.
+//! The server API's requests that shards answer inline (see [`crate::inline`]). Their handlers are those that the
+//! router calls.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use encke_proto::ErrorCode;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::{
+    publish::{self, Publish},
+    push::{self, Push},
+};
 use crate::{
-    api::{
-        publish::{self, Publish},
-        push::{self, Push},
-    },
     app::App,
-    http::{body, refusal::Refused},
+    http::body,
+    inline::{Done, InlineRoute, InlineRoutes, Outcome, Run},
 };
 
-/// The most users, channels or messages of a request that is done within the shard's turn; what has more of them is done beside the shard.
-pub const WITHIN_TURN_MAX: usize = 16;
-
-/// What came of an errand.
-pub type Outcome = Result<Done, Refused>;
-/// An errand under way.
-pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-/// The answer to an errand.
-#[derive(Debug)]
-pub struct Done {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body, as JSON.
-    pub json: Vec<u8>,
+/// All of them, run by this server.
+#[must_use]
+pub fn routes(app: &Arc<App>) -> InlineRoutes {
+    let run = |run: fn(Arc<App>, Vec<u8>) -> crate::inline::Running| -> Run {
+        let app = Arc::clone(app);
+        Box::new(move |body| run(Arc::clone(&app), body))
+    };
+    InlineRoutes::new(vec![
+        InlineRoute { path: "/api/push", run: run(|app, body| Box::pin(run_push(app, body))) },
+        InlineRoute { path: "/api/publish", run: run(|app, body| Box::pin(run_publish(app, body))) },
+    ])
 }
-
-/// A kind of errand: a POST of JSON by somebody who has the key of the server API.
-#[derive(Debug)]
-pub struct Errand {
-    /// Its address; there is no query.
-    pub path: &'static str,
-    /// Runs it with a body.
-    pub run: fn(Arc<App>, Vec<u8>) -> Running,
-}
-
-/// All errands. What else a path takes (other methods, other bodies) is the library's business.
-pub static ERRANDS: [Errand; 2] = [
-    Errand { path: "/api/push", run: |app, body| Box::pin(run_push(app, body)) },
-    Errand { path: "/api/publish", run: |app, body| Box::pin(run_publish(app, body)) },
-];
 
 async fn run_push(app: Arc<App>, body: Vec<u8>) -> Outcome {
     let request: Push = body::parse(&body)?;
@@ -69,17 +52,11 @@ async fn beside(work: impl Future<Output = Outcome> + Send + 'static) -> Outcome
     match tasks.join_next().await {
         Some(Ok(outcome)) => outcome,
         Some(Err(error)) => {
-            tracing::error!(%error, "an errand has failed");
+            tracing::error!(%error, "an inline request has failed");
             Err(ErrorCode::Internal.into())
         }
         None => Err(ErrorCode::Internal.into()),
     }
-}
-
-/// The errand with this address.
-#[must_use]
-pub fn asked_for(path: &str) -> Option<&'static Errand> {
-    ERRANDS.iter().find(|errand| errand.path == path)
 }
 
 fn accepted(answer: &impl Serialize) -> Outcome {
@@ -104,6 +81,8 @@ mod tests {
     use crate::{
         clock::TestClock,
         config::{Config, Secret},
+        http::refusal::Refused,
+        inline::Running,
         shards::{Shards, mailbox},
     };
 
@@ -127,14 +106,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_shard_does_what_is_small_within_its_turn_and_nothing_that_is_large() {
-        let (app, publish) = (app(), asked_for("/api/publish").unwrap());
-        let mut small = (publish.run)(Arc::clone(&app), br#"{"channel":"c0","data":1}"#.to_vec());
+        let routes = routes(&app());
+        let publish = routes.get(routes.find("/api/publish").unwrap()).unwrap();
+        let mut small = (publish.run)(br#"{"channel":"c0","data":1}"#.to_vec());
         let Poll::Ready(Ok(done)) = first_poll(&mut small) else { panic!("it waits for something") };
         assert_eq!(done.status, 202);
 
         let channels: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
         let body = serde_json::json!({"channels": channels, "data": 2});
-        let mut large = (publish.run)(Arc::clone(&app), body.to_string().into_bytes());
+        let mut large = (publish.run)(body.to_string().into_bytes());
         assert!(first_poll(&mut large).is_pending());
         let done = large.await.unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();

@@ -1,4 +1,4 @@
-//! Errands: requests that the shard answers by itself.
+//! Inline requests: requests that the shard answers by itself.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,74 +13,79 @@ use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    errands::{ERRANDS, Errand, Outcome, Running},
     http::{refusal::retry_after_s, response},
+    inline::{InlineRoutes, Outcome, Running},
     shards::Alarm,
     table::{
         State, Task,
-        errand::{self, Asking},
+        inline_head::{self, Asking},
     },
     transports::After,
 };
 
-/// How long an errand may take before its connection is given up, in milliseconds. The engine answers far sooner, or says that it cannot.
-const ERRAND_MS: u64 = 60_000;
+/// How long an inline request may take before its connection is given up, in milliseconds. The engine answers far sooner, or says that it cannot.
+const INLINE_MS: u64 = 60_000;
 
-/// What is counted of each errand, found once; otherwise as the router counts.
-pub(super) struct Tallies([Tally; ERRANDS.len()]);
+/// What is counted of each route, found once; otherwise as the router counts.
+pub(super) struct Tallies(Vec<Tally>);
 
 struct Tally {
+    route: &'static str,
     seconds: Histogram,
     accepted: Counter,
 }
 
 impl Tallies {
-    pub(super) fn new() -> Self {
-        Self(ERRANDS.each_ref().map(|errand| Tally {
-            seconds: metrics::histogram!("encke_http_request_seconds", "route" => errand.path),
-            accepted: metrics::counter!("encke_http_requests_total", "route" => errand.path, "method" => "POST", "status" => "202"),
-        }))
+    pub(super) fn new(routes: &InlineRoutes) -> Self {
+        let tally = |route: &'static str| Tally {
+            route,
+            seconds: metrics::histogram!("encke_http_request_seconds", "route" => route),
+            accepted: metrics::counter!("encke_http_requests_total", "route" => route, "method" => "POST", "status" => "202"),
+        };
+        Self(routes.iter().map(|route| tally(route.path)).collect())
     }
 
-    fn count(&self, errand: &'static Errand, status: u16, began: Instant) {
-        let Some(tally) = ERRANDS.iter().position(|other| std::ptr::eq(other, errand)).and_then(|index| self.0.get(index)) else { return };
+    fn count(&self, route: usize, status: u16, began: Instant) {
+        let Some(tally) = self.0.get(route) else { return };
         tally.seconds.record(began.elapsed().as_secs_f64());
         if status == 202 {
             tally.accepted.increment(1);
         } else {
-            metrics::counter!("encke_http_requests_total", "route" => errand.path, "method" => "POST", "status" => status.to_string())
-                .increment(1);
+            let status = status.to_string();
+            metrics::counter!("encke_http_requests_total", "route" => tally.route, "method" => "POST", "status" => status).increment(1);
         }
     }
 }
 
 impl Shard {
-    /// Looks at bytes that may be an errand. Whoever has no right to it is refused by the library, and so before its body is waited for.
-    pub(super) fn heard_errand(&mut self, key: Key, bytes: Vec<u8>) {
-        let asking = match errand::read(&bytes) {
-            errand::Verdict::More => return self.hear_more(key, bytes),
-            errand::Verdict::Stray => return self.lead_away(key, bytes),
-            errand::Verdict::Errand(asking) => asking,
+    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the library, and
+    /// so before its body is waited for.
+    pub(super) fn heard_inline(&mut self, key: Key, bytes: Vec<u8>) {
+        let asking = match inline_head::read(&bytes, &self.parts.inline) {
+            inline_head::Verdict::More => return self.hear_more(key, bytes),
+            inline_head::Verdict::Stray => return self.lead_away(key, bytes),
+            inline_head::Verdict::Inline(asking) => asking,
         };
         let app = &self.parts.admit.app;
         if app.is_stopping() || app.auth.operator(&asking.credentials).is_err() {
             return self.lead_away(key, bytes);
         }
-        let Asking { errand, keep_alive, head_bytes, body_bytes, .. } = asking;
+        let Asking { route, keep_alive, head_bytes, body_bytes, .. } = asking;
         let end = head_bytes + body_bytes;
         if bytes.len() < end {
             return self.hear_more(key, bytes);
         }
-        let running = (errand.run)(Arc::clone(app), bytes[head_bytes..end].to_vec());
+        let Some(inline) = self.parts.inline.get(route) else { return self.lead_away(key, bytes) };
+        let running = (inline.run)(bytes[head_bytes..end].to_vec());
         let alarm = Alarm::new(self.parts.shards.at(self.parts.index).clone(), key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
-        slot.state = State::Asks(Box::new(Task { errand, running, alarm, keep_alive, began: Instant::now() }));
-        self.set_deadline(key, ERRAND_MS);
+        slot.state = State::Asks(Box::new(Task { route, running, alarm, keep_alive, began: Instant::now() }));
+        self.set_deadline(key, INLINE_MS);
         self.take_further(key);
     }
 
-    /// An errand may have come further.
+    /// An inline request may have come further.
     pub(super) fn go_on(&mut self, key: Key) {
         if self.take_further(key) {
             // What came behind it waits in the kernel, which has said so already.
@@ -88,7 +93,7 @@ impl Shard {
         }
     }
 
-    /// Lets an errand come as far as it can. True when it is answered.
+    /// Lets an inline request come as far as it can. True when it is answered.
     fn take_further(&mut self, key: Key) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let State::Asks(task) = &mut slot.state else { return false };
@@ -96,9 +101,9 @@ impl Shard {
         let waker = Waker::from(Arc::clone(&task.alarm));
         let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else { return false };
         let keep_alive = task.keep_alive && !self.drains && !slot.line.is_reserved();
-        let (errand, began) = (task.errand, task.began);
+        let (route, began) = (task.route, task.began);
         let status = self.write_outcome(outcome, keep_alive);
-        self.tallies.count(errand, status, began);
+        self.tallies.count(route, status, began);
         self.send(key, if keep_alive { After::Done } else { After::Close });
         true
     }
@@ -120,11 +125,11 @@ impl Shard {
     }
 }
 
-/// Polls an errand. A panic in its handler costs this one request, and not the thread that everybody in the shard is served by.
+/// Polls an inline request. A panic in its handler costs this one request, and not the thread that everybody in the shard is served by.
 fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
-    // Whatever the handler left half done is dropped with the errand, which is not polled again.
+    // Whatever the handler left half done is dropped with the request, which is not polled again.
     catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| {
-        tracing::error!("an errand has panicked");
+        tracing::error!("an inline request has panicked");
         Poll::Ready(Err(ErrorCode::Internal.into()))
     })
 }
@@ -132,7 +137,7 @@ fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{errands::Done, http::refusal::Refused};
+    use crate::{http::refusal::Refused, inline::Done};
 
     fn poll(mut running: Running) -> Poll<Outcome> {
         poll_caught(&mut running, &mut Context::from_waker(Waker::noop()))

@@ -1,24 +1,18 @@
-//! The head of an errand. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides, so nothing here needs to understand more than the plainest of requests.
+//! The head of an inline request. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides, so nothing here needs to understand more than the plainest of requests.
 
 use encke_proto::limits::BODY_MAX_BYTES;
 
 use super::head::HEAD_MAX_BYTES;
-use crate::{
-    auth::Credentials,
-    errands::{Errand, asked_for},
-    http::body::is_media_type,
-};
+use crate::{auth::Credentials, http::body::is_media_type, inline::InlineRoutes};
 
-/// What every errand begins with.
-const PREFIX: &[u8] = b"POST /api/pu";
 /// The most header fields that are read here.
 const FIELDS_MAX: usize = 64;
 
-/// The head of an errand, borrowed from the bytes that were read.
+/// The head of an inline request, borrowed from the bytes that were read.
 #[derive(Debug)]
 pub struct Asking<'a> {
-    /// What is asked.
-    pub errand: &'static Errand,
+    /// The number of its route.
+    pub route: usize,
     /// Whether the client keeps the connection afterwards.
     pub keep_alive: bool,
     /// Who asks.
@@ -34,39 +28,32 @@ pub struct Asking<'a> {
 pub enum Verdict<'a> {
     /// Not enough to know.
     More,
-    /// An errand; its body need not be there yet.
-    Errand(Asking<'a>),
+    /// An inline request; its body need not be there yet.
+    Inline(Asking<'a>),
     /// Anything else.
     Stray,
 }
 
-/// Whether these may be the first bytes of an errand.
-#[must_use]
-pub fn may_be(bytes: &[u8]) -> bool {
-    let looks = bytes.len().min(PREFIX.len());
-    bytes[..looks] == PREFIX[..looks]
-}
-
 /// Looks at the first bytes of a request.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Verdict<'_> {
-    if !may_be(bytes) {
+pub fn read<'a>(bytes: &'a [u8], routes: &InlineRoutes) -> Verdict<'a> {
+    if !routes.may_begin_with(bytes) {
         return Verdict::Stray;
     }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(&bytes[..bytes.len().min(HEAD_MAX_BYTES)]) {
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_MAX_BYTES => Verdict::More,
-        Ok(httparse::Status::Complete(length)) => asking(&request, length).map_or(Verdict::Stray, Verdict::Errand),
+        Ok(httparse::Status::Complete(length)) => asking(&request, length, routes).map_or(Verdict::Stray, Verdict::Inline),
         Ok(httparse::Status::Partial) | Err(_) => Verdict::Stray,
     }
 }
 
-fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Option<Asking<'a>> {
+fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize, routes: &InlineRoutes) -> Option<Asking<'a>> {
     if request.version != Some(1) || request.method != Some("POST") {
         return None;
     }
-    let errand = asked_for(request.path?)?;
+    let route = routes.find(request.path?)?;
     let mut keep_alive = true;
     let mut credentials = Credentials { changes: true, ..Credentials::default() };
     let (mut body_bytes, mut is_json) = (None, false);
@@ -101,7 +88,7 @@ fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Option<
         }
     }
     let body_bytes = body_bytes.filter(|_| is_json && credentials.host.is_some())?;
-    Some(Asking { errand, keep_alive, credentials, head_bytes, body_bytes })
+    Some(Asking { route, keep_alive, credentials, head_bytes, body_bytes })
 }
 
 fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Option<()> {
@@ -111,38 +98,47 @@ fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inline::InlineRoute;
+
+    fn routes() -> InlineRoutes {
+        let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+        InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
+    }
 
     const GOOD: &str = "POST /api/push HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}POST /next";
 
     #[test]
-    fn an_errand_is_read_up_to_its_end() {
-        let Verdict::Errand(asking) = read(GOOD.as_bytes()) else { panic!("not read") };
+    fn an_inline_request_is_read_up_to_its_end() {
+        let Verdict::Inline(asking) = read(GOOD.as_bytes(), &routes()) else { panic!("not read") };
         assert_eq!(&GOOD[asking.head_bytes..][..asking.body_bytes], "{}");
-        assert_eq!((asking.errand.path, asking.keep_alive, asking.credentials.bearer()), ("/api/push", true, Some("k")));
+        assert_eq!(
+            (routes().get(asking.route).unwrap().path, asking.keep_alive, asking.credentials.bearer()),
+            ("/api/push", true, Some("k"))
+        );
     }
 
     #[test]
     fn the_type_may_be_written_as_the_library_takes_it() {
         for good in ["Application/JSON", "application/json;charset=UTF-8", "application/json; charset=\"utf-8\""] {
             let text = GOOD.replace("application/json", good);
-            assert!(matches!(read(text.as_bytes()), Verdict::Errand(_)), "{good}");
+            assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Inline(_)), "{good}");
         }
         for bad in ["application/json; charset=utf-16", "application/json-patch+json", "application/json; x=\u{fc}", ""] {
             let text = GOOD.replace("application/json", bad);
-            assert!(matches!(read(text.as_bytes()), Verdict::Stray), "{bad}");
+            assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Stray), "{bad}");
         }
         let twice = GOOD.replace("Host: a\r\n", "Host: a\r\nContent-Type: application/json\r\n");
-        assert!(matches!(read(twice.as_bytes()), Verdict::Stray));
+        assert!(matches!(read(twice.as_bytes(), &routes()), Verdict::Stray));
     }
 
     #[test]
     fn bytes_may_come_one_at_a_time() {
         let end = GOOD.find("\r\n\r\n").unwrap() + 4;
         for length in 0..end {
-            assert!(may_be(&GOOD.as_bytes()[..length]), "{length}");
-            assert!(matches!(read(&GOOD.as_bytes()[..length]), Verdict::More), "{length}");
+            assert!(routes().may_begin_with(&GOOD.as_bytes()[..length]), "{length}");
+            assert!(matches!(read(&GOOD.as_bytes()[..length], &routes()), Verdict::More), "{length}");
         }
-        assert!(matches!(read(&GOOD.as_bytes()[..end]), Verdict::Errand(_)));
+        assert!(matches!(read(&GOOD.as_bytes()[..end], &routes()), Verdict::Inline(_)));
     }
 
     #[test]
@@ -173,7 +169,7 @@ mod tests {
             with("Content-Length: 2"),
             with(&format!("{json}Content-Length: 2\r\nX: {}", "x".repeat(HEAD_MAX_BYTES))),
         ] {
-            assert!(matches!(read(text.as_bytes()), Verdict::Stray), "{text:?}");
+            assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Stray), "{text:?}");
         }
     }
 }
