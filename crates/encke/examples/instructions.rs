@@ -11,10 +11,10 @@ use std::{
 };
 
 use encke::{
+    admission::Admit,
     app::App,
     clock::{Clock, TestClock},
     config::{Config, EngineUrl, Secret},
-    front::Admit,
     shards::{EVENTS_PER_TURN, Letter, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
     table::Gate,
     transports::Clerk,
@@ -104,8 +104,10 @@ impl World {
             desk,
             // Nothing is sent that is not for the table.
             strays: mpsc::channel(1).0,
+            peers: None,
             admit: Admit {
-                app: Arc::clone(&app),
+                auth: Arc::clone(&app.auth),
+                stopping: app.stopping.clone(),
                 origins: config.allowed_origins.clone().into(),
                 hold_s: config.hold_s,
                 compression: false,
@@ -202,7 +204,7 @@ impl World {
             if holds(self)? {
                 return Ok(());
             }
-            self.mailbox.post(Letter::Heard(encke::table::LentId(u64::MAX)))?;
+            self.mailbox.post(Letter::Heard(encke::shards::LentId(u64::MAX)))?;
             self.shard.step(&mut self.events)?;
             self.runtime.block_on(tokio::task::yield_now());
         }

@@ -1,12 +1,6 @@
 //! What every handler needs.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use encke_engine::Engine;
 use encke_hub::Now;
@@ -18,6 +12,7 @@ use crate::{
     config::{Config, KeysMissing},
     metrics::Metrics,
     shards::Shards,
+    stopping::Stopping,
     supervisor::Supervisor,
 };
 
@@ -32,14 +27,15 @@ pub struct App {
     /// All sessions, on whatever node.
     pub sessions: Sessions,
     /// Who may do what.
-    pub auth: Authenticator,
+    pub auth: Arc<Authenticator>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether all parts are at work.
     pub supervisor: Supervisor,
-    stopping: AtomicBool,
+    /// Whether the server stops.
+    pub stopping: Stopping,
 }
 
 impl App {
@@ -63,7 +59,7 @@ impl App {
         nodes: Option<Arc<Nodes>>,
     ) -> Result<Arc<Self>, KeysMissing> {
         let auth = if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
-        let stopping = AtomicBool::new(false);
+        let (auth, stopping) = (Arc::new(auth), Stopping::default());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
@@ -78,13 +74,13 @@ impl App {
 
     /// From now on requests are refused as `shutting_down`, and the server is not ready any more.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.begin();
     }
 
     /// Whether [`App::stop`] was called.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.has_begun()
     }
 }
 

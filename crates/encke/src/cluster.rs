@@ -5,7 +5,6 @@
 //! Arrows: `Sessions` -> `Nodes` -> `Roster` (who lives), `People` (which users the others find here), `Post` (questions to nodes) -> `encke_engine::Cluster`.
 
 mod answering;
-mod claim;
 mod interest;
 mod letter;
 mod listed;
@@ -18,7 +17,6 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-pub use claim::Claim;
 pub use interest::Interest;
 pub use listed::Listed;
 pub use nodes::{LETTERS_MAX, Nodes};

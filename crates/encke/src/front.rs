@@ -1,12 +1,10 @@
 //! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection table; all others are served by the HTTP library.
 
 mod activity;
-pub mod admit;
 mod carried;
 mod holder;
 pub mod library;
 mod long_head;
 pub mod tls;
 
-pub use admit::{Admission, Admit, Verdict};
 pub use holder::{Holder, hold};

@@ -1,5 +1,6 @@
 //! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers receive them at once over held HTTP connections.
 
+pub mod admission;
 mod api;
 pub mod app;
 pub mod auth;
@@ -25,6 +26,7 @@ pub mod router;
 mod schemas;
 mod serve;
 pub mod shards;
+pub mod stopping;
 pub mod supervisor;
 pub mod table;
 pub mod transports;

@@ -4,10 +4,14 @@
 
 mod alarm;
 mod chance;
+mod claim;
 mod desk;
 mod letter;
+mod line;
 mod mailbox;
+mod peers;
 mod shard;
+mod slot;
 
 use std::{
     collections::hash_map::RandomState,
@@ -24,14 +28,16 @@ use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Position, SessionId, UserId};
 use tokio::sync::oneshot;
 
-use crate::table::LentId;
-
 pub use alarm::Alarm;
 pub use chance::Chance;
+pub use claim::Claim;
 pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
 pub use letter::{Arrival, Counts, Letter, Resting};
+pub use line::{Lent, LentBody, LentId, Line, lend};
 pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
+pub use peers::{Claiming, Peers};
 pub use shard::{EVENTS_PER_TURN, Parts, Patience, Shard, Stray};
+pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
 
 /// How long a control request waits for a shard.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -6,12 +6,8 @@ mod carrier;
 mod gate;
 pub mod head;
 pub mod inline_head;
-mod line;
 mod liveness;
-mod slot;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
 pub use gate::{Gate, Pass, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
-pub use line::{Lent, LentBody, LentId, Line, lend};
 pub use liveness::bound_silence;
-pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    admission::Admit,
     api::inline,
     app::App,
     clock::{Clock, SystemClock},
@@ -27,13 +28,13 @@ use crate::{
     config::{Config, EngineUrl, KeysMissing, Remote},
     control::spoken::clerk,
     front::{
-        Admit, Holder,
+        Holder,
         library::{CONNECTIONS_MAX, Library},
         tls::{Tls, TlsError},
     },
     random::{self, NoRandomness},
     router::router,
-    shards::{Letter, Letters, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
+    shards::{Letter, Letters, Mailbox, Parts, Patience, Peers, Shard, Shards, Stray, mailbox, open_desk},
     table::{Gate, RESERVED_MAX, bound_silence},
 };
 
@@ -131,7 +132,8 @@ pub async fn wire_on(
     };
 
     let admit = Admit {
-        app: Arc::clone(&app),
+        auth: Arc::clone(&app.auth),
+        stopping: app.stopping.clone(),
         origins: config.allowed_origins.clone().into(),
         hold_s: config.hold_s,
         compression: config.websocket_compression,
@@ -157,26 +159,44 @@ pub async fn wire_on(
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
     let doors = listen(address, doors).map_err(unheard)?;
-    let threads = rooms.into_iter().zip(doors).enumerate().map(|(index, (room, door))| {
+    let workers = Workers { app: Arc::clone(&app), strays, admit, gate, patience };
+    let threads = rooms.into_iter().zip(doors).enumerate().map(|(index, (room, door))| workers.start(index, room, door));
+    let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
+}
+
+/// What the threads of all shards are started with.
+struct Workers {
+    app: Arc<App>,
+    strays: mpsc::Sender<Stray>,
+    admit: Admit,
+    gate: Arc<Gate>,
+    patience: Patience,
+}
+
+impl Workers {
+    fn start(&self, index: usize, room: Room, door: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+        let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, letters } = room;
-        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&clock), mailbox);
+        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
         app.supervisor.spawn("desk", work);
         let shard = Shard::new(Parts {
             poll,
             door,
             letters,
-            shards: shards.clone(),
+            shards: app.shards.clone(),
             index,
             desk,
-            inline: inline::routes(&app),
+            inline: inline::routes(app),
             runtime: Handle::current(),
-            strays: strays.clone(),
-            admit: admit.clone(),
-            clerk: clerk(Arc::clone(&app)),
-            gate: Arc::clone(&gate),
-            clock: Arc::clone(&clock),
-            hub: hub_config(&config),
-            patience,
+            strays: self.strays.clone(),
+            admit: self.admit.clone(),
+            peers: app.sessions.nodes().map(|nodes| Arc::clone(nodes) as Arc<dyn Peers>),
+            clerk: clerk(Arc::clone(app)),
+            gate: Arc::clone(&self.gate),
+            clock: Arc::clone(&app.clock),
+            hub: hub_config(config),
+            patience: self.patience,
             slow: config.slow,
             linger_ms: config.linger_ms,
             turn_us: config.turn_us,
@@ -185,9 +205,7 @@ pub async fn wire_on(
         })?;
         let supervisor = app.supervisor.clone();
         thread::Builder::new().name(format!("shard-{index}")).spawn(move || supervisor.run("shard", || shard.run()))
-    });
-    let threads = threads.collect::<io::Result<Vec<_>>>()?;
-    Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
+    }
 }
 
 fn patience(config: &Config) -> Patience {

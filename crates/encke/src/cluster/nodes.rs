@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use encke_engine::{BEAT_MS, Census, Cluster, Engine, EngineError, Entered, NodeId};
 use encke_hub::Following;
-use encke_proto::{ErrorCode, SessionId, UserId};
+use encke_proto::{ChannelName, ErrorCode, SessionId, UserId};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -11,14 +11,17 @@ use tokio::{
 };
 
 use super::{
-    Claim, Inbox, Interest,
+    Inbox, Interest,
     answering::answer,
     letter::{Answer, Letter, Question},
     people::People,
     post::Post,
     roster::Roster,
 };
-use crate::{auth::TICKET_S, shards::Shards};
+use crate::{
+    auth::TICKET_S,
+    shards::{Claim, Claiming, Peers, Shards},
+};
 
 /// The most letters from other nodes that wait to be read.
 pub const LETTERS_MAX: usize = 16_384;
@@ -94,21 +97,6 @@ impl Nodes {
         self.roster.count()
     }
 
-    /// A user has a session here, the first.
-    pub fn came(&self, user: &UserId) {
-        self.people.came(user);
-    }
-
-    /// A user has none here any more.
-    pub fn went(&self, user: UserId) {
-        self.people.went(user);
-    }
-
-    /// A session was closed here on purpose.
-    pub fn bury(&self, user: UserId, session: SessionId) {
-        self.people.bury(user, session);
-    }
-
     /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the session that is to go on, wherever it is.
     ///
     /// # Errors
@@ -127,14 +115,14 @@ impl Nodes {
         self.look_again(&entered.elsewhere).await;
         let elsewhere = self.roster.others_of(&entered.elsewhere);
         if elsewhere.is_empty() {
-            return Ok(Claim { carried: None, claiming });
+            return Ok(Claim { carried: None, claiming: Box::new(claiming) });
         }
         let carried = self.fetch(&elsewhere, session, user).await?;
         if carried.is_none() && session.is_some() && self.enter(user, session).await?.closed {
             // It was closed there while it was asked for.
             return Err(ErrorCode::SessionClosed);
         }
-        Ok(Claim { carried, claiming })
+        Ok(Claim { carried, claiming: Box::new(claiming) })
     }
 
     /// Asks other nodes to write down what they handed the user, and to give a session up if there is one; what that followed, if one of them had it.
@@ -270,6 +258,33 @@ pub(super) struct Place {
 fn unavailable(error: &EngineError) -> ErrorCode {
     tracing::warn!(%error, "the engine of the nodes did not answer");
     ErrorCode::EngineUnavailable
+}
+
+/// What a shard tells the other nodes, and asks of them.
+impl Peers for Nodes {
+    fn claim(self: Arc<Self>, user: UserId, session: Option<SessionId>, ticket: Option<String>) -> Claiming {
+        Box::pin(async move { Self::claim(&self, &user, session, ticket.as_deref()).await })
+    }
+
+    fn came(&self, user: &UserId) {
+        self.people.came(user);
+    }
+
+    fn went(&self, user: UserId) {
+        self.people.went(user);
+    }
+
+    fn bury(&self, user: UserId, session: SessionId) {
+        self.people.bury(user, session);
+    }
+
+    fn watch(&self, channel: &ChannelName) {
+        self.interest.watch(channel);
+    }
+
+    fn unwatch(&self, channel: &ChannelName) {
+        self.interest.unwatch(channel);
+    }
 }
 
 impl fmt::Debug for Nodes {

@@ -28,7 +28,7 @@ use super::{
     answering::answer,
     letter::{Answer, Question, Target},
 };
-use crate::shards::{Letter, Letters, Shards, mailbox};
+use crate::shards::{Letter, Letters, Peers, Shards, mailbox};
 
 /// How many orders are tried.
 const SEEDS: u64 = 3_000;

@@ -26,9 +26,10 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::{
+    admission::{Admission, Verdict},
     app::App,
     auth::{Credentials, cookies, values},
-    front::{Admission, Verdict, hold},
+    front::hold,
     http::{body, refusal::Refused, response::JSON},
     publishing::publish_to,
     random,

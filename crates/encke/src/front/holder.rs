@@ -14,13 +14,12 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Admit, Verdict};
 use crate::{
+    admission::{Admit, Verdict},
     clock::Clock,
-    http::readable,
-    http::refusal::Refused,
-    shards::{Arrival, Letter, Mailbox, Shards, deliver},
-    table::{Given, Lent, LentBody, LentId, Line, Pass, head::Waiting, lend},
+    http::{readable, refusal::Refused},
+    shards::{Arrival, Lent, LentBody, LentId, Letter, Line, Mailbox, Shards, deliver, lend},
+    table::{Given, Pass, head::Waiting},
 };
 
 /// How much of what a client says is read at a time.

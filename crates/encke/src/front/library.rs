@@ -32,15 +32,15 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    Admit, Verdict,
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
     long_head,
 };
 use crate::{
+    admission::{Admit, Verdict},
     clock::Clock,
     http::{operation::is_operation, refusal::Refused},
-    shards::{Arrival, Letter, Patience, Resting, Shards, Stray},
-    table::{Line, Pass, RESERVED_MAX, head::Waiting},
+    shards::{Arrival, Letter, Line, Patience, Resting, Shards, Stray},
+    table::{Pass, RESERVED_MAX, head::Waiting},
     transports::asked_for,
 };
 
@@ -190,7 +190,7 @@ impl Library {
             if io.long_head == LongHead::Refused {
                 io.long_head = LongHead::PassedOn;
                 // A client that does not take it is refused all the same.
-                let _ = long_head::refuse(&mut io, ahead, &self.admit).await;
+                let _ = long_head::refuse(&mut io, ahead, &self.admit, self.clock.now().wall).await;
             }
             return drop(pass);
         }

@@ -3,11 +3,11 @@
 
 use std::io;
 
-use encke_proto::{ErrorCode, Refusal};
+use encke_proto::{ErrorCode, Refusal, Time};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::Admit;
 use crate::{
+    admission::Admit,
     http::{DateLine, refusal::sentence, response::whole},
     table::head::origin_of,
 };
@@ -24,10 +24,10 @@ pub(super) fn is_refused(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// When the socket does not take it.
-pub(super) async fn refuse(socket: &mut (impl AsyncWrite + Unpin), head: &[u8], admit: &Admit) -> io::Result<()> {
+pub(super) async fn refuse(socket: &mut (impl AsyncWrite + Unpin), head: &[u8], admit: &Admit, now: Time) -> io::Result<()> {
     let refusal = Refusal::new(ErrorCode::HeadTooLarge, sentence(ErrorCode::HeadTooLarge));
     let mut out = Vec::new();
-    whole(&mut out, &refusal, admit.readable_by(origin_of(head)), DateLine::default().at(admit.app.now().wall));
+    whole(&mut out, &refusal, admit.readable_by(origin_of(head)), DateLine::default().at(now));
     // It fits into any socket's buffer.
     socket.write_all(&out).await?;
     socket.shutdown().await

@@ -357,10 +357,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        admission::Admit,
         app::App,
         clock::TestClock,
         config::Secret,
-        front::Admit,
         shards::{Shards, mailbox},
     };
 
@@ -380,7 +380,8 @@ mod tests {
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
-        let admit = Admit { app, origins: Arc::new([]), hold_s: 25, compression: false };
+        let admit =
+            Admit { auth: Arc::clone(&app.auth), stopping: app.stopping.clone(), origins: Arc::new([]), hold_s: 25, compression: false };
         let slow = get(async || {
             sleep(Duration::from_secs(100)).await;
             "slow"

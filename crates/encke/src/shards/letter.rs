@@ -5,9 +5,8 @@ use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Page, SessionId,
 use tokio::sync::oneshot;
 
 use crate::{
-    cluster::Claim,
-    front::{Admission, Verdict},
-    table::{LentId, Line},
+    admission::{Admission, Verdict},
+    shards::{Claim, LentId, Line},
 };
 
 /// A connection whose request waits, on its way to the shard that serves it.

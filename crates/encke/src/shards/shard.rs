@@ -35,14 +35,15 @@ use tokio::{
 use self::{
     inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards, spread::Spread, turns::Turns,
 };
-use super::{Chance, Desk, Letter, Letters, Shards, Wish};
+use super::{Chance, Desk, Letter, Letters, Peers, Shards, Wish};
 use crate::{
+    admission::Admit,
     clock::Clock,
     config::Slow,
-    front::Admit,
     http::DateLine,
     inline::InlineRoutes,
-    table::{Gate, LentId, Pass, Slot},
+    shards::{LentId, Slot},
+    table::{Gate, Pass},
     transports::Clerk,
 };
 
@@ -112,6 +113,8 @@ pub struct Parts {
     pub strays: mpsc::Sender<Stray>,
     /// Who may wait.
     pub admit: Admit,
+    /// The other nodes, if there are any.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Who answers what clients ask over connections that wait.
     pub clerk: Clerk,
     /// How many sockets may be open.

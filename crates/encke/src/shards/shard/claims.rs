@@ -5,10 +5,9 @@ use encke_proto::{ErrorCode, Refusal};
 
 use super::Shard;
 use crate::{
-    cluster::{Claim, Nodes},
-    front::Admission,
-    shards::{Letter, Wish, Work},
-    table::State,
+    admission::Admission,
+    shards::Peers,
+    shards::{Claim, Letter, State, Wish, Work},
 };
 
 /// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's deadlines are over.
@@ -17,15 +16,15 @@ const CLAIM_MAX_MS: u64 = 10_000;
 impl Shard {
     /// Serves a request that may wait: at once when nobody else is to be asked.
     pub(super) fn come_in(&mut self, key: Key, admission: Admission) {
-        match self.parts.admit.app.sessions.nodes().filter(|_| self.must_claim(&admission)) {
+        match self.parts.peers.clone().filter(|_| self.must_claim(&admission)) {
             None => self.attach(key, admission, Following::default()),
-            Some(nodes) => {
-                let (nodes, user, session, ticket) = (nodes.clone(), admission.user.clone(), admission.session, admission.ticket.clone());
+            Some(peers) => {
+                let (user, session, ticket) = (admission.user.clone(), admission.session, admission.ticket.clone());
                 let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Claims { read_closed: false };
                 self.set_deadline(key, CLAIM_MAX_MS);
                 let claim = async move {
-                    let claim = nodes.claim(&user, session, ticket.as_deref()).await;
+                    let claim = peers.claim(user, session, ticket).await;
                     Letter::Claimed { place: key, admission: Box::new(admission), claim }
                 };
                 self.wish(Wish::Work(Work(Box::pin(claim))));
@@ -67,15 +66,15 @@ impl Shard {
         // The nodes are told what has become of the user before the claim ends. Else they would take the user for gone when an earlier session has ended while it was claimed.
         self.carry_out();
         if self.hub.sessions_of(&user) == 0 {
-            self.tell_nodes(|nodes| nodes.went(user));
+            self.tell_peers(|peers| peers.went(user));
         }
         drop(claiming);
     }
 
     /// Tells the other nodes, if there are any.
-    pub(super) fn tell_nodes(&self, tell: impl FnOnce(&Nodes)) {
-        if let Some(nodes) = self.parts.admit.app.sessions.nodes() {
-            tell(nodes);
+    pub(super) fn tell_peers(&self, tell: impl FnOnce(&dyn Peers)) {
+        if let Some(peers) = &self.parts.peers {
+            tell(&**peers);
         }
     }
 }

@@ -12,7 +12,7 @@ use mio::{Interest, net::TcpStream};
 use super::{Shard, Until, token};
 use crate::{
     http::response::whole,
-    table::{Line, Slot, State},
+    shards::{Line, Slot, State},
 };
 
 /// The most sockets accepted in one turn.

@@ -13,13 +13,11 @@ use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
+    admission::Admit,
     http::{refusal::retry_after_s, response},
     inline::{InlineRoutes, Outcome, Running},
-    shards::Alarm,
-    table::{
-        State, Task,
-        inline_head::{self, Asking},
-    },
+    shards::{Alarm, State, Task},
+    table::inline_head::{self, Asking},
     transports::After,
 };
 
@@ -66,8 +64,8 @@ impl Shard {
             inline_head::Verdict::Stray => return self.lead_away(key, bytes),
             inline_head::Verdict::Inline(asking) => asking,
         };
-        let app = &self.parts.admit.app;
-        if app.is_stopping() || app.auth.operator(&asking.credentials).is_err() {
+        let Admit { stopping, auth, .. } = &self.parts.admit;
+        if stopping.has_begun() || auth.operator(&asking.credentials).is_err() {
             return self.lead_away(key, bytes);
         }
         let Asking { route, keep_alive, head_bytes, body_bytes, .. } = asking;

@@ -7,10 +7,7 @@ use socket2::SockRef;
 use tokio::sync::oneshot;
 
 use super::{LETTERS_PER_TURN, Shard, Spread, Until};
-use crate::{
-    shards::{Counts, Letter, Wish},
-    table::State,
-};
+use crate::shards::{Counts, Letter, State, Wish};
 
 impl Shard {
     pub(super) fn take_letters(&mut self) {

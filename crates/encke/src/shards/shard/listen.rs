@@ -5,8 +5,7 @@ use encke_proto::SessionId;
 
 use super::{Shard, Until};
 use crate::{
-    shards::{Letter, Wish, Work},
-    table::{Hears, State},
+    shards::{Hears, Letter, State, Wish, Work},
     transports::{After, Asked},
 };
 

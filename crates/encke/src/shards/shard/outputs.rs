@@ -6,8 +6,7 @@ use encke_proto::CloseCode;
 
 use super::{Shard, conn_key, slot_key_of};
 use crate::{
-    shards::Wish,
-    table::{Slot, State},
+    shards::{Slot, State, Wish},
     transports::{After, Exchange, Transport},
 };
 
@@ -43,17 +42,17 @@ impl Shard {
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
                 Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
                 Output::Online(user) => {
-                    self.tell_nodes(|nodes| nodes.came(&user));
+                    self.tell_peers(|peers| peers.came(&user));
                     self.wish(Wish::Seen(user));
                 }
                 Output::Offline(user) => {
-                    self.tell_nodes(|nodes| nodes.went(user.clone()));
+                    self.tell_peers(|peers| peers.went(user.clone()));
                     self.wish(Wish::Seen(user));
                 }
                 // Engines of one node tell it everything.
-                Output::Watch(channel) => self.tell_nodes(|nodes| nodes.interest.watch(&channel)),
-                Output::Unwatch(channel) => self.tell_nodes(|nodes| nodes.interest.unwatch(&channel)),
-                Output::Closed { user, session } => self.tell_nodes(|nodes| nodes.bury(user, session)),
+                Output::Watch(channel) => self.tell_peers(|peers| peers.watch(&channel)),
+                Output::Unwatch(channel) => self.tell_peers(|peers| peers.unwatch(&channel)),
+                Output::Closed { user, session } => self.tell_peers(|peers| peers.bury(user, session)),
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
                         // Whoever asked may have gone.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use encke_hub::Key;
 
 use super::pacing::Pacing;
-use crate::table::Queued;
+use crate::shards::Queued;
 
 /// For how many ready connections room is kept when there is none.
 const READY_KEPT: usize = 1_024;

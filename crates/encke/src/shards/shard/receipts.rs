@@ -7,7 +7,10 @@ use encke_batch::unacknowledged;
 use encke_hub::{Key, Receipt};
 
 use super::{Shard, conn_key};
-use crate::table::{Acknowledged, Line, Sent, Slot};
+use crate::{
+    shards::{Line, Slot},
+    table::{Acknowledged, Sent},
+};
 
 /// How often the kernel is asked again for a connection whose peer has not acknowledged what it was sent, in
 /// milliseconds.

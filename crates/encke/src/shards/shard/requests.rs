@@ -12,16 +12,13 @@ use super::{
     read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
 };
 use crate::{
-    front::{Admission, Verdict},
+    admission::{Admission, Verdict},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Letter, Resting},
-    table::{
-        Hears, Line, Queued, Service, Slot, State,
-        head::{self, HEAD_MAX_BYTES},
-    },
+    shards::{Arrival, Hears, Letter, Line, Queued, Resting, Service, Slot, State},
+    table::head::{self, HEAD_MAX_BYTES},
     transports::{After, Held, Pace},
 };
 

@@ -4,7 +4,7 @@ use encke_hub::Key;
 
 use super::{PART_MS, Shard, conn_key};
 use crate::{
-    table::{Line, Slot, State},
+    shards::{Line, Slot, State},
     transports::{After, Pace},
 };
 

@@ -7,7 +7,7 @@ use encke_hub::{Key, Slab};
 
 use super::{Shard, conn_key};
 use crate::{
-    table::{Line, Slot, State},
+    shards::{Line, Slot, State},
     transports::{After, Pace},
 };
 

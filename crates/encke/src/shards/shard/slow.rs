@@ -9,7 +9,7 @@ use metrics::Counter;
 use super::{Shard, conn_key};
 use crate::{
     config::SlowPolicy,
-    table::{State, Unsent},
+    shards::{State, Unsent},
 };
 
 /// How often it is looked how far a receiver is behind that takes nothing, in milliseconds.

@@ -20,12 +20,11 @@ use serde_json::{Value, value::RawValue};
 
 use super::{outputs::WIDE_PER_TURN, *};
 use crate::{
+    admission::{Admission, Verdict},
     app::App,
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
-    front::{Admission, Verdict},
-    shards::{Arrival, Counts, Mailbox, Resting, mailbox},
-    table::{LentBody, Line, lend},
+    shards::{Arrival, Counts, LentBody, Line, Mailbox, Resting, lend, mailbox},
     transports::{Held, asked_for},
 };
 
@@ -81,7 +80,14 @@ impl World {
             index: 0,
             desk,
             strays: mpsc::channel(1).0,
-            admit: Admit { app, origins: Arc::new([]), hold_s: 25, compression: false },
+            admit: Admit {
+                auth: Arc::clone(&app.auth),
+                stopping: app.stopping.clone(),
+                origins: Arc::new([]),
+                hold_s: 25,
+                compression: false,
+            },
+            peers: None,
             clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
             gate: Gate::new(0, None),
             clock: clock.clone(),

@@ -4,11 +4,7 @@ use encke_hub::Key;
 use encke_proto::{ErrorCode, Refusal};
 
 use super::{Shard, conn_key};
-use crate::{
-    http::response::whole,
-    table::{State, head::origin_of},
-    transports::After,
-};
+use crate::{http::response::whole, shards::State, table::head::origin_of, transports::After};
 
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;

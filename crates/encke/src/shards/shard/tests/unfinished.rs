@@ -9,7 +9,7 @@ use std::{
 use encke_proto::UserId;
 
 use super::World;
-use crate::{table::State, transports::MESSAGE_WITHIN_MS};
+use crate::{shards::State, transports::MESSAGE_WITHIN_MS};
 
 /// The first frame of a message that goes on, with a payload of one byte; masked with zeros.
 const BEGINS: &[u8] = &[0x01, 0x81, 0, 0, 0, 0, b'a'];
@@ -36,8 +36,8 @@ struct Client {
 impl Client {
     fn join(world: &mut World) -> Self {
         let address = world.shard.parts.door.local_addr().unwrap();
-        let app = &world.shard.parts.admit.app;
-        let token = app.auth.dev_token(UserId::new("alice").unwrap(), app.now().wall).unwrap().0;
+        let parts = &world.shard.parts;
+        let token = parts.admit.auth.dev_token(UserId::new("alice").unwrap(), parts.clock.now().wall).unwrap().0;
         let mut socket = TcpStream::connect(address).unwrap();
         let head = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

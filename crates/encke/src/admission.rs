@@ -1,4 +1,4 @@
-//! Whether a request that waits may: who it is, where it wants to go on, and whether that is granted.
+//! Admission: whether a request that waits may: who it is, where it wants to go on, and whether that is granted.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -8,8 +8,8 @@ use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, User
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    app::App,
-    auth::{Credentials, Identity},
+    auth::{Authenticator, Credentials, Identity},
+    stopping::Stopping,
     table::head::Waiting,
     transports::{Held, Talk, Transport},
 };
@@ -55,8 +55,10 @@ pub enum Verdict {
 /// Decides on requests that want to wait.
 #[derive(Clone, Debug)]
 pub struct Admit {
-    /// Who is who, among others.
-    pub app: Arc<App>,
+    /// Who is who.
+    pub auth: Arc<Authenticator>,
+    /// Whether the server stops.
+    pub stopping: Stopping,
     /// Origins that pages may come from besides the server's own.
     pub origins: Arc<[String]>,
     /// How long a poll waits at most, in seconds.
@@ -94,7 +96,7 @@ impl Admit {
     }
 
     fn admit(&self, waiting: &Waiting<'_>, held: &mut Held, now: Time) -> Result<Option<Admission>, Refusal> {
-        if self.app.is_stopping() {
+        if self.stopping.has_begun() {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
         }
         let query = Query::read(waiting.query)?;
@@ -112,11 +114,11 @@ impl Admit {
             forwarded_proto: waiting.forwarded_proto,
             changes: talks,
         };
-        if talks && !self.app.auth.own_or_allowed(&credentials) {
+        if talks && !self.auth.own_or_allowed(&credentials) {
             return Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not open a WebSocket here"));
         }
-        let identity = self.app.auth.identify(&credentials, now)?;
-        let ticket = self.app.auth.to_be_spent(&credentials, now);
+        let identity = self.auth.identify(&credentials, now)?;
+        let ticket = self.auth.to_be_spent(&credentials, now);
         if let Some(embedder) = query.embedder.as_deref() {
             held.embedder = self.embedder(embedder, waiting)?;
         }

@@ -18,8 +18,8 @@ use http_body::Frame;
 use mio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Given, Pass, Sent};
-use crate::shards::{Letter, Mailbox};
+use super::{Letter, Mailbox};
+use crate::table::{Given, Pass, Sent};
 
 /// How many writes the library may be behind before its receiver counts as slow.
 const WRITES_AHEAD: usize = 4;

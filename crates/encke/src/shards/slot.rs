@@ -2,10 +2,9 @@ use std::{sync::Arc, time::Instant};
 
 use encke_hub::Now;
 
-use super::Line;
+use super::{Alarm, Line};
 use crate::{
     inline::Running,
-    shards::Alarm,
     transports::{Held, Talk, Transport},
 };
 
@@ -24,7 +23,7 @@ pub struct Slot {
     pub written: u32,
     /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
     pub unsent: Option<Box<Unsent>>,
-    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`super::head::HEAD_MAX_BYTES`], or for an inline request of
+    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`crate::table::head::HEAD_MAX_BYTES`], or for an inline request of
     /// somebody who has the key a body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
