@@ -1,3 +1,6 @@
+//! What streams carry besides messages: open, gap and close, each with its JSON. Messages are encoded in
+//! `entry.rs`.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ChannelName, Cursor, Offset, SessionId, json};

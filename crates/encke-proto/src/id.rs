@@ -1,3 +1,6 @@
+//! Session ids and message ids: 128 bits and their text of 22 characters. The random bits come from the
+//! caller.
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

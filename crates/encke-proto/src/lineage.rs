@@ -1,3 +1,6 @@
+//! The earlier epochs of a channel whose positions are still valid in the present one, and how a position is
+//! carried over. Epochs themselves are in `position.rs`.
+
 use crate::{Epoch, Offset, Position};
 
 /// From which epochs a channel's present one goes on, the newest first: a log that changed its epoch without losing everything still knows which of the old positions it kept.

@@ -1,3 +1,6 @@
+//! The address of a page that may be pushed, and the allow-list. It is checked before a message is made, so
+//! that a message never holds an address that was not checked.
+
 use std::{fmt, sync::Arc};
 
 use url::Url;

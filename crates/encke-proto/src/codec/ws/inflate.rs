@@ -1,3 +1,6 @@
+//! Decompresses one message of permessage-deflate (RFC 7692 section 7.2.2) up to a size bound, so that a
+//! small input cannot take much memory. Compression is in `deflate.rs`.
+
 use std::fmt;
 
 use miniz_oxide::inflate::{

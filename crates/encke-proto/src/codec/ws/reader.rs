@@ -1,3 +1,6 @@
+//! The incremental reader of WebSocket frames: bytes in pieces of any size become messages and control
+//! frames. It has no socket and no clock, and holds no buffer between two messages.
+
 use super::{
     CONTROL_MAX_BYTES, CloseFrame, Fault,
     assembly::Assembly,
