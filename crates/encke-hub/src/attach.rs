@@ -1,3 +1,7 @@
+//! How a connection gets its session and the session its subscriptions: the channel limits, the place where
+//! each subscription begins, and the questions to the engine that this needs. How sessions begin and end is
+//! in `presence.rs`.
+
 use std::collections::HashSet;
 
 use encke_proto::{

@@ -1,3 +1,6 @@
+//! A channel that has followers here: its window (the newest part of the log, in memory) and its members. It
+//! never asks the engine itself: `deliver.rs` does that through the hub's outputs.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Offset, Page, Position, Time, write_cursor_name};

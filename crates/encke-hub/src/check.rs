@@ -1,3 +1,6 @@
+//! The invariants between the hub's tables, checked by walking over all of them. For tests and fuzzing only:
+//! the cost grows with everything that the hub holds.
+
 use std::collections::HashSet;
 
 use crate::{Hub, Key, channel::Log};

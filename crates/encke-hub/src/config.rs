@@ -1,3 +1,6 @@
+//! The bounds and times of a hub, with defaults. The server's configuration checks their ranges; nothing is
+//! checked here.
+
 /// Bounds and times of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {

@@ -1,3 +1,6 @@
+//! The hub's control requests: close, subscribe, unsubscribe and ack, each answered by an output with the
+//! caller's ticket. Who may make them was checked before.
+
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
 
 use crate::{

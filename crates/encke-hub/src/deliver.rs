@@ -1,3 +1,7 @@
+//! Delivery: messages from the feed go into windows, pages from the engine to subscriptions that lag, and
+//! connections pull from both. There is no queue for a connection; a subscription's position says what is
+//! next.
+
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset};

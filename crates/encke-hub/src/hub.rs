@@ -1,3 +1,6 @@
+//! The hub's state, its lookups by key and its tick. What happens to sessions, channels and receipts is in
+//! the files named for it, as further methods of the same type.
+
 use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{ChannelName, SessionId, UserId};

@@ -1,3 +1,6 @@
+//! A hash index from names to places in a slab. It does not own the names, since the values hold them
+//! already; that saves a copy of every user id and session id.
+
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::HashTable;

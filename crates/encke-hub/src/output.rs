@@ -1,3 +1,6 @@
+//! What the hub tells its driver to do, as plain values. Carrying it out, with sockets, engine calls and
+//! messages to other nodes, is the driver's part.
+
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
 
 use crate::{ConnKey, Key};

@@ -1,3 +1,6 @@
+//! A cheap hasher for keys that the driver makes. It must not be used for keys that a client can choose,
+//! since it does not resist collisions made on purpose.
+
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// For maps whose keys the driver makes: nobody outside can choose them to collide, and they are looked up for every message.

@@ -1,3 +1,6 @@
+//! How sessions begin and end, and with them the users who are online: the grace time, the limit of sessions
+//! for each user, expired tokens. What a session follows is in `attach.rs`.
+
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
 use crate::{

@@ -1,3 +1,7 @@
+//! A session and its subscriptions: the fields that each costs memory for, and the state that a subscription
+//! goes through from its beginning to live delivery. What moves that state is in `attach.rs` and
+//! `deliver.rs`.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Gap, Offset, Position, SessionId, Time};

@@ -1,3 +1,7 @@
+//! A slab with generations: values in fixed pages, found by keys that never name a later value at the same
+//! place. Pages are returned when they are empty, so that memory follows the number of values down as well as
+//! up.
+
 use std::collections::BTreeSet;
 
 /// How many places a page has: as many as there are bits to say which are free.

@@ -1,3 +1,6 @@
+//! What the hub shows to the API: counts, sessions, and the followers of a channel. Everything here only
+//! reads.
+
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 
 use crate::{ConnKey, Hub, Key};
