@@ -1,3 +1,7 @@
+//! The `Cluster` trait: how nodes that share an engine find each other, exchange messages and say where users
+//! are. It is apart from the logs (`engine.rs`), as all of it may be lost and is built again from what the
+//! nodes hold.
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;

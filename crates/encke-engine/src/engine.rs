@@ -1,3 +1,6 @@
+//! The `Engine` trait and its contract: the durable logs of channels, and the users and receipts that belong
+//! to them. Sessions and presence are not an engine's concern; the nodes of a cluster are in `cluster.rs`.
+
 use std::fmt;
 
 use async_trait::async_trait;

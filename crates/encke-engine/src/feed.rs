@@ -1,3 +1,6 @@
+//! The `Feed` trait, by which an engine announces appended messages to the server. It may miss messages: the
+//! log is the truth, and a receiver finds holes by the offsets.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry};

@@ -1,3 +1,5 @@
+//! Receipts: how far a push has come with each of its users, and the marks that move them forward.
+
 use std::fmt;
 
 use encke_proto::{Position, Time, UserId};

@@ -1,3 +1,6 @@
+//! What an engine of several nodes has to provide to be tested against the contract: nodes on one store, and
+//! a way to make them miss messages and forget each other.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

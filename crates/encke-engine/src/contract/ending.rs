@@ -1,3 +1,6 @@
+//! The contract's tests of stop and reopen: refused calls after the stop, and a log that is either whole or
+//! of a new epoch. How keys and ages go on after a reopening is in `reopening.rs`.
+
 use std::sync::Arc;
 
 use encke_proto::MessageId;

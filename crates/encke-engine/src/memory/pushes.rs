@@ -1,3 +1,6 @@
+//! The memory engine's receipts, found by push and by place in a user's log. Messages themselves are in
+//! `log.rs`.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 

@@ -1,3 +1,6 @@
+//! Everything that the memory engine holds, changed by one call at a time. Locking and the feed are in the
+//! engine around it (`memory.rs`).
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
