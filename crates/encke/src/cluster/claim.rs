@@ -1,3 +1,6 @@
+//! The result of a claim: what the session followed on the node that gave it up, and a guard that keeps its
+//! user registered on this node. Claims are made in `nodes.rs`.
+
 use encke_hub::Following;
 
 use super::Claiming;

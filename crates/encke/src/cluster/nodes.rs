@@ -1,3 +1,6 @@
+//! The other nodes of the cluster: joining, heartbeats, claiming a session from the node that has it. Queries
+//! over all sessions are in `sessions.rs`.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use encke_engine::{BEAT_MS, Census, Cluster, Engine, EngineError, Entered, NodeId};
