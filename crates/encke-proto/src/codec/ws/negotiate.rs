@@ -8,7 +8,7 @@ pub struct Compression {
     server_window_bits: Option<u8>,
 }
 
-/// How far back anybody can look.
+/// How far back either side can look.
 pub(super) const WINDOW_BITS_MAX: u8 = 15;
 
 impl Compression {
