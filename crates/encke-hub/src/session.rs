@@ -50,7 +50,8 @@ pub(crate) struct Session {
 pub(crate) enum Served {
     /// A connection.
     By(ConnKey),
-    /// Nobody. Without a connection it is over then, in milliseconds of the clock that never goes back.
+    /// No connection. Without one the session is over then, in milliseconds of the clock that never goes
+    /// back.
     Until(u64),
 }
 
@@ -156,7 +157,8 @@ pub(crate) struct Behind {
 }
 
 impl Session {
-    /// There is something to pull; what the driver is to be told, if it is not told already. Whoever waits among very many is told once more when something comes for it alone.
+    /// There is something to pull; what the driver is to be told, if it is not told already. A session that
+    /// waits among very many is named once more when something comes for it alone.
     pub(crate) fn wake(&mut self, wide: bool) -> Option<Output> {
         let conn = self.conn().filter(|_| self.begun && (!self.ready || (self.wide && !wide)))?;
         (self.ready, self.wide) = (true, wide);

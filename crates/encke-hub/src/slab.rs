@@ -261,7 +261,7 @@ mod tests {
                 prop_assert!(slab.iter().all(|(key, value)| map.get(&key) == Some(value) && slab.key_at(key.index) == Some(key)));
                 let used: HashSet<usize> = places.iter().map(|index| split(*index).0).collect();
                 prop_assert!(slab.capacity() <= (used.len() + 1) * PAGE_PLACES, "of empty pages at most one is kept");
-                // Whoever is next comes to the front.
+                // The next value takes the first free place.
                 let next_key = slab.insert(0);
                 prop_assert!((0..next_key.index).all(|index| places.contains(&index)));
                 given.insert(next_key);
