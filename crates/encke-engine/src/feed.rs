@@ -10,11 +10,12 @@ pub trait Feed: Send + Sync + 'static {
     /// These messages are safe now; in order within each channel.
     fn appended(&self, entries: &[Arc<Entry>]);
 
-    /// The logs of these channels may be further, or others, than the feed was told. Whoever listens looks for itself.
+    /// The logs of these channels may be further, or others, than the feed was told. Each receiver looks for
+    /// itself.
     fn behind(&self, channels: &[ChannelName]);
 }
 
-/// A feed to nobody, for tools that only read and write.
+/// A feed without a receiver, for tools that only read and write.
 impl Feed for () {
     fn appended(&self, _: &[Arc<Entry>]) {}
 

@@ -13,7 +13,7 @@ pub enum ReceiptState {
     Delivered,
     /// The client said that a person saw it.
     Shown,
-    /// Its time was over before it was handed to anybody.
+    /// Its time was over before it was handed to any connection.
     Expired,
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn an_engine_is_ready_until_it_stops(bed: &dyn Bed) {
         .collect();
     lab.engine.stop().await;
     for append in begun {
-        // What was begun was finished or refused; nobody waits for ever.
+        // What was begun was finished or refused; no caller waits for ever.
         let result = append.await.expect("no task panics");
         assert!(result.is_ok() || unavailable(result));
     }
