@@ -1,5 +1,5 @@
 //! The version of the schema and its migrations, the store's epoch, and the detection of changed retention
-//! rules. Runs once, when the store is opened.
+//! rules. Used where a store is opened, never by a call.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
