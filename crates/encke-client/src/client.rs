@@ -20,7 +20,7 @@ pub struct Client {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct Login {
-    /// The token, for [`Client::new`] elsewhere. Whoever has it is this user.
+    /// The token, for [`Client::new`] elsewhere. A client that has it is this user.
     pub token: String,
     /// The user.
     pub user: String,

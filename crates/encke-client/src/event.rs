@@ -43,7 +43,8 @@ pub struct Gap {
     pub channel: String,
     /// The first offset that is missing.
     pub from: u64,
-    /// The last offset that is missing. `None` when the channel's epoch changed: then nobody can say how much was lost.
+    /// The last offset that is missing. `None` when the channel's epoch changed: then it is not known how
+    /// much was lost.
     #[serde(default)]
     pub to: Option<u64>,
     /// `trimmed`, `epoch` or `slow`; absent with servers that do not say.
@@ -55,7 +56,8 @@ pub struct Gap {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Close {
-    /// Who ended it: `client`, `operator`, and so on; `session_closed` when it had been closed while nobody was connected.
+    /// Who ended it: `client`, `operator`, and so on; `session_closed` when it had been closed while no
+    /// client was connected.
     pub code: String,
     /// The reason that was given, in words.
     #[serde(default)]

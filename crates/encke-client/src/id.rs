@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Error;
 
-/// A key that nobody else makes: 128 random bits in hex.
+/// A key that no other client makes: 128 random bits in hex.
 pub(crate) fn new_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|_| Error::NoRandomness)?;

@@ -165,7 +165,8 @@ impl Stream for Listener {
     }
 }
 
-/// What came in and has not been handed over yet. Positions move only when it is, so that the cursor never covers what nobody got.
+/// What came in and has not been handed over yet. Positions move only when it is, so that the cursor never
+/// covers what the caller did not get.
 enum Item {
     Open {
         open: Open,
@@ -359,8 +360,9 @@ impl Driver {
         });
     }
 
-    /// Another connection took over the session: whether to come back. On a slow network that may have been an earlier request of our own, which arrived behind its successor.
-    /// Whoever shares the session with somebody else is taken over again, and then it is not ours any more.
+    /// Another connection took over the session: whether to come back. On a slow network that may have been
+    /// an earlier request of our own, which arrived behind its successor. A client that shares the session
+    /// with another is taken over again, and then it is not ours any more.
     fn may_come_back(&mut self) -> bool {
         let now = Instant::now();
         self.taken_over.replace(now).is_none_or(|last| now.duration_since(last) >= TAKEN_OVER_AGAIN)

@@ -104,7 +104,7 @@ impl Socket {
         }
     }
 
-    /// Says goodbye; whether anybody hears it does not matter any more.
+    /// Says goodbye; whether the server hears it does not matter any more.
     pub(crate) async fn part(&mut self) {
         if !self.parted {
             self.parted = true;

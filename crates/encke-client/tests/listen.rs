@@ -78,7 +78,7 @@ async fn who_is_taken_over_comes_back_once() {
     assert!(matches!(events.lost().await.cause, Error::TakenOver));
     let asked = server.expect("/v1/poll").await;
     assert_eq!(asked.param("session").unwrap(), "s1");
-    // Twice in a row it is somebody else.
+    // Twice in a row it is another client.
     asked.refuse(409, "session_taken_over");
     assert!(matches!(events.next().await, Some(Err(Error::TakenOver))));
     assert!(events.next().await.is_none());

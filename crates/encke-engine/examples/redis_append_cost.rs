@@ -1,7 +1,8 @@
 //! What an append costs a Redis: `cargo run --release -p encke-engine --example redis_append_cost -- redis://127.0.0.1:6379/?prefix=cost`.
 //!
-//! Appends to one channel, pushes to one user of many, and publishes to a channel that is watched; for each the appends a second, and what Redis itself says of its scripts and its
-//! processor. It clears the server's statistics, so it is for a server that nobody else uses.
+//! Appends to one channel, pushes to one user of many, and publishes to a channel that is watched; for each
+//! the appends a second, and what Redis itself says of its scripts and its processor. It clears the server's
+//! statistics, so it is for a server that nothing else uses.
 
 use std::{env, sync::Arc, time::Instant};
 

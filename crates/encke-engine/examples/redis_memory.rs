@@ -1,7 +1,8 @@
 //! What a Redis keeps in its memory: `cargo run --release -p encke-engine --example redis_memory -- redis://127.0.0.1:6379/?prefix=memory`.
 //!
-//! Makes users, places, channels, messages, pushes and subscriptions, so many of each, and says by how much the memory of the server has grown for each of them; for subscriptions also
-//! that of this process, which is what a node keeps. For a server that nobody else uses.
+//! Makes users, places, channels, messages, pushes and subscriptions, so many of each, and says by how much
+//! the memory of the server has grown for each of them; for subscriptions also that of this process, which is
+//! what a node keeps. For a server that nothing else uses.
 
 use std::{env, error::Error, fs, sync::Arc, time::Duration};
 

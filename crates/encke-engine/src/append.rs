@@ -1,3 +1,6 @@
+//! The request to append a message to logs, and its result. Receipts of what was appended are in
+//! `receipt.rs`.
+
 use std::collections::HashSet;
 
 use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};

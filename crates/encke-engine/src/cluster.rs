@@ -1,3 +1,7 @@
+//! The `Cluster` trait: how nodes that share an engine find each other, exchange messages and say where users
+//! are. It is apart from the logs (`engine.rs`), as all of it may be lost and is built again from what the
+//! nodes hold.
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
@@ -97,8 +101,8 @@ pub struct Entered {
 /// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of everything, begins another life.
 /// - **A letter arrives at most once**, within milliseconds, and only at the life that it is for.
 /// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in the order in which they were first polled.
-/// - **A ticket is spent once**, whoever tries at the same time.
-/// - **A buried session is found** by whoever enters its user with it, for the time that was given.
+/// - **A ticket is spent once**, however many callers try at the same time.
+/// - **A buried session is found** by each node that enters its user with it, for the time that was given.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
     /// Says that this node lives, and asks who else does. Called every [`BEAT_MS`].
@@ -110,7 +114,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// This node ends: it does not live any more, from now on.
     async fn resign(&self);
 
-    /// Sends a letter of at most [`LETTER_MAX_BYTES`] to a node, this one included. Nobody is told when it gets lost; whoever needs an answer waits for one.
+    /// Sends a letter of at most [`LETTER_MAX_BYTES`] to a node, this one included. The caller is not told
+    /// when it gets lost; one that needs an answer waits for it.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it was not sent.
@@ -153,7 +158,7 @@ pub trait Letterbox: Send + Sync + 'static {
     fn receive(&self, letter: Bytes);
 }
 
-/// A letterbox that nobody empties, for tools.
+/// A letterbox that is never emptied, for tools.
 impl Letterbox for () {
     fn receive(&self, _: Bytes) {}
 }

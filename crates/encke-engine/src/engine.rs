@@ -1,3 +1,6 @@
+//! The `Engine` trait and its contract: the durable logs of channels, and the users and receipts that belong
+//! to them. Sessions and presence are not an engine's concern; the nodes of a cluster are in `cluster.rs`.
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -53,9 +56,10 @@ impl fmt::Display for Mode {
 /// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment. All of them are
 ///   told in the log's present epoch, also those that were appended in one that it goes on from ([`Page::lineage`]).
 /// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count, bytes and age.
-/// - **The feed follows the append.** After a message is safe, and before or soon after its append returns, the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets.
-///   A feed may miss messages (a broken connection); who listens finds the hole by the offsets, and reads. What nobody would find by them, the engine finds, and says so
-///   within [`crate::UNHEARD_MAX_S`].
+/// - **The feed follows the append.** After a message is safe, and before or soon after its append returns,
+///   the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets. A feed may miss
+///   messages (a broken connection); who listens finds the hole by the offsets, and reads. What no receiver
+///   would find by them, the engine finds, and says so within [`crate::UNHEARD_MAX_S`].
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that it watches; one of a single node tells everything.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -68,7 +72,7 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
 
-    /// Reads a page of a channel's log. A channel that nobody has appended to is an empty log at offset 0.
+    /// Reads a page of a channel's log. A channel that nothing was appended to is an empty log at offset 0.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when the log cannot be read now.
@@ -117,7 +121,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Unavailable`].
     async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError>;
 
-    /// The receipts of a push by user, behind `after`; none when there is no such push. Whoever was not handed it before it expired has [`crate::ReceiptState::Expired`] from `now` on.
+    /// The receipts of a push by user, behind `after`; none when there is no such push. A user who was not
+    /// handed it before it expired has [`crate::ReceiptState::Expired`] from `now` on.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

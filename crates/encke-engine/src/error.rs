@@ -1,3 +1,6 @@
+//! The errors that every engine returns, narrow enough that the server maps each to a status. Each engine's
+//! own faults are turned into these in its folder.
+
 /// Why an engine did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {

@@ -1,3 +1,6 @@
+//! The `Feed` trait, by which an engine announces appended messages to the server. It may miss messages: the
+//! log is the truth, and a receiver finds holes by the offsets.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry};
@@ -7,11 +10,12 @@ pub trait Feed: Send + Sync + 'static {
     /// These messages are safe now; in order within each channel.
     fn appended(&self, entries: &[Arc<Entry>]);
 
-    /// The logs of these channels may be further, or others, than the feed was told. Whoever listens looks for itself.
+    /// The logs of these channels may be further, or others, than the feed was told. Each receiver looks for
+    /// itself.
     fn behind(&self, channels: &[ChannelName]);
 }
 
-/// A feed to nobody, for tools that only read and write.
+/// A feed without a receiver, for tools that only read and write.
 impl Feed for () {
     fn appended(&self, _: &[Arc<Entry>]) {}
 

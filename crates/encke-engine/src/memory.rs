@@ -16,7 +16,8 @@ use crate::{
     Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
-/// All logs in the memory of this process, behind one lock. Whoever finds it taken (by a push to everybody, for instance) waits without holding up its thread.
+/// All logs in the memory of this process, behind one lock. A caller that finds it taken (by a push to all
+/// users, for instance) waits without holding up its thread.
 pub struct MemoryEngine {
     /// None once the engine was stopped.
     state: Mutex<Option<State>>,
@@ -39,7 +40,7 @@ impl MemoryEngine {
     }
 
     async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
-        // Whoever asked may go away at any wait, so there is none between the append and its being told.
+        // The caller may go away at any wait, so there is none between the append and its being told.
         let feed = self.feed.lock().await;
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         let appended = self.with(|state| state.append(append, &mut entries)).await?;
@@ -118,7 +119,7 @@ impl Engine for MemoryEngine {
 
     async fn stop(&self) {
         let state = self.state.lock().await.take();
-        // Large logs take a while to be freed; nobody needs to wait for that under the lock.
+        // Large logs take a while to be freed; no caller needs to wait for that under the lock.
         drop(state);
     }
 }

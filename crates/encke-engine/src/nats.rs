@@ -1,7 +1,8 @@
 //! The engine of many nodes on NATS JetStream: logs are the subjects of one stream, and what is known of users and receipts is in a second one (ADR 0018).
 //!
-//! Each message carries the extent of its log. A node appends by telling the stream which message it believes to be the log's last; whoever was overtaken is refused, looks, and tries again.
-//! So no node has to own a log, and offsets rise by one whoever appends. What has to be stored together is one atomic batch.
+//! Each message carries the extent of its log. A node appends by telling the stream which message it believes
+//! to be the log's last; a node that was overtaken is refused, looks, and tries again. So no node has to own
+//! a log, and offsets rise by one whichever node appends. What has to be stored together is one atomic batch.
 
 mod agenda;
 mod answers;

@@ -1,3 +1,6 @@
+//! What a read asks for: direction, limits, and the summary of a log. The page that answers it is in
+//! `encke-proto`, since the hub takes it too.
+
 use encke_proto::{ChannelName, Epoch, Offset};
 
 /// Where to read from.

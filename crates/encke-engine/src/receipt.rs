@@ -1,3 +1,5 @@
+//! Receipts: how far a push has come with each of its users, and the marks that move them forward.
+
 use std::fmt;
 
 use encke_proto::{Position, Time, UserId};
@@ -11,7 +13,7 @@ pub enum ReceiptState {
     Delivered,
     /// The client said that a person saw it.
     Shown,
-    /// Its time was over before it was handed to anybody.
+    /// Its time was over before it was handed to any connection.
     Expired,
 }
 

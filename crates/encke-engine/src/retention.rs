@@ -1,3 +1,5 @@
+//! Retention rules: how much of which log is kept. Each engine does the trimming itself.
+
 use encke_proto::{ChannelName, Time};
 
 /// How much of a log is kept. Whatever is over any of the three goes, the oldest first.

@@ -1,3 +1,5 @@
+//! What an engine stores of a user. Whether a user is online is not stored: sessions say that.
+
 use encke_proto::{Time, UserId};
 
 /// What is kept of a user. Whether a user is online is not kept: it is asked of the living sessions.

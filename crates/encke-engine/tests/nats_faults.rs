@@ -372,7 +372,7 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     assert!(!last["error"].is_null(), "not all pieces are stored");
     let engine = open(&servers, "big", Arc::new(())).await;
     let heads = |page: &Page| (page.head, page.entries.last().map(|entry| entry.message().id.clone()));
-    // The second sweep that finds it knows that nobody is at it.
+    // The second sweep that finds it knows that no node is at it.
     for _ in 0..3 {
         engine.sweep(NOON).await.expect("a healthy engine sweeps");
     }

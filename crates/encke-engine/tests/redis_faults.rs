@@ -54,7 +54,7 @@ async fn after_a_crash_nothing_is_lost_and_every_position_is_carried_on() {
     assert_eq!(page.lineage.carry(behind(last, 1), page.epoch), None, "what was never there");
     let again = node.engine.append(Append { id: MessageId::from_bits(1 << 90), ..keyed }).await.expect("it is back");
     assert!(again.repeated && again.id == first.id, "the key is known");
-    // A channel that nobody wrote to has lost nothing either.
+    // A channel that nothing was written to has lost nothing either.
     let empty = node.all("empty").await;
     assert_eq!(
         empty.lineage.carry(Position { epoch: before.epoch, offset: 0 }, empty.epoch),

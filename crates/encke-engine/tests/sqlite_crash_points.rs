@@ -270,7 +270,7 @@ async fn check(
     // In memory where that is possible, since thousands of stores are opened here.
     let room = Path::new("/dev/shm");
     let dir = if room.is_dir() { tempfile::tempdir_in(room) } else { tempfile::tempdir() }.expect("there is room for a directory");
-    // The index of the write-ahead log is made anew by whoever opens a store first.
+    // The index of the write-ahead log is made anew by the process that opens a store first.
     for (name, disk) in files.iter().filter(|(name, _)| !name.ends_with("-shm")) {
         fs::write(dir.path().join(name), left(disk, crash)).expect("there is room");
     }

@@ -107,7 +107,7 @@ impl World {
         digits("@u").or_else(|| digits("room").map(|room| self.sessions + room)).unwrap_or(self.sessions + self.rooms)
     }
 
-    /// Somebody comes to a node, for the first time or with what another node gave up.
+    /// A client comes to a node, for the first time or with what another node gave up.
     fn come(&mut self, index: usize, to: usize, back: Option<(Cursor, Following)>) -> Result<(), NameError> {
         self.conns += 1;
         self.at[index] = (u16::try_from(to).unwrap_or(u16::MAX), self.conns);
@@ -134,7 +134,7 @@ impl World {
         Ok(())
     }
 
-    /// Somebody's next request comes to a node that does not have the session.
+    /// A client's next request comes to a node that does not have the session.
     fn wander(&mut self, index: usize, to: usize) -> Result<(), NameError> {
         let (from, conn) = self.at[index];
         let from = usize::from(from);
@@ -149,7 +149,7 @@ impl World {
         self.come(index, to, Some((cursor, given)))
     }
 
-    /// A message is in a log, and whoever watches that is told.
+    /// A message is in a log, and the nodes that watch that are told.
     fn append(&mut self, channel: usize, number: u128) -> Result<(), NameError> {
         let log = &mut self.logs[channel];
         log.head += 1;

@@ -1,3 +1,7 @@
+//! How a connection gets its session and the session its subscriptions: the channel limits, the place where
+//! each subscription begins, and the questions to the engine that this needs. How sessions begin and end is
+//! in `presence.rs`.
+
 use std::collections::HashSet;
 
 use encke_proto::{
@@ -21,7 +25,7 @@ const CURSOR_ENTRY_MAX_BYTES: usize = 3 * NAME_MAX_BYTES + POSITION_MAX_BYTES;
 /// Where a connection asks to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Public channels from now, the user's own from what nobody was handed.
+    /// Public channels from now, the user's own from what no session was handed.
     Absent,
     /// Everything from the oldest that is kept.
     Earliest,
@@ -42,8 +46,9 @@ pub struct Attach {
     pub user: UserId,
     /// What the transport is called.
     pub transport: &'static str,
-    /// Whether a new session outlives its connection by the grace time. One that does not is of somebody who keeps the cursor and has no session id to come back with: it ends with its
-    /// connection, is not remembered once it was closed, and makes nobody known.
+    /// Whether a new session outlives its connection by the grace time. One that does not is of a client that
+    /// keeps the cursor and has no session id to come back with: it ends with its connection, is not
+    /// remembered once it was closed, and makes no user known.
     pub lasting: bool,
     /// Where to go on.
     pub start: Start,
@@ -59,7 +64,7 @@ impl Hub {
     /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`] follows, soon or after the engine was asked.
     pub fn attach(&mut self, attach: Attach, now: Now) {
         let conn = attach.conn;
-        // Whoever comes again under the same key has left whatever it was served before.
+        // A connection that comes again under the same key has left whatever it was served before.
         self.detach(conn, now);
         let refused = |code| Output::Ended { conn, ending: Ending::Refused(code) };
         if attach.session.is_some_and(|id| self.tombstones.contains(id, &attach.user)) {
@@ -73,13 +78,14 @@ impl Hub {
             Start::Absent | Start::Earliest => &[],
         };
         let wanted = named.iter().map(|(channel, _)| channel).chain(&attach.channels);
-        // Found out before anything is changed: a request that cannot be served disturbs nobody.
+        // Found out before anything is changed: a request that cannot be served disturbs no session.
         if let Err(code) = self.may_follow(known, &attach.user, wanted) {
             return self.say(refused(code));
         }
         let key = match known {
             Some(key) => key,
-            // Two sessions of one id would be one in the books. Nobody meets with it who does not know another user's session.
+            // Two sessions of one id would be one in the index. Only a client that knows another user's
+            // session meets with it.
             None if self.key_by_id(attach.fresh).is_some() => return self.say(refused(ErrorCode::SessionUnknown)),
             None => self.begin_session(&attach, now),
         };
@@ -113,7 +119,8 @@ impl Hub {
         user: &UserId,
         wanted: impl Iterator<Item = &'a ChannelName> + Clone,
     ) -> Result<(), ErrorCode> {
-        // Grants are checked where tokens are; that a user's own channel is nobody else's is checked here as well, since it would be the worst to get wrong.
+        // Grants are checked where tokens are; that a user's own channel is no other user's is checked here
+        // as well, since it would be the worst to get wrong.
         if wanted.clone().any(|name| name.is_own() && !name.is_own_of(user)) {
             return Err(ErrorCode::ChannelForbidden);
         }

@@ -1,3 +1,6 @@
+//! A channel that has followers here: its window (the newest part of the log, in memory) and its members. It
+//! never asks the engine itself: `deliver.rs` does that through the hub's outputs.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Offset, Page, Position, Time, write_cursor_name};
@@ -11,7 +14,7 @@ pub(crate) struct Member {
     pub(crate) sub: u16,
 }
 
-/// A channel that somebody here follows: the newest part of its log, and who follows it.
+/// A channel that sessions here follow: the newest part of its log, and which sessions follow it.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: ChannelName,
@@ -213,7 +216,7 @@ impl Window {
             return Appended::Nothing;
         }
         if position.offset > self.head + 1 {
-            // Something was missed. Whoever stands before the hole is caught up from the engine.
+            // Something was missed. A session that stands before the hole is caught up from the engine.
             self.held = None;
         }
         self.head = position.offset;

@@ -1,3 +1,6 @@
+//! The invariants between the hub's tables, checked by walking over all of them. For tests and fuzzing only:
+//! the cost grows with everything that the hub holds.
+
 use std::collections::HashSet;
 
 use crate::{Hub, Key, channel::Log};
@@ -35,7 +38,7 @@ impl Hub {
                 ensure(session.look_ms != u64::MAX, || format!("{id:?} has no connection and nobody will look at it"))?;
             }
             ensure(session.begun || !session.ready, || format!("{id:?} is ready before it has begun"))?;
-            // Whoever has something to pull was told so; otherwise it would wait for ever.
+            // A session that has something to pull was woken; otherwise it would wait for ever.
             ensure(!session.begun || session.ready || !self.has_more(key) || self.reread.contains(&key), || {
                 format!("{id:?} was not woken")
             })?;

@@ -1,3 +1,6 @@
+//! The bounds and times of a hub, with defaults. The server's configuration checks their ranges; nothing is
+//! checked here.
+
 /// Bounds and times of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -11,7 +14,8 @@ pub struct HubConfig {
     pub window_bytes: usize,
     /// How long a message stays in the window at most, in milliseconds: afterwards the engine has it still.
     pub window_ms: u64,
-    /// From how many followers on a message of a public channel counts as a broadcast, behind which nobody who is alone should wait.
+    /// From how many followers on a message of a public channel counts as a broadcast, behind which a
+    /// connection that becomes ready alone should not wait.
     pub wide_members: usize,
 }
 

@@ -1,3 +1,6 @@
+//! The hub's control requests: close, subscribe, unsubscribe and ack, each answered by an output with the
+//! caller's ticket. Who may make them was checked before.
+
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
 
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
 /// Whom a close ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseTarget {
-    /// One session, whoever asks: knowing its id is the right to end it.
+    /// One session, whichever client asks: knowing its id is the right to end it.
     Session(SessionId),
     /// One session, if it is this user's.
     SessionOf(SessionId, UserId),
@@ -74,7 +77,8 @@ impl Hub {
 
     /// Answers those who subscribed, once their session stands in each channel or is gone.
     pub(crate) fn answer_subscribers(&mut self, key: Key) {
-        // Whoever catches up stands somewhere already; only one whose place is not settled yet could miss what comes next.
+        // A subscription that catches up stands somewhere already; only one whose place is not settled yet
+        // could miss what comes next.
         let settled = |session: &Session| session.subs.iter().all(Sub::placed);
         if self.subscribing.is_empty() || !self.sessions.get(key).is_none_or(settled) {
             return;
@@ -114,7 +118,7 @@ impl Hub {
         self.say(Output::Replied { ticket, reply });
     }
 
-    /// Nobody was shown what is not there yet.
+    /// No user was shown what is not there yet.
     fn at_most(&self, key: Key, position: Position) -> Position {
         let own = self.sessions.get(key).and_then(|session| session.subs.first());
         let window = own.and_then(|own| self.channels.at(own.channel)).and_then(Channel::window);

@@ -1,3 +1,7 @@
+//! Delivery: messages from the feed go into windows, pages from the engine to subscriptions that lag, and
+//! connections pull from both. There is no queue for a connection; a subscription's position says what is
+//! next.
+
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset};
@@ -161,7 +165,8 @@ impl Hub {
             _ => None,
         };
         let Some(session) = self.sessions.get(key.session) else { return };
-        // The subscription may have been given up, or moved, while the engine was reading: then nobody waits for this answer any more.
+        // The subscription may have been given up, or moved, while the engine was reading: then no
+        // subscription waits for this answer any more.
         let Some((index, earliest)) = (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?))) else { return };
         let begun = session.begun;
         let Some(page) = answer else { return self.read_failed(key.session, index, earliest, now) };
@@ -264,7 +269,7 @@ impl Hub {
     fn pull_live(&mut self, key: Key, index: u16, now: Now) -> Option<Pulled> {
         loop {
             match self.pull_sub(key, index)? {
-                // A message past its time is passed over: whoever sent it did not want it to come so late.
+                // A message past its time is passed over: its sender did not want it to come so late.
                 Pulled::Message(entry) if entry.message().expires.is_some_and(|expires| expires <= now.wall) => {}
                 pulled => return Some(pulled),
             }
@@ -384,7 +389,7 @@ impl Hub {
         cursor
     }
 
-    /// A channel has grown: everybody who follows it has something to pull.
+    /// A channel has grown: every session that follows it has something to pull.
     fn wake(&mut self, key: Key) {
         let Some(channel) = self.channels.get(key) else { return };
         let wide = channel.is_wide(&self.config);

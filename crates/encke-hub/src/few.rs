@@ -1,3 +1,6 @@
+//! A list that needs no allocation while it has at most one item, as nearly all lists of members and of a
+//! user's sessions have.
+
 use std::ops::{Deref, DerefMut};
 
 /// A list that is nearly always of one: such a one is held in place, and costs nothing besides. More are held in an array, as anywhere.

@@ -1,3 +1,6 @@
+//! The hub's state, its lookups by key and its tick. What happens to sessions, channels and receipts is in
+//! the files named for it, as further methods of the same type.
+
 use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{ChannelName, SessionId, UserId};
@@ -31,7 +34,8 @@ pub struct Hub {
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_index: Index,
     pub(crate) tombstones: Tombstones,
-    /// When sessions are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    /// When sessions are looked at, by their places: the session that stands there by then is looked at, and
+    /// knows whether it was meant.
     pub(crate) wheel: Wheel<u32>,
     /// Channels that hold messages in their window.
     pub(crate) warm: Vec<Key>,

@@ -1,3 +1,6 @@
+//! A hash index from names to places in a slab. It does not own the names, since the values hold them
+//! already; that saves a copy of every user id and session id.
+
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::HashTable;
@@ -37,7 +40,7 @@ impl<S: BuildHasher> Index<S> {
     #[must_use]
     pub fn find_value<'a, T, N: Name<T>>(&self, values: &'a Slab<T>, name: &N) -> Option<(Key, &'a T)> {
         let mut found = None;
-        // Whoever is looked at is remembered, since this is asked for every message.
+        // The value that is looked at is remembered, since this is asked for every message.
         self.places.find(self.state.hash_one(name), |place| {
             found = values.entry_at(*place).filter(|(_, value)| N::of(value) == Some(name));
             found.is_some()
@@ -84,7 +87,8 @@ impl<S: BuildHasher> Index<S> {
 }
 
 fn hash_of<T, N: Name<T>>(state: &impl BuildHasher, values: &Slab<T>, place: u32) -> u64 {
-    // Whoever can be found is there and has its name, or it could not be found: no hash is asked for of anybody else.
+    // A value that can be found is there and has its name, or it could not be found: no hash is asked for of
+    // any other value.
     values.at(place).and_then(N::of).map_or(0, |name| state.hash_one(name))
 }
 

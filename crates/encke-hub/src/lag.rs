@@ -51,8 +51,9 @@ impl Hub {
         }
     }
 
-    /// Lets a connection's session go on at most `keep` behind the head of each of its channels, with a gap that says what it will not get; how many messages that is.
-    /// The user's own channel is left as it is: what was pushed to somebody is not thrown away because one of the receivers is slow.
+    /// Lets a connection's session go on at most `keep` behind the head of each of its channels, with a gap
+    /// that says what it will not get; how many messages that is. The user's own channel is left as it is:
+    /// what was pushed to a user is not thrown away because one of the receivers is slow.
     pub fn skip(&mut self, conn: ConnKey, keep: Lag) -> u64 {
         let Some(key) = self.key_by_conn(conn) else { return 0 };
         let count = self.sessions.get(key).filter(|session| session.begun).map_or(0, |session| session.subs.len());
@@ -76,7 +77,7 @@ impl Hub {
         }
         let gap = Gap { channel: channel.name.clone(), from: at.offset + 1, to: Some(goes_on.offset), reason: GapReason::Slow };
         if let Some(sub) = self.sub_mut(key, index) {
-            // A page that is under way finds that nobody waits for it any more.
+            // A page that is under way finds that no subscription waits for it any more.
             sub.state = SubState::Behind(Box::new(Behind { gap: Some(gap), goes_on, entries: std::collections::VecDeque::new() }));
         }
         self.make_ready(key, false);
@@ -98,7 +99,8 @@ impl Window {
         if count >= held { self.weight() + (count - held) * self.mean_weight() } else { self.weights().take(count as usize).sum() }
     }
 
-    /// How many of the newest messages of the log are within these bounds; one at least, so that whoever skips the others is given something.
+    /// How many of the newest messages of the log are within these bounds; one at least, so that a session
+    /// that skips the others is given something.
     fn newest_within(&self, keep: Lag) -> u64 {
         let (mut count, mut bytes) = (0, 0);
         for weight in self.weights() {

@@ -1,7 +1,8 @@
 //! The hub: channels, sessions, presence, members and receipts as a state machine.
 //!
-//! It has no socket, no clock, no task and no randomness. It is handed what happened, and the time; it answers with [`Output`]s that its driver carries out, and gives
-//! messages to whoever asks for the next one ([`Hub::pull`]). So a whole cluster can run in one test, on a fake clock, from a seed.
+//! It has no socket, no clock, no task and no randomness. It is handed what happened, and the time; it
+//! answers with [`Output`]s that its driver carries out, and gives messages to the driver when that asks for
+//! the next one ([`Hub::pull`]). So a whole cluster can run in one test, on a fake clock, from a seed.
 //!
 //! # The shape of it
 //! A session has a cursor: one position in each channel it follows. A channel has a window: the newest messages of its log, shared by all. When a channel grows, the

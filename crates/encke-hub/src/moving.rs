@@ -5,7 +5,8 @@ use encke_proto::{Cursor, ErrorCode, SessionId, UserId};
 use crate::{Ending, Following, Hub, Key, Now, Output, Reply, session::Beginning};
 
 impl Hub {
-    /// Gives a session up to whoever asks for it, with all that it follows: nothing of it stays, and nobody is told that it ended, but its last connection that another took over.
+    /// Gives a session up to the node that asks for it, with all that it follows: nothing of it stays, and no
+    /// connection is told that it ended; its last one is told that another took over.
     pub fn give_up(&mut self, ticket: u64, session: SessionId, user: &UserId, now: Now) {
         let key = self.key_by_id(session).filter(|key| self.user_of(*key) == Some(user));
         let given = key.map(|key| {

@@ -1,3 +1,6 @@
+//! What the hub tells its driver to do, as plain values. Carrying it out, with sockets, engine calls and
+//! messages to other nodes, is the driver's part.
+
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
 
 use crate::{ConnKey, Key};
@@ -20,7 +23,7 @@ pub struct Farewell {
     pub close: Close,
     /// Which it was.
     pub session: SessionId,
-    /// How far it had come, as text: whoever comes back on purpose goes on there.
+    /// How far it had come, as text: a client that comes back on purpose goes on there.
     pub cursor: String,
 }
 
@@ -38,7 +41,8 @@ pub struct ReadKey {
 pub struct Following {
     /// The channels, the user's own not among them.
     pub channels: Vec<ChannelName>,
-    /// Where it began in those that no cursor of its client has named yet. It may have come further since, but nobody knows yet whether that arrived.
+    /// Where it began in those that no cursor of its client has named yet. It may have come further since,
+    /// but it is not known yet whether that arrived.
     pub began: Cursor,
 }
 
@@ -71,7 +75,8 @@ pub enum Output {
     Ready {
         /// The connection.
         conn: ConnKey,
-        /// Whether very many become ready together; whoever is alone should not wait behind them.
+        /// Whether very many become ready together; a connection that becomes ready alone should not wait
+        /// behind them.
         wide: bool,
     },
     /// This connection's service is over. The hub has forgotten the connection already.
@@ -112,7 +117,7 @@ pub enum Output {
     Online(UserId),
     /// The last such session of the user is gone.
     Offline(UserId),
-    /// A session was closed on purpose; whoever comes back with it is to be told, on whatever node.
+    /// A session was closed on purpose; a client that comes back with it is to be told, on whatever node.
     Closed {
         /// Whose it was.
         user: UserId,

@@ -1,6 +1,10 @@
+//! A cheap hasher for keys that the driver makes. It must not be used for keys that a client can choose,
+//! since it does not resist collisions made on purpose.
+
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// For maps whose keys the driver makes: nobody outside can choose them to collide, and they are looked up for every message.
+/// For maps whose keys the driver makes: no client can choose them to collide, and they are looked up for
+/// every message.
 pub(crate) type PlainState = BuildHasherDefault<PlainHasher>;
 
 /// One multiplication that spreads the low bits over the high ones, which the map looks at.

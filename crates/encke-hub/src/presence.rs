@@ -1,3 +1,6 @@
+//! How sessions begin and end, and with them the users who are online: the grace time, the limit of sessions
+//! for each user, expired tokens. What a session follows is in `attach.rs`.
+
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
 use crate::{
@@ -153,7 +156,8 @@ impl Hub {
         session.served = Served::Until(now.mono_ms + self.config.grace_ms);
         session.ready = false;
         session.begun = false;
-        // The place to begin that is not settled yet is not known to the client either, so it is given up with the connection; a page under way finds nobody.
+        // The place to begin that is not settled yet is not known to the client either, so it is given up
+        // with the connection; a page under way finds no subscription.
         self.look_before(key, now.mono_ms + self.config.grace_ms);
         Some(key)
     }

@@ -1,3 +1,7 @@
+//! A session and its subscriptions: the fields that each costs memory for, and the state that a subscription
+//! goes through from its beginning to live delivery. What moves that state is in `attach.rs` and
+//! `deliver.rs`.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Gap, Offset, Position, SessionId, Time};
@@ -46,7 +50,8 @@ pub(crate) struct Session {
 pub(crate) enum Served {
     /// A connection.
     By(ConnKey),
-    /// Nobody. Without a connection it is over then, in milliseconds of the clock that never goes back.
+    /// No connection. Without one the session is over then, in milliseconds of the clock that never goes
+    /// back.
     Until(u64),
 }
 
@@ -152,7 +157,8 @@ pub(crate) struct Behind {
 }
 
 impl Session {
-    /// There is something to pull; what the driver is to be told, if it is not told already. Whoever waits among very many is told once more when something comes for it alone.
+    /// There is something to pull; what the driver is to be told, if it is not told already. A session that
+    /// waits among very many is named once more when something comes for it alone.
     pub(crate) fn wake(&mut self, wide: bool) -> Option<Output> {
         let conn = self.conn().filter(|_| self.begun && (!self.ready || (self.wide && !wide)))?;
         (self.ready, self.wide) = (true, wide);

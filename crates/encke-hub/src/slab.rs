@@ -1,3 +1,7 @@
+//! A slab with generations: values in fixed pages, found by keys that never name a later value at the same
+//! place. Pages are returned when they are empty, so that memory follows the number of values down as well as
+//! up.
+
 use std::collections::BTreeSet;
 
 /// How many places a page has: as many as there are bits to say which are free.
@@ -257,7 +261,7 @@ mod tests {
                 prop_assert!(slab.iter().all(|(key, value)| map.get(&key) == Some(value) && slab.key_at(key.index) == Some(key)));
                 let used: HashSet<usize> = places.iter().map(|index| split(*index).0).collect();
                 prop_assert!(slab.capacity() <= (used.len() + 1) * PAGE_PLACES, "of empty pages at most one is kept");
-                // Whoever is next comes to the front.
+                // The next value takes the first free place.
                 let next_key = slab.insert(0);
                 prop_assert!((0..next_key.index).all(|index| places.contains(&index)));
                 given.insert(next_key);

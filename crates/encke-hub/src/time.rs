@@ -1,3 +1,6 @@
+//! The time that the driver passes in with each event: a monotonic clock for deadlines and the wall clock for
+//! messages. The hub reads no clock.
+
 use encke_proto::Time;
 
 /// The time, as it is handed in with everything that happens.

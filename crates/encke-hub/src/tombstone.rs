@@ -1,3 +1,6 @@
+//! The ids of sessions that were closed on purpose, kept for the grace time, so that a client that returns
+//! with one of them is told that it is closed and not that it is unknown.
+
 use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{SessionId, UserId};

@@ -1,3 +1,6 @@
+//! What the hub shows to the API: counts, sessions, and the followers of a channel. Everything here only
+//! reads.
+
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 
 use crate::{ConnKey, Hub, Key};
@@ -58,7 +61,7 @@ impl Hub {
         self.conn_index.len()
     }
 
-    /// How many channels somebody here follows, users' own among them.
+    /// How many channels are followed here, users' own among them.
     #[must_use]
     pub fn channel_count(&self) -> usize {
         self.channel_index.len()

@@ -1,5 +1,9 @@
-/// Timers for many, at the cost of a few bytes each: a ring of buckets, one a tick. A timer is a promise to look at something at about its time, not a callback: whoever is looked at says whether its
-/// time has come, and is put back if not. So a deadline can move without the wheel being told.
+//! A timer wheel with one bucket for each tick. It holds no deadlines, only when to look at an item again, so
+//! that a deadline can move without a change here.
+
+/// Timers for many, at the cost of a few bytes each: a ring of buckets, one a tick. A timer is a promise to
+/// look at something at about its time, not a callback: the item that is looked at says whether its time has
+/// come, and is put back if not. So a deadline can move without the wheel being told.
 #[derive(Debug)]
 pub struct Wheel<T> {
     buckets: Vec<Vec<T>>,

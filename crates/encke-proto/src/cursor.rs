@@ -1,3 +1,6 @@
+//! The cursor: a position in each channel that a session follows, and its text form, which clients store and
+//! send back. Whether a position is still valid is for the hub and the engine to say.
+
 use std::fmt;
 
 use crate::{ChannelName, Epoch, Position, limits::CURSOR_MAX_BYTES, limits::SESSION_MAX_CHANNELS};

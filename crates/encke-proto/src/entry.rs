@@ -1,3 +1,6 @@
+//! A message as it is shared in memory by all its receivers, with encodings that are made at the first use
+//! and kept. A form that only some receivers need is encoded only if one of them asks for it.
+
 use std::sync::OnceLock;
 
 use crate::{

@@ -1,3 +1,6 @@
+//! The table of error codes with their HTTP statuses, and the JSON of a refused request. Errors of other
+//! layers are mapped to these codes in the server (`refusal.rs`), not here.
+
 use std::fmt;
 
 use serde::Serialize;

@@ -1,3 +1,6 @@
+//! What streams carry besides messages: open, gap and close, each with its JSON. Messages are encoded in
+//! `entry.rs`.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ChannelName, Cursor, Offset, SessionId, json};
@@ -57,7 +60,7 @@ pub struct Gap {
     pub channel: ChannelName,
     /// The first offset that is missing.
     pub from: Offset,
-    /// The last offset that is missing; none when nobody knows.
+    /// The last offset that is missing; none when that is not known.
     pub to: Option<Offset>,
     /// Why.
     pub reason: GapReason,

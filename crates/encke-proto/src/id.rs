@@ -1,3 +1,6 @@
+//! Session ids and message ids: 128 bits and their text of 22 characters. The random bits come from the
+//! caller.
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -53,7 +56,8 @@ fn value_of(byte: u8) -> Option<u8> {
     }
 }
 
-/// A session: 128 bits that nobody can guess. Knowing it is what entitles a page that is being closed to end it, so it is written to no log.
+/// A session: 128 bits that cannot be guessed. Knowing it is what entitles a page that is being closed to end
+/// it, so it is written to no log.
 // In bytes, as a number of that width would have to lie at places that leave others empty.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 16]);

@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(value(compacted.get()), value(text), "{text}");
             assert!(serde_json::to_string(&value(text)).unwrap().len() >= compacted.get().len() || text == plain, "{text}");
         }
-        // Looked at before anybody knows that it is JSON.
+        // Looked at before it is known to be JSON.
         for text in ["\"", "\"\\", "[[\"\\", "\\\"", "ü\"ü", "]]]"] {
             let _ = depth(text);
         }

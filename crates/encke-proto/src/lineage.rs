@@ -1,14 +1,18 @@
+//! The earlier epochs of a channel whose positions are still valid in the present one, and how a position is
+//! carried over. Epochs themselves are in `position.rs`.
+
 use crate::{Epoch, Offset, Position};
 
 /// From which epochs a channel's present one goes on, the newest first: a log that changed its epoch without losing everything still knows which of the old positions it kept.
 ///
-/// An engine that may have lost the end of a log (a replica took over, a disk came back) begins a new epoch, since an offset behind the end may be given again to something else. Whoever
-/// stands at or before that end stands in both epochs at the same place, and need not hear of it.
+/// An engine that may have lost the end of a log (a replica took over, a disk came back) begins a new epoch,
+/// since an offset behind the end may be given again to something else. A session that stands at or before
+/// that end stands in both epochs at the same place, and need not hear of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage(Option<Box<[Position]>>);
 
 impl Lineage {
-    /// The most epochs that are remembered. Whoever comes with an older one is told of a gap.
+    /// The most epochs that are remembered. A session that comes with an older one is told of a gap.
     pub const MAX: usize = 16;
 
     /// The epochs that the present one goes on from, the newest first, each with the last offset that was kept of it. Those past [`Lineage::MAX`] are forgotten.

@@ -1,3 +1,5 @@
+//! A message in the log of a channel, as plain data. Its encodings are in `entry.rs`.
+
 use std::sync::Arc;
 
 use serde_json::value::RawValue;

@@ -1,3 +1,6 @@
+//! User ids and channel names, with the rules that names from outside are checked by. Whether a user may use
+//! a channel is decided by `auth` in the server.
+
 use std::{
     borrow::Borrow,
     fmt,

@@ -1,3 +1,6 @@
+//! A page of a channel's log: the type that an engine returns and the hub takes. What is asked of the engine
+//! is in `encke-engine`, also under `page.rs`.
+
 use std::sync::Arc;
 
 use crate::{Entry, Epoch, Lineage, Offset};

@@ -1,10 +1,13 @@
+//! The address of a page that may be pushed, and the allow-list. It is checked before a message is made, so
+//! that a message never holds an address that was not checked.
+
 use std::{fmt, sync::Arc};
 
 use url::Url;
 
 use crate::limits::URL_MAX_BYTES;
 
-/// Why an address is not shown to anybody.
+/// Why an address is not shown to any user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageUrlError {
     /// Not an absolute http or https URL, or one in disguise.
@@ -34,7 +37,8 @@ impl PageUrl {
         if text.len() > URL_MAX_BYTES {
             return Err(PageUrlError::TooLong);
         }
-        // Browsers drop tabs and line breaks anywhere, and white space at the ends; whoever writes them there means to hide a scheme.
+        // Browsers drop tabs and line breaks anywhere, and white space at the ends; a sender that writes them
+        // there means to hide a scheme.
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(PageUrlError::NotHttp);
         }
@@ -42,7 +46,8 @@ impl PageUrl {
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(PageUrlError::NotHttp);
         }
-        // Two slashes are what everybody reads as "here is the host"; the standard also takes none, or backslashes.
+        // Two slashes are what people read as "here is the host"; the standard also takes none, or
+        // backslashes.
         let rest = text.get(url.scheme().len()..).unwrap_or_default();
         if !rest.starts_with("://") || rest[3..].starts_with(['/', '\\']) {
             return Err(PageUrlError::NotHttp);

@@ -1,3 +1,6 @@
+//! Offsets, epochs and positions: a place in one channel. Places in several channels make a cursor
+//! (`cursor.rs`).
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

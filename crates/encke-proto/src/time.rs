@@ -1,3 +1,6 @@
+//! A moment in UTC and its text (RFC 3339), written and parsed. It reads no clock: the time comes from the
+//! caller.
+
 use std::fmt;
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};

@@ -64,7 +64,7 @@ impl Server {
         asked
     }
 
-    /// That there is no request which nobody has looked at.
+    /// That there is no request that was not looked at.
     pub fn expect_nothing(&mut self) {
         assert!(self.requests.try_recv().is_err());
     }

@@ -1,3 +1,6 @@
+//! The contract's tests of append: all targets or none, offsets that rise by one, and the users that a push
+//! reaches. Idempotency keys are in `keys.rs`, retention in `trimming.rs`.
+
 use std::collections::HashSet;
 
 use encke_proto::{Body, ChannelName, Time};

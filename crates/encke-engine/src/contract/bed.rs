@@ -1,3 +1,5 @@
+//! What an engine has to provide to be tested against the contract: how it is opened and reopened.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,3 +1,6 @@
+//! The fixture of the cluster tests: several nodes on one store, with a record of every message and feed
+//! event that each received. The fixture for a single engine is in `lab.rs`.
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

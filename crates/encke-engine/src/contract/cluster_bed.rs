@@ -1,3 +1,6 @@
+//! What an engine of several nodes has to provide to be tested against the contract: nodes on one store, and
+//! a way to make them miss messages and forget each other.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +22,8 @@ pub trait ClusterBed: Send + Sync {
     /// A node for each of `ears`, all on one empty store, another store each time.
     async fn open(&self, ears: Vec<Ears>, retention: RetentionTable) -> Vec<TestNode>;
 
-    /// Makes the nodes of the store that was opened last miss what is told at this moment, as a broken connection does. They are not told of it by anybody.
+    /// Makes the nodes of the store that was opened last miss what is told at this moment, as a broken
+    /// connection does. They are not told of it.
     async fn deafen(&self);
 
     /// Takes away everything that the nodes of that store know of each other, and nothing else, as a loss of what is soft would.

@@ -1,3 +1,6 @@
+//! The list of the contract's tests for engines of several nodes, and the macros that make a test function of
+//! each. The tests themselves are in `nodes.rs` and `sharing.rs`.
+
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{ClusterBed, nodes, sharing};

@@ -1,3 +1,6 @@
+//! The contract's tests of stop and reopen: refused calls after the stop, and a log that is either whole or
+//! of a new epoch. How keys and ages go on after a reopening is in `reopening.rs`.
+
 use std::sync::Arc;
 
 use encke_proto::MessageId;
@@ -23,7 +26,7 @@ pub(super) async fn an_engine_is_ready_until_it_stops(bed: &dyn Bed) {
         .collect();
     lab.engine.stop().await;
     for append in begun {
-        // What was begun was finished or refused; nobody waits for ever.
+        // What was begun was finished or refused; no caller waits for ever.
         let result = append.await.expect("no task panics");
         assert!(result.is_ok() || unavailable(result));
     }

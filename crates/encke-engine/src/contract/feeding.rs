@@ -1,3 +1,6 @@
+//! The contract's tests of the feed on one node: each message once, in the order of the offsets, and nothing
+//! for a repeated key. The feed between nodes is in `sharing.rs`.
+
 use std::collections::HashMap;
 
 use encke_proto::{ChannelName, Offset};

@@ -1,3 +1,6 @@
+//! The contract's tests of the position up to which a user was handed messages, from which a session without
+//! a cursor begins. Receipts are in `receipts.rs`.
+
 use super::{
     Bed,
     lab::{Lab, NOON, message, to_users, user},

@@ -1,3 +1,5 @@
+//! The contract's tests of idempotency keys: one message for each key, its scope, and how long it is kept.
+
 use super::{
     Bed,
     lab::{Lab, NOON, channel, data, everywhere, message, to_channel, to_users, user},

@@ -1,3 +1,5 @@
+//! The contract's tests of known users and channels: what makes them known, and the pages that list them.
+
 use super::{
     Bed,
     lab::{Lab, NOON, channel, everywhere, message, to_channel, to_users, user},

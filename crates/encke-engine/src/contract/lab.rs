@@ -1,3 +1,6 @@
+//! The fixture of the contract's tests: an engine, a record of what its feed was told, and short ways to make
+//! and read messages.
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,

@@ -1,3 +1,6 @@
+//! The list of the contract's tests for a single engine, and the macros that make a test function of each. A
+//! test that is missing from this list does not run.
+
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming};

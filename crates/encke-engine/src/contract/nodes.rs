@@ -97,7 +97,7 @@ pub(super) async fn a_letter_for_another_life_does_not_arrive(bed: &dyn ClusterB
     let new = circle.beat(1).await;
     assert!(new.renewed && new.me != old);
     let (late, right) = (Bytes::from_static(b"late"), Bytes::from_static(b"right"));
-    // Whether sending to somebody who is dead is an error is left to the engine.
+    // Whether sending to a node that is dead is an error is left to the engine.
     drop(circle.nodes[0].cluster.send(old, late).await);
     circle.nodes[0].cluster.send(new.me, right.clone()).await.expect("a healthy engine sends");
     assert_eq!(circle.ears[1].letters(1).await, [right]);
@@ -165,7 +165,7 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
     let places = circle.places(1, &[user("alice")]).await;
     assert!(!places[0].contains(&new) && !places[0].contains(&other), "nobody who lives has the user");
     let entered = circle.nodes[0].cluster.enter(&user("alice"), None).await.expect("a healthy engine enters");
-    // The dead life may still be found; whoever reads knows by the census that it is dead.
+    // The dead life may still be found; a caller knows by the census that it is dead.
     assert!(entered.elsewhere.iter().all(|life| *life == old));
     assert!(circle.places(1, &[user("alice")]).await[0].contains(&new));
 }

@@ -1,3 +1,5 @@
+//! The contract's tests of read: exact pages in both directions, limits, and no holes.
+
 use encke_proto::Time;
 
 use super::{

@@ -1,3 +1,5 @@
+//! The contract's tests of receipts: the order of their states, expiry, and their pages.
+
 use encke_proto::{Epoch, MessageId, Position, Time};
 
 use super::{

@@ -222,7 +222,8 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
             }
         }
     }
-    // Nothing is appended any more, so nobody finds a hole by the offsets: the last one of each channel was told, or the channel was named.
+    // Nothing is appended any more, so no receiver finds a hole by the offsets: the last one of each channel
+    // was told, or the channel was named.
     let heads: Vec<_> = appended[appended.len() - CHANNELS..].to_vec();
     until!("each channel is told to its end, or found to be behind", {
         let (heard, behind) = (circle.ears[1].feed.heard(), circle.ears[1].feed.behind_of());

@@ -1,3 +1,6 @@
+//! The contract's tests of retention: by count, bytes and age, which rule applies, and what expired at the
+//! tail.
+
 use encke_proto::Time;
 
 use super::{

@@ -1,3 +1,5 @@
+//! The memory engine's idempotency keys: the result of the first append for each, forgotten by age.
+
 use std::collections::{HashMap, VecDeque};
 
 use encke_proto::Time;

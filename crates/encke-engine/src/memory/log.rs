@@ -1,3 +1,6 @@
+//! The memory engine's log of one channel: its messages, offsets, and trimming at the tail. Receipts of
+//! trimmed messages are in `pushes.rs`.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Lineage, Offset, Time};

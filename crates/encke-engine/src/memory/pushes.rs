@@ -1,3 +1,6 @@
+//! The memory engine's receipts, found by push and by place in a user's log. Messages themselves are in
+//! `log.rs`.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
@@ -73,7 +76,7 @@ impl Pushes {
         }
     }
 
-    /// The message at `offset` was trimmed: whoever was not handed it will never be.
+    /// The message at `offset` was trimmed: a user who was not handed it will never be.
     pub(super) fn trimmed(&mut self, user: &UserId, offset: Offset, now: Time) {
         let Some(open) = self.open.get_mut(user) else { return };
         let Some(push) = open.get(&offset).and_then(|push| self.by_id.get_mut(push)) else { return };

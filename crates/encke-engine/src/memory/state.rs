@@ -1,3 +1,6 @@
+//! Everything that the memory engine holds, changed by one call at a time. Locking and the feed are in the
+//! engine around it (`memory.rs`).
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
@@ -19,7 +22,8 @@ const USERS_MAX: usize = 2_000_000;
 /// The most messages that one sweep trims.
 const SWEEP_MAX_MESSAGES: usize = 100_000;
 
-/// What is known of a user. There is one for everybody who was ever here, so it holds no more than that; who was pushed to has a log besides, which knows the rest.
+/// What is known of a user. There is one for every user who was ever here, so it holds no more than that; who
+/// was pushed to has a log besides, which knows the rest.
 #[derive(Debug)]
 struct User {
     first_seen: Time,
@@ -181,7 +185,7 @@ impl State {
             return;
         }
         let Some(log) = self.logs.get_mut(&mark.user.channel()) else { return };
-        // What is not there yet cannot have been handed to anybody.
+        // What is not there yet cannot have been handed to any connection.
         let to = mark.position.offset.min(log.head());
         let place = match mark.state {
             ReceiptState::Delivered => &mut log.handed,

@@ -1,3 +1,6 @@
+//! An index of logs by the time when their oldest message expires, from what this node appended. It is in
+//! memory and bounded; the sweep's walk over the stream finds what is missing here.
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},

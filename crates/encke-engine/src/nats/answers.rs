@@ -1,3 +1,6 @@
+//! One shared inbox for requests that are answered by several messages. Requests with a single reply are in
+//! `link.rs`.
+
 use std::{
     collections::HashMap,
     sync::{

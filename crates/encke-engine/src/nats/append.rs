@@ -1,3 +1,6 @@
+//! Appends a message with all its targets as one atomic batch, with its key and its page of targets. Messages
+//! with too many targets for one batch are in `pieces.rs`.
+
 use encke_proto::{ChannelName, UserId};
 
 use super::{

@@ -1,3 +1,6 @@
+//! Errors inside the NATS engine, divided by whether anything was stored. Callers outside see only
+//! `EngineError`.
+
 use crate::EngineError;
 
 /// Why something was not done.

@@ -1,3 +1,6 @@
+//! Which idempotency keys are too old to count, by the stream's sequence instead of a clock, since the
+//! servers' clocks are not this node's. The keys themselves are messages in the stream.
+
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},

@@ -1,3 +1,6 @@
+//! What the writer remembers of one log: its extent, its last sequence and its oldest messages. It is a
+//! cache; the truth is in the stream, from which it is read again when it may be wrong.
+
 use std::collections::VecDeque;
 
 use encke_proto::{ChannelName, Epoch, Offset, Time};

@@ -1,3 +1,6 @@
+//! Moves receipts to delivered or shown, and with them the position that each user has. A concurrent mark by
+//! another node is detected by the sequence of the subject; then the mark is tried again.
+
 use std::collections::HashMap;
 
 use bytes::Bytes;

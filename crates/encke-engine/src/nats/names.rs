@@ -1,3 +1,6 @@
+//! The names of streams and subjects, and the encoding that keeps names from outside to one token of a
+//! subject.
+
 use base64::{
     Engine as _,
     alphabet::Alphabet,

@@ -1,3 +1,5 @@
+//! The address of the NATS servers as an operator writes it, parsed and checked. It connects to nothing.
+
 use std::{fmt, path::PathBuf};
 
 use percent_encoding::percent_decode_str;

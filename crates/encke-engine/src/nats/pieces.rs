@@ -1,5 +1,6 @@
-//! A message with more targets than a batch may have. What is to be done is stored first, as one with the key; then it is done piece by piece, each of which is stored with a mark of its own
-//! that it is done. Whoever finds it unfinished, on whatever node, goes on: a piece that is done cannot be done again.
+//! A message with more targets than a batch may have. What is to be done is stored first, as one with the
+//! key; then it is done piece by piece, each of which is stored with a mark of its own that it is done. Any
+//! node that finds it unfinished goes on: a piece that is done cannot be done again.
 
 use bytes::Bytes;
 use encke_proto::{ChannelName, MessageId, Time, UserId};

@@ -1,3 +1,5 @@
+//! The stored form of one receipt, and how long it is kept. A receipt that is only queued has no record.
+
 use encke_proto::Time;
 
 use crate::{RECEIPTS_KEPT_S, ReceiptState, RetentionTable, nats::fault::Fault};

@@ -1,3 +1,6 @@
+//! Reads the receipts of a push, page by page, from its pages of targets. How receipts change is in
+//! `marks.rs`.
+
 use encke_proto::{MessageId, Time, UserId};
 
 use super::{

@@ -1,3 +1,5 @@
+//! A bounded cache that drops what was not used lately, by two generations instead of a list of uses.
+
 use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 
 /// What was used lately, in two generations: whoever is asked for moves to the younger; when that is full it becomes the older, and what was not asked for meanwhile is gone.

@@ -1,3 +1,6 @@
+//! The parts that every call of the NATS engine works with, and the head of a log as the stream's leader has
+//! it.
+
 use std::sync::{Arc, Mutex};
 
 use encke_proto::{ChannelName, Time, UserId};

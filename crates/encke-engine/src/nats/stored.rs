@@ -1,3 +1,6 @@
+//! A message as JetStream returns it, parsed from both kinds of reply, and JetStream's error codes as faults.
+//! What its header says of a log is in `record.rs`.
+
 use async_nats::{HeaderMap, Message};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;

@@ -1,3 +1,6 @@
+//! The configuration of the three streams: created when missing, refused when an existing one lacks what the
+//! engine relies on.
+
 use serde_json::{Value, json};
 
 use super::{fault::Fault, link::Link, names::Names, options::NatsOptions};

@@ -1,3 +1,6 @@
+//! The sweep: trims logs that are due, finds forgotten ones by a walk over the stream, and finishes appends
+//! that were left unfinished. It also lists the public channels.
+
 use std::{collections::HashSet, sync::PoisonError};
 
 use encke_proto::{ChannelName, MessageId, Time};

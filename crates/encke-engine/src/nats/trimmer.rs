@@ -1,4 +1,5 @@
-//! Takes out of the streams what logs do not keep any more. A log says in its last message where it begins, so nobody has to wait for this, and whatever it does not come to is found later.
+//! Takes out of the streams what logs do not keep any more. A log says in its last message where it begins,
+//! so no caller has to wait for this, and whatever it does not come to is found later.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,3 +1,6 @@
+//! The records of known users: first and last seen. The position up to which each was handed messages is in
+//! `marks.rs`.
+
 use std::sync::PoisonError;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
-//! All appends of a node go through one task. It takes what waits, up to a bound, and stores it as one atomic batch, so that a hundred callers share one agreement of the replicas and one
-//! fsync. Nodes do not ask each other: whoever was overtaken at a log is told so by the stream, looks at the log again, and tries again.
+//! All appends of a node go through one task. It takes what waits, up to a bound, and stores it as one atomic
+//! batch, so that a hundred callers share one agreement of the replicas and one fsync. Nodes do not ask each
+//! other: a node that was overtaken at a log is told so by the stream, looks at the log again, and tries
+//! again.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

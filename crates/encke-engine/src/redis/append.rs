@@ -1,3 +1,6 @@
+//! Appends to the channels of one partition by one script, with the idempotency key beside them. Of an append
+//! to several partitions only the parts are done here, not their order or their completion.
+
 use encke_proto::{ChannelName, Epoch, MessageId, Position};
 use redis::{Cmd, Value};
 

@@ -1,3 +1,6 @@
+//! The names of keys and topics, the partition of each name, and the cluster slot of each partition. These
+//! names are the layout of a store: a change makes the old data unreachable.
+
 use encke_proto::{ChannelName, SessionId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 

@@ -1,3 +1,6 @@
+//! Calls about known users and public channels: records, pages over all partitions, and the position that a
+//! user was handed.
+
 use encke_proto::{ChannelName, Position, Time, UserId};
 use redis::{Cmd, Value};
 

@@ -1,3 +1,6 @@
+//! Reads a page of a log, after the subscription to its channel is confirmed, so that no message falls
+//! between the read and the feed.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry, Lineage, Offset, Position};

@@ -1,3 +1,6 @@
+//! Marks receipts and reads them page by page. The partitions of a push are not stored anywhere, so a read
+//! first asks all of them.
+
 use std::collections::BTreeMap;
 
 use encke_proto::{MessageId, Time, UserId};

@@ -1,3 +1,6 @@
+//! The Lua scripts with their hashes, and the index of the keys that plain commands use too. The scripts
+//! themselves are in `lua/`.
+
 use std::sync::LazyLock;
 
 use redis::{Cmd, Script};

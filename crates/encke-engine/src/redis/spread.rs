@@ -1,5 +1,7 @@
-//! Appends that reach several partitions: no script can do them at once. They are done in the partition of the first target, together with a note of what is intended for the others; then
-//! in the others, each of which knows the part again; then the note is removed. Whoever finds an old note finishes what it says, so the message is in all logs or in none in the end.
+//! Appends that reach several partitions: no script can do them at once. They are done in the partition of
+//! the first target, together with a note of what is intended for the others; then in the others, each of
+//! which knows the part again; then the note is removed. A node that finds an old note finishes what it says,
+//! so the message is in all logs or in none in the end.
 
 use std::collections::HashMap;
 

@@ -1,3 +1,6 @@
+//! The sweep over all partitions in bounded rounds, done by the one node that holds the lease. What each
+//! round removes is decided in the scripts.
+
 use std::collections::BTreeMap;
 
 use encke_proto::{ChannelName, Time};

@@ -1,3 +1,6 @@
+//! Appending to named channels or users inside the writer's transaction: body, log rows, receipts and the
+//! idempotency key. A push to all users is in `append_all.rs`.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry, Message, Position, UserId};

@@ -1,3 +1,6 @@
+//! A push to every known user, done by a few statements over whole tables. It is apart from `append.rs`
+//! because one statement for each user would hold the writer for too long.
+
 use encke_proto::{ChannelName, Offset, Position};
 use rusqlite::params;
 

@@ -1,3 +1,6 @@
+//! A call to a database thread: the function that is run there and the channel for its answer. Which thread
+//! runs it, and in which transaction, is in `writer.rs` and `readers.rs`.
+
 use tokio::sync::oneshot;
 
 use super::{fault::Fault, queue::Weigh};

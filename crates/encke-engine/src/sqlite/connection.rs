@@ -1,3 +1,5 @@
+//! Opens SQLite connections with the settings that durability depends on. The schema is in `schema.rs`.
+
 use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};

@@ -1,3 +1,6 @@
+//! Errors inside the SQLite engine, divided by what has to follow: refuse one call, wait for space, or reopen
+//! the database. Callers outside see only `EngineError`.
+
 use rusqlite::ErrorCode;
 
 use crate::EngineError;

@@ -1,3 +1,6 @@
+//! Fault injection for tests: commits that fail and a database that is full. Nothing is switched on by
+//! default.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fault::Fault;

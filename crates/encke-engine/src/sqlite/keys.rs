@@ -1,3 +1,5 @@
+//! The table of idempotency keys: the first result of each, its age, and how many there may be.
+
 use encke_proto::{Epoch, Offset, Position, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 

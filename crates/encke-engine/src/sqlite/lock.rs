@@ -1,3 +1,6 @@
+//! The lock file that keeps a store to one process, and the fsync of directories. SQLite's own write lock
+//! ends with each transaction, so it cannot serve for that.
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     path::Path,

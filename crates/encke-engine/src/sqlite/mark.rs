@@ -1,3 +1,6 @@
+//! Moves receipts to delivered or shown, inside the writer's transaction. Reading receipts is in
+//! `receipts.rs`.
+
 use rusqlite::params;
 
 use super::{fault::Fault, row, store::Store, users};

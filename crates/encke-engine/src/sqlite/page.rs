@@ -1,3 +1,5 @@
+//! Reads a page of a log, on a reader's connection. A hole in the log is an error here, never skipped.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Position};

@@ -1,3 +1,6 @@
+//! The bounded queue from async tasks to a database thread, which takes jobs in batches. A full queue refuses
+//! at once instead of making the caller wait.
+
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},

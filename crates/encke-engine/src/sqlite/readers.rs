@@ -1,3 +1,6 @@
+//! The reader threads, each with its own connection, and their queue. They never write; that is the writer's
+//! part.
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

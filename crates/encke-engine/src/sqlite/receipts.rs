@@ -1,3 +1,6 @@
+//! Reads the receipts of a push, page by page. How receipts change is in `mark.rs`, how they expire in
+//! `trim.rs`.
+
 use encke_proto::{MessageId, Time, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 

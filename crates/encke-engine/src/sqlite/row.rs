@@ -1,3 +1,6 @@
+//! Conversions between columns and the types of `encke-proto`. A value that does not convert means a damaged
+//! store, never a panic.
+
 use std::sync::Arc;
 
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};

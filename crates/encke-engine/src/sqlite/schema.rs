@@ -1,3 +1,6 @@
+//! The version of the schema and its migrations, the store's epoch, and the detection of changed retention
+//! rules. Used where a store is opened, never by a call.
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use encke_proto::Epoch;

@@ -1,3 +1,6 @@
+//! The writer's side of the database: transactions, savepoints, recovery after a failed fsync, and a cache of
+//! channel rows. What a call does inside a transaction is in the files named for it.
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},

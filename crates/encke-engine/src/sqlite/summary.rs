@@ -1,3 +1,5 @@
+//! Lists public channels with the extent of their logs, page by page.
+
 use encke_proto::{ChannelName, Epoch};
 use rusqlite::{Connection, params};
 

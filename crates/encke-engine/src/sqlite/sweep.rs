@@ -1,3 +1,6 @@
+//! The sweep: removes messages, keys and receipts whose time is over, a bounded amount for each transaction,
+//! so that appends are not held up. How one log is trimmed is in `trim.rs`.
+
 use encke_proto::Time;
 use rusqlite::{OptionalExtension, params};
 

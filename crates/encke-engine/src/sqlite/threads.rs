@@ -1,3 +1,5 @@
+//! Starts the engine's threads and waits for their end, from async and from blocking code.
+
 use std::{
     sync::{Mutex, PoisonError},
     thread::{self, JoinHandle},

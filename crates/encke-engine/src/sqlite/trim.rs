@@ -1,3 +1,6 @@
+//! Removes the oldest messages of one log, with their bodies, and expires the receipts of those that were
+//! never delivered. Called by appends for count and bytes, and by the sweep for age.
+
 use encke_proto::{Offset, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 

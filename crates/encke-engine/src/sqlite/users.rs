@@ -1,3 +1,5 @@
+//! The table of users: first and last seen, and the position up to which each was handed messages.
+
 use encke_proto::{Epoch, Position, Time, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

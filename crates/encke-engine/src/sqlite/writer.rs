@@ -1,3 +1,6 @@
+//! The writer thread: takes waiting calls as one transaction, commits, answers, then tells the feed. Every
+//! change of the store goes through it.
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,

@@ -1,3 +1,6 @@
+//! Opens memory engines with one planted defect. Defects in the retention and in the epoch of a reopened
+//! engine are planted here; all others in `engine.rs` and `feed.rs`.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

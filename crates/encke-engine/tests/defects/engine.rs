@@ -1,3 +1,5 @@
+//! An engine that is correct except for one planted defect. The contract's tests must find each of them.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},

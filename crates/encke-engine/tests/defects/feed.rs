@@ -1,3 +1,6 @@
+//! A feed that is correct except for one planted defect: it drops, repeats, reorders or alters what it is
+//! told.
+
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU64, Ordering},

@@ -81,7 +81,7 @@ pub enum Defect {
     NeverExpires,
     /// What was trimmed from one log is expired only when all logs that had it are trimmed.
     ExpiresWithTheLastLog,
-    /// A push that nobody knows has no receipts instead of being unknown.
+    /// A push that is not known has no receipts instead of being unknown.
     KnowsEveryPush,
     /// Receipts come in the wrong order.
     ReceiptsUnsorted,
@@ -91,11 +91,11 @@ pub enum Defect {
     ForgetsHanded,
     /// Who was handed nothing begins at the head.
     HandedAtHead,
-    /// Whoever is asked for becomes known.
+    /// A user who is asked for becomes known.
     KnowsWhomItIsAskedFor,
     /// `last_seen` is what was said last.
     SeenGoesBack,
-    /// Being seen makes nobody known.
+    /// Being seen makes no user known.
     IgnoresSeen,
     /// A page of users begins at the beginning.
     UsersIgnoreAfter,

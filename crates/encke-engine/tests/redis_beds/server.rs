@@ -30,7 +30,7 @@ fn program() -> String {
     std::env::var("ENCKE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// A port that nobody listens at, another one each time: the one before may be about to be listened at.
+/// A port that no process listens at, another one each time: the one before may be about to be listened at.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
@@ -49,7 +49,7 @@ pub struct RedisServer {
     running: Option<Running>,
 }
 
-/// A shell that starts the server, and ends it when nobody holds its standard input any more.
+/// A shell that starts the server, and ends it when no process holds its standard input any more.
 struct Running {
     shell: Child,
     pid: u32,
@@ -90,7 +90,8 @@ impl RedisServer {
         Self::with(port, arguments)
     }
 
-    /// A server that takes connections by TLS only, with this certificate and key in its directory, and nobody but one user.
+    /// A server that takes connections by TLS only, with this certificate and key in its directory, and no
+    /// user but one.
     pub fn with_tls(certificate: &str, key: &str, user: &str) -> Self {
         let port = free_port();
         let text = |text: &str| text.to_owned();
@@ -138,7 +139,7 @@ impl RedisServer {
         let port = self.port;
         until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         if !self.arguments.iter().any(|argument| argument == "--tls-port") {
-            // Somebody else may have been faster to take the port.
+            // Another process may have been faster to take the port.
             let me = format!("process_id:{}", self.running.as_ref().expect("it runs").pid);
             until("it is this server that listens", || self.ask(&["INFO", "server"]).contains(&me));
             until("the server has its data", || self.ask(&["PING"]) == "PONG");

@@ -108,7 +108,7 @@ impl Sim {
         }
         self.conns += 1;
         let conn = self.conns;
-        // When things have healed nobody wanders any more.
+        // When things have healed no client wanders any more.
         let settled = self.leaving || !self.faults;
         let (elsewhere, forgets) = (!settled && self.random.chance(15), !settled && self.random.chance(25));
         let fresh = u128::from(self.random.next());
@@ -305,7 +305,7 @@ impl Sim {
         let seen = client.seen.get(item.channel()).copied();
         match item {
             Item::Gap(gap) => {
-                // A gap does not name its epoch, so nobody can say of one that it was told before.
+                // A gap does not name its epoch, so it cannot be said of one that it was told before.
                 if self.plant == Some(Plant::UndeclaredGap) && self.planting && !self.fired && gap.to.is_some() && seen.is_some() {
                     self.fired = true;
                     return;

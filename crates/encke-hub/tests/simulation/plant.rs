@@ -18,17 +18,17 @@ pub enum Plant {
     UndeclaredGap,
     /// A gap is told where nothing is missing.
     FalseGap,
-    /// A push to somebody else.
+    /// A push to another user.
     CrossUser,
     /// A message of a channel that was never asked for.
     Stranger,
     /// The end of a connection is never told to the hub.
     Ghost,
-    /// A message that nobody sent.
+    /// A message that was never sent.
     Phantom,
     /// A subscription is answered and not made.
     EmptyPromise,
-    /// The feed is silent and nobody looks.
+    /// The feed is silent and the logs are not looked at.
     DeafFeed,
     /// A client takes over the cursor of an answer whose messages were lost.
     CursorAhead,

@@ -164,7 +164,7 @@ impl Sim {
         self.queue.push(Reverse(Due { ms: self.now_ms + ms, number: self.events, event }));
     }
 
-    /// The whole of a run: faults, healing, judgement, and everybody's leave.
+    /// The whole of a run: faults, healing, judgement, and the leave of all clients.
     pub fn run(mut self) -> Self {
         self.until(6_000);
         self.planting = self.plant.is_some();

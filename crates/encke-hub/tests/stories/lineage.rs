@@ -1,4 +1,5 @@
-//! A log that may have lost its end goes on in a new epoch: whoever stood before the end need not hear of it, and whoever stood behind it does.
+//! A log that may have lost its end goes on in a new epoch: a session that stood before the end need not hear
+//! of it, and one that stood behind it does.
 
 use encke_hub::{Attach, HubConfig, Start};
 use encke_proto::{Cursor, Epoch, Position};

@@ -1,4 +1,4 @@
-//! Who is online: whoever has a session, connected or within its grace time.
+//! Who is online: every user with a session, connected or within its grace time.
 
 use encke_hub::{Attach, HubConfig, Output};
 use encke_proto::{CloseCode, Time};

@@ -205,7 +205,8 @@ impl World {
         self.settle();
     }
 
-    /// Everything for a connection, as text: `news 7`, `gap news 3-5`, `gap news 3-` when nobody knows how many.
+    /// Everything for a connection, as text: `news 7`, `gap news 3-5`, `gap news 3-` when it is not known how
+    /// many.
     pub fn pull(&mut self, conn: u64) -> Vec<String> {
         let mut got = Vec::new();
         loop {

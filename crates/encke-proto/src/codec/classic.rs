@@ -21,7 +21,7 @@ pub enum Timestamp {
     Now,
     /// What it was given.
     At(Position),
-    /// A number that somebody put there by hand: this offset, whatever the epoch is now.
+    /// A number that was put there by hand: this offset, whatever the epoch is now.
     Offset(Offset),
 }
 

@@ -1,3 +1,5 @@
+//! `GET /api/channels`: the public channels with the extent of each log and its number of subscribers.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

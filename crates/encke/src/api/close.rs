@@ -1,3 +1,6 @@
+//! `POST /api/close`: ends a session, or all sessions of a user, for a backend. A client's close of its own
+//! session is in `control/close.rs`.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,6 @@
+//! `GET /api/channels/{channel}/history`: a page of a log before or after a cursor, with the gap that
+//! retention or a new epoch left. It reads the engine alone; no session is involved.
+
 use std::sync::Arc;
 
 use axum::{

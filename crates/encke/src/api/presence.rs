@@ -1,3 +1,5 @@
+//! `GET /api/channels/{channel}/presence`: the users who follow a channel now, on all nodes.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,6 @@
+//! `POST /api/publish`: one message to one or several public channels, and the append that the clients'
+//! publish shares. A list of messages is in `publish_many.rs`.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

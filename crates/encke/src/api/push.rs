@@ -1,3 +1,6 @@
+//! `POST /api/push`: a page or a message to users' own channels, with the answer who of them is online.
+//! Delivery is not waited for: that is what receipts are for.
+
 use std::{collections::HashSet, sync::Arc};
 
 use axum::{Json as Answer, extract::State};

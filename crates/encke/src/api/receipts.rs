@@ -1,3 +1,5 @@
+//! `GET /api/push/{id}`: what became of a push, by user.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,5 @@
+//! `GET /api/sessions`: the sessions of all nodes, or those of one user.
+
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{Json as Answer, extract::State};

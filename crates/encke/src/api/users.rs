@@ -1,3 +1,6 @@
+//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with those who are
+//! online and may not be stored yet.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json as Answer, extract::State};

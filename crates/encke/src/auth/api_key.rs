@@ -1,3 +1,5 @@
+//! The key of the server API, compared in constant time. Client tokens are in `token.rs`.
+
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::Secret;

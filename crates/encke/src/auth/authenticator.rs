@@ -1,3 +1,6 @@
+//! Decides who sends a request, from a bearer token, a ticket or a cookie, in this order. It does no I/O;
+//! that a ticket of several nodes is used once is checked by the cluster.
+
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{

@@ -1,3 +1,6 @@
+//! What a request head brings for authentication, borrowed and not yet verified. Cookies are parsed here;
+//! whether any of it is valid is for the authenticator to say.
+
 use std::borrow::Cow;
 
 use http::{HeaderMap, Method, header};

@@ -1,3 +1,6 @@
+//! A verified user, and whether that user may subscribe or publish to a channel. How the user was verified is
+//! in `authenticator.rs`.
+
 use std::sync::Arc;
 
 use encke_proto::{ChannelName, Time, UserId};

@@ -1,3 +1,6 @@
+//! The origin check for requests that a cookie authenticates (CSRF), and the list that CORS uses. Requests
+//! with a bearer token need no origin.
+
 use std::collections::HashSet;
 
 use super::Credentials;

@@ -1,3 +1,6 @@
+//! A bounded cache of verified tokens, found by a keyed hash, so that a signature is not verified for each
+//! poll (ADR 0010). It never holds a token that failed.
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},

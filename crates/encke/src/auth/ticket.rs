@@ -1,3 +1,6 @@
+//! One-use tickets in the memory of this process, for clients that cannot send a header. Those that several
+//! nodes share are in `shared_ticket.rs`.
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},

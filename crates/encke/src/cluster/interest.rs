@@ -1,3 +1,6 @@
+//! Counts which public channels this node's shards follow, so that the engine is told of the first and the
+//! last only. Which session follows what is known by the hubs.
+
 use std::{
     collections::HashMap,
     fmt,

@@ -1,3 +1,5 @@
+//! A session in the list that nodes send each other, independent of the hub's own view type.
+
 use std::borrow::Cow;
 
 use encke_hub::SessionView;

@@ -1,3 +1,6 @@
+//! The other nodes of the cluster: joining, heartbeats, claiming a session from the node that has it. Queries
+//! over all sessions are in `sessions.rs`.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use encke_engine::{BEAT_MS, Census, Cluster, Engine, EngineError, Entered, NodeId};
@@ -101,7 +104,7 @@ impl Nodes {
     ///
     /// # Errors
     /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the session was closed on purpose; [`ErrorCode::EngineUnavailable`].
-    pub async fn claim(&self, user: &UserId, session: Option<SessionId>, ticket: Option<&str>) -> Result<Claim, ErrorCode> {
+    async fn claim_for(&self, user: &UserId, session: Option<SessionId>, ticket: Option<&str>) -> Result<Claim, ErrorCode> {
         if let Some(ticket) = ticket
             && !self.cluster.spend(ticket, 2 * TICKET_S * 1000).await.map_err(|error| unavailable(&error))?
         {
@@ -263,7 +266,7 @@ fn unavailable(error: &EngineError) -> ErrorCode {
 /// What a shard tells the other nodes, and asks of them.
 impl Peers for Nodes {
     fn claim(self: Arc<Self>, user: UserId, session: Option<SessionId>, ticket: Option<String>) -> Claiming {
-        Box::pin(async move { Self::claim(&self, &user, session, ticket.as_deref()).await })
+        Box::pin(async move { self.claim_for(&user, session, ticket.as_deref()).await })
     }
 
     fn came(&self, user: &UserId) {

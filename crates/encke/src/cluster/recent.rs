@@ -1,3 +1,6 @@
+//! The questions of other nodes that were answered lately, so that a repeated one gets the same answer and is
+//! not carried out twice.
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},

@@ -1,3 +1,5 @@
+//! Which nodes are alive, as of the last heartbeat, and which are known to be dead. It asks nothing itself.
+
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError, RwLock},

@@ -1,3 +1,6 @@
+//! All sessions of the cluster as handlers see them: each call goes to this node's shards, and to other nodes
+//! where needed. A single node pays nothing for the others.
+
 use std::{
     collections::BTreeMap,
     fmt,

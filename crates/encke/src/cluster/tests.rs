@@ -277,7 +277,7 @@ impl World {
 
     /// As the shard does for a request that may wait: whether a session began.
     async fn claim(&self, user: &UserId) -> bool {
-        let claim = self.nodes.claim(user, None, None).await;
+        let claim = Arc::clone(&self.nodes).claim(user.clone(), None, None).await;
         self.double.pause().await;
         // The client may have gone meanwhile.
         let begins = claim.is_ok() && self.double.below(4) > 0;

@@ -1,3 +1,6 @@
+//! `POST /v1/ack`: the client says what was shown to the person. It is answered after the receipts are
+//! stored.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,6 @@
+//! `POST /v1/close`: a client ends its own session, also by a beacon that carries no token. A backend's close
+//! is in `api/close.rs`.
+
 use std::sync::Arc;
 
 use axum::{

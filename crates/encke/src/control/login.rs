@@ -1,3 +1,5 @@
+//! `POST /v1/login`: sets the cookie for a token, or in dev mode for a user id alone.
+
 use std::sync::Arc;
 
 use axum::{

@@ -1,3 +1,5 @@
+//! `POST /v1/logout`: clears the cookie. It ends no session and revokes no token.
+
 use std::sync::Arc;
 
 use axum::{

@@ -1,3 +1,6 @@
+//! Publishing by a client, by POST or over a WebSocket, if its token grants that. The append is shared with
+//! `api/publish.rs`.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,6 @@
+//! Subscribing and unsubscribing for a session that exists, by POST or over a WebSocket, if the token grants
+//! that.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

@@ -1,3 +1,5 @@
+//! `POST /v1/ticket`: a one-use ticket for a data connection that cannot send a header.
+
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};

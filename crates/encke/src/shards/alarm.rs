@@ -1,3 +1,6 @@
+//! The waker of one inline request: tells the shard to poll its future again, with at most one command on its
+//! way at a time. The shard's own wakeup is in `mailbox.rs`.
+
 use std::{
     sync::{
         Arc,

@@ -1,3 +1,6 @@
+//! A pool of random bytes from the operating system, filled many at a time, so that a session id costs no
+//! system call.
+
 /// How many random bytes are taken from the operating system at a time.
 const STOCK_BYTES: usize = 1024;
 

@@ -1,3 +1,6 @@
+//! The commands that a shard receives through its mailbox, and the counts that it returns. Messages between
+//! nodes are a type of their own, in `cluster`.
+
 use std::sync::Arc;
 
 use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};

@@ -1,3 +1,6 @@
+//! A connection in the table and the states that it goes through. There is a slot for every open socket, so
+//! what only some connections need is boxed.
+
 use std::{sync::Arc, time::Instant};
 
 use encke_hub::Now;

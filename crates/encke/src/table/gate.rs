@@ -1,3 +1,6 @@
+//! The connection limit: open sockets in all and by address, with a reserve for operators. It counts sockets
+//! only; requests and sessions have limits of their own.
+
 use std::{
     net::IpAddr,
     sync::{

@@ -1,3 +1,6 @@
+//! What a transport is given to write to one connection: the hub to pull from, the output buffer and the
+//! request state. Sending the bytes is the shard's part.
+
 use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 

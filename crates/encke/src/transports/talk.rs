@@ -1,3 +1,6 @@
+//! The state of a connection on which the client also sends (WebSocket), and the type of the handler that
+//! answers its control requests. Framing is in `encke-proto`.
+
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use encke_proto::{

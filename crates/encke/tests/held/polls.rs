@@ -1,3 +1,5 @@
+//! Long polls over raw sockets: no loss and no duplicates between polls, takeover, close and gaps.
+
 use super::*;
 
 #[test]

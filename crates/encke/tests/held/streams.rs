@@ -1,3 +1,6 @@
+//! Event streams over raw sockets: cursors, resuming by `Last-Event-ID`, HTTP/1.0, and clients that read
+//! slowly or disconnect.
+
 use super::*;
 
 #[test]

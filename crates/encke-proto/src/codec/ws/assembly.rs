@@ -1,3 +1,6 @@
+//! A WebSocket message that is being put together from its frames (RFC 6455 section 5.4): size bound,
+//! inflating and UTF-8 check. The order of frames is checked in `reader.rs`.
+
 use super::{Fault, inflate::Inflater};
 
 /// A message in the making, from one frame or several.

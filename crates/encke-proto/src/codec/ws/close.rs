@@ -1,3 +1,6 @@
+//! The close frame and its status codes (RFC 6455 sections 5.5.1 and 7.4), read and written. Which status
+//! fits which end of a session is decided by the server, not here.
+
 use super::{CONTROL_MAX_BYTES, Fault, frame};
 
 /// Why a connection is closed, as a number (RFC 6455 section 7.4 and the registry that it sets up).

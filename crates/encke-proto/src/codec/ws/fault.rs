@@ -1,3 +1,6 @@
+//! A protocol error of the peer, with the close status that answers it. Faults of the server itself and
+//! errors of the API are not among them.
+
 use super::CloseStatus;
 
 /// What is wrong with the bytes that a peer sent. The connection cannot go on; the status says why in the close frame (RFC 6455 section 7.1.7).

@@ -53,7 +53,8 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
     write(out, TEXT, text.as_bytes());
 }
 
-/// The same frame as a client sends it. The mask has to be one that nobody can foresee (RFC 6455 section 5.3).
+/// The same frame as a client sends it. The mask has to be one that cannot be foreseen (RFC 6455 section
+/// 5.3).
 ///
 /// `frame` is what one of the functions above has written.
 #[must_use]

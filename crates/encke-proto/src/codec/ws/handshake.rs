@@ -1,3 +1,6 @@
+//! The opening handshake (RFC 6455 section 4), judged by header fields that the caller has parsed. Reading
+//! the request head and writing the 101 response are the caller's part.
+
 use base64::{
     Engine,
     alphabet::STANDARD,

@@ -1,3 +1,6 @@
+//! Decompresses one message of permessage-deflate (RFC 7692 section 7.2.2) up to a size bound, so that a
+//! small input cannot take much memory. Compression is in `deflate.rs`.
+
 use std::fmt;
 
 use miniz_oxide::inflate::{
@@ -25,7 +28,8 @@ impl Inflater {
         Box::new(Self { state: DecompressorOxide::new() })
     }
 
-    /// Inflates what there is, to at most `max_bytes` of message in `out`; a byte more is the fault of whoever sent it, however little was sent.
+    /// Inflates what there is, to at most `max_bytes` of message in `out`; a byte more is the fault of the
+    /// sender, however little was sent.
     pub(super) fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>, max_bytes: usize) -> Result<(), Fault> {
         let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
         loop {

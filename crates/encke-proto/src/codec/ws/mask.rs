@@ -1,3 +1,5 @@
+//! The masking of payloads (RFC 6455 section 5.3), eight bytes at a time.
+
 /// Takes the mask from bytes, or puts it on them, that begin `at` bytes into a frame's payload (RFC 6455 section 5.3).
 pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], at: u64) {
     // Turned so that it begins with the first of these bytes; the remainder of a division by four fits into anything.

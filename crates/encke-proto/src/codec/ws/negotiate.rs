@@ -1,3 +1,6 @@
+//! The negotiation of permessage-deflate (RFC 7692 section 7.1): offers parsed, one accepted, the response
+//! written. Only compression without context takeover is accepted, as it needs no memory between messages.
+
 /// The compression that a client can take part in, without anything kept from one message to the next on either side (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
@@ -5,7 +8,7 @@ pub struct Compression {
     server_window_bits: Option<u8>,
 }
 
-/// How far back anybody can look.
+/// How far back either side can look.
 pub(super) const WINDOW_BITS_MAX: u8 = 15;
 
 impl Compression {

@@ -1,3 +1,6 @@
+//! The incremental reader of WebSocket frames: bytes in pieces of any size become messages and control
+//! frames. It has no socket and no clock, and holds no buffer between two messages.
+
 use super::{
     CONTROL_MAX_BYTES, CloseFrame, Fault,
     assembly::Assembly,
@@ -24,7 +27,7 @@ pub enum Heard {
     Text(String),
     /// A message of bytes.
     Binary(Vec<u8>),
-    /// A question whether anybody is there; a pong with the same bytes answers it.
+    /// A question whether the receiver is there; a pong with the same bytes answers it.
     Ping(Vec<u8>),
     /// The answer to a ping, or a sign of life without one.
     Pong(Vec<u8>),

@@ -1,3 +1,6 @@
+//! Tests of the WebSocket codec: the examples of both RFCs, each protocol error with its status, and round
+//! trips against an independent implementation (tungstenite) with the input cut at random places.
+
 use std::io::{self, Cursor, Read, Write};
 
 use proptest::prelude::*;

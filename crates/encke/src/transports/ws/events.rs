@@ -1,3 +1,6 @@
+//! Encke's own messages over WebSocket: each event is a text frame, and each text frame from the client is a
+//! control request.
+
 use encke_proto::{
     Event, Open,
     codec::ws::{CloseStatus, Fault, Heard, frame},
