@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::{
     Finding, assert_none,
-    exceptions::Exceptions,
     imports::{imports, module_of},
     tree,
 };
@@ -26,7 +25,7 @@ fn layers(text: &str) -> HashMap<String, usize> {
     layers
 }
 
-fn check(file: &str, text: &str, layers: &HashMap<String, usize>, exceptions: &mut Exceptions) -> Vec<Finding> {
+fn check(file: &str, text: &str, layers: &HashMap<String, usize>) -> Vec<Finding> {
     let Some(("encke", path)) = module_of(file).as_ref().map(|(krate, path)| (krate.as_str(), path.clone())) else { return Vec::new() };
     let Some(own) = path.first() else { return Vec::new() };
     let finding = |line, what| Finding { file: file.to_owned(), line, rule: RULE, what };
@@ -35,7 +34,7 @@ fn check(file: &str, text: &str, layers: &HashMap<String, usize>, exceptions: &m
     for import in imports(text, &path) {
         let Some(other) = import.path.first().filter(|other| *other != own) else { continue };
         let Some(to) = layers.get(other) else { continue };
-        if to <= from && !exceptions.allow(&format!("{file} {other}"), 1) {
+        if to <= from {
             found.push(finding(import.line, format!("`{own}` imports from `{other}`, which is not below it")));
         }
     }
@@ -45,17 +44,15 @@ fn check(file: &str, text: &str, layers: &HashMap<String, usize>, exceptions: &m
 #[test]
 fn modules_import_downwards() {
     let drawn = layers(&std::fs::read_to_string(tree::root().join(DRAWN_IN)).unwrap());
-    let mut exceptions = Exceptions::of(RULE);
     let files = tree::files(&[".rs"]);
-    let mut found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text, &drawn, &mut exceptions)).collect();
-    found.extend(exceptions.left_over());
+    let found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text, &drawn)).collect();
     assert_none(&found);
 }
 
 #[test]
 fn an_import_upwards_is_found() {
     let drawn = layers("# Architecture\n```layers\ntop\nleft right\nbottom\n```\n");
-    let of = |file: &str, text: &str| check(file, text, &drawn, &mut Exceptions::parse(String::new(), RULE, ""));
+    let of = |file: &str, text: &str| check(file, text, &drawn);
     assert_eq!(of("crates/encke/src/top.rs", "use crate::{left::A, bottom::B};\n"), []);
     assert_eq!(of("crates/other/src/bottom.rs", "use crate::top::A;\n"), []);
     for (file, text, line) in [
