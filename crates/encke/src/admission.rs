@@ -178,6 +178,14 @@ fn read_cursor(text: &str) -> Result<Cursor, Refusal> {
     Cursor::parse(text).map_err(|error| Refusal::new(ErrorCode::BadCursor, error.to_string()))
 }
 
+fn read_start(text: &str) -> Result<Start, Refusal> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        text if Cursor::is_none_yet(text) => Ok(Start::Absent),
+        text => Ok(Start::Cursor(Cursor { closed: false, ..read_cursor(text)? })),
+    }
+}
+
 /// The query of a request that waits.
 #[derive(Debug)]
 struct Query {
@@ -194,10 +202,6 @@ struct Query {
     token: bool,
 }
 
-/// The parameters that say one thing, so that one of them is meant; all but these and `channels` are passed
-/// over or refused.
-const SINGLE: [&str; 7] = ["cursor", "lastEventId", "session", "hold_s", "ticket", "as", "origin"];
-
 impl Query {
     fn read(text: &str) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
@@ -211,31 +215,52 @@ impl Query {
             embedder: None,
             token: false,
         };
-        let mut seen = [false; SINGLE.len()];
+        // A bit for each parameter that says one thing, so that only one of it can be meant.
+        let mut seen = 0_u8;
         for (name, value) in pairs(text) {
-            if let Some(at) = SINGLE.iter().position(|single| *single == name)
-                && std::mem::replace(&mut seen[at], true)
-            {
+            let single = match name.as_ref() {
+                "cursor" => {
+                    query.start = read_start(&value)?;
+                    1
+                }
+                "session" => {
+                    // An id of another form is one that the server does not know, like any other.
+                    query.session = value.parse().ok();
+                    1 << 1
+                }
+                "hold_s" => {
+                    query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?);
+                    1 << 2
+                }
+                "lastEventId" => {
+                    query.last_event_id = if Cursor::is_none_yet(&value) { None } else { Some(read_cursor(&value)?) };
+                    1 << 3
+                }
+                "ticket" => {
+                    query.ticket = Some(value.into_owned());
+                    1 << 4
+                }
+                "as" => 1 << 5,
+                "origin" => {
+                    query.embedder = Some(value.into_owned());
+                    1 << 6
+                }
+                "channels" => {
+                    read_channels(&value, &mut query.channels)?;
+                    0
+                }
+                "token" | "access_token" | "jwt" => {
+                    query.token = true;
+                    0
+                }
+                // A browser's cache is got around by a parameter that changes.
+                "_" => 0,
+                other => return Err(bad(format!("there is no parameter {other:?} here"))),
+            };
+            if seen & single != 0 {
                 return Err(bad(format!("the parameter {name:?} is there twice")));
             }
-            match name.as_ref() {
-                "cursor" | "lastEventId" if Cursor::is_none_yet(&value) => {}
-                "cursor" if value == "earliest" => query.start = Start::Earliest,
-                "cursor" => query.start = Start::Cursor(Cursor { closed: false, ..read_cursor(&value)? }),
-                "lastEventId" => query.last_event_id = Some(read_cursor(&value)?),
-                "session" if value.is_empty() => {}
-                // An id of another form is one that the server does not know, like any other.
-                "session" => query.session = value.parse().ok(),
-                "channels" => read_channels(&value, &mut query.channels)?,
-                "hold_s" => query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?),
-                "ticket" => query.ticket = Some(value.into_owned()),
-                "token" | "access_token" | "jwt" => query.token = true,
-                "as" => {}
-                "origin" => query.embedder = Some(value.into_owned()),
-                // A browser's cache is got around by a parameter that changes.
-                "_" => {}
-                other => return Err(bad(format!("there is no parameter {other:?} here"))),
-            }
+            seen |= single;
         }
         Ok(query)
     }
@@ -293,7 +318,7 @@ mod tests {
     fn a_list_may_come_in_parts_and_nothing_else_may_come_twice() {
         let query = Query::read("channels=a&channels=b,c&channels=&channels=a%2Cd&_=1&_=2").unwrap();
         assert_eq!(query.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-        for name in SINGLE {
+        for name in ["cursor", "lastEventId", "session", "hold_s", "ticket", "as", "origin"] {
             for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7")] {
                 let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
                 // What is wrong by itself is refused for that.
