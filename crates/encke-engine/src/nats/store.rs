@@ -1,3 +1,5 @@
+//! What every call of the engine works with.
+
 use std::sync::{Arc, Mutex};
 
 use encke_proto::{ChannelName, Time, UserId};
@@ -12,7 +14,7 @@ use super::{
     recent::Recent,
     record::{Extent, Record},
     streams::Streams,
-    sweep::Swept,
+    swept::Swept,
     trimmer::Trimmer,
     writer::Writer,
 };
