@@ -1,7 +1,10 @@
 //! What cannot be served now, or not for this client, as the answers that the table writes by itself say it:
 //! with the fields that those of the HTTP library have.
 
-use encke::wire::{Backing, wire_on};
+use encke::{
+    clock::SystemClock,
+    wire::{Backing, wire_on},
+};
 use encke_engine::{Engine, EngineError};
 
 use super::*;
@@ -13,7 +16,9 @@ mod double;
 fn without_engine() -> World {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let engine: Arc<dyn Engine> = Arc::new(double::Broken(EngineError::Unavailable("it is down".into())));
-    let server = runtime.block_on(wire_on(Arc::new(config()), async move |_| Ok(Backing { engine, cluster: None }))).unwrap();
+    let server = runtime
+        .block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), async move |_| Ok(Backing { engine, cluster: None })))
+        .unwrap();
     let address = server.address;
     World { runtime, server: Some(server), address, next_id: 1 }
 }
