@@ -12,6 +12,7 @@ mod control;
 mod cors;
 mod dialects;
 mod drain;
+pub mod engines;
 pub mod errands;
 pub mod front;
 mod health;
