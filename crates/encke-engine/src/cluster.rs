@@ -95,7 +95,7 @@ pub struct Entered {
 /// How the nodes of one engine find and reach each other. It is soft: all of it may be lost at any time, and is made anew by the nodes from what they hold.
 ///
 /// # Contract
-/// Each sentence is a test in [`crate::contract`].
+/// Each sentence is a test in `contract`.
 ///
 /// - **A node lives for [`NODE_LIVES_MS`] after each beat**, and no longer; after [`Cluster::resign`] no longer at all.
 /// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of everything, begins another life.

@@ -43,7 +43,7 @@ impl fmt::Display for Mode {
 /// Where logs live, and all else that must outlive a session: users, and the receipts of pushes.
 ///
 /// # Contract
-/// Each sentence is a test in [`crate::contract`].
+/// Each sentence is a test in `contract`.
 ///
 /// - **Append is atomic.** Either the message is in every log of its targets, or in none and an error is returned. When the error leaves that open (the machine
 ///   died in between), a retry with the same key finds out.

@@ -13,6 +13,7 @@ mod fault;
 mod keys;
 mod link;
 mod log;
+mod marked;
 mod marks;
 mod names;
 mod options;
@@ -26,6 +27,7 @@ mod store;
 mod stored;
 mod streams;
 mod sweep;
+mod swept;
 mod targets;
 mod trimmer;
 mod users;
@@ -53,7 +55,7 @@ use self::{
     recent::Recent,
     store::Store,
     streams::Streams,
-    sweep::Swept,
+    swept::Swept,
     trimmer::Trimmer,
     users::KNOWN_MAX,
     watch::Watches,

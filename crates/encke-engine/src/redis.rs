@@ -12,6 +12,7 @@ mod names;
 mod nodes;
 mod options;
 mod people;
+mod placement;
 mod read;
 mod receipts;
 mod reply;

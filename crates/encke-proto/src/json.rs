@@ -34,6 +34,18 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
     Ok(RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into())
 }
 
+/// Writes `text` as a JSON string.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    // Most texts hold nothing that is to be escaped (RFC 8259 section 7).
+    if !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\')) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
+    out.push_str(&write(&text));
+}
+
 /// The characters at which readers of text end a line, and JSON does not: NEXT LINE, LINE SEPARATOR and
 /// PARAGRAPH SEPARATOR (Unicode standard, section 5.8). All others that do are control characters below
 /// U+0020, which JSON escapes always (RFC 8259 section 7).

@@ -4,7 +4,6 @@
 
 pub mod codec;
 mod cursor;
-mod entry;
 mod error;
 mod event;
 mod id;
@@ -19,8 +18,8 @@ pub mod pattern;
 mod position;
 mod time;
 
+pub use codec::Entry;
 pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
-pub use entry::Entry;
 pub use error::{ErrorCode, Refusal};
 pub use event::{Close, CloseCode, Event, Gap, GapReason, Open};
 pub use id::{IdError, IdText, MessageId, SessionId};

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config {
         dev: true,
         listen: "127.0.0.1:0".parse()?,
-        engine: EngineUrl::Memory,
+        engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new("k".repeat(32))),
         token_secret: Some(Secret::new("s".repeat(32))),
         // The suite counts every frame, and does not expect a question in the midst of its largest messages.

@@ -78,7 +78,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let config = Arc::new(Config {
             dev: true,
-            engine: EngineUrl::Memory,
+            engine: EngineUrl::local("memory"),
             api_key: Some(Secret::new("k".repeat(32))),
             token_secret: Some(Secret::new("s".repeat(32))),
             ..Config::default()

@@ -11,6 +11,7 @@ pub mod config;
 mod control;
 mod cors;
 mod dialects;
+pub mod engines;
 pub mod front;
 mod health;
 pub mod http;

@@ -1,14 +1,8 @@
-//! Puts the server together. Only this file names concrete engines.
+//! Puts the server together. Which engine it stands on, the table of engines knows.
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use encke_engine::{
-    Cluster, Ears, Engine, EngineError,
-    memory::MemoryEngine,
-    nats::{NatsEngine, NatsOptions},
-    redis::{RedisEngine, RedisOptions},
-    sqlite::SqliteEngine,
-};
+use encke_engine::{Ears, EngineError};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
@@ -25,8 +19,9 @@ use crate::{
     app::App,
     clock::{Clock, SystemClock},
     cluster::{Nodes, postbox},
-    config::{Config, EngineUrl, KeysMissing, Remote},
+    config::{Config, KeysMissing},
     control::spoken::clerk,
+    engines::{self, AddressError, OpenError, Opening},
     front::{
         Holder,
         library::{CONNECTIONS_MAX, Library},
@@ -37,6 +32,8 @@ use crate::{
     shards::{Letter, Letters, Mailbox, Parts, Patience, Peers, Shard, Shards, Stray, mailbox, open_desk},
     table::{Gate, RESERVED_MAX, bound_silence},
 };
+
+pub use crate::engines::Backing;
 
 /// The most connections that the kernel keeps at the door until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -60,7 +57,7 @@ pub enum WireError {
     Engine(#[from] EngineError),
     /// The address of the engine is not one.
     #[error("`engine`: {0}")]
-    EngineAddress(String),
+    EngineAddress(AddressError),
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -73,6 +70,15 @@ pub enum WireError {
     /// The operating system gives no poll or no thread.
     #[error("the operating system refuses: {0}")]
     System(#[from] io::Error),
+}
+
+impl From<OpenError> for WireError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Address(error) => Self::EngineAddress(error),
+            OpenError::Engine(error) => Self::Engine(error),
+        }
+    }
 }
 
 /// A server that is put together and at work.
@@ -278,61 +284,18 @@ fn alone_at(address: SocketAddr) -> io::Result<()> {
     lone.bind(&address.into())
 }
 
-/// What the server stands on.
-pub struct Backing {
-    /// Where the logs are.
-    pub engine: Arc<dyn Engine>,
-    /// How it finds other nodes, with engines that have several.
-    pub cluster: Option<Arc<dyn Cluster>>,
-}
-
-impl Backing {
-    fn alone(engine: impl Engine) -> Self {
-        Self { engine: Arc::new(engine), cluster: None }
-    }
-
-    fn among_others<E: Engine + Cluster>(engine: Arc<E>) -> Self {
-        Self { engine: Arc::clone(&engine) as Arc<dyn Engine>, cluster: Some(engine) }
-    }
-}
-
-/// Looks at the engine's address, as far as that can be done without connecting to it.
-///
-/// # Errors
-/// [`WireError::EngineAddress`].
-pub fn check_engine(engine: &EngineUrl) -> Result<(), WireError> {
-    match engine {
-        EngineUrl::Memory | EngineUrl::Sqlite => Ok(()),
-        EngineUrl::Redis(remote) => redis_options(remote).map(|_| ()),
-        EngineUrl::Nats(remote) => nats_options(remote).map(|_| ()),
-    }
-}
-
-fn redis_options(remote: &Remote) -> Result<RedisOptions, WireError> {
-    RedisOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
-}
-
-fn nats_options(remote: &Remote) -> Result<NatsOptions, WireError> {
-    NatsOptions::parse(remote.expose()).map_err(|error| WireError::EngineAddress(error.to_string()))
-}
-
+/// Opens the engine that the configuration names.
 async fn backing(config: &Config, ears: Ears) -> Result<Backing, WireError> {
-    let retention = config.retention_table();
-    // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
-    let epoch = Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1));
-    let gather = Duration::from_millis(config.sqlite_gather_ms);
-    match &config.engine {
-        EngineUrl::Memory => Ok(Backing::alone(MemoryEngine::new(ears.feed, retention, epoch))),
-        EngineUrl::Sqlite => Ok(Backing::alone(SqliteEngine::open(&config.data, ears.feed, retention, epoch)?.gathering(gather))),
-        EngineUrl::Redis(remote) => {
-            let options = redis_options(remote)?;
-            Ok(Backing::among_others(RedisEngine::open(options, ears, retention, config.node.clone()).await?))
-        }
-        EngineUrl::Nats(remote) => {
-            let options = nats_options(remote)?;
-            Ok(Backing::among_others(NatsEngine::open(options, ears, retention, config.node.clone()).await?))
-        }
-    }
+    let opening = Opening {
+        ears,
+        retention: config.retention_table(),
+        // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
+        epoch: Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1)),
+        data: config.data.clone(),
+        gather: Duration::from_millis(config.sqlite_gather_ms),
+        node: config.node.clone(),
+    };
+    Ok(engines::open(config.engine.expose(), opening).await?)
 }
 
 /// How many files this process may have open; as many as it may ask for.

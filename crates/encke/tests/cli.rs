@@ -192,6 +192,8 @@ fn serve_names_the_key_that_is_wrong() {
     let serve = |name: &str, value: &str| program.command(&["serve", "--dev"]).env(name, value).output().unwrap();
     assert!(error(&serve("ENCKE_HOLD_S", "0"), 64).contains("`hold_s` from ENCKE_HOLD_S"));
     assert!(error(&serve("ENCKE_TOKEN_SECRET", "changeme"), 64).contains("`token_secret`"));
+    let words = error(&serve("ENCKE_ENGINE", "postgres://user:hush@host/"), 64);
+    assert!(words.contains("`engine` from ENCKE_ENGINE: this build has no engine `postgres`") && !words.contains("hush"), "{words}");
     let file = program.write("encke.toml", "hold_s = 0\n");
     assert!(error(&program.run(&["serve", "--dev", "--config", &file]), 64).contains("`hold_s` in "));
     assert!(!program.path().join("encke-data").exists(), "nothing is made before the configuration is good");
@@ -211,6 +213,10 @@ fn check_config_says_ok_or_names_the_key() {
         ("[retention_default]\nmax_bytes = 1", "`retention_default.max_bytes`"),
         ("listen = ", "line 1"),
         ("dev = true\nlisten = \"0.0.0.0:80\"", "`listen`"),
+        ("engine = \"oracle\"", "bad.toml: this build has no engine `oracle`; must be memory, "),
+        ("engine = \"sqlite://x\"", "`engine` in "),
+        ("engine = \"redis://h/?nothing=1\"", "`engine` in "),
+        ("engine = \"nats://h/?replicas=2\"", "`engine` in "),
     ] {
         let bad = program.write("bad.toml", text);
         assert!(error(&program.run(&["check-config", &bad]), 64).contains(word), "{text}");

@@ -9,10 +9,9 @@ use encke_proto::{Epoch, Offset, Position, UserId};
 use super::{
     fault::Fault,
     link::{BATCH_MAX_MESSAGES, Put, at_once},
+    marked::Marked,
     receipt::{self, Receipted},
-    record::Extent,
     store::Store,
-    stored::Stored,
 };
 use crate::{Mark, PageLimit, ReadFrom, ReceiptState};
 
@@ -22,50 +21,6 @@ const REACH_MAX_MESSAGES: u64 = 4_096;
 const TRIES_MAX: usize = 16;
 /// The most users whose marks are written at once.
 const USERS_AT_ONCE: usize = 32;
-
-/// How far a user was handed and shown what was pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marked {
-    pub(super) epoch: Epoch,
-    pub(super) handed: Offset,
-    pub(super) shown: Offset,
-}
-
-impl Default for Marked {
-    fn default() -> Self {
-        Self { epoch: Epoch(0), handed: 0, shown: 0 }
-    }
-}
-
-impl Marked {
-    pub(super) fn parse(stored: &Stored) -> Result<Self, Fault> {
-        let mut words = stored.head.split(' ');
-        let mut parse = || {
-            let epoch = words.next()?.parse().ok()?;
-            Some(Self { epoch, handed: words.next()?.parse().ok()?, shown: words.next()?.parse().ok()? })
-        };
-        parse().ok_or_else(|| Fault::damaged("how far a user was handed is not understood"))
-    }
-
-    fn text(self) -> String {
-        format!("{} {} {}", self.epoch, self.handed, self.shown)
-    }
-
-    /// Whether what was stored at this place is behind what was handed.
-    pub(super) fn was_handed(&self, epoch: Epoch, offset: Offset) -> bool {
-        // Offsets go on from one epoch to the next, for what is left.
-        epoch <= self.epoch && offset <= self.handed
-    }
-
-    /// The same in the epoch of a log: what was handed of what the log still holds.
-    fn carried(self, extent: &Extent) -> Self {
-        if self.epoch == extent.epoch {
-            return self;
-        }
-        let shared = extent.lineage().shared(self.epoch).unwrap_or(0);
-        Self { epoch: extent.epoch, handed: self.handed.min(shared), shown: self.shown.min(shared) }
-    }
-}
 
 impl Store {
     /// Where a session of the user without a cursor begins.

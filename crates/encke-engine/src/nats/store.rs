@@ -15,7 +15,7 @@ use super::{
     recent::Recent,
     record::{Extent, Record},
     streams::Streams,
-    sweep::Swept,
+    swept::Swept,
     trimmer::Trimmer,
     writer::Writer,
 };

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::PoisonError};
 
 use encke_proto::{ChannelName, MessageId, Time};
 
-use super::{fault::Fault, link::at_once, record::Record, store::Store};
+use super::{fault::Fault, link::at_once, record::Record, store::Store, swept::Swept};
 use crate::ChannelSummary;
 
 /// The most logs that one sweep trims, and how many at once.
@@ -16,15 +16,6 @@ const WALK_MAX_MESSAGES: usize = 500;
 const WALK_MAX_BYTES: usize = 1 << 20;
 /// The most unfinished messages that one sweep looks at.
 const UNFINISHED_MAX: usize = 16;
-
-/// What one sweep leaves to the next.
-#[derive(Debug, Default)]
-pub(super) struct Swept {
-    /// Where the walk goes on.
-    walked_to: u64,
-    /// Messages that were unfinished then already: whoever was at them has had time enough.
-    unfinished: HashSet<MessageId>,
-}
 
 impl Store {
     /// Forgets some of what is too old, and finishes what was left unfinished.

@@ -11,7 +11,7 @@ use super::{
     fault::Fault,
     link::{ASKED_MAX, Link, Put, at_once},
     log::Dropped,
-    marks::Marked,
+    marked::Marked,
     names::Names,
     receipt::{self, Receipted},
 };

@@ -10,10 +10,10 @@ use serde_json::{Value as Json, json};
 
 use super::{
     RedisEngine,
-    append::{Known, PART_MAX_CHANNELS, Parcel, Placed, read_placed, read_recalled},
     fleet::Call,
     names::{PARTITIONS, partition_of},
     people::read_names,
+    placement::{Known, PART_MAX_CHANNELS, Parcel, Placed, read_placed, read_recalled},
     script,
 };
 use crate::{Appended, EngineError};

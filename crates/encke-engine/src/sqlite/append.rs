@@ -25,7 +25,7 @@ impl Store {
             if let Some(first) = keys::find(&self.db, key, self.epoch)? {
                 return Ok(first);
             }
-            self.make_room_for_key(append.time)?;
+            self.keys.make_room(&self.db, append.time)?;
         }
         let mut places = Places::default();
         let positions = match &append.targets {
@@ -34,8 +34,7 @@ impl Store {
             Targets::AllUsers => self.append_all(append, &mut places)?,
         };
         if let Some(key) = &append.key {
-            keys::remember(&self.db, key, append, self.passed.at(append.time), &places)?;
-            self.keys = self.keys.map(|keys| keys + 1);
+            self.keys.remember(&self.db, key, append, &places)?;
         }
         Ok(Appended { id: append.id.clone(), positions, repeated: false })
     }

@@ -3,8 +3,8 @@
 use encke_proto::{Epoch, Offset, Position, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{fault::Fault, row, store::Store};
-use crate::{Append, Appended, EngineError, KEY_KEPT_S};
+use super::{fault::Fault, row};
+use crate::{Append, Appended, EngineError, KEY_KEPT_S, passed::Passed};
 
 /// The most idempotency keys that are remembered at once.
 const KEYS_MAX: u64 = 20_000_000;
@@ -63,58 +63,70 @@ pub(super) fn find(db: &Connection, key: &str, epoch: Epoch) -> Result<Option<Ap
     Ok(Some(Appended { id: row::message_id(&message)?, positions, repeated: true }))
 }
 
-/// `stamp` says how much time had gone by, see [`crate::passed::Passed`].
-pub(super) fn remember(db: &Connection, key: &str, append: &Append, stamp: Time, places: &Places) -> Result<(), Fault> {
-    db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        key,
-        row::number(stamp.0),
-        append.id.as_str(),
-        places.0
-    ])?;
-    Ok(())
-}
-
 /// The stamp of the youngest key: time goes on from there. While the store was closed, none has gone by.
-pub(super) fn last_stamp(db: &Connection) -> Result<Time, Fault> {
+fn last_stamp(db: &Connection) -> Result<Time, Fault> {
     let last: Option<i64> = db.query_row("SELECT max(time) FROM keys", [], |row| row.get(0))?;
     Ok(row::optional_time(last)?.unwrap_or(Time(0)))
 }
 
-/// Forgets keys whose time is over. How many; there may be more.
-fn forget_old(db: &Connection, now: Time) -> Result<usize, Fault> {
-    let oldest = row::number(now.minus_seconds(KEY_KEPT_S).0);
-    let forgotten = db
-        .prepare_cached("DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)")?
-        .execute(params![oldest, row::limit(FORGET_MAX_KEYS)])?;
-    Ok(forgotten)
+/// What the writer knows of the remembered keys without asking.
+pub(super) struct Keys {
+    /// How many there are; none when they must be counted again.
+    count: Option<u64>,
+    /// How old they are.
+    passed: Passed,
 }
 
-impl Store {
+impl Keys {
+    pub(super) fn open(db: &Connection) -> Result<Self, Fault> {
+        Ok(Self { count: None, passed: Passed::from(last_stamp(db)?) })
+    }
+
     /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
-    pub(super) fn make_room_for_key(&mut self, now: Time) -> Result<(), Fault> {
-        if self.count_keys()? >= KEYS_MAX {
-            self.forget_old_keys(now)?;
+    pub(super) fn make_room(&mut self, db: &Connection, now: Time) -> Result<(), Fault> {
+        if self.count(db)? >= KEYS_MAX {
+            self.forget_old(db, now)?;
         }
-        if self.count_keys()? >= KEYS_MAX {
+        if self.count(db)? >= KEYS_MAX {
             let text = format!("{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds");
             return Err(Fault::Refused(EngineError::Unavailable(text)));
         }
         Ok(())
     }
 
+    /// Remembers where the first message with this key got to. Its stamp is the time that has gone by, see [`Passed`].
+    pub(super) fn remember(&mut self, db: &Connection, key: &str, append: &Append, places: &Places) -> Result<(), Fault> {
+        db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+            key,
+            row::number(self.passed.at(append.time).0),
+            append.id.as_str(),
+            places.0
+        ])?;
+        self.count = self.count.map(|count| count + 1);
+        Ok(())
+    }
+
     /// Forgets some of the keys whose time is over. How many; there may be more.
-    pub(super) fn forget_old_keys(&mut self, now: Time) -> Result<usize, Fault> {
-        let forgotten = forget_old(&self.db, self.passed.at(now))?;
-        self.keys = self.keys.map(|keys| keys.saturating_sub(forgotten as u64));
+    pub(super) fn forget_old(&mut self, db: &Connection, now: Time) -> Result<usize, Fault> {
+        let oldest = row::number(self.passed.at(now).minus_seconds(KEY_KEPT_S).0);
+        let forgotten = db
+            .prepare_cached("DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)")?
+            .execute(params![oldest, row::limit(FORGET_MAX_KEYS)])?;
+        self.count = self.count.map(|count| count.saturating_sub(forgotten as u64));
         Ok(forgotten)
     }
 
-    fn count_keys(&mut self) -> Result<u64, Fault> {
-        if let Some(keys) = self.keys {
-            return Ok(keys);
+    /// A transaction was undone: how many keys there are is not known any more.
+    pub(super) fn forget_count(&mut self) {
+        self.count = None;
+    }
+
+    fn count(&mut self, db: &Connection) -> Result<u64, Fault> {
+        if let Some(count) = self.count {
+            return Ok(count);
         }
-        let keys = row::unsigned(self.db.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?)?;
-        self.keys = Some(keys);
-        Ok(keys)
+        let count = row::unsigned(db.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?)?;
+        self.count = Some(count);
+        Ok(count)
     }
 }

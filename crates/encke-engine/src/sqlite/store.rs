@@ -10,8 +10,8 @@ use std::{
 use encke_proto::{ChannelName, Entry, Epoch, Offset, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{connection, fault::Fault, hooks::Hooks, keys, row, schema};
-use crate::{EngineError, Retention, RetentionTable, passed::Passed};
+use super::{connection, fault::Fault, hooks::Hooks, keys::Keys, row, schema};
+use crate::{EngineError, Retention, RetentionTable};
 
 /// The most channels that are remembered between transactions. When there are more, all are forgotten, and read again as they are needed.
 const CACHE_MAX_CHANNELS: usize = 100_000;
@@ -55,10 +55,7 @@ pub(super) struct Store {
     pub(super) channels: HashMap<ChannelName, Channel>,
     /// Never given twice, not even after the body is gone: receipts know their push by it.
     pub(super) next_body: i64,
-    /// How many keys are remembered; none when they must be counted again.
-    pub(super) keys: Option<u64>,
-    /// How old the keys are.
-    pub(super) passed: Passed,
+    pub(super) keys: Keys,
     /// What this transaction adds, for the feed.
     pub(super) added: Vec<Arc<Entry>>,
     /// Whether something failed since the last probe that was committed, so that the next one has to write.
@@ -76,15 +73,14 @@ impl Store {
         let epoch = schema::prepare(&mut db, new_epoch)?;
         schema::apply_retention(&mut db, &retention)?;
         let next_body = next_body(&db)?;
-        let passed = Passed::from(keys::last_stamp(&db)?);
+        let keys = Keys::open(&db)?;
         Ok(Self {
             db,
             epoch,
             retention,
             channels: HashMap::new(),
             next_body,
-            keys: None,
-            passed,
+            keys,
             added: Vec::new(),
             failed: false,
             probed: false,
@@ -210,7 +206,7 @@ impl Store {
     /// Nothing that was remembered counts any more.
     fn forget(&mut self) {
         self.channels.clear();
-        self.keys = None;
+        self.keys.forget_count();
         self.probed = false;
     }
 

@@ -22,7 +22,7 @@ impl Store {
     /// Forgets some of what is too old, in the transaction that is open. Says whether there is more.
     pub(super) fn sweep(&mut self, now: Time) -> Result<bool, Fault> {
         let more_messages = self.sweep_messages(now)?;
-        let keys = self.forget_old_keys(now)?;
+        let keys = self.keys.forget_old(&self.db, now)?;
         let more_receipts = self.sweep_receipts(now)?;
         Ok(more_messages || keys > 0 || more_receipts)
     }

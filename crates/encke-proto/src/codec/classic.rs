@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::{Body, Cursor, Entry, Offset, Position, entry::push_string};
+use crate::{Body, Cursor, Entry, Offset, Position, json::push_string};
 
 /// What breaks a silence: white space, which every reader of JSON passes over.
 pub const HEARTBEAT: &[u8] = b" ";

@@ -24,7 +24,7 @@ use encke_proto::AllowList;
 use serde::Deserialize;
 
 pub use dev_keys::{DevKeys, DevKeysError};
-pub use engine_url::{EngineUrl, Remote};
+pub use engine_url::EngineUrl;
 pub use error::{ConfigError, KeysMissing, Source};
 pub use layers::Layers;
 pub(crate) use layers::parse_address;
@@ -32,6 +32,9 @@ pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
+
+/// Where the logs live unless something else is said. A build without it needs to be told.
+const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("sqlite");
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within the bounds that are documented here.
 #[derive(Debug, Clone, Deserialize)]
@@ -150,7 +153,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             data: PathBuf::from("./encke-data"),
-            engine: EngineUrl::Sqlite,
+            engine: DEFAULT_ENGINE,
             dev: false,
             api_key: None,
             token_secret: None,

@@ -135,7 +135,7 @@ pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u
 pub fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
-        engine: EngineUrl::Memory,
+        engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new(KEY.to_owned())),
         token_secret: Some(Secret::new(SECRET.to_owned())),
         allowed_origins: vec!["https://app.example".to_owned()],

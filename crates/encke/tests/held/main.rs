@@ -29,7 +29,7 @@ fn config() -> Config {
     Config {
         dev: true,
         listen: "127.0.0.1:0".parse().unwrap(),
-        engine: EngineUrl::Memory,
+        engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new("k".repeat(32))),
         token_secret: Some(Secret::new("s".repeat(32))),
         workers: 2,

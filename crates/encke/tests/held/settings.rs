@@ -150,7 +150,7 @@ fn there_are_as_many_workers_as_configured() {
 fn the_embedded_store_waits_for_more_writes_as_long_as_configured() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::with(|config| {
-        config.engine = EngineUrl::Sqlite;
+        config.engine = EngineUrl::local("sqlite");
         config.data = dir.path().to_owned();
         config.sqlite_gather_ms = 100;
     });

@@ -37,7 +37,7 @@ async fn nodes(count: usize) -> Vec<Place> {
         let config = Config {
             dev: true,
             listen: "127.0.0.1:0".parse().unwrap(),
-            engine: EngineUrl::Memory,
+            engine: EngineUrl::local("memory"),
             api_key: Some(Secret::new("k".repeat(32))),
             token_secret: Some(Secret::new("s".repeat(32))),
             node: format!("node-{number}"),
@@ -117,7 +117,7 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Config {
         listen,
-        engine: EngineUrl::Memory,
+        engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new("k".repeat(32))),
         token_secret: Some(Secret::new("s".repeat(32))),
         ..Config::default()

@@ -3,10 +3,10 @@
 
 use std::sync::OnceLock;
 
+use super::ws::{deflate, frame};
 use crate::{
     Body, Message,
-    codec::ws::{deflate, frame},
-    json::{self, one_line},
+    json::{one_line, push_string},
 };
 
 /// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the first of them needs it.
@@ -106,16 +106,4 @@ fn encode(message: &Message) -> String {
     }
     out.push('}');
     one_line(out)
-}
-
-/// Writes `text` as a JSON string.
-pub(crate) fn push_string(out: &mut String, text: &str) {
-    // Most texts hold nothing that is to be escaped (RFC 8259 section 7).
-    if !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\')) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-        return;
-    }
-    out.push_str(&json::write(&text));
 }
