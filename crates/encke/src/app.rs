@@ -63,7 +63,17 @@ impl App {
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
-        Ok(Arc::new(Self { config, engine, shards, sessions, auth, clock, metrics, supervisor: Supervisor::new(), stopping }))
+        Ok(Arc::new(Self {
+            config,
+            engine,
+            shards,
+            sessions,
+            auth,
+            clock,
+            metrics,
+            supervisor: Supervisor::new(stopping.clone()),
+            stopping,
+        }))
     }
 
     /// The time now.

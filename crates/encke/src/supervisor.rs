@@ -11,31 +11,28 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::stopping::Stopping;
+
 /// Runs parts, and tells when one has failed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     failed: watch::Sender<bool>,
-}
-
-impl Default for Supervisor {
-    fn default() -> Self {
-        Self::new()
-    }
+    stopping: Stopping,
 }
 
 impl Supervisor {
-    /// All is well.
+    /// All is well. Once the server is `stopping`, its parts may end.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(stopping: Stopping) -> Self {
         metrics::describe_counter!("encke_part_failures_total", "Parts of the server that ended before their time; it stops then.");
-        Self { failed: watch::Sender::new(false) }
+        Self { failed: watch::Sender::new(false), stopping }
     }
 
     /// Runs a part in this thread, to its end.
     pub fn run<E: Display>(&self, part: &'static str, work: impl FnOnce() -> Result<(), E>) {
         // What the part left half done goes with it: nothing looks at it any more.
         match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.ended(part),
             Ok(Err(error)) => self.fail(part, &error),
             Err(_) => self.fail(part, &"it has panicked"),
         }
@@ -45,8 +42,9 @@ impl Supervisor {
     pub fn spawn(&self, part: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let supervisor = self.clone();
         tokio::spawn(async move {
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                supervisor.fail(part, &"it has panicked");
+            match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(()) => supervisor.ended(part),
+                Err(_) => supervisor.fail(part, &"it has panicked"),
             }
         })
     }
@@ -63,6 +61,12 @@ impl Supervisor {
         let _ = self.failed.subscribe().wait_for(|failed| *failed).await;
     }
 
+    fn ended(&self, part: &'static str) {
+        if !self.stopping.has_begun() {
+            self.fail(part, &"it has ended");
+        }
+    }
+
     fn fail(&self, part: &'static str, why: &dyn Display) {
         tracing::error!(part, %why, "a part of the server has failed; the server stops");
         metrics::counter!("encke_part_failures_total", "part" => part).increment(1);
@@ -76,18 +80,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_fails_is_told_and_one_that_ends_is_not() {
-        let supervisor = Supervisor::new();
+        let stopping = Stopping::default();
+        let supervisor = Supervisor::new(stopping.clone());
+        stopping.begin();
         supervisor.run("well", || Ok::<(), String>(()));
         supervisor.spawn("well", async {}).await.unwrap();
         assert!(!supervisor.has_failed());
         type Failing = fn(&Supervisor);
-        let failing: [Failing; 3] = [
+        let failing: [Failing; 5] = [
+            |supervisor| supervisor.run("ended", || Ok::<(), String>(())),
+            |supervisor| drop(supervisor.spawn("ended", async {})),
             |supervisor| supervisor.run("error", || Err("no poll")),
             |supervisor| supervisor.run("panic", || -> Result<(), String> { panic!("on purpose") }),
             |supervisor| drop(supervisor.spawn("task", async { panic!("on purpose") })),
         ];
         for fail in failing {
-            let supervisor = Supervisor::new();
+            let supervisor = Supervisor::new(Stopping::default());
             fail(&supervisor);
             supervisor.failed().await;
             assert!(supervisor.has_failed());

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Instant};
 use encke_hub::Now;
 
 use super::{Alarm, Line};
+use crate::table::head::HEAD_MAX_BYTES;
 use crate::{
     inline::Running,
     transports::{Held, Talk, Transport},
@@ -66,6 +67,9 @@ impl Slot {
                     Hears::Now
                 }
             }
+            // What a client sends ahead waits in the kernel, but for as much as a head may have.
+            State::Head => Hears::Requests,
+            _ if self.inbound.as_ref().is_some_and(|ahead| ahead.len() >= HEAD_MAX_BYTES) => Hears::Later,
             _ => Hears::Requests,
         }
     }

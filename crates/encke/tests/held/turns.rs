@@ -146,3 +146,32 @@ fn a_push_whose_client_has_said_all_is_answered() {
     assert_eq!(wire.response().0, 202);
     assert!(wire.ends());
 }
+
+#[test]
+fn what_is_sent_behind_a_poll_waits_until_that_is_answered() {
+    let mut world = World::new();
+    let token = world.token("alice");
+    let publish = |length: usize| {
+        let body = format!("{{\"channel\":\"c\",\"data\":\"{}\"}}", "x".repeat(length));
+        let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+        format!("POST /v1/publish HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}")
+    };
+    let poll = world.head("alice", "/v1/poll?hold_s=20");
+    let healthz = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", world.address);
+    let hold_0 = world.head("alice", "/v1/poll?hold_s=0");
+    for behind in [vec![publish(14_000)], vec![publish(60_000)], vec![healthz; 600], vec![hold_0; 100]] {
+        let mut wire = world.connect();
+        wire.send(&poll);
+        world.until_held("alice", 1);
+        let (mut writes, text) = (wire.socket.try_clone().unwrap(), behind.concat());
+        // The kernel may not take all of it until it is read.
+        let sends = thread::spawn(move || writes.write_all(text.as_bytes()).unwrap());
+        world.push("alice", "1");
+        assert_eq!(data(&wire.response().1).len(), 1);
+        for _ in &behind {
+            let status = wire.response().0;
+            assert!([200, 202, 403].contains(&status), "{status}");
+        }
+        sends.join().unwrap();
+    }
+}

@@ -66,6 +66,13 @@ impl Reader {
         }
     }
 
+    /// Notes the same anew, after a time in which nothing was read.
+    pub fn wait_anew(&mut self, now_ms: u64) {
+        if let Some(partial) = &mut self.partial {
+            partial.since_ms = Some(now_ms);
+        }
+    }
+
     /// Since when the rest of a message or control frame is waited for, as [`Reader::wait_from`] was told.
     #[must_use]
     pub fn since_ms(&self) -> Option<u64> {

@@ -45,7 +45,11 @@ impl Shard {
     pub(super) fn claimed(&mut self, place: Key, mut admission: Admission, claim: Result<Claim, ErrorCode>) {
         let user = admission.user.clone();
         // The client may have gone meanwhile.
-        let waits = self.slots.get(place).is_some_and(|slot| matches!(slot.state, State::Claims { .. }));
+        let state = self.slots.get(place).map(|slot| &slot.state);
+        let waits = matches!(state, Some(State::Claims { .. }));
+        if matches!(state, Some(State::Claims { read_closed: true })) {
+            admission.held.end_now();
+        }
         let claiming = match claim {
             Ok(Claim { carried, claiming }) => {
                 if waits {

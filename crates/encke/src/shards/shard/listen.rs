@@ -56,6 +56,10 @@ impl Shard {
         if slot.hears() != Hears::Now {
             return;
         }
+        if let Some(talk) = slot.state.service().and_then(|service| service.talk.as_mut()) {
+            // While it was not listened to, the delay of a message that it had begun was not the client's.
+            talk.reader.wait_anew(self.now.mono_ms);
+        }
         if let Some(bytes) = slot.inbound.take() {
             self.listen(key, &bytes);
         }

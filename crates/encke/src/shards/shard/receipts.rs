@@ -16,7 +16,7 @@ use crate::{
 /// milliseconds.
 const LOOK_MS: u64 = 50;
 /// The most connections for which it is asked in one turn.
-const LOOKS_PER_TURN: usize = 1_024;
+const LOOKS_PER_TURN: usize = if cfg!(test) { 4 } else { 1_024 };
 /// The most connections that are asked after. What is sent to others meanwhile stays `queued`, and is sent
 /// again.
 const CONNECTIONS_MAX: usize = 65_536;
@@ -31,8 +31,10 @@ pub(super) struct Receipts {
     by_key: HashMap<Key, VecDeque<Due>>,
     /// The same connections, in the order in which they are looked at.
     turns: VecDeque<Key>,
-    /// When the next of them is looked at, in milliseconds of the clock that never goes back.
+    /// When the next round of looks begins, in milliseconds of the clock that never goes back.
     look_ms: u64,
+    /// How many connections are still to be looked at in the round under way.
+    round_left: usize,
 }
 
 /// A receipt that is due.
@@ -60,6 +62,12 @@ impl Receipts {
     /// Whether this is the last that waits for a connection.
     fn has(&self, key: Key, receipt: &Receipt) -> bool {
         self.by_key.get(&key).and_then(VecDeque::back).is_some_and(|last| last.receipt == *receipt)
+    }
+
+    /// For how many connections any waits.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.by_key.values().filter(|dues| !dues.is_empty()).count()
     }
 
     /// Whether any waits for a connection.
@@ -129,8 +137,12 @@ impl Shard {
         if self.receipts.rests_ms(self.now.mono_ms) != Some(0) {
             return;
         }
-        let count = self.receipts.turns.len();
-        for _ in 0..count.min(LOOKS_PER_TURN) {
+        if self.receipts.round_left == 0 {
+            self.receipts.round_left = self.receipts.turns.len();
+        }
+        let looks = self.receipts.round_left.min(LOOKS_PER_TURN);
+        self.receipts.round_left -= looks;
+        for _ in 0..looks {
             let Some(key) = self.receipts.turns.pop_front() else { break };
             if self.look_for_receipts(key) {
                 self.receipts.turns.push_back(key);
@@ -138,7 +150,7 @@ impl Shard {
                 self.receipts.by_key.remove(&key);
             }
         }
-        if count <= LOOKS_PER_TURN {
+        if self.receipts.round_left == 0 {
             self.receipts.look_ms = self.now.mono_ms + LOOK_MS;
         }
     }

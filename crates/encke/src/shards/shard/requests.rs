@@ -18,7 +18,7 @@ use crate::{
         response::{self, Body, Head, whole},
     },
     shards::{Arrival, Hears, Letter, Line, Queued, Resting, Service, Slot, State},
-    table::head::{self, HEAD_MAX_BYTES},
+    table::head,
     transports::{After, Held, Pace},
 };
 
@@ -84,12 +84,17 @@ impl Shard {
     fn answer_ahead(&mut self, key: Key) -> bool {
         for _ in 0..REQUESTS_MAX {
             let Some(Slot { state: State::Head, inbound: Some(ahead), .. }) = self.slots.get(key) else { return false };
+            if self.reads.is_spent() {
+                return true;
+            }
             let length = ahead.len();
             self.hear(key);
+            let left = self.slots.get(key).and_then(|slot| slot.inbound.as_ref()).map_or(0, |left| left.len());
             // A request that is not whole waits for what is still to be read.
-            if matches!(self.slots.get(key), Some(Slot { inbound: Some(left), .. }) if left.len() == length) {
+            if left == length {
                 return false;
             }
+            self.reads.take(length.saturating_sub(left));
         }
         true
     }
@@ -135,13 +140,7 @@ impl Shard {
                     self.hear(key);
                 }
                 // The next request of a client that does not wait for the answer to this one.
-                (_, held) => {
-                    let held = held.get_or_insert_default();
-                    held.extend_from_slice(&self.inbound[..count]);
-                    if held.len() > HEAD_MAX_BYTES {
-                        self.free(key);
-                    }
-                }
+                (_, held) => held.get_or_insert_default().extend_from_slice(&self.inbound[..count]),
             },
         }
     }
@@ -261,12 +260,8 @@ impl Shard {
             return self.free(key);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let read_closed = matches!(slot.state, State::Claims { read_closed: true });
         let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
         held.plain |= slot.line.is_lent();
-        if read_closed {
-            held.end_now();
-        }
         let (nonce, number) = self.chance.numbers();
         held.nonce = nonce.to_be_bytes();
         slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });

@@ -1,5 +1,6 @@
 //! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they are told to.
 
+mod ahead;
 mod unfinished;
 
 use std::{
