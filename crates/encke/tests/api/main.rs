@@ -3,6 +3,7 @@
 
 mod control;
 mod cors;
+mod cookies;
 mod double;
 mod errors;
 mod hardening;
