@@ -1,6 +1,7 @@
 //! The control requests and the server API, each handler with a server of its own behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bodies;
 mod control;
 mod cors;
 mod cookies;
