@@ -3,8 +3,8 @@
 
 mod bodies;
 mod control;
-mod cors;
 mod cookies;
+mod cors;
 mod double;
 mod errors;
 mod hardening;
