@@ -125,8 +125,9 @@ impl Admit {
         if let Some(hold_s) = query.hold_s {
             held.hold_s = held.hold_s.min(hold_s);
         }
-        let header = waiting.last_event_id.filter(|id| !Cursor::is_none_yet(id)).map(read_cursor).transpose()?;
-        let start = match header.or(query.last_event_id) {
+        // The one that wins is read alone, so that nothing needs to be right in the other.
+        let given = [waiting.last_event_id, Some(&*query.last_event_id)].into_iter().flatten().find(|id| !Cursor::is_none_yet(id));
+        let start = match given.map(read_cursor).transpose()? {
             Some(cursor) if cursor.closed => return Ok(None),
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
@@ -188,10 +189,10 @@ fn read_start(text: &str) -> Result<Start, Refusal> {
 
 /// The query of a request that waits.
 #[derive(Debug)]
-struct Query {
+struct Query<'a> {
     start: Start,
-    /// What a client that is no browser's EventSource sends in the place of `Last-Event-ID`.
-    last_event_id: Option<Cursor>,
+    /// What a client that is no browser's EventSource sends in the place of `Last-Event-ID`, unread.
+    last_event_id: Cow<'a, str>,
     session: Option<SessionId>,
     channels: Vec<ChannelName>,
     hold_s: Option<u32>,
@@ -202,12 +203,12 @@ struct Query {
     token: bool,
 }
 
-impl Query {
-    fn read(text: &str) -> Result<Self, Refusal> {
+impl<'a> Query<'a> {
+    fn read(text: &'a str) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
         let mut query = Self {
             start: Start::Absent,
-            last_event_id: None,
+            last_event_id: Cow::Borrowed(""),
             session: None,
             channels: Vec::new(),
             hold_s: None,
@@ -233,17 +234,18 @@ impl Query {
                     1 << 2
                 }
                 "lastEventId" => {
-                    query.last_event_id = if Cursor::is_none_yet(&value) { None } else { Some(read_cursor(&value)?) };
-                    1 << 3
+                    // Libraries put it behind the address once more at each reconnect, so the last one counts.
+                    query.last_event_id = value;
+                    0
                 }
                 "ticket" => {
                     query.ticket = Some(value.into_owned());
-                    1 << 4
+                    1 << 3
                 }
-                "as" => 1 << 5,
+                "as" => 1 << 4,
                 "origin" => {
                     query.embedder = Some(value.into_owned());
-                    1 << 6
+                    1 << 5
                 }
                 "channels" => {
                     read_channels(&value, &mut query.channels)?;
@@ -253,8 +255,8 @@ impl Query {
                     query.token = true;
                     0
                 }
-                // A browser's cache is got around by a parameter that changes.
-                "_" => 0,
+                // A browser's cache is got around by a parameter that changes; some EventSource libraries call it `r`.
+                "_" | "r" => 0,
                 other => return Err(bad(format!("there is no parameter {other:?} here"))),
             };
             if seen & single != 0 {
@@ -318,7 +320,7 @@ mod tests {
     fn a_list_may_come_in_parts_and_nothing_else_may_come_twice() {
         let query = Query::read("channels=a&channels=b,c&channels=&channels=a%2Cd&_=1&_=2").unwrap();
         assert_eq!(query.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-        for name in ["cursor", "lastEventId", "session", "hold_s", "ticket", "as", "origin"] {
+        for name in ["cursor", "session", "hold_s", "ticket", "as", "origin"] {
             for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7")] {
                 let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
                 // What is wrong by itself is refused for that.
@@ -342,11 +344,12 @@ mod tests {
             ["cursor=", "cursor", "cursor=null", "cursor=undefined", "cursor=0", "lastEventId=", "lastEventId=0", "lastEventId=null"]
         {
             let query = Query::read(text).unwrap();
-            assert!(matches!(query.start, Start::Absent) && query.last_event_id.is_none(), "{text}");
+            assert!(matches!(query.start, Start::Absent) && Cursor::is_none_yet(&query.last_event_id), "{text}");
         }
-        let query = Query::read("lastEventId=1~k~@a~7~closed&cursor=1~k~@a~3").unwrap();
-        assert!(query.last_event_id.is_some_and(|cursor| cursor.closed) && matches!(query.start, Start::Cursor(_)));
-        for text in ["cursor=nul", "cursor=00", "lastEventId=nonsense", "lastEventId=earliest"] {
+        // Libraries add the id at each reconnect, and `r` against caches.
+        let query = Query::read("lastEventId=nonsense&r=0.5&cursor=1~k~@a~3&lastEventId=1~k~@a~7~closed&r=0.7").unwrap();
+        assert!(query.last_event_id == "1~k~@a~7~closed" && matches!(query.start, Start::Cursor(_)));
+        for text in ["cursor=nul", "cursor=00"] {
             assert_eq!(Query::read(text).unwrap_err().code, ErrorCode::BadCursor, "{text}");
         }
     }

@@ -99,7 +99,9 @@ where
     T: 'static,
 {
     let only_get = async || Refused::only("GET");
-    get(handler).head(only_get).fallback(only_get)
+    // Begun with `any`, the router names no methods by itself: it would name HEAD with GET, on answers to
+    // OPTIONS that come from a layer.
+    any(only_get).get(handler).head(only_get)
 }
 
 /// The service for every request that does not wait.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{ChannelName, Epoch, MessageId, Offset, json};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, json, objects};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -38,6 +38,7 @@ pub(crate) struct Publish {
     /// The idempotency key: the same key gives one message, however often it is sent.
     id: Option<String>,
     /// Instead of all of these: several messages, each for a channel; at most 128.
+    #[serde(default, deserialize_with = "objects")]
     messages: Option<Vec<OneOfMany>>,
 }
 

@@ -64,14 +64,27 @@ pub(crate) enum To {
     Group(Group),
 }
 
-/// Users without their names.
+/// Users without their names. Read from a word alone: what serde derives would take `{"all":null}` too.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
+#[schema(rename_all = "lowercase")]
 pub(crate) enum Group {
     /// Everybody whom the server has ever seen.
     All,
     /// Everybody who has a session now.
     Online,
+}
+
+impl TryFrom<String> for Group {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "all" => Ok(Self::All),
+            "online" => Ok(Self::Online),
+            _ => Err("neither `all` nor `online`"),
+        }
+    }
 }
 
 /// A push in the logs of its users.

@@ -1,6 +1,6 @@
 //! Client tokens: JWTs that say who a user is and which channels are granted.
 
-use encke_proto::{NameError, UserId};
+use encke_proto::{NameError, Object, UserId};
 use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub enum TokenError {
     /// One of its times is no number.
     #[error("the token's {0} is not a number of seconds")]
     BadTime(&'static str),
+    /// Its header has a `crit`, which names extensions that must be understood (RFC 7515 section 4.1.11).
+    #[error("the token's header names extensions that are not understood (crit)")]
+    Critical,
     /// It is meant for somebody else (`aud`).
     #[error("the token is meant for another audience")]
     Audience,
@@ -171,7 +174,12 @@ impl TokenKey {
         if token.len() > MAX_BYTES {
             return Err(TokenError::TooLong);
         }
-        let claims = decode::<ReadClaims>(token, &self.verifying, &self.validation).map_err(|error| refusal(&error))?.claims;
+        let read = decode::<Object<ReadClaims>>(token, &self.verifying, &self.validation).map_err(|error| refusal(&error))?;
+        // No extension is understood here, and an empty list is not allowed.
+        if read.header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        let Object(claims) = read.claims;
         let user = UserId::new(&claims.sub.ok_or(TokenError::NoUser)?).map_err(TokenError::BadUser)?;
         let expires_s = claims.exp.ok_or(TokenError::NoExpiry)?.seconds("exp")?;
         if expires_s <= now_s {
@@ -335,6 +343,27 @@ mod tests {
     fn a_token_for_later_or_for_others_is_refused() {
         assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 30})), Err(TokenError::NotYet(30)));
         assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "aud": "another service"})), Err(TokenError::Audience));
+    }
+
+    #[test]
+    fn an_extension_that_must_be_understood_is_not() {
+        let with = |crit: Option<&[&str]>| {
+            let crit = crit.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            let header = Header { crit, ..Header::new(Algorithm::HS256) };
+            let token = encode(&header, &json!({"sub": "alice", "exp": NOW + 60}), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+            key().verify(&token, NOW)
+        };
+        assert!(with(None).is_ok());
+        for crit in [&["exp"][..], &["b64"], &["http://example.invalid/UNDEFINED", "exp"], &[]] {
+            assert_eq!(with(Some(crit)), Err(TokenError::Critical), "{crit:?}");
+        }
+    }
+
+    #[test]
+    fn claims_are_an_object() {
+        for claims in [json!(["alice", NOW + 60, null, null, null, null]), json!([]), json!("alice"), json!(null)] {
+            assert_eq!(verify(&claims), Err(TokenError::Malformed), "{claims}");
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_proto::{ErrorCode, Time, UserId};
-use http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -76,7 +75,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
     let cookie = cookie::holding(&token, left_s, &path, by_https);
     let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
-    Ok(([(header::SET_COOKIE, cookie)], Answer(answer)).into_response())
+    Ok((cookie::alone(cookie, &path), Answer(answer)).into_response())
 }
 
 /// Whether a `Host` names the machine by an address, or by a name that no foreign site can have (RFC 6761 section 6.3).

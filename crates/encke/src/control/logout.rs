@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_proto::ErrorCode;
-use http::header;
 
 use super::{ack::Done, cookie};
 use crate::{
@@ -29,5 +28,5 @@ pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Res
     }
     let path = cookie::path(&parts.headers);
     Nothing::from_request(Request::from_parts(parts, body), &()).await?;
-    Ok(([(header::SET_COOKIE, cookie::cleared(&path))], Answer(Done { ok: true })).into_response())
+    Ok((cookie::alone(cookie::cleared(&path), &path), Answer(Done { ok: true })).into_response())
 }

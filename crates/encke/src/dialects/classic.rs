@@ -12,7 +12,7 @@ use axum::{
     body::Body,
     extract::{RawQuery, Request, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, post},
 };
 use encke_engine::{PageLimit, ReadFrom};
 use encke_hub::{CloseTarget, Start};
@@ -48,7 +48,7 @@ const FIRST_HOLD_S: u64 = 5;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/classic/backend", get(by_timestamp).post(by_cookie).head(get_or_post).fallback(get_or_post))
+        .route("/classic/backend", any(get_or_post).get(by_timestamp).post(by_cookie).head(get_or_post))
         .route("/classic/writedata", post(write))
         .route("/classic/stop", post(stop))
 }

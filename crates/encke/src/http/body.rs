@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use encke_proto::{
-    ErrorCode, json,
+    ErrorCode, Object, json,
     limits::{BODY_MAX_BYTES, JSON_MAX_DEPTH},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -145,7 +145,7 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
     error.is::<LengthLimitError>() || error.source().is_some_and(is_too_long)
 }
 
-/// Reads JSON as a `T`.
+/// Reads JSON as a `T`, which has to come as an object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     if body.starts_with(BYTE_ORDER_MARK) {
         return Err(Refused::bad("the body begins with a byte order mark, which JSON has none of (RFC 8259 section 8.1)"));
@@ -155,7 +155,8 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     if json::depth(text) > JSON_MAX_DEPTH + 1 {
         return Err(ErrorCode::TooDeep.into());
     }
-    serde_json::from_str(text).map_err(|error| Refused::bad(quoted(&error.to_string())))
+    let read = serde_json::from_str::<Object<T>>(text).map_err(|error| Refused::bad(quoted(&error.to_string())));
+    read.map(|Object(value)| value)
 }
 
 /// A message that quotes what was sent, in bounds.
@@ -197,6 +198,9 @@ mod tests {
             (br#"{"name":"x"} trailing"#, "trailing"),
             (br#"{"name":"x""#, "EOF"),
             (b"", "EOF"),
+            (b"[]", "expected an object"),
+            (br#"["x"]"#, "expected an object"),
+            (b"null", "expected an object"),
             (b"\xff", "UTF-8"),
             (b"\xef\xbb\xbf{\"name\":\"x\"}", "byte order mark"),
         ] {

@@ -83,7 +83,7 @@ fn a_body_that_is_not_as_it_should_be() {
         (br#"{"channel":"news","channel":"x","data":1}"#, "duplicate"),
         (br#"{"channel":7,"data":1}"#, "string"),
         (b"{\"channel\":\"\xff\",\"data\":1}", "UTF-8"),
-        (br#"[]"#, "struct"),
+        (br#"[]"#, "object"),
     ] {
         let answer = publish("application/json", body.to_vec());
         assert_eq!(answer.code(), (400, "bad_request".into()));

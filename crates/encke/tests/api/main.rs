@@ -1,7 +1,9 @@
 //! The control requests and the server API, each handler with a server of its own behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bodies;
 mod control;
+mod cookies;
 mod cors;
 mod double;
 mod errors;

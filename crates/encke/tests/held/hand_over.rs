@@ -165,7 +165,7 @@ fn the_places_for_operators_are_bounded_and_come_back() {
 
 #[test]
 fn a_head_of_what_is_held_is_refused_as_the_answer_says() {
-    let world = World::new();
+    let world = World::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
     for (path, allow) in
         [("/v1/poll", "GET"), ("/v1/sse", "GET"), ("/v1/stream?as=ndjson", "GET"), ("/v1/ws", "GET"), ("/classic/backend", "GET, POST")]
     {
@@ -174,6 +174,15 @@ fn a_head_of_what_is_held_is_refused_as_the_answer_says() {
             wire.send(&world.head("alice", path).replacen("GET", method, 1));
             let head = wire.until("\r\n\r\n");
             assert!(head.starts_with("HTTP/1.1 405 ") && head.contains(&format!("\r\nallow: {allow}\r\n")), "{method} {path}: {head}");
+        }
+        // What stands around the route may answer in its place; it does not say otherwise.
+        for origin in ["", "Origin: https://app.example\r\n", "Origin: https://evil.example\r\n"] {
+            let fields = format!("\r\n{origin}Access-Control-Request-Method: GET\r\n\r\n");
+            let mut wire = world.connect();
+            wire.send(&world.head("alice", path).replacen("GET", "OPTIONS", 1).replace("\r\n\r\n", &fields));
+            let head = wire.until("\r\n\r\n");
+            let allowed = head.lines().find_map(|line| line.strip_prefix("allow: "));
+            assert!(allowed.is_none_or(|allowed| allowed == allow), "{path} {origin}: {head}");
         }
     }
     assert_eq!(world.sessions("alice"), 0);

@@ -60,10 +60,39 @@ fn channels_that_are_named_one_by_one_are_all_followed() {
 #[test]
 fn what_says_one_thing_is_not_said_twice() {
     let world = World::new();
-    for name in ["cursor", "lastEventId", "session", "hold_s", "ticket", "as", "origin"] {
+    for name in ["cursor", "session", "hold_s", "ticket", "as", "origin"] {
         let value = if name == "hold_s" { "0" } else { "" };
         let (status, answer) = world.poll("alice", &format!("{name}={value}&{name}={value}"));
         assert_eq!((status, &answer["error"]["code"]), (400, &Value::from("bad_request")), "{name}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(&format!("{name:?}")), "{answer}");
     }
+}
+
+#[test]
+fn libraries_of_event_source_connect_and_reconnect_with_what_they_add() {
+    let mut world = World::new();
+    world.publish("news", "1");
+    let (_, first) = world.poll("alice", "hold_s=0&channels=news");
+    world.publish("news", "2");
+    let (_, second) = world.poll("alice", &format!("hold_s=0&cursor={}", cursor(&first)));
+    world.publish("news", "3");
+    // A number against caches, of some `_`, of others `r`; and the id once more with each reconnect.
+    let (old, new) = (cursor(&first), cursor(&second));
+    for add in ["r=0.5418", "r=1&_=2&r=3", "lastEventId=&r=7", "lastEventId=nonsense&r=7"] {
+        let mut wire = world.connect();
+        wire.send(&world.head("alice", &format!("/v1/sse?{add}&lastEventId={old}&lastEventId={new}")));
+        assert!(wire.until("\r\n\r\n").starts_with("HTTP/1.1 200 "), "{add}");
+        assert!(wire.until("\"data\":3").matches("\"data\":").count() == 1, "{add}");
+    }
+    // The header counts, so that nothing else needs to be right.
+    for by_library in [false, true] {
+        let padding = if by_library { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
+        let mut wire = world.connect();
+        let fields = format!("\r\n{padding}Last-Event-ID: {new}\r\n\r\n");
+        wire.send(&world.head("alice", "/v1/poll?hold_s=0&lastEventId=nonsense").replace("\r\n\r\n", &fields));
+        let (status, answer) = wire.response();
+        assert_eq!((status, data(&answer)), (200, vec![3]), "{by_library}: {answer}");
+    }
+    let (status, answer) = world.poll("alice", &format!("hold_s=0&lastEventId={new}&lastEventId=nonsense"));
+    assert_eq!((status, &answer["error"]["code"]), (400, &Value::from("bad_cursor")));
 }

@@ -248,6 +248,9 @@ fn control_requests_come_over_it() {
         ("{\"do\":\"ping\",\"more\":1}", "bad_request"),
         ("{\"do\":\"ack\",\"cursor\":\"x\"}", "bad_cursor"),
         ("[]", "bad_request"),
+        ("[\"ping\",5]", "bad_request"),
+        ("[\"subscribe\",5,[\"a\"]]", "bad_request"),
+        ("[\"close\",5,null]", "bad_request"),
         ("", "bad_request"),
     ] {
         wire.ask(request);
