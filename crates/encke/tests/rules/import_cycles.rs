@@ -30,7 +30,7 @@ fn check(files: &[Source], exceptions: &mut Exceptions) -> Vec<Finding> {
             let to = target(&import.path, &modules[krate]);
             let shared = path.iter().zip(&to).take_while(|(a, b)| a == b).count();
             if let (Some(from), Some(to)) = (path.get(shared), to.get(shared)) {
-                let parent = [&[krate.clone()], &path[..shared]].concat().join("::");
+                let parent = [std::slice::from_ref(krate), &path[..shared]].concat().join("::");
                 let arrow = (from.clone(), to.clone());
                 parents.entry(parent).or_default().entry(arrow).or_insert((file.path.clone(), import.line));
             }
