@@ -469,8 +469,8 @@ mod tests {
         });
         let (mut reads, mut writes) = tokio::io::split(client);
         let mut seen = String::new();
-        let (sent, read) = tokio::join!(writes.write_all(requests.as_bytes()), reads.read_to_string(&mut seen));
-        sent.and(read).unwrap();
+        let (_, read) = tokio::join!(writes.write_all(requests.as_bytes()), reads.read_to_string(&mut seen));
+        read.unwrap();
         (seen, serving.await.unwrap())
     }
 
@@ -486,7 +486,7 @@ mod tests {
                 let (seen, long_head) = answered(&[GET, GET, LAST].concat(), frames, pipe).await;
                 let bodies = seen.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP/1.1 200 ").next().unwrap());
                 assert_eq!(bodies.collect::<Vec<_>>(), [&frames.concat(); 3], "{pipe}: {seen}");
-                assert_eq!(long_head, LongHead::PassedOn);
+                assert_eq!(long_head, LongHead::HeldBack);
             }
         }
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
