@@ -474,7 +474,7 @@ mod tests {
         (seen, serving.await.unwrap())
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_answer_that_looks_like_a_refusal_is_written_whole() {
         const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
