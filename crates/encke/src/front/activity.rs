@@ -71,6 +71,9 @@ struct State {
     blocked: Option<Instant>,
     /// Whether something was written since the connection was last found resting.
     wrote: bool,
+    /// Whether what the library writes next can only be an answer of its own: all answers were flushed, and no
+    /// request has come since.
+    flushed: bool,
     /// Since when no request is under way.
     since: Instant,
     /// When the first byte of the next head came.
@@ -87,13 +90,14 @@ impl Activity {
             changed: false,
             blocked: None,
             wrote: false,
+            flushed: true,
             since: Instant::now(),
             heard: None,
         })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds it can panic.
+        // No change of the state stops halfway, so that it is whole even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,6 +108,7 @@ impl Activity {
         state.began = true;
         state.multiplexed = multiplexed;
         state.heard = None;
+        state.flushed = false;
         state.under_way += 1;
         state.unread += usize::from(has_body);
         drop(state);
@@ -157,7 +162,8 @@ pub(super) struct Unread(Option<Arc<Activity>>);
 impl Unread {
     fn ended(&mut self) {
         if let Some(activity) = self.0.take() {
-            activity.lock().unread -= 1;
+            let mut state = activity.lock();
+            state.unread = state.unread.saturating_sub(1);
         }
     }
 }
@@ -169,7 +175,7 @@ pub(super) struct UnderWay(Arc<Activity>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.under_way -= 1;
+        state.under_way = state.under_way.saturating_sub(1);
         state.since = Instant::now();
     }
 }
@@ -294,9 +300,10 @@ impl<S> Watched<S> {
         Self { before, socket, long_head: LongHead::PassedOn, activity, linger: None }
     }
 
-    /// Whether the library refuses a long head with these bytes, and that is left unsaid.
+    /// Whether the library refuses a long head with these bytes, and that is left unsaid. The bytes of an answer
+    /// to a request may look the same anywhere, since clients choose what is in them.
     fn holds_back(&mut self, bytes: &[u8]) -> bool {
-        let holds = self.long_head == LongHead::HeldBack && long_head::is_refused(bytes);
+        let holds = self.long_head == LongHead::HeldBack && long_head::is_refused(bytes) && self.activity.lock().flushed;
         if holds {
             self.long_head = LongHead::Refused;
         }
@@ -364,6 +371,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             state.blocked.get_or_insert_with(Instant::now);
         } else {
             state.blocked = None;
+            // The library flushes when it has written all that it was given.
+            state.flushed |= state.under_way == 0 && matches!(flushed, Poll::Ready(Ok(())));
         }
         drop(state);
         flushed
@@ -397,5 +406,94 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        future::{Future as _, poll_fn},
+    };
+
+    use http::{Request, Response, header};
+    use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// A body of which each frame is flushed before the next is there.
+    struct Frames {
+        left: &'static [&'static str],
+        ready: bool,
+    }
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.ready = !self.ready;
+            if self.ready {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some((first, left)) = self.left.split_first() else { return Poll::Ready(None) };
+            self.left = left;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(first.as_bytes())))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.left.is_empty()
+        }
+    }
+
+    /// What a client gets for these requests, each answered by these frames, over a pipe that takes so many
+    /// bytes at a time.
+    async fn answered(requests: &str, frames: &'static [&'static str], pipe: usize) -> (String, LongHead) {
+        let (client, server) = duplex(pipe);
+        let activity = Activity::new();
+        let mut io = Watched::new(Bytes::new(), server, Arc::clone(&activity));
+        io.long_head = LongHead::HeldBack;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (_, under_way) = activity.begin(false, !request.body().is_end_stream());
+            let length = frames.iter().map(|frame| frame.len()).sum::<usize>();
+            let body = Answered { body: Frames { left: frames, ready: false }, _under_way: under_way };
+            async move { Response::builder().header(header::CONTENT_LENGTH, length).body(body) }
+        });
+        let serving = tokio::spawn(async move {
+            let mut connection = http1::Builder::new().max_buf_size(16 * 1024).serve_connection(TokioIo::new(io), service);
+            let _ = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
+            connection.into_parts().io.into_inner().long_head
+        });
+        let (mut reads, mut writes) = tokio::io::split(client);
+        let mut seen = String::new();
+        let (_, read) = tokio::join!(writes.write_all(requests.as_bytes()), reads.read_to_string(&mut seen));
+        read.unwrap();
+        (seen, serving.await.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_looks_like_a_refusal_is_written_whole() {
+        const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        const SAME: &str = "HTTP/1.1 431 HTTP/1.1 431 ";
+        let all: [&'static [&'static str]; 3] = [&[SAME], &[SAME, SAME], &["HTTP/1.1 431 ", "x", "HTTP/1.1 431 "]];
+        for frames in all {
+            // With a pipe for one byte every byte begins a write once.
+            for pipe in [1, 13, 100_000] {
+                let (seen, long_head) = answered(&[GET, GET, LAST].concat(), frames, pipe).await;
+                let bodies = seen.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP/1.1 200 ").next().unwrap());
+                assert_eq!(bodies.collect::<Vec<_>>(), [&frames.concat(); 3], "{pipe}: {seen}");
+                assert_eq!(long_head, LongHead::HeldBack);
+            }
+        }
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+        for (before, answers) in [("", 0), (GET, 1)] {
+            let (seen, long_head) = answered(&format!("{before}{long}"), &[SAME], 100_000).await;
+            assert_eq!((seen.matches("HTTP/1.1 200 ").count(), long_head), (answers, LongHead::Refused), "{seen}");
+            assert_eq!(seen.matches("HTTP/1.1 431 ").count(), 2 * answers, "{seen}");
+        }
     }
 }

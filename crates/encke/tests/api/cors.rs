@@ -1,9 +1,11 @@
 //! What a page of another origin may read: every answer, if its origin is allowed, and none otherwise.
 
+use std::io::{Read as _, Write as _};
+
 use http::Method;
 use serde_json::json;
 
-use crate::world::{Ask, World, token};
+use crate::world::{Ask, KEY, World, token};
 
 const ALLOWED: &str = "https://app.example";
 const APP: &str = "capacitor://localhost";
@@ -102,10 +104,38 @@ fn a_head_that_is_too_long_is_refused_readably() {
             assert!(!head(&world.raw(&ask(first, "https://evil.example", bytes))).contains("access-control-"), "{first} {bytes}");
         }
     }
+    // Where the origin may stand behind what was read, all may read it; a head that is read to its end has none.
+    let behind = |padding: String| format!("GET / HTTP/1.1\r\nHost: a\r\n{padding}\r\nOrigin: {ALLOWED}\r\n\r\n");
+    let answer = head(&world.raw(&behind(format!("X-Padding: {}", "x".repeat(40_000)))));
+    assert!(answer.contains("\naccess-control-allow-origin: *\r") && !answer.contains("credentials"), "{answer}");
+    let none = head(&world.raw(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200))));
+    assert!(none.starts_with("http/1.1 431 ") && !none.contains("access-control-"), "{none}");
     // One field too many for the library is the same to a client.
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\nOrigin: {ALLOWED}\r\n{}\r\n", "X: y\r\n".repeat(200));
     let answer = head(&world.raw(&many));
     assert!(answer.starts_with("http/1.1 431 ") && may_read(&answer, ALLOWED), "{answer}");
+}
+
+#[test]
+fn what_looks_like_that_refusal_reaches_a_client_that_reads_slowly() {
+    let world = World::new();
+    let same = "HTTP/1.1 431 ".repeat(4_500);
+    for _ in 0..60 {
+        world.call(Ask::post("/api/publish", &json!({"channel": "evil", "data": same})).key()).ok();
+    }
+    let mut socket = world.connect();
+    socket2::SockRef::from(&socket).set_recv_buffer_size(4_096).unwrap();
+    let ask = format!("GET /api/channels/evil/history?limit=100 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n");
+    socket.write_all(format!("{ask}Connection: close\r\n\r\n").as_bytes()).unwrap();
+    let (mut seen, mut buffer) = (Vec::new(), [0; 1_000]);
+    while let count @ 1.. = socket.read(&mut buffer).unwrap() {
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    let text = String::from_utf8(seen).unwrap();
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    let expected = world.call(Ask::get("/api/channels/evil/history?limit=100").key());
+    assert_eq!((expected.status, expected.text.matches(&same).count()), (200, 60));
+    assert!(body == expected.text, "{} of {} bytes", body.len(), expected.text.len());
 }
 
 #[test]
