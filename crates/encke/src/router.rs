@@ -19,7 +19,7 @@ use crate::{
     control,
     cors::cors,
     dialects, health,
-    http::{body::name_codings, discard::discard_rest, refusal::Refused, response::PROTECTION},
+    http::{body::name_codings, discard::discard_rest, operation::Full, refusal::Refused, response::PROTECTION},
     openapi, pages,
 };
 
@@ -114,15 +114,18 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(dialects::routes(&app.config))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(refusing.clone())
+        .layer(from_fn(refuse_when_full))
         .layer(from_fn_with_state(Arc::clone(&app), cors));
     let api = table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
     // Pages of allowed origins may read that they asked for something that is not there.
-    let nothing = any(not_found).layer(from_fn_with_state(Arc::clone(&app), cors));
-    let rest = table(Box::new(area(Area::Operation).chain(area(Area::Pages)))).method_not_allowed_fallback(method_not_allowed);
+    let nothing = any(not_found).layer(from_fn(refuse_when_full)).layer(from_fn_with_state(Arc::clone(&app), cors));
+    let pages = table(Box::new(area(Area::Pages))).method_not_allowed_fallback(method_not_allowed).layer(from_fn(refuse_when_full));
+    let operation = table(Box::new(area(Area::Operation))).method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .merge(clients)
         .merge(api)
-        .merge(rest)
+        .merge(operation)
+        .merge(pages)
         .fallback_service(nothing.with_state(Arc::clone(&app)))
         .layer(from_fn(name_codings))
         .layer(from_fn(discard_rest))
@@ -142,6 +145,15 @@ async fn method_not_allowed() -> Refused {
 async fn refuse_when_stopping(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.is_stopping() {
         return Refused::from(ErrorCode::ShuttingDown).into_response();
+    }
+    next.run(request).await
+}
+
+/// Refuses what came in a place that is kept for operators and is not for it. A preflight is answered before, so that
+/// a page of an allowed origin may read why.
+async fn refuse_when_full(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Full>().is_some() {
+        return Refused::new(ErrorCode::Overloaded, "too many connections").into_response();
     }
     next.run(request).await
 }

@@ -38,7 +38,10 @@ use super::{
 use crate::{
     admission::{Admit, Verdict},
     clock::Clock,
-    http::{operation::is_operation, refusal::Refused},
+    http::{
+        operation::{Full, is_operation},
+        refusal::Refused,
+    },
     shards::{Arrival, Letter, Line, Patience, Resting, Shards, Stray},
     table::{Pass, RESERVED_MAX, head::Waiting},
     transports::asked_for,
@@ -248,11 +251,13 @@ pub(super) async fn answer(
     let misnamed = hosts > 1 || (hosts == 0 && version == Version::HTTP_11);
     let mut response = if misnamed {
         Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response()
-    } else if scope.has(request.uri().path()) {
-        let request = request.map(|body| Body::new(Asked { body, unread }.map_err(axum::Error::new)));
-        router.oneshot(request).await.unwrap_or_else(|never| match never {})
     } else {
-        Refused::new(ErrorCode::Overloaded, "too many connections").into_response()
+        let belongs = scope.has(request.uri().path());
+        let mut request = request.map(|body| Body::new(Asked { body, unread }.map_err(axum::Error::new)));
+        if !belongs {
+            request.extensions_mut().insert(Full);
+        }
+        router.oneshot(request).await.unwrap_or_else(|never| match never {})
     };
     // What was not read of a body would be the next request.
     if version <= Version::HTTP_11 && (misnamed || ends || activity.has_unread()) {

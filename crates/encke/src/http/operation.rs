@@ -6,3 +6,8 @@
 pub fn is_operation(path: &str) -> bool {
     path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
+
+/// Marks a request that came in one of the places that are kept for operators, and does not belong there. Its answer
+/// is still one that the pages of allowed origins may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Full;

@@ -143,6 +143,35 @@ fn a_server_that_is_full_answers_probes_and_operators_and_no_client() {
 }
 
 #[test]
+fn pages_of_allowed_origins_read_that_a_server_is_full_and_no_others() {
+    let world = World::with(|config| {
+        config.max_connections = 1;
+        config.allowed_origins = vec!["https://app.example".into()];
+    });
+    let mut served = world.connect();
+    served.send(&world.head("alice", "/v1/sse"));
+    served.until("\r\n\r\n");
+    let asks = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, content-type\r\n";
+    for (request, status) in [
+        (format!("OPTIONS /v1/publish HTTP/1.1\r\nHost: a\r\n{asks}"), "204"),
+        (format!("OPTIONS /v1/poll HTTP/1.1\r\nHost: a\r\n{asks}"), "204"),
+        ("POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n".to_owned(), "503"),
+        (world.head("bob", "/v1/poll?hold_s=0").trim_end().to_owned() + "\r\n", "503"),
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n".to_owned(), "503"),
+    ] {
+        for (origin, reads) in [("https://app.example", true), ("https://evil.example", false)] {
+            let mut wire = world.connect();
+            wire.send(&format!("{request}Origin: {origin}\r\n\r\n"));
+            let head = wire.until("\r\n\r\n").to_ascii_lowercase();
+            let allows = head.contains(&format!("\r\naccess-control-allow-origin: {origin}\r\n"));
+            assert_eq!(allows, reads, "{request}{origin}\n{head}");
+            assert!(!reads || head.starts_with(&format!("http/1.1 {status} ")), "{request}{head}");
+            assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+        }
+    }
+}
+
+#[test]
 fn the_places_for_operators_are_bounded_and_come_back() {
     // Of several workers one may let the last connection in before another has come to those before it.
     let world = World::with(|config| (config.max_connections, config.workers) = (1, 1));
