@@ -19,7 +19,7 @@ use crate::{
     control,
     cors::cors,
     dialects, health,
-    http::{body::name_codings, discard::discard_rest, operation::Full, refusal::Refused, response::PROTECTION},
+    http::{body::name_codings, discard::discard_rest, operation::refuse_when_full, refusal::Refused, response::PROTECTION},
     openapi, pages,
 };
 
@@ -145,15 +145,6 @@ async fn method_not_allowed() -> Refused {
 async fn refuse_when_stopping(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.is_stopping() {
         return Refused::from(ErrorCode::ShuttingDown).into_response();
-    }
-    next.run(request).await
-}
-
-/// Refuses what came in a place that is kept for operators and is not for it. A preflight is answered before, so that
-/// a page of an allowed origin may read why.
-async fn refuse_when_full(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Full>().is_some() {
-        return Refused::new(ErrorCode::Overloaded, "too many connections").into_response();
     }
     next.run(request).await
 }

@@ -390,7 +390,8 @@ mod tests {
             .route("/", get(async || "hello"))
             .route("/slow", slow)
             .route("/api/large", get(async || "x".repeat(1 << 20)))
-            .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE));
+            .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE))
+            .layer(axum::middleware::from_fn(crate::http::operation::refuse_when_full));
         let pass = Arc::new(gate.enter([10, 0, 0, 1].into()).unwrap());
         Caller { router, holder: Holder::new(admit, shards, clock), pass, carrier: Carrier::of_none() }
     }

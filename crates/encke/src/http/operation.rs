@@ -1,5 +1,14 @@
 //! The addresses that operators and probes need, in any state of the server.
 
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use encke_proto::ErrorCode;
+
+use super::refusal::Refused;
+
 /// Whether operators and probes need this address, so that it is served when the server is full: the server
 /// API and what tells how the process is.
 #[must_use]
@@ -11,3 +20,12 @@ pub fn is_operation(path: &str) -> bool {
 /// is still one that the pages of allowed origins may read.
 #[derive(Clone, Copy, Debug)]
 pub struct Full;
+
+/// Refuses what came in a place that is kept for operators and is not for it. A preflight is answered before, so that
+/// a page of an allowed origin may read why.
+pub(crate) async fn refuse_when_full(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Full>().is_some() {
+        return Refused::new(ErrorCode::Overloaded, "too many connections").into_response();
+    }
+    next.run(request).await
+}
