@@ -1,4 +1,5 @@
-//! The classic dialect's positions and answers: a position comes back from its text, and an answer is JSON with the same message.
+//! The classic dialect's positions and answers: a position comes back from its text, and an answer is JSON
+//! with the same message.
 
 use arbitrary::Arbitrary;
 use encke_proto::codec::classic::{Timestamp, Written, with_stop, with_timestamp};

@@ -1,4 +1,5 @@
-//! Cursors: what is read is written as the same cursor, within its bounds, and a cursor comes back from its text.
+//! Cursors: what is read is written as the same cursor, within its bounds, and a cursor comes back from its
+//! text.
 
 use arbitrary::Arbitrary;
 use encke_proto::{
@@ -63,7 +64,8 @@ fn moved(cursor: &Cursor) {
     let to = Position { offset: at.offset.wrapping_add(1), ..*at };
     further.set(&channel.clone(), to);
     assert_eq!(further.position(channel), Some(to));
-    let others =
-        |cursor: &Cursor| -> Vec<(ChannelName, Position)> { cursor.entries.iter().filter(|(name, _)| name != channel).cloned().collect() };
+    let others = |cursor: &Cursor| -> Vec<(ChannelName, Position)> {
+        cursor.entries.iter().filter(|(name, _)| name != channel).cloned().collect()
+    };
     assert_eq!(others(&further), others(cursor));
 }

@@ -1,5 +1,6 @@
-//! Request heads: the two readers of the connection table against each other and against hyper. Where a table's reader says what a
-//! request is, hyper reads the same request from the same bytes, and ends it at the same place; else requests could be smuggled.
+//! Request heads: the two readers of the connection table against each other and against hyper. Where a
+//! table's reader says what a request is, hyper reads the same request from the same bytes, and ends it at
+//! the same place; else requests could be smuggled.
 
 use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
@@ -106,7 +107,9 @@ fn routes() -> InlineRoutes {
 fn check(bytes: &[u8]) {
     let (waits, inline) = (head::read(bytes), inline_head::read(bytes, &routes()));
     assert!(
-        matches!(waits, head::Verdict::Stray) || matches!(inline, inline_head::Verdict::Stray) || bytes.is_empty(),
+        matches!(waits, head::Verdict::Stray)
+            || matches!(inline, inline_head::Verdict::Stray)
+            || bytes.is_empty(),
         "both readers want it"
     );
     let whole = match (waits, inline) {
@@ -146,8 +149,12 @@ fn check(bytes: &[u8]) {
 /// What is known of a part of the bytes is not taken back when more come.
 fn prefixes(bytes: &[u8], known: bool) {
     let half = &bytes[..bytes.len() / 2];
-    let stray =
-        |bytes| matches!((head::read(bytes), inline_head::read(bytes, &routes())), (head::Verdict::Stray, inline_head::Verdict::Stray));
+    let stray = |bytes| {
+        matches!(
+            (head::read(bytes), inline_head::read(bytes, &routes())),
+            (head::Verdict::Stray, inline_head::Verdict::Stray)
+        )
+    };
     assert!(!(known && stray(half)), "half of a good request was turned away");
 }
 
@@ -177,7 +184,11 @@ impl Whole {
         let (seen, answer) = hyper_reads(&[&self.bytes[..], second].concat());
         let text = String::from_utf8_lossy(&self.bytes);
         let first = seen.first().unwrap_or_else(|| panic!("hyper refuses it: {answer}\n{text}"));
-        assert_eq!((first.method.as_str(), first.query.as_str()), (self.method, self.query.as_str()), "{text}");
+        assert_eq!(
+            (first.method.as_str(), first.query.as_str()),
+            (self.method, self.query.as_str()),
+            "{text}"
+        );
         assert_eq!(first.host, self.host, "{text}");
         assert_eq!(first.body, self.body, "{text}");
         let others: Vec<&str> = seen[1..].iter().map(|seen| seen.method.as_str()).collect();
@@ -198,9 +209,13 @@ fn hyper_reads(bytes: &[u8]) -> (Vec<Seen>, String) {
         let kept = Rc::clone(&kept);
         async move {
             let (parts, body) = request.into_parts();
-            let Ok(body) = body.collect().await else { return Ok::<_, Infallible>(Response::new(Full::default())) };
-            let host = parts.headers.get("host").map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-            let (method, query) = (parts.method.to_string(), parts.uri.query().unwrap_or_default().to_owned());
+            let Ok(body) = body.collect().await else {
+                return Ok::<_, Infallible>(Response::new(Full::default()));
+            };
+            let host =
+                parts.headers.get("host").map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+            let (method, query) =
+                (parts.method.to_string(), parts.uri.query().unwrap_or_default().to_owned());
             kept.borrow_mut().push(Seen { method, query, host, body: body.to_bytes() });
             Ok(Response::new(Full::<Bytes>::default()))
         }
@@ -211,7 +226,8 @@ fn hyper_reads(bytes: &[u8]) -> (Vec<Seen>, String) {
             ours.write_all(bytes).await.expect("there is room");
             ours.shutdown().await.expect("it can be ended");
             // What hyper finds wrong shows in what it has seen.
-            let _ = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(theirs), service).await;
+            let _ =
+                http1::Builder::new().half_close(true).serve_connection(TokioIo::new(theirs), service).await;
             let mut answer = Vec::new();
             let _ = ours.read_to_end(&mut answer).await;
             String::from_utf8_lossy(&answer).into_owned()

@@ -1,8 +1,10 @@
-//! Operations on a hub in any order: clients that come, go, lose answers and change their minds, an engine that is slow, fails,
-//! trims and forgets, a feed that drops and repeats. After each operation the hub's own bookkeeping holds; at the end, when all is
-//! healed and answered, the history checker finds every promise kept, and a hub that nobody uses is empty.
+//! Operations on a hub in any order: clients that come, go, lose answers and change their minds, an engine
+//! that is slow, fails, trims and forgets, a feed that drops and repeats. After each operation the hub's own
+//! bookkeeping holds; at the end, when all is healed and answered, the history checker finds every promise
+//! kept, and a hub that nobody uses is empty.
 //!
-//! The operations are those of one driver with one hub; nodes among others are the simulation's in `encke-hub`.
+//! The operations are those of one driver with one hub; nodes among others are the simulation's in
+//! `encke-hub`.
 
 mod client;
 #[path = "../../crates/encke-hub/tests/support/log.rs"]
@@ -82,7 +84,9 @@ pub fn run(bytes: &[u8]) {
 impl World {
     fn happen(&mut self, op: &Op) {
         match *op {
-            Op::Attach { client, earliest, moved, token_s } => self.attach(self.pick(client), earliest, moved, token_s),
+            Op::Attach { client, earliest, moved, token_s } => {
+                self.attach(self.pick(client), earliest, moved, token_s)
+            }
             Op::Detach { client } => self.detach(self.pick(client)),
             Op::Pull { client, most, lost } => self.pull(self.pick(client), usize::from(most) + 1, lost),
             Op::Subscribe { client, channel } => self.subscribe(self.pick(client), channel),

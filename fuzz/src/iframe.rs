@@ -1,4 +1,5 @@
-//! The forever frame: no data ends a script, opens one or breaks its line, and the page is handed the same JSON.
+//! The forever frame: no data ends a script, opens one or breaks its line, and the page is handed the same
+//! JSON.
 
 use arbitrary::Arbitrary;
 use encke_proto::codec::iframe;
@@ -46,7 +47,8 @@ pub fn run(bytes: &[u8]) {
         let inner = rest.strip_prefix(BEGIN).expect("a script begins");
         let (script, after) = inner.split_once('<').expect("it ends at the first angle bracket");
         rest = after.strip_prefix(&END[1..]).expect("and that is its end");
-        let literal = script.strip_prefix("p(").and_then(|script| script.strip_suffix(')')).expect("it is one call");
+        let literal =
+            script.strip_prefix("p(").and_then(|script| script.strip_suffix(')')).expect("it is one call");
         assert!(!literal.contains(['>', '&', '\n', '\r', '\u{2028}', '\u{2029}']), "{literal}");
         let read: String = serde_json::from_str(literal).expect("with one string");
         assert_eq!(read, json);

@@ -2,8 +2,8 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use encke_proto::{
-    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId, Open, Position, SessionId, Time,
-    UserId, json,
+    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId,
+    Open, Position, SessionId, Time, UserId, json,
 };
 use serde_json::{Value, value::RawValue};
 
@@ -15,8 +15,8 @@ pub fn typed<'a, T: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<T> {
 /// The most values of a list.
 const REST_MAX: usize = 256;
 
-/// Values until the bytes are used up. A list of `arbitrary` ends after each value with a chance of one half, which is too short for
-/// what goes wrong only after many steps.
+/// Values until the bytes are used up. A list of `arbitrary` ends after each value with a chance of one half,
+/// which is too short for what goes wrong only after many steps.
 #[derive(Debug)]
 pub struct Rest<T>(pub Vec<T>);
 
@@ -53,7 +53,9 @@ impl Json {
             Self::Number(value) => (*value).into(),
             Self::Text(text) => text.as_str().into(),
             Self::List(list) => list.iter().map(Self::value).collect(),
-            Self::Object(members) => members.iter().map(|(name, value)| (name.clone(), value.value())).collect(),
+            Self::Object(members) => {
+                members.iter().map(|(name, value)| (name.clone(), value.value())).collect()
+            }
         }
     }
 
@@ -134,17 +136,30 @@ impl AnyEvent {
     /// The event; none when its name would have been refused.
     pub fn event(&self) -> Option<Event> {
         Some(match self {
-            Self::Open { session, cursor, heartbeat_s } => {
-                Event::Open(Open { session: SessionId::from_bits(*session), cursor: cursor.cursor(), heartbeat_s: *heartbeat_s })
-            }
+            Self::Open { session, cursor, heartbeat_s } => Event::Open(Open {
+                session: SessionId::from_bits(*session),
+                cursor: cursor.cursor(),
+                heartbeat_s: *heartbeat_s,
+            }),
             Self::Gap { channel, from, to, reason } => {
                 let reason = [GapReason::Trimmed, GapReason::Epoch, GapReason::Slow][usize::from(reason % 3)];
                 Event::Gap(Gap { channel: ChannelName::any(channel).ok()?, from: *from, to: *to, reason })
             }
             Self::Close { code, reason, reconnect, retry_ms } => {
-                let codes = [CloseCode::Client, CloseCode::Operator, CloseCode::Shutdown, CloseCode::Slow, CloseCode::Recycle];
+                let codes = [
+                    CloseCode::Client,
+                    CloseCode::Operator,
+                    CloseCode::Shutdown,
+                    CloseCode::Slow,
+                    CloseCode::Recycle,
+                ];
                 let code = codes[usize::from(*code) % codes.len()];
-                Event::Close(Close { code, reason: reason.clone(), reconnect: *reconnect, retry_ms: *retry_ms })
+                Event::Close(Close {
+                    code,
+                    reason: reason.clone(),
+                    reconnect: *reconnect,
+                    retry_ms: *retry_ms,
+                })
             }
         })
     }

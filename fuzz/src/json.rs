@@ -1,4 +1,5 @@
-//! Published JSON: what is left after the white space is taken out means the same, is one line, and nests within the bound.
+//! Published JSON: what is left after the white space is taken out means the same, is one line, and nests
+//! within the bound.
 
 use encke_proto::{json, limits::JSON_MAX_DEPTH};
 use serde_json::{Value, value::RawValue};
@@ -11,7 +12,9 @@ pub fn run(bytes: &[u8]) {
     if depth > JSON_MAX_DEPTH + 1 {
         return;
     }
-    let Ok(raw) = serde_json::from_str::<&RawValue>(text.trim_matches([' ', '\t', '\r', '\n'])) else { return };
+    let Ok(raw) = serde_json::from_str::<&RawValue>(text.trim_matches([' ', '\t', '\r', '\n'])) else {
+        return;
+    };
     let Ok(value) = serde_json::from_str::<Value>(raw.get()) else {
         // A number that is too large for any type is JSON all the same.
         return;
@@ -26,7 +29,11 @@ pub fn run(bytes: &[u8]) {
             assert_eq!(serde_json::from_str::<Value>(compact).expect("it is JSON still"), value);
             assert!(compact.len() <= raw.get().len());
             let again: &RawValue = serde_json::from_str(compact).expect("it is JSON still");
-            assert_eq!(json::compact(again).expect("no deeper").get(), compact, "nothing is left to take out");
+            assert_eq!(
+                json::compact(again).expect("no deeper").get(),
+                compact,
+                "nothing is left to take out"
+            );
         }
     }
 }

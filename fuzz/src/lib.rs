@@ -1,8 +1,8 @@
 //! What the fuzz targets assert, one function a target: bytes in, a panic when something does not hold.
 //!
-//! `fuzz_targets/` hands these functions to libFuzzer, `tests/corpus.rs` runs them on the corpus and on mutations of it with a
-//! stable toolchain. They assert what holds for every input (a round trip, a bound, the agreement of two readers), so that more is
-//! found than panics.
+//! `fuzz_targets/` hands these functions to libFuzzer, `tests/corpus.rs` runs them on the corpus and on
+//! mutations of it with a stable toolchain. They assert what holds for every input (a round trip, a bound,
+//! the agreement of two readers), so that more is found than panics.
 #![forbid(unsafe_code)]
 
 mod input;

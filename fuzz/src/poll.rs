@@ -39,7 +39,8 @@ pub fn run(bytes: &[u8]) {
         }
     }
     assert_eq!(answer.is_empty(), messages.is_empty() && gaps.is_empty());
-    let (session, cursor) = (SessionId::from_bits(input.session).to_string(), input.cursor.cursor().to_string());
+    let (session, cursor) =
+        (SessionId::from_bits(input.session).to_string(), input.cursor.cursor().to_string());
     let mut out = Vec::new();
     let pieces = answer.finish(&session, &cursor, &close);
     pieces.write(&mut out);

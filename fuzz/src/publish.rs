@@ -1,5 +1,6 @@
-//! The bodies of `/api/publish` and `/api/push`, read by the server's own handlers on the engine in memory: a refusal is the
-//! client's fault and never the server's, and what was accepted stands in the log as it was sent.
+//! The bodies of `/api/publish` and `/api/push`, read by the server's own handlers on the engine in memory: a
+//! refusal is the client's fault and never the server's, and what was accepted stands in the log as it was
+//! sent.
 
 use std::{
     cell::RefCell,
@@ -50,7 +51,8 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is a runtime");
         let config = Config {
             dev: true,
             api_key: Some(Secret::new("k".repeat(32))),
@@ -62,7 +64,8 @@ impl Server {
         let (mailbox, letters) = mailbox(waker);
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
-        let app = App::new(Arc::new(config), engine, Shards::new(vec![mailbox]), clock).expect("the keys are there");
+        let app = App::new(Arc::new(config), engine, Shards::new(vec![mailbox]), clock)
+            .expect("the keys are there");
         Self { runtime, app, bodies: 0, _shard: Box::new((poll, letters)) }
     }
 }
@@ -110,7 +113,8 @@ fn publish(server: &Server, body: &str) {
             assert_eq!(done.status, 202);
             let request: Value = serde_json::from_str(body).expect("what was accepted is JSON");
             if let (Some(channel), Some(data)) = (request["channel"].as_str(), request.get("data")) {
-                let read = last_of(server, channel).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+                let read =
+                    last_of(server, channel).and_then(|text| serde_json::from_str::<Value>(&text).ok());
                 assert_eq!(read.as_ref(), Some(data));
             }
         }
@@ -134,11 +138,19 @@ fn data_comes_back(server: &Server, channel: &str, data: &Json, spaces: bool) {
     let Some(Body::Data(raw)) = data.data() else { return };
     let name = serde_json::to_string(channel).expect("a text is JSON");
     let space = if spaces { "\n " } else { "" };
-    let answer = ask(server, "/api/publish", &format!("{{{space}\"channel\":{space}{name},\"data\":{space}{raw}{space}}}"));
+    let answer = ask(
+        server,
+        "/api/publish",
+        &format!("{{{space}\"channel\":{space}{name},\"data\":{space}{raw}{space}}}"),
+    );
     match (answer, ChannelName::public(channel)) {
         (Poll::Ready(Ok(done)), Ok(_)) => {
             assert_eq!(done.status, 202);
-            assert_eq!(last_of(server, channel).as_deref(), Some(raw.get()), "the same text, numbers with all their digits");
+            assert_eq!(
+                last_of(server, channel).as_deref(),
+                Some(raw.get()),
+                "the same text, numbers with all their digits"
+            );
         }
         (Poll::Ready(Err(refused)), Err(_)) => fair(&refused),
         (answer, name) => panic!("{name:?}: {:?}", answer.map_ok(|done| done.status)),

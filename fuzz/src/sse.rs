@@ -1,4 +1,5 @@
-//! Server-sent events: what is written comes back from the parser of the Rust client, event by event, with its cursor.
+//! Server-sent events: what is written comes back from the parser of the Rust client, event by event, with
+//! its cursor.
 
 use arbitrary::Arbitrary;
 use encke_proto::{Event, codec::sse};

@@ -1,5 +1,5 @@
-//! Client tokens: what was signed comes back, nothing else is good, and a head that names another algorithm is refused even
-//! where the signature is right.
+//! Client tokens: what was signed comes back, nothing else is good, and a head that names another algorithm
+//! is refused even where the signature is right.
 
 use arbitrary::Arbitrary;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -34,7 +34,13 @@ pub fn run(bytes: &[u8]) {
         Some(Input::Claims { user, expires_s, now_s, channels, at, byte }) => {
             let Ok(user) = UserId::new(user) else { return };
             let channels = channels.map_or_else(Grant::none, Grant::of);
-            own(&key, &Claims { user, expires_s, channels, publish: Grant::none() }, now_s, usize::from(at), byte);
+            own(
+                &key,
+                &Claims { user, expires_s, channels, publish: Grant::none() },
+                now_s,
+                usize::from(at),
+                byte,
+            );
         }
         Some(Input::Signed { head, claims, now_s }) => foreign(&key, head, claims, now_s),
         None => {}
@@ -60,7 +66,8 @@ fn own(key: &TokenKey, claims: &Claims, now_s: u64, at: usize, byte: u8) {
 
 fn foreign(key: &TokenKey, head: &str, claims: &str, now_s: u64) {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
-    let signature = sign(message.as_bytes(), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256).expect("it signs");
+    let signature = sign(message.as_bytes(), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256)
+        .expect("it signs");
     let Ok(read) = key.verify(&format!("{message}.{signature}"), now_s) else { return };
     // Whatever is good says so itself: an object with this algorithm, a user and a time that is to come.
     let head: Value = serde_json::from_str(head).expect("the head is JSON");

@@ -1,4 +1,5 @@
-//! What a WebSocket peer sends: the reader says the same however the bytes are cut, and holds no more than its rules allow.
+//! What a WebSocket peer sends: the reader says the same however the bytes are cut, and holds no more than
+//! its rules allow.
 
 use arbitrary::Arbitrary;
 use encke_proto::codec::ws::{CONTROL_MAX_BYTES, Fault, Heard, Reader, Rules};
@@ -17,7 +18,11 @@ struct Input<'a> {
 /// See the module.
 pub fn run(bytes: &[u8]) {
     let Some(input) = typed::<Input<'_>>(bytes) else { return };
-    let rules = Rules { message_max_bytes: usize::from(input.message_max_bytes), compression: input.compression, masked: input.masked };
+    let rules = Rules {
+        message_max_bytes: usize::from(input.message_max_bytes),
+        compression: input.compression,
+        masked: input.masked,
+    };
     let (whole, fault, idle) = read(&rules, [input.bytes].into_iter());
     let mut cuts = input.cuts.iter().cycle();
     let mut rest = input.bytes;
@@ -37,7 +42,9 @@ pub fn run(bytes: &[u8]) {
             Heard::Text(text) => assert!(text.len() <= rules.message_max_bytes),
             Heard::Binary(bytes) => assert!(bytes.len() <= rules.message_max_bytes),
             Heard::Ping(bytes) | Heard::Pong(bytes) => assert!(bytes.len() <= CONTROL_MAX_BYTES),
-            Heard::Close(frame) => assert!(frame.as_ref().is_none_or(|frame| frame.reason.len() <= CONTROL_MAX_BYTES - 2)),
+            Heard::Close(frame) => {
+                assert!(frame.as_ref().is_none_or(|frame| frame.reason.len() <= CONTROL_MAX_BYTES - 2))
+            }
         }
     }
 }

@@ -28,7 +28,8 @@ const MESSAGE_MAX_BYTES: usize = 1 << 20;
 /// See the module.
 pub fn run(bytes: &[u8]) {
     let Some(input) = typed::<Input<'_>>(bytes) else { return };
-    let rules = Rules { message_max_bytes: MESSAGE_MAX_BYTES, compression: true, masked: input.mask.is_some() };
+    let rules =
+        Rules { message_max_bytes: MESSAGE_MAX_BYTES, compression: true, masked: input.mask.is_some() };
     let (mut out, mut expected) = (Vec::new(), Vec::new());
     for sent in &input.sent.0 {
         let (plain, heard) = write(sent);
@@ -47,7 +48,8 @@ pub fn run(bytes: &[u8]) {
         }
         let reason = input.close.1;
         // As much of it as a control frame holds, cut between two characters.
-        let length = (0..=reason.len().min(123)).rev().find(|length| reason.is_char_boundary(*length)).unwrap_or(0);
+        let length =
+            (0..=reason.len().min(123)).rev().find(|length| reason.is_char_boundary(*length)).unwrap_or(0);
         expected.push(Heard::Close(Some(CloseFrame { status, reason: reason[..length].to_owned() })));
     }
     let (mut reader, mut rest) = (Reader::default(), out.as_slice());

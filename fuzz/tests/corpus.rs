@@ -1,4 +1,5 @@
-//! Runs every target over its corpus and over mutations of it, with a stable toolchain and always in the same way.
+//! Runs every target over its corpus and over mutations of it, with a stable toolchain and always in the same
+//! way.
 //!
 //! `ENCKE_FUZZ_MUTATIONS=100000 cargo test` runs more of them.
 
@@ -37,7 +38,9 @@ impl Numbers {
             match self.below(6) {
                 0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
                 1 if at < bytes.len() => bytes[at] = self.next() as u8,
-                2 => bytes.splice(at..at, (0..=self.below(8)).map(|n| (n as u8).wrapping_mul(31))).for_each(drop),
+                2 => bytes
+                    .splice(at..at, (0..=self.below(8)).map(|n| (n as u8).wrapping_mul(31)))
+                    .for_each(drop),
                 3 => bytes.drain(at..at + length).for_each(drop),
                 4 => {
                     let again = bytes[at..at + length].to_vec();
@@ -61,7 +64,10 @@ impl Numbers {
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let mut paths: Vec<_> = fs::read_dir(&folder).expect("there is a corpus").map(|entry| entry.expect("a file").path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .expect("there is a corpus")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("it can be read")).collect()
 }

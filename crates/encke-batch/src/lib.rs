@@ -1,6 +1,8 @@
-//! What no safe library asks of the kernel: many sends to as many sockets in one call, by `io_uring` (ADR 0020), and what the peer of a socket has not acknowledged (ADR 0021).
+//! What no safe library asks of the kernel: many sends to as many sockets in one call, by `io_uring` (ADR
+//! 0020), and what the peer of a socket has not acknowledged (ADR 0021).
 //!
-//! Nothing is under way between two calls: [`Batch::send`] returns when each of its sends is done, or could not be.
+//! Nothing is under way between two calls: [`Batch::send`] returns when each of its sends is done, or could
+//! not be.
 
 use std::{
     io,
@@ -22,7 +24,8 @@ pub type Sending<'a> = (BorrowedFd<'a>, &'a [u8]);
 /// A ring that is used for sends alone, by one thread at a time.
 pub struct Batch {
     ring: IoUring,
-    /// Whether sends were put into the ring of which it is not known that they are done: it is not used again then.
+    /// Whether sends were put into the ring of which it is not known that they are done: it is not used again
+    /// then.
     spoiled: bool,
 }
 
@@ -36,7 +39,8 @@ impl Batch {
     /// A ring of [`BATCH_MAX`] places, which takes some pages of memory and one file descriptor.
     ///
     /// # Errors
-    /// As the kernel has it: where `io_uring` is switched off, or a container forbids it, that is `PermissionDenied` or `Unsupported`; and `Unsupported` before Linux 5.6, whose rings know of no sends.
+    /// As the kernel has it: where `io_uring` is switched off, or a container forbids it, that is
+    /// `PermissionDenied` or `Unsupported`; and `Unsupported` before Linux 5.6, whose rings know of no sends.
     pub fn new() -> io::Result<Self> {
         let ring = IoUring::new(BATCH_MAX as u32)?;
         let mut probe = Probe::new();
@@ -47,12 +51,18 @@ impl Batch {
         Ok(Self { ring, spoiled: false })
     }
 
-    /// Sends each of these to its socket, without waiting for room in any, and puts what came of it into `results`, in the same order: how many bytes the kernel took, which may be fewer than there were, or the error that
-    /// `send` would have had. Those past [`BATCH_MAX`] are left alone and have no result.
+    /// Sends each of these to its socket, without waiting for room in any, and puts what came of it into
+    /// `results`, in the same order: how many bytes the kernel took, which may be fewer than there were, or
+    /// the error that `send` would have had. Those past [`BATCH_MAX`] are left alone and have no result.
     ///
     /// # Errors
-    /// When the ring itself fails. Then `results` is empty, nobody knows which sends were made, and so it is from then on.
-    pub fn send<'a>(&mut self, sendings: impl Iterator<Item = Sending<'a>>, results: &mut Vec<io::Result<usize>>) -> io::Result<()> {
+    /// When the ring itself fails. Then `results` is empty, nobody knows which sends were made, and so it is
+    /// from then on.
+    pub fn send<'a>(
+        &mut self,
+        sendings: impl Iterator<Item = Sending<'a>>,
+        results: &mut Vec<io::Result<usize>>,
+    ) -> io::Result<()> {
         results.clear();
         if std::mem::replace(&mut self.spoiled, true) {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -62,10 +72,14 @@ impl Batch {
             // More than 4 GB is sent as far as that, like any send that the kernel does not take as a whole.
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            let send = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), length).flags(flags.bits().cast_signed());
+            let send = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), length)
+                .flags(flags.bits().cast_signed());
             let entry = send.build().user_data(number);
-            // SAFETY: the kernel reads the bytes and the socket's number while it makes the send, and both are borrowed for longer than this function runs. A send that must not wait (MSG_DONTWAIT) is made, or has failed, within the call
-            // that submits it, and that call is repeated below until each has been answered. If it fails before that, or `sendings` panics, what was not submitted stays in a ring that is spoiled, and is never read.
+            // SAFETY: the kernel reads the bytes and the socket's number while it makes the send, and both
+            // are borrowed for longer than this function runs. A send that must not wait (MSG_DONTWAIT) is
+            // made, or has failed, within the call that submits it, and that call is repeated below until
+            // each has been answered. If it fails before that, or `sendings` panics, what was not submitted
+            // stays in a ring that is spoiled, and is never read.
             #[allow(unsafe_code)]
             let pushed = unsafe { queue.push(&entry) };
             pushed.map_err(io::Error::other)?;
@@ -135,7 +149,10 @@ mod tests {
         for round in 0..5 {
             let texts: Vec<String> = (0..pairs.len()).map(|number| format!("{round} for {number}")).collect();
             batch
-                .send(pairs.iter().zip(&texts).map(|((server, _), text)| (server.as_fd(), text.as_bytes())), &mut results)
+                .send(
+                    pairs.iter().zip(&texts).map(|((server, _), text)| (server.as_fd(), text.as_bytes())),
+                    &mut results,
+                )
                 .expect("a ring");
             assert_eq!(results.len(), BATCH_MAX, "no more than that at a time");
             for (((_, client), text), result) in pairs.iter_mut().zip(&texts).zip(&results) {
@@ -156,7 +173,8 @@ mod tests {
         let (server, mut client) = pair(&listener);
         let mut results = Vec::new();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let sendings = (0..3).map(|number| if number < 2 { (server.as_fd(), &b"left"[..]) } else { panic!("on purpose") });
+            let sendings = (0..3)
+                .map(|number| if number < 2 { (server.as_fd(), &b"left"[..]) } else { panic!("on purpose") });
             batch.send(sendings, &mut results)
         }));
         assert!(caught.is_err());

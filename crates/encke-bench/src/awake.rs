@@ -5,7 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Something on each processor that runs only when nothing else does (`SCHED_IDLE`), as long as this value lives: so no processor halts, and no latency is that of the hypervisor waking it up.
+/// Something on each processor that runs only when nothing else does (`SCHED_IDLE`), as long as this value
+/// lives: so no processor halts, and no latency is that of the hypervisor waking it up.
 #[derive(Debug)]
 pub struct Awake(Vec<Child>);
 
@@ -21,8 +22,24 @@ impl Awake {
         let mut awake = Self(Vec::with_capacity(processors.len()));
         for processor in processors {
             let mut command = Command::new("chrt");
-            command.args(["--idle", "0", "taskset", "--cpu-list", &processor.to_string(), "sh", "-c", SPIN, "sh"]);
-            awake.0.push(command.arg(std::process::id().to_string()).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+            command.args([
+                "--idle",
+                "0",
+                "taskset",
+                "--cpu-list",
+                &processor.to_string(),
+                "sh",
+                "-c",
+                SPIN,
+                "sh",
+            ]);
+            awake.0.push(
+                command
+                    .arg(std::process::id().to_string())
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .spawn()?,
+            );
         }
         Ok(awake)
     }

@@ -1,5 +1,6 @@
-//! Faults on real processes, and whether every promise was kept all the same: a supervisor kills, stops and starves a server while publishers publish and subscribers on all
-//! transports listen, most of them through a network that breaks. What each of them saw is written down, and judged at the end.
+//! Faults on real processes, and whether every promise was kept all the same: a supervisor kills, stops and
+//! starves a server while publishers publish and subscribers on all transports listen, most of them through a
+//! network that breaks. What each of them saw is written down, and judged at the end.
 
 pub mod clock;
 pub mod cluster;

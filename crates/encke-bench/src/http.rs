@@ -133,7 +133,9 @@ impl ResponseReader {
         let mut response = httparse::Response::new(&mut fields);
         let length = match response.parse(&self.held) {
             Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if self.held.len() > HEAD_MAX_BYTES => return Err(NotHttp("the head is too long")),
+            Ok(httparse::Status::Partial) if self.held.len() > HEAD_MAX_BYTES => {
+                return Err(NotHttp("the head is too long"));
+            }
             Ok(httparse::Status::Partial) => return Ok(&[]),
             Err(_) => return Err(NotHttp("the head cannot be read")),
         };
@@ -154,7 +156,11 @@ impl ResponseReader {
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Line<'a>>, NotHttp> {
         let Some(at) = bytes.iter().position(|byte| *byte == b'\n') else {
             self.held.extend_from_slice(bytes);
-            return if self.held.len() > LINE_MAX_BYTES { Err(NotHttp("a line is too long")) } else { Ok(None) };
+            return if self.held.len() > LINE_MAX_BYTES {
+                Err(NotHttp("a line is too long"))
+            } else {
+                Ok(None)
+            };
         };
         let mut line = std::mem::take(&mut self.held);
         line.extend_from_slice(&bytes[..at]);
@@ -179,7 +185,8 @@ fn understand(response: &httparse::Response<'_, '_>) -> Result<(Head, State), No
     let mut head = Head { status: response.code.unwrap_or(0), ..Head::default() };
     let mut state = State::Open;
     for field in response.headers.iter() {
-        let text = || std::str::from_utf8(field.value).map_err(|_| NotHttp("a field is not text")).map(str::trim);
+        let text =
+            || std::str::from_utf8(field.value).map_err(|_| NotHttp("a field is not text")).map(str::trim);
         if field.name.eq_ignore_ascii_case("content-length") {
             state = State::Length(text()?.parse().map_err(|_| NotHttp("the length is no number"))?);
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {

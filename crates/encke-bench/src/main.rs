@@ -1,5 +1,6 @@
-//! Measures Encke, and other servers by the same rules: everything that is sent is verified where it arrives, load comes at fixed moments whatever
-//! the server does, and what counts is the server's processor time and memory, not the generator's.
+//! Measures Encke, and other servers by the same rules: everything that is sent is verified where it arrives,
+//! load comes at fixed moments whatever the server does, and what counts is the server's processor time and
+//! memory, not the generator's.
 
 mod awake;
 mod blocking;
@@ -45,7 +46,8 @@ enum Command {
         #[command(flatten)]
         hold: commands::hold::Hold,
     },
-    /// Messages to channels with many subscribers: processor time for each delivery, and how long until the last has it
+    /// Messages to channels with many subscribers: processor time for each delivery, and how long until the
+    /// last has it
     Fanout {
         #[command(flatten)]
         peer: options::PeerOptions,
@@ -73,7 +75,8 @@ enum Command {
 fn main() -> ExitCode {
     // Each connection is a file descriptor here and one in the server, which inherits the bound.
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         eprintln!("encke-bench: the bound of open files stays as it is: {error}");
     }
     let done = match Cli::parse().command {

@@ -1,4 +1,5 @@
-//! Many connections in one thread: an epoll, a timer of fine grain, and for each socket what could not be sent yet.
+//! Many connections in one thread: an epoll, a timer of fine grain, and for each socket what could not be
+//! sent yet.
 
 use std::{
     io::{self, Read, Write},
@@ -8,7 +9,9 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream, unix::SourceFd};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const TIMER: Token = Token(usize::MAX);
@@ -69,7 +72,8 @@ pub struct Net {
     timer: OwnedFd,
     conns: Vec<Option<Conn>>,
     free: Vec<ConnId>,
-    /// Places that were left in this turn; events of this turn may still name them, so they are given away in the next.
+    /// Places that were left in this turn; events of this turn may still name them, so they are given away in
+    /// the next.
     left: Vec<ConnId>,
     /// Bytes read last.
     pub buffer: Vec<u8>,
@@ -82,10 +86,19 @@ impl Net {
     /// When the kernel gives no epoll or no timer.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let events = Events::with_capacity(1024);
-        Ok(Self { poll, events, timer, conns: Vec::new(), free: Vec::new(), left: Vec::new(), buffer: vec![0; READ_BYTES] })
+        Ok(Self {
+            poll,
+            events,
+            timer,
+            conns: Vec::new(),
+            free: Vec::new(),
+            left: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+        })
     }
 
     /// Begins to connect, from an address of one's own when one address has too few ports.
@@ -100,7 +113,9 @@ impl Net {
             socket.bind(&SocketAddr::new(from, 0).into())?;
         }
         match socket.connect(&to.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
+            }
             _ => {}
         }
         let mut socket = TcpStream::from_std(socket.into());
@@ -162,9 +177,12 @@ impl Net {
         let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Bytes::Nothing };
         match conn.socket.read(&mut self.buffer) {
             Ok(0) => Bytes::End,
-            // A read that does not fill the buffer has emptied the socket (epoll(7)); what comes later is told anew.
+            // A read that does not fill the buffer has emptied the socket (epoll(7)); what comes later is
+            // told anew.
             Ok(count) => Bytes::Some(count, count == self.buffer.len()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Bytes::Nothing,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Bytes::Nothing
+            }
             Err(error) => Bytes::Broken(error),
         }
     }
@@ -186,7 +204,10 @@ impl Net {
         let patience = if left < SHORT {
             Some(Duration::ZERO)
         } else {
-            let it_value = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+            let it_value = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
             let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
             None

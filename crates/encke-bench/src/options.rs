@@ -37,7 +37,8 @@ impl PeerOptions {
             Kind::Encke => act(&Encke::open(&self.encke)?),
             Kind::Nchan => act(&Nchan::start(self.encke.server_cpu, self.encke.own_cpu)?),
             Kind::Template => {
-                let peer = Template::open(&self.template).ok_or_else(|| io::Error::other("--peer-address is missing"))?;
+                let peer = Template::open(&self.template)
+                    .ok_or_else(|| io::Error::other("--peer-address is missing"))?;
                 act(&peer)
             }
         }

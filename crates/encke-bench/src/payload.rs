@@ -1,8 +1,10 @@
-//! What is sent and looked for: a JSON string of an exact size that says which message it is, when it was due, and whose other bytes can be foretold.
+//! What is sent and looked for: a JSON string of an exact size that says which message it is, when it was
+//! due, and whose other bytes can be foretold.
 
 /// What every payload begins with, behind its quotation mark.
 pub const MARK: &[u8] = b"encke-bench ";
-/// The bytes up to the filler: the mark, lane, number and due time in hexadecimal digits, each with a hyphen behind it.
+/// The bytes up to the filler: the mark, lane, number and due time in hexadecimal digits, each with a hyphen
+/// behind it.
 const HEAD_BYTES: usize = MARK.len() + 9 + 9 + 13;
 /// The smallest payload, its two quotation marks included.
 pub const PAYLOAD_MIN_BYTES: usize = HEAD_BYTES + 2;
@@ -69,7 +71,11 @@ fn read(bytes: &[u8], length: usize) -> Result<Stamp, Damaged> {
     };
     let at = MARK.len();
     let narrow = |value: u64| u32::try_from(value).map_err(|_| Damaged);
-    let stamp = Stamp { lane: narrow(field(at, 8)?)?, number: narrow(field(at + 9, 8)?)?, due_us: field(at + 18, 12)? };
+    let stamp = Stamp {
+        lane: narrow(field(at, 8)?)?,
+        number: narrow(field(at + 9, 8)?)?,
+        due_us: field(at + 18, 12)?,
+    };
     let (filler, end) = body[HEAD_BYTES..].split_at(length - HEAD_BYTES - 1);
     let mut letter = stamp.first_letter();
     for byte in filler {
@@ -102,7 +108,10 @@ mod tests {
     #[test]
     fn a_payload_has_its_size_and_is_found_again() {
         for size in [PAYLOAD_MIN_BYTES, 100, 1000] {
-            let stamps = [Stamp { lane: 7, number: 42, due_us: 123_456_789 }, Stamp { lane: 0, number: u32::MAX, due_us: 0 }];
+            let stamps = [
+                Stamp { lane: 7, number: 42, due_us: 123_456_789 },
+                Stamp { lane: 0, number: u32::MAX, due_us: 0 },
+            ];
             let text = format!("data: {{\"a\":{}}} eek {}", stamps[0].payload(size), stamps[1].payload(size));
             assert_eq!(stamps[0].payload(size).len(), size);
             let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one file.
+//! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one
+//! file.
 
 mod encke;
 mod engine;
@@ -107,7 +108,8 @@ pub trait Peer {
     /// Writes a request that publishes.
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str);
 
-    /// Writes one request that publishes them all. False, and nothing is written, when the server has no such request.
+    /// Writes one request that publishes them all. False, and nothing is written, when the server has no such
+    /// request.
     fn publish_together(&self, _out: &mut Vec<u8>, _to: Place, _payloads: &[String]) -> bool {
         false
     }
@@ -120,12 +122,16 @@ fn free_port() -> io::Result<SocketAddr> {
 
 /// So many of them, all different.
 fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let listeners = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    let listeners =
+        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
     listeners.iter().map(std::net::TcpListener::local_addr).collect()
 }
 
 /// Writes a POST.
 fn post(out: &mut Vec<u8>, path: &str, host: SocketAddr, fields: &str, body: &str) {
-    let text = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     out.extend_from_slice(text.as_bytes());
 }

@@ -50,12 +50,21 @@ impl Cpu {
             cpu.system_ms += system;
         }
         for pid in numbers_in("/proc") {
-            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("ksoftirqd/")) {
+            if fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|name| name.starts_with("ksoftirqd/"))
+            {
                 cpu.softirq_ns += run_ns(&format!("/proc/{pid}/schedstat"));
             }
         }
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let ticks: Vec<u64> = stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|text| text.parse().ok()).collect();
+        let ticks: Vec<u64> = stat
+            .lines()
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .skip(1)
+            .filter_map(|text| text.parse().ok())
+            .collect();
         cpu.stolen = ticks.get(7).copied().unwrap_or(0);
         cpu.all = ticks.iter().take(8).sum();
         let idle: u64 = ticks.iter().skip(3).take(2).sum();
@@ -66,14 +75,19 @@ impl Cpu {
     /// What was used since `before`. A thread that ended in between is not in it; servers keep theirs.
     #[must_use]
     pub fn since(&self, before: &Self) -> CpuUse {
-        let used = |(thread, ns): (&u32, &u64)| ns.saturating_sub(before.threads.get(thread).copied().unwrap_or(0));
-        let (user, system) = (self.user_ms.saturating_sub(before.user_ms), self.system_ms.saturating_sub(before.system_ms));
+        let used =
+            |(thread, ns): (&u32, &u64)| ns.saturating_sub(before.threads.get(thread).copied().unwrap_or(0));
+        let (user, system) =
+            (self.user_ms.saturating_sub(before.user_ms), self.system_ms.saturating_sub(before.system_ms));
         CpuUse {
             total: Duration::from_nanos(self.threads.iter().map(used).sum()),
             softirq: Duration::from_nanos(self.softirq_ns.saturating_sub(before.softirq_ns)),
             user_share: share(user, user + system),
             machine: Duration::from_millis(self.busy.saturating_sub(before.busy) * TICK_MS),
-            stolen_share: share(self.stolen.saturating_sub(before.stolen), self.all.saturating_sub(before.all)),
+            stolen_share: share(
+                self.stolen.saturating_sub(before.stolen),
+                self.all.saturating_sub(before.all),
+            ),
         }
     }
 }
@@ -85,7 +99,9 @@ fn share(part: u64, whole: u64) -> f64 {
 /// The proportional set size of these processes, in bytes.
 #[must_use]
 pub fn pss_bytes(pids: &[u32]) -> u64 {
-    let pss = |pid: &u32| field_kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default(), "Pss:") * 1024;
+    let pss = |pid: &u32| {
+        field_kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default(), "Pss:") * 1024
+    };
     pids.iter().map(pss).sum()
 }
 
@@ -103,7 +119,8 @@ pub fn family(pid: u32) -> Vec<u32> {
     while next < found.len() {
         let parent = found[next];
         for thread in numbers_in(&format!("/proc/{parent}/task")) {
-            let children = fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).unwrap_or_default();
+            let children =
+                fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).unwrap_or_default();
             found.extend(children.split_whitespace().filter_map(|text| text.parse::<u32>().ok()));
         }
         next += 1;
@@ -114,7 +131,12 @@ pub fn family(pid: u32) -> Vec<u32> {
 /// How many of the machine's processors are at work for others: the load of the last minute.
 #[must_use]
 pub fn load() -> String {
-    fs::read_to_string("/proc/loadavg").unwrap_or_default().split_whitespace().next().unwrap_or("?").to_owned()
+    fs::read_to_string("/proc/loadavg")
+        .unwrap_or_default()
+        .split_whitespace()
+        .next()
+        .unwrap_or("?")
+        .to_owned()
 }
 
 fn numbers_in(directory: &str) -> Vec<u32> {
@@ -131,7 +153,8 @@ fn stat_ms(pid: u32) -> (u64, u64) {
     user_and_system(&text)
 }
 
-/// The 14th and 15th field. The second is a name in brackets that may hold anything, so they are counted from its end.
+/// The 14th and 15th field. The second is a name in brackets that may hold anything, so they are counted from
+/// its end.
 fn user_and_system(stat: &str) -> (u64, u64) {
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = rest.split_whitespace().skip(11).map(|text| text.parse::<u64>().unwrap_or(0) * TICK_MS);

@@ -33,13 +33,20 @@ pub struct Publishers {
 }
 
 impl Publishers {
-    /// So many publishers, each of whom connects with its first request: servers do not keep a connection long that says nothing.
+    /// So many publishers, each of whom connects with its first request: servers do not keep a connection
+    /// long that says nothing.
     #[must_use]
     pub fn new(count: usize, pipeline: usize) -> Self {
-        let fresh = || Publisher { conn: None, http: ResponseReader::default(), queue: VecDeque::new(), flying: VecDeque::new() };
+        let fresh = || Publisher {
+            conn: None,
+            http: ResponseReader::default(),
+            queue: VecDeque::new(),
+            flying: VecDeque::new(),
+        };
         let all = std::iter::repeat_with(fresh).take(count).collect();
         // Three digits are a form that the library has.
-        let answered = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|error| unreachable!("{error}"));
+        let answered =
+            Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|error| unreachable!("{error}"));
         Self { all, pipeline: pipeline.max(1), answered, errors: BTreeMap::new() }
     }
 
@@ -90,7 +97,9 @@ impl Publishers {
         let Publisher { http, flying, .. } = &mut self.all[index];
         let mut faults = Vec::new();
         let mut sink = |piece: Piece<'_>| match piece {
-            Piece::Head(head) if !(200..300).contains(&head.status) => faults.push(format!("publishing was answered {}", head.status)),
+            Piece::Head(head) if !(200..300).contains(&head.status) => {
+                faults.push(format!("publishing was answered {}", head.status))
+            }
             Piece::Head(_) | Piece::Body(_) => {}
             Piece::End => {
                 if let Some(due_us) = flying.pop_front() {
@@ -114,12 +123,16 @@ impl Publishers {
             net.close(conn);
         }
         let lost = one.queue.len() + one.flying.len();
-        // A server may end a connection on which nothing has happened for a while; the next request makes a new one.
+        // A server may end a connection on which nothing has happened for a while; the next request makes a
+        // new one.
         if lost == 0 {
             return;
         }
         one.queue.clear();
         one.flying.clear();
-        *self.errors.entry(format!("a publisher's connection ended with {lost} requests open: {why}")).or_default() += 1;
+        *self
+            .errors
+            .entry(format!("a publisher's connection ended with {lost} requests open: {why}"))
+            .or_default() += 1;
     }
 }

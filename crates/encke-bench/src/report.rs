@@ -5,7 +5,10 @@ use hdrhistogram::Histogram;
 /// The head of the table that [`percentiles`] makes the rows of.
 #[must_use]
 pub fn percentiles_head() -> String {
-    format!("{:<32}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}", "milliseconds", "count", "p50", "p90", "p99", "p99.9", "max")
+    format!(
+        "{:<32}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "milliseconds", "count", "p50", "p90", "p99", "p99.9", "max"
+    )
 }
 
 /// A row of percentiles.

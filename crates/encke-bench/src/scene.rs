@@ -54,14 +54,29 @@ impl<'p> Scene<'p> {
     ///
     /// # Errors
     /// When the peer does not speak the transport, or the kernel gives no poll.
-    pub fn new(peer: &'p dyn Peer, transport: Transport, size: usize, publishers: usize, pipeline: usize) -> io::Result<Self> {
+    pub fn new(
+        peer: &'p dyn Peer,
+        transport: Transport,
+        size: usize,
+        publishers: usize,
+        pipeline: usize,
+    ) -> io::Result<Self> {
         if !peer.speaks(transport) {
             return Err(io::Error::other(format!("{} does not speak {}", peer.name(), transport.name())));
         }
         let (net, publishers) = (Net::new()?, Publishers::new(publishers, pipeline));
         let subscribers = Subscribers::new(transport, size);
         let ready = Vec::new();
-        Ok(Self { peer, net, subscribers, publishers, tally: Tally::new([]), size, began: Instant::now(), ready })
+        Ok(Self {
+            peer,
+            net,
+            subscribers,
+            publishers,
+            tally: Tally::new([]),
+            size,
+            began: Instant::now(),
+            ready,
+        })
     }
 
     /// The time, in microseconds since the run began.
@@ -92,7 +107,8 @@ impl<'p> Scene<'p> {
         let mut next = first;
         let (all, before) = (self.subscribers.all.len(), self.errors());
         loop {
-            let mut asking = self.subscribers.all[first..next].iter().filter(|one| one.stage == Stage::Asking).count();
+            let mut asking =
+                self.subscribers.all[first..next].iter().filter(|one| one.stage == Stage::Asking).count();
             while next < all && asking < CONNECTING_MAX {
                 if self.subscribers.all[next].stage == Stage::Gone {
                     self.subscribers.connect(&mut self.net, self.peer, next);
@@ -166,9 +182,18 @@ impl<'p> Scene<'p> {
             let buffer = std::mem::take(&mut self.net.buffer);
             match event.role {
                 Role::Subscriber(index) => {
-                    self.subscribers.take(&mut self.net, self.peer, index, &buffer[..count], &mut self.tally, now_us);
+                    self.subscribers.take(
+                        &mut self.net,
+                        self.peer,
+                        index,
+                        &buffer[..count],
+                        &mut self.tally,
+                        now_us,
+                    );
                 }
-                Role::Publisher(index) => self.publishers.take(&mut self.net, index, &buffer[..count], now_us),
+                Role::Publisher(index) => {
+                    self.publishers.take(&mut self.net, index, &buffer[..count], now_us)
+                }
             }
             self.net.buffer = buffer;
             if !more {
@@ -184,12 +209,16 @@ impl<'p> Scene<'p> {
         }
     }
 
-    /// Publishes by an open loop: each message at its moment, whether or not those before have arrived. `target` says for the n-th message its
-    /// lane, where it goes, and the publisher.
+    /// Publishes by an open loop: each message at its moment, whether or not those before have arrived.
+    /// `target` says for the n-th message its lane, where it goes, and the publisher.
     ///
     /// # Errors
     /// When the kernel's poll fails.
-    pub fn publish(&mut self, load: Load, mut target: impl FnMut(u64) -> (u32, Place, usize)) -> io::Result<()> {
+    pub fn publish(
+        &mut self,
+        load: Load,
+        mut target: impl FnMut(u64) -> (u32, Place, usize),
+    ) -> io::Result<()> {
         let (begins, gap) = (Instant::now(), Duration::from_secs_f64(1.0 / load.rate));
         let begins_us = us(begins - self.began);
         let total = (load.time.as_secs_f64() * load.rate).round() as u64;
@@ -264,10 +293,16 @@ impl<'p> Scene<'p> {
     #[must_use]
     pub fn verdict(&self) -> Option<String> {
         let faults = self.tally.faults();
-        let errors: Vec<String> =
-            self.subscribers.errors.iter().chain(&self.publishers.errors).map(|(what, n)| format!("{n} x {what}")).collect();
-        (!faults.none() || !errors.is_empty())
-            .then(|| format!("{faults}; {}", if errors.is_empty() { "no errors".into() } else { errors.join(", ") }))
+        let errors: Vec<String> = self
+            .subscribers
+            .errors
+            .iter()
+            .chain(&self.publishers.errors)
+            .map(|(what, n)| format!("{n} x {what}"))
+            .collect();
+        (!faults.none() || !errors.is_empty()).then(|| {
+            format!("{faults}; {}", if errors.is_empty() { "no errors".into() } else { errors.join(", ") })
+        })
     }
 }
 

@@ -60,11 +60,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `command` on the given processor (none: wherever the kernel likes), its standard error in a file of `scratch`.
+    /// Starts `command` on the given processor (none: wherever the kernel likes), its standard error in a
+    /// file of `scratch`.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(mut command: Command, scratch: Scratch, cpu: Option<usize>, own_cpu: Option<usize>) -> io::Result<Self> {
+    pub fn start(
+        mut command: Command,
+        scratch: Scratch,
+        cpu: Option<usize>,
+        own_cpu: Option<usize>,
+    ) -> io::Result<Self> {
         command.stdin(Stdio::null()).stderr(File::create(scratch.path().join("stderr"))?);
         // A child begins where its parent is, all its threads with it.
         pin(cpu)?;
@@ -102,8 +108,15 @@ impl Server {
         loop {
             match std::net::TcpStream::connect(address) {
                 Ok(_) => return Ok(()),
-                Err(_) if self.child.try_wait()?.is_none() && Instant::now() < ends => std::thread::sleep(Duration::from_millis(20)),
-                Err(_) => return Err(io::Error::other(format!("nothing listens at {address}: {}", self.complaint()))),
+                Err(_) if self.child.try_wait()?.is_none() && Instant::now() < ends => {
+                    std::thread::sleep(Duration::from_millis(20))
+                }
+                Err(_) => {
+                    return Err(io::Error::other(format!(
+                        "nothing listens at {address}: {}",
+                        self.complaint()
+                    )));
+                }
             }
         }
     }

@@ -12,7 +12,8 @@ use crate::{
     websocket::{self, FrameReader, Incoming},
 };
 
-/// The most connections from one address: there are 28,000 ports, and those of closed connections rest for a minute.
+/// The most connections from one address: there are 28,000 ports, and those of closed connections rest for a
+/// minute.
 const PER_ADDRESS: usize = 20_000;
 
 /// How far a subscriber is.
@@ -66,7 +67,8 @@ pub struct Subscribers {
     size: usize,
     /// From how many addresses they connect in turn; 1: from any.
     pub addresses: u8,
-    /// Whether each poll is a connection of its own, to the next node: what a load balancer does that remembers nobody.
+    /// Whether each poll is a connection of its own, to the next node: what a load balancer does that
+    /// remembers nobody.
     pub wander: bool,
     connects: usize,
     out: Vec<u8>,
@@ -93,7 +95,16 @@ impl Subscribers {
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
         let stream = fresh(self.transport);
         let (stage, resume) = (Stage::Gone, String::new());
-        self.all.push(Subscriber { who, lanes, stage, resume, turns: 0, conn: None, http: ResponseReader::default(), stream });
+        self.all.push(Subscriber {
+            who,
+            lanes,
+            stage,
+            resume,
+            turns: 0,
+            conn: None,
+            http: ResponseReader::default(),
+            stream,
+        });
         self.all.len() - 1
     }
 
@@ -104,7 +115,10 @@ impl Subscribers {
             1 => self.connects / PER_ADDRESS,
             addresses => self.connects % usize::from(addresses) + 1,
         };
-        let from = u8::try_from(turn).ok().filter(|turn| *turn > 0).map(|turn| IpAddr::from([127, 0, 0, turn.saturating_add(1)]));
+        let from = u8::try_from(turn)
+            .ok()
+            .filter(|turn| *turn > 0)
+            .map(|turn| IpAddr::from([127, 0, 0, turn.saturating_add(1)]));
         let one = &mut self.all[index];
         let at = peer.wait_at(index + one.turns);
         one.turns += 1;
@@ -142,7 +156,10 @@ impl Subscribers {
         self.out.clear();
         peer.subscribe(&mut self.out, self.transport, one.who, &one.resume);
         // A poll that nobody has to answer at once waits from the moment it is sent.
-        if self.transport == Transport::Poll && one.stage == Stage::Asking && !(peer.first_poll_answers() && one.resume.is_empty()) {
+        if self.transport == Transport::Poll
+            && one.stage == Stage::Asking
+            && !(peer.first_poll_answers() && one.resume.is_empty())
+        {
             one.stage = Stage::Waiting;
             self.waiting += 1;
         }
@@ -152,7 +169,15 @@ impl Subscribers {
     }
 
     /// Takes in what somebody's connection brought.
-    pub fn take(&mut self, net: &mut Net, peer: &dyn Peer, index: usize, bytes: &[u8], tally: &mut Tally, now_us: u64) {
+    pub fn take(
+        &mut self,
+        net: &mut Net,
+        peer: &dyn Peer,
+        index: usize,
+        bytes: &[u8],
+        tally: &mut Tally,
+        now_us: u64,
+    ) {
         let (receiver, size) = (u32::try_from(index).unwrap_or(u32::MAX), self.size);
         let one = &mut self.all[index];
         let Subscriber { http, stream, lanes, stage, resume, .. } = one;

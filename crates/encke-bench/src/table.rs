@@ -64,7 +64,8 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
     sorted.sort_by(f64::total_cmp);
     let Some((low, high)) = sorted.first().zip(sorted.last()) else { return (f64::NAN, f64::NAN, f64::NAN) };
     let half = sorted.len() / 2;
-    let middle = if sorted.len() % 2 == 1 { sorted[half] } else { f64::midpoint(sorted[half - 1], sorted[half]) };
+    let middle =
+        if sorted.len() % 2 == 1 { sorted[half] } else { f64::midpoint(sorted[half - 1], sorted[half]) };
     (*low, middle, *high)
 }
 
@@ -117,7 +118,9 @@ impl Table {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => format!("# Benchmarks\n\n{BEGIN}\n{END}\n"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("# Benchmarks\n\n{BEGIN}\n{END}\n")
+            }
             Err(error) => return Err(error),
         };
         fs::write(path, replaced(&text, (BEGIN, END), &self.markdown())?)
@@ -130,7 +133,8 @@ impl Table {
 /// When the marks are not there.
 pub fn replaced(text: &str, (begin, end): (&str, &str), table: &str) -> io::Result<String> {
     let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
-    let (before, after) = parts.ok_or_else(|| io::Error::other(format!("the file has no place for the table: {begin} and {end}")))?;
+    let (before, after) = parts
+        .ok_or_else(|| io::Error::other(format!("the file has no place for the table: {begin} and {end}")))?;
     Ok(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
@@ -153,7 +157,11 @@ mod tests {
             own.iter().for_each(|own| line.add(*own, 10.0));
             line.markdown()
         };
-        assert!(line([5.0, 7.0, 6.0]).ends_with("**0.60** (0.50 to 0.70) | 0.70 | met |"), "{}", line([5.0, 7.0, 6.0]));
+        assert!(
+            line([5.0, 7.0, 6.0]).ends_with("**0.60** (0.50 to 0.70) | 0.70 | met |"),
+            "{}",
+            line([5.0, 7.0, 6.0])
+        );
         assert!(line([5.0, 7.1, 6.0]).ends_with("open |"));
         assert!(line([8.0, 7.1, 9.0]).ends_with("**missed** |"));
         assert!(

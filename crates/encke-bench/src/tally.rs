@@ -51,7 +51,8 @@ struct Place {
 struct Lane {
     sent: u32,
     receivers: u32,
-    /// Messages that have not reached all, the oldest first: when each was due, and how many have yet to get it.
+    /// Messages that have not reached all, the oldest first: when each was due, and how many have yet to get
+    /// it.
     open: VecDeque<(u64, u32)>,
     /// The number of the first of them.
     first_open: u32,
@@ -111,7 +112,14 @@ impl Tally {
     }
 
     /// Something arrived at a receiver that follows the lanes from `first`, `lanes` of them.
-    pub fn receive(&mut self, receiver: u32, first: u32, lanes: u32, found: Result<Stamp, Damaged>, now_us: u64) {
+    pub fn receive(
+        &mut self,
+        receiver: u32,
+        first: u32,
+        lanes: u32,
+        found: Result<Stamp, Damaged>,
+        now_us: u64,
+    ) {
         let Ok(stamp) = found else {
             self.faults.damaged += 1;
             return;
@@ -175,7 +183,11 @@ mod tests {
             tally.receive(0, 0, 1, Ok(*stamp), 100);
         }
         for number in second {
-            let stamp = stamps.get(*number as usize).copied().unwrap_or(Stamp { lane: 0, number: *number, due_us: 0 });
+            let stamp = stamps.get(*number as usize).copied().unwrap_or(Stamp {
+                lane: 0,
+                number: *number,
+                due_us: 0,
+            });
             tally.receive(1, 0, 1, Ok(stamp), 200);
         }
         let faults = tally.faults();

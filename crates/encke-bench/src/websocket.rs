@@ -1,8 +1,7 @@
 //! The client's side of WebSocket (RFC 6455), as far as a subscriber needs it.
 
 /// The fields that ask for the upgrade. Whoever measures needs no secret key.
-pub const UPGRADE: &str =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 /// The most bytes of a message.
 const MESSAGE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -47,7 +46,11 @@ impl FrameReader {
 }
 
 /// Hands out all whole frames; how many bytes they had.
-fn take_frames(message: &mut Vec<u8>, bytes: &[u8], sink: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Broken> {
+fn take_frames(
+    message: &mut Vec<u8>,
+    bytes: &[u8],
+    sink: &mut impl FnMut(Incoming<'_>),
+) -> Result<usize, Broken> {
     let mut used = 0;
     while let Some((head, length)) = frame(&bytes[used..])? {
         let (first, body) = (bytes[used], &bytes[used + head..used + head + length]);
@@ -107,7 +110,8 @@ mod tests {
 
     #[test]
     fn frames_may_come_in_any_parts() {
-        let mut bytes = vec![0x81, 2, b'h', b'i', 0x01, 1, b'a', 0x89, 1, b'p', 0x80, 1, b'b', 0x82, 126, 1, 0];
+        let mut bytes =
+            vec![0x81, 2, b'h', b'i', 0x01, 1, b'a', 0x89, 1, b'p', 0x80, 1, b'b', 0x82, 126, 1, 0];
         bytes.extend_from_slice(&[b'x'; 256]);
         bytes.extend_from_slice(&[0x88, 0]);
         for part in 1..=bytes.len() {
@@ -120,13 +124,19 @@ mod tests {
                 };
                 reader.feed(bytes, &mut sink).unwrap();
             }
-            assert_eq!(seen, ["message 2", "ping [112]", "message 2", "message 256", "close"], "in parts of {part}");
+            assert_eq!(
+                seen,
+                ["message 2", "ping [112]", "message 2", "message 256", "close"],
+                "in parts of {part}"
+            );
         }
     }
 
     #[test]
     fn a_server_that_breaks_the_protocol_is_told() {
-        for bytes in [&[0x81, 0x80, 0, 0, 0, 0][..], &[0xc1, 0], &[0x83, 0], &[0x82, 127, 1, 0, 0, 0, 0, 0, 0, 0]] {
+        for bytes in
+            [&[0x81, 0x80, 0, 0, 0, 0][..], &[0xc1, 0], &[0x83, 0], &[0x82, 127, 1, 0, 0, 0, 0, 0, 0, 0]]
+        {
             assert!(FrameReader::default().feed(bytes, &mut |_| {}).is_err());
         }
     }

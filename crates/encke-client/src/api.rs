@@ -5,12 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::http::{Http, Query, segment};
 use crate::id::new_id;
 use crate::publish::PublishAnswer;
-use crate::{Accepted, Channels, Error, History, Page, Presence, Publish, Published, Push, Receipts, Sessions, User, Users};
+use crate::{
+    Accepted, Channels, Error, History, Page, Presence, Publish, Published, Push, Receipts, Sessions, User,
+    Users,
+};
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
 ///
-/// Every call is sent up to four times within some seconds when the server cannot be reached or answers 5xx. That is safe: pushes and
-/// publications carry an idempotency key, and the other calls may arrive twice.
+/// Every call is sent up to four times within some seconds when the server cannot be reached or answers 5xx.
+/// That is safe: pushes and publications carry an idempotency key, and the other calls may arrive twice.
 #[derive(Debug, Clone)]
 pub struct Api {
     http: Http,
@@ -110,18 +113,25 @@ impl Api {
         self.http.get("/api/sessions", &query).await
     }
 
-    /// Ends sessions on purpose, and tells how many. Everything of them is freed when this returns. The clients stay away unless `reconnect`.
+    /// Ends sessions on purpose, and tells how many. Everything of them is freed when this returns. The
+    /// clients stay away unless `reconnect`.
     ///
     /// The number may be 0 when an answer was lost on the way and the call was repeated.
     ///
     /// # Errors
     /// What the server refuses, and not being able to reach it.
-    pub async fn close(&self, target: &CloseTarget, reason: Option<&str>, reconnect: bool) -> Result<u64, Error> {
+    pub async fn close(
+        &self,
+        target: &CloseTarget,
+        reason: Option<&str>,
+        reconnect: bool,
+    ) -> Result<u64, Error> {
         let (user, session) = match target {
             CloseTarget::User(user) => (Some(user.as_str()), None),
             CloseTarget::Session(session) => (None, Some(session.as_str())),
         };
-        let answer: CloseAnswer = self.http.post("/api/close", &CloseBody { user, session, reason, reconnect }).await?;
+        let answer: CloseAnswer =
+            self.http.post("/api/close", &CloseBody { user, session, reason, reconnect }).await?;
         Ok(answer.closed)
     }
 
@@ -137,17 +147,28 @@ impl Api {
     ///
     /// # Errors
     /// `bad_cursor` among what the server refuses, and not being able to reach it.
-    pub async fn history(&self, channel: &str, cursor: Option<&str>, limit: Option<u32>) -> Result<History, Error> {
+    pub async fn history(
+        &self,
+        channel: &str,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<History, Error> {
         let mut query = Page { limit, after: None }.query();
         query.add_some("cursor", cursor);
         self.http.get(&format!("/api/channels/{}/history", segment(channel)?), &query).await
     }
 
-    /// A part of a channel's history, backwards: the last messages up to a cursor ([`History::previous`]), or up to the newest.
+    /// A part of a channel's history, backwards: the last messages up to a cursor ([`History::previous`]), or
+    /// up to the newest.
     ///
     /// # Errors
     /// `bad_cursor` among what the server refuses, and not being able to reach it.
-    pub async fn history_before(&self, channel: &str, before: Option<&str>, limit: Option<u32>) -> Result<History, Error> {
+    pub async fn history_before(
+        &self,
+        channel: &str,
+        before: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<History, Error> {
         let mut query = Page { limit, after: None }.query();
         query.add_some("before", Some(before.unwrap_or("latest")));
         self.http.get(&format!("/api/channels/{}/history", segment(channel)?), &query).await

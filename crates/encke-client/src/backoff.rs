@@ -8,16 +8,19 @@ const EAGER_MAX: Duration = Duration::from_secs(5);
 const PATIENT_MAX: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Growing pauses with jitter: none before the first attempt, then about half a second doubling up to 5 s, and up to 30 s once a dozen attempts failed.
+/// Growing pauses with jitter: none before the first attempt, then about half a second doubling up to 5 s,
+/// and up to 30 s once a dozen attempts failed.
 ///
-/// Each pause is drawn between the half and the whole of its bound, so that clients that lost the server together do not come back together.
+/// Each pause is drawn between the half and the whole of its bound, so that clients that lost the server
+/// together do not come back together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The pause before the next attempt; every call counts as one more failure. `random` is any number, evenly drawn.
+    /// The pause before the next attempt; every call counts as one more failure. `random` is any number,
+    /// evenly drawn.
     pub(crate) fn next_pause(&mut self, random: u64) -> Duration {
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
@@ -41,13 +44,15 @@ pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
     bound / 2 + (bound / 2).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
 
-/// Between `asked` and a quarter more: never sooner than was asked for, and not all who were asked for the same together.
+/// Between `asked` and a quarter more: never sooner than was asked for, and not all who were asked for the
+/// same together.
 pub(crate) fn jittered_over(asked: Duration, random: u64) -> Duration {
     let share = (random >> 32) as u32;
     asked + (asked / 4).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
 
-/// A number evenly drawn by the operating system. Jitter is no secret: without randomness the pauses are merely even.
+/// A number evenly drawn by the operating system. Jitter is no secret: without randomness the pauses are
+/// merely even.
 pub(crate) fn random() -> u64 {
     getrandom::u64().unwrap_or(0)
 }
@@ -82,7 +87,10 @@ mod tests {
     #[test]
     fn what_was_asked_for_is_never_undercut() {
         let asked = Duration::from_secs(4);
-        assert_eq!((jittered_over(asked, 0), jittered_over(asked, u64::MAX)), (asked, Duration::from_secs(5)));
+        assert_eq!(
+            (jittered_over(asked, 0), jittered_over(asked, u64::MAX)),
+            (asked, Duration::from_secs(5))
+        );
     }
 
     #[test]

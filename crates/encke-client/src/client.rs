@@ -10,7 +10,8 @@ use crate::{Error, Publish, Published};
 
 /// A user's way to the server. Cheap to clone; clones share their connections.
 ///
-/// Every call but [`listen`](Client::listen) is sent up to four times within some seconds when the server cannot be reached or answers 5xx, which is safe.
+/// Every call but [`listen`](Client::listen) is sent up to four times within some seconds when the server
+/// cannot be reached or answers 5xx, which is safe.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: Http,
@@ -96,10 +97,12 @@ impl Client {
 
     /// Subscribes a session to more channels, at once on its held connection, and tells all that it now has.
     ///
-    /// With a [`Listener`] at hand use its [`SessionHandle`](crate::SessionHandle), which remembers the channels for a reconnect.
+    /// With a [`Listener`] at hand use its [`SessionHandle`](crate::SessionHandle), which remembers the
+    /// channels for a reconnect.
     ///
     /// # Errors
-    /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
+    /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach
+    /// it.
     pub async fn subscribe(&self, session: &str, channels: &[String]) -> Result<Vec<String>, Error> {
         Ok(self.change_channels(Change::Subscribe, session, channels).await?.channels)
     }
@@ -112,7 +115,12 @@ impl Client {
         Ok(self.change_channels(Change::Unsubscribe, session, channels).await?.channels)
     }
 
-    pub(crate) async fn change_channels(&self, change: Change, session: &str, channels: &[String]) -> Result<Followed, Error> {
+    pub(crate) async fn change_channels(
+        &self,
+        change: Change,
+        session: &str,
+        channels: &[String],
+    ) -> Result<Followed, Error> {
         #[derive(Serialize)]
         struct Body<'a> {
             session: &'a str,
@@ -139,7 +147,8 @@ impl Client {
         Ok(())
     }
 
-    /// Ends a session on purpose; everything of it is freed when this returns. False if there was none (any more).
+    /// Ends a session on purpose; everything of it is freed when this returns. False if there was none (any
+    /// more).
     ///
     /// # Errors
     /// What the server refuses, and not being able to reach it.

@@ -54,9 +54,11 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
-    /// Another connection goes on with this session (409). Nothing is lost, but it is not this listener's any more.
+    /// Another connection goes on with this session (409). Nothing is lost, but it is not this listener's any
+    /// more.
     ///
-    /// A listener comes back once, since an earlier request of its own may have overtaken a later one, and ends when that happens again within a minute.
+    /// A listener comes back once, since an earlier request of its own may have overtaken a later one, and
+    /// ends when that happens again within a minute.
     #[error("another connection took over the session")]
     TakenOver,
     /// The session was closed on purpose (410, or 204 on a stream).
@@ -89,7 +91,9 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
-            Self::Unavailable { code, .. } | Self::Unauthorized { code, .. } | Self::Refused { code, .. } => Some(code),
+            Self::Unavailable { code, .. } | Self::Unauthorized { code, .. } | Self::Refused { code, .. } => {
+                Some(code)
+            }
             Self::TakenOver => Some("session_taken_over"),
             Self::SessionClosed { .. } => Some("session_closed"),
             _ => None,

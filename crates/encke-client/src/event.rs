@@ -18,7 +18,8 @@ pub enum Event {
     Gap(Gap),
     /// The session was ended on purpose. When `reconnect` is false, nothing follows.
     Close(Close),
-    /// The connection broke. The listener goes on by itself after the pause, from where it was; nothing is lost by this alone.
+    /// The connection broke. The listener goes on by itself after the pause, from where it was; nothing is
+    /// lost by this alone.
     Lost(Lost),
 }
 
@@ -35,7 +36,8 @@ pub struct Open {
     pub heartbeat_s: Option<u64>,
 }
 
-/// Messages of a channel that will not come: they were trimmed before they could be handed over, or the receiver was too slow for them.
+/// Messages of a channel that will not come: they were trimmed before they could be handed over, or the
+/// receiver was too slow for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gap {
@@ -98,7 +100,8 @@ impl WireEvent {
         struct Kind {
             event: String,
         }
-        // The kind is read first and by itself: an enum tagged from within cannot keep the data's bytes as they are.
+        // The kind is read first and by itself: an enum tagged from within cannot keep the data's bytes as
+        // they are.
         let bad = |error: serde_json::Error| Error::BadAnswer(format!("an event of the stream: {error}"));
         let kind: Kind = serde_json::from_str(json).map_err(bad)?;
         Ok(match kind.event.as_str() {
@@ -118,11 +121,14 @@ mod tests {
 
     #[test]
     fn the_events_of_the_protocol_are_read() {
-        let open = WireEvent::parse(r#"{"event":"open","session":"s","cursor":"1~e","heartbeat_s":20}"#).unwrap();
+        let open =
+            WireEvent::parse(r#"{"event":"open","session":"s","cursor":"1~e","heartbeat_s":20}"#).unwrap();
         assert!(matches!(open, WireEvent::Open(Open { heartbeat_s: Some(20), .. })));
-        let gap = WireEvent::parse(r#"{"event":"gap","channel":"news","from":8,"to":null,"reason":"epoch"}"#).unwrap();
+        let gap = WireEvent::parse(r#"{"event":"gap","channel":"news","from":8,"to":null,"reason":"epoch"}"#)
+            .unwrap();
         assert!(matches!(gap, WireEvent::Gap(Gap { to: None, .. })));
-        let close = WireEvent::parse(r#"{"event":"close","code":"client","reason":"","reconnect":false}"#).unwrap();
+        let close =
+            WireEvent::parse(r#"{"event":"close","code":"client","reason":"","reconnect":false}"#).unwrap();
         assert!(matches!(close, WireEvent::Close(Close { reconnect: false, .. })));
         assert!(matches!(WireEvent::parse(r#"{"event":"later"}"#).unwrap(), WireEvent::Unknown));
         for bad in ["", "{}", r#"{"event":"gap"}"#, "[]"] {

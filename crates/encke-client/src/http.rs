@@ -56,7 +56,8 @@ impl Http {
         let authorization = match credentials {
             None => None,
             Some(credentials) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {credentials}")).map_err(|_| Error::BadCredentials)?;
+                let mut value = HeaderValue::from_str(&format!("Bearer {credentials}"))
+                    .map_err(|_| Error::BadCredentials)?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -66,7 +67,8 @@ impl Http {
 
     /// The same server and connections with other credentials.
     pub(crate) fn with_credentials(&self, credentials: &str) -> Result<Self, Error> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {credentials}")).map_err(|_| Error::BadCredentials)?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {credentials}")).map_err(|_| Error::BadCredentials)?;
         value.set_sensitive(true);
         Ok(Self { authorization: Some(value), ..self.clone() })
     }
@@ -76,8 +78,13 @@ impl Http {
         self.with_retries(Method::GET, path, query, None).await
     }
 
-    /// POST until it succeeds or is hopeless, and parse the answer. Only for requests that may safely arrive twice.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T, Error> {
+    /// POST until it succeeds or is hopeless, and parse the answer. Only for requests that may safely arrive
+    /// twice.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, Error> {
         let body = serde_json::to_vec(body).map_err(Error::Encode)?;
         self.with_retries(Method::POST, path, &Query::default(), Some(body)).await
     }
@@ -101,19 +108,32 @@ impl Http {
         }
     }
 
-    async fn once<T: DeserializeOwned>(&self, method: Method, path: &str, query: &Query, body: Option<Vec<u8>>) -> Result<T, Error> {
+    async fn once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, Error> {
         let exchange = async {
             let response = self.send(method, path, query, body).await?;
             let bytes = read_at_most(response, MAX_ANSWER_BYTES).await?;
             serde_json::from_slice(&bytes).map_err(|error| Error::BadAnswer(format!("{path}: {error}")))
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_| Err(Error::Unreachable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
+        tokio::time::timeout(REQUEST_TIMEOUT, exchange).await.unwrap_or_else(|_| {
+            Err(Error::Unreachable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))
+        })
     }
 
-    /// Sends one request and waits for the head of the answer, without a bound in time. Any status but 2xx is an error.
-    pub(crate) async fn send(&self, method: Method, path: &str, query: &Query, body: Option<Vec<u8>>) -> Result<Response, Error> {
+    /// Sends one request and waits for the head of the answer, without a bound in time. Any status but 2xx is
+    /// an error.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response, Error> {
         let mut request = self.request(method, path, query);
         if let Some(body) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
@@ -122,13 +142,23 @@ impl Http {
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
-    /// Asks for another protocol on the connection, by these fields. The answer is 101 or another that is no refusal.
-    pub(crate) async fn upgrade(&self, path: &str, query: &Query, fields: HeaderMap) -> Result<Response, Error> {
+    /// Asks for another protocol on the connection, by these fields. The answer is 101 or another that is no
+    /// refusal.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        query: &Query,
+        fields: HeaderMap,
+    ) -> Result<Response, Error> {
         // Only HTTP/1.1 has a change of protocol.
         let request = self.request(Method::GET, path, query).version(Version::HTTP_11).headers(fields);
         let response = request.send().await?;
         let status = response.status();
-        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS { Ok(response) } else { Err(refusal(response).await) }
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
     }
 
     fn request(&self, method: Method, path: &str, query: &Query) -> RequestBuilder {
@@ -251,12 +281,22 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> E
         Err(_) => (ErrorWords::default(), false),
     };
     let code = if words.code.is_empty() { format!("http_{}", status.as_u16()) } else { words.code };
-    let message = if words.message.is_empty() { status.canonical_reason().unwrap_or("no reason given").to_owned() } else { words.message };
+    let message = if words.message.is_empty() {
+        status.canonical_reason().unwrap_or("no reason given").to_owned()
+    } else {
+        words.message
+    };
     refused(status.as_u16(), code, message, reconnect, retry_after)
 }
 
 /// What a refusal with this status means.
-pub(crate) fn refused(status: u16, code: String, message: String, reconnect: bool, retry_after: Option<Duration>) -> Error {
+pub(crate) fn refused(
+    status: u16,
+    code: String,
+    message: String,
+    reconnect: bool,
+    retry_after: Option<Duration>,
+) -> Error {
     match status {
         401 => Error::Unauthorized { code, message },
         409 => Error::TakenOver,
@@ -337,9 +377,14 @@ mod tests {
     #[test]
     fn the_status_and_the_code_make_the_error() {
         let body = br#"{"error":{"code":"token_expired","message":"it is"}}"#;
-        assert!(matches!(classify(StatusCode::UNAUTHORIZED, None, body), Error::Unauthorized { code, .. } if code == "token_expired"));
+        assert!(
+            matches!(classify(StatusCode::UNAUTHORIZED, None, body), Error::Unauthorized { code, .. } if code == "token_expired")
+        );
         assert!(matches!(classify(StatusCode::CONFLICT, None, b""), Error::TakenOver));
-        assert!(matches!(classify(StatusCode::GONE, None, b"{}"), Error::SessionClosed { reconnect: false, .. }));
+        assert!(matches!(
+            classify(StatusCode::GONE, None, b"{}"),
+            Error::SessionClosed { reconnect: false, .. }
+        ));
         let wait = Some(Duration::from_secs(3));
         let unavailable = classify(StatusCode::SERVICE_UNAVAILABLE, wait, b"<html>");
         assert!(unavailable.is_temporary());

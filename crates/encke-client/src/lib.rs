@@ -1,4 +1,5 @@
-//! The Rust client of Encke, a Comet server: push messages and pages to users, publish to channels, and listen with resume.
+//! The Rust client of Encke, a Comet server: push messages and pages to users, publish to channels, and
+//! listen with resume.
 //!
 //! A backend has an API key and uses [`Api`]; a user has a token and uses [`Client`].
 //!
@@ -24,7 +25,8 @@
 //! ```
 //!
 //! What the crate keeps to:
-//! - A listener hands each message over once and in order per channel, however often the connection breaks; what cannot come any more is an [`Event::Gap`].
+//! - A listener hands each message over once and in order per channel, however often the connection breaks;
+//!   what cannot come any more is an [`Event::Gap`].
 //! - Pushing and publishing always carry an idempotency key, so that trying again makes no second message.
 //! - After a close on purpose nothing reconnects, unless the server asked for that.
 

@@ -23,7 +23,8 @@ use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
 
 /// How long the head of an answer that is not held may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The silence that is borne on a stream which has not told its heartbeat: two and a half times the protocol's default of 20 s.
+/// The silence that is borne on a stream which has not told its heartbeat: two and a half times the
+/// protocol's default of 20 s.
 const DEFAULT_SILENCE: Duration = Duration::from_secs(50);
 /// The protocol's default for how long a poll is held, in seconds.
 const DEFAULT_HOLD_S: u64 = 25;
@@ -33,7 +34,8 @@ const PROVED_AFTER: Duration = Duration::from_secs(5);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// How long the `close` event may take after the session was closed through a handle.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
-/// A held poll that is answered sooner than this with nothing is followed by a pause, or a confused server would be asked without end.
+/// A held poll that is answered sooner than this with nothing is followed by a pause, or a confused server
+/// would be asked without end.
 const HASTY: Duration = Duration::from_millis(100);
 /// The most to wait before the first attempt when the server said that it stops.
 const SHUTDOWN_PAUSE: Duration = Duration::from_secs(2);
@@ -101,8 +103,9 @@ impl Listen {
         self
     }
 
-    /// How long a poll is held at most, in seconds, up to what the server allows. When not said, the server's default (25) holds, and a poll
-    /// without an answer for two and a half times that is given up; say it for a server whose `hold_s` is longer than a minute.
+    /// How long a poll is held at most, in seconds, up to what the server allows. When not said, the server's
+    /// default (25) holds, and a poll without an answer for two and a half times that is given up; say it for
+    /// a server whose `hold_s` is longer than a minute.
     #[must_use]
     pub fn hold_s(mut self, seconds: u64) -> Self {
         self.hold_s = Some(seconds);
@@ -112,10 +115,12 @@ impl Listen {
 
 /// A stream of [`Event`]s that goes on over any number of connections.
 ///
-/// It ends with `None` after a close without reconnect. An `Err` is its last item: the server refuses for good (the token is wrong, a channel is
-/// forbidden, another connection took over), and the caller has to do something. Everything else it mends itself and tells as [`Event::Lost`].
+/// It ends with `None` after a close without reconnect. An `Err` is its last item: the server refuses for
+/// good (the token is wrong, a channel is forbidden, another connection took over), and the caller has to do
+/// something. Everything else it mends itself and tells as [`Event::Lost`].
 ///
-/// Dropping it cuts the connection; the session then lives for its grace time. To end it on purpose use [`SessionHandle::close`].
+/// Dropping it cuts the connection; the session then lives for its grace time. To end it on purpose use
+/// [`SessionHandle::close`].
 pub struct Listener {
     events: Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>,
     handle: SessionHandle,
@@ -141,7 +146,9 @@ impl Listener {
             ever_open: false,
             taken_over: None,
         };
-        let events = futures_util::stream::unfold(driver, |mut driver| async move { driver.next().await.map(|event| (event, driver)) });
+        let events = futures_util::stream::unfold(driver, |mut driver| async move {
+            driver.next().await.map(|event| (event, driver))
+        });
         Self { events: Box::pin(events.fuse()), handle: SessionHandle::new(client, shared) }
     }
 
@@ -170,7 +177,8 @@ impl Stream for Listener {
 enum Item {
     Open {
         open: Open,
-        /// Whether the cursor in it is one to go on from: the one in a poll's answer is behind messages that are still to be handed over.
+        /// Whether the cursor in it is one to go on from: the one in a poll's answer is behind messages that
+        /// are still to be handed over.
         adopt: bool,
     },
     Message(Message),
@@ -207,7 +215,8 @@ enum Wire {
 
 #[derive(Clone, Copy)]
 struct Polling {
-    /// The connection has not been told as open yet; its first poll is not held, so that the session is known at once.
+    /// The connection has not been told as open yet; its first poll is not held, so that the session is known
+    /// at once.
     first: bool,
 }
 
@@ -293,7 +302,8 @@ impl Driver {
                     self.shared.adopt(&open.cursor);
                     self.ask_late();
                 }
-                if let (State::Streaming(streaming), Some(heartbeat_s)) = (&mut self.state, open.heartbeat_s) {
+                if let (State::Streaming(streaming), Some(heartbeat_s)) = (&mut self.state, open.heartbeat_s)
+                {
                     streaming.silence = silence(heartbeat_s);
                 }
                 Some(Event::Open(open))
@@ -322,7 +332,8 @@ impl Driver {
                     // The session is gone; its cursor alone is enough to go on.
                     self.shared.drop_session();
                     let pause = self.backoff.next_pause(random());
-                    // A server that stops is not back at once, and all of its clients know the moment; it spreads them itself, unless it is an older one.
+                    // A server that stops is not back at once, and all of its clients know the moment; it
+                    // spreads them itself, unless it is an older one.
                     let least = match close.retry_ms {
                         Some(ms) => jittered_over(Duration::from_millis(ms).min(MAX_RETRY_AFTER), random()),
                         None if close.code == "shutdown" => jittered(SHUTDOWN_PAUSE, random()),
@@ -371,14 +382,20 @@ impl Driver {
     /// The session was closed through a handle, and no `close` event came over the connection.
     fn closed_by_handle(&mut self) -> Event {
         self.state = State::Done;
-        Event::Close(Close { code: "client".to_owned(), reason: String::new(), reconnect: false, retry_ms: None })
+        Event::Close(Close {
+            code: "client".to_owned(),
+            reason: String::new(),
+            reconnect: false,
+            retry_ms: None,
+        })
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
         self.state = match self.transport {
             Transport::Poll => State::Polling(Polling { first: true }),
             Transport::Sse => {
-                let response = stream(&self.client, "/v1/sse", self.shared.query(), "text/event-stream").await?;
+                let response =
+                    stream(&self.client, "/v1/sse", self.shared.query(), "text/event-stream").await?;
                 streaming(Wire::Sse(response, SseParser::new()))
             }
             Transport::Ndjson => {
@@ -391,7 +408,8 @@ impl Driver {
                 let handshake = Handshake::new()?;
                 let query = self.shared.query();
                 let head = self.client.http.upgrade("/v1/ws", &query, handshake.fields());
-                let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
+                let response =
+                    timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
                 handshake.check(&response)?;
                 streaming(Wire::Ws { socket: Socket::new(response.upgrade().await?), opened: false })
             }
@@ -413,7 +431,8 @@ impl Driver {
         };
         let asked = Instant::now();
         let body = timeout(patience, exchange).await.map_err(|_| Error::Silent(patience))??;
-        let answer: PollAnswer = serde_json::from_slice(&body).map_err(|error| Error::BadAnswer(format!("/v1/poll: {error}")))?;
+        let answer: PollAnswer =
+            serde_json::from_slice(&body).map_err(|error| Error::BadAnswer(format!("/v1/poll: {error}")))?;
         if !polling.first {
             self.backoff.reset();
         }
@@ -421,9 +440,13 @@ impl Driver {
         let hasty = empty && hold_s != Some(0) && asked.elapsed() < HASTY;
         self.state = State::Polling(Polling { first: false });
         if polling.first || self.shared.is_new(&answer.session) {
-            // What this connection goes on from is the cursor that the poll was sent with, if it was sent with one.
+            // What this connection goes on from is the cursor that the poll was sent with, if it was sent
+            // with one.
             let cursor = self.shared.cursor().filter(|_| !empty).unwrap_or_else(|| answer.cursor.clone());
-            self.items.push_back(Item::Open { open: Open { session: answer.session, cursor, heartbeat_s: None }, adopt: false });
+            self.items.push_back(Item::Open {
+                open: Open { session: answer.session, cursor, heartbeat_s: None },
+                adopt: false,
+            });
         }
         self.items.extend(answer.gaps.into_iter().map(Item::Gap));
         self.items.extend(answer.messages.into_iter().map(Item::Message));
@@ -446,11 +469,17 @@ impl Driver {
             _ if self.shared.is_closing() => return Some(Ok(self.closed_by_handle())),
             Error::SessionClosed { message, reconnect: false } => {
                 self.state = State::Done;
-                let close = Close { code: "session_closed".to_owned(), reason: message, reconnect: false, retry_ms: None };
+                let close = Close {
+                    code: "session_closed".to_owned(),
+                    reason: message,
+                    reconnect: false,
+                    retry_ms: None,
+                };
                 return Some(Ok(Event::Close(close)));
             }
             Error::SessionClosed { reconnect: true, .. } => self.shared.drop_session(),
-            // Something in between may answer in the server's place for a while; before the first success it is rather the wrong address.
+            // Something in between may answer in the server's place for a while; before the first success it
+            // is rather the wrong address.
             Error::BadAnswer(_) if self.ever_open => {}
             Error::TakenOver if self.may_come_back() => {}
             ref error if error.is_temporary() => {}
@@ -476,7 +505,8 @@ impl Streaming {
         let too_long = |error: TooLong| Error::BadAnswer(error.to_string());
         match &mut self.wire {
             Wire::Sse(response, parser) => {
-                let bytes = timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
+                let bytes =
+                    timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
                 parser.push(&bytes).map_err(too_long)?;
                 while let Some(event) = parser.next_event() {
                     if let Some(data) = &event.data {
@@ -486,7 +516,8 @@ impl Streaming {
                 }
             }
             Wire::Ndjson(response, lines) => {
-                let bytes = timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
+                let bytes =
+                    timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
                 lines.push(&bytes).map_err(too_long)?;
                 while let Some(line) = lines.next_line() {
                     take_in(items, &line)?;
@@ -524,7 +555,8 @@ fn take_in(items: &mut VecDeque<Item>, json: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a close means that comes before the connection has opened: a refusal which, over HTTP, would have been a status.
+/// What a close means that comes before the connection has opened: a refusal which, over HTTP, would have
+/// been a status.
 fn refusal(close: &Close) -> Error {
     let status = match close.code.as_str() {
         "taken_over" => 409,
@@ -543,7 +575,10 @@ async fn stream(client: &Client, path: &str, query: Query, expected: &str) -> Re
     let head = client.http.send(Method::GET, path, &query, None);
     let response = timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
     if response.status() == StatusCode::NO_CONTENT {
-        return Err(Error::SessionClosed { message: "it was closed on purpose".to_owned(), reconnect: false });
+        return Err(Error::SessionClosed {
+            message: "it was closed on purpose".to_owned(),
+            reconnect: false,
+        });
     }
     let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
     if !content_type.is_some_and(|value| value.as_bytes().starts_with(expected.as_bytes())) {

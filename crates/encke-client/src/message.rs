@@ -42,12 +42,15 @@ impl Message {
     /// [`Error::BadAnswer`] when the data is not of that type.
     pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let json = self.data.as_deref().map_or("null", RawValue::get);
-        serde_json::from_str(json).map_err(|error| Error::BadAnswer(format!("the data of message {} is of another type: {error}", self.id)))
+        serde_json::from_str(json).map_err(|error| {
+            Error::BadAnswer(format!("the data of message {} is of another type: {error}", self.id))
+        })
     }
 
     /// The message as JSON on exactly one line.
     ///
-    /// The data keeps its members' order and its numbers' digits; only white space between tokens goes, since a sender may have put line breaks there.
+    /// The data keeps its members' order and its numbers' digits; only white space between tokens goes, since
+    /// a sender may have put line breaks there.
     #[must_use]
     pub fn to_json_line(&self) -> String {
         // A struct of strings and numbers always serialises.
@@ -90,7 +93,10 @@ mod tests {
         let message: Message = serde_json::from_str(JSON).unwrap();
         let line = message.to_json_line();
         assert!(!line.contains('\n'));
-        assert!(line.contains(r#""data":{"big":12345678901234567890123,"text":"a \"b\" \\"},"from":"bob"}"#), "{line}");
+        assert!(
+            line.contains(r#""data":{"big":12345678901234567890123,"text":"a \"b\" \\"},"from":"bob"}"#),
+            "{line}"
+        );
     }
 
     #[test]
@@ -116,7 +122,8 @@ mod tests {
 
     #[test]
     fn null_is_data() {
-        let json = r#"{"id":"m","channel":"@a","offset":1,"epoch":"e","time":"t","type":"message","data":null}"#;
+        let json =
+            r#"{"id":"m","channel":"@a","offset":1,"epoch":"e","time":"t","type":"message","data":null}"#;
         assert_eq!(serde_json::from_str::<Message>(json).unwrap().to_json_line(), json);
         let none = json.replace(r#","data":null"#, "");
         assert_eq!(serde_json::from_str::<Message>(&none).unwrap().to_json_line(), none);

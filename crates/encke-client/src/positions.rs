@@ -13,7 +13,8 @@ pub(crate) struct Position {
 
 /// The positions of one session, kept up to date from each message.
 ///
-/// A cursor of a version that this client does not know is carried as it is: then only the server moves it, and repeats are still recognised.
+/// A cursor of a version that this client does not know is carried as it is: then only the server moves it,
+/// and repeats are still recognised.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     known: BTreeMap<String, Position>,
@@ -24,7 +25,8 @@ pub(crate) struct Positions {
 impl Positions {
     /// Takes over a cursor from the server, which names every channel that the session has.
     ///
-    /// A position that is behind ours in the same epoch is not taken: what lies between has been handed over already.
+    /// A position that is behind ours in the same epoch is not taken: what lies between has been handed over
+    /// already.
     pub(crate) fn adopt(&mut self, cursor: &str) {
         let Some(mut told) = parse(cursor) else {
             self.opaque = Some(cursor.to_owned());
@@ -219,7 +221,11 @@ mod tests {
         positions.adopt("1~e~news~5~rain~1");
         assert_eq!(positions.cursor().unwrap(), "1~e~news~7~rain~1");
         positions.adopt("1~f~news~2");
-        assert_eq!(positions.cursor().unwrap(), "1~f~news~2", "another epoch is taken as it is, and rain is gone");
+        assert_eq!(
+            positions.cursor().unwrap(),
+            "1~f~news~2",
+            "another epoch is taken as it is, and rain is gone"
+        );
     }
 
     #[test]

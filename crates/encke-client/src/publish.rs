@@ -31,7 +31,10 @@ impl Publish {
     ///
     /// # Errors
     /// [`Error::Encode`] when the data does not serialise.
-    pub fn to_all<C: Into<String>>(channels: impl IntoIterator<Item = C>, data: &impl Serialize) -> Result<Self, Error> {
+    pub fn to_all<C: Into<String>>(
+        channels: impl IntoIterator<Item = C>,
+        data: &impl Serialize,
+    ) -> Result<Self, Error> {
         let data = serde_json::value::to_raw_value(data).map_err(Error::Encode)?;
         Ok(Self { channel: None, channels: channels.into_iter().map(Into::into).collect(), data, id: None })
     }
@@ -86,7 +89,9 @@ impl PublishAnswer {
     pub(crate) fn published(self, channel: Option<&str>) -> Result<Published, Error> {
         let positions = match (self.positions, channel, self.offset, self.epoch) {
             (Some(positions), ..) => positions,
-            (None, Some(channel), Some(offset), Some(epoch)) => vec![ChannelPosition { channel: channel.to_owned(), offset, epoch }],
+            (None, Some(channel), Some(offset), Some(epoch)) => {
+                vec![ChannelPosition { channel: channel.to_owned(), offset, epoch }]
+            }
             _ => return Err(Error::BadAnswer("a publication without a position".to_owned())),
         };
         Ok(Published { id: self.id, mode: self.mode, positions })
@@ -108,11 +113,14 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_answer_are_read() {
-        let one: PublishAnswer = serde_json::from_str(r#"{"id":"m","offset":7,"epoch":"e","mode":"sqlite"}"#).unwrap();
+        let one: PublishAnswer =
+            serde_json::from_str(r#"{"id":"m","offset":7,"epoch":"e","mode":"sqlite"}"#).unwrap();
         let one = one.published(Some("news")).unwrap();
         assert_eq!((one.positions[0].channel.as_str(), one.positions[0].offset), ("news", 7));
-        let two: PublishAnswer =
-            serde_json::from_str(r#"{"id":"m","mode":"sqlite","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#).unwrap();
+        let two: PublishAnswer = serde_json::from_str(
+            r#"{"id":"m","mode":"sqlite","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#,
+        )
+        .unwrap();
         assert_eq!(two.published(None).unwrap().positions.len(), 1);
         let none: PublishAnswer = serde_json::from_str(r#"{"id":"m","mode":"sqlite"}"#).unwrap();
         assert!(none.published(Some("news")).is_err());

@@ -159,7 +159,10 @@ mod tests {
     #[test]
     fn a_push_is_written_as_the_protocol_says() {
         let page = Push::page(Target::Users(vec!["alice".into()]), "https://x.example/").ttl_s(9).id("k");
-        assert_eq!(serde_json::to_string(&page).unwrap(), r#"{"to":["alice"],"url":"https://x.example/","ttl_s":9,"id":"k"}"#);
+        assert_eq!(
+            serde_json::to_string(&page).unwrap(),
+            r#"{"to":["alice"],"url":"https://x.example/","ttl_s":9,"id":"k"}"#
+        );
         let data = Push::data(Target::All, &serde_json::json!({"a": 1})).unwrap();
         assert_eq!(serde_json::to_string(&data).unwrap(), r#"{"to":"all","data":{"a":1}}"#);
         let online = Push::data(Target::Online, &1).unwrap();

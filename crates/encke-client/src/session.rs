@@ -25,9 +25,11 @@ struct State {
     positions: Positions,
     /// The cursor to begin with, which stands until the server tells one.
     first_cursor: Option<String>,
-    /// Channels that were subscribed to, so that a session made anew gets them even if its cursor does not name them.
+    /// Channels that were subscribed to, so that a session made anew gets them even if its cursor does not
+    /// name them.
     wanted: BTreeSet<String>,
-    /// Channels that were unsubscribed: what of them is still under way is not handed over, and does not bring them back into the cursor.
+    /// Channels that were unsubscribed: what of them is still under way is not handed over, and does not
+    /// bring them back into the cursor.
     left: BTreeSet<String>,
     /// The channels that the current connection was asked for, as far as they are known by name.
     asked: BTreeSet<String>,
@@ -41,11 +43,19 @@ pub(crate) struct Late {
 }
 
 impl Shared {
-    pub(crate) fn new(session: Option<String>, first_cursor: Option<String>, wanted: BTreeSet<String>) -> Self {
-        Self { state: Mutex::new(State { session, first_cursor, wanted, ..State::default() }), closing: watch::Sender::new(false) }
+    pub(crate) fn new(
+        session: Option<String>,
+        first_cursor: Option<String>,
+        wanted: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            state: Mutex::new(State { session, first_cursor, wanted, ..State::default() }),
+            closing: watch::Sender::new(false),
+        }
     }
 
-    /// No code under the lock can panic halfway through a change, so a poisoned lock guards a good state all the same.
+    /// No code under the lock can panic halfway through a change, so a poisoned lock guards a good state all
+    /// the same.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +82,8 @@ impl Shared {
     /// Whether the message is to be handed over.
     pub(crate) fn accept(&self, message: &Message) -> bool {
         let mut state = self.state();
-        !state.left.contains(&message.channel) && state.positions.advance(&message.channel, &message.epoch, message.offset)
+        !state.left.contains(&message.channel)
+            && state.positions.advance(&message.channel, &message.epoch, message.offset)
     }
 
     /// Whether the gap is to be handed over.
@@ -145,7 +156,10 @@ impl Shared {
         let mut query = Query::default();
         query.add_some("session", state.session.as_deref());
         query.add_some("cursor", state.first_cursor.clone().or_else(|| state.positions.cursor()).as_deref());
-        query.add_list("channels", state.wanted.iter().map(String::as_str).filter(|channel| !state.positions.names(channel)));
+        query.add_list(
+            "channels",
+            state.wanted.iter().map(String::as_str).filter(|channel| !state.positions.names(channel)),
+        );
         query
     }
 
@@ -178,19 +192,22 @@ impl SessionHandle {
         Self { client, shared }
     }
 
-    /// The session's id; `None` before the first [`Open`](crate::Event::Open), and between a close with reconnect and the next one.
+    /// The session's id; `None` before the first [`Open`](crate::Event::Open), and between a close with
+    /// reconnect and the next one.
     #[must_use]
     pub fn session(&self) -> Option<String> {
         self.shared.state().session.clone()
     }
 
-    /// How far the session has come with what was handed over. A later [`Listen`](crate::Listen) can begin there.
+    /// How far the session has come with what was handed over. A later [`Listen`](crate::Listen) can begin
+    /// there.
     #[must_use]
     pub fn cursor(&self) -> Option<String> {
         self.shared.cursor()
     }
 
-    /// Subscribes to more channels, at once on the held connection, and again whenever the session must be made anew.
+    /// Subscribes to more channels, at once on the held connection, and again whenever the session must be
+    /// made anew.
     ///
     /// Returns all channels that the session now has. Before the first `Open` the channels are only noted,
     /// and the list is empty; they are asked for once the connection is open.
@@ -199,7 +216,8 @@ impl SessionHandle {
     /// stay wanted: the next connection brings them. [`unsubscribe`](Self::unsubscribe) takes that back.
     ///
     /// # Errors
-    /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach it.
+    /// `channel_forbidden` and `session_unknown` among what the server refuses, and not being able to reach
+    /// it.
     pub async fn subscribe(&self, channels: &[String]) -> Result<Vec<String>, Error> {
         let noted = self.shared.want(channels);
         let Some(session) = self.session() else { return Ok(Vec::new()) };
@@ -233,7 +251,8 @@ impl SessionHandle {
         }
     }
 
-    /// Tells that a person saw all pushes that the listener has handed over so far. Does nothing before the first `Open`.
+    /// Tells that a person saw all pushes that the listener has handed over so far. Does nothing before the
+    /// first `Open`.
     ///
     /// # Errors
     /// `session_unknown` among what the server refuses, and not being able to reach it.
@@ -242,7 +261,8 @@ impl SessionHandle {
         self.client.ack(&session, &cursor).await
     }
 
-    /// Ends the session on purpose. The listener gets its [`Close`](crate::Event::Close) and ends; it does not connect again in any case.
+    /// Ends the session on purpose. The listener gets its [`Close`](crate::Event::Close) and ends; it does
+    /// not connect again in any case.
     ///
     /// False if the server had no such session (any more), or none was there yet.
     ///

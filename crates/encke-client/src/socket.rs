@@ -1,4 +1,5 @@
-//! The client's side of a WebSocket (RFC 6455), over a connection that the HTTP library has changed the protocol of.
+//! The client's side of a WebSocket (RFC 6455), over a connection that the HTTP library has changed the
+//! protocol of.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::sse::MAX_EVENT_BYTES;
 
 /// How many bytes are taken from the connection at once.
 const READ_BYTES: usize = 16 * 1024;
-/// How long the server may take to take a few bytes in. It reads whenever it is not itself behind with writing.
+/// How long the server may take to take a few bytes in. It reads whenever it is not itself behind with
+/// writing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Extensions are not offered, and servers do not mask.
 const RULES: Rules = Rules { message_max_bytes: MAX_EVENT_BYTES, compression: false, masked: false };
@@ -47,11 +49,14 @@ impl Handshake {
     /// Whether the answer makes the change that was asked for (RFC 6455 section 4.1).
     pub(crate) fn check(&self, response: &Response) -> Result<(), Error> {
         let bad = |why: &str| Err(Error::BadAnswer(format!("/v1/ws: {why}")));
-        let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let field = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return bad("the protocol was not changed");
         }
-        let connection = field("connection").split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+        let connection =
+            field("connection").split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
         if !field("upgrade").eq_ignore_ascii_case("websocket") || !connection {
             return bad("the protocol was not changed to WebSocket");
         }
@@ -82,7 +87,8 @@ impl Socket {
         Self { stream, reader: Reader::default(), buffer, texts: VecDeque::new(), parted: false }
     }
 
-    /// Waits for bytes, answers what is to be answered, and takes the messages out of them; none if these bytes held no whole one.
+    /// Waits for bytes, answers what is to be answered, and takes the messages out of them; none if these
+    /// bytes held no whole one.
     pub(crate) async fn read(&mut self) -> Result<VecDeque<String>, Error> {
         if self.parted {
             return Err(Error::Ended);
@@ -139,7 +145,12 @@ enum Goes {
 }
 
 /// Takes messages out of bytes, and writes what they are to be answered with.
-fn take_in(reader: &mut Reader, mut bytes: &[u8], texts: &mut VecDeque<String>, answers: &mut Vec<u8>) -> Result<Goes, Error> {
+fn take_in(
+    reader: &mut Reader,
+    mut bytes: &[u8],
+    texts: &mut VecDeque<String>,
+    answers: &mut Vec<u8>,
+) -> Result<Goes, Error> {
     let mut plain = Vec::new();
     loop {
         plain.clear();

@@ -1,11 +1,13 @@
 //! Server-sent events, parsed as the bytes come in.
 //!
-//! This follows the HTML standard's "event stream interpretation" to the letter, with one addition: it tells whether a block brought an `id` of its
-//! own, since a stream whose ids are long sends them only once in a while and the sticky id of the standard is then older than the event beside it.
+//! This follows the HTML standard's "event stream interpretation" to the letter, with one addition: it tells
+//! whether a block brought an `id` of its own, since a stream whose ids are long sends them only once in a
+//! while and the sticky id of the standard is then older than the event beside it.
 
 use std::collections::VecDeque;
 
-/// The most bytes that one line, or the data of one event, may have. A message is at most 64 KiB; a server that sends more than this is not Encke.
+/// The most bytes that one line, or the data of one event, may have. A message is at most 64 KiB; a server
+/// that sends more than this is not Encke.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// One block of an event stream.
@@ -13,7 +15,8 @@ pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 pub struct SseEvent {
     /// The event's name; `message` when the block names none.
     pub event: String,
-    /// The data, its lines joined by a newline. `None` for a block that only moved the id, which a browser does not hand on.
+    /// The data, its lines joined by a newline. `None` for a block that only moved the id, which a browser
+    /// does not hand on.
     pub data: Option<String>,
     /// The id that this block brought. `None` when it brought none, even if an earlier one is still in force.
     pub id: Option<String>,
@@ -24,7 +27,8 @@ pub struct SseEvent {
 #[error("an event is longer than {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
 
-/// The parser: bytes in with [`push`](SseParser::push), events out with [`next_event`](SseParser::next_event).
+/// The parser: bytes in with [`push`](SseParser::push), events out with
+/// [`next_event`](SseParser::next_event).
 #[derive(Debug, Default)]
 pub struct SseParser {
     /// The bytes of the line that has not ended yet.
@@ -64,7 +68,8 @@ impl SseParser {
                 return self.keep(bytes);
             };
             self.keep(&bytes[..end])?;
-            // A carriage return ends the line at once: waiting for a line feed that may never come would hold the event back.
+            // A carriage return ends the line at once: waiting for a line feed that may never come would hold
+            // the event back.
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
             self.end_line()?;
@@ -98,7 +103,8 @@ impl SseParser {
             self.begun = true;
             rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
         }
-        // Line ends are ASCII, so decoding line by line replaces the same malformed sequences as decoding the whole stream would.
+        // Line ends are ASCII, so decoding line by line replaces the same malformed sequences as decoding the
+        // whole stream would.
         let line = String::from_utf8_lossy(rest);
         if line.is_empty() {
             self.end_block();
@@ -194,7 +200,10 @@ mod tests {
 
     #[test]
     fn only_one_space_behind_the_colon_goes() {
-        assert_eq!(parse(b"data:a\ndata: b\ndata:  c\ndata: d:e\n\n"), [event("message", "a\nb\n c\nd:e", None)]);
+        assert_eq!(
+            parse(b"data:a\ndata: b\ndata:  c\ndata: d:e\n\n"),
+            [event("message", "a\nb\n c\nd:e", None)]
+        );
     }
 
     #[test]
@@ -215,7 +224,10 @@ mod tests {
 
     #[test]
     fn an_id_alone_is_told_without_data() {
-        assert_eq!(parse(b"id: 9\n\n"), [SseEvent { event: "message".into(), data: None, id: Some("9".into()) }]);
+        assert_eq!(
+            parse(b"id: 9\n\n"),
+            [SseEvent { event: "message".into(), data: None, id: Some("9".into()) }]
+        );
     }
 
     #[test]
@@ -259,7 +271,8 @@ mod tests {
         assert!((0..2000).any(|_| parser.push(&line).is_err()));
     }
 
-    /// The bytes of `tests/vectors/sse.json` and what a browser makes of them, which `tests/e2e/vectors.test.js` finds out.
+    /// The bytes of `tests/vectors/sse.json` and what a browser makes of them, which
+    /// `tests/e2e/vectors.test.js` finds out.
     #[test]
     fn the_same_bytes_are_the_same_events_as_in_a_browser() {
         #[derive(serde::Deserialize)]

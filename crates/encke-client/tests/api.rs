@@ -21,7 +21,10 @@ async fn a_push_carries_an_idempotency_key_and_keeps_it_when_it_is_sent_again() 
     let api = api(&server);
     let (accepted, key) = tokio::join!(api.push(&push), async {
         let first = server.expect("/api/push").await;
-        assert_eq!((&first.method, &first.headers["authorization"]), (&Method::POST, &"Bearer key".parse().unwrap()));
+        assert_eq!(
+            (&first.method, &first.headers["authorization"]),
+            (&Method::POST, &"Bearer key".parse().unwrap())
+        );
         let key = first.json()["id"].clone();
         first.answer_as(StatusCode::SERVICE_UNAVAILABLE, &[], "");
         let second = server.expect("/api/push").await;
@@ -55,9 +58,13 @@ async fn a_key_of_the_callers_is_left_alone() {
 async fn what_is_refused_is_not_sent_again() {
     let mut server = Server::start().await;
     let api = api(&server);
-    let (refused, ()) =
-        tokio::join!(api.user("no/body"), async { server.expect("/api/users/no%2Fbody").await.refuse(404, "user_unknown") });
-    assert!(matches!(refused, Err(Error::Refused { status: 404, ref code, .. }) if code == "user_unknown"), "{refused:?}");
+    let (refused, ()) = tokio::join!(api.user("no/body"), async {
+        server.expect("/api/users/no%2Fbody").await.refuse(404, "user_unknown")
+    });
+    assert!(
+        matches!(refused, Err(Error::Refused { status: 404, ref code, .. }) if code == "user_unknown"),
+        "{refused:?}"
+    );
     server.expect_nothing();
 }
 
@@ -105,10 +112,9 @@ async fn lists_are_read_by_the_page() {
     let sessions = sessions.unwrap();
     assert_eq!((sessions.sessions[0].lag, sessions.next.as_deref()), (3, Some("s")));
     let (channels, ()) = tokio::join!(api.channels(&first), async {
-        server
-            .expect("/api/channels")
-            .await
-            .answer(r#"{"channels":[{"channel":"news","epoch":"e","tail":1,"head":9,"subscribers":2}],"next":null}"#);
+        server.expect("/api/channels").await.answer(
+            r#"{"channels":[{"channel":"news","epoch":"e","tail":1,"head":9,"subscribers":2}],"next":null}"#,
+        );
     });
     assert_eq!(channels.unwrap().channels[0].head, 9);
     let (presence, ()) = tokio::join!(api.presence("news", &first), async {
@@ -118,7 +124,10 @@ async fn lists_are_read_by_the_page() {
     let (history, ()) = tokio::join!(api.history("@c", Some("earliest"), Some(5)), async {
         let asked = server.expect("/api/channels/%40c/history").await;
         assert_eq!(asked.query, "limit=5&cursor=earliest");
-        asked.answer(&format!(r#"{{"messages":[{{{}}}],"gaps":[],"cursor":"1~e~@c~1"}}"#, server::message("@c", "e", 1)));
+        asked.answer(&format!(
+            r#"{{"messages":[{{{}}}],"gaps":[],"cursor":"1~e~@c~1"}}"#,
+            server::message("@c", "e", 1)
+        ));
     });
     assert_eq!(history.unwrap().messages[0].offset, 1);
 }
@@ -129,7 +138,10 @@ async fn receipts_and_closing() {
     let first = Page::default();
     let api = api(&server);
     let (receipts, ()) = tokio::join!(api.receipts("p1", &first), async {
-        server.expect("/api/push/p1").await.answer(r#"{"id":"p1","receipts":[{"user":"alice","state":"shown","time":"t"}]}"#);
+        server
+            .expect("/api/push/p1")
+            .await
+            .answer(r#"{"id":"p1","receipts":[{"user":"alice","state":"shown","time":"t"}]}"#);
     });
     assert_eq!(receipts.unwrap().receipts[0].state, ReceiptState::Shown);
     let target = CloseTarget::User("alice".into());

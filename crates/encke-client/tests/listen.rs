@@ -38,7 +38,8 @@ async fn a_stream_that_ends_is_taken_up_where_it_ended() {
     assert_eq!(lost.retry_in, Duration::ZERO, "the first attempt is at once");
     let asked = server.expect("/v1/sse").await;
     assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1~a%212cb~0~news~8");
-    // The server does not know the session any more, and repeats what it cannot know to have been handed over.
+    // The server does not know the session any more, and repeats what it cannot know to have been handed
+    // over.
     let stream = asked.stream();
     stream.open("s2", "1~e~@alice~1~a!2cb~0~news~7");
     stream.message("news", "e", 8);
@@ -84,7 +85,8 @@ async fn who_is_taken_over_comes_back_once() {
     assert!(events.next().await.is_none());
 
     let mut events = sse(&server, Listen::new());
-    let closed = "data: {\"event\":\"close\",\"code\":\"taken_over\",\"reason\":\"\",\"reconnect\":false}\n\n";
+    let closed =
+        "data: {\"event\":\"close\",\"code\":\"taken_over\",\"reason\":\"\",\"reconnect\":false}\n\n";
     let stream = server.expect("/v1/sse").await.stream();
     stream.open("s1", "1~e~@alice~0");
     stream.raw(closed);
@@ -134,7 +136,9 @@ async fn a_close_that_wants_the_client_back_goes_on_with_a_new_session() {
     let stream = server.expect("/v1/sse").await.stream();
     stream.open("s1", "1~e~@alice~3");
     events.open().await;
-    stream.raw("event: close\ndata: {\"event\":\"close\",\"code\":\"drain\",\"reason\":\"\",\"reconnect\":true}\n\n");
+    stream.raw(
+        "event: close\ndata: {\"event\":\"close\",\"code\":\"drain\",\"reason\":\"\",\"reconnect\":true}\n\n",
+    );
     assert!(events.close().await.reconnect);
     let asked = server.expect("/v1/sse").await;
     assert_eq!((asked.param("session"), asked.param("cursor")), (None, Some("1~e~%40alice~3".into())));
@@ -178,9 +182,13 @@ async fn a_closed_session_is_not_asked_for_again() {
 #[tokio::test]
 async fn what_the_server_refuses_for_good_ends_the_listener() {
     let mut server = Server::start().await;
-    for (status, code) in [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (404, "not_found")] {
+    for (status, code) in
+        [(401, "token_expired"), (403, "channel_forbidden"), (400, "bad_cursor"), (404, "not_found")]
+    {
         for transport in [Transport::Poll, Transport::Sse] {
-            let mut events = Events::of(Client::new(&server.address, "token").unwrap().listen(Listen::new().transport(transport)));
+            let mut events = Events::of(
+                Client::new(&server.address, "token").unwrap().listen(Listen::new().transport(transport)),
+            );
             let path = if transport == Transport::Poll { "/v1/poll" } else { "/v1/sse" };
             server.expect(path).await.refuse(status, code);
             let error = events.error().await;
@@ -247,8 +255,15 @@ async fn polls_bring_their_cursor_back() {
     let mut server = Server::start().await;
     let mut events = poll(&server, Listen::new().channels(["news"]));
     let asked = server.expect("/v1/poll").await;
-    assert_eq!(asked.query, "channels=news&hold_s=0", "the first poll is not held, so that the session is known at once");
-    asked.answer(&poll_answer("s1", "1~e~@alice~2~news~7", &[message("@alice", "e", 1), message("@alice", "e", 2)]));
+    assert_eq!(
+        asked.query, "channels=news&hold_s=0",
+        "the first poll is not held, so that the session is known at once"
+    );
+    asked.answer(&poll_answer(
+        "s1",
+        "1~e~@alice~2~news~7",
+        &[message("@alice", "e", 1), message("@alice", "e", 2)],
+    ));
     assert_eq!(events.open().await.session, "s1");
     assert_eq!(events.message().await, ("@alice".into(), 1));
     assert_eq!(events.message().await, ("@alice".into(), 2));
@@ -361,7 +376,9 @@ async fn closing_a_session_that_the_server_has_forgotten_ends_the_listener_too()
     stream.open("s1", "1~e~@alice~0");
     events.open().await;
     let handle = events.handle.clone();
-    let (closed, ()) = tokio::join!(handle.close(None), async { server.expect("/v1/close").await.answer(r#"{"closed":false}"#) });
+    let (closed, ()) = tokio::join!(handle.close(None), async {
+        server.expect("/v1/close").await.answer(r#"{"closed":false}"#)
+    });
     assert!(!closed.unwrap());
     // Whether the connection ends or stays silent, the listener does not come back.
     drop(stream);

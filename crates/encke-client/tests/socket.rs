@@ -26,7 +26,10 @@ async fn a_socket_that_drops_is_taken_up_where_it_dropped() {
     let mut server = Server::start().await;
     let mut events = ws(&server, Listen::new().channels(["news"]));
     let asked = server.expect("/v1/ws").await;
-    assert_eq!((asked.query.as_str(), &asked.headers["authorization"]), ("channels=news", &"Bearer token".parse().unwrap()));
+    assert_eq!(
+        (asked.query.as_str(), &asked.headers["authorization"]),
+        ("channels=news", &"Bearer token".parse().unwrap())
+    );
     assert_eq!(
         (&asked.headers["upgrade"], &asked.headers["sec-websocket-version"]),
         (&"websocket".parse().unwrap(), &"13".parse().unwrap())
@@ -100,8 +103,15 @@ async fn a_message_may_come_in_fragments_with_a_ping_between() {
     let text = format!(r#"{{"event":"message",{}}}{:100}"#, server::message("@\u{e4}", "e", 1), "");
     let cut = text.find('\u{e4}').unwrap() + 1;
     let (begin, end) = text.as_bytes().split_at(cut);
-    let small = |first: u8, payload: &[u8]| [&[first, u8::try_from(payload.len()).unwrap()], payload].concat();
-    let bytes = [small(0x01, begin), small(0x89, b"x"), vec![0x80, 126, 0, u8::try_from(end.len()).unwrap()], end.to_vec()].concat();
+    let small =
+        |first: u8, payload: &[u8]| [&[first, u8::try_from(payload.len()).unwrap()], payload].concat();
+    let bytes = [
+        small(0x01, begin),
+        small(0x89, b"x"),
+        vec![0x80, 126, 0, u8::try_from(end.len()).unwrap()],
+        end.to_vec(),
+    ]
+    .concat();
     assert!(end.len() > 125, "a length in two bytes");
     for byte in bytes {
         socket.raw(&[byte]).await;
@@ -157,7 +167,12 @@ async fn a_close_frame_alone_is_answered_with_its_status_and_is_a_loss() {
 #[tokio::test]
 async fn what_the_server_refuses_ends_the_listener_before_the_change_and_after_it() {
     let mut server = Server::start().await;
-    for (status, code) in [(401, "token_expired"), (403, "channel_forbidden"), (422, "too_many_channels"), (426, "upgrade_required")] {
+    for (status, code) in [
+        (401, "token_expired"),
+        (403, "channel_forbidden"),
+        (422, "too_many_channels"),
+        (426, "upgrade_required"),
+    ] {
         let mut events = ws(&server, Listen::new());
         server.expect("/v1/ws").await.refuse(status, code);
         let before = events.error().await;
@@ -186,7 +201,9 @@ async fn what_the_server_refuses_ends_the_listener_before_the_change_and_after_i
 #[tokio::test]
 async fn a_handshake_that_is_not_the_answer_to_this_one_is_refused() {
     let mut server = Server::start().await;
-    let good = |asked: &server::Asked| encke_proto::codec::ws::accept(asked.headers["sec-websocket-key"].to_str().unwrap());
+    let good = |asked: &server::Asked| {
+        encke_proto::codec::ws::accept(asked.headers["sec-websocket-key"].to_str().unwrap())
+    };
     for wrong in 0..5 {
         let mut events = ws(&server, Listen::new());
         let asked = server.expect("/v1/ws").await;

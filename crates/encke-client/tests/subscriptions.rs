@@ -35,7 +35,8 @@ async fn next(server: &mut Server, events: &mut Events, stream: Stream) -> Asked
 }
 
 #[tokio::test]
-async fn a_subscribe_that_fails_for_a_moment_is_told_and_the_next_connection_brings_the_channel_all_the_same() {
+async fn a_subscribe_that_fails_for_a_moment_is_told_and_the_next_connection_brings_the_channel_all_the_same()
+{
     let mut server = Server::start().await;
     let (mut events, stream) = opened(&mut server, &[]).await;
     let (handle, news) = (events.handle.clone(), names(&["news"]));
@@ -67,8 +68,9 @@ async fn a_refusal_takes_away_what_it_was_about_and_nothing_that_was_there_befor
     let mut server = Server::start().await;
     let (mut events, stream) = opened(&mut server, &["old"]).await;
     let (handle, both) = (events.handle.clone(), names(&["old", "secret"]));
-    let (refused, ()) =
-        tokio::join!(handle.subscribe(&both), async { server.expect("/v1/subscribe").await.refuse(403, "channel_forbidden") });
+    let (refused, ()) = tokio::join!(handle.subscribe(&both), async {
+        server.expect("/v1/subscribe").await.refuse(403, "channel_forbidden")
+    });
     assert_eq!(refused.unwrap_err().code(), Some("channel_forbidden"));
     assert_eq!(next(&mut server, &mut events, stream).await.param("channels").as_deref(), Some("old"));
 }
@@ -91,7 +93,10 @@ async fn an_unsubscribe_that_fails_for_a_moment_is_told_and_the_channel_does_not
     stream.raw("event: gap\ndata: {\"event\":\"gap\",\"channel\":\"news\",\"from\":3,\"to\":9,\"reason\":\"slow\"}\n\n");
     stream.message("@alice", "e", 1);
     let event = events.next().await;
-    assert!(matches!(event, Some(Ok(Event::Message(ref message))) if message.channel == "@alice"), "{event:?}");
+    assert!(
+        matches!(event, Some(Ok(Event::Message(ref message))) if message.channel == "@alice"),
+        "{event:?}"
+    );
     assert_eq!(next(&mut server, &mut events, stream).await.query, "session=s1&cursor=1~e~%40alice~1");
 }
 
@@ -107,7 +112,10 @@ async fn where_a_channel_began_is_kept_until_its_first_message() {
     });
     assert_eq!(followed.unwrap(), ["news"]);
     // Should the session be lost now, what was published to the channel since is not.
-    assert_eq!(next(&mut server, &mut events, stream).await.param("cursor").as_deref(), Some("1~e~%40alice~4~news~7"));
+    assert_eq!(
+        next(&mut server, &mut events, stream).await.param("cursor").as_deref(),
+        Some("1~e~%40alice~4~news~7")
+    );
 }
 
 #[tokio::test]
@@ -123,14 +131,20 @@ async fn what_changes_while_a_connection_is_on_its_way_is_asked_for_when_it_is_o
     stream.open("s1", "1~e~@alice~0~kept~3~old~3");
     events.open().await;
     let late = server.expect("/v1/subscribe").await;
-    assert_eq!((&late.json()["session"], &late.json()["channels"]), (&"s1".into(), &serde_json::json!(["news"])));
+    assert_eq!(
+        (&late.json()["session"], &late.json()["channels"]),
+        (&"s1".into(), &serde_json::json!(["news"]))
+    );
     late.answer(r#"{"channels":["kept","news","old"],"cursor":"1~e~news~7"}"#);
     let late = server.expect("/v1/unsubscribe").await;
     assert_eq!(late.json()["channels"], serde_json::json!(["old"]));
     late.answer(r#"{"channels":["kept","news"],"cursor":"1~e~news~7"}"#);
     // Neither is asked for twice.
     let asked = next(&mut server, &mut events, stream).await;
-    assert_eq!((asked.param("channels"), asked.param("cursor").unwrap().as_str()), (None, "1~e~%40alice~0~kept~3~news~7"));
+    assert_eq!(
+        (asked.param("channels"), asked.param("cursor").unwrap().as_str()),
+        (None, "1~e~%40alice~0~kept~3~news~7")
+    );
     let stream = asked.stream();
     stream.open("s1", "1~e~@alice~0~kept~3~news~7");
     events.open().await;

@@ -1,6 +1,7 @@
 //! How many durable appends a second the SQLite engine does, and how long one takes.
 //!
-//! `cargo run --release -p encke-engine --example append_rate [DIR]`; the store is made in a new directory inside DIR (default: the current one).
+//! `cargo run --release -p encke-engine --example append_rate [DIR]`; the store is made in a new directory
+//! inside DIR (default: the current one).
 
 use std::{
     fs::File,
@@ -10,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encke_engine::{Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine};
+use encke_engine::{
+    Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine,
+};
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
 use serde_json::value::RawValue;
 
@@ -32,7 +35,13 @@ fn append(targets: Targets, bits: u128) -> Result<Append, Box<dyn std::error::Er
 fn print_times(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    println!("{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} times)", at(0.5), at(0.99), at(1.0), times.len());
+    println!(
+        "{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} times)",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        times.len()
+    );
 }
 
 /// What the disk itself takes for a durable write of the size that an append writes, to compare with.
@@ -51,7 +60,10 @@ fn yardstick(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn rate(engine: &Arc<SqliteEngine>, callers: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn rate(
+    engine: &Arc<SqliteEngine>,
+    callers: usize,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let begin = Instant::now();
     let mut tasks = Vec::new();
     for caller in 0..callers {
@@ -91,7 +103,8 @@ async fn alone(engine: &SqliteEngine) -> Result<(), Box<dyn std::error::Error + 
 }
 
 async fn everybody(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let users = (0..USERS).map(|number| UserId::new(&format!("user-{number:06}"))).collect::<Result<Vec<_>, _>>()?;
+    let users =
+        (0..USERS).map(|number| UserId::new(&format!("user-{number:06}"))).collect::<Result<Vec<_>, _>>()?;
     let begin = Instant::now();
     for some in users.chunks(10_000) {
         engine.append(append(Targets::Users(some.to_vec()), begin.elapsed().as_nanos() | 7 << 100)?).await?;
@@ -107,7 +120,9 @@ async fn everybody(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error:
         });
         tokio::time::sleep(Duration::from_millis(5)).await;
         let waiting = Instant::now();
-        beside.append(append(Targets::Channels(vec![ChannelName::public("beside")?]), 8 << 100 | round)?).await?;
+        beside
+            .append(append(Targets::Channels(vec![ChannelName::public("beside")?]), 8 << 100 | round)?)
+            .await?;
         let waited = waiting.elapsed();
         let channel = users[USERS / 2].channel();
         let reading = Instant::now();
@@ -115,7 +130,9 @@ async fn everybody(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error:
         let read = reading.elapsed();
         let reached = push.await??.positions.len();
         let done = asked.elapsed();
-        println!("push to all of {reached} users: {done:.2?}; a publish begun meanwhile took {waited:.2?}, a read after it {read:.2?}");
+        println!(
+            "push to all of {reached} users: {done:.2?}; a publish begun meanwhile took {waited:.2?}, a read after it {read:.2?}"
+        );
     }
     Ok(())
 }
@@ -124,8 +141,9 @@ async fn everybody(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error:
 async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let parent = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let dir = tempfile::tempdir_in(parent)?;
-    let open =
-        || -> Result<_, EngineError> { Ok(Arc::new(SqliteEngine::open(dir.path(), Arc::new(()), RetentionTable::default(), Epoch(1))?)) };
+    let open = || -> Result<_, EngineError> {
+        Ok(Arc::new(SqliteEngine::open(dir.path(), Arc::new(()), RetentionTable::default(), Epoch(1))?))
+    };
     let engine = open()?;
     yardstick(dir.path())?;
     alone(&engine).await?;

@@ -1,6 +1,8 @@
-//! How many appends a second the NATS engine does, what they cost its servers, and what a watched channel costs this process.
+//! How many appends a second the NATS engine does, what they cost its servers, and what a watched channel
+//! costs this process.
 //!
-//! `cargo run --release -p encke-engine --example nats_rate ADDRESS [PID]…`: servers that run already, and their processes if they are on this machine. It leaves its streams behind.
+//! `cargo run --release -p encke-engine --example nats_rate ADDRESS [PID]…`: servers that run already, and
+//! their processes if they are on this machine. It leaves its streams behind.
 
 use std::{
     sync::Arc,
@@ -51,7 +53,13 @@ fn resident_kib() -> u64 {
 fn print_times(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    println!("{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} times)", at(0.5), at(0.99), at(1.0), times.len());
+    println!(
+        "{what}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} times)",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        times.len()
+    );
 }
 
 /// How long one append takes when there is no other.
@@ -74,7 +82,13 @@ async fn alone(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn rate(engine: &Arc<NatsEngine>, callers: usize, channels: usize, keyed: bool, pids: &[u32]) -> Result<(), Failure> {
+async fn rate(
+    engine: &Arc<NatsEngine>,
+    callers: usize,
+    channels: usize,
+    keyed: bool,
+    pids: &[u32],
+) -> Result<(), Failure> {
     let (begin, used, own) = (Instant::now(), processor_s(pids), processor_s(&[std::process::id()]));
     let mut tasks = Vec::new();
     for caller in 0..callers {
@@ -111,12 +125,18 @@ async fn rate(engine: &Arc<NatsEngine>, callers: usize, channels: usize, keyed: 
 }
 
 async fn users(engine: &Arc<NatsEngine>, pids: &[u32]) -> Result<(), Failure> {
-    let users = (0..USERS).map(|number| UserId::new(&format!("user-{number:06}"))).collect::<Result<Vec<_>, _>>()?;
+    let users =
+        (0..USERS).map(|number| UserId::new(&format!("user-{number:06}"))).collect::<Result<Vec<_>, _>>()?;
     for what in ["new", "known"] {
         let (begin, used) = (Instant::now(), processor_s(pids));
-        engine.append(append(Targets::Users(users.clone()), None, begin.elapsed().as_nanos() | 7 << 100)?).await?;
+        engine
+            .append(append(Targets::Users(users.clone()), None, begin.elapsed().as_nanos() | 7 << 100)?)
+            .await?;
         let (took, used) = (begin.elapsed(), processor_s(pids) - used);
-        println!("a push to {USERS} {what} users: {:.2} s, {used:.2} s of the servers' processors", took.as_secs_f64());
+        println!(
+            "a push to {USERS} {what} users: {:.2} s, {used:.2} s of the servers' processors",
+            took.as_secs_f64()
+        );
     }
     let begin = Instant::now();
     let reached = engine.append(append(Targets::AllUsers, None, 9 << 100)?).await?.positions.len();
@@ -134,7 +154,13 @@ async fn reading(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
         let mut times = Vec::new();
         for _ in 0..200 {
             let asked = Instant::now();
-            engine.read(&channel, ReadFrom::After(head.saturating_sub(back)), PageLimit { messages: 100, bytes: 1 << 20 }).await?;
+            engine
+                .read(
+                    &channel,
+                    ReadFrom::After(head.saturating_sub(back)),
+                    PageLimit { messages: 100, bytes: 1 << 20 },
+                )
+                .await?;
             times.push(asked.elapsed());
         }
         print_times(&format!("a page from {back} messages before the end"), times);
@@ -144,7 +170,9 @@ async fn reading(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
 
 async fn watching(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
     let before = resident_kib();
-    let names = (0..WATCHED).map(|number| ChannelName::public(&format!("watched-{number}"))).collect::<Result<Vec<_>, _>>()?;
+    let names = (0..WATCHED)
+        .map(|number| ChannelName::public(&format!("watched-{number}")))
+        .collect::<Result<Vec<_>, _>>()?;
     for name in &names {
         engine.watch(name);
     }
@@ -160,12 +188,15 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("which servers?")?;
     let pids: Vec<u32> = arguments.map(|pid| pid.parse()).collect::<Result<_, _>>()?;
-    let options = NatsOptions { prefix: format!("rate{}", std::process::id()), ..NatsOptions::parse(&address)? };
+    let options =
+        NatsOptions { prefix: format!("rate{}", std::process::id()), ..NatsOptions::parse(&address)? };
     let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
     let engine = NatsEngine::open(options, ears, RetentionTable::default(), "rate".to_owned()).await?;
     watching(&engine).await?;
     alone(&engine).await?;
-    for (callers, channels, keyed) in [(16, 16, false), (64, 16, false), (64, 64, true), (1_024, 1_024, false), (1_024, 16, false)] {
+    for (callers, channels, keyed) in
+        [(16, 16, false), (64, 16, false), (64, 64, true), (1_024, 1_024, false), (1_024, 16, false)]
+    {
         rate(&engine, callers, channels, keyed, &pids).await?;
     }
     reading(&engine).await?;

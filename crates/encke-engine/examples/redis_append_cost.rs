@@ -1,4 +1,5 @@
-//! What an append costs a Redis: `cargo run --release -p encke-engine --example redis_append_cost -- redis://127.0.0.1:6379/?prefix=cost`.
+//! What an append costs a Redis:
+//! `cargo run --release -p encke-engine --example redis_append_cost -- redis://127.0.0.1:6379/?prefix=cost`.
 //!
 //! Appends to one channel, pushes to one user of many, and publishes to a channel that is watched; for each
 //! the appends a second, and what Redis itself says of its scripts and its processor. It clears the server's
@@ -25,7 +26,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What the server says of itself: microseconds of its processor, and of its scripts how many and how long.
 async fn figures(admin: &mut redis::aio::MultiplexedConnection) -> Result<(f64, f64, f64), Failure> {
     let info: String = redis::cmd("INFO").arg("cpu").arg("commandstats").query_async(admin).await?;
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned();
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
     let seconds = |name: &str| field(name).parse::<f64>().unwrap_or_default();
     let scripts = field("cmdstat_evalsha");
     let of = |name: &str| {
@@ -41,19 +48,26 @@ async fn figures(admin: &mut redis::aio::MultiplexedConnection) -> Result<(f64, 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let url = env::args().nth(1).ok_or("which Redis? redis://HOST:PORT/?prefix=NAME")?;
-    let mut admin = redis::Client::open(url.split('?').next().unwrap_or_default())?.get_multiplexed_async_connection().await?;
+    let mut admin = redis::Client::open(url.split('?').next().unwrap_or_default())?
+        .get_multiplexed_async_connection()
+        .await?;
     let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
-    let engine = RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "cost".to_owned()).await?;
+    let engine =
+        RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "cost".to_owned())
+            .await?;
     let (plain, watched) = (ChannelName::public("plain")?, ChannelName::public("watched")?);
     let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
-    let users = (0..USERS).map(|index| UserId::new(&format!("user{index}"))).collect::<Result<Vec<_>, _>>()?;
+    let users =
+        (0..USERS).map(|index| UserId::new(&format!("user{index}"))).collect::<Result<Vec<_>, _>>()?;
     engine.watch(&watched);
     let to_one = |channel: ChannelName| move |_: u64| Targets::Channels(vec![channel.clone()]);
     let to_user = {
         let users = users.clone();
         move |index: u64| Targets::Users(vec![users[(index % USERS) as usize].clone()])
     };
-    let to_ten = move |index: u64| Targets::Users((0..10).map(|next| users[((index * 10 + next) % USERS) as usize].clone()).collect());
+    let to_ten = move |index: u64| {
+        Targets::Users((0..10).map(|next| users[((index * 10 + next) % USERS) as usize].clone()).collect())
+    };
     let lines: [(&str, u64, bool, Whom); 5] = [
         ("one channel", APPENDS, false, Box::new(to_one(plain.clone()))),
         ("one channel, with a key", APPENDS, true, Box::new(to_one(plain))),

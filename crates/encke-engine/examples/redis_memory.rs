@@ -1,4 +1,5 @@
-//! What a Redis keeps in its memory: `cargo run --release -p encke-engine --example redis_memory -- redis://127.0.0.1:6379/?prefix=memory`.
+//! What a Redis keeps in its memory:
+//! `cargo run --release -p encke-engine --example redis_memory -- redis://127.0.0.1:6379/?prefix=memory`.
 //!
 //! Makes users, places, channels, messages, pushes and subscriptions, so many of each, and says by how much
 //! the memory of the server has grown for each of them; for subscriptions also that of this process, which is
@@ -35,7 +36,10 @@ impl Meter {
     async fn used(&mut self) -> Result<f64, Failure> {
         sleep(REST).await;
         let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.admin).await?;
-        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).ok_or("Redis does not say what it uses")?;
+        let used = info
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"))
+            .ok_or("Redis does not say what it uses")?;
         Ok(used.trim().parse()?)
     }
 
@@ -43,7 +47,11 @@ impl Meter {
     async fn tell(&mut self, what: &str, count: usize) -> Result<(), Failure> {
         let (redis, own) = (self.used().await?, own());
         let each = |now: f64, before: f64| (now - before) / count as f64;
-        println!("{what}: {:.0} bytes of Redis each, {:.0} of the node", each(redis, self.redis), each(own, self.own));
+        println!(
+            "{what}: {:.0} bytes of Redis each, {:.0} of the node",
+            each(redis, self.redis),
+            each(own, self.own)
+        );
         (self.redis, self.own) = (redis, own);
         Ok(())
     }
@@ -69,9 +77,13 @@ fn to_channel(number: usize) -> Result<Targets, Failure> {
 }
 
 /// Does something for each number, several at a time.
-async fn each<F: Future<Output = Result<(), Failure>> + Send + 'static>(count: usize, act: impl Fn(usize) -> F) -> Result<(), Failure> {
+async fn each<F: Future<Output = Result<(), Failure>> + Send + 'static>(
+    count: usize,
+    act: impl Fn(usize) -> F,
+) -> Result<(), Failure> {
     for first in (0..count).step_by(UNDER_WAY) {
-        let some: Vec<_> = (first..(first + UNDER_WAY).min(count)).map(|number| tokio::spawn(act(number))).collect();
+        let some: Vec<_> =
+            (first..(first + UNDER_WAY).min(count)).map(|number| tokio::spawn(act(number))).collect();
         for one in some {
             one.await??;
         }
@@ -82,9 +94,13 @@ async fn each<F: Future<Output = Result<(), Failure>> + Send + 'static>(count: u
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let url = env::args().nth(1).ok_or("which Redis? redis://HOST:PORT/?prefix=NAME")?;
-    let admin = redis::Client::open(url.split('?').next().unwrap_or_default())?.get_multiplexed_async_connection().await?;
+    let admin = redis::Client::open(url.split('?').next().unwrap_or_default())?
+        .get_multiplexed_async_connection()
+        .await?;
     let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
-    let engine = RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "memory".to_owned()).await?;
+    let engine =
+        RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "memory".to_owned())
+            .await?;
     engine.beat().await?;
     let mut meter = Meter { admin, redis: 0.0, own: 0.0 };
     (meter.redis, meter.own) = (meter.used().await?, own());
@@ -124,14 +140,24 @@ async fn main() -> Result<(), Failure> {
 
     each(COUNT, |number| {
         let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move { Ok(engine.append(append(1_000_000 + number, to_channel(number % (COUNT / MORE))?)).await.map(|_| ())?) }
+        async move {
+            Ok(engine
+                .append(append(1_000_000 + number, to_channel(number % (COUNT / MORE))?))
+                .await
+                .map(|_| ())?)
+        }
     })
     .await?;
     meter.tell("a message more of 100 bytes", COUNT).await?;
 
     each(COUNT, |number| {
         let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move { Ok(engine.append(append(2_000_000 + number, Targets::Users(vec![user(number)?]))).await.map(|_| ())?) }
+        async move {
+            Ok(engine
+                .append(append(2_000_000 + number, Targets::Users(vec![user(number)?])))
+                .await
+                .map(|_| ())?)
+        }
     })
     .await?;
     meter.tell("a user's first push of 100 bytes, with its receipt", COUNT).await?;
@@ -149,8 +175,10 @@ async fn main() -> Result<(), Failure> {
     each(COUNT, |number| {
         let (engine, append) = (Arc::clone(&engine), append.clone());
         async move {
-            let keyed =
-                Append { key: Some(format!("api:{number:032}")), ..append(4_000_000 + number, to_channel(number % (COUNT / MORE))?) };
+            let keyed = Append {
+                key: Some(format!("api:{number:032}")),
+                ..append(4_000_000 + number, to_channel(number % (COUNT / MORE))?)
+            };
             Ok(engine.append(keyed).await.map(|_| ())?)
         }
     })
@@ -163,7 +191,10 @@ async fn main() -> Result<(), Failure> {
             let channel = channel(number)?;
             engine.watch(&channel);
             // It is watched for sure when this is answered.
-            Ok(engine.read(&channel, ReadFrom::Head, PageLimit { messages: 1, bytes: 1 << 16 }).await.map(|_| ())?)
+            Ok(engine
+                .read(&channel, ReadFrom::Head, PageLimit { messages: 1, bytes: 1 << 16 })
+                .await
+                .map(|_| ())?)
         }
     })
     .await?;

@@ -13,15 +13,16 @@ use crate::EngineError;
 /// How often a node says that it lives, and asks who else does, in milliseconds: twice in each second.
 pub const BEAT_MS: u64 = 500;
 
-/// For how long a node counts as living after it last said so, in milliseconds. With the beat until the others ask again, a node that died has no sessions any more after
-/// 2 s, as far as others are concerned.
+/// For how long a node counts as living after it last said so, in milliseconds. With the beat until the
+/// others ask again, a node that died has no sessions any more after 2 s, as far as others are concerned.
 pub const NODE_LIVES_MS: u64 = 3 * BEAT_MS;
 
 /// The longest letter from node to node, in bytes.
 pub const LETTER_MAX_BYTES: usize = 512 * 1024;
 
-/// A node's life, as the others know it: a new one each time a node begins, and each time the others may have taken it for dead. It is never used again, so whatever is kept under
-/// that of a dead node may be thrown away at any time.
+/// A node's life, as the others know it: a new one each time a node begins, and each time the others may have
+/// taken it for dead. It is never used again, so whatever is kept under that of a dead node may be thrown
+/// away at any time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u64);
 
@@ -55,7 +56,8 @@ impl FromStr for NodeId {
     type Err = NotANode;
 
     fn from_str(text: &str) -> Result<Self, NotANode> {
-        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let digits = text.len() == 16
+            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if !digits {
             return Err(NotANode);
         }
@@ -77,7 +79,8 @@ pub struct Node {
 pub struct Census {
     /// This node's own life.
     pub me: NodeId,
-    /// Whether that is another one than at the last beat, or the first: none of the users that were entered before is entered any more.
+    /// Whether that is another one than at the last beat, or the first: none of the users that were entered
+    /// before is entered any more.
     pub renewed: bool,
     /// All nodes that live, this one among them.
     pub nodes: Vec<Node>,
@@ -92,15 +95,19 @@ pub struct Entered {
     pub elsewhere: Vec<NodeId>,
 }
 
-/// How the nodes of one engine find and reach each other. It is soft: all of it may be lost at any time, and is made anew by the nodes from what they hold.
+/// How the nodes of one engine find and reach each other. It is soft: all of it may be lost at any time, and
+/// is made anew by the nodes from what they hold.
 ///
 /// # Contract
 /// Each sentence is a test in `contract`.
 ///
-/// - **A node lives for [`NODE_LIVES_MS`] after each beat**, and no longer; after [`Cluster::resign`] no longer at all.
-/// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of everything, begins another life.
+/// - **A node lives for [`NODE_LIVES_MS`] after each beat**, and no longer; after [`Cluster::resign`] no
+///   longer at all.
+/// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of
+///   everything, begins another life.
 /// - **A letter arrives at most once**, within milliseconds, and only at the life that it is for.
-/// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in the order in which they were first polled.
+/// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in
+///   the order in which they were first polled.
 /// - **A ticket is spent once**, however many callers try at the same time.
 /// - **A buried session is found** by each node that enters its user with it, for the time that was given.
 #[async_trait]
@@ -139,7 +146,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// [`EngineError::Unavailable`].
     async fn places(&self, users: &[UserId]) -> Result<Vec<Vec<NodeId>>, EngineError>;
 
-    /// Spends a ticket that is good once on whatever node: true for the first who does, false for all others for `kept_ms`. The text is plain ASCII letters and digits.
+    /// Spends a ticket that is good once on whatever node: true for the first who does, false for all others
+    /// for `kept_ms`. The text is plain ASCII letters and digits.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; the ticket may or may not be spent.

@@ -1,9 +1,11 @@
-//! The contract suite: every sentence of [`crate::Engine`]'s contract as a function that panics when an engine breaks it.
+//! The contract suite: every sentence of [`crate::Engine`]'s contract as a function that panics when an
+//! engine breaks it.
 //!
-//! An engine's own tests give it a [`Bed`] and say `encke_engine::contract_tests!(MyBed::new());`, which makes one test of each sentence. [`SENTENCES`] is the same list
-//! for those who run it differently.
+//! An engine's own tests give it a [`Bed`] and say `encke_engine::contract_tests!(MyBed::new());`, which
+//! makes one test of each sentence. [`SENTENCES`] is the same list for those who run it differently.
 //!
-//! Engines of many nodes have a second suite, of what their nodes promise each other ([`crate::Cluster`], and [`crate::Engine`] among nodes): give it a [`ClusterBed`] and say
+//! Engines of many nodes have a second suite, of what their nodes promise each other ([`crate::Cluster`], and
+//! [`crate::Engine`] among nodes): give it a [`ClusterBed`] and say
 //! `encke_engine::cluster_contract_tests!(MyBed::new());`. Its list is [`CLUSTER_SENTENCES`].
 
 mod appending;

@@ -6,7 +6,9 @@ use std::fmt;
 use async_trait::async_trait;
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
 
-use crate::{Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt, UserRecord};
+use crate::{
+    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt, UserRecord,
+};
 
 /// How safe a message is when `accepted` is answered. The answer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,22 +47,29 @@ impl fmt::Display for Mode {
 /// # Contract
 /// Each sentence is a test in `contract`.
 ///
-/// - **Append is atomic.** Either the message is in every log of its targets, or in none and an error is returned. When the error leaves that open (the machine
-///   died in between), a retry with the same key finds out.
-/// - **Positions rise by one.** Within an epoch of a channel the first message has offset 1, each next one more. A channel never gives one offset twice in one epoch, not even after
-///   everything in it was trimmed.
-/// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts without the log that it had.
-/// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing and returns the first result, even when the clock is set meanwhile.
-///   A key belongs to what it is first sent to: an engine of many machines may keep it beside the log of the first target, and not know it again elsewhere.
+/// - **Append is atomic.** Either the message is in every log of its targets, or in none and an error is
+///   returned. When the error leaves that open (the machine died in between), a retry with the same key finds
+///   out.
+/// - **Positions rise by one.** Within an epoch of a channel the first message has offset 1, each next one
+///   more. A channel never gives one offset twice in one epoch, not even after everything in it was trimmed.
+/// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts
+///   without the log that it had.
+/// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing
+///   and returns the first result, even when the clock is set meanwhile. A key belongs to what it is first
+///   sent to: an engine of many machines may keep it beside the log of the first target, and not know it
+///   again elsewhere.
 /// - **Answered means safe**, as safe as [`Engine::mode`] says.
-/// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the position; [`Page::tail`] and [`Page::head`] are of the same moment. All of them are
-///   told in the log's present epoch, also those that were appended in one that it goes on from ([`Page::lineage`]).
-/// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count, bytes and age.
+/// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the
+///   position; [`Page::tail`] and [`Page::head`] are of the same moment. All of them are told in the log's
+///   present epoch, also those that were appended in one that it goes on from ([`Page::lineage`]).
+/// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count,
+///   bytes and age.
 /// - **The feed follows the append.** After a message is safe, and before or soon after its append returns,
 ///   the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets. A feed may miss
 ///   messages (a broken connection); who listens finds the hole by the offsets, and reads. What no receiver
 ///   would find by them, the engine finds, and says so within [`crate::UNHEARD_MAX_S`].
-/// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that it watches; one of a single node tells everything.
+/// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
+///   it watches; one of a single node tells everything.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// How safe an appended message is.
@@ -76,10 +85,17 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when the log cannot be read now.
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError>;
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError>;
 
-    /// This node has receivers for a channel now: what is appended from here on, on whatever node, is told to the feed. A [`Engine::read`] of the channel that is begun after this answers only
-    /// once that holds, so that nothing falls between what was read and what is told. Each channel is watched once until it is unwatched. Must not wait.
+    /// This node has receivers for a channel now: what is appended from here on, on whatever node, is told to
+    /// the feed. A [`Engine::read`] of the channel that is begun after this answers only once that holds, so
+    /// that nothing falls between what was read and what is told. Each channel is watched once until it is
+    /// unwatched. Must not wait.
     fn watch(&self, _channel: &ChannelName) {}
 
     /// The last receiver for a channel is gone; the feed need not be told of it any more. Must not wait.
@@ -89,7 +105,11 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError>;
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError>;
 
     /// Remembers that a user was here at `at`: makes the user known, and moves `last_seen` forward.
     ///
@@ -109,13 +129,15 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Unavailable`].
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError>;
 
-    /// Where a session of `user` without a cursor begins in the user's own channel: behind the last message that some session was handed.
+    /// Where a session of `user` without a cursor begins in the user's own channel: behind the last message
+    /// that some session was handed.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError>;
 
-    /// Moves receipts forward, and for [`crate::ReceiptState::Delivered`] the place that [`Engine::handed`] tells. Receipts never go back; a mark of another epoch changes nothing.
+    /// Moves receipts forward, and for [`crate::ReceiptState::Delivered`] the place that [`Engine::handed`]
+    /// tells. Receipts never go back; a mark of another epoch changes nothing.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
@@ -134,7 +156,8 @@ pub trait Engine: Send + Sync + 'static {
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError>;
 
-    /// Forgets what is too old: messages over their channel's age or past their expiry, keys, and receipts. Bounded work at a time; called every few seconds.
+    /// Forgets what is too old: messages over their channel's age or past their expiry, keys, and receipts.
+    /// Bounded work at a time; called every few seconds.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

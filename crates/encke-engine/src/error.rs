@@ -4,7 +4,8 @@
 /// Why an engine did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// Not now: a full disk, a failed fsync, a lost connection, too much waiting. Nothing was accepted. Retry with the same key.
+    /// Not now: a full disk, a failed fsync, a lost connection, too much waiting. Nothing was accepted. Retry
+    /// with the same key.
     #[error("the engine is not available: {0}")]
     Unavailable(String),
     /// The store holds what it should not: a message that does not parse, a row that is missing.

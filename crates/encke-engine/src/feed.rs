@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use encke_proto::{ChannelName, Entry};
 
-/// Who is told of messages as they get into the logs: the server's hub. Called from the engine's threads, so it must not wait; what it cannot take, it drops and finds again by the offsets.
+/// Who is told of messages as they get into the logs: the server's hub. Called from the engine's threads, so
+/// it must not wait; what it cannot take, it drops and finds again by the offsets.
 pub trait Feed: Send + Sync + 'static {
     /// These messages are safe now; in order within each channel.
     fn appended(&self, entries: &[Arc<Entry>]);

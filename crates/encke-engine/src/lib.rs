@@ -1,7 +1,7 @@
 //! Where Encke's logs live: the [`Engine`] trait with its contract, and the engines that keep it.
 //!
-//! Every engine passes the same suite, `contract`; a new engine is one new folder beside its siblings. `memory` is always there, each other engine is a feature, and so is the suite, which is
-//! for tests alone.
+//! Every engine passes the same suite, `contract`; a new engine is one new folder beside its siblings.
+//! `memory` is always there, each other engine is a feature, and so is the suite, which is for tests alone.
 
 mod append;
 mod cluster;
@@ -24,7 +24,10 @@ pub mod sqlite;
 mod user;
 
 pub use append::{Append, Appended, Targets};
-pub use cluster::{BEAT_MS, Census, Cluster, Ears, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId, NotANode};
+pub use cluster::{
+    BEAT_MS, Census, Cluster, Ears, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId,
+    NotANode,
+};
 pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
@@ -34,11 +37,14 @@ pub use receipt::{Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};
 pub use user::UserRecord;
 
-/// How long an idempotency key is remembered at least, in seconds that have gone by; a clock that is set changes nothing about that.
+/// How long an idempotency key is remembered at least, in seconds that have gone by; a clock that is set
+/// changes nothing about that.
 pub const KEY_KEPT_S: u64 = 10 * 60;
 
-/// How long it may take, in seconds, until an engine finds that its feed was not told of a message; with more than 100,000 watched channels longer, in proportion.
+/// How long it may take, in seconds, until an engine finds that its feed was not told of a message; with more
+/// than 100,000 watched channels longer, in proportion.
 pub const UNHEARD_MAX_S: u64 = 5;
 
-/// How long receipts are kept after the end of their push, in seconds. A push ends when it expires; one without expiry when its message is too old to be kept.
+/// How long receipts are kept after the end of their push, in seconds. A push ends when it expires; one
+/// without expiry when its message is too old to be kept.
 pub const RECEIPTS_KEPT_S: u64 = 24 * 3600;

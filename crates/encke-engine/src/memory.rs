@@ -1,4 +1,5 @@
-//! The engine in memory: it keeps its promises for as long as its process lives, and begins with a new epoch each time.
+//! The engine in memory: it keeps its promises for as long as its process lives, and begins with a new epoch
+//! each time.
 
 mod keys;
 mod log;
@@ -13,7 +14,8 @@ use tokio::sync::Mutex;
 
 use self::state::State;
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom,
+    Receipt, RetentionTable, UserRecord,
 };
 
 /// All logs in the memory of this process, behind one lock. A caller that finds it taken (by a push to all
@@ -21,18 +23,23 @@ use crate::{
 pub struct MemoryEngine {
     /// None once the engine was stopped.
     state: Mutex<Option<State>>,
-    /// Taken before the state and held until the feed has returned: so the feed sees the order of the log, and readers need not wait for it.
+    /// Taken before the state and held until the feed has returned: so the feed sees the order of the log,
+    /// and readers need not wait for it.
     feed: Mutex<Arc<dyn Feed>>,
 }
 
 impl MemoryEngine {
-    /// An engine with empty logs. `epoch` must be another one each time, as nothing is left of the logs before.
+    /// An engine with empty logs. `epoch` must be another one each time, as nothing is left of the logs
+    /// before.
     #[must_use]
     pub fn new(feed: Arc<dyn Feed>, retention: RetentionTable, epoch: Epoch) -> Self {
         Self { state: Mutex::new(Some(State::new(retention, epoch))), feed: Mutex::new(feed) }
     }
 
-    async fn with<T>(&self, act: impl FnOnce(&mut State) -> Result<T, EngineError>) -> Result<T, EngineError> {
+    async fn with<T>(
+        &self,
+        act: impl FnOnce(&mut State) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         match self.state.lock().await.as_mut() {
             Some(state) => act(state),
             None => Err(EngineError::Unavailable("the engine was stopped".into())),
@@ -61,11 +68,20 @@ impl Engine for MemoryEngine {
         self.append_and_feed(append).await
     }
 
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         self.with(|state| Ok(state.read(channel, from, limit))).await
     }
 
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         self.with(|state| Ok(state.channels(after, limit))).await
     }
 

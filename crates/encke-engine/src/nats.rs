@@ -1,4 +1,5 @@
-//! The engine of many nodes on NATS JetStream: logs are the subjects of one stream, and what is known of users and receipts is in a second one (ADR 0018).
+//! The engine of many nodes on NATS JetStream: logs are the subjects of one stream, and what is known of
+//! users and receipts is in a second one (ADR 0018).
 //!
 //! Each message carries the extent of its log. A node appends by telling the stream which message it believes
 //! to be the log's last; a node that was overtaken is refused, looks, and tries again. So no node has to own
@@ -62,7 +63,8 @@ use self::{
     writer::{Desk, Writer},
 };
 use crate::{
-    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom,
+    Receipt, RetentionTable, UserRecord,
 };
 
 /// How long a node that begins waits until the streams can be used.
@@ -78,11 +80,18 @@ pub struct NatsEngine {
 }
 
 impl NatsEngine {
-    /// Connects, and makes the streams if they are not there. `node_name` is what the operator calls this node.
+    /// Connects, and makes the streams if they are not there. `node_name` is what the operator calls this
+    /// node.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when no server can be reached, or it refuses, or streams of these names are there that are not ours.
-    pub async fn open(options: NatsOptions, ears: Ears, retention: RetentionTable, node_name: String) -> Result<Arc<Self>, EngineError> {
+    /// [`EngineError::Unavailable`] when no server can be reached, or it refuses, or streams of these names
+    /// are there that are not ours.
+    pub async fn open(
+        options: NatsOptions,
+        ears: Ears,
+        retention: RetentionTable,
+        node_name: String,
+    ) -> Result<Arc<Self>, EngineError> {
         let link = Link::open(&options, &node_name).await?;
         let names = Names::new(&options.prefix);
         let streams = Streams::new(&names, &options, &retention);
@@ -118,7 +127,8 @@ impl NatsEngine {
     }
 }
 
-/// Makes what is not there yet, and finds out the epoch. What another node is making at this moment is there in name before it has a leader, and so is what servers have that have just begun.
+/// Makes what is not there yet, and finds out the epoch. What another node is making at this moment is there
+/// in name before it has a leader, and so is what servers have that have just begun.
 async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epochs, Fault> {
     let ends = Instant::now() + BEGIN_PATIENCE;
     loop {
@@ -127,7 +137,9 @@ async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epo
             Epochs::open(Arc::clone(link), names.clone(), streams.clone()).await
         };
         match begun.await {
-            Err(Fault::Busy(_) | Fault::NoStream | Fault::Unknown(_)) if Instant::now() < ends => sleep(BEGIN_PERIOD).await,
+            Err(Fault::Busy(_) | Fault::NoStream | Fault::Unknown(_)) if Instant::now() < ends => {
+                sleep(BEGIN_PERIOD).await
+            }
             done => return done,
         }
     }
@@ -152,7 +164,12 @@ impl Engine for NatsEngine {
         Ok(self.store.append(append).await?)
     }
 
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         self.store.link.connected().await?;
         self.watches.ready(channel).await?;
         Ok(self.store.page(channel, from, limit).await?)
@@ -166,7 +183,11 @@ impl Engine for NatsEngine {
         self.watches.unwatch(channel);
     }
 
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.channels(after, limit).await?)
     }

@@ -1,7 +1,9 @@
 //! The engine in Redis 7 or Valkey, for many nodes: one server, one that sentinels look after, or a cluster.
 //!
-//! Channels are divided into partitions, whose keys lie in one slot each; whatever is done in a partition is one script, and so is done whole or not at all. A stream for each channel
-//! is the truth. Sharded pub/sub tells the nodes that watch a channel of what came in, and may lose it: the nodes compare positions all the time. See ADR 0017.
+//! Channels are divided into partitions, whose keys lie in one slot each; whatever is done in a partition is
+//! one script, and so is done whole or not at all. A stream for each channel is the truth. Sharded pub/sub
+//! tells the nodes that watch a channel of what came in, and may lose it: the nodes compare positions all the
+//! time. See ADR 0017.
 
 mod append;
 mod clerk;
@@ -44,7 +46,8 @@ use self::{
     watching::Watching,
 };
 use crate::{
-    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom,
+    Receipt, RetentionTable, UserRecord,
 };
 
 /// For how long Redis keeps what was written to see whether it takes writes, in milliseconds.
@@ -71,7 +74,8 @@ fn fresh_bits() -> String {
     format!("{:016x}", chance())
 }
 
-/// 64 random bits that no other node will come by, from the keys that the standard library's maps have: nobody gains by guessing them.
+/// 64 random bits that no other node will come by, from the keys that the standard library's maps have:
+/// nobody gains by guessing them.
 fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -81,11 +85,17 @@ fn bounded(number: u64) -> u64 {
 }
 
 impl RedisEngine {
-    /// Connects to Redis. A store that is new begins with the first append; a Redis that comes late is waited for a little.
+    /// Connects to Redis. A store that is new begins with the first append; a Redis that comes late is waited
+    /// for a little.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] says why Redis cannot be worked with.
-    pub async fn open(options: RedisOptions, ears: Ears, retention: RetentionTable, node_name: String) -> Result<Arc<Self>, EngineError> {
+    pub async fn open(
+        options: RedisOptions,
+        ears: Ears,
+        retention: RetentionTable,
+        node_name: String,
+    ) -> Result<Arc<Self>, EngineError> {
         let names = Arc::new(Names::new(&options));
         let fleet = Arc::new(Fleet::new(Arc::new(options), Arc::clone(&names)));
         let watching = Watching::new(Arc::clone(&fleet), Arc::clone(&names), ears);
@@ -136,7 +146,12 @@ impl Engine for RedisEngine {
         self.append_to_targets(append).await
     }
 
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         self.read_page(channel, from, limit).await
     }
 
@@ -148,7 +163,11 @@ impl Engine for RedisEngine {
         self.watching.unwatch(channel);
     }
 
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         self.channels_page(after, limit).await
     }
 
@@ -188,7 +207,8 @@ impl Engine for RedisEngine {
 
     async fn ready(&self) -> Result<(), EngineError> {
         self.fleet.ready()?;
-        // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a disk, or of replicas.
+        // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a
+        // disk, or of replicas.
         let tried = self.fleet.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
         let tries = tried.map(|partition| {
             let mut command = redis::cmd("SET");

@@ -57,7 +57,8 @@ impl RetentionTable {
         if channel.is_own() {
             return self.own;
         }
-        let fitting = self.rules.iter().find(|(pattern, _)| encke_proto::pattern::fits(pattern, channel.as_str()));
+        let fitting =
+            self.rules.iter().find(|(pattern, _)| encke_proto::pattern::fits(pattern, channel.as_str()));
         fitting.map_or(self.public, |(_, retention)| *retention)
     }
 }

@@ -1,7 +1,8 @@
 //! The embedded engine: one SQLite database in a directory of its own.
 //!
-//! One thread writes. It takes whatever waits, up to a bound, does it in one transaction and answers after `COMMIT` has returned, so that a hundred callers share one fsync.
-//! A few threads read, each with its own connection: SQLite's write-ahead log lets them see the last commit without holding up the writer.
+//! One thread writes. It takes whatever waits, up to a bound, does it in one transaction and answers after
+//! `COMMIT` has returned, so that a hundred callers share one fsync. A few threads read, each with its own
+//! connection: SQLite's write-ahead log lets them see the last commit without holding up the writer.
 
 mod append;
 mod append_all;
@@ -35,13 +36,14 @@ use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
 pub use self::hooks::Hooks;
 use self::{lock::Lock, readers::Readers, store::Store, writer::Writer};
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, Targets,
-    UserRecord, append::body_bytes,
+    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom,
+    Receipt, RetentionTable, Targets, UserRecord, append::body_bytes,
 };
 
 /// The database's name in its directory.
 const FILE: &str = "encke.sqlite3";
-/// What one target of a push weighs in the writer's queue besides the body, in bytes: its name and what is written for it.
+/// What one target of a push weighs in the writer's queue besides the body, in bytes: its name and what is
+/// written for it.
 const TARGET_BYTES: usize = 200;
 /// The most rounds of one sweep. Each is a transaction of its own, so that appends get between them.
 const SWEEP_MAX_ROUNDS: usize = 20;
@@ -56,11 +58,18 @@ pub struct SqliteEngine {
 }
 
 impl SqliteEngine {
-    /// Opens the store in `dir`, or makes one there with `new_epoch` if there is none. `dir` itself must exist.
+    /// Opens the store in `dir`, or makes one there with `new_epoch` if there is none. `dir` itself must
+    /// exist.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when another process has the store open or the disk refuses, [`EngineError::Damaged`] when the file is not a store of this version.
-    pub fn open(dir: &Path, feed: Arc<dyn Feed>, retention: RetentionTable, new_epoch: Epoch) -> Result<Self, EngineError> {
+    /// [`EngineError::Unavailable`] when another process has the store open or the disk refuses,
+    /// [`EngineError::Damaged`] when the file is not a store of this version.
+    pub fn open(
+        dir: &Path,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+        new_epoch: Epoch,
+    ) -> Result<Self, EngineError> {
         let lock = Lock::take(dir)?;
         let file = dir.join(FILE);
         let hooks = Arc::new(Hooks::default());
@@ -72,7 +81,8 @@ impl SqliteEngine {
         Ok(Self { epoch, readers, writer, hooks })
     }
 
-    /// Waits for so long after a write for others to share its commit. The default is not to wait: what arrives while a commit is under way shares the next.
+    /// Waits for so long after a write for others to share its commit. The default is not to wait: what
+    /// arrives while a commit is under way shares the next.
     #[must_use]
     pub fn gathering(self, gather: Duration) -> Self {
         self.writer.gather(gather);
@@ -99,18 +109,29 @@ impl Engine for SqliteEngine {
             Targets::Users(users) => users.len(),
             Targets::AllUsers => 0,
         };
-        let bytes = usize::try_from(body_bytes(&append.body)).unwrap_or(usize::MAX).saturating_add(targets.saturating_mul(TARGET_BYTES));
+        let bytes = usize::try_from(body_bytes(&append.body))
+            .unwrap_or(usize::MAX)
+            .saturating_add(targets.saturating_mul(TARGET_BYTES));
         // Whoever was there before is not made to wait for a push to everybody.
         let alone = append.targets == Targets::AllUsers;
         self.writer.call(bytes, alone, move |store| store.append(&append)).await
     }
 
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         let (channel, epoch) = (channel.clone(), self.epoch);
         self.readers.call(move |db| page::read(db, epoch, &channel, from, limit)).await
     }
 
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         let (after, epoch) = (after.cloned(), self.epoch);
         self.readers.call(move |db| summary::channels(db, epoch, after.as_ref(), limit)).await
     }

@@ -1,6 +1,8 @@
-//! The contract suite must be able to fail: engines with a planted defect each, and the suite catches every one.
+//! The contract suite must be able to fail: engines with a planted defect each, and the suite catches every
+//! one.
 //!
-//! Time is paused: it jumps to the end of a wait as soon as nothing else can happen, so what never comes is found out at once.
+//! Time is paused: it jumps to the end of a wait as soon as nothing else can happen, so what never comes is
+//! found out at once.
 
 mod beds;
 mod defects;

@@ -1,4 +1,5 @@
-//! What the NATS engine makes of servers that die, streams that are lost, and nodes that do not get to an end.
+//! What the NATS engine makes of servers that die, streams that are lost, and nodes that do not get to an
+//! end.
 
 mod nats;
 
@@ -12,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use encke_engine::{Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, ReceiptState, RetentionTable, Targets, nats::NatsEngine};
+use encke_engine::{
+    Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, ReceiptState, RetentionTable, Targets,
+    nats::NatsEngine,
+};
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
 use futures_util::StreamExt as _;
 use nats::{Servers, ears, until};
@@ -32,7 +36,15 @@ fn channel(name: &str) -> ChannelName {
 
 fn message(targets: Targets, key: Option<String>) -> Append {
     let json = RawValue::from_string("{\"n\":1}".to_owned()).expect("JSON");
-    Append { id: new_id(), key, targets, body: Body::Data(Arc::from(json)), from: None, time: NOON, expires: None }
+    Append {
+        id: new_id(),
+        key,
+        targets,
+        body: Body::Data(Arc::from(json)),
+        from: None,
+        time: NOON,
+        expires: None,
+    }
 }
 
 fn to(name: &str) -> Append {
@@ -77,7 +89,8 @@ async fn all(engine: &NatsEngine, name: &ChannelName) -> Page {
     page.into_inner().expect("nobody panics here").expect("it was read")
 }
 
-/// Appends on and on, each with a key of its own and until it is accepted, as a publisher does who retries. What was accepted, by place.
+/// Appends on and on, each with a key of its own and until it is accepted, as a publisher does who retries.
+/// What was accepted, by place.
 struct Publishers {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
@@ -103,7 +116,9 @@ impl Publishers {
                         let appended = loop {
                             match engine.append(append.clone()).await {
                                 Ok(appended) => break appended,
-                                Err(EngineError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                                Err(EngineError::Unavailable(_)) => {
+                                    tokio::time::sleep(Duration::from_millis(10)).await
+                                }
                                 Err(error) => panic!("{error}"),
                             }
                         };
@@ -122,12 +137,16 @@ impl Publishers {
         until("the load goes on", || async { self.accepted.load(Ordering::SeqCst) >= wanted }).await;
     }
 
-    /// Ends, and compares what was accepted with what is there: all of it, each once, at its place, and nothing else.
+    /// Ends, and compares what was accepted with what is there: all of it, each once, at its place, and
+    /// nothing else.
     async fn check(self, engine: &NatsEngine) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
         let mut accepted: BTreeMap<ChannelName, Vec<(Position, MessageId)>> = BTreeMap::new();
         for (index, task) in self.tasks.into_iter().enumerate() {
-            accepted.entry(self.channels[index / 2].clone()).or_default().extend(task.await.expect("no publisher panics"));
+            accepted
+                .entry(self.channels[index / 2].clone())
+                .or_default()
+                .extend(task.await.expect("no publisher panics"));
         }
         let mut count = 0;
         for (name, mut places) in accepted {
@@ -140,8 +159,14 @@ impl Publishers {
                 ids(&page),
                 "{name}: everything is where it was said to be"
             );
-            assert!(places.iter().enumerate().all(|(index, (position, _))| position.offset == index as u64 + 1), "offsets rise by one");
-            assert!(places.iter().all(|(position, _)| position.epoch == page.epoch), "and nothing was lost, so the epoch is the same");
+            assert!(
+                places.iter().enumerate().all(|(index, (position, _))| position.offset == index as u64 + 1),
+                "offsets rise by one"
+            );
+            assert!(
+                places.iter().all(|(position, _)| position.epoch == page.epoch),
+                "and nothing was lost, so the epoch is the same"
+            );
             count += page.head;
         }
         count
@@ -157,7 +182,14 @@ async fn nodes_that_begin_together_all_begin() {
     let first = open(&servers, "first", Arc::new(())).await;
     for round in 0..ROUNDS {
         let prefix = format!("together{round}");
-        let node = || NatsEngine::open(servers.options(&prefix), ears(Arc::new(())), RetentionTable::default(), "node".to_owned());
+        let node = || {
+            NatsEngine::open(
+                servers.options(&prefix),
+                ears(Arc::new(())),
+                RetentionTable::default(),
+                "node".to_owned(),
+            )
+        };
         let (a, b, c) = tokio::join!(node(), node(), node());
         for (number, node) in [a, b, c].into_iter().enumerate() {
             let node = node.unwrap_or_else(|error| panic!("node {number} in round {round}: {error}"));
@@ -189,7 +221,8 @@ async fn a_server_that_is_killed_under_load_loses_nothing() {
 async fn a_leader_that_is_killed_under_load_loses_nothing() {
     const KILLS: usize = 4;
     let mut servers = Servers::start(3);
-    let engines = [open(&servers, "leader", Arc::new(())).await, open(&servers, "leader", Arc::new(())).await];
+    let engines =
+        [open(&servers, "leader", Arc::new(())).await, open(&servers, "leader", Arc::new(())).await];
     let load = Publishers::start(&engines, 6);
     for _ in 0..KILLS {
         load.go_on(200).await;
@@ -238,7 +271,11 @@ async fn a_stream_that_was_purged_or_deleted_is_another_epoch() {
         assert_eq!(first.offset, 1);
         until("whoever watches is told", || async { behind.has("a") }).await;
         let new = all(&engine, &channel("a")).await;
-        assert_eq!((new.epoch, new.head, new.lineage.forks().len()), (first.epoch, 0, 0), "nothing is left of the old log");
+        assert_eq!(
+            (new.epoch, new.head, new.lineage.forks().len()),
+            (first.epoch, 0, 0),
+            "nothing is left of the old log"
+        );
         let next = engine.append(to("a")).await.expect("it is healthy again").positions[0].1;
         assert_eq!((next.epoch, next.offset), (first.epoch, 1));
     }
@@ -285,13 +322,20 @@ async fn a_disk_that_lost_its_last_writes_is_another_epoch_that_keeps_what_is_le
     assert_ne!(cut.epoch, before.epoch);
     assert_eq!((cut.head, ids(&cut)), (3, ids(&before)), "what is left is told in the new epoch");
     let at = |offset| Position { epoch: before.epoch, offset };
-    assert_eq!(cut.lineage.carry(at(3), cut.epoch), Some(Position { epoch: cut.epoch, offset: 3 }), "who had no more misses nothing");
+    assert_eq!(
+        cut.lineage.carry(at(3), cut.epoch),
+        Some(Position { epoch: cut.epoch, offset: 3 }),
+        "who had no more misses nothing"
+    );
     assert_eq!(cut.lineage.carry(at(5), cut.epoch), None, "who had what is lost is told so");
     until("whoever watches is told", || async { behind.has("cut") && behind.has("whole") }).await;
     let next = engine.append(to("cut")).await.expect("it is healthy again").positions[0].1;
     assert_eq!((next.epoch, next.offset), (cut.epoch, 4));
     let whole = all(&engine, &channel("whole")).await;
-    assert_eq!((whole.head, whole.lineage.carry(at(3), whole.epoch).map(|carried| carried.offset)), (3, Some(3)));
+    assert_eq!(
+        (whole.head, whole.lineage.carry(at(3), whole.epoch).map(|carried| carried.offset)),
+        (3, Some(3))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -323,13 +367,18 @@ async fn wake_ups_that_never_come_are_found() {
 async fn a_server_that_stands_still_is_said_to_be_away() {
     let servers = Servers::start(1);
     let engine = open(&servers, "still", Arc::new(())).await;
-    let first =
-        engine.append(message(Targets::Channels(vec![channel("a")]), Some("api:1".to_owned()))).await.expect("a healthy engine appends");
+    let first = engine
+        .append(message(Targets::Channels(vec![channel("a")]), Some("api:1".to_owned())))
+        .await
+        .expect("a healthy engine appends");
     servers.servers[0].signal("-STOP");
     let keyed = message(Targets::Channels(vec![channel("a")]), Some("api:2".to_owned()));
     assert!(matches!(engine.append(keyed.clone()).await, Err(EngineError::Unavailable(_))));
     assert!(matches!(engine.ready().await, Err(EngineError::Unavailable(_))));
-    assert!(matches!(engine.read(&channel("a"), ReadFrom::Head, ALL).await, Err(EngineError::Unavailable(_))));
+    assert!(matches!(
+        engine.read(&channel("a"), ReadFrom::Head, ALL).await,
+        Err(EngineError::Unavailable(_))
+    ));
     servers.servers[0].signal("-CONT");
     until("it is ready again", || async { engine.ready().await.is_ok() }).await;
     // Whether the refused one was stored after all is not known; with its key it is there once.
@@ -343,14 +392,20 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     const USERS: usize = 3_000;
     const BODY_BYTES: usize = 10_000;
     let servers = Servers::start(1);
-    let users: Vec<UserId> = (0..USERS).map(|index| UserId::new(&format!("user-{index:05}")).expect("a name")).collect();
+    let users: Vec<UserId> =
+        (0..USERS).map(|index| UserId::new(&format!("user-{index:05}")).expect("a name")).collect();
     let json = RawValue::from_string(format!("\"{}\"", "x".repeat(BODY_BYTES))).expect("JSON");
-    let push =
-        || Append { body: Body::Data(Arc::from(json.clone())), ..message(Targets::Users(users.clone()), Some("api:big".to_owned())) };
+    let push = || Append {
+        body: Body::Data(Arc::from(json.clone())),
+        ..message(Targets::Users(users.clone()), Some("api:big".to_owned()))
+    };
     let given_up = open(&servers, "big", Arc::new(())).await;
     // Known before, so that the push itself is what is interrupted.
     for some in users.chunks(500) {
-        given_up.append(message(Targets::Users(some.to_vec()), None)).await.expect("a healthy engine appends");
+        given_up
+            .append(message(Targets::Users(some.to_vec()), None))
+            .await
+            .expect("a healthy engine appends");
     }
     let client = servers.client("app").await;
     let mut told = client.subscribe("big.w.>").await.expect("a subscription");
@@ -366,9 +421,13 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         given_up.stop().await;
         id
     };
-    let first = servers.api("STREAM.MSG.GET.big-log".to_owned(), json!({ "last_by_subj": format!("big.i.{id}.0") })).await;
+    let first = servers
+        .api("STREAM.MSG.GET.big-log".to_owned(), json!({ "last_by_subj": format!("big.i.{id}.0") }))
+        .await;
     assert!(first["error"].is_null(), "it is not finished: {first}");
-    let last = servers.api("STREAM.MSG.GET.big-log".to_owned(), json!({ "last_by_subj": format!("big.p.{id}.7") })).await;
+    let last = servers
+        .api("STREAM.MSG.GET.big-log".to_owned(), json!({ "last_by_subj": format!("big.p.{id}.7") }))
+        .await;
     assert!(!last["error"].is_null(), "not all pieces are stored");
     let engine = open(&servers, "big", Arc::new(())).await;
     let heads = |page: &Page| (page.head, page.entries.last().map(|entry| entry.message().id.clone()));
@@ -382,15 +441,27 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     let repeated = engine.append(push()).await.expect("a healthy engine appends");
     assert!(repeated.repeated && repeated.id == id);
     assert_eq!(repeated.positions.len(), USERS);
-    let in_order = repeated.positions.iter().zip(&users).all(|((name, at), user)| *name == user.channel() && at.offset == 2);
+    let in_order = repeated
+        .positions
+        .iter()
+        .zip(&users)
+        .all(|((name, at), user)| *name == user.channel() && at.offset == 2);
     assert!(in_order, "in the order of the targets");
     let (mut after, mut receipts) = (None, Vec::new());
     loop {
-        let page = engine.receipts(&id, after.as_ref(), 700, NOON).await.expect("a healthy engine reads").expect("the push is known");
+        let page = engine
+            .receipts(&id, after.as_ref(), 700, NOON)
+            .await
+            .expect("a healthy engine reads")
+            .expect("the push is known");
         let Some(last) = page.last() else { break };
         after = Some(last.user.clone());
         receipts.extend(page);
     }
-    assert_eq!(receipts.iter().map(|receipt| receipt.user.clone()).collect::<Vec<_>>(), users, "each once, by user");
+    assert_eq!(
+        receipts.iter().map(|receipt| receipt.user.clone()).collect::<Vec<_>>(),
+        users,
+        "each once, by user"
+    );
     assert!(receipts.iter().all(|receipt| receipt.state == ReceiptState::Queued));
 }

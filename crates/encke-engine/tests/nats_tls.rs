@@ -23,7 +23,8 @@ async fn everything_goes_over_tls_with_few_rights() {
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&cert, certificate.cert.pem()).expect("there is room for a file");
     std::fs::write(&key, certificate.signing_key.serialize_pem()).expect("there is room for a file");
-    let servers = Servers::start_with(1, &format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}"), RIGHTS);
+    let servers =
+        Servers::start_with(1, &format!("tls {{ cert_file: {cert:?}, key_file: {key:?} }}"), RIGHTS);
     let port = servers.servers[0].port;
     let address = |login: &str, ca: bool| {
         let ca = if ca { format!("&tls_ca={}", cert.display()) } else { String::new() };
@@ -48,20 +49,33 @@ async fn everything_goes_over_tls_with_few_rights() {
     };
     engine.append(append.clone()).await.expect("it may append");
     engine
-        .append(Append { targets: Targets::Users(vec![UserId::new("alice").expect("a name")]), key: None, ..append })
+        .append(Append {
+            targets: Targets::Users(vec![UserId::new("alice").expect("a name")]),
+            key: None,
+            ..append
+        })
         .await
         .expect("and push");
     engine.sweep(Time(1_763_800_000_000)).await.expect("and sweep");
-    let page = engine.read(&channel, ReadFrom::After(0), PageLimit { messages: 9, bytes: 999 }).await.expect("and read");
+    let page = engine
+        .read(&channel, ReadFrom::After(0), PageLimit { messages: 9, bytes: 999 })
+        .await
+        .expect("and read");
     assert_eq!(page.entries.len(), 1);
     let census = engine.beat().await.expect("and live");
     engine.enter(&UserId::new("alice").expect("a name"), None).await.expect("and enter");
     engine.send(census.me, "to myself".into()).await.expect("and write letters");
     let refused = |options| {
         let ears: Ears = ears(Arc::new(()));
-        async move { NatsEngine::open(options, ears, RetentionTable::default(), "node".to_owned()).await.err().map(|error| error.to_string()) }
+        async move {
+            NatsEngine::open(options, ears, RetentionTable::default(), "node".to_owned())
+                .await
+                .err()
+                .map(|error| error.to_string())
+        }
     };
-    let unknown = refused(address("app:s%3Aec%40et", false)).await.expect("nobody vouches for that certificate");
+    let unknown =
+        refused(address("app:s%3Aec%40et", false)).await.expect("nobody vouches for that certificate");
     let wrong = refused(address("app:wr0ng", true)).await.expect("that is not the password");
     assert!(!wrong.contains("wr0ng") && !unknown.contains("ec@et"), "{wrong}, {unknown}");
 }

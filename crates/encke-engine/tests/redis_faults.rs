@@ -52,7 +52,8 @@ async fn after_a_crash_nothing_is_lost_and_every_position_is_carried_on() {
         assert_eq!(page.lineage.carry(at, page.epoch), Some(Position { epoch: page.epoch, ..at }));
     }
     assert_eq!(page.lineage.carry(behind(last, 1), page.epoch), None, "what was never there");
-    let again = node.engine.append(Append { id: MessageId::from_bits(1 << 90), ..keyed }).await.expect("it is back");
+    let again =
+        node.engine.append(Append { id: MessageId::from_bits(1 << 90), ..keyed }).await.expect("it is back");
     assert!(again.repeated && again.id == first.id, "the key is known");
     // A channel that nothing was written to has lost nothing either.
     let empty = node.all("empty").await;
@@ -120,7 +121,11 @@ async fn after_old_data_came_back_what_was_behind_them_is_a_gap() {
     assert_eq!((next.offset, page.head), (11, 11));
     assert_eq!(page.lineage.carry(kept, page.epoch), Some(Position { epoch: page.epoch, ..kept }));
     for by in 1..=7 {
-        assert_eq!(page.lineage.carry(behind(kept, by), page.epoch), None, "lost, though there is something at {by} again");
+        assert_eq!(
+            page.lineage.carry(behind(kept, by), page.epoch),
+            None,
+            "lost, though there is something at {by} again"
+        );
     }
 }
 
@@ -161,7 +166,9 @@ async fn who_hears_nothing_under_load_is_told_or_found() {
         listen(&reader, &names, &mut noticed, &mut read).await;
     }
     let end = Instant::now() + redis_beds::server::PATIENCE;
-    let knows = |at: usize, read: &[Option<Position>]| reader.told(&names[at]) == Some(heads[at]) || read[at] == Some(heads[at]);
+    let knows = |at: usize, read: &[Option<Position>]| {
+        reader.told(&names[at]) == Some(heads[at]) || read[at] == Some(heads[at])
+    };
     while !(0..CHANNELS).all(|at| knows(at, &read)) {
         assert!(Instant::now() < end, "some channel's last message was neither told nor found");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -190,7 +197,8 @@ async fn a_redis_that_is_frozen_refuses_and_comes_back() {
     let next = node.append("a").await;
     // The one that was refused may have been taken all the same.
     assert!((1..=2).contains(&(next.offset - last.offset)), "{next:?}");
-    eventually("who watches is told again", async || node.told("a") == Some(next) || node.behind("a") > 0).await;
+    eventually("who watches is told again", async || node.told("a") == Some(next) || node.behind("a") > 0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +230,13 @@ async fn a_server_that_would_evict_logs_is_refused() {
     let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
     let options = encke_engine::redis::RedisOptions::parse(&url(&server)).expect("this is a URL");
     let ears = encke_engine::Ears { feed: std::sync::Arc::new(()), letters: std::sync::Arc::new(()) };
-    let opened = encke_engine::redis::RedisEngine::open(options, ears, encke_engine::RetentionTable::default(), "node".into()).await;
+    let opened = encke_engine::redis::RedisEngine::open(
+        options,
+        ears,
+        encke_engine::RetentionTable::default(),
+        "node".into(),
+    )
+    .await;
     assert!(opened.err().expect("it is refused").to_string().contains("noeviction"));
 }
 
@@ -231,10 +245,16 @@ async fn a_server_that_would_evict_logs_is_refused() {
 async fn an_append_to_several_servers_is_finished_by_whoever_sweeps() {
     const CHANNELS: usize = 30;
     let mut servers = cluster_with(3, &["--cluster-require-full-coverage", "no"]);
-    let url = format!("redis://127.0.0.1:{},127.0.0.1:{}/?cluster=true&prefix={}", servers[0].port, servers[1].port, new_prefix());
+    let url = format!(
+        "redis://127.0.0.1:{},127.0.0.1:{}/?cluster=true&prefix={}",
+        servers[0].port,
+        servers[1].port,
+        new_prefix()
+    );
     let node = Node::open(&url).await;
     let names: Vec<String> = (0..CHANNELS).map(|index| format!("c{index}")).collect();
-    let rotated = |by: usize| (0..CHANNELS).map(|index| channel(&names[(index + by) % CHANNELS])).collect::<Vec<_>>();
+    let rotated =
+        |by: usize| (0..CHANNELS).map(|index| channel(&names[(index + by) % CHANNELS])).collect::<Vec<_>>();
     node.engine.append(message(rotated(0))).await.expect("a healthy cluster takes it");
     servers[2].kill();
     let mut refused = Vec::new();
@@ -298,7 +318,15 @@ async fn slots_that_move_under_load_lose_nothing() {
     let moving = std::thread::spawn(move || {
         for pair in ids.windows(2) {
             let moved = std::process::Command::new("redis-cli")
-                .args(["--cluster", "reshard", &address, "--cluster-from", &pair[0], "--cluster-to", &pair[1]])
+                .args([
+                    "--cluster",
+                    "reshard",
+                    &address,
+                    "--cluster-from",
+                    &pair[0],
+                    "--cluster-to",
+                    &pair[1],
+                ])
                 .args(["--cluster-slots", "5461", "--cluster-yes", "--cluster-pipeline", "1"])
                 .output()
                 .expect("there is redis-cli");

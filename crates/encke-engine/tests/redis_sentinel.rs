@@ -1,4 +1,5 @@
-//! A master with a replica, and a sentinel that looks after them: what a failover takes is told, and nothing else.
+//! A master with a replica, and a sentinel that looks after them: what a failover takes is told, and nothing
+//! else.
 
 mod redis_beds;
 
@@ -19,20 +20,28 @@ impl Trio {
     fn start() -> Self {
         let master = RedisServer::start(&[]);
         let replica = RedisServer::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
-        until("the replica follows", || replica.ask(&["INFO", "replication"]).contains("master_link_status:up"));
+        until("the replica follows", || {
+            replica.ask(&["INFO", "replication"]).contains("master_link_status:up")
+        });
         let sentinel = RedisServer::sentinel(master.port);
-        until("the sentinel knows the replica", || sentinel.ask(&["SENTINEL", "replicas", "main"]).contains(&replica.port.to_string()));
+        until("the sentinel knows the replica", || {
+            sentinel.ask(&["SENTINEL", "replicas", "main"]).contains(&replica.port.to_string())
+        });
         Self { master, replica, sentinel }
     }
 
-    /// Waits until the replica has what the master has. (`WAIT` would wait for what its own connection wrote, which is nothing.)
+    /// Waits until the replica has what the master has. (`WAIT` would wait for what its own connection wrote,
+    /// which is nothing.)
     fn replicated(&self) {
         let offset = |server: &RedisServer| {
             let info = server.ask(&["INFO", "replication"]);
-            info.lines().find_map(|line| line.strip_prefix("master_repl_offset:").map(|offset| offset.trim().to_owned()))
+            info.lines().find_map(|line| {
+                line.strip_prefix("master_repl_offset:").map(|offset| offset.trim().to_owned())
+            })
         };
         until("the replica has it", || {
-            self.replica.ask(&["INFO", "replication"]).contains("master_link_status:up") && offset(&self.master) == offset(&self.replica)
+            self.replica.ask(&["INFO", "replication"]).contains("master_link_status:up")
+                && offset(&self.master) == offset(&self.replica)
         });
     }
 
@@ -61,7 +70,8 @@ async fn what_the_replica_had_is_carried_over_a_failover() {
     assert_eq!(page.lineage.carry(last, page.epoch), carried(last, page.epoch));
     let next = node.append("a").await;
     assert_eq!(next.offset, 51);
-    eventually("who watches is told there", async || node.told("a") == Some(next) || node.behind("a") > 0).await;
+    eventually("who watches is told there", async || node.told("a") == Some(next) || node.behind("a") > 0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,10 +92,18 @@ async fn what_a_stale_replica_did_not_have_is_a_gap() {
     assert!(page.head <= lost.offset && page.head >= kept.offset, "{}", page.head);
     assert_eq!(page.lineage.carry(kept, page.epoch), carried(kept, page.epoch));
     for offset in page.head + 1..=lost.offset {
-        assert_eq!(page.lineage.carry(Position { offset, ..lost }, page.epoch), None, "{offset} was accepted and is gone");
+        assert_eq!(
+            page.lineage.carry(Position { offset, ..lost }, page.epoch),
+            None,
+            "{offset} was accepted and is gone"
+        );
     }
     eventually("who watches is told that the log is another one", async || node.behind("a") > 0).await;
     node.append("a").await;
     let page = node.all("a").await;
-    assert_eq!(page.lineage.carry(Position { offset: page.head, ..lost }, page.epoch), None, "another message has that offset now");
+    assert_eq!(
+        page.lineage.carry(Position { offset: page.head, ..lost }, page.epoch),
+        None,
+        "another message has that offset now"
+    );
 }

@@ -1,5 +1,7 @@
-//! A workload is recorded, system call by system call, and the store is opened again as it stood before each of its writes: after a crash of the process, which leaves all that was written,
-//! and after a loss of power, which leaves what was synced and any part of the rest. Whatever was accepted by then is there. Needs `strace`; run with `--ignored`.
+//! A workload is recorded, system call by system call, and the store is opened again as it stood before each
+//! of its writes: after a crash of the process, which leaves all that was written, and after a loss of power,
+//! which leaves what was synced and any part of the rest. Whatever was accepted by then is there. Needs
+//! `strace`; run with `--ignored`.
 
 mod beds;
 
@@ -11,12 +13,16 @@ use std::{
     sync::Arc,
 };
 
-use encke_engine::{Append, Engine, KEY_KEPT_S, Mark, PageLimit, ReadFrom, ReceiptState, RetentionTable, Targets, sqlite::SqliteEngine};
+use encke_engine::{
+    Append, Engine, KEY_KEPT_S, Mark, PageLimit, ReadFrom, ReceiptState, RetentionTable, Targets,
+    sqlite::SqliteEngine,
+};
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
 use serde_json::value::RawValue;
 
 const DIR: &str = "ENCKE_TEST_CRASH_DIR";
-/// How often the workload opens the store, and how much it appends each time. Closing it copies the write-ahead log into the database, which has crash points of its own.
+/// How often the workload opens the store, and how much it appends each time. Closing it copies the
+/// write-ahead log into the database, which has crash points of its own.
 const OPENINGS: u128 = 3;
 const APPENDS: u128 = 14;
 const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
@@ -24,7 +30,8 @@ const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
 const SECTOR_BYTES: usize = 512;
 
 fn open(dir: &Path) -> SqliteEngine {
-    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch()).expect("the store opens, however it was left")
+    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch())
+        .expect("the store opens, however it was left")
 }
 
 fn user() -> UserId {
@@ -32,12 +39,23 @@ fn user() -> UserId {
 }
 
 fn channel(bits: u128) -> ChannelName {
-    if bits.is_multiple_of(3) { user().channel() } else { ChannelName::public(&format!("room-{}", bits % 3)).expect("this is a name") }
+    if bits.is_multiple_of(3) {
+        user().channel()
+    } else {
+        ChannelName::public(&format!("room-{}", bits % 3)).expect("this is a name")
+    }
 }
 
 fn message(bits: u128) -> Append {
-    let targets = if bits.is_multiple_of(3) { Targets::Users(vec![user()]) } else { Targets::Channels(vec![channel(bits)]) };
-    let body = RawValue::from_string(format!("[{bits},\"{}\"]", "x".repeat(usize::try_from(bits % 7 * 300).expect("it is small"))));
+    let targets = if bits.is_multiple_of(3) {
+        Targets::Users(vec![user()])
+    } else {
+        Targets::Channels(vec![channel(bits)])
+    };
+    let body = RawValue::from_string(format!(
+        "[{bits},\"{}\"]",
+        "x".repeat(usize::try_from(bits % 7 * 300).expect("it is small"))
+    ));
     Append {
         id: MessageId::from_bits(bits),
         key: Some(format!("api:{bits}")),
@@ -69,7 +87,8 @@ async fn child_works_on_a_store() {
                     fs::write(dir.join(format!("accepted-{bits}")), "").expect("files can be made");
                     if bits.is_multiple_of(3) {
                         let position = appended.positions[0].1;
-                        let mark = Mark { user: user(), position, state: ReceiptState::Delivered, at: Time(2) };
+                        let mark =
+                            Mark { user: user(), position, state: ReceiptState::Delivered, at: Time(2) };
                         engine.mark(vec![mark]).await.expect("a healthy engine takes marks");
                         fs::write(dir.join(format!("marked-{bits}")), "").expect("files can be made");
                     }
@@ -108,7 +127,15 @@ fn record(dir: &Path) -> Vec<Step> {
     fs::create_dir(dir.join("store")).expect("there is room");
     let log = dir.join("trace");
     let status = Command::new("strace")
-        .args(["-f", "-xx", "-s", "100000", "-e", "trace=openat,close,pwrite64,write,ftruncate,unlink,fsync,fdatasync", "-o"])
+        .args([
+            "-f",
+            "-xx",
+            "-s",
+            "100000",
+            "-e",
+            "trace=openat,close,pwrite64,write,ftruncate,unlink,fsync,fdatasync",
+            "-o",
+        ])
         .arg(&log)
         .arg(std::env::current_exe().expect("a test knows its program"))
         .args(["--ignored", "--exact", "child_works_on_a_store"])
@@ -140,14 +167,20 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
         // The result stands behind spaces that line it up.
         let Some((arguments, result)) = rest.rsplit_once("= ") else { continue };
         let Some(arguments) = arguments.trim_end().strip_suffix(')') else { continue };
-        let Some(result) = result.split(' ').next().and_then(|result| result.parse::<i64>().ok()).filter(|result| *result >= 0) else {
+        let Some(result) = result
+            .split(' ')
+            .next()
+            .and_then(|result| result.parse::<i64>().ok())
+            .filter(|result| *result >= 0)
+        else {
             continue;
         };
         let arguments = arguments.trim_end();
         let mut parts = arguments.splitn(2, ", ");
         let first = parts.next().unwrap_or_default();
         let number = |text: &str| text.trim().parse::<usize>().expect("strace writes numbers");
-        let file = |files: &HashMap<i64, String>| first.parse().ok().and_then(|fd: i64| files.get(&fd).cloned());
+        let file =
+            |files: &HashMap<i64, String>| first.parse().ok().and_then(|fd: i64| files.get(&fd).cloned());
         match name {
             "openat" => {
                 let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
@@ -176,7 +209,10 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
             "write" => assert!(file(&files).is_none(), "the store is written at places: {call}"),
             "ftruncate" => {
                 if let Some(name) = file(&files) {
-                    steps.push(Step::Change(name, Change::Cut { length: number(parts.next().unwrap_or_default()) }));
+                    steps.push(Step::Change(
+                        name,
+                        Change::Cut { length: number(parts.next().unwrap_or_default()) },
+                    ));
                 }
             }
             "fsync" | "fdatasync" => {
@@ -200,7 +236,10 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
 /// The bytes of the first text between quotes, each written as `\x41`.
 fn quoted(arguments: &str) -> Vec<u8> {
     let text = arguments.split('"').nth(1).expect("strace quotes texts");
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(&pair[2..]).expect("it is ASCII"), 16).expect("strace writes hex");
+    let byte = |pair: &[u8]| {
+        u8::from_str_radix(std::str::from_utf8(&pair[2..]).expect("it is ASCII"), 16)
+            .expect("strace writes hex")
+    };
     text.as_bytes().chunks(4).map(byte).collect()
 }
 
@@ -269,7 +308,8 @@ async fn check(
 ) {
     // In memory where that is possible, since thousands of stores are opened here.
     let room = Path::new("/dev/shm");
-    let dir = if room.is_dir() { tempfile::tempdir_in(room) } else { tempfile::tempdir() }.expect("there is room for a directory");
+    let dir = if room.is_dir() { tempfile::tempdir_in(room) } else { tempfile::tempdir() }
+        .expect("there is room for a directory");
     // The index of the write-ahead log is made anew by the process that opens a store first.
     for (name, disk) in files.iter().filter(|(name, _)| !name.ends_with("-shm")) {
         fs::write(dir.path().join(name), left(disk, crash)).expect("there is room");
@@ -285,8 +325,14 @@ async fn check(
         assert_eq!(page.head, page.entries.len() as u64, "nothing is missing in between: {crash:?}");
         for (entry, offset) in page.entries.iter().zip(1..) {
             let message = entry.message();
-            let bits = (0..OPENINGS * APPENDS).find(|bits| MessageId::from_bits(*bits) == message.id).expect("somebody sent it");
-            assert_eq!((text(&message.body), message.position.offset), (text(&self::message(bits).body), offset), "{crash:?}");
+            let bits = (0..OPENINGS * APPENDS)
+                .find(|bits| MessageId::from_bits(*bits) == message.id)
+                .expect("somebody sent it");
+            assert_eq!(
+                (text(&message.body), message.position.offset),
+                (text(&self::message(bits).body), offset),
+                "{crash:?}"
+            );
             assert_eq!(channel(bits), name);
             assert!(found.insert(bits, message.position).is_none(), "{bits} is there once: {crash:?}");
         }
@@ -294,8 +340,11 @@ async fn check(
     let missing: Vec<_> = accepted.iter().filter(|bits| !found.contains_key(bits)).collect();
     assert!(missing.is_empty(), "accepted, and lost by {crash:?}: {missing:?}");
     for bits in marked {
-        let receipts =
-            engine.receipts(&MessageId::from_bits(*bits), None, 10, Time(3)).await.expect("the store reads").expect("it was pushed");
+        let receipts = engine
+            .receipts(&MessageId::from_bits(*bits), None, 10, Time(3))
+            .await
+            .expect("the store reads")
+            .expect("it was pushed");
         assert_eq!(receipts[0].state, ReceiptState::Delivered, "a receipt went back by {crash:?}");
     }
     // It goes on where it was, and an old key gives the old message.
@@ -317,7 +366,8 @@ fn text(body: &Body) -> &str {
 async fn whatever_was_accepted_is_there_after_a_crash_before_any_write() {
     let dir = tempfile::tempdir().expect("there is room for a directory");
     let steps = record(&fs::canonicalize(dir.path()).expect("it is there"));
-    let (mut files, mut accepted, mut marked) = (BTreeMap::<String, Disk>::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut files, mut accepted, mut marked) =
+        (BTreeMap::<String, Disk>::new(), BTreeSet::new(), BTreeSet::new());
     let (mut epoch, mut points, mut reopened) = (None, 0_u64, 0);
     for step in &steps {
         match step {
@@ -343,7 +393,9 @@ async fn whatever_was_accepted_is_there_after_a_crash_before_any_write() {
                         disk.synced = left(disk, Crash::Process);
                         disk.since.clear();
                     }
-                    Change::Written { .. } | Change::Cut { .. } => files.entry(name.clone()).or_default().since.push(change.clone()),
+                    Change::Written { .. } | Change::Cut { .. } => {
+                        files.entry(name.clone()).or_default().since.push(change.clone())
+                    }
                 }
             }
         }

@@ -1,11 +1,13 @@
-//! What a store is after its files were damaged: a cut or changed write-ahead log costs what is behind the damage and nothing before it, and nothing is ever
-//! returned that was not written.
+//! What a store is after its files were damaged: a cut or changed write-ahead log costs what is behind the
+//! damage and nothing before it, and nothing is ever returned that was not written.
 
 mod beds;
 
 use std::{fs, path::Path, sync::Arc};
 
-use encke_engine::{Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine};
+use encke_engine::{
+    Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine,
+};
 use encke_proto::{Body, ChannelName, MessageId, Time};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
@@ -69,8 +71,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Opens a copy in which everything before `intact` bytes of the log is as it was.
-/// It must hold at least what had been answered when the log had that length, it must be a prefix of what was appended, and it must take appends.
+/// Opens a copy in which everything before `intact` bytes of the log is as it was. It must hold at least what
+/// had been answered when the log had that length, it must be a prefix of what was appended, and it must take
+/// appends.
 async fn check(crashed: &Crashed, intact: u64, harm: impl FnOnce(&Path)) -> u64 {
     let dir = tempfile::tempdir().expect("there is room for a directory");
     copy(crashed.dir.path(), dir.path());
@@ -174,5 +177,8 @@ fn what_is_no_store_is_told() {
     let db = rusqlite::Connection::open(newer.path().join("encke.sqlite3")).expect("the store opens");
     db.pragma_update(None, "user_version", 99).expect("it can be set");
     drop(db);
-    assert!(matches!(open(newer.path()), Err(EngineError::Damaged(_))), "a store of a newer version is left alone");
+    assert!(
+        matches!(open(newer.path()), Err(EngineError::Damaged(_))),
+        "a store of a newer version is left alone"
+    );
 }

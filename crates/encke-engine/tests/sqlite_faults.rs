@@ -10,7 +10,8 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Appended, Engine, EngineError, Feed, PageLimit, ReadFrom, Retention, RetentionTable, Targets, sqlite::SqliteEngine,
+    Append, Appended, Engine, EngineError, Feed, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
+    sqlite::SqliteEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Offset, Time, UserId};
 use serde_json::value::RawValue;
@@ -57,7 +58,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Feed for Gate {
     fn appended(&self, entries: &[Arc<Entry>]) {
-        let told = |entry: &Arc<Entry>| (entry.message().channel.as_str().to_owned(), entry.message().position.offset);
+        let told = |entry: &Arc<Entry>| {
+            (entry.message().channel.as_str().to_owned(), entry.message().position.offset)
+        };
         self.heard.lock().expect("no test panics while it holds this").extend(entries.iter().map(told));
         if entries.iter().any(|entry| entry.message().channel.as_str() == "gate") {
             let mut held = self.held.lock().expect("no test panics while it holds this");
@@ -73,7 +76,10 @@ impl Feed for Gate {
 impl Gate {
     fn await_writer(&self) {
         let held = self.held.lock().expect("no test panics while it holds this");
-        let (held, _) = self.news.wait_timeout_while(held, PATIENCE, |held| !held.is_at_gate).expect("no test panics while it holds this");
+        let (held, _) = self
+            .news
+            .wait_timeout_while(held, PATIENCE, |held| !held.is_at_gate)
+            .expect("no test panics while it holds this");
         assert!(held.is_at_gate, "the writer tells the feed");
     }
 
@@ -142,17 +148,30 @@ async fn a_full_disk_refuses_and_recovers() {
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(accepted.len() > 3 && refused.len() > 10, "{} accepted, {} refused", accepted.len(), refused.len());
+    assert!(
+        accepted.len() > 3 && refused.len() > 10,
+        "{} accepted, {} refused",
+        accepted.len(),
+        refused.len()
+    );
     assert!(matches!(engine.ready().await, Err(EngineError::Unavailable(_))), "it says that it is full");
     for channel in ["a", "b"] {
-        assert_eq!(log(&engine, channel).await, ids(&accepted), "what was refused is in no log, what was accepted in all");
+        assert_eq!(
+            log(&engine, channel).await,
+            ids(&accepted),
+            "what was refused is in no log, what was accepted in all"
+        );
     }
     engine.hooks().limit_pages(0);
     assert_eq!(engine.ready().await, Ok(()), "there is space again");
     for bits in refused {
         let appended = engine.append(message(bits, &["a", "b"], 20_000)).await.expect("there is room");
         assert!(!appended.repeated, "a refused message was not remembered");
-        assert_eq!(appended.positions[0].1.offset, accepted.len() as u64 + 1, "refused messages cost no offset");
+        assert_eq!(
+            appended.positions[0].1.offset,
+            accepted.len() as u64 + 1,
+            "refused messages cost no offset"
+        );
         accepted.push(appended);
     }
     assert_eq!(log(&engine, "b").await, ids(&accepted));
@@ -184,11 +203,17 @@ async fn one_call_that_finds_no_space_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_again_because_another_call_failed_is_told_once() {
-    let (dir, gate) = (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
+    let (dir, gate) =
+        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
     let feed = Arc::clone(&gate) as Arc<dyn Feed>;
-    let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch()).expect("a new store opens");
+    let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch())
+        .expect("a new store opens");
     engine.hooks().limit_pages(80);
-    let appends = [10, 10, 2_000_000, 10].into_iter().zip(1..).map(|(bytes, bits)| message(bits, &["a", "b"], bytes)).collect();
+    let appends = [10, 10, 2_000_000, 10]
+        .into_iter()
+        .zip(1..)
+        .map(|(bytes, bits)| message(bits, &["a", "b"], bytes))
+        .collect();
     assert_eq!(in_one_transaction(&engine, &gate, appends).await, [true, true, false, true]);
     engine.stop().await;
     assert_eq!((gate.heard_of("a"), gate.heard_of("b")), (vec![1, 2, 3], vec![1, 2, 3]));
@@ -196,7 +221,8 @@ async fn what_is_done_again_because_another_call_failed_is_told_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_told_of_a_call_that_failed_half_way() {
-    let (dir, gate) = (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
+    let (dir, gate) =
+        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
     let two = Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 3600 };
     let rules = RetentionTable { rules: Vec::new(), public: two, own: two };
     let feed = Arc::clone(&gate) as Arc<dyn Feed>;
@@ -222,7 +248,8 @@ async fn a_failed_commit_is_answered_to_all_and_mended() {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let gate = Arc::new(Gate::default());
         let feed = Arc::clone(&gate) as Arc<dyn Feed>;
-        let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch()).expect("a new store opens");
+        let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch())
+            .expect("a new store opens");
         let first = engine.append(message(0, &["a", "b"], 10)).await.expect("a healthy engine appends");
         let hooks = engine.hooks();
         if happened {
@@ -234,10 +261,12 @@ async fn a_failed_commit_is_answered_to_all_and_mended() {
             let result = engine.append(message(bits, &["a", "b"], 10)).await;
             assert!(matches!(result, Err(EngineError::Unavailable(_))), "{result:?}");
         }
-        // The keys tell what became of them, whichever way it went, and each is there exactly once at the end.
+        // The keys tell what became of them, whichever way it went, and each is there exactly once at the
+        // end.
         let mut expected = vec![first.id.clone()];
         for bits in 1..=3 {
-            let retried = engine.append(message(bits, &["a", "b"], 10)).await.expect("the store is open again");
+            let retried =
+                engine.append(message(bits, &["a", "b"], 10)).await.expect("the store is open again");
             assert_eq!(retried.repeated, happened);
             assert_eq!(retried.positions[0].1.offset, u64::try_from(bits).expect("it is small") + 1);
             expected.push(retried.id);
@@ -247,7 +276,8 @@ async fn a_failed_commit_is_answered_to_all_and_mended() {
         }
         assert_eq!(engine.ready().await, Ok(()));
         engine.stop().await;
-        // What was answered as failed is found by its offset if it is there after all; it must not be told when it is not, nor twice.
+        // What was answered as failed is found by its offset if it is there after all; it must not be told
+        // when it is not, nor twice.
         let told = if happened { vec![1] } else { vec![1, 2, 3, 4] };
         assert_eq!((gate.heard_of("a"), gate.heard_of("b")), (told.clone(), told));
         drop(engine);
@@ -267,7 +297,8 @@ async fn a_store_opened_with_narrower_rules_is_trimmed_by_the_sweep() {
     drop(engine);
     let narrow = Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 };
     let rules = RetentionTable { rules: Vec::new(), public: narrow, own: narrow };
-    let engine = SqliteEngine::open(dir.path(), Arc::new(()), rules, beds::new_epoch()).expect("the store opens again");
+    let engine = SqliteEngine::open(dir.path(), Arc::new(()), rules, beds::new_epoch())
+        .expect("the store opens again");
     engine.sweep(Time(2)).await.expect("a healthy engine sweeps");
     assert_eq!(log(&engine, "a").await.len(), 3);
 }
@@ -278,21 +309,36 @@ async fn a_push_to_many_stores_its_body_once_and_frees_it() {
     let dir = tempfile::tempdir().expect("there is room for a directory");
     let own = Retention { max_messages: 1, max_bytes: 1 << 20, max_age_s: 10 };
     let rules = RetentionTable { rules: Vec::new(), public: own, own };
-    let engine = SqliteEngine::open(dir.path(), Arc::new(()), rules, beds::new_epoch()).expect("a new store opens");
-    let users: Vec<UserId> = (0..USERS).map(|number| UserId::new(&format!("user-{number}")).expect("this is an id")).collect();
+    let engine =
+        SqliteEngine::open(dir.path(), Arc::new(()), rules, beds::new_epoch()).expect("a new store opens");
+    let users: Vec<UserId> =
+        (0..USERS).map(|number| UserId::new(&format!("user-{number}")).expect("this is an id")).collect();
     for (bits, targets) in [(1, Targets::Users(users)), (2, Targets::AllUsers), (3, Targets::AllUsers)] {
-        let pushed = engine.append(Append { targets, ..message(bits, &[], 60_000) }).await.expect("a healthy engine appends");
+        let pushed = engine
+            .append(Append { targets, ..message(bits, &[], 60_000) })
+            .await
+            .expect("a healthy engine appends");
         assert_eq!(pushed.positions.len(), USERS);
     }
     let counts = || {
         let db = rusqlite::Connection::open(dir.path().join("encke.sqlite3")).expect("the store opens");
-        let count = |table| db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).expect("it counts");
+        let count = |table| {
+            db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+                .expect("it counts")
+        };
         (count("bodies"), count("shares"), count("messages"), count("receipts"))
     };
     let users = USERS as i64;
-    assert_eq!(counts(), (1, 1, users, 3 * users), "the newest body is there once, those of the trimmed pushes not at all");
+    assert_eq!(
+        counts(),
+        (1, 1, users, 3 * users),
+        "the newest body is there once, those of the trimmed pushes not at all"
+    );
     engine.sweep(Time(12_000)).await.expect("a healthy engine sweeps");
     assert_eq!(counts(), (0, 0, 0, 3 * users), "nothing is left but the receipts");
-    engine.sweep(Time(12_000).plus_seconds(encke_engine::RECEIPTS_KEPT_S)).await.expect("a healthy engine sweeps");
+    engine
+        .sweep(Time(12_000).plus_seconds(encke_engine::RECEIPTS_KEPT_S))
+        .await
+        .expect("a healthy engine sweeps");
     assert_eq!(counts(), (0, 0, 0, 0));
 }

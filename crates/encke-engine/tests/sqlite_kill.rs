@@ -1,7 +1,8 @@
 //! What was accepted survives the sudden death of the process.
 //!
-//! SIGKILL leaves the page cache alone: this shows that nothing is answered before it was handed to the operating system, and that a store that was not closed opens
-//! again. That it is also on the disk by then is shown by the order of the system calls, see `sqlite_syscalls.rs`.
+//! SIGKILL leaves the page cache alone: this shows that nothing is answered before it was handed to the
+//! operating system, and that a store that was not closed opens again. That it is also on the disk by then is
+//! shown by the order of the system calls, see `sqlite_syscalls.rs`.
 
 mod beds;
 
@@ -19,13 +20,15 @@ use serde_json::value::RawValue;
 const DIR: &str = "ENCKE_TEST_KILL_DIR";
 const ROUND: &str = "ENCKE_TEST_KILL_ROUND";
 const ROUNDS: usize = 10;
-/// How many accepted messages are waited for before the kill, in the first round; it differs from round to round.
+/// How many accepted messages are waited for before the kill, in the first round; it differs from round to
+/// round.
 const ACCEPTED_MIN: usize = 200;
 const CALLERS: u128 = 8;
 const CHANNELS: u128 = 3;
 
 fn open(dir: &Path) -> SqliteEngine {
-    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch()).expect("the store opens")
+    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch())
+        .expect("the store opens")
 }
 
 fn channel(number: u128) -> ChannelName {
@@ -44,7 +47,8 @@ async fn child_appends_until_it_is_killed() {
         let engine = Arc::clone(&engine);
         tasks.push(tokio::spawn(async move {
             for number in 0.. {
-                let json = RawValue::from_string(format!("[{round},{caller},{number}]")).expect("this is JSON");
+                let json =
+                    RawValue::from_string(format!("[{round},{caller},{number}]")).expect("this is JSON");
                 let append = Append {
                     id: MessageId::from_bits(round << 96 | caller << 64 | number),
                     key: None,
@@ -86,7 +90,11 @@ fn run_child(dir: &Path, round: usize) -> Vec<(MessageId, ChannelName, u64)> {
             let parts: Vec<&str> = line[at..].split(' ').collect();
             if let [_, id, name, offset] = parts[..] {
                 let name = ChannelName::public(name).expect("it is a name");
-                accepted.push((id.parse().expect("it is an id"), name, offset.parse().expect("it is a number")));
+                accepted.push((
+                    id.parse().expect("it is an id"),
+                    name,
+                    offset.parse().expect("it is a number"),
+                ));
             }
         }
         if accepted.len() == wanted {
@@ -117,11 +125,18 @@ async fn what_was_accepted_survives_a_kill() {
                     continue; // Trimmed by the rule of 1000 messages, not lost.
                 }
                 let entry = &page.entries[usize::try_from(offset - page.tail).expect("it is small")];
-                assert_eq!((&entry.message().id, entry.message().position.offset), (id, *offset), "accepted in round {round}");
+                assert_eq!(
+                    (&entry.message().id, entry.message().position.offset),
+                    (id, *offset),
+                    "accepted in round {round}"
+                );
                 found += 1;
             }
             let newest = accepted.iter().filter(|(_, of, _)| *of == name).map(|(.., offset)| *offset).max();
-            assert!(newest.is_none_or(|newest| newest <= page.head), "the head is not behind what was accepted");
+            assert!(
+                newest.is_none_or(|newest| newest <= page.head),
+                "the head is not behind what was accepted"
+            );
         }
         printed += accepted.len();
         engine.stop().await;

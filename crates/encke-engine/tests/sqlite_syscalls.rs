@@ -1,4 +1,5 @@
-//! What only the system calls show: that nothing is answered before the disk has it, and what happens when an fsync fails. Needs `strace`; run with `--ignored`.
+//! What only the system calls show: that nothing is answered before the disk has it, and what happens when an
+//! fsync fails. Needs `strace`; run with `--ignored`.
 
 mod beds;
 
@@ -9,7 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use encke_engine::{Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine};
+use encke_engine::{
+    Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets, sqlite::SqliteEngine,
+};
 use encke_proto::{Body, ChannelName, MessageId, Time};
 use serde_json::value::RawValue;
 
@@ -20,7 +23,8 @@ const RETRIES: usize = 60;
 const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
 
 fn open(dir: &Path) -> SqliteEngine {
-    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch()).expect("the store opens")
+    SqliteEngine::open(dir, Arc::new(()), RetentionTable::default(), beds::new_epoch())
+        .expect("the store opens")
 }
 
 fn name() -> ChannelName {
@@ -126,11 +130,23 @@ async fn check(fault: &str) {
     let dir = tempfile::tempdir().expect("there is room for a directory");
     let (output, trace) = trace(dir.path(), &["-e", &format!("inject={fault}")]);
     assert!(trace.contains("(INJECTED)"), "{fault}: no fault was injected");
-    let of = |what: &str| (0..APPENDS).filter(|bits| has(dir.path(), &format!("{what}-{bits}"))).collect::<Vec<_>>();
+    let of = |what: &str| {
+        (0..APPENDS).filter(|bits| has(dir.path(), &format!("{what}-{bits}"))).collect::<Vec<_>>()
+    };
     let (accepted, refused, there) = (of("accepted"), of("refused"), of("there"));
-    println!("{fault}: {} accepted, {} refused, {} there after the retry", accepted.len(), refused.len(), there.len());
+    println!(
+        "{fault}: {} accepted, {} refused, {} there after the retry",
+        accepted.len(),
+        refused.len(),
+        there.len()
+    );
     assert!(has(dir.path(), "begin"), "the store opened before the fault");
-    assert_eq!(accepted.len() + refused.len(), APPENDS as usize, "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        accepted.len() + refused.len(),
+        APPENDS as usize,
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     assert!(!refused.is_empty(), "{fault}: the fault was told");
     assert_eq!(there.len(), APPENDS as usize, "{fault}: all get through in the end");
     let engine = open(dir.path());
@@ -147,8 +163,11 @@ async fn check(fault: &str) {
 #[ignore = "needs strace"]
 async fn a_failed_fsync_is_no_accepted_and_no_loss() {
     let before = count_before_appends(is_sync);
-    // One failure; several in a row, so that mending fails too; one every now and then. (When every third fails, mending never succeeds and nothing is accepted.)
-    for when in [format!("{}", before + 5), format!("{}..{}", before + 5, before + 12), format!("{}+7", before + 3)] {
+    // One failure; several in a row, so that mending fails too; one every now and then. (When every third
+    // fails, mending never succeeds and nothing is accepted.)
+    for when in
+        [format!("{}", before + 5), format!("{}..{}", before + 5, before + 12), format!("{}+7", before + 3)]
+    {
         check(&format!("fsync,fdatasync:error=EIO:when={when}")).await;
     }
 }
@@ -158,7 +177,11 @@ async fn a_failed_fsync_is_no_accepted_and_no_loss() {
 async fn a_failed_write_is_no_accepted_and_no_loss() {
     let before = count_before_appends(|line| line.contains(" pwrite64("));
     for error in ["ENOSPC", "EIO"] {
-        for when in [format!("{}", before + 10), format!("{}..{}", before + 10, before + 60), format!("{}+45", before + 10)] {
+        for when in [
+            format!("{}", before + 10),
+            format!("{}..{}", before + 10, before + 60),
+            format!("{}+45", before + 10),
+        ] {
             check(&format!("pwrite64:error={error}:when={when}")).await;
         }
     }

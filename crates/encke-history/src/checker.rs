@@ -1,4 +1,5 @@
-//! The history checker: a small Jepsen. It knows nothing of hubs, only what was promised to publishers and clients.
+//! The history checker: a small Jepsen. It knows nothing of hubs, only what was promised to publishers and
+//! clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,8 @@ pub struct Violation {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     position: Position,
-    /// Whether messages before the position may come too: a promise only says where they must begin at the latest.
+    /// Whether messages before the position may come too: a promise only says where they must begin at the
+    /// latest.
     at_most: bool,
     /// Whether a gap of unknown size was told, after which another epoch may begin.
     turned: bool,
@@ -56,7 +58,8 @@ struct Place {
 struct Client {
     places: BTreeMap<ChannelName, Place>,
     had: BTreeSet<(ChannelName, MessageId)>,
-    /// What it had before it was told that the epoch changed: it may come again, if the engine lost it and its publisher sent it again.
+    /// What it had before it was told that the epoch changed: it may come again, if the engine lost it and
+    /// its publisher sent it again.
     had_before: BTreeSet<(ChannelName, MessageId)>,
 }
 
@@ -130,7 +133,10 @@ impl Checker {
             }
             Record::Sent { session, channel } => {
                 if !self.asked.contains(&(*session, channel.clone())) {
-                    self.wrong(Kind::Leak, format!("{session:?} was sent something of {channel}, which it does not follow"));
+                    self.wrong(
+                        Kind::Leak,
+                        format!("{session:?} was sent something of {channel}, which it does not follow"),
+                    );
                 }
             }
             Record::Life { client } => {
@@ -139,13 +145,21 @@ impl Checker {
             Record::At { client, channel, position, time } => self.cursor(*client, channel, *position, *time),
             Record::Promised { client, channel, position } => {
                 let places = &mut self.clients.entry(*client).or_default().places;
-                places.entry(channel.clone()).or_insert(Place { position: *position, at_most: true, turned: false });
+                places.entry(channel.clone()).or_insert(Place {
+                    position: *position,
+                    at_most: true,
+                    turned: false,
+                });
             }
             Record::Released { client, channel } => {
                 self.clients.entry(*client).or_default().places.remove(channel);
             }
-            Record::Delivered { client, channel, position, id, time } => self.delivered(*client, channel, *position, id, *time),
-            Record::Gap { client, channel, from, to, time } => self.gap(*client, channel, (*from, *to), *time),
+            Record::Delivered { client, channel, position, id, time } => {
+                self.delivered(*client, channel, *position, id, *time)
+            }
+            Record::Gap { client, channel, from, to, time } => {
+                self.gap(*client, channel, (*from, *to), *time)
+            }
             Record::Presence { node, user, online } => {
                 let key = (*node, user.clone());
                 if !(if *online { self.online.insert(key) } else { self.online.remove(&key) }) {
@@ -154,7 +168,10 @@ impl Checker {
             }
             Record::Truth { node, user, online } => {
                 if self.online.contains(&(*node, user.clone())) != *online {
-                    self.wrong(Kind::Ghost, format!("node {node} is wrong about {user}, who is online: {online}"));
+                    self.wrong(
+                        Kind::Ghost,
+                        format!("node {node} is wrong about {user}, who is online: {online}"),
+                    );
                 }
             }
             Record::Head { channel, position, time } => {
@@ -163,7 +180,10 @@ impl Checker {
             Record::Judged { client } => self.judge(*client),
             Record::Stuck { client } => self.wrong(Kind::Stuck, format!("client {client} is not served")),
             Record::Left { node, sessions, channels } => {
-                self.wrong(Kind::Left, format!("node {node} still has {sessions} sessions and {channels} channels"));
+                self.wrong(
+                    Kind::Left,
+                    format!("node {node} still has {sessions} sessions and {channels} channels"),
+                );
             }
             Record::Broken(what) => self.wrong(Kind::Left, what.clone()),
         }
@@ -173,7 +193,8 @@ impl Checker {
         self.clients.get(&client)?.places.get(channel).copied()
     }
 
-    /// The last offset of `old` that is the same message in `now`: none when they have nothing to do with each other.
+    /// The last offset of `old` that is the same message in `now`: none when they have nothing to do with
+    /// each other.
     fn shared(&self, channel: &ChannelName, old: Epoch, now: Epoch) -> Option<Offset> {
         let (mut kept, mut epoch) = (Offset::MAX, now);
         // Each step leads to an earlier epoch, and there are no more steps than forks.
@@ -188,7 +209,8 @@ impl Checker {
         self.lineages.then_some(0)
     }
 
-    /// Whether `earlier`, in another epoch, is at or before where `at` is in the epoch that it has been carried to.
+    /// Whether `earlier`, in another epoch, is at or before where `at` is in the epoch that it has been
+    /// carried to.
     fn carries(&self, channel: &ChannelName, at: Position, earlier: Position) -> bool {
         let kept = self.shared(channel, at.epoch, earlier.epoch);
         at.epoch != earlier.epoch && kept.is_some_and(|kept| at.offset <= kept) && earlier.offset < at.offset
@@ -225,27 +247,42 @@ impl Checker {
     }
 
     /// A client has come to `position`, up to which it should have had everything.
-    fn comes_to(&mut self, client: usize, channel: &ChannelName, position: Position, upto: Offset, time: Time) {
+    fn comes_to(
+        &mut self,
+        client: usize,
+        channel: &ChannelName,
+        position: Position,
+        upto: Offset,
+        time: Time,
+    ) {
         let Some(place) = self.place(client, channel) else { return };
         let kept = self.shared(channel, place.position.epoch, position.epoch);
         let carried = kept.is_some_and(|kept| place.position.offset <= kept);
         let missing = if place.position.epoch == position.epoch {
             self.missing(client, channel, position.epoch, (place.position.offset, upto), time, place.turned)
         } else if place.turned {
-            // Who was told that nobody knows what was lost, and then goes on as if nothing had been, was told wrongly.
+            // Who was told that nobody knows what was lost, and then goes on as if nothing had been, was told
+            // wrongly.
             if carried && (1..upto).contains(&place.position.offset) {
                 let at = place.position.offset;
-                self.wrong(Kind::FalseGap, format!("client {client} was told of a loss in {channel}, and {at} is where it was"));
+                self.wrong(
+                    Kind::FalseGap,
+                    format!("client {client} was told of a loss in {channel}, and {at} is where it was"),
+                );
             }
             let from = kept.unwrap_or(0).min(place.position.offset);
             self.missing(client, channel, position.epoch, (from, upto), time, true)
         } else if carried {
             self.missing(client, channel, position.epoch, (place.position.offset, upto), time, false)
         } else if place.at_most {
-            // The promise was made in an epoch that the node had not heard of; the turn will be told when it has.
+            // The promise was made in an epoch that the node had not heard of; the turn will be told when it
+            // has.
             None
         } else {
-            return self.wrong(Kind::Order, format!("client {client} is in another epoch of {channel} without a word"));
+            return self.wrong(
+                Kind::Order,
+                format!("client {client} is in another epoch of {channel} without a word"),
+            );
         };
         if let Some(missing) = missing {
             self.wrong(Kind::Lost, format!("client {client} came to {channel} {upto} without {missing}"));
@@ -255,9 +292,13 @@ impl Checker {
     fn cursor(&mut self, client: usize, channel: &ChannelName, position: Position, time: Time) {
         match self.place(client, channel) {
             // A cursor may be behind what was delivered: then messages are repeated and dropped.
-            Some(place) if place.position.epoch == position.epoch && position.offset <= place.position.offset && !place.at_most => {}
+            Some(place)
+                if place.position.epoch == position.epoch
+                    && position.offset <= place.position.offset
+                    && !place.at_most => {}
             // The same in an epoch that goes on from the one that it is in.
-            Some(place) if !place.at_most && !place.turned && self.carries(channel, place.position, position) => {}
+            Some(place)
+                if !place.at_most && !place.turned && self.carries(channel, place.position, position) => {}
             _ => {
                 self.comes_to(client, channel, position, position.offset + 1, time);
                 self.put(client, channel, position);
@@ -265,26 +306,45 @@ impl Checker {
         }
     }
 
-    fn delivered(&mut self, client: usize, channel: &ChannelName, position: Position, id: &MessageId, time: Time) {
+    fn delivered(
+        &mut self,
+        client: usize,
+        channel: &ChannelName,
+        position: Position,
+        id: &MessageId,
+        time: Time,
+    ) {
         if !self.invoked.contains(id) {
-            self.wrong(Kind::Phantom, format!("client {client} was handed a message on {channel} that nobody sent"));
+            self.wrong(
+                Kind::Phantom,
+                format!("client {client} was handed a message on {channel} that nobody sent"),
+            );
         }
-        let held = self.log.get(&(channel.clone(), position.epoch)).and_then(|log| log.get(index(position.offset)?));
+        let held =
+            self.log.get(&(channel.clone(), position.epoch)).and_then(|log| log.get(index(position.offset)?));
         if held.is_none_or(|(held, _)| held != id) {
             self.wrong(
                 Kind::Order,
-                format!("client {client} was handed another message as {channel} {} than the log has", position.offset),
+                format!(
+                    "client {client} was handed another message as {channel} {} than the log has",
+                    position.offset
+                ),
             );
         }
         if !self.clients.entry(client).or_default().had.insert((channel.clone(), id.clone())) {
             self.wrong(Kind::Dup, format!("client {client} was handed {channel} {} twice", position.offset));
         }
         if let Some(place) = self.place(client, channel) {
-            let carried = self.shared(channel, place.position.epoch, position.epoch).is_some_and(|kept| place.position.offset <= kept);
+            let carried = self
+                .shared(channel, place.position.epoch, position.epoch)
+                .is_some_and(|kept| place.position.offset <= kept);
             if carried && position.offset <= place.position.offset && !place.at_most && !place.turned {
                 self.wrong(
                     Kind::Order,
-                    format!("client {client} was handed {channel} {} after {}", position.offset, place.position.offset),
+                    format!(
+                        "client {client} was handed {channel} {} after {}",
+                        position.offset, place.position.offset
+                    ),
                 );
             }
             self.comes_to(client, channel, position, position.offset, time);
@@ -292,11 +352,20 @@ impl Checker {
         self.put(client, channel, position);
     }
 
-    fn gap(&mut self, client: usize, channel: &ChannelName, (from, to): (Offset, Option<Offset>), time: Time) {
+    fn gap(
+        &mut self,
+        client: usize,
+        channel: &ChannelName,
+        (from, to): (Offset, Option<Offset>),
+        time: Time,
+    ) {
         let place = self.place(client, channel);
         let Some(to) = to else {
             if !self.forgot {
-                self.wrong(Kind::FalseGap, format!("client {client} was told of a new epoch of {channel} that there is not"));
+                self.wrong(
+                    Kind::FalseGap,
+                    format!("client {client} was told of a new epoch of {channel} that there is not"),
+                );
             }
             let client = self.clients.entry(client).or_default();
             if let Some(place) = client.places.get_mut(channel) {
@@ -313,10 +382,16 @@ impl Checker {
         let Some(place) = place.filter(|place| !place.turned) else { return };
         let epoch = place.position.epoch;
         if self.missing(client, channel, epoch, (place.position.offset, from), time, false).is_some() {
-            self.wrong(Kind::Lost, format!("the gap of client {client} in {channel} begins at {from}, too late"));
+            self.wrong(
+                Kind::Lost,
+                format!("the gap of client {client} in {channel} begins at {from}, too late"),
+            );
         }
         if to > self.trimmed.get(&(channel.clone(), epoch)).copied().unwrap_or(0) {
-            self.wrong(Kind::FalseGap, format!("client {client} was told that {channel} {to} is gone, which it is not"));
+            self.wrong(
+                Kind::FalseGap,
+                format!("client {client} was told that {channel} {to} is gone, which it is not"),
+            );
         }
         // One that is told again after a reconnect moves nobody back.
         if to > place.position.offset || place.at_most {
@@ -329,10 +404,22 @@ impl Checker {
         for (channel, place) in places {
             let Some((head, time)) = self.heads.get(&channel).copied() else { continue };
             let missing = match self.shared(&channel, place.position.epoch, head.epoch) {
-                Some(kept) if place.position.offset <= kept => {
-                    self.missing(client, &channel, head.epoch, (place.position.offset, head.offset + 1), time, place.turned)
-                }
-                kept => self.missing(client, &channel, head.epoch, (kept.unwrap_or(0), head.offset + 1), time, true),
+                Some(kept) if place.position.offset <= kept => self.missing(
+                    client,
+                    &channel,
+                    head.epoch,
+                    (place.position.offset, head.offset + 1),
+                    time,
+                    place.turned,
+                ),
+                kept => self.missing(
+                    client,
+                    &channel,
+                    head.epoch,
+                    (kept.unwrap_or(0), head.offset + 1),
+                    time,
+                    true,
+                ),
             };
             if let Some(missing) = missing {
                 self.wrong(Kind::Lost, format!("client {client} never had {channel} {missing}"));

@@ -29,9 +29,11 @@ pub enum Record {
     },
     /// The engine lost everything; a new epoch begins in every channel.
     Forgot,
-    /// The engine is one whose logs may go on in other epochs; who stands before the first message of one is told of that by the next message alone.
+    /// The engine is one whose logs may go on in other epochs; who stands before the first message of one is
+    /// told of that by the next message alone.
     Lineages,
-    /// The log goes on in another epoch; up to here it is the same in both. What was behind it in the old one was lost by the engine itself.
+    /// The log goes on in another epoch; up to here it is the same in both. What was behind it in the old one
+    /// was lost by the engine itself.
     Forked {
         /// In which channel.
         channel: ChannelName,

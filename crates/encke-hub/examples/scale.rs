@@ -1,14 +1,18 @@
-//! What each of many nodes has to do: `cargo run --release -p encke-hub --example scale -- [SESSIONS] [NODES,NODES…]`.
+//! What each of many nodes has to do:
+//! `cargo run --release -p encke-hub --example scale -- [SESSIONS] [NODES,NODES…]`.
 //!
-//! Hubs without sockets, and a log that tells each hub of what it watches, as the engines do. Users are spread over the nodes by chance, each with one session that follows the user's
-//! own channel, a room of a hundred and one channel of all. Then pushes to users, messages to rooms and broadcasts are appended, and clients come back to other nodes. What each hub is
-//! told, watches and hands over is counted; whatever should have arrived and did not ends the run as a failure.
+//! Hubs without sockets, and a log that tells each hub of what it watches, as the engines do. Users are
+//! spread over the nodes by chance, each with one session that follows the user's own channel, a room of a
+//! hundred and one channel of all. Then pushes to users, messages to rooms and broadcasts are appended, and
+//! clients come back to other nodes. What each hub is told, watches and hands over is counted; whatever
+//! should have arrived and did not ends the run as a failure.
 
 use std::{collections::VecDeque, process::ExitCode, sync::Arc};
 
 use encke_hub::{Attach, ConnKey, Following, Hub, HubConfig, Now, Opening, Output, Pulled, Reply, Start};
 use encke_proto::{
-    Body, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, NameError, Page, Position, SessionId, Time, UserId,
+    Body, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, NameError, Page, Position,
+    SessionId, Time, UserId,
 };
 
 const EPOCH: Epoch = Epoch(1);
@@ -69,7 +73,9 @@ impl World {
         let now = Now { mono_ms: 1_000_000, wall: Time(1_763_800_000_000) };
         let rooms = (sessions / ROOM).max(1);
         Self {
-            nodes: (0..nodes).map(|_| Node { hub: Hub::new(HubConfig::default(), now), work: Work::default() }).collect(),
+            nodes: (0..nodes)
+                .map(|_| Node { hub: Hub::new(HubConfig::default(), now), work: Work::default() })
+                .collect(),
             logs: vec![Log::default(); sessions + rooms + 1],
             sessions,
             rooms,
@@ -103,8 +109,12 @@ impl World {
     }
 
     fn number(&self, channel: &ChannelName) -> usize {
-        let digits = |prefix: &str| channel.as_str().strip_prefix(prefix).and_then(|digits| digits.parse::<usize>().ok());
-        digits("@u").or_else(|| digits("room").map(|room| self.sessions + room)).unwrap_or(self.sessions + self.rooms)
+        let digits = |prefix: &str| {
+            channel.as_str().strip_prefix(prefix).and_then(|digits| digits.parse::<usize>().ok())
+        };
+        digits("@u")
+            .or_else(|| digits("room").map(|room| self.sessions + room))
+            .unwrap_or(self.sessions + self.rooms)
     }
 
     /// A client comes to a node, for the first time or with what another node gave up.
@@ -115,7 +125,11 @@ impl World {
         let room = self.sessions + index % self.rooms;
         let (start, carried, channels) = match back {
             Some((cursor, carried)) => (Start::Cursor(cursor), carried, Vec::new()),
-            None => (Start::Absent, Following::default(), vec![self.name(room)?, self.name(self.sessions + self.rooms)?]),
+            None => (
+                Start::Absent,
+                Following::default(),
+                vec![self.name(room)?, self.name(self.sessions + self.rooms)?],
+            ),
         };
         let attach = Attach {
             conn: ConnKey(u64::from(self.conns)),
@@ -199,7 +213,13 @@ impl World {
             Output::Open { key, channel } => {
                 let head = self.logs[self.number(&channel)].head;
                 // Nothing is kept, so that what is measured is the hubs.
-                let page = Page { epoch: EPOCH, lineage: Lineage::default(), tail: head + 1, head, entries: Vec::new() };
+                let page = Page {
+                    epoch: EPOCH,
+                    lineage: Lineage::default(),
+                    tail: head + 1,
+                    head,
+                    entries: Vec::new(),
+                };
                 let handed = channel.is_own().then_some(Position { epoch: EPOCH, offset: head });
                 self.nodes[at].work.reads += 1;
                 self.nodes[at].hub.opened(key, Some(Opening { page, handed }), self.now);
@@ -282,7 +302,10 @@ fn run(sessions: usize, nodes: usize) -> Result<bool, NameError> {
     let works = world.works();
     let grown = memory() - before;
     let (watched, most) = of(&works, |work| work.watches);
-    println!("{nodes} nodes, {sessions} sessions of as many users, {} rooms of {ROOM} and a channel of all", world.rooms);
+    println!(
+        "{nodes} nodes, {sessions} sessions of as many users, {} rooms of {ROOM} and a channel of all",
+        world.rooms
+    );
     println!(
         "  memory of the hubs {:.0} MB, {:.0} bytes a session, {:.1} MB a node; watched: {watched:.0} channels a node (most {most})",
         grown / 1e6,
@@ -326,7 +349,8 @@ fn run(sessions: usize, nodes: usize) -> Result<bool, NameError> {
     }
     let (works, moved) = (world.works(), sessions.div_ceil(WANDERERS));
     let (fetched, most) = of(&works, |work| work.fetched);
-    let (changes, reads) = (of(&works, |work| work.watches).0 * nodes as f64, of(&works, |work| work.reads).0 * nodes as f64);
+    let (changes, reads) =
+        (of(&works, |work| work.watches).0 * nodes as f64, of(&works, |work| work.reads).0 * nodes as f64);
     println!(
         "  {moved} come back anywhere: {fetched:.1} sessions fetched a node (most {most}); for each that came {:.2} fetched, {:.2} changes of what is watched, {:.2} ends of logs read",
         fetched * nodes as f64 / moved as f64,
@@ -347,7 +371,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let sessions = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1_000_000_usize).max(ROOM);
     let nodes = arguments.next().unwrap_or_else(|| "1,4,10,100".to_owned());
-    let counts: Vec<u16> = nodes.split(',').filter_map(|text| text.parse().ok()).filter(|nodes| *nodes > 0).collect();
+    let counts: Vec<u16> =
+        nodes.split(',').filter_map(|text| text.parse().ok()).filter(|nodes| *nodes > 0).collect();
     let done = match counts.as_slice() {
         [nodes] => run(sessions, usize::from(*nodes)).map_err(|error| error.to_string()),
         _ => each(sessions, &counts).map_err(|error| error.to_string()),
@@ -369,7 +394,8 @@ fn main() -> ExitCode {
 fn each(sessions: usize, counts: &[u16]) -> std::io::Result<bool> {
     let program = std::env::current_exe()?;
     for nodes in counts {
-        let status = std::process::Command::new(&program).args([sessions.to_string(), nodes.to_string()]).status()?;
+        let status =
+            std::process::Command::new(&program).args([sessions.to_string(), nodes.to_string()]).status()?;
         if !status.success() {
             return Ok(false);
         }

@@ -15,7 +15,8 @@ use crate::{
     session::{Beginning, Reading, Served, Session, Sub, SubState},
 };
 
-/// The most that a cursor says of a channel besides its name: two separators, an offset, a colon and an epoch.
+/// The most that a cursor says of a channel besides its name: two separators, an offset, a colon and an
+/// epoch.
 const POSITION_MAX_BYTES: usize = 36;
 /// Up to how many subscriptions of a session comparing names costs less than hashing one.
 const FEW_SUBS: usize = 8;
@@ -33,7 +34,8 @@ pub enum Start {
     Cursor(Cursor),
 }
 
-/// A connection that wants to be served. Who the user is, and that the channels are granted, was checked before.
+/// A connection that wants to be served. Who the user is, and that the channels are granted, was checked
+/// before.
 #[derive(Clone, Debug)]
 pub struct Attach {
     /// The connection.
@@ -54,14 +56,16 @@ pub struct Attach {
     pub start: Start,
     /// Channels to follow besides those of the session and the cursor.
     pub channels: Vec<ChannelName>,
-    /// What the session followed on another node, which has given it up; it goes on under its id as `fresh`. Empty for all others.
+    /// What the session followed on another node, which has given it up; it goes on under its id as `fresh`.
+    /// Empty for all others.
     pub carried: Following,
     /// When the token ends.
     pub token_ends: Time,
 }
 
 impl Hub {
-    /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`] follows, soon or after the engine was asked.
+    /// Serves a connection: continues its session, or makes one. [`Output::Begun`] or [`Output::Ended`]
+    /// follows, soon or after the engine was asked.
     pub fn attach(&mut self, attach: Attach, now: Now) {
         let conn = attach.conn;
         // A connection that comes again under the same key has left whatever it was served before.
@@ -86,7 +90,9 @@ impl Hub {
             Some(key) => key,
             // Two sessions of one id would be one in the index. Only a client that knows another user's
             // session meets with it.
-            None if self.key_by_id(attach.fresh).is_some() => return self.say(refused(ErrorCode::SessionUnknown)),
+            None if self.key_by_id(attach.fresh).is_some() => {
+                return self.say(refused(ErrorCode::SessionUnknown));
+            }
             None => self.begin_session(&attach, now),
         };
         if let Some(older) = self.sessions.get(key).and_then(Session::conn) {
@@ -130,15 +136,23 @@ impl Hub {
             return Ok(());
         }
         let followed: HashSet<u32> = subs.iter().map(|sub| sub.channel).collect();
-        let known = |name: &ChannelName| self.channel_key(name).is_some_and(|channel| followed.contains(&channel.index));
+        let known = |name: &ChannelName| {
+            self.channel_key(name).is_some_and(|channel| followed.contains(&channel.index))
+        };
         let own = user.channel();
         let new: HashSet<&ChannelName> = wanted.filter(|name| **name != own && !known(name)).collect();
         // A cursor that is too long to be brought back would lose the session its place in everything.
-        let old = subs.iter().filter_map(|sub| self.channels.at(sub.channel)).map(|channel| channel.wire().len());
-        let names = old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
+        let old =
+            subs.iter().filter_map(|sub| self.channels.at(sub.channel)).map(|channel| channel.wire().len());
+        let names =
+            old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
         let cursor: usize = names.map(|name| name + POSITION_MAX_BYTES).sum();
         let few = subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS;
-        if few && cursor + POSITION_MAX_BYTES <= CURSOR_MAX_BYTES { Ok(()) } else { Err(ErrorCode::TooManyChannels) }
+        if few && cursor + POSITION_MAX_BYTES <= CURSOR_MAX_BYTES {
+            Ok(())
+        } else {
+            Err(ErrorCode::TooManyChannels)
+        }
     }
 
     /// Brings a session's subscriptions to what its connection asks for.
@@ -153,7 +167,9 @@ impl Hub {
         };
         // Its own channel comes first, so that every session has it as its first subscription.
         match &attach.start {
-            Start::Cursor(cursor) if cursor.position(&own).is_some() => self.follow(key, &own, Beginning::Here, cursor.position(&own))?,
+            Start::Cursor(cursor) if cursor.position(&own).is_some() => {
+                self.follow(key, &own, Beginning::Here, cursor.position(&own))?
+            }
             _ => self.follow(key, &own, own_elsewhere, None)?,
         }
         if let Start::Cursor(cursor) = &attach.start {
@@ -182,8 +198,15 @@ impl Hub {
         Ok(())
     }
 
-    /// Follows a channel from where it is told; a channel that is followed already only moves when a position is given or everything is asked for.
-    pub(crate) fn follow(&mut self, key: Key, name: &ChannelName, beginning: Beginning, at: Option<Position>) -> Result<(), ErrorCode> {
+    /// Follows a channel from where it is told; a channel that is followed already only moves when a position
+    /// is given or everything is asked for.
+    pub(crate) fn follow(
+        &mut self,
+        key: Key,
+        name: &ChannelName,
+        beginning: Beginning,
+        at: Option<Position>,
+    ) -> Result<(), ErrorCode> {
         let found = self.sub_named(key, name);
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
@@ -210,11 +233,14 @@ impl Hub {
                 channel
             }
         };
-        let (Some(session), Some(channel)) = (self.sessions.get_mut(key), self.channels.get_mut(channel_key)) else {
+        let (Some(session), Some(channel)) = (self.sessions.get_mut(key), self.channels.get_mut(channel_key))
+        else {
             return Err(ErrorCode::Internal);
         };
         // One more than the limit, for the user's own.
-        let index = u16::try_from(session.subs.len()).ok().filter(|count| usize::from(*count) <= SESSION_MAX_CHANNELS);
+        let index = u16::try_from(session.subs.len())
+            .ok()
+            .filter(|count| usize::from(*count) <= SESSION_MAX_CHANNELS);
         let Some(index) = index else {
             if channel.members.is_empty() {
                 self.drop_channel(channel_key);
@@ -227,13 +253,15 @@ impl Hub {
         Ok(index)
     }
 
-    /// Ends a session's membership in a channel. The last subscription takes the freed place, so the first is only dropped when a session ends.
+    /// Ends a session's membership in a channel. The last subscription takes the freed place, so the first is
+    /// only dropped when a session ends.
     pub(crate) fn drop_sub(&mut self, key: Key, index: u16) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let gone = session.subs.swap_remove(usize::from(index));
         let moved = session.subs.get(usize::from(index)).map(|sub| (sub.channel, sub.member));
         if let Some((channel, member)) = moved
-            && let Some(member) = self.channels.at_mut(channel).and_then(|channel| channel.members.get_mut(member as usize))
+            && let Some(member) =
+                self.channels.at_mut(channel).and_then(|channel| channel.members.get_mut(member as usize))
         {
             member.sub = index;
         }
@@ -245,7 +273,10 @@ impl Hub {
                 self.drop_channel(channel);
             }
         } else if let Some(moved) = moved
-            && let Some(sub) = self.sessions.at_mut(moved.session).and_then(|session| session.subs.get_mut(usize::from(moved.sub)))
+            && let Some(sub) = self
+                .sessions
+                .at_mut(moved.session)
+                .and_then(|session| session.subs.get_mut(usize::from(moved.sub)))
         {
             sub.member = gone.member;
         }
@@ -258,7 +289,8 @@ impl Hub {
         }
     }
 
-    /// Settles where a subscription begins, as far as that can be known without the engine; otherwise it waits.
+    /// Settles where a subscription begins, as far as that can be known without the engine; otherwise it
+    /// waits.
     pub(crate) fn begin_at(&mut self, key: Key, index: u16, beginning: Beginning) {
         let Some(sub) = self.sub_mut(key, index) else { return };
         sub.state = SubState::Beginning(beginning);
@@ -302,7 +334,10 @@ impl Hub {
         let Some(sub) = self.sub_mut(key, index) else { return };
         sub.state = SubState::Reading(Reading { number, earliest });
         let place = sub.channel;
-        let (Some(channel_key), Some(channel)) = (self.channels.key_at(place), self.channels.at(place)) else { return };
+        let (Some(channel_key), Some(channel)) = (self.channels.key_at(place), self.channels.at(place))
+        else {
+            return;
+        };
         let (key, channel) = (ReadKey { session: key, channel: channel_key, number }, channel.name.clone());
         self.say(Output::Read { key, channel, after });
     }

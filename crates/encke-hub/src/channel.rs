@@ -71,7 +71,8 @@ impl Channel {
         }
     }
 
-    /// Whether its messages are broadcasts. What is in a user's own channel is for that user alone, however many the sessions.
+    /// Whether its messages are broadcasts. What is in a user's own channel is for that user alone, however
+    /// many the sessions.
     pub(crate) fn is_wide(&self, config: &HubConfig) -> bool {
         self.members.len() >= config.wide_members && !self.name.is_own()
     }
@@ -98,7 +99,8 @@ impl Channel {
     }
 }
 
-/// The most messages that are kept aside while a channel is being opened; past it the channel is opened again.
+/// The most messages that are kept aside while a channel is being opened; past it the channel is opened
+/// again.
 const EARLY_MAX: usize = 1024;
 
 /// What came of a new message.
@@ -115,7 +117,8 @@ pub(crate) enum Appended {
 /// What is known of a channel's log.
 #[derive(Debug)]
 pub(crate) enum Log {
-    /// The engine is to say where the log ends. What arrived since it was asked waits here, since the answer may be older.
+    /// The engine is to say where the log ends. What arrived since it was asked waits here, since the answer
+    /// may be older.
     Opening { early: Vec<Arc<Entry>>, missed: bool },
     /// The end of the log.
     Open(Window),
@@ -155,8 +158,12 @@ impl Log {
         let count = early.len();
         let same = |entry: &Arc<Entry>| entry.message().position.epoch == page_epoch;
         let early: Vec<_> = early.into_iter().filter(same).collect();
-        let first = early.first().map(|entry| entry.message().position.offset).filter(|first| *first <= window.head);
-        let since = Position { epoch: window.epoch, offset: first.map_or(window.head, |first| first.saturating_sub(1)) };
+        let first =
+            early.first().map(|entry| entry.message().position.offset).filter(|first| *first <= window.head);
+        let since = Position {
+            epoch: window.epoch,
+            offset: first.map_or(window.head, |first| first.saturating_sub(1)),
+        };
         for entry in &early {
             window.append(entry, config);
         }
@@ -168,7 +175,8 @@ impl Log {
 
 /// What came of opening a log.
 pub(crate) struct Opened {
-    /// Where "from now on" begins for those who asked while the log was being opened: before anything that came meanwhile.
+    /// Where "from now on" begins for those who asked while the log was being opened: before anything that
+    /// came meanwhile.
     pub(crate) since: Position,
     /// False when the log must be looked at again: too much came meanwhile, or of another epoch.
     pub(crate) whole: bool,
@@ -228,7 +236,9 @@ impl Window {
         let held = self.held.get_or_insert_default();
         held.bytes += entry.weight();
         held.entries.push_back(entry);
-        while held.entries.len() > config.window_messages || (held.bytes > config.window_bytes && held.entries.len() > 1) {
+        while held.entries.len() > config.window_messages
+            || (held.bytes > config.window_bytes && held.entries.len() > 1)
+        {
             held.drop_oldest();
         }
     }
@@ -277,12 +287,16 @@ impl Window {
         if at.epoch == self.epoch { Some(at) } else { self.lineage.as_ref()?.carry(at, self.epoch) }
     }
 
-    /// Behind which offset of this epoch a receiver at `at` goes on at best. An offset of an epoch that has nothing to do with this one says nothing.
+    /// Behind which offset of this epoch a receiver at `at` goes on at best. An offset of an epoch that has
+    /// nothing to do with this one says nothing.
     pub(crate) fn goes_on(&self, at: Position) -> Offset {
         if at.epoch == self.epoch {
             return at.offset;
         }
-        self.lineage.as_ref().and_then(|lineage| lineage.shared(at.epoch)).map_or(0, |kept| kept.min(at.offset))
+        self.lineage
+            .as_ref()
+            .and_then(|lineage| lineage.shared(at.epoch))
+            .map_or(0, |kept| kept.min(at.offset))
     }
 
     /// Whether a receiver at `offset` of this epoch can go on from the window alone.
@@ -294,7 +308,9 @@ impl Window {
     pub(crate) fn is_sound(&self) -> bool {
         let Some(held) = self.held.as_deref() else { return true };
         let first = (self.head + 1).saturating_sub(self.len());
-        let in_place = |(offset, entry): (u64, &Arc<Entry>)| entry.message().position == Position { epoch: self.epoch, offset };
+        let in_place = |(offset, entry): (u64, &Arc<Entry>)| {
+            entry.message().position == Position { epoch: self.epoch, offset }
+        };
         (first..).zip(&held.entries).all(in_place)
             && held.bytes == held.entries.iter().map(|entry| entry.weight()).sum::<usize>()
             && !held.entries.is_empty()

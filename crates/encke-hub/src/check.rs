@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use crate::{Hub, Key, channel::Log};
 
 impl Hub {
-    /// Whether everything in the hub points to each other as it should: what is wrong, if not. Looks at all there is, so it is for tests and fuzzing.
+    /// Whether everything in the hub points to each other as it should: what is wrong, if not. Looks at all
+    /// there is, so it is for tests and fuzzing.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -15,42 +16,69 @@ impl Hub {
         self.check_channels()?;
         self.check_users()?;
         let served = self.sessions.iter().filter(|(_, session)| session.conn().is_some()).count();
-        ensure(served == self.conn_index.len(), || "connections and the sessions that they serve differ in number".into())?;
+        ensure(served == self.conn_index.len(), || {
+            "connections and the sessions that they serve differ in number".into()
+        })?;
         for place in self.conn_index.places() {
-            ensure(self.sessions.at(place).is_some_and(|session| session.conn().is_some()), || "a connection serves nobody".into())?;
+            ensure(self.sessions.at(place).is_some_and(|session| session.conn().is_some()), || {
+                "a connection serves nobody".into()
+            })?;
         }
         for key in self.subscribing.keys() {
-            ensure(self.sessions.get(*key).is_some(), || "a request waits for a session that is gone".into())?;
+            ensure(self.sessions.get(*key).is_some(), || {
+                "a request waits for a session that is gone".into()
+            })?;
         }
         Ok(())
     }
 
     fn check_sessions(&self) -> Result<(), String> {
-        ensure(self.sessions.len() == self.session_index.len(), || "sessions and their ids differ in number".into())?;
+        ensure(self.sessions.len() == self.session_index.len(), || {
+            "sessions and their ids differ in number".into()
+        })?;
         for (key, session) in self.sessions.iter() {
             let id = session.id;
             ensure(self.key_by_id(id) == Some(key), || format!("{id:?} is not found by its id"))?;
-            ensure(self.users.get(session.user).is_some_and(|user| user.sessions.contains(&key)), || format!("{id:?} has no user"))?;
+            ensure(self.users.get(session.user).is_some_and(|user| user.sessions.contains(&key)), || {
+                format!("{id:?} has no user")
+            })?;
             if let Some(conn) = session.conn() {
-                ensure(self.key_by_conn(conn) == Some(key), || format!("{id:?} believes in a connection that does not serve it"))?;
+                ensure(self.key_by_conn(conn) == Some(key), || {
+                    format!("{id:?} believes in a connection that does not serve it")
+                })?;
             } else {
-                ensure(!session.ready && !session.begun, || format!("{id:?} is served without a connection"))?;
-                ensure(session.look_ms != u64::MAX, || format!("{id:?} has no connection and nobody will look at it"))?;
+                ensure(!session.ready && !session.begun, || {
+                    format!("{id:?} is served without a connection")
+                })?;
+                ensure(session.look_ms != u64::MAX, || {
+                    format!("{id:?} has no connection and nobody will look at it")
+                })?;
             }
             ensure(session.begun || !session.ready, || format!("{id:?} is ready before it has begun"))?;
             // A session that has something to pull was woken; otherwise it would wait for ever.
-            ensure(!session.begun || session.ready || !self.has_more(key) || self.reread.contains(&key), || {
-                format!("{id:?} was not woken")
-            })?;
-            let own = session.subs.first().and_then(|sub| self.channels.at(sub.channel)).map(|channel| channel.name.owner());
+            ensure(
+                !session.begun || session.ready || !self.has_more(key) || self.reread.contains(&key),
+                || format!("{id:?} was not woken"),
+            )?;
+            let own = session
+                .subs
+                .first()
+                .and_then(|sub| self.channels.at(sub.channel))
+                .map(|channel| channel.name.owner());
             let user = self.users.get(session.user).map(|user| &user.id);
-            ensure(own.flatten().as_ref() == user, || format!("{id:?} does not follow its user's own channel first"))?;
+            ensure(own.flatten().as_ref() == user, || {
+                format!("{id:?} does not follow its user's own channel first")
+            })?;
             let mut followed = HashSet::new();
             for (index, sub) in session.subs.iter().enumerate() {
                 ensure(followed.insert(sub.channel), || format!("{id:?} follows a channel twice"))?;
-                let channel = self.channels.at(sub.channel).ok_or_else(|| format!("{id:?} follows a channel that is gone"))?;
+                let channel = self
+                    .channels
+                    .at(sub.channel)
+                    .ok_or_else(|| format!("{id:?} follows a channel that is gone"))?;
                 let member = channel.members.get(sub.member as usize);
-                let back = member.is_some_and(|member| member.session == key.index && usize::from(member.sub) == index);
+                let back = member
+                    .is_some_and(|member| member.session == key.index && usize::from(member.sub) == index);
                 ensure(back, || format!("{id:?} is no member of {}", channel.name))?;
             }
         }
@@ -58,16 +86,22 @@ impl Hub {
     }
 
     fn check_channels(&self) -> Result<(), String> {
-        ensure(self.channels.len() == self.channel_index.len(), || "channels and their names differ in number".into())?;
+        ensure(self.channels.len() == self.channel_index.len(), || {
+            "channels and their names differ in number".into()
+        })?;
         for (key, channel) in self.channels.iter() {
             let name = &channel.name;
             ensure(self.channel_key(name) == Some(key), || format!("{name} is not found by its name"))?;
             ensure(!channel.members.is_empty(), || format!("{name} has no follower"))?;
             for (index, member) in channel.members.iter().enumerate() {
-                let sub = self.sessions.at(member.session).and_then(|session| session.subs.get(usize::from(member.sub)));
-                ensure(sub.is_some_and(|sub| sub.channel == key.index && sub.member as usize == index), || {
-                    format!("{name} has a follower who is not")
-                })?;
+                let sub = self
+                    .sessions
+                    .at(member.session)
+                    .and_then(|session| session.subs.get(usize::from(member.sub)));
+                ensure(
+                    sub.is_some_and(|sub| sub.channel == key.index && sub.member as usize == index),
+                    || format!("{name} has a follower who is not"),
+                )?;
             }
             if let Log::Open(window) = &channel.log {
                 ensure(window.is_sound(), || format!("the window of {name} has a hole"))?;
@@ -82,7 +116,8 @@ impl Hub {
             let id = &user.id;
             ensure(self.user_key(id) == Some(key), || format!("{id} is not found by its id"))?;
             ensure(!user.sessions.is_empty(), || format!("{id} is online without a session"))?;
-            let known = |session: &Key| self.sessions.get(*session).is_some_and(|session| session.user == key);
+            let known =
+                |session: &Key| self.sessions.get(*session).is_some_and(|session| session.user == key);
             ensure(user.sessions.iter().all(known), || format!("{id} has a session that is gone"))?;
         }
         Ok(())

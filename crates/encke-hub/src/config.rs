@@ -4,7 +4,8 @@
 /// Bounds and times of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// How long a session lives on without a connection, in milliseconds; also how long a closed one is remembered.
+    /// How long a session lives on without a connection, in milliseconds; also how long a closed one is
+    /// remembered.
     pub grace_ms: u64,
     /// The most sessions of one user; when one more comes, the oldest is closed.
     pub max_sessions_per_user: usize,

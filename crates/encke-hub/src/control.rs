@@ -51,19 +51,23 @@ impl Hub {
             Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
         };
         let followed = self.may_follow(Some(key), user, channels.iter());
-        let followed = followed.and_then(|()| channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None)));
+        let followed = followed.and_then(|()| {
+            channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None))
+        });
         if let Err(code) = followed {
             return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
         }
         for channel in channels {
             self.doubt(key, channel);
         }
-        // Answered only when the session stands in each channel: whatever is published after the answer must reach it.
+        // Answered only when the session stands in each channel: whatever is published after the answer must
+        // reach it.
         self.subscribing.entry(key).or_default().push(ticket);
         self.settle(key);
     }
 
-    /// Who subscribes to what its session follows already may not know that, say because it once left and was not heard. What it is sent from here on must reach it all the same.
+    /// Who subscribes to what its session follows already may not know that, say because it once left and was
+    /// not heard. What it is sent from here on must reach it all the same.
     fn doubt(&mut self, key: Key, channel: &ChannelName) {
         let index = self.channel_key(channel).and_then(|channel| self.sub_of(key, channel));
         if let Some(sub) = index.and_then(|index| self.sub_mut(key, index))
@@ -85,7 +89,11 @@ impl Hub {
         }
         for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
-            let reply = if known { Reply::Channels(Box::new(self.following(key))) } else { Reply::Refused(ErrorCode::SessionUnknown) };
+            let reply = if known {
+                Reply::Channels(Box::new(self.following(key)))
+            } else {
+                Reply::Refused(ErrorCode::SessionUnknown)
+            };
             self.say(Output::Replied { ticket, reply });
         }
     }
@@ -101,7 +109,8 @@ impl Hub {
                         self.drop_sub(key, index);
                     }
                 }
-                // A connection that only waited for the place in a channel that it does not follow any more need not wait.
+                // A connection that only waited for the place in a channel that it does not follow any more
+                // need not wait.
                 self.settle(key);
                 Reply::Channels(Box::new(self.following(key)))
             }
@@ -113,7 +122,9 @@ impl Hub {
     pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
             Err(code) => Reply::Refused(code),
-            Ok(key) => Reply::Shown(cursor.position(&user.channel()).map(|position| self.at_most(key, position))),
+            Ok(key) => {
+                Reply::Shown(cursor.position(&user.channel()).map(|position| self.at_most(key, position)))
+            }
         };
         self.say(Output::Replied { ticket, reply });
     }

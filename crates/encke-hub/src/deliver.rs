@@ -4,7 +4,9 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use encke_proto::{ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset};
+use encke_proto::{
+    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset,
+};
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
@@ -46,7 +48,8 @@ pub enum Pulled {
 }
 
 impl Hub {
-    /// A message is in the log. Called in the order of the offsets, as far as possible: a hole is found and read.
+    /// A message is in the log. Called in the order of the offsets, as far as possible: a hole is found and
+    /// read.
     pub fn appended(&mut self, entry: &Arc<Entry>, _now: Now) {
         let Some(key) = self.channel_key(&entry.message().channel) else { return };
         let Some(channel) = self.channels.get_mut(key) else { return };
@@ -81,7 +84,8 @@ impl Hub {
         }
     }
 
-    /// Asks for the end of a channel's log. One question at a time, so that answers come in the order of what they know.
+    /// Asks for the end of a channel's log. One question at a time, so that answers come in the order of what
+    /// they know.
     pub(crate) fn ask_to_open(&mut self, key: Key) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         if std::mem::replace(&mut channel.asked, true) {
@@ -107,7 +111,9 @@ impl Hub {
             channel.handed = opening.handed;
         }
         // A log that is open already has been followed since; the answer only counts when it knows more.
-        let newer = channel.window().is_none_or(|window| window.epoch != opening.page.epoch || window.head < opening.page.head);
+        let newer = channel
+            .window()
+            .is_none_or(|window| window.epoch != opening.page.epoch || window.head < opening.page.head);
         let mut since = None;
         if newer {
             let opened = channel.log.open(opening.page, &self.config);
@@ -118,7 +124,8 @@ impl Hub {
             }
         }
         let wide = channel.is_wide(&self.config);
-        for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_))) {
+        for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_)))
+        {
             let Some(sub) = self.sub_mut(session, index) else { continue };
             if let SubState::Beginning(mut beginning) = sub.state {
                 if let (Beginning::Now, Some(since)) = (beginning, since) {
@@ -161,13 +168,19 @@ impl Hub {
     pub fn read(&mut self, key: ReadKey, answer: Option<Page>, now: Now) {
         let number = key.number;
         let asked = |sub: &Sub| match sub.state {
-            SubState::Reading(reading) if sub.channel == key.channel.index && reading.number == number => Some(reading.earliest),
+            SubState::Reading(reading) if sub.channel == key.channel.index && reading.number == number => {
+                Some(reading.earliest)
+            }
             _ => None,
         };
         let Some(session) = self.sessions.get(key.session) else { return };
         // The subscription may have been given up, or moved, while the engine was reading: then no
         // subscription waits for this answer any more.
-        let Some((index, earliest)) = (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?))) else { return };
+        let Some((index, earliest)) =
+            (0..).zip(&session.subs).find_map(|(index, sub)| Some((index, asked(sub)?)))
+        else {
+            return;
+        };
         let begun = session.begun;
         let Some(page) = answer else { return self.read_failed(key.session, index, earliest, now) };
         let Some(channel) = self.channels.get(key.channel) else { return };
@@ -188,7 +201,8 @@ impl Hub {
         let (goes_on, gap) = if earliest {
             (first, None)
         } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
-            // Of what came behind the last that was kept, nothing is known any more; of the rest nothing is to be sent again.
+            // Of what came behind the last that was kept, nothing is known any more; of the rest nothing is
+            // to be sent again.
             let kept = page.lineage.shared(sub.at.epoch).map_or(0, |kept| kept.min(page.head));
             (Position { offset: first.offset.max(kept), ..first }, gap(None, GapReason::Epoch))
         } else if sub.at.offset < first.offset {
@@ -199,9 +213,13 @@ impl Hub {
         if gap.is_none() {
             sub.go(goes_on);
         }
-        let misplaced = page.entries.first().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1);
-        let mut entries: VecDeque<_> =
-            page.entries.into_iter().skip_while(|entry| entry.message().position.offset <= goes_on.offset).collect();
+        let misplaced =
+            page.entries.first().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1);
+        let mut entries: VecDeque<_> = page
+            .entries
+            .into_iter()
+            .skip_while(|entry| entry.message().position.offset <= goes_on.offset)
+            .collect();
         if entries.front().is_some_and(|entry| entry.message().position.offset != goes_on.offset + 1) {
             // The question was put in another epoch, so the page is for another place.
             entries.clear();
@@ -241,11 +259,14 @@ impl Hub {
     /// The next message or gap for a connection. The session's cursor stands behind it afterwards.
     pub fn pull(&mut self, conn: ConnKey, now: Now) -> Pulled {
         let served = self.served_by(conn);
-        let Some((key, session)) = served.filter(|(_, session)| session.begun) else { return Pulled::Nothing };
+        let Some((key, session)) = served.filter(|(_, session)| session.begun) else {
+            return Pulled::Nothing;
+        };
         let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
         self.pulled = Some(key);
-        // The user's own channel goes first; the others take turns, so that one which is never empty does not starve them.
+        // The user's own channel goes first; the others take turns, so that one which is never empty does not
+        // starve them.
         if let Some(pulled) = self.pull_live(key, 0, now) {
             return pulled;
         }
@@ -270,7 +291,8 @@ impl Hub {
         loop {
             match self.pull_sub(key, index)? {
                 // A message past its time is passed over: its sender did not want it to come so late.
-                Pulled::Message(entry) if entry.message().expires.is_some_and(|expires| expires <= now.wall) => {}
+                Pulled::Message(entry)
+                    if entry.message().expires.is_some_and(|expires| expires <= now.wall) => {}
                 pulled => return Some(pulled),
             }
         }
@@ -318,7 +340,8 @@ impl Hub {
     #[must_use]
     pub fn owed(&self, conn: ConnKey) -> Option<Receipt> {
         let session = self.session_by_conn(conn)?;
-        // Before it has begun, and before a gap is told, the session stands where its client says, which may be anywhere.
+        // Before it has begun, and before a gap is told, the session stands where its client says, which may
+        // be anywhere.
         let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;
         if !self.channels.at(sub.channel)?.hands(sub.at) {
             return None;
@@ -415,7 +438,10 @@ impl Hub {
     }
 
     fn lags(&self, key: Key, index: u16) -> bool {
-        let Some(sub) = self.sessions.get(key).and_then(|session| session.subs.get(usize::from(index))) else { return false };
+        let Some(sub) = self.sessions.get(key).and_then(|session| session.subs.get(usize::from(index)))
+        else {
+            return false;
+        };
         let window = self.channels.at(sub.channel).and_then(|channel| channel.window());
         match &sub.state {
             SubState::Behind(_) => true,

@@ -3,7 +3,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that is nearly always of one: such a one is held in place, and costs nothing besides. More are held in an array, as anywhere.
+/// A list that is nearly always of one: such a one is held in place, and costs nothing besides. More are held
+/// in an array, as anywhere.
 #[derive(Debug, Default)]
 pub(crate) enum Few<T> {
     #[default]

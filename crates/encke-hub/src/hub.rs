@@ -6,8 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use encke_proto::{ChannelName, SessionId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index, plain::PlainState, presence::User, session::Session,
-    tombstone::Tombstones,
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index, plain::PlainState,
+    presence::User, session::Session, tombstone::Tombstones,
 };
 
 /// The ticks of the hub's wheel, in milliseconds.
@@ -29,7 +29,8 @@ pub struct Hub {
     pub(crate) session_index: Index,
     /// Which session a connection serves.
     pub(crate) conn_index: Index<PlainState>,
-    /// The session that was pulled from last. What a driver asks next is nearly always about the same connection, and then nothing needs to be looked for.
+    /// The session that was pulled from last. What a driver asks next is nearly always about the same
+    /// connection, and then nothing needs to be looked for.
     pub(crate) pulled: Option<Key>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_index: Index,
@@ -111,7 +112,9 @@ impl Hub {
     /// The session that a connection serves, and its key.
     pub(crate) fn served_by(&self, conn: ConnKey) -> Option<(Key, &Session)> {
         let pulled = self.pulled.and_then(|key| Some((key, self.sessions.get(key)?)));
-        pulled.filter(|(_, session)| session.conn() == Some(conn)).or_else(|| self.conn_index.find_value(&self.sessions, &conn))
+        pulled
+            .filter(|(_, session)| session.conn() == Some(conn))
+            .or_else(|| self.conn_index.find_value(&self.sessions, &conn))
     }
 
     pub(crate) fn key_by_id(&self, id: SessionId) -> Option<Key> {
@@ -134,7 +137,8 @@ impl Hub {
         self.channel_index.fit::<Channel, ChannelName>(&self.channels);
     }
 
-    /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages, and what failed is tried again.
+    /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages,
+    /// and what failed is tried again.
     pub fn tick(&mut self, now: Now) {
         self.tombstones.expire(now.mono_ms);
         for place in self.wheel.due(now.mono_ms) {

@@ -16,7 +16,8 @@ pub trait Name<T>: Hash + Eq {
     fn of(value: &T) -> Option<&Self>;
 }
 
-/// Finds the values of a slab by their names. It holds no names, which the values have: only places. As there are as many places as users and sessions, that is most of what it would hold.
+/// Finds the values of a slab by their names. It holds no names, which the values have: only places. As there
+/// are as many places as users and sessions, that is most of what it would hold.
 #[derive(Debug)]
 pub struct Index<S = RandomState> {
     places: HashTable<u32>,
@@ -54,7 +55,8 @@ impl<S: BuildHasher> Index<S> {
         places.insert_unique(state.hash_one(name), key.index, |place| hash_of::<T, N>(state, values, *place));
     }
 
-    /// The value at `key` is not to be found by this name any more; whether it was. It need not be there still.
+    /// The value at `key` is not to be found by this name any more; whether it was. It need not be there
+    /// still.
     pub fn remove<N: Hash>(&mut self, name: &N, key: Key) -> bool {
         let found = self.places.find_entry(self.state.hash_one(name), |place| *place == key.index);
         found.map(|entry| entry.remove()).is_ok()

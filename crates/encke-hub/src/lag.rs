@@ -14,7 +14,8 @@ use crate::{
 pub struct Lag {
     /// Messages.
     pub messages: u64,
-    /// Roughly their bytes: of those that the channel's window does not hold, as many as if they were like those that it holds.
+    /// Roughly their bytes: of those that the channel's window does not hold, as many as if they were like
+    /// those that it holds.
     pub bytes: u64,
 }
 
@@ -56,7 +57,8 @@ impl Hub {
     /// what was pushed to a user is not thrown away because one of the receivers is slow.
     pub fn skip(&mut self, conn: ConnKey, keep: Lag) -> u64 {
         let Some(key) = self.key_by_conn(conn) else { return 0 };
-        let count = self.sessions.get(key).filter(|session| session.begun).map_or(0, |session| session.subs.len());
+        let count =
+            self.sessions.get(key).filter(|session| session.begun).map_or(0, |session| session.subs.len());
         (0..u16::try_from(count).unwrap_or(u16::MAX)).map(|index| self.skip_in(key, index, keep)).sum()
     }
 
@@ -70,15 +72,29 @@ impl Hub {
             _ => return 0,
         };
         let Some(channel) = self.channels.at(channel) else { return 0 };
-        let Some(window) = channel.window().filter(|window| window.epoch == at.epoch && !channel.name.is_own()) else { return 0 };
-        let goes_on = Position { epoch: at.epoch, offset: window.head.saturating_sub(window.newest_within(keep)) };
+        let Some(window) =
+            channel.window().filter(|window| window.epoch == at.epoch && !channel.name.is_own())
+        else {
+            return 0;
+        };
+        let goes_on =
+            Position { epoch: at.epoch, offset: window.head.saturating_sub(window.newest_within(keep)) };
         if goes_on.offset <= before {
             return 0;
         }
-        let gap = Gap { channel: channel.name.clone(), from: at.offset + 1, to: Some(goes_on.offset), reason: GapReason::Slow };
+        let gap = Gap {
+            channel: channel.name.clone(),
+            from: at.offset + 1,
+            to: Some(goes_on.offset),
+            reason: GapReason::Slow,
+        };
         if let Some(sub) = self.sub_mut(key, index) {
             // A page that is under way finds that no subscription waits for it any more.
-            sub.state = SubState::Behind(Box::new(Behind { gap: Some(gap), goes_on, entries: std::collections::VecDeque::new() }));
+            sub.state = SubState::Behind(Box::new(Behind {
+                gap: Some(gap),
+                goes_on,
+                entries: std::collections::VecDeque::new(),
+            }));
         }
         self.make_ready(key, false);
         goes_on.offset - before
@@ -96,7 +112,11 @@ impl Window {
     /// Roughly the bytes of the newest so many messages of the log.
     fn weight_of_newest(&self, count: u64) -> u64 {
         let held = self.len();
-        if count >= held { self.weight() + (count - held) * self.mean_weight() } else { self.weights().take(count as usize).sum() }
+        if count >= held {
+            self.weight() + (count - held) * self.mean_weight()
+        } else {
+            self.weights().take(count as usize).sum()
+        }
     }
 
     /// How many of the newest messages of the log are within these bounds; one at least, so that a session

@@ -21,7 +21,8 @@ impl Hub {
         self.say(Output::Replied { ticket, reply: Reply::Given(given) });
     }
 
-    /// What a session follows: where it stands, or where it began as long as its client has not named the channel; and the channels in which it does not stand yet.
+    /// What a session follows: where it stands, or where it began as long as its client has not named the
+    /// channel; and the channels in which it does not stand yet.
     fn carried_by(&self, key: Key) -> Following {
         let mut following = Following { channels: Vec::new(), began: Cursor::default() };
         for sub in self.sessions.get(key).map(|session| session.subs.as_slice()).unwrap_or_default() {
@@ -47,7 +48,8 @@ impl Hub {
         }
         for (channel, at) in carried.began.entries.iter().filter(|(channel, _)| !channel.is_own()) {
             self.follow(key, channel, Beginning::Here, Some(*at))?;
-            // It is not the client that said so: should its cursor not name the channel, what is sent from here on may be lost like what was sent there.
+            // It is not the client that said so: should its cursor not name the channel, what is sent from
+            // here on may be lost like what was sent there.
             if let Some(index) = self.sub_named(key, channel)
                 && let Some(sub) = self.sub_mut(key, index)
             {

@@ -53,7 +53,8 @@ pub enum Reply {
     Closed(usize),
     /// What the session follows now.
     Channels(Box<Following>),
-    /// Everything in the user's own channel up to here was shown to the person, which is to be written down before it is answered. Nothing when the cursor does not name that channel.
+    /// Everything in the user's own channel up to here was shown to the person, which is to be written down
+    /// before it is answered. Nothing when the cursor does not name that channel.
     Shown(Option<Position>),
     /// What the session followed that was given up; none when there was no such session of the user.
     Given(Option<Box<Following>>),
@@ -64,14 +65,16 @@ pub enum Reply {
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The session of this connection knows its positions: a stream begins, a poll of no patience is answered with what there is.
+    /// The session of this connection knows its positions: a stream begins, a poll of no patience is answered
+    /// with what there is.
     Begun {
         /// The connection.
         conn: ConnKey,
         /// The session that it serves.
         session: SessionId,
     },
-    /// There is something to pull for this connection. Said again, without `wide`, when something comes for it alone while it is ready among very many.
+    /// There is something to pull for this connection. Said again, without `wide`, when something comes for
+    /// it alone while it is ready among very many.
     Ready {
         /// The connection.
         conn: ConnKey,
@@ -86,7 +89,8 @@ pub enum Output {
         /// How.
         ending: Ending,
     },
-    /// Read the end of a channel's log, and for a user's own channel how far it was handed over; answer with [`crate::Hub::opened`].
+    /// Read the end of a channel's log, and for a user's own channel how far it was handed over; answer with
+    /// [`crate::Hub::opened`].
     Open {
         /// The channel, for the answer.
         key: Key,

@@ -86,7 +86,8 @@ impl Hub {
         key
     }
 
-    /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if it comes back.
+    /// Ends a session and frees everything of it. A closed one is remembered, so that its client is told if
+    /// it comes back.
     pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
         let ending = why.map(|why| match why {
             Why::Closed(close) => Ending::Closed(Box::new(self.farewell(key, close))),
@@ -140,7 +141,8 @@ impl Hub {
         Farewell { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
     }
 
-    /// A connection is gone, or has answered its poll. The session stays for the grace time, if it is one that lasts.
+    /// A connection is gone, or has answered its poll. The session stays for the grace time, if it is one
+    /// that lasts.
     pub fn detach(&mut self, conn: ConnKey, now: Now) {
         let Some(key) = self.let_go(conn, now) else { return };
         if self.sessions.get(key).is_some_and(|session| !session.lasting) {
@@ -174,14 +176,20 @@ impl Hub {
     pub(crate) fn look_at(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.look_ms > now.mono_ms {
-            // An earlier look was asked for and has taken place, or the look was meant for one that stood here before; this is left over.
+            // An earlier look was asked for and has taken place, or the look was meant for one that stood
+            // here before; this is left over.
             return;
         }
         let token_over = session.token_ends.0 != 0 && session.token_ends <= now.wall;
         if matches!(session.served, Served::Until(over_ms) if over_ms <= now.mono_ms) {
             self.end_session(key, None, now);
         } else if token_over {
-            let close = Close { code: CloseCode::TokenExpired, reason: "the token has expired".into(), reconnect: true, retry_ms: None };
+            let close = Close {
+                code: CloseCode::TokenExpired,
+                reason: "the token has expired".into(),
+                reconnect: true,
+                retry_ms: None,
+            };
             self.end_session(key, Some(Why::Closed(close)), now);
         } else {
             let mut due_ms = match session.served {
@@ -191,11 +199,13 @@ impl Hub {
             if session.token_ends.0 != 0 {
                 due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
             }
-            session.look_ms = if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key.index) };
+            session.look_ms =
+                if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key.index) };
         }
     }
 
-    /// The request of a connection cannot be served: it is answered with an error. A session that no client knows of is no more.
+    /// The request of a connection cannot be served: it is answered with an error. A session that no client
+    /// knows of is no more.
     pub(crate) fn refuse(&mut self, key: Key, code: ErrorCode, now: Now) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(conn) = session.conn() else { return };

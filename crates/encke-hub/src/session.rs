@@ -76,7 +76,8 @@ impl Session {
         ConnKey::of(self).copied()
     }
 
-    /// Takes one more subscription in. Nearly all sessions follow one or two channels, so there is not more room than that.
+    /// Takes one more subscription in. Nearly all sessions follow one or two channels, so there is not more
+    /// room than that.
     pub(crate) fn add_sub(&mut self, sub: Sub) {
         if self.subs.len() < FEW_SUBS {
             self.subs.reserve_exact(1);
@@ -98,7 +99,8 @@ pub(crate) struct Sub {
     /// How far the session has come.
     pub(crate) at: Position,
     pub(crate) state: SubState,
-    /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled since may have been lost on its way.
+    /// Where it began, as long as no cursor that a client brought has named the channel: what was pulled
+    /// since may have been lost on its way.
     unsure: Unsure,
 }
 
@@ -237,7 +239,8 @@ mod tests {
     use crate::{channel::Channel, few::Few, presence::User};
     use std::mem::size_of;
 
-    /// What the hub holds for a session that follows only its user's own channel and waits: a place in each of four slabs, one in each of four tables, a subscription, and the name.
+    /// What the hub holds for a session that follows only its user's own channel and waits: a place in each
+    /// of four slabs, one in each of four tables, a subscription, and the name.
     #[test]
     fn an_idle_session_is_small() {
         let sizes = [size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>()];

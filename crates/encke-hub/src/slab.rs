@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 /// How many places a page has: as many as there are bits to say which are free.
 const PAGE_PLACES: usize = u64::BITS as usize;
 
-/// The name of a value in a [`Slab`]: where it stands, and which of the values that have stood there it is. A key to a value that is gone finds nothing, also when another has taken the place.
+/// The name of a value in a [`Slab`]: where it stands, and which of the values that have stood there it is. A
+/// key to a value that is gone finds nothing, also when another has taken the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The place.
@@ -16,14 +17,16 @@ pub struct Key {
     pub generation: u32,
 }
 
-/// Values in pages of memory, with keys that never take one value for another. A page is made when it is needed, never moved, and given back when nothing stands in it any more: so many values
-/// cost what they are large, while they come as well as after they have gone.
+/// Values in pages of memory, with keys that never take one value for another. A page is made when it is
+/// needed, never moved, and given back when nothing stands in it any more: so many values cost what they are
+/// large, while they come as well as after they have gone.
 #[derive(Debug)]
 pub struct Slab<T> {
     pages: Vec<Page<T>>,
     /// The pages with a free place. The first of them is filled first, so that the last ones run empty.
     open: BTreeSet<u32>,
-    /// The one page that is kept although it is empty, lest a value that comes and goes should make and unmake a page each time.
+    /// The one page that is kept although it is empty, lest a value that comes and goes should make and
+    /// unmake a page each time.
     spare: Option<u32>,
     len: usize,
 }
@@ -77,7 +80,8 @@ impl<T> Slab<T> {
     }
 
     fn add_page(&mut self) -> u32 {
-        let number = u32::try_from(self.pages.len()).ok().filter(|number| *number <= u32::MAX / PAGE_PLACES as u32);
+        let number =
+            u32::try_from(self.pages.len()).ok().filter(|number| *number <= u32::MAX / PAGE_PLACES as u32);
         let number = number.expect("a slab holds fewer than 2^32 values");
         self.pages.push(Page { places: Vec::new(), free: u64::MAX, first_generation: 0 });
         self.open.insert(number);
@@ -172,8 +176,13 @@ impl<T> Slab<T> {
 
     /// All values with their keys, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        let places = (0_u32..).step_by(PAGE_PLACES).zip(&self.pages).flat_map(|(first, page)| (first..).zip(&page.places));
-        places.filter_map(|(index, place)| Some((Key { index, generation: place.generation }, place.value.as_ref()?)))
+        let places = (0_u32..)
+            .step_by(PAGE_PLACES)
+            .zip(&self.pages)
+            .flat_map(|(first, page)| (first..).zip(&page.places));
+        places.filter_map(|(index, place)| {
+            Some((Key { index, generation: place.generation }, place.value.as_ref()?))
+        })
     }
 
     /// How many places there is memory for.
@@ -229,7 +238,10 @@ mod tests {
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        prop_oneof![any::<u8>().prop_map(Act::Come), (any::<u16>(), any::<u8>()).prop_map(|(from, count)| Act::Go(from, count))]
+        prop_oneof![
+            any::<u8>().prop_map(Act::Come),
+            (any::<u16>(), any::<u8>()).prop_map(|(from, count)| Act::Go(from, count))
+        ]
     }
 
     proptest! {

@@ -5,13 +5,15 @@ use std::collections::{HashMap, VecDeque};
 
 use encke_proto::{SessionId, UserId};
 
-/// The most closed sessions that are remembered; past it the oldest are forgotten first, and count as unknown.
+/// The most closed sessions that are remembered; past it the oldest are forgotten first, and count as
+/// unknown.
 const TOMBSTONES_MAX: usize = 65_536;
 
 /// For how many there is always room.
 const KEPT: usize = 256;
 
-/// The sessions that were closed on purpose, so that a client that did not hear of it is told when it comes back.
+/// The sessions that were closed on purpose, so that a client that did not hear of it is told when it comes
+/// back.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
     closed: HashMap<SessionId, Tombstone>,
@@ -68,11 +70,17 @@ mod tests {
         for n in 0..TOMBSTONES_MAX as u128 + 10 {
             tombstones.insert(SessionId::from_bits(n), user.clone(), 1_000);
         }
-        assert!(!tombstones.contains(SessionId::from_bits(9), &user) && tombstones.contains(SessionId::from_bits(10), &user));
+        assert!(
+            !tombstones.contains(SessionId::from_bits(9), &user)
+                && tombstones.contains(SessionId::from_bits(10), &user)
+        );
         tombstones.expire(999);
         assert!(tombstones.contains(SessionId::from_bits(10), &user));
         tombstones.expire(1_000);
         assert_eq!((tombstones.closed.len(), tombstones.order.len()), (0, 0));
-        assert!(tombstones.closed.capacity() <= KEPT && tombstones.order.capacity() <= KEPT, "nor room for them");
+        assert!(
+            tombstones.closed.capacity() <= KEPT && tombstones.order.capacity() <= KEPT,
+            "nor room for them"
+        );
     }
 }

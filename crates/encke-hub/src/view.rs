@@ -20,7 +20,8 @@ pub struct SessionView {
     pub lag: u64,
     /// What it follows besides the user's own channel.
     pub channels: Vec<ChannelName>,
-    /// Whether a connection serves it now, so that it would be handed what comes; otherwise it is about to begin, or its grace time runs.
+    /// Whether a connection serves it now, so that it would be handed what comes; otherwise it is about to
+    /// begin, or its grace time runs.
     pub connected: bool,
 }
 
@@ -71,7 +72,11 @@ impl Hub {
     #[must_use]
     pub fn sessions(&self, user: Option<&UserId>) -> Vec<SessionView> {
         let keys: Vec<Key> = match user {
-            Some(user) => self.user_key(user).and_then(|key| self.users.get(key)).map(|user| user.sessions.to_vec()).unwrap_or_default(),
+            Some(user) => self
+                .user_key(user)
+                .and_then(|key| self.users.get(key))
+                .map(|user| user.sessions.to_vec())
+                .unwrap_or_default(),
             None => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         keys.into_iter().filter_map(|key| self.session_view(key)).collect()
@@ -81,9 +86,15 @@ impl Hub {
     #[must_use]
     pub fn channel(&self, name: &ChannelName) -> ChannelView {
         let mut view = ChannelView::default();
-        let Some(channel) = self.channel_key(name).and_then(|key| self.channels.get(key)) else { return view };
-        let mut users: Vec<Key> =
-            channel.members.iter().filter_map(|member| self.sessions.at(member.session)).map(|session| session.user).collect();
+        let Some(channel) = self.channel_key(name).and_then(|key| self.channels.get(key)) else {
+            return view;
+        };
+        let mut users: Vec<Key> = channel
+            .members
+            .iter()
+            .filter_map(|member| self.sessions.at(member.session))
+            .map(|session| session.user)
+            .collect();
         users.sort_unstable();
         for same in users.chunk_by(|a, b| a == b) {
             if let Some(user) = self.users.get(same[0]) {
@@ -96,7 +107,9 @@ impl Hub {
     /// How many sessions follow a channel.
     #[must_use]
     pub fn followers(&self, name: &ChannelName) -> usize {
-        self.channel_key(name).and_then(|key| self.channels.get(key)).map_or(0, |channel| channel.members.len())
+        self.channel_key(name)
+            .and_then(|key| self.channels.get(key))
+            .map_or(0, |channel| channel.members.len())
     }
 
     /// Whether this session is here, and this user's.
@@ -118,6 +131,14 @@ impl Hub {
         let user = self.users.get(session.user)?.id.clone();
         let connected = session.begun;
         let transport = self.transports.get(usize::from(session.transport)).copied().unwrap_or_default();
-        Some(SessionView { session: session.id, user, transport, since: session.since, lag, channels, connected })
+        Some(SessionView {
+            session: session.id,
+            user,
+            transport,
+            since: session.since,
+            lag,
+            channels,
+            connected,
+        })
     }
 }

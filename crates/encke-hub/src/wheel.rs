@@ -13,14 +13,16 @@ pub struct Wheel<T> {
 }
 
 impl<T> Wheel<T> {
-    /// A wheel of `buckets` ticks of `tick_ms` milliseconds. What is due later than its one turn is looked at after a turn.
+    /// A wheel of `buckets` ticks of `tick_ms` milliseconds. What is due later than its one turn is looked at
+    /// after a turn.
     #[must_use]
     pub fn new(tick_ms: u64, buckets: usize, now_ms: u64) -> Self {
         let tick_ms = tick_ms.max(1);
         Self { buckets: (0..buckets.max(2)).map(|_| Vec::new()).collect(), tick_ms, at: now_ms / tick_ms }
     }
 
-    /// Looks at `item` at about `due_ms`, never before it unless it is more than a turn away. Returns when that will be.
+    /// Looks at `item` at about `due_ms`, never before it unless it is more than a turn away. Returns when
+    /// that will be.
     pub fn insert(&mut self, due_ms: u64, item: T) -> u64 {
         let turn = self.buckets.len() as u64;
         let tick = (due_ms.div_ceil(self.tick_ms)).clamp(self.at + 1, self.at + turn - 1);

@@ -1,4 +1,5 @@
-//! The wire formats, one file each. A codec writes bytes to a buffer; it knows nothing of HTTP, sockets or time.
+//! The wire formats, one file each. A codec writes bytes to a buffer; it knows nothing of HTTP, sockets or
+//! time.
 
 pub mod classic;
 mod entry;

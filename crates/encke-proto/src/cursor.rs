@@ -19,7 +19,8 @@ pub enum CursorError {
     Malformed,
 }
 
-/// How far a session has come in each channel it follows. The text form is what clients hand back; its grammar is in `docs/PROTOCOL.md`, the reasons in ADR 0003.
+/// How far a session has come in each channel it follows. The text form is what clients hand back; its
+/// grammar is in `docs/PROTOCOL.md`, the reasons in ADR 0003.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The positions, each channel once.
@@ -48,7 +49,8 @@ impl Cursor {
         if fields.next() != Some("1") {
             return Err(CursorError::Version);
         }
-        let leading: Epoch = fields.next().ok_or(CursorError::Malformed)?.parse().map_err(|_| CursorError::Malformed)?;
+        let leading: Epoch =
+            fields.next().ok_or(CursorError::Malformed)?.parse().map_err(|_| CursorError::Malformed)?;
         let mut cursor = Self::default();
         while let Some(name) = fields.next() {
             let Some(place) = fields.next() else {
@@ -61,7 +63,8 @@ impl Cursor {
                 Some((offset, epoch)) => (offset, epoch.parse().map_err(|_| CursorError::Malformed)?),
                 None => (place, leading),
             };
-            let plain = offset.bytes().all(|b| b.is_ascii_digit()) && (offset == "0" || !offset.starts_with('0'));
+            let plain =
+                offset.bytes().all(|b| b.is_ascii_digit()) && (offset == "0" || !offset.starts_with('0'));
             let offset = offset.parse().ok().filter(|_| plain).ok_or(CursorError::Malformed)?;
             // One more than the limit, for the user's own channel.
             if cursor.entries.len() > SESSION_MAX_CHANNELS || cursor.position(&channel).is_some() {
@@ -120,7 +123,8 @@ pub fn write_name(out: &mut impl fmt::Write, name: &ChannelName) -> fmt::Result 
     out.write_str(rest)
 }
 
-/// The parts between tildes. A cursor is read with every poll, and its parts are so short that searching the simple way is the fastest.
+/// The parts between tildes. A cursor is read with every poll, and its parts are so short that searching the
+/// simple way is the fastest.
 fn fields(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -219,9 +223,14 @@ mod tests {
 
     #[test]
     fn its_bounds_are_those_of_the_limits() {
-        let of = |channels: usize| format!("1~k{}", (0..channels).map(|number| format!("~{number}~1")).collect::<String>());
+        let of = |channels: usize| {
+            format!("1~k{}", (0..channels).map(|number| format!("~{number}~1")).collect::<String>())
+        };
         // One more than a session may follow, for the user's own channel.
-        assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 1)).unwrap().entries.len(), SESSION_MAX_CHANNELS + 1);
+        assert_eq!(
+            Cursor::parse(&of(SESSION_MAX_CHANNELS + 1)).unwrap().entries.len(),
+            SESSION_MAX_CHANNELS + 1
+        );
         assert_eq!(Cursor::parse(&of(SESSION_MAX_CHANNELS + 2)), Err(CursorError::Malformed));
         let long = |bytes: usize| format!("1{}", "~".repeat(bytes - 1));
         assert_eq!(Cursor::parse(&long(CURSOR_MAX_BYTES)), Err(CursorError::Malformed), "it is read");
@@ -231,7 +240,8 @@ mod tests {
     /// A cursor read by the grammar of `docs/PROTOCOL.md`, without any thought of speed.
     fn by_the_grammar(text: &str) -> Option<Cursor> {
         let mut parts: Vec<&str> = text.split('~').collect();
-        // Positions come in pairs behind the version and the epoch, so an odd number of parts has one that stands alone.
+        // Positions come in pairs behind the version and the epoch, so an odd number of parts has one that
+        // stands alone.
         let closed = parts.len() % 2 == 1 && parts.pop()? == "closed";
         let [version, leading, places @ ..] = parts.as_slice() else { return None };
         if *version != "1" || text.split('~').count() % 2 != usize::from(closed) {
@@ -258,11 +268,15 @@ mod tests {
         let (mut bytes, mut rest) = (Vec::new(), name);
         while let Some(c) = rest.chars().next() {
             if c == '!' {
-                let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|b| b"0123456789abcdef".contains(&b)))?;
+                let digits = rest
+                    .get(1..3)
+                    .filter(|digits| digits.bytes().all(|b| b"0123456789abcdef".contains(&b)))?;
                 bytes.push(u8::from_str_radix(digits, 16).ok()?);
                 rest = &rest[3..];
             } else {
-                bytes.push(u8::try_from(c).ok().filter(|b| b.is_ascii_alphanumeric() || b"-._:@/".contains(b))?);
+                bytes.push(
+                    u8::try_from(c).ok().filter(|b| b.is_ascii_alphanumeric() || b"-._:@/".contains(b))?,
+                );
                 rest = &rest[1..];
             }
         }
@@ -287,7 +301,13 @@ mod tests {
 
     #[test]
     fn the_grammar_takes_what_the_reader_takes() {
-        for text in ["1~k", "1~k~closed", "1~k~news~0~@alice~18446744073709551615:z~closed", "1~k~a!20b~1~!c3!bc~2", "1~closed"] {
+        for text in [
+            "1~k",
+            "1~k~closed",
+            "1~k~news~0~@alice~18446744073709551615:z~closed",
+            "1~k~a!20b~1~!c3!bc~2",
+            "1~closed",
+        ] {
             assert!(by_the_grammar(text).is_some(), "{text}");
         }
     }

@@ -78,7 +78,8 @@ pub struct Open {
     pub heartbeat_s: u64,
 }
 
-/// What streams carry besides messages. Messages are written from [`crate::Entry`], which encodes them once for all.
+/// What streams carry besides messages. Messages are written from [`crate::Entry`], which encodes them once
+/// for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {

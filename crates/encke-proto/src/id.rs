@@ -127,12 +127,14 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// A message or a push: made by the server from the time and 80 random bits, the same for every user that one push reaches.
+/// A message or a push: made by the server from the time and 80 random bits, the same for every user that one
+/// push reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(Arc<str>);
 
 impl MessageId {
-    /// The id of a message of this moment. Ids of one time are neighbours wherever they are sorted, so that a store which finds messages by id writes to one place, not all over.
+    /// The id of a message of this moment. Ids of one time are neighbours wherever they are sorted, so that a
+    /// store which finds messages by id writes to one place, not all over.
     #[must_use]
     pub fn fresh(time: Time, chance: u128) -> Self {
         Self::from_bits(u128::from(time.0) << CHANCE_BITS | chance & ((1 << CHANCE_BITS) - 1))
@@ -194,7 +196,9 @@ mod tests {
             let id = SessionId::from_bits(bits);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        for text in ["", "short", "AAAAAAAAAAAAAAAAAAAAAA=", "zAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA/"] {
+        for text in
+            ["", "short", "AAAAAAAAAAAAAAAAAAAAAA=", "zAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA/"]
+        {
             assert_eq!(text.parse::<SessionId>(), Err(IdError), "{text}");
         }
     }

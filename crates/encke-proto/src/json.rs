@@ -18,7 +18,8 @@ pub fn depth(json: &str) -> usize {
     Look::at(json).deepest
 }
 
-/// The same JSON without the white space between its tokens, so that it holds no line break (SSE and NDJSON end a line at one). Numbers and strings stay as they were written.
+/// The same JSON without the white space between its tokens, so that it holds no line break (SSE and NDJSON
+/// end a line at one). Numbers and strings stay as they were written.
 ///
 /// # Errors
 /// [`TooDeep`].
@@ -30,7 +31,8 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
     if !look.spaces {
         return Ok(json.to_owned().into());
     }
-    // Valid JSON without insignificant white space is valid JSON; if that were wrong, the original is still right.
+    // Valid JSON without insignificant white space is valid JSON; if that were wrong, the original is still
+    // right.
     Ok(RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into())
 }
 
@@ -111,7 +113,8 @@ fn without_spaces(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut at = 0;
     while at < bytes.len() {
-        // White space is one byte long and a string ends in a quote, so these are never in the midst of a character.
+        // White space is one byte long and a string ends in a quote, so these are never in the midst of a
+        // character.
         let from = at;
         if is_space(bytes[at]) {
             at += 1;
@@ -148,7 +151,8 @@ mod tests {
 
     #[test]
     fn only_white_space_between_tokens_goes() {
-        let raw: &RawValue = serde_json::from_str("{ \"a b\\\"\" : [ 1.50 ,\n\t2e+3 ] ,\r\n\"c\" : \"x\\n y\" }").unwrap();
+        let raw: &RawValue =
+            serde_json::from_str("{ \"a b\\\"\" : [ 1.50 ,\n\t2e+3 ] ,\r\n\"c\" : \"x\\n y\" }").unwrap();
         assert_eq!(compact(raw).unwrap().get(), "{\"a b\\\"\":[1.50,2e+3],\"c\":\"x\\n y\"}");
     }
 
@@ -160,7 +164,10 @@ mod tests {
             let compacted = compact(raw).unwrap();
             let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
             assert_eq!(value(compacted.get()), value(text), "{text}");
-            assert!(serde_json::to_string(&value(text)).unwrap().len() >= compacted.get().len() || text == plain, "{text}");
+            assert!(
+                serde_json::to_string(&value(text)).unwrap().len() >= compacted.get().len() || text == plain,
+                "{text}"
+            );
         }
         // Looked at before it is known to be JSON.
         for text in ["\"", "\"\\", "[[\"\\", "\\\"", "ü\"ü", "]]]"] {
@@ -179,7 +186,8 @@ mod tests {
             published: String,
             written: String,
         }
-        let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/vectors/lines.json")).unwrap();
+        let vectors: Vectors =
+            serde_json::from_str(include_str!("../../../tests/vectors/lines.json")).unwrap();
         assert!(vectors.lines.len() > 8);
         for Line { published, written } in vectors.lines {
             let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();

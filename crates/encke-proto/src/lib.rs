@@ -1,6 +1,8 @@
-//! What Encke's rooms and its clients agree on: names and ids, positions and cursors, messages, the table of errors, the limits, and the wire formats.
+//! What Encke's rooms and its clients agree on: names and ids, positions and cursors, messages, the table of
+//! errors, the limits, and the wire formats.
 //!
-//! Nothing here has a socket, a clock, a task or a source of randomness: bytes and times are handed in, so everything can be tested and fuzzed as plain functions.
+//! Nothing here has a socket, a clock, a task or a source of randomness: bytes and times are handed in, so
+//! everything can be tested and fuzzed as plain functions.
 
 pub mod codec;
 mod cursor;

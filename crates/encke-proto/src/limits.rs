@@ -1,4 +1,5 @@
-//! Bounds on what comes from outside. Each has its unit in its name; what a site may configure lives in the server's configuration instead.
+//! Bounds on what comes from outside. Each has its unit in its name; what a site may configure lives in the
+//! server's configuration instead.
 
 /// The longest user or channel name, in bytes of UTF-8.
 pub const NAME_MAX_BYTES: usize = 255;

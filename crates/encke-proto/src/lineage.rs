@@ -3,7 +3,8 @@
 
 use crate::{Epoch, Offset, Position};
 
-/// From which epochs a channel's present one goes on, the newest first: a log that changed its epoch without losing everything still knows which of the old positions it kept.
+/// From which epochs a channel's present one goes on, the newest first: a log that changed its epoch without
+/// losing everything still knows which of the old positions it kept.
 ///
 /// An engine that may have lost the end of a log (a replica took over, a disk came back) begins a new epoch,
 /// since an offset behind the end may be given again to something else. A session that stands at or before
@@ -15,7 +16,8 @@ impl Lineage {
     /// The most epochs that are remembered. A session that comes with an older one is told of a gap.
     pub const MAX: usize = 16;
 
-    /// The epochs that the present one goes on from, the newest first, each with the last offset that was kept of it. Those past [`Lineage::MAX`] are forgotten.
+    /// The epochs that the present one goes on from, the newest first, each with the last offset that was
+    /// kept of it. Those past [`Lineage::MAX`] are forgotten.
     #[must_use]
     pub fn new(forks: Vec<Position>) -> Self {
         let mut forks = forks;
@@ -29,7 +31,8 @@ impl Lineage {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// The last offset of `epoch` that is the same message in the present one; none when they have nothing to do with each other.
+    /// The last offset of `epoch` that is the same message in the present one; none when they have nothing to
+    /// do with each other.
     #[must_use]
     pub fn shared(&self, epoch: Epoch) -> Option<Offset> {
         let mut kept = Offset::MAX;
@@ -43,7 +46,8 @@ impl Lineage {
         None
     }
 
-    /// Where `at`, a position of an earlier epoch, stands in the present one, `now`: none when what stood there is not in this log.
+    /// Where `at`, a position of an earlier epoch, stands in the present one, `now`: none when what stood
+    /// there is not in this log.
     #[must_use]
     pub fn carry(&self, at: Position, now: Epoch) -> Option<Position> {
         if at.epoch == now {

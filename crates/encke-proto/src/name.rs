@@ -40,7 +40,11 @@ fn check(text: &str) -> Result<(), NameError> {
         return Err(NameError::TooLong);
     }
     if text.is_ascii() {
-        return if text.bytes().any(|byte| byte.is_ascii_control()) { Err(NameError::Control) } else { Ok(()) };
+        return if text.bytes().any(|byte| byte.is_ascii_control()) {
+            Err(NameError::Control)
+        } else {
+            Ok(())
+        };
     }
     for c in text.chars() {
         if c.is_control() {
@@ -53,7 +57,8 @@ fn check(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Unicode's format characters (general category Cf), line and paragraph separators, and the fillers that are drawn as nothing.
+/// Unicode's format characters (general category Cf), line and paragraph separators, and the fillers that are
+/// drawn as nothing.
 fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0x00AD | 0x034F | 0x0600..=0x0605 | 0x061C | 0x06DD | 0x070F | 0x0890..=0x0891 | 0x08E2
@@ -95,7 +100,8 @@ macro_rules! name {
 const OWN: char = '@';
 
 /// A user, by the id that the application gave: 1 to 255 bytes of UTF-8 that can be seen.
-// It holds the name of the user's own channel: both are asked for with every message, and there is one text for all who hold either.
+// It holds the name of the user's own channel: both are asked for with every message, and there is one text
+// for all who hold either.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
@@ -140,7 +146,8 @@ impl<'de> Deserialize<'de> for UserId {
     }
 }
 
-/// A channel: an append-only log that sessions follow. Either public (1 to 255 bytes, not beginning with `@`) or a user's own (`@` and the user).
+/// A channel: an append-only log that sessions follow. Either public (1 to 255 bytes, not beginning with `@`)
+/// or a user's own (`@` and the user).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -217,7 +224,9 @@ mod tests {
         assert_eq!(UserId::new(&"x".repeat(256)), Err(NameError::TooLong));
         assert_eq!(UserId::new("a\nb"), Err(NameError::Control));
         assert_eq!(UserId::new("a\u{85}b"), Err(NameError::Control));
-        for c in ['\u{200b}', '\u{200d}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{2028}', '\u{e0041}'] {
+        for c in
+            ['\u{200b}', '\u{200d}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{2028}', '\u{e0041}']
+        {
             assert_eq!(UserId::new(&format!("ali{c}ce")), Err(NameError::Invisible), "{:x}", u32::from(c));
         }
         assert_eq!(ChannelName::public("@alice"), Err(NameError::Reserved));
@@ -225,7 +234,8 @@ mod tests {
 
     #[test]
     fn names_in_any_script_are_welcome() {
-        for name in ["alice", "Ünïcode", "四个用户", "a b", "x".repeat(255).as_str(), "@", "1;DROP TABLE"] {
+        for name in ["alice", "Ünïcode", "四个用户", "a b", "x".repeat(255).as_str(), "@", "1;DROP TABLE"]
+        {
             assert!(UserId::new(name).is_ok(), "{name}");
         }
     }

@@ -23,7 +23,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 ///
 /// # Errors
 /// Those of the deserializer, when it is something else.
-pub fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+pub fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
     let list = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
     Ok(list.map(|list| list.into_iter().map(|Object(value)| value).collect()))
 }
@@ -59,11 +61,23 @@ mod tests {
 
     #[test]
     fn fields_are_read_by_their_names_and_in_no_other_way() {
-        let Object(read) = serde_json::from_str::<Object<Example>>(r#"{"id":"a","data": [ 1.50],"more":[{"data":{}}]}"#).unwrap();
-        assert_eq!((read.id.as_deref(), read.data.get(), read.more.map(|more| more.len())), (Some("a"), "[ 1.50]", Some(1)));
-        for text in
-            ["[]", "[1,null,null]", "null", "\"x\"", "1", "true", r#"{"data":1,"more":[[1,null,null]]}"#, r#"{"data":1,"more":[null]}"#]
-        {
+        let Object(read) =
+            serde_json::from_str::<Object<Example>>(r#"{"id":"a","data": [ 1.50],"more":[{"data":{}}]}"#)
+                .unwrap();
+        assert_eq!(
+            (read.id.as_deref(), read.data.get(), read.more.map(|more| more.len())),
+            (Some("a"), "[ 1.50]", Some(1))
+        );
+        for text in [
+            "[]",
+            "[1,null,null]",
+            "null",
+            "\"x\"",
+            "1",
+            "true",
+            r#"{"data":1,"more":[[1,null,null]]}"#,
+            r#"{"data":1,"more":[null]}"#,
+        ] {
             let error = serde_json::from_str::<Object<Example>>(text).unwrap_err().to_string();
             assert!(error.contains("expected an object"), "{text}: {error}");
         }

@@ -24,7 +24,8 @@ pub enum PageUrlError {
     NotAllowed,
 }
 
-/// The address of a page that may be shown: http or https, as browsers understand it, and nothing in it that pretends.
+/// The address of a page that may be shown: http or https, as browsers understand it, and nothing in it that
+/// pretends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageUrl(Url);
 
@@ -76,12 +77,14 @@ impl PageUrl {
 pub struct AllowList(Vec<Url>);
 
 impl AllowList {
-    /// Reads the configured prefixes: each an http or https URL whose scheme, host and port must match and whose path must be a prefix at a `/`.
+    /// Reads the configured prefixes: each an http or https URL whose scheme, host and port must match and
+    /// whose path must be a prefix at a `/`.
     ///
     /// # Errors
     /// The first prefix that is not a page's URL, and why.
     pub fn parse<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Result<Self, (String, PageUrlError)> {
-        let read = |text: &'a str| PageUrl::parse(text).map(|page| page.0).map_err(|error| (text.to_owned(), error));
+        let read =
+            |text: &'a str| PageUrl::parse(text).map(|page| page.0).map_err(|error| (text.to_owned(), error));
         prefixes.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
@@ -93,7 +96,11 @@ impl AllowList {
         let fits = |prefix: &Url| {
             let root = prefix.path().trim_end_matches('/');
             prefix.origin() == page.0.origin()
-                && page.0.path().strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                && page
+                    .0
+                    .path()
+                    .strip_prefix(root)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         if self.0.is_empty() || self.0.iter().any(fits) { Ok(()) } else { Err(PageUrlError::NotAllowed) }
     }
@@ -111,9 +118,13 @@ mod tests {
 
     #[test]
     fn pages_are_http_or_https() {
-        for text in
-            ["http://example.com", "https://example.com/a?b=c#d", "HTTPS://EXAMPLE.com:8443/", "http://127.0.0.1:8080/x", "http://[::1]/"]
-        {
+        for text in [
+            "http://example.com",
+            "https://example.com/a?b=c#d",
+            "HTTPS://EXAMPLE.com:8443/",
+            "http://127.0.0.1:8080/x",
+            "http://[::1]/",
+        ] {
             assert!(PageUrl::parse(text).is_ok(), "{text}");
         }
     }

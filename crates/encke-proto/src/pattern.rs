@@ -1,4 +1,5 @@
-//! Patterns of channel names, in tokens and in the configuration: `*` stands for any run of characters, everything else for itself.
+//! Patterns of channel names, in tokens and in the configuration: `*` stands for any run of characters,
+//! everything else for itself.
 
 /// Whether `name` fits `pattern`. Takes time in the product of the two lengths at worst.
 #[must_use]
@@ -33,9 +34,15 @@ mod tests {
         ] {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in
-            [("", "x"), ("news", "newsx"), ("news", "xnews"), ("news:*", "news"), ("a*a", "a"), ("a*c*e", "ace2"), ("a*bc*c", "abc")]
-        {
+        for (pattern, name) in [
+            ("", "x"),
+            ("news", "newsx"),
+            ("news", "xnews"),
+            ("news:*", "news"),
+            ("a*a", "a"),
+            ("a*c*e", "ace2"),
+            ("a*bc*c", "abc"),
+        ] {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
         assert!(fits("", ""));

@@ -13,7 +13,8 @@ pub type Offset = u64;
 #[error("not an epoch")]
 pub struct EpochError;
 
-/// Within one epoch of a channel, an offset means the same message for ever. A new epoch begins whenever that can no longer be promised. Text: base 36, lower case.
+/// Within one epoch of a channel, an offset means the same message for ever. A new epoch begins whenever that
+/// can no longer be promised. Text: base 36, lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -58,8 +59,10 @@ impl FromStr for Epoch {
     type Err = EpochError;
 
     fn from_str(text: &str) -> Result<Self, EpochError> {
-        // One text for each epoch, so that cursors can be compared as text: no sign, no capitals, no leading zero.
-        let canonical = text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()) && (text == "0" || !text.starts_with('0'));
+        // One text for each epoch, so that cursors can be compared as text: no sign, no capitals, no leading
+        // zero.
+        let canonical = text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+            && (text == "0" || !text.starts_with('0'));
         if !canonical {
             return Err(EpochError);
         }

@@ -33,12 +33,14 @@ impl Time {
 const TEXT_BYTES: usize = "0000-00-00T00:00:00.000Z".len();
 
 impl Time {
-    /// The time as it is on the wire. Each message has one, so it is written without the formatting machinery.
+    /// The time as it is on the wire. Each message has one, so it is written without the formatting
+    /// machinery.
     fn text(self) -> [u8; TEXT_BYTES] {
         // Times past the year 9999 cannot be written in RFC 3339; they are written as its last moment.
         let millis = self.0.min(253_402_300_799_999);
         let (seconds, millis) = (millis / 1000, millis % 1000);
-        let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        let moment =
+            i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
         let (year, month, day) = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH).to_calendar_date();
         let in_day = seconds % 86_400;
         let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -97,8 +99,17 @@ mod tests {
 
     #[test]
     fn every_field_is_where_the_library_puts_it() {
-        for time in [0, 1, 59_999, 86_399_999, 951_782_400_000, 951_868_799_999, 4_107_542_400_001, 1_709_210_096_789, 253_402_300_799_000]
-        {
+        for time in [
+            0,
+            1,
+            59_999,
+            86_399_999,
+            951_782_400_000,
+            951_868_799_999,
+            4_107_542_400_001,
+            1_709_210_096_789,
+            253_402_300_799_000,
+        ] {
             let library = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * 1_000_000).unwrap();
             assert_eq!(Time::parse(&Time(time).to_string()), Some(Time(time)));
             assert_eq!(Time(time).to_string()[..19], library.format(&Rfc3339).unwrap()[..19]);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use encke_proto::{
-    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId, Open, Position, SessionId, Time,
-    UserId, codec, json,
+    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId,
+    Open, Position, SessionId, Time, UserId, codec, json,
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -44,7 +44,9 @@ fn a_message_is_one_line_of_json_with_all_its_members() {
 
 #[test]
 fn a_page_has_a_url_and_no_data() {
-    let value: Value = serde_json::from_str(entry(Body::Page(Arc::from("http://example.com/?a=\"")), None).event_json()).unwrap();
+    let value: Value =
+        serde_json::from_str(entry(Body::Page(Arc::from("http://example.com/?a=\"")), None).event_json())
+            .unwrap();
     assert_eq!((&value["type"], &value["url"]), (&json!("page"), &json!("http://example.com/?a=\"")));
     assert!(value.get("data").is_none() && value.get("from").is_none());
 }
@@ -60,7 +62,10 @@ fn a_poll_answers_one_object() {
         serde_json::from_slice(&out).unwrap()
     };
     let empty = read(&codec::poll::Answer::default(), codec::poll::GOES_ON);
-    assert_eq!(empty, json!({"session": session.to_string(), "cursor": "1~0", "messages": [], "gaps": [], "close": null}));
+    assert_eq!(
+        empty,
+        json!({"session": session.to_string(), "cursor": "1~0", "messages": [], "gaps": [], "close": null})
+    );
 
     let mut answer = codec::poll::Answer::default();
     answer.message(&entry(data("1"), None));
@@ -86,7 +91,8 @@ fn sse_writes_one_event_each_with_its_cursor() {
     let events: Vec<&str> = text.split_terminator("\n\n").collect();
     assert_eq!(events.len(), 2);
     assert!(
-        events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"") && events[0].ends_with("\nretry: 3000\nid: 1~0")
+        events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"")
+            && events[0].ends_with("\nretry: 3000\nid: 1~0")
     );
     assert!(events[1].starts_with("data: {\"event\":\"message\","));
 }
@@ -95,7 +101,10 @@ fn sse_writes_one_event_each_with_its_cursor() {
 fn a_message_is_framed_once_for_every_websocket() {
     let entry = entry(data(&format!("\"{}\"", "long ".repeat(100))), None);
     let (json, frame) = (entry.event_json(), entry.ws_frame());
-    assert_eq!((&frame[..2], usize::from(frame[2]) << 8 | usize::from(frame[3])), (&[0x81, 126][..], json.len()));
+    assert_eq!(
+        (&frame[..2], usize::from(frame[2]) << 8 | usize::from(frame[3])),
+        (&[0x81, 126][..], json.len())
+    );
     assert_eq!(&frame[4..], json.as_bytes());
     assert!(std::ptr::eq(frame, entry.ws_frame()), "the same bytes for all");
     let compressed = entry.ws_frame_compressed().unwrap();
@@ -104,8 +113,10 @@ fn a_message_is_framed_once_for_every_websocket() {
 
 #[test]
 fn a_close_says_when_to_come_back_if_the_server_spreads_that() {
-    let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: Some(1_234) };
-    let event = json!({"event": "close", "code": "shutdown", "reason": "", "reconnect": true, "retry_ms": 1_234});
+    let close =
+        Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: Some(1_234) };
+    let event =
+        json!({"event": "close", "code": "shutdown", "reason": "", "reconnect": true, "retry_ms": 1_234});
     assert_eq!(serde_json::from_str::<Value>(&Event::Close(close.clone()).json()).unwrap(), event);
     let mut out = Vec::new();
     codec::sse::event(&mut out, &Event::Close(close.clone()));

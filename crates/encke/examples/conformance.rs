@@ -1,6 +1,8 @@
-//! A server for the WebSocket conformance suite: `tests/conformance/ws` runs it. It is the product, with the echo transport that the feature `conformance` adds, behind a door of its own.
+//! A server for the WebSocket conformance suite: `tests/conformance/ws` runs it. It is the product, with the
+//! echo transport that the feature `conformance` adds, behind a door of its own.
 //!
-//! The suite asks for `/` and shows no token. So each connection's request gets the echo's address and a token in its head, and from there on bytes go to and fro as they are.
+//! The suite asks for `/` and shows no token. So each connection's request gets the echo's address and a
+//! token in its head, and from there on bytes go to and fro as they are.
 
 use std::{error::Error, io};
 

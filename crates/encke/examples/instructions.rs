@@ -1,6 +1,8 @@
-//! A fixed load on one shard, for counting the processor's instructions: `tests/instructions/count` runs it under callgrind, which counts within [`counted`] only.
+//! A fixed load on one shard, for counting the processor's instructions: `tests/instructions/count` runs it
+//! under callgrind, which counts within [`counted`] only.
 //!
-//! The shard, its hub and its sockets are the product's own. Everything happens in one thread and in an order of its own, on a clock that is moved by hand, so that a count comes out the same each time.
+//! The shard, its hub and its sockets are the product's own. Everything happens in one thread and in an order
+//! of its own, on a clock that is moved by hand, so that a count comes out the same each time.
 
 use std::{
     error::Error,
@@ -35,7 +37,8 @@ const SUBSCRIBERS: usize = 250;
 const MESSAGES: usize = 20;
 /// The most turns of the shard until something that must happen has happened.
 const TURNS_MAX: usize = 1_000;
-/// How much time goes by between two messages, in milliseconds: so much that none waits for the next one to be written together.
+/// How much time goes by between two messages, in milliseconds: so much that none waits for the next one to
+/// be written together.
 const REST_MS: u64 = 5;
 /// The bytes of a message, which is a JSON string.
 const PAYLOAD_BYTES: usize = 100;
@@ -88,7 +91,8 @@ impl World {
         let poll = Poll::new()?;
         let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
         let shards = Shards::new(vec![mailbox.clone()]);
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(Arc::new(shards.clone()), config.retention_table(), Epoch(1 << 39)));
+        let engine: Arc<dyn Engine> =
+            Arc::new(MemoryEngine::new(Arc::new(shards.clone()), config.retention_table(), Epoch(1 << 39)));
         let app = App::new(Arc::clone(&config), Arc::clone(&engine), shards.clone(), Arc::clone(&clock))?;
         let door = TcpListener::bind("127.0.0.1:0".parse()?)?;
         let address = door.local_addr()?;
@@ -118,7 +122,12 @@ impl World {
             gate: Gate::new(0, None),
             clock,
             hub: HubConfig::default(),
-            patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: config.heartbeat_s * 1000 },
+            patience: Patience {
+                head_ms: 10_000,
+                idle_ms: 75_000,
+                stalled_ms: 10_000,
+                heartbeat_ms: config.heartbeat_s * 1000,
+            },
             slow: config.slow,
             linger_ms: config.linger_ms,
             turn_us: config.turn_us,
@@ -133,7 +142,8 @@ impl World {
     fn connect(&mut self, kind: &str) -> Result<Vec<Client>, Box<dyn Error>> {
         let mut clients = Vec::with_capacity(SUBSCRIBERS);
         for number in 0..SUBSCRIBERS {
-            let (token, _) = self.app.auth.dev_token(UserId::new(&format!("user{number}"))?, self.app.now().wall)?;
+            let (token, _) =
+                self.app.auth.dev_token(UserId::new(&format!("user{number}"))?, self.app.now().wall)?;
             let fields = format!("Host: {}\r\nAuthorization: Bearer {token}\r\n", self.address);
             let fields = match kind {
                 "ws" => format!(
@@ -249,10 +259,17 @@ impl Client {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&self.answer);
-        let member =
-            |name: &str| text.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned);
+        let member = |name: &str| {
+            text.split_once(&format!("\"{name}\":\""))
+                .and_then(|(_, rest)| rest.split('"').next())
+                .map(str::to_owned)
+        };
         let (session, cursor) = (member("session"), member("cursor"));
-        let query = format!("session={}&cursor={}&hold_s=25", session.unwrap_or_default(), cursor.unwrap_or_default());
+        let query = format!(
+            "session={}&cursor={}&hold_s=25",
+            session.unwrap_or_default(),
+            cursor.unwrap_or_default()
+        );
         self.ask("poll", &query)
     }
 }

@@ -1,9 +1,13 @@
-//! Admission: whether a request that waits may: who it is, where it wants to go on, and whether that is granted.
+//! Admission: whether a request that waits may: who it is, where it wants to go on, and whether that is
+//! granted.
 
 use std::{borrow::Cow, sync::Arc};
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, codec::ws::Rejection, limits::SESSION_MAX_CHANNELS};
+use encke_proto::{
+    ChannelName, Cursor, ErrorCode, Refusal, SessionId, Time, UserId, codec::ws::Rejection,
+    limits::SESSION_MAX_CHANNELS,
+};
 
 use percent_encoding::percent_decode_str;
 
@@ -77,7 +81,8 @@ impl Admit {
     /// Decides on one.
     #[must_use]
     pub fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
-        let origin = waiting.origin.and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
+        let origin =
+            waiting.origin.and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
         let mut held = Held {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
             origin: origin.and_then(|number| u16::try_from(number).ok()),
@@ -100,7 +105,12 @@ impl Admit {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
         }
         let query = Query::read(waiting.query)?;
-        let opening = waiting.handshake.as_ref().map(|handshake| handshake.check("GET", !waiting.http_10)).transpose().map_err(rejected)?;
+        let opening = waiting
+            .handshake
+            .as_ref()
+            .map(|handshake| handshake.check("GET", !waiting.http_10))
+            .transpose()
+            .map_err(rejected)?;
         let talks = opening.is_some();
         let credentials = Credentials {
             authorization: waiting.authorization,
@@ -108,14 +118,18 @@ impl Admit {
             ticket: query.ticket.as_deref(),
             query_token: query.token,
             origin: waiting.origin,
-            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing else will do.
+            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing
+            // else will do.
             sec_fetch_site: waiting.sec_fetch_site.filter(|_| !talks),
             host: waiting.host,
             forwarded_proto: waiting.forwarded_proto,
             changes: talks,
         };
         if talks && !self.auth.own_or_allowed(&credentials) {
-            return Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not open a WebSocket here"));
+            return Err(Refusal::new(
+                ErrorCode::OriginForbidden,
+                "pages of this origin may not open a WebSocket here",
+            ));
         }
         let identity = self.auth.identify(&credentials, now)?;
         let ticket = self.auth.to_be_spent(&credentials, now);
@@ -126,7 +140,10 @@ impl Admit {
             held.hold_s = held.hold_s.min(hold_s);
         }
         // The one that wins is read alone, so that nothing needs to be right in the other.
-        let given = [waiting.last_event_id, Some(&*query.last_event_id)].into_iter().flatten().find(|id| !Cursor::is_none_yet(id));
+        let given = [waiting.last_event_id, Some(&*query.last_event_id)]
+            .into_iter()
+            .flatten()
+            .find(|id| !Cursor::is_none_yet(id));
         let start = match given.map(read_cursor).transpose()? {
             Some(cursor) if cursor.closed => return Ok(None),
             Some(cursor) => Start::Cursor(cursor),
@@ -143,7 +160,19 @@ impl Admit {
         });
         let (session, channels) = (query.session, query.channels);
         let (transport, held) = (waiting.transport, *held);
-        Ok(Some(Admission { transport, held, user, token_ends, session, fresh: None, lasting: true, start, channels, talk, ticket }))
+        Ok(Some(Admission {
+            transport,
+            held,
+            user,
+            token_ends,
+            session,
+            fresh: None,
+            lasting: true,
+            start,
+            channels,
+            talk,
+            ticket,
+        }))
     }
 }
 
@@ -161,11 +190,15 @@ impl Admit {
     }
 }
 
-fn granted<'a>(identity: &Identity, channels: impl IntoIterator<Item = &'a ChannelName>) -> Result<(), Refusal> {
+fn granted<'a>(
+    identity: &Identity,
+    channels: impl IntoIterator<Item = &'a ChannelName>,
+) -> Result<(), Refusal> {
     match channels.into_iter().find(|channel| !identity.may_subscribe(channel)) {
-        Some(channel) => {
-            Err(Refusal::new(ErrorCode::ChannelForbidden, format!("the token does not grant the channel {:?}", channel.as_str())))
-        }
+        Some(channel) => Err(Refusal::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant the channel {:?}", channel.as_str()),
+        )),
         None => Ok(()),
     }
 }
@@ -230,11 +263,13 @@ impl<'a> Query<'a> {
                     1 << 1
                 }
                 "hold_s" => {
-                    query.hold_s = Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?);
+                    query.hold_s =
+                        Some(value.parse().map_err(|_| bad("hold_s is a whole number of seconds".into()))?);
                     1 << 2
                 }
                 "lastEventId" => {
-                    // Libraries put it behind the address once more at each reconnect, so the last one counts.
+                    // Libraries put it behind the address once more at each reconnect, so the last one
+                    // counts.
                     query.last_event_id = value;
                     0
                 }
@@ -255,7 +290,8 @@ impl<'a> Query<'a> {
                     query.token = true;
                     0
                 }
-                // A browser's cache is got around by a parameter that changes; some EventSource libraries call it `r`.
+                // A browser's cache is got around by a parameter that changes; some EventSource libraries
+                // call it `r`.
                 "_" | "r" => 0,
                 other => return Err(bad(format!("there is no parameter {other:?} here"))),
             };
@@ -268,7 +304,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The parameters of a query, decoded. What is not encoded is not copied, and found the simple way: a poll's are few and short, and come again and again.
+/// The parameters of a query, decoded. What is not encoded is not copied, and found the simple way: a poll's
+/// are few and short, and come again and again.
 fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -292,12 +329,16 @@ fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
 fn read_channels(list: &str, channels: &mut Vec<ChannelName>) -> Result<(), Refusal> {
     for name in list.split(',').filter(|name| !name.is_empty()) {
         let decoded = percent_decode_str(name).decode_utf8_lossy();
-        let channel = ChannelName::public(&decoded).map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))?;
+        let channel = ChannelName::public(&decoded)
+            .map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))?;
         if !channels.contains(&channel) {
             channels.push(channel);
         }
         if channels.len() > SESSION_MAX_CHANNELS {
-            return Err(Refusal::new(ErrorCode::TooManyChannels, format!("a session may follow at most {SESSION_MAX_CHANNELS} channels")));
+            return Err(Refusal::new(
+                ErrorCode::TooManyChannels,
+                format!("a session may follow at most {SESSION_MAX_CHANNELS} channels"),
+            ));
         }
     }
     Ok(())
@@ -309,7 +350,10 @@ mod tests {
 
     #[test]
     fn channels_are_parted_by_commas_however_the_query_is_encoded() {
-        for text in ["channels=a,b%252Cc,a%3Db,,%C3%BC&hold_s=3&_=17", "channels=a%2Cb%252Cc%2Ca%3Db%2C%C3%BC&hold_s=3"] {
+        for text in [
+            "channels=a,b%252Cc,a%3Db,,%C3%BC&hold_s=3&_=17",
+            "channels=a%2Cb%252Cc%2Ca%3Db%2C%C3%BC&hold_s=3",
+        ] {
             let query = Query::read(text).unwrap();
             let names: Vec<&str> = query.channels.iter().map(ChannelName::as_str).collect();
             assert_eq!((names, query.hold_s), (vec!["a", "b,c", "a=b", "ü"], Some(3)));
@@ -329,25 +373,42 @@ mod tests {
                 }
                 let refusal = Query::read(&parts).unwrap_err();
                 assert_eq!(refusal.code, ErrorCode::BadRequest, "{parts}");
-                assert!(refusal.message.contains(&format!("{name:?} is there twice")), "{parts}: {}", refusal.message);
+                assert!(
+                    refusal.message.contains(&format!("{name:?} is there twice")),
+                    "{parts}: {}",
+                    refusal.message
+                );
             }
         }
         let many = |from: usize, to: usize| (from..to).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         assert!(Query::read(&format!("channels={}&channels={}", many(0, 64), many(64, 128))).is_ok());
-        let refusal = Query::read(&format!("channels={}&channels={}", many(0, 64), many(64, 129))).unwrap_err();
+        let refusal =
+            Query::read(&format!("channels={}&channels={}", many(0, 64), many(64, 129))).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::TooManyChannels);
     }
 
     #[test]
     fn what_scripts_send_that_have_no_cursor_yet_is_none() {
-        for text in
-            ["cursor=", "cursor", "cursor=null", "cursor=undefined", "cursor=0", "lastEventId=", "lastEventId=0", "lastEventId=null"]
-        {
+        for text in [
+            "cursor=",
+            "cursor",
+            "cursor=null",
+            "cursor=undefined",
+            "cursor=0",
+            "lastEventId=",
+            "lastEventId=0",
+            "lastEventId=null",
+        ] {
             let query = Query::read(text).unwrap();
-            assert!(matches!(query.start, Start::Absent) && Cursor::is_none_yet(&query.last_event_id), "{text}");
+            assert!(
+                matches!(query.start, Start::Absent) && Cursor::is_none_yet(&query.last_event_id),
+                "{text}"
+            );
         }
         // Libraries add the id at each reconnect, and `r` against caches.
-        let query = Query::read("lastEventId=nonsense&r=0.5&cursor=1~k~@a~3&lastEventId=1~k~@a~7~closed&r=0.7").unwrap();
+        let query =
+            Query::read("lastEventId=nonsense&r=0.5&cursor=1~k~@a~3&lastEventId=1~k~@a~7~closed&r=0.7")
+                .unwrap();
         assert!(query.last_event_id == "1~k~@a~7~closed" && matches!(query.start, Start::Cursor(_)));
         for text in ["cursor=nul", "cursor=00"] {
             assert_eq!(Query::read(text).unwrap_err().code, ErrorCode::BadCursor, "{text}");
@@ -356,8 +417,14 @@ mod tests {
 
     #[test]
     fn parameters_are_what_the_standard_says() {
-        for text in ["", "a", "=", "&&a=1&", "a=b=c&a&=x", "a+b=c%20d&%C3%BC=+&x=%zz", "ü=ü&a=%26&b", "=&=", "a%3Db"] {
-            assert_eq!(pairs(text).collect::<Vec<_>>(), form_urlencoded::parse(text.as_bytes()).collect::<Vec<_>>(), "{text}");
+        for text in
+            ["", "a", "=", "&&a=1&", "a=b=c&a&=x", "a+b=c%20d&%C3%BC=+&x=%zz", "ü=ü&a=%26&b", "=&=", "a%3Db"]
+        {
+            assert_eq!(
+                pairs(text).collect::<Vec<_>>(),
+                form_urlencoded::parse(text.as_bytes()).collect::<Vec<_>>(),
+                "{text}"
+            );
         }
     }
 
@@ -374,6 +441,9 @@ mod tests {
             assert_eq!(Query::read(text).unwrap_err().code, code, "{text}");
         }
         let many: Vec<String> = (0..129).map(|n| n.to_string()).collect();
-        assert_eq!(Query::read(&format!("channels={}", many.join(","))).unwrap_err().code, ErrorCode::TooManyChannels);
+        assert_eq!(
+            Query::read(&format!("channels={}", many.join(","))).unwrap_err().code,
+            ErrorCode::TooManyChannels
+        );
     }
 }

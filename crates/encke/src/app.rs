@@ -43,7 +43,12 @@ impl App {
     ///
     /// # Errors
     /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
-    pub fn new(config: Arc<Config>, engine: Arc<dyn Engine>, shards: Shards, clock: Arc<dyn Clock>) -> Result<Arc<Self>, KeysMissing> {
+    pub fn new(
+        config: Arc<Config>,
+        engine: Arc<dyn Engine>,
+        shards: Shards,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, KeysMissing> {
         Self::among(config, engine, shards, clock, None)
     }
 
@@ -58,7 +63,8 @@ impl App {
         clock: Arc<dyn Clock>,
         nodes: Option<Arc<Nodes>>,
     ) -> Result<Arc<Self>, KeysMissing> {
-        let auth = if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
+        let auth =
+            if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let (auth, stopping) = (Arc::new(auth), Stopping::default());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
@@ -96,6 +102,9 @@ impl App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("config", &self.config).field("stopping", &self.is_stopping()).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("config", &self.config)
+            .field("stopping", &self.is_stopping())
+            .finish_non_exhaustive()
     }
 }

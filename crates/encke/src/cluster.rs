@@ -1,8 +1,10 @@
 //! Where all sessions are, on this node and on others (ADR 0015).
 //!
-//! Handlers ask [`Sessions`], which asks this node's shards, and the other nodes where that is needed. A node alone has no [`Nodes`]; then everything is here.
+//! Handlers ask [`Sessions`], which asks this node's shards, and the other nodes where that is needed. A node
+//! alone has no [`Nodes`]; then everything is here.
 //!
-//! Arrows: `Sessions` -> `Nodes` -> `Roster` (who lives), `People` (which users the others find here), `Post` (questions to nodes) -> `encke_engine::Cluster`.
+//! Arrows: `Sessions` -> `Nodes` -> `Roster` (who lives), `People` (which users the others find here), `Post`
+//! (questions to nodes) -> `encke_engine::Cluster`.
 
 mod answering;
 mod interest;

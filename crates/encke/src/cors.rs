@@ -1,4 +1,5 @@
-//! Answers that pages of other origins may read (CORS): only those of the origins that are listed, and never by reflecting whoever asks.
+//! Answers that pages of other origins may read (CORS): only those of the origins that are listed, and never
+//! by reflecting whoever asks.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ use crate::{
 pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.filter(|origin| origin.to_str().is_ok_and(|origin| app.auth.allowed_origin(origin)));
-    let asks_before = *request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let asks_before = *request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match (asks_before, &allowed) {
         (true, Some(_)) => may(),
         (true, None) => Refused::from(ErrorCode::OriginForbidden).into_response(),

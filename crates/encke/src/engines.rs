@@ -1,6 +1,8 @@
-//! The engines that this build has: a table from the schemes of an address to what opens it. Only this file names concrete engines.
+//! The engines that this build has: a table from the schemes of an address to what opens it. Only this file
+//! names concrete engines.
 //!
-//! A new engine is a folder in `encke-engine`, a feature, and here a module with its opener and a line in [`OPENERS`]. What an address means besides its scheme, its engine knows.
+//! A new engine is a folder in `encke-engine`, a feature, and here a module with its opener and a line in
+//! [`OPENERS`]. What an address means besides its scheme, its engine knows.
 
 use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
@@ -129,8 +131,10 @@ fn find<'a>(openers: &'a [Opener], address: &str) -> Result<&'a Opener, AddressE
         Some((scheme, rest)) => (scheme, Some(hosts(rest))),
         None => (address, None),
     };
-    let first = scheme.starts_with(|first: char| first.is_ascii_lowercase()) && scheme.len() <= SCHEME_MAX_BYTES;
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.');
+    let first =
+        scheme.starts_with(|first: char| first.is_ascii_lowercase()) && scheme.len() <= SCHEME_MAX_BYTES;
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.');
     if !first || !scheme.bytes().all(fits) || hosts == Some("") {
         return Err(AddressError::Form { forms: forms(openers) });
     }
@@ -171,7 +175,9 @@ mod memory {
         hosts: false,
         check: |_| Ok(()),
         open: |_, opening| {
-            Box::pin(async move { Ok(Backing::alone(MemoryEngine::new(opening.ears.feed, opening.retention, opening.epoch))) })
+            Box::pin(async move {
+                Ok(Backing::alone(MemoryEngine::new(opening.ears.feed, opening.retention, opening.epoch)))
+            })
         },
     };
 }
@@ -188,7 +194,8 @@ mod sqlite {
         check: |_| Ok(()),
         open: |_, opening| {
             Box::pin(async move {
-                let engine = SqliteEngine::open(&opening.data, opening.ears.feed, opening.retention, opening.epoch)?;
+                let engine =
+                    SqliteEngine::open(&opening.data, opening.ears.feed, opening.retention, opening.epoch)?;
                 Ok(Backing::alone(engine.gathering(opening.gather)))
             })
         },
@@ -207,7 +214,9 @@ mod redis {
         check: |address| options(address).map(drop),
         open: |address, opening| {
             Box::pin(async move {
-                let engine = RedisEngine::open(options(&address)?, opening.ears, opening.retention, opening.node).await?;
+                let engine =
+                    RedisEngine::open(options(&address)?, opening.ears, opening.retention, opening.node)
+                        .await?;
                 Ok(Backing::among_others(engine))
             })
         },
@@ -230,7 +239,9 @@ mod nats {
         check: |address| options(address).map(drop),
         open: |address, opening| {
             Box::pin(async move {
-                let engine = NatsEngine::open(options(&address)?, opening.ears, opening.retention, opening.node).await?;
+                let engine =
+                    NatsEngine::open(options(&address)?, opening.ears, opening.retention, opening.node)
+                        .await?;
                 Ok(Backing::among_others(engine))
             })
         },
@@ -255,7 +266,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_not_repeated() {
-        for bad in ["", "Memory", "hush@host", "hush word", "memory://x", "redis://", "redis://user@", "Redis://hush", &"x".repeat(33)] {
+        for bad in [
+            "",
+            "Memory",
+            "hush@host",
+            "hush word",
+            "memory://x",
+            "redis://",
+            "redis://user@",
+            "Redis://hush",
+            &"x".repeat(33),
+        ] {
             assert_eq!(check(bad), Err(AddressError::Form { forms: forms(OPENERS) }), "{bad}");
         }
     }
@@ -271,7 +292,9 @@ mod tests {
     #[test]
     fn all_engines_are_told_to_who_names_none() {
         assert_eq!(forms(OPENERS), "memory, sqlite, redis://HOST… or nats://HOST…");
-        for good in ["memory", "sqlite", "redis://127.0.0.1:6379/0", "rediss://h", "nats://n1:4222", "tls://n1"] {
+        for good in
+            ["memory", "sqlite", "redis://127.0.0.1:6379/0", "rediss://h", "nats://n1:4222", "tls://n1"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in ["redis://h/?nothing=1", "nats://n1/?replicas=2"] {

@@ -1,4 +1,5 @@
-//! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection table; all others are served by the HTTP library.
+//! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection
+//! table; all others are served by the HTTP library.
 
 mod activity;
 mod carried;

@@ -73,7 +73,11 @@ fn gauges(counts: Counts, nodes: usize) -> [Gauge; 8] {
         ("encke_sessions", "Sessions, those in their grace time among them.", counts.sessions),
         ("encke_connections_held", "Connections that wait for messages.", counts.held),
         ("encke_sockets", "Sockets in the connection table.", counts.sockets),
-        ("encke_channels_followed", "Channels that somebody follows, users' own among them.", counts.channels),
+        (
+            "encke_channels_followed",
+            "Channels that somebody follows, users' own among them.",
+            counts.channels,
+        ),
         ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),
         ("encke_unsent_bytes", "Bytes that are kept for them.", counts.unsent_bytes),
         ("encke_nodes", "Nodes that live, as this one knows; 1 for a node that is alone.", nodes),

@@ -1,5 +1,5 @@
-//! What every HTTP answer and request has in common: response heads, refusals with their statuses, bodies and queries
-//! that are read strictly. No routes, no handlers, no connections.
+//! What every HTTP answer and request has in common: response heads, refusals with their statuses, bodies and
+//! queries that are read strictly. No routes, no handlers, no connections.
 
 pub(crate) mod body;
 mod date;

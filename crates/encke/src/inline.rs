@@ -1,12 +1,13 @@
-//! Inline requests: requests that are answered at once, and so often that a shard which has read one whole runs its
-//! handler itself, without the HTTP library (ADR 0011). Which they are is decided where the handlers are.
+//! Inline requests: requests that are answered at once, and so often that a shard which has read one whole
+//! runs its handler itself, without the HTTP library (ADR 0011). Which they are is decided where the handlers
+//! are.
 
 use std::{fmt, pin::Pin};
 
 use crate::http::refusal::Refused;
 
-/// The most users, channels or messages of a request that is done within the shard's turn; what has more of them is
-/// done beside the shard.
+/// The most users, channels or messages of a request that is done within the shard's turn; what has more of
+/// them is done beside the shard.
 pub const WITHIN_TURN_MAX: usize = 16;
 
 /// What came of an inline request.
@@ -43,7 +44,8 @@ impl fmt::Debug for InlineRoute {
 #[derive(Debug)]
 pub struct InlineRoutes {
     routes: Vec<InlineRoute>,
-    /// What the first line of all of them begins with, so that most other requests are told apart by a few bytes.
+    /// What the first line of all of them begins with, so that most other requests are told apart by a few
+    /// bytes.
     prefix: Vec<u8>,
 }
 

@@ -1,4 +1,5 @@
-//! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers receive them at once over held HTTP connections.
+//! Encke: a Comet server. A backend pushes messages and whole web pages to users by id; their browsers
+//! receive them at once over held HTTP connections.
 
 pub mod admission;
 mod api;

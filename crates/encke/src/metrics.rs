@@ -15,7 +15,8 @@ pub struct Gauge {
     pub value: usize,
 }
 
-/// The way to what is counted in this process. Counters are written anywhere by the macros of the crate `metrics`, once [`Metrics::global`] was called.
+/// The way to what is counted in this process. Counters are written anywhere by the macros of the crate
+/// `metrics`, once [`Metrics::global`] was called.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     counters: PrometheusHandle,

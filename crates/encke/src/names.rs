@@ -19,7 +19,9 @@ impl<S: Send + Sync> FromRequestParts<S> for InPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(name)) => Ok(Self(name)),
-            Err(_) => Err(Refused::new(ErrorCode::BadName, "a name in a path has to be UTF-8, percent-encoded")),
+            Err(_) => {
+                Err(Refused::new(ErrorCode::BadName, "a name in a path has to be UTF-8, percent-encoded"))
+            }
         }
     }
 }
@@ -64,7 +66,8 @@ pub(crate) fn reason(text: Option<String>) -> Result<String, Refused> {
     Ok(text)
 }
 
-/// An idempotency key within the scope of whoever sends it. No scope holds a line break, and no key either, so that two scopes never share one.
+/// An idempotency key within the scope of whoever sends it. No scope holds a line break, and no key either,
+/// so that two scopes never share one.
 pub(crate) fn key(scope: &str, text: Option<&str>) -> Result<Option<String>, Refused> {
     let Some(text) = text else { return Ok(None) };
     if text.is_empty() || text.len() > KEY_MAX_BYTES {
@@ -82,7 +85,8 @@ mod tests {
 
     #[test]
     fn channels_are_public_and_each_once() {
-        let names = |list: &[&str]| public_channels(&list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let names =
+            |list: &[&str]| public_channels(&list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(names(&["b", "a", "b"]).unwrap().len(), 2);
         assert_eq!(names(&["@alice"]).unwrap_err().0.code, ErrorCode::BadName);
         assert_eq!(names(&[]).unwrap_err().0.code, ErrorCode::BadRequest);

@@ -30,7 +30,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json
     responses((status = 200, description = "OpenAPI.", body = serde_json::Value)),
 )]
 pub(crate) async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], DOCUMENT.as_str()).into_response()
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], DOCUMENT.as_str())
+        .into_response()
 }
 
 #[derive(OpenApi)]
@@ -57,28 +58,42 @@ struct Secrets;
 
 impl Modify for Secrets {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let bearer = |what| SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what)).build());
+        let bearer = |what| {
+            SecurityScheme::Http(
+                HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what)).build(),
+            )
+        };
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("api_key", bearer("The key of the server API."));
         components.add_security_scheme("token", bearer("A client's token, a JWT."));
-        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::auth::COOKIE))));
-        components.add_security_scheme("ticket", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("ticket"))));
+        components.add_security_scheme(
+            "cookie",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::auth::COOKIE))),
+        );
+        components
+            .add_security_scheme("ticket", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("ticket"))));
     }
 }
 
-/// What all operations have in common: the table of errors, any of which may be the answer, and ids that are made of the address.
+/// What all operations have in common: the table of errors, any of which may be the answer, and ids that are
+/// made of the address.
 struct Errors;
 
 impl Modify for Errors {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let rows: Vec<String> =
-            ErrorCode::ALL.iter().map(|code| format!("- `{code}` ({}): {}", code.status(), refusal::sentence(*code))).collect();
-        let codes = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ErrorCode::ALL.iter().map(|code| code.as_str())));
+        let rows: Vec<String> = ErrorCode::ALL
+            .iter()
+            .map(|code| format!("- `{code}` ({}): {}", code.status(), refusal::sentence(*code)))
+            .collect();
+        let codes = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(ErrorCode::ALL.iter().map(|code| code.as_str())));
         let schema: RefOr<Schema> = codes.description(Some(rows.join("\n"))).build().into();
         let components = document.components.get_or_insert_default();
         components.schemas.insert("ErrorCode".to_owned(), schema);
         let content = Content::new(Some(Ref::from_schema_name("ErrorAnswer")));
-        let error = ResponseBuilder::new().description("Refused.").content("application/json", content).build();
+        let error =
+            ResponseBuilder::new().description("Refused.").content("application/json", content).build();
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
                 let Some(operation) = operation else { continue };
@@ -138,7 +153,8 @@ mod tests {
                 described.insert((method.to_uppercase(), path.clone()));
             }
         }
-        let routed: BTreeSet<_> = routes().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+        let routed: BTreeSet<_> =
+            routes().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
         assert_eq!(described, routed);
     }
 
@@ -158,7 +174,8 @@ mod tests {
     #[test]
     fn no_two_operations_have_one_id() {
         let text = document().to_string();
-        let ids: Vec<&str> = text.split("\"operationId\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let ids: Vec<&str> =
+            text.split("\"operationId\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         let each: BTreeSet<&&str> = ids.iter().collect();
         assert_eq!((ids.len(), each.len()), (routes().len(), routes().len()), "{ids:?}");
     }

@@ -1,4 +1,5 @@
-//! The pages and scripts that come with the server: the demo, the console, and the browser client. They are part of the program, so that they always fit it.
+//! The pages and scripts that come with the server: the demo, the console, and the browser client. They are
+//! part of the program, so that they always fit it.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{http::refusal::Refused, names::InPath};
 
-/// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames. Nothing else, above all nothing inline.
+/// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames.
+/// Nothing else, above all nothing inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    frame-src http: https:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";
@@ -27,7 +29,8 @@ struct File {
 
 impl File {
     fn new(content_type: &'static str, content: &'static str) -> Self {
-        // The keys of this hasher are always the same, so that a restart does not make browsers fetch everything anew.
+        // The keys of this hasher are always the same, so that a restart does not make browsers fetch
+        // everything anew.
         let mut hasher = DefaultHasher::new();
         content.hash(&mut hasher);
         let etag = HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish()));
@@ -51,8 +54,10 @@ impl File {
 
 static DEMO: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/index.html")));
 static CONSOLE: LazyLock<File> = LazyLock::new(|| File::new(HTML, include_str!("../web/console.html")));
-static CLIENT: LazyLock<File> = LazyLock::new(|| File::new(SCRIPT, include_str!("../../../clients/js/encke.js")));
-/// What the browser client is made of. It names these by where they lie beside it, so they are served as they lie in `clients/js`.
+static CLIENT: LazyLock<File> =
+    LazyLock::new(|| File::new(SCRIPT, include_str!("../../../clients/js/encke.js")));
+/// What the browser client is made of. It names these by where they lie beside it, so they are served as they
+/// lie in `clients/js`.
 static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
     HashMap::from([
         ("cursor.js", File::new(SCRIPT, include_str!("../../../clients/js/client/cursor.js"))),
@@ -103,14 +108,21 @@ pub(crate) async fn client(headers: HeaderMap) -> Response {
     responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")),
 )]
 pub(crate) async fn client_module(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
-    CLIENT_MODULES.get(name.as_str()).map(|file| to_all(file.answer(&headers))).ok_or(ErrorCode::NotFound.into())
+    CLIENT_MODULES
+        .get(name.as_str())
+        .map(|file| to_all(file.answer(&headers)))
+        .ok_or(ErrorCode::NotFound.into())
 }
 
-/// Lets pages of every origin load it. It is the same for everybody and holds nothing secret; credentials are not asked for, so `*` is right here and only here.
+/// Lets pages of every origin load it. It is the same for everybody and holds nothing secret; credentials are
+/// not asked for, so `*` is right here and only here.
 fn to_all(answer: Response) -> Response {
     let open = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+        (
+            header::HeaderName::from_static("cross-origin-resource-policy"),
+            HeaderValue::from_static("cross-origin"),
+        ),
     ];
     (open, answer).into_response()
 }

@@ -25,7 +25,12 @@ pub(crate) struct Published {
 impl Published {
     pub(crate) fn of_one(appended: &Appended, mode: Mode) -> Result<Self, Refused> {
         let (_, position) = appended.positions.first().ok_or(Refused::from(ErrorCode::Internal))?;
-        Ok(Self { id: appended.id.clone(), offset: position.offset, epoch: position.epoch, mode: mode.as_str() })
+        Ok(Self {
+            id: appended.id.clone(),
+            offset: position.offset,
+            epoch: position.epoch,
+            mode: mode.as_str(),
+        })
     }
 }
 
@@ -43,8 +48,8 @@ pub(crate) async fn publish_to(
     let targets = Targets::Channels(channels.clone());
     let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
     // A key that was used for other channels would otherwise look like success.
-    let same =
-        appended.positions.len() == channels.len() && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
+    let same = appended.positions.len() == channels.len()
+        && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
     if !same {
         return Err(Refused::bad("this `id` was used for other channels"));
     }

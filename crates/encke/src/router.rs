@@ -1,4 +1,5 @@
-//! The table of routes: all of them, though the connection table answers those that are held before a request gets here.
+//! The table of routes: all of them, though the connection table answers those that are held before a request
+//! gets here.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,7 +20,10 @@ use crate::{
     control,
     cors::cors,
     dialects, health,
-    http::{body::name_codings, discard::discard_rest, operation::refuse_when_full, refusal::Refused, response::PROTECTION},
+    http::{
+        body::name_codings, discard::discard_rest, operation::refuse_when_full, refusal::Refused,
+        response::PROTECTION,
+    },
     openapi, pages,
 };
 
@@ -41,7 +45,10 @@ pub(crate) struct Route {
     pub(crate) area: Area,
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "the handler knows it; the test that compares the table with its description does not")
+        expect(
+            dead_code,
+            reason = "the handler knows it; the test that compares the table with its description does not"
+        )
     )]
     pub(crate) method: Method,
     pub(crate) path: &'static str,
@@ -107,8 +114,9 @@ where
 /// The service for every request that does not wait.
 pub fn router(app: Arc<App>) -> Router {
     let area = |area| routes().into_iter().filter(move |route| route.area == area);
-    let table =
-        |routes: Box<dyn Iterator<Item = Route>>| routes.fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let table = |routes: Box<dyn Iterator<Item = Route>>| {
+        routes.fold(Router::new(), |router, route| router.route(route.path, route.handler))
+    };
     let refusing = from_fn_with_state(Arc::clone(&app), refuse_when_stopping);
     let clients = table(Box::new(area(Area::Client)))
         .merge(dialects::routes(&app.config))
@@ -116,10 +124,14 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(refusing.clone())
         .layer(from_fn(refuse_when_full))
         .layer(from_fn_with_state(Arc::clone(&app), cors));
-    let api = table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
+    let api =
+        table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
     // Pages of allowed origins may read that they asked for something that is not there.
-    let nothing = any(not_found).layer(from_fn(refuse_when_full)).layer(from_fn_with_state(Arc::clone(&app), cors));
-    let pages = table(Box::new(area(Area::Pages))).method_not_allowed_fallback(method_not_allowed).layer(from_fn(refuse_when_full));
+    let nothing =
+        any(not_found).layer(from_fn(refuse_when_full)).layer(from_fn_with_state(Arc::clone(&app), cors));
+    let pages = table(Box::new(area(Area::Pages)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(refuse_when_full));
     let operation = table(Box::new(area(Area::Operation))).method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .merge(clients)
@@ -161,7 +173,10 @@ async fn protect(request: Request, next: Next) -> Response {
 
 /// Counts requests by route, never by address: an address may hold anything, and there are too many of them.
 async fn count(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unknown".to_owned(), |path| path.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unknown".to_owned(), |path| path.as_str().to_owned());
     let method = match *request.method() {
         Method::GET => "GET",
         Method::POST => "POST",
@@ -173,7 +188,8 @@ async fn count(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status().as_u16();
     tracing::debug!(route, method, status, "answered");
-    metrics::histogram!("encke_http_request_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
+    metrics::histogram!("encke_http_request_seconds", "route" => route.clone())
+        .record(started.elapsed().as_secs_f64());
     metrics::counter!("encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()).increment(1);
     response
 }

@@ -35,7 +35,8 @@ pub enum ServeError {
     Failed,
 }
 
-/// Serves until it is told to stop (SIGINT, SIGTERM) or a part of it fails. Both keys in the configuration are there.
+/// Serves until it is told to stop (SIGINT, SIGTERM) or a part of it fails. Both keys in the configuration
+/// are there.
 ///
 /// # Errors
 /// [`ServeError`] says why it could not start or go on.
@@ -94,7 +95,8 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
-/// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished, the store is closed.
+/// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished,
+/// the store is closed.
 async fn stop(server: Server, drain: Duration) {
     let Server { app, threads, library, tls, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
@@ -102,7 +104,12 @@ async fn stop(server: Server, drain: Duration) {
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
     // Nobody listens when the library has ended already.
     let _ = stop.send(true);
-    let close = Close { code: CloseCode::Shutdown, reason: "the server stops".into(), reconnect: true, retry_ms: None };
+    let close = Close {
+        code: CloseCode::Shutdown,
+        reason: "the server stops".into(),
+        reconnect: true,
+        retry_ms: None,
+    };
     if app.shards.close(&CloseTarget::Everybody, &close).await.is_err() {
         tracing::warn!("not everybody could be told that the server stops");
     }
@@ -118,7 +125,8 @@ async fn stop(server: Server, drain: Duration) {
         tracing::warn!("some TLS connections were cut off");
     }
     if let Some(nodes) = app.sessions.nodes() {
-        // Whoever was here goes to another node, which asks this one for what it knows of him as long as it counts it as living.
+        // Whoever was here goes to another node, which asks this one for what it knows of him as long as it
+        // counts it as living.
         nodes.resign().await;
         sleep(Duration::from_millis(BEAT_MS)).await;
     }

@@ -1,6 +1,7 @@
 //! The shards: one thread a core, each with a hub of its own and the connections that it serves.
 //!
-//! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts and pushes of a user never cross threads. A public channel has followers in any shard.
+//! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts
+//! and pushes of a user never cross threads. A public channel has followers in any shard.
 
 mod alarm;
 mod chance;
@@ -75,13 +76,15 @@ impl Shards {
         &self.mailboxes[index]
     }
 
-    /// A number for a response that the HTTP library sends. No two of them are alike, since they share a map in their shard.
+    /// A number for a response that the HTTP library sends. No two of them are alike, since they share a map
+    /// in their shard.
     #[must_use]
     pub fn lent_id(&self) -> LentId {
         LentId(self.lent.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Tells all shards to let nobody in any more; `elsewhere` if those who are sent away from here can go to another node.
+    /// Tells all shards to let nobody in any more; `elsewhere` if those who are sent away from here can go to
+    /// another node.
     pub fn drain(&self, elsewhere: bool) {
         for mailbox in self.mailboxes.iter() {
             mailbox.post_or_miss(Letter::Drain { elsewhere });
@@ -111,7 +114,11 @@ impl Shards {
             CloseTarget::Session(_) | CloseTarget::Everybody => self.mailboxes.iter().collect(),
         };
         let mut closed = 0;
-        for answer in ask_living(&homes, |answer| Letter::Close { target: target.clone(), close: close.clone(), answer })? {
+        for answer in ask_living(&homes, |answer| Letter::Close {
+            target: target.clone(),
+            close: close.clone(),
+            answer,
+        })? {
             match wait(answer).await? {
                 Reply::Closed(count) => closed += count,
                 Reply::Refused(code) => return Err(code),
@@ -125,8 +132,14 @@ impl Shards {
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
-        let letter = |answer| Letter::Subscribe { session, user: user.clone(), channels: channels.clone(), answer };
+    pub async fn subscribe(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+    ) -> Result<Following, ErrorCode> {
+        let letter =
+            |answer| Letter::Subscribe { session, user: user.clone(), channels: channels.clone(), answer };
         following(self.ask_home(user, letter).await?)
     }
 
@@ -134,16 +147,28 @@ impl Shards {
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
-        let letter = |answer| Letter::Unsubscribe { session, user: user.clone(), channels: channels.clone(), answer };
+    pub async fn unsubscribe(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+    ) -> Result<Following, ErrorCode> {
+        let letter =
+            |answer| Letter::Unsubscribe { session, user: user.clone(), channels: channels.clone(), answer };
         following(self.ask_home(user, letter).await?)
     }
 
-    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left to the caller.
+    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left
+    /// to the caller.
     ///
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<Option<Position>, ErrorCode> {
+    pub async fn ack(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        cursor: Cursor,
+    ) -> Result<Option<Position>, ErrorCode> {
         let letter = |answer| Letter::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
         match self.ask_home(user, letter).await? {
             Reply::Shown(position) => Ok(position),
@@ -182,7 +207,8 @@ impl Shards {
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
         if let [user] = users {
-            let answers = ask(&[self.home(user)], |answer| Letter::SessionsOf { users: vec![user.clone()], answer })?;
+            let answers =
+                ask(&[self.home(user)], |answer| Letter::SessionsOf { users: vec![user.clone()], answer })?;
             let mut counts = Vec::new();
             for answer in answers {
                 counts = wait(answer).await?;
@@ -243,7 +269,8 @@ impl Shards {
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn followers(&self, channels: &[ChannelName]) -> Result<Vec<usize>, ErrorCode> {
         let mut sums = vec![0; channels.len()];
-        for counts in self.ask_all(|answer| Letter::Followers { channels: channels.to_vec(), answer }).await? {
+        for counts in self.ask_all(|answer| Letter::Followers { channels: channels.to_vec(), answer }).await?
+        {
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
         Ok(sums)
@@ -262,7 +289,11 @@ impl Shards {
         Ok(sum)
     }
 
-    async fn ask_home(&self, user: &UserId, letter: impl Fn(oneshot::Sender<Reply>) -> Letter) -> Result<Reply, ErrorCode> {
+    async fn ask_home(
+        &self,
+        user: &UserId,
+        letter: impl Fn(oneshot::Sender<Reply>) -> Letter,
+    ) -> Result<Reply, ErrorCode> {
         let mut last = Err(ErrorCode::Internal);
         for answer in ask(&[self.home(user)], letter)? {
             last = wait(answer).await;
@@ -280,13 +311,17 @@ impl Shards {
     }
 }
 
-/// What the engine has in its logs goes to the shards that may have followers: a user's own channel to the user's home, every other to all.
+/// What the engine has in its logs goes to the shards that may have followers: a user's own channel to the
+/// user's home, every other to all.
 impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
         for entry in entries {
             match entry.message().channel.owner() {
                 Some(user) => self.home(&user).post_or_miss(Letter::Appended(Arc::clone(entry))),
-                None => self.mailboxes.iter().for_each(|mailbox| mailbox.post_or_miss(Letter::Appended(Arc::clone(entry)))),
+                None => self
+                    .mailboxes
+                    .iter()
+                    .for_each(|mailbox| mailbox.post_or_miss(Letter::Appended(Arc::clone(entry)))),
             }
         }
     }
@@ -295,13 +330,19 @@ impl Feed for Shards {
         for channel in channels {
             match channel.owner() {
                 Some(user) => self.home(&user).post_or_miss(Letter::Behind(channel.clone())),
-                None => self.mailboxes.iter().for_each(|mailbox| mailbox.post_or_miss(Letter::Behind(channel.clone()))),
+                None => self
+                    .mailboxes
+                    .iter()
+                    .for_each(|mailbox| mailbox.post_or_miss(Letter::Behind(channel.clone()))),
             }
         }
     }
 }
 
-fn ask<T>(homes: &[&Mailbox<Letter>], letter: impl Fn(oneshot::Sender<T>) -> Letter) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
+fn ask<T>(
+    homes: &[&Mailbox<Letter>],
+    letter: impl Fn(oneshot::Sender<T>) -> Letter,
+) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
     let post = |mailbox: &&Mailbox<Letter>| {
         let (answer, receiver) = oneshot::channel();
         mailbox.post(letter(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)

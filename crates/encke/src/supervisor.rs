@@ -1,7 +1,7 @@
 //! Notices when a part without which the server cannot serve ends before its time, by an error or a panic.
 //!
-//! Such a server would look healthy and serve only some of its clients. It is not ready any more, and stops in order:
-//! clients come back by their cursors, here once it is started again, or at another node.
+//! Such a server would look healthy and serve only some of its clients. It is not ready any more, and stops
+//! in order: clients come back by their cursors, here once it is started again, or at another node.
 
 use std::{
     fmt::Display,
@@ -24,7 +24,10 @@ impl Supervisor {
     /// All is well. Once the server is `stopping`, its parts may end.
     #[must_use]
     pub fn new(stopping: Stopping) -> Self {
-        metrics::describe_counter!("encke_part_failures_total", "Parts of the server that ended before their time; it stops then.");
+        metrics::describe_counter!(
+            "encke_part_failures_total",
+            "Parts of the server that ended before their time; it stops then."
+        );
         Self { failed: watch::Sender::new(false), stopping }
     }
 
@@ -39,7 +42,11 @@ impl Supervisor {
     }
 
     /// Runs a part as a task, to its end.
-    pub fn spawn(&self, part: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub fn spawn(
+        &self,
+        part: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
         let supervisor = self.clone();
         tokio::spawn(async move {
             match AssertUnwindSafe(work).catch_unwind().await {

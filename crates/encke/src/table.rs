@@ -1,6 +1,7 @@
 //! The connection table: sockets that wait, and what is needed to serve them from one thread a core.
 //!
-//! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by [`head`]; whatever else arrives is given to the HTTP library with its bytes.
+//! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by
+//! [`head`]; whatever else arrives is given to the HTTP library with its bytes.
 
 mod carrier;
 mod gate;

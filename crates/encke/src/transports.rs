@@ -1,6 +1,8 @@
-//! The transports: how what a session receives becomes bytes on a connection that waits. One file each, and a line in [`TRANSPORTS`].
+//! The transports: how what a session receives becomes bytes on a connection that waits. One file each, and a
+//! line in [`TRANSPORTS`].
 //!
-//! A transport holds nothing: it is asked when something happened to a connection, pulls from the session through its [`Exchange`], and appends bytes to it.
+//! A transport holds nothing: it is asked when something happened to a connection, pulls from the session
+//! through its [`Exchange`], and appends bytes to it.
 
 mod exchange;
 mod iframe;
@@ -44,7 +46,8 @@ pub enum After {
     Close,
     /// The last was said; the peer has a moment to say its last. Only for those that talk.
     Part,
-    /// Both have said their last, or the peer cannot be understood any more; it has a moment to hang up. Only for those that talk.
+    /// Both have said their last, or the peer cannot be understood any more; it has a moment to hang up. Only
+    /// for those that talk.
     HangUp,
 }
 
@@ -61,7 +64,8 @@ pub trait Transport: Sync + fmt::Debug {
         None
     }
 
-    /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it sends is no next request, and goes to [`Transport::heard`].
+    /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it
+    /// sends is no next request, and goes to [`Transport::heard`].
     fn talks(&self) -> bool {
         false
     }
@@ -81,7 +85,8 @@ pub trait Transport: Sync + fmt::Debug {
     /// The hub ends the service.
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After;
 
-    /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what was asked is answered (see [`Exchange::ask`]).
+    /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what
+    /// was asked is answered (see [`Exchange::ask`]).
     fn heard(&self, _exchange: &mut Exchange<'_>, bytes: &mut &[u8]) -> After {
         *bytes = &[];
         After::Wait
@@ -97,5 +102,7 @@ pub trait Transport: Sync + fmt::Debug {
 #[must_use]
 pub fn asked_for(path: &str, query: &str) -> Option<&'static dyn Transport> {
     let form = || query.split('&').find_map(|pair| pair.strip_prefix("as="));
-    TRANSPORTS.iter().copied().find(|transport| transport.path() == path && (transport.form().is_none() || transport.form() == form()))
+    TRANSPORTS.iter().copied().find(|transport| {
+        transport.path() == path && (transport.form().is_none() || transport.form() == form())
+    })
 }

@@ -37,13 +37,16 @@ pub use crate::engines::Backing;
 
 /// The most connections that the kernel keeps at the door until they are accepted.
 const BACKLOG: i32 = 4_096;
-/// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The more it takes, the later it shows that somebody is slow.
+/// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The
+/// more it takes, the later it shows that somebody is slow.
 const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
-/// File descriptors that are not for connections: the store, listeners, and whoever is being told that there are no more.
+/// File descriptors that are not for connections: the store, listeners, and whoever is being told that there
+/// are no more.
 const DESCRIPTORS_KEPT: usize = 128;
-/// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it is they who close.
+/// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it
+/// is they who close.
 const IDLE_MS: u64 = 75_000;
 
 /// Why the server could not be put together.
@@ -112,7 +115,8 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
     wire_on(config, Arc::new(SystemClock::new()), async move |ears| backing(&named, ears).await).await
 }
 
-/// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens elsewhere.
+/// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens
+/// elsewhere.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
@@ -123,14 +127,18 @@ pub async fn wire_on(
 ) -> Result<Server, WireError> {
     let workers = config.worker_count();
     let unheard = |error| WireError::Listen(config.listen, error);
-    let (address, doors) = reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
+    let (address, doors) =
+        reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (letters, inbox) = postbox();
-    let Backing { engine, cluster } = open(Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
+    let Backing { engine, cluster } =
+        open(Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
     let grace_ms = config.session_grace_s * 1000;
-    let nodes = cluster.map(|cluster| Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms));
+    let nodes = cluster.map(|cluster| {
+        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms)
+    });
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
     let among_nodes = match nodes {
         Some(nodes) => nodes.join(inbox).await?,
@@ -144,13 +152,16 @@ pub async fn wire_on(
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     };
-    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX)).max(1);
+    let max_connections = bound(config.max_connections)
+        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
+        .max(1);
     let patience = patience(&config);
     let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
     let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     let holder = Holder::new(admit.clone(), shards.clone(), Arc::clone(&clock));
-    let tls = Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), patience, stopping.clone())?;
+    let tls =
+        Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), patience, stopping.clone())?;
     let tls_address = tls.as_ref().map(Tls::address).transpose()?;
     let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
     let library = Library {
@@ -163,10 +174,15 @@ pub async fn wire_on(
     };
     let library = app.supervisor.spawn("library", library.run(stray_connections));
 
-    // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other nodes could serve them.
+    // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
+    // nodes could serve them.
     let doors = listen(address, doors).map_err(unheard)?;
     let workers = Workers { app: Arc::clone(&app), strays, admit, gate, patience };
-    let threads = rooms.into_iter().zip(doors).enumerate().map(|(index, (room, door))| workers.start(index, room, door));
+    let threads = rooms
+        .into_iter()
+        .zip(doors)
+        .enumerate()
+        .map(|(index, (room, door))| workers.start(index, room, door));
     let threads = threads.collect::<io::Result<Vec<_>>>()?;
     Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
 }
@@ -210,7 +226,9 @@ impl Workers {
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let supervisor = app.supervisor.clone();
-        thread::Builder::new().name(format!("shard-{index}")).spawn(move || supervisor.run("shard", || shard.run()))
+        thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || supervisor.run("shard", || shard.run()))
     }
 }
 
@@ -276,8 +294,8 @@ fn listen(address: SocketAddr, doors: Vec<Socket>) -> io::Result<Vec<TcpListener
         .collect()
 }
 
-/// Listeners that share a port would share it with those of a second server too, and each would get half of the other's connections. A socket that does not share is refused where anybody
-/// listens.
+/// Listeners that share a port would share it with those of a second server too, and each would get half of
+/// the other's connections. A socket that does not share is refused where anybody listens.
 fn alone_at(address: SocketAddr) -> io::Result<()> {
     let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     lone.set_reuse_address(true)?;

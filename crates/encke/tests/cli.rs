@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-const COMMANDS: &[&str] = &["serve", "push", "publish", "listen", "who", "sessions", "close", "token", "check-config"];
+const COMMANDS: &[&str] =
+    &["serve", "push", "publish", "listen", "who", "sessions", "close", "token", "check-config"];
 const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
 
 /// The program in a directory of its own, with nothing in its environment that belongs to it.
@@ -54,7 +55,10 @@ fn stdout(output: &Output) -> String {
 fn error(output: &Output, status: i32) -> String {
     let words = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(status), "{words}");
-    assert!(words.starts_with("encke: ") && words.ends_with('\n') && words.matches('\n').count() == 1, "{words:?}");
+    assert!(
+        words.starts_with("encke: ") && words.ends_with('\n') && words.matches('\n').count() == 1,
+        "{words:?}"
+    );
     words
 }
 
@@ -66,7 +70,8 @@ struct Asked {
     body: String,
 }
 
-/// A server on a free port that answers every request by `answer`, which is given the request line and gives the status and the body.
+/// A server on a free port that answers every request by `answer`, which is given the request line and gives
+/// the status and the body.
 fn play(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (String, Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -81,8 +86,13 @@ fn play(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Stri
     (address, asked)
 }
 
-/// One request on a connection; a body that begins with `data:` is an event stream, which stays open until the client goes, and so does a WebSocket, whose messages are the lines of the body.
-fn serve(stream: TcpStream, sender: &mpsc::Sender<Asked>, answer: &(dyn Fn(&str) -> (u16, String) + Send + Sync)) {
+/// One request on a connection; a body that begins with `data:` is an event stream, which stays open until
+/// the client goes, and so does a WebSocket, whose messages are the lines of the body.
+fn serve(
+    stream: TcpStream,
+    sender: &mpsc::Sender<Asked>,
+    answer: &(dyn Fn(&str) -> (u16, String) + Send + Sync),
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap() == 0 {
@@ -94,12 +104,18 @@ fn serve(stream: TcpStream, sender: &mpsc::Sender<Asked>, answer: &(dyn Fn(&str)
             break;
         }
     }
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse().unwrap()));
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse().unwrap())
+    });
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
     let (status, text) = answer(line.trim_end());
-    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).map(encke_proto::codec::ws::accept);
-    let _ = sender.send(Asked { line: line.trim_end().to_owned(), head, body: String::from_utf8(body).unwrap() });
+    let key = head
+        .lines()
+        .find_map(|line| line.strip_prefix("sec-websocket-key: "))
+        .map(encke_proto::codec::ws::accept);
+    let _ =
+        sender.send(Asked { line: line.trim_end().to_owned(), head, body: String::from_utf8(body).unwrap() });
     let mut stream = stream;
     if let (101, Some(accept)) = (status, key) {
         let mut out =
@@ -108,7 +124,10 @@ fn serve(stream: TcpStream, sender: &mpsc::Sender<Asked>, answer: &(dyn Fn(&str)
         let _ = stream.write_all(&out);
         let _ = reader.read(&mut [0]);
     } else if text.starts_with("data:") {
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}");
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}"
+        );
         let _ = reader.read(&mut [0]);
     } else {
         let length = text.len();
@@ -180,7 +199,14 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn serve_does_not_start_without_keys_and_says_what_to_do() {
     let words = error(&Program::new().run(&["serve"]), 64);
-    for word in ["`api_key`", "`token_secret`", "ENCKE_API_KEY", "ENCKE_TOKEN_SECRET", "openssl rand -hex 32", "--dev"] {
+    for word in [
+        "`api_key`",
+        "`token_secret`",
+        "ENCKE_API_KEY",
+        "ENCKE_TOKEN_SECRET",
+        "openssl rand -hex 32",
+        "--dev",
+    ] {
         assert!(words.contains(word), "{words}");
     }
 }
@@ -188,12 +214,20 @@ fn serve_does_not_start_without_keys_and_says_what_to_do() {
 #[test]
 fn serve_names_the_key_that_is_wrong() {
     let program = Program::new();
-    assert!(error(&program.run(&["serve", "--dev", "--listen", "0.0.0.0:0"]), 64).contains("`listen` from --listen"));
-    let serve = |name: &str, value: &str| program.command(&["serve", "--dev"]).env(name, value).output().unwrap();
+    assert!(
+        error(&program.run(&["serve", "--dev", "--listen", "0.0.0.0:0"]), 64)
+            .contains("`listen` from --listen")
+    );
+    let serve =
+        |name: &str, value: &str| program.command(&["serve", "--dev"]).env(name, value).output().unwrap();
     assert!(error(&serve("ENCKE_HOLD_S", "0"), 64).contains("`hold_s` from ENCKE_HOLD_S"));
     assert!(error(&serve("ENCKE_TOKEN_SECRET", "changeme"), 64).contains("`token_secret`"));
     let words = error(&serve("ENCKE_ENGINE", "postgres://user:hush@host/"), 64);
-    assert!(words.contains("`engine` from ENCKE_ENGINE: this build has no engine `postgres`") && !words.contains("hush"), "{words}");
+    assert!(
+        words.contains("`engine` from ENCKE_ENGINE: this build has no engine `postgres`")
+            && !words.contains("hush"),
+        "{words}"
+    );
     let file = program.write("encke.toml", "hold_s = 0\n");
     assert!(error(&program.run(&["serve", "--dev", "--config", &file]), 64).contains("`hold_s` in "));
     assert!(!program.path().join("encke-data").exists(), "nothing is made before the configuration is good");
@@ -202,9 +236,13 @@ fn serve_names_the_key_that_is_wrong() {
 #[test]
 fn check_config_says_ok_or_names_the_key() {
     let program = Program::new();
-    let good = program.write("good.toml", &format!("api_key = \"{SECRET}\"\ntoken_secret = \"{SECRET}\"\nhold_s = 30\n"));
+    let good = program
+        .write("good.toml", &format!("api_key = \"{SECRET}\"\ntoken_secret = \"{SECRET}\"\nhold_s = 30\n"));
     let output = program.run(&["check-config", &good]);
-    assert_eq!((output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()), (Some(0), "ok\n", &b""[..]));
+    assert_eq!(
+        (output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()),
+        (Some(0), "ok\n", &b""[..])
+    );
     let empty = program.write("empty.toml", "");
     assert_eq!(stdout(&program.run(&["check-config", &empty])), "ok\n");
     for (text, word) in [
@@ -236,7 +274,8 @@ fn a_server_that_is_not_there_ends_with_69() {
         &["close", "--user", "alice"],
         &["listen", "--user", "alice", "--token", "t"],
     ] {
-        let output = program.command(args).env("ENCKE_URL", &nobody).env("ENCKE_API_KEY", "k").output().unwrap();
+        let output =
+            program.command(args).env("ENCKE_URL", &nobody).env("ENCKE_API_KEY", "k").output().unwrap();
         error(&output, 69);
     }
 }
@@ -251,20 +290,47 @@ fn push_prints_the_answer_and_then_the_receipts() {
     let program = Program::new();
     let asked_before = std::sync::atomic::AtomicBool::new(false);
     let (address, asked) = play(move |line| match line {
-        "POST /api/push HTTP/1.1" => (202, r#"{"id":"p1","mode":"sqlite","accepted":1,"online":[],"offline":["alice"]}"#.into()),
+        "POST /api/push HTTP/1.1" => {
+            (202, r#"{"id":"p1","mode":"sqlite","accepted":1,"online":[],"offline":["alice"]}"#.into())
+        }
         "GET /api/push/p1 HTTP/1.1" => {
-            let state = if asked_before.swap(true, std::sync::atomic::Ordering::SeqCst) { "delivered" } else { "queued" };
-            (200, format!(r#"{{"id":"p1","receipts":[{{"user":"alice","state":"{state}","time":"2026-01-02T03:04:05Z"}}]}}"#))
+            let state = if asked_before.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                "delivered"
+            } else {
+                "queued"
+            };
+            (
+                200,
+                format!(
+                    r#"{{"id":"p1","receipts":[{{"user":"alice","state":"{state}","time":"2026-01-02T03:04:05Z"}}]}}"#
+                ),
+            )
         }
         _ => (404, String::new()),
     });
-    let args = ["push", "--server", &address, "--to", "alice", "bob", "--url", "https://x.example/", "--ttl", "60", "--wait"];
+    let args = [
+        "push",
+        "--server",
+        &address,
+        "--to",
+        "alice",
+        "bob",
+        "--url",
+        "https://x.example/",
+        "--ttl",
+        "60",
+        "--wait",
+    ];
     let output = program.command(&args).env("ENCKE_API_KEY", "the-key").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let stdout = stdout(&output);
-    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3, "{stdout}");
-    assert_eq!((&lines[0]["accepted"], &lines[1]["state"], &lines[2]["state"]), (&1.into(), &"queued".into(), &"delivered".into()));
+    assert_eq!(
+        (&lines[0]["accepted"], &lines[1]["state"], &lines[2]["state"]),
+        (&1.into(), &"queued".into(), &"delivered".into())
+    );
     let push = asked.recv().unwrap();
     assert!(push.head.to_ascii_lowercase().contains("authorization: bearer the-key"), "{push:?}");
     let body: serde_json::Value = serde_json::from_str(&push.body).unwrap();
@@ -275,8 +341,19 @@ fn push_prints_the_answer_and_then_the_receipts() {
 #[test]
 fn a_refusal_of_the_server_ends_with_1_and_one_line() {
     let program = Program::new();
-    let (address, _asked) = play(|_| (401, "{\"error\":{\"code\":\"unauthorized\",\"message\":\"two\\nlines\"}}".into()));
-    let output = program.run(&["publish", "--server", &address, "--api-key", "wrong", "--channel", "news", "--data", "1"]);
+    let (address, _asked) =
+        play(|_| (401, "{\"error\":{\"code\":\"unauthorized\",\"message\":\"two\\nlines\"}}".into()));
+    let output = program.run(&[
+        "publish",
+        "--server",
+        &address,
+        "--api-key",
+        "wrong",
+        "--channel",
+        "news",
+        "--data",
+        "1",
+    ]);
     assert_eq!(error(&output, 1), "encke: unauthorized: two lines\n");
 }
 
@@ -284,18 +361,24 @@ fn a_refusal_of_the_server_ends_with_1_and_one_line() {
 fn lists_are_json_lines_when_nobody_looks_and_go_on_over_pages() {
     let program = Program::new();
     let (address, asked) = play(|line| {
-        let user = |id: &str, next: &str| format!(r#"{{"users":[{{"id":"{id}","online":true,"sessions":1}}],"next":{next}}}"#);
+        let user = |id: &str, next: &str| {
+            format!(r#"{{"users":[{{"id":"{id}","online":true,"sessions":1}}],"next":{next}}}"#)
+        };
         if line.contains("after=a") { (200, user("b", "null")) } else { (200, user("a", "\"a\"")) }
     });
     let output = program.run(&["who", "--server", &address, "--api-key", "k"]);
-    assert_eq!(stdout(&output).lines().map(|line| line.contains("\"online\":true")).collect::<Vec<_>>(), [true, true]);
+    assert_eq!(
+        stdout(&output).lines().map(|line| line.contains("\"online\":true")).collect::<Vec<_>>(),
+        [true, true]
+    );
     assert!(asked.recv().unwrap().line.contains("online=true"));
 }
 
 #[test]
 fn the_dev_key_is_found_on_this_machine_and_shown_to_no_other() {
     let program = Program::new();
-    program.write("encke-data/dev-keys.json", &format!(r#"{{"api_key":"dev-key","token_secret":"{SECRET}"}}"#));
+    program
+        .write("encke-data/dev-keys.json", &format!(r#"{{"api_key":"dev-key","token_secret":"{SECRET}"}}"#));
     let (address, asked) = play(|_| (200, r#"{"closed":1}"#.into()));
     let output = program.run(&["close", "--server", &address, "--user", "alice", "--reason", "tidy"]);
     assert_eq!(stdout(&output), "{\"closed\":1}\n");
@@ -311,7 +394,8 @@ fn the_dev_key_is_found_on_this_machine_and_shown_to_no_other() {
 fn token_signs_what_the_server_verifies() {
     let program = Program::new();
     assert!(error(&program.run(&["token", "--user", "alice"]), 64).contains("`token_secret`"));
-    let args = ["token", "--user", "alice", "--channel", "news", "room:*", "--publish", "room:*", "--ttl", "60"];
+    let args =
+        ["token", "--user", "alice", "--channel", "news", "room:*", "--publish", "room:*", "--ttl", "60"];
     let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
     let token = stdout(&output).trim_end().to_owned();
     let key = encke::auth::TokenKey::hs256(&encke::config::Secret::new(SECRET.into()));
@@ -319,8 +403,11 @@ fn token_signs_what_the_server_verifies() {
     let claims = key.verify(&token, now).unwrap();
     assert_eq!(claims.user.as_str(), "alice");
     assert!(claims.expires_s > now + 50 && claims.expires_s <= now + 60);
-    assert!(claims.channels.allows("room:1") && claims.publish.allows("room:1") && !claims.publish.allows("news"));
-    let output = program.command(&["token", "--user", "alice"]).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
+    assert!(
+        claims.channels.allows("room:1") && claims.publish.allows("room:1") && !claims.publish.allows("news")
+    );
+    let output =
+        program.command(&["token", "--user", "alice"]).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
     assert!(key.verify(stdout(&output).trim_end(), now).unwrap().channels.is_empty());
 }
 
@@ -348,17 +435,32 @@ fn listen_prints_lines_and_closes_its_session_when_it_is_told_to_stop() {
             "/v1/close" => (200, r#"{"closed":true}"#.into()),
             _ => (200, STREAM.into()),
         });
-        let (mut child, mut lines) = start(&mut program.command(&["listen", "--server", &address, "--user", "alice", "--channel", "news"]));
+        let (mut child, mut lines) = start(&mut program.command(&[
+            "listen",
+            "--server",
+            &address,
+            "--user",
+            "alice",
+            "--channel",
+            "news",
+        ]));
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
         assert!(line.ends_with("\"type\":\"message\",\"data\":{\"n\":1.0}}\n"), "{line}");
         assert_eq!(asked.recv().unwrap().body, r#"{"user":"alice"}"#);
         let data = asked.recv().unwrap();
-        assert!(data.line.contains("/v1/sse?channels=news ") && data.head.to_ascii_lowercase().contains("bearer t1"), "{data:?}");
+        assert!(
+            data.line.contains("/v1/sse?channels=news ")
+                && data.head.to_ascii_lowercase().contains("bearer t1"),
+            "{data:?}"
+        );
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(0));
         let close = asked.recv().unwrap();
-        assert!(close.line.starts_with("POST /v1/close") && close.body.contains("\"session\":\"s1\""), "{close:?}");
+        assert!(
+            close.line.starts_with("POST /v1/close") && close.body.contains("\"session\":\"s1\""),
+            "{close:?}"
+        );
     }
 }
 
@@ -373,32 +475,59 @@ fn listen_goes_on_by_websocket_where_it_was() {
     let (address, asked) = play(move |_| {
         let open = r#"{"event":"open","session":"s1","cursor":"1~e~@alice~0","heartbeat_s":20}"#;
         match connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-            0 => (101, [open, &event(1), r#"{"event":"close","code":"slow","reason":"for the test","reconnect":true}"#].join("\n")),
-            _ => (101, [open, &event(1), &event(2), r#"{"event":"close","code":"operator","reason":"tidy","reconnect":false}"#].join("\n")),
+            0 => (
+                101,
+                [
+                    open,
+                    &event(1),
+                    r#"{"event":"close","code":"slow","reason":"for the test","reconnect":true}"#,
+                ]
+                .join("\n"),
+            ),
+            _ => (
+                101,
+                [
+                    open,
+                    &event(1),
+                    &event(2),
+                    r#"{"event":"close","code":"operator","reason":"tidy","reconnect":false}"#,
+                ]
+                .join("\n"),
+            ),
         }
     });
     let args = ["listen", "--server", &address, "--user", "alice", "--token", "t", "--transport", "ws"];
     let output = program.run(&args);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let ids: Vec<_> = stdout(&output).lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone()).collect();
+    let ids: Vec<_> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone())
+        .collect();
     assert_eq!(ids, ["m1", "m2"], "what is repeated is printed once");
     assert!(String::from_utf8(output.stderr).unwrap().ends_with("encke: closed (operator): tidy\n"));
     let (first, second) = (asked.recv().unwrap(), asked.recv().unwrap());
-    assert!(first.line.starts_with("GET /v1/ws ") && first.head.contains("authorization: Bearer t"), "{first:?}");
+    assert!(
+        first.line.starts_with("GET /v1/ws ") && first.head.contains("authorization: Bearer t"),
+        "{first:?}"
+    );
     assert!(second.line.starts_with("GET /v1/ws?cursor=1~e~%40alice~1 "), "{second:?}");
 }
 
 #[test]
 fn listen_signs_its_own_token_when_it_has_the_secret() {
     let program = Program::new();
-    let (address, asked) = play(|_| (410, r#"{"error":{"code":"session_closed","message":"for the test"},"reconnect":false}"#.into()));
-    let args = ["listen", "--server", &address, "--user", "alice", "--channel", "news", "--transport", "poll"];
+    let (address, asked) = play(|_| {
+        (410, r#"{"error":{"code":"session_closed","message":"for the test"},"reconnect":false}"#.into())
+    });
+    let args =
+        ["listen", "--server", &address, "--user", "alice", "--channel", "news", "--transport", "poll"];
     let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "encke: closed (session_closed): for the test\n");
     let head = asked.recv().unwrap().head;
     let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
-    let claims = encke::auth::TokenKey::hs256(&encke::config::Secret::new(SECRET.into())).verify(token, 0).unwrap();
+    let claims =
+        encke::auth::TokenKey::hs256(&encke::config::Secret::new(SECRET.into())).verify(token, 0).unwrap();
     assert!(claims.channels.allows("news") && !claims.channels.allows("rain"));
 }
 
@@ -415,7 +544,10 @@ fn listen_goes_on_with_a_new_token_when_its_own_has_expired() {
     let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let words = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(words, "encke: the token has expired; going on with a new one\nencke: unauthorized: for the test\n");
+    assert_eq!(
+        words,
+        "encke: the token has expired; going on with a new one\nencke: unauthorized: for the test\n"
+    );
     let lines: Vec<_> = (0..3).map(|_| asked.recv().unwrap().line).collect();
     assert!(lines[2].contains("session=s1&cursor=1~e~%40alice~4"), "{lines:?}");
 }
@@ -434,7 +566,8 @@ fn a_reader_that_has_enough_is_no_error() {
         "/v1/close" => (200, r#"{"closed":true}"#.into()),
         _ => (200, STREAM.into()),
     });
-    let (mut child, lines) = start(&mut program.command(&["listen", "--server", &address, "--user", "alice", "--token", "t"]));
+    let (mut child, lines) =
+        start(&mut program.command(&["listen", "--server", &address, "--user", "alice", "--token", "t"]));
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -448,7 +581,10 @@ fn logged(variables: &[(&str, &str)]) -> Vec<String> {
     let address = loop {
         line.clear();
         assert!(stdout.read_line(&mut line).unwrap() > 0, "it says where it listens");
-        let port = line.split("http://127.0.0.1:").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        let port = line
+            .split("http://127.0.0.1:")
+            .nth(1)
+            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
         if let Some(port) = port {
             break format!("127.0.0.1:{port}");
         }
@@ -467,7 +603,8 @@ fn logged(variables: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn what_is_logged_and_how_is_as_configured() {
-    let is_json = |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object());
+    let is_json =
+        |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object());
     for (level, requests) in [("info", false), ("debug", true), ("info,encke::router=debug", true)] {
         let text = logged(&[("ENCKE_LOG", level)]);
         let json = logged(&[("ENCKE_LOG", level), ("ENCKE_LOG_FORMAT", "json")]);
@@ -497,7 +634,8 @@ struct Draining {
 impl Draining {
     fn new(drain_s: u32) -> Self {
         let program = Program::new();
-        let mut command = program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
+        let mut command =
+            program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
         let (child, mut stdout) = start(command.env("ENCKE_SHUTDOWN_DRAIN_S", drain_s.to_string()));
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -513,7 +651,9 @@ impl Draining {
     }
 
     fn stop(&self) {
-        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success()
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! File descriptors run out, and come back: those who are served notice nothing, those at the door are told or wait.
+//! File descriptors run out, and come back: those who are served notice nothing, those at the door are told
+//! or wait.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -24,12 +25,22 @@ impl Program {
     fn start(descriptors: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_encke")]);
-        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory", "--data"]).arg(data.path());
+        command.args([
+            "-c",
+            &format!("ulimit -n {descriptors}; exec \"$@\""),
+            "sh",
+            env!("CARGO_BIN_EXE_encke"),
+        ]);
+        command
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory", "--data"])
+            .arg(data.path());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENCKE_")) {
             command.env_remove(name);
         }
-        command.env("ENCKE_API_KEY", KEY).env("ENCKE_TOKEN_SECRET", "4f1c9be07d3a4f1c9be07d3a4f1c9be0").env("ENCKE_WORKERS", "2");
+        command
+            .env("ENCKE_API_KEY", KEY)
+            .env("ENCKE_TOKEN_SECRET", "4f1c9be07d3a4f1c9be07d3a4f1c9be0")
+            .env("ENCKE_WORKERS", "2");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -46,7 +57,10 @@ impl Program {
     /// Somebody who asks for a stream; whether it is served is still to be seen.
     fn ask(&self, token: &str) -> Client {
         let mut client = self.connect();
-        let head = format!("GET /v1/sse HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\r\n", self.address);
+        let head = format!(
+            "GET /v1/sse HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\r\n",
+            self.address
+        );
         // Who is refused at the door may find it shut already.
         let _ = client.socket.write_all(head.as_bytes());
         client
@@ -62,12 +76,14 @@ impl Program {
     /// Leaves it so many file descriptors.
     fn leave(&self, count: usize) {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
-        let mut open: Vec<u64> = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+        let mut open: Vec<u64> =
+            open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
         open.sort_unstable();
         // The bound is on the number of the next one, and there may be gaps between those that are open.
         let limit = (0..).filter(|number| open.binary_search(number).is_err()).nth(count).unwrap();
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(400) }).unwrap();
+        let before =
+            prlimit(pid, Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(400) }).unwrap();
         assert_eq!(before.maximum, Some(400));
     }
 }
@@ -103,7 +119,10 @@ impl Client {
     fn post(&mut self, path: &str, body: &str) -> String {
         let host = self.socket.peer_addr().unwrap();
         let head = format!("Host: {host}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\n");
-        let request = format!("POST {path} HTTP/1.1\r\n{head}Authorization: Bearer {KEY}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\n{head}Authorization: Bearer {KEY}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         self.socket.write_all(request.as_bytes()).unwrap();
         let answer = self.until("\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
@@ -172,7 +191,12 @@ fn when_the_kernel_gives_no_more_those_at_the_door_wait_and_those_inside_notice_
     }
     for client in &waiting {
         client.socket.set_nonblocking(true).unwrap();
-        assert!((&client.socket).read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "nobody let it in");
+        assert!(
+            (&client.socket)
+                .read(&mut [0])
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+            "nobody let it in"
+        );
         client.socket.set_nonblocking(false).unwrap();
     }
     served.truncate(15);

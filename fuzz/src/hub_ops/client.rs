@@ -1,5 +1,5 @@
-//! A client, as a library for applications would be: it keeps its cursor, drops repeats, and writes down what it was promised
-//! and given.
+//! A client, as a library for applications would be: it keeps its cursor, drops repeats, and writes down what
+//! it was promised and given.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,9 @@ impl Client {
 
     /// The channels that it has to name besides its cursor.
     pub fn unnamed(&self) -> Vec<ChannelName> {
-        let named = |channel: &&ChannelName| self.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none());
+        let named = |channel: &&ChannelName| {
+            self.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none())
+        };
         self.wants.iter().filter(named).cloned().collect()
     }
 
@@ -77,7 +79,13 @@ impl Client {
     pub fn take(&mut self, pulled: Pulled, time: Time, history: &mut History) {
         match pulled {
             Pulled::Gap(gap) if self.follows(&gap.channel) => {
-                history.note(Record::Gap { client: self.at, channel: gap.channel, from: gap.from, to: gap.to, time });
+                history.note(Record::Gap {
+                    client: self.at,
+                    channel: gap.channel,
+                    from: gap.from,
+                    to: gap.to,
+                    time,
+                });
             }
             Pulled::Message(entry) if self.follows(&entry.message().channel) => {
                 let message = entry.message();
@@ -85,7 +93,13 @@ impl Client {
                 let seen = self.seen.get(&channel).copied();
                 if seen.is_none_or(|(epoch, offset)| epoch != position.epoch || offset < position.offset) {
                     self.seen.insert(channel.clone(), (position.epoch, position.offset));
-                    history.note(Record::Delivered { client: self.at, channel, position, id: message.id.clone(), time });
+                    history.note(Record::Delivered {
+                        client: self.at,
+                        channel,
+                        position,
+                        id: message.id.clone(),
+                        time,
+                    });
                 }
             }
             Pulled::Gap(_) | Pulled::Message(_) | Pulled::Nothing => {}

@@ -7,9 +7,13 @@ use std::{
 
 use encke_history::{History, Record, check};
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output, Pulled, ReadKey, Reply, Start,
+    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output, Pulled,
+    ReadKey, Reply, Start,
 };
-use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, MessageId, Offset, Page, Position, SessionId, Time, UserId};
+use encke_proto::{
+    ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, MessageId, Offset, Page, Position, SessionId,
+    Time, UserId,
+};
 
 use super::{client::Client, log::Logs};
 
@@ -84,7 +88,9 @@ impl World {
             logs: Logs::new(100, page_max),
             now,
             clients: (0..CLIENTS).map(|at| Client::new(at, user(at))).collect(),
-            channels: (0..CHANNELS).map(|n| ChannelName::public(&format!("room {n}")).expect("a name")).collect(),
+            channels: (0..CHANNELS)
+                .map(|n| ChannelName::public(&format!("room {n}")).expect("a name"))
+                .collect(),
             conns: BTreeMap::new(),
             questions: VecDeque::new(),
             answers: VecDeque::new(),
@@ -138,18 +144,24 @@ impl World {
         client.disconnected();
         client.conn = Some(number);
         let start = match &client.cursor {
-            Some(cursor) => Start::Cursor(Cursor::parse(&cursor.to_string()).expect("a cursor comes back from its text")),
+            Some(cursor) => {
+                Start::Cursor(Cursor::parse(&cursor.to_string()).expect("a cursor comes back from its text"))
+            }
             None if earliest => Start::Earliest,
             None => Start::Absent,
         };
         let channels = client.unnamed();
         if client.session.is_none() {
-            channels.iter().for_each(|channel| self.history.note(Record::Released { client: at, channel: channel.clone() }));
+            channels.iter().for_each(|channel| {
+                self.history.note(Record::Released { client: at, channel: channel.clone() })
+            });
         }
         let mut asked: Vec<ChannelName> = channels.iter().chain(&carried.channels).cloned().collect();
         asked.push(client.user.channel());
         asked.extend(carried.began.entries.iter().map(|(channel, _)| channel.clone()));
-        asked.extend(client.cursor.iter().flat_map(|cursor| &cursor.entries).map(|(channel, _)| channel.clone()));
+        asked.extend(
+            client.cursor.iter().flat_map(|cursor| &cursor.entries).map(|(channel, _)| channel.clone()),
+        );
         let attach = Attach {
             conn: ConnKey(number),
             session: client.session,
@@ -257,7 +269,11 @@ impl World {
 
     pub fn ack(&mut self, at: usize) {
         let client = &self.clients[at];
-        let (Some(session), Some(cursor), user) = (client.session, client.cursor.clone(), client.user.clone()) else { return };
+        let (Some(session), Some(cursor), user) =
+            (client.session, client.cursor.clone(), client.user.clone())
+        else {
+            return;
+        };
         let own = user.channel();
         let head = self.logs.head(&own);
         let ticket = self.ticket(Asked::Ack(head));
@@ -267,7 +283,8 @@ impl World {
     pub fn close(&mut self, at: usize) {
         let Some(session) = self.clients[at].session else { return };
         let target = CloseTarget::SessionOf(session, self.clients[at].user.clone());
-        let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
+        let close =
+            Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
         let ticket = self.ticket(Asked::Close);
         self.hub.close(ticket, &target, &close, self.now);
         self.pump();
@@ -323,8 +340,12 @@ impl World {
             return;
         }
         let answer = match self.questions.remove(one_of(question, self.questions.len())) {
-            Some(Output::Open { key, channel }) => Answer::Opened(key, (!fails).then(|| self.logs.open(&channel))),
-            Some(Output::Read { key, channel, after }) => Answer::Read(key, (!fails).then(|| self.logs.read(&channel, after))),
+            Some(Output::Open { key, channel }) => {
+                Answer::Opened(key, (!fails).then(|| self.logs.open(&channel)))
+            }
+            Some(Output::Read { key, channel, after }) => {
+                Answer::Read(key, (!fails).then(|| self.logs.read(&channel, after)))
+            }
             _ => return,
         };
         self.answers.push_back(answer);
@@ -427,7 +448,9 @@ impl World {
         self.clients[at].disconnected();
         match ending {
             Ending::Closed(farewell) if farewell.close.reconnect => {}
-            Ending::Closed(_) | Ending::Refused(ErrorCode::SessionClosed) => self.clients[at].forget(&mut self.history),
+            Ending::Closed(_) | Ending::Refused(ErrorCode::SessionClosed) => {
+                self.clients[at].forget(&mut self.history)
+            }
             Ending::TakenOver | Ending::Refused(ErrorCode::EngineUnavailable) => {}
             Ending::Refused(code) => panic!("client {at} is refused as {code}"),
         }
@@ -448,10 +471,15 @@ impl World {
                     self.history.note(Record::Promised { client: at, channel, position });
                 }
             }
-            (Asked::Unsubscribe(session, channel), Reply::Channels(_)) => self.history.note(Record::Unasked { session, channel }),
+            (Asked::Unsubscribe(session, channel), Reply::Channels(_)) => {
+                self.history.note(Record::Unasked { session, channel })
+            }
             (Asked::Ack(head), Reply::Shown(shown)) => {
                 let shown = shown.filter(|shown| shown.epoch == head.epoch);
-                assert!(shown.is_none_or(|shown| shown.offset <= head.offset), "{shown:?} was shown, and the log ends at {head:?}");
+                assert!(
+                    shown.is_none_or(|shown| shown.offset <= head.offset),
+                    "{shown:?} was shown, and the log ends at {head:?}"
+                );
             }
             (Asked::GiveUp, Reply::Given(given)) => self.given = given,
             (Asked::Close, Reply::Closed(count)) => assert!(count <= 1, "one session was to be closed"),
@@ -508,7 +536,10 @@ impl World {
             let user = self.clients[client].user.clone();
             self.history.note(Record::Truth { node: 0, user, online: false });
         }
-        assert_eq!((self.hub.session_count(), self.hub.channel_count(), self.hub.connection_count()), (0, 0, 0));
+        assert_eq!(
+            (self.hub.session_count(), self.hub.channel_count(), self.hub.connection_count()),
+            (0, 0, 0)
+        );
         assert!(self.tickets.is_empty(), "requests without an answer: {:?}", self.tickets);
     }
 

@@ -7,8 +7,10 @@ use std::{
 };
 
 /// Where Debian's package `libfaketime` puts it. The server has threads.
-const LIBRARIES: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
+const LIBRARIES: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
 
 /// A clock that jumps.
 #[derive(Debug)]
@@ -23,7 +25,9 @@ impl Clock {
     /// # Errors
     /// When its file cannot be written.
     pub fn new(scratch: &Path) -> io::Result<Option<Self>> {
-        let Some(library) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else { return Ok(None) };
+        let Some(library) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else {
+            return Ok(None);
+        };
         let clock = Self { library, file: scratch.join("clock") };
         clock.shift(0)?;
         Ok(Some(clock))

@@ -1,4 +1,5 @@
-//! The same for several nodes on one engine: what is done to them, to their engine, and to the network between.
+//! The same for several nodes on one engine: what is done to them, to their engine, and to the network
+//! between.
 
 pub mod faults;
 pub mod gate;

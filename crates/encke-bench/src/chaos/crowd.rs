@@ -62,7 +62,14 @@ impl Crowd {
     ///
     /// # Errors
     /// When a name or a token cannot be made.
-    pub fn enter(setting: &Setting, doors: Doors, keys: &Keys, evidence: &Evidence, tide: &Tide, choice: &mut Choice) -> io::Result<Self> {
+    pub fn enter(
+        setting: &Setting,
+        doors: Doors,
+        keys: &Keys,
+        evidence: &Evidence,
+        tide: &Tide,
+        choice: &mut Choice,
+    ) -> io::Result<Self> {
         let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
         let channels = names(setting.channels)?;
         let plans = subscribers(setting, doors, keys, &channels, &mut Choice(seed()))?;
@@ -122,7 +129,8 @@ fn names(count: usize) -> io::Result<Vec<ChannelName>> {
     (0..count).map(|number| ChannelName::public(&format!("c{number}")).map_err(io::Error::other)).collect()
 }
 
-/// Who listens. A sixth is forgetful, and alone in being its user; of the others two or three are the same user. Most come through the proxy.
+/// Who listens. A sixth is forgetful, and alone in being its user; of the others two or three are the same
+/// user. Most come through the proxy.
 fn subscribers(
     setting: &Setting,
     doors: Doors,
@@ -130,13 +138,15 @@ fn subscribers(
     channels: &[ChannelName],
     choice: &mut Choice,
 ) -> io::Result<Vec<subscriber::Plan>> {
-    let by_library = [encke_client::Transport::Poll, encke_client::Transport::Sse, encke_client::Transport::Ndjson];
+    let by_library =
+        [encke_client::Transport::Poll, encke_client::Transport::Sse, encke_client::Transport::Ndjson];
     (0..setting.clients)
         .map(|client| {
             let forgetful = client % 6 == 5;
             let user = if forgetful { format!("f{client}") } else { format!("u{}", client * 2 / 5) };
-            let mut own: Vec<ChannelName> =
-                (0..1 + choice.below(6)).map(|_| channels[choice.below(channels.len() as u32) as usize].clone()).collect();
+            let mut own: Vec<ChannelName> = (0..1 + choice.below(6))
+                .map(|_| channels[choice.below(channels.len() as u32) as usize].clone())
+                .collect();
             own.sort();
             own.dedup();
             let token = token(keys, &user, &own)?;

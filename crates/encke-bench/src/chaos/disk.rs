@@ -26,7 +26,10 @@ impl Disk {
         for entry in fs::read_dir(data)? {
             bytes += entry?.metadata()?.len();
         }
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "encke-chaos"]).arg(&path).output()?;
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "encke-chaos"])
+            .arg(&path)
+            .output()?;
         if !output.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }

@@ -28,7 +28,8 @@ pub enum Note {
     Unknown { id: Id },
     /// A client without a past has a session, which follows these channels and begins there.
     Began { client: usize, user: UserId, cursor: Cursor },
-    /// A client without a past asked for a session, and nobody knows what became of that: messages may have been handed to a connection that it never saw.
+    /// A client without a past asked for a session, and nobody knows what became of that: messages may have
+    /// been handed to a connection that it never saw.
     Tried { client: usize },
     /// A client's next connection goes on from there.
     Resumed { client: usize, cursor: Cursor },
@@ -50,11 +51,13 @@ pub enum Note {
     Cut { client: usize },
     /// A restart of all nodes, one after the other, in good weather; or its end.
     Rolling { begins: bool },
-    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the engine loses something. It was asked at `asked_ms`.
+    /// What the server has of a channel, from the oldest to the newest: when all is healed, or before the
+    /// engine loses something. It was asked at `asked_ms`.
     Log { channel: ChannelName, asked_ms: u64, entries: Vec<(Position, Id)> },
     /// What the server says of a push to a user.
     Receipt { id: Id, user: UserId, state: ReceiptState },
-    /// How many sessions the server lists for a user, and whether it says that the user is online; asked for the `look`th time.
+    /// How many sessions the server lists for a user, and whether it says that the user is online; asked for
+    /// the `look`th time.
     Listed { look: usize, user: UserId, online: bool, sessions: usize },
     /// How many there are in truth.
     Truth { look: usize, user: UserId, sessions: usize },

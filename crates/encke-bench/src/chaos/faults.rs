@@ -78,8 +78,10 @@ impl Counts {
     #[must_use]
     pub fn schedule(&self, choice: &mut Choice) -> Vec<Fault> {
         let torn = self.torn.min(self.kills);
-        let counts = [self.kills - torn, torn, self.restarts, self.freezes, self.full, self.syncs, self.clocks];
-        let mut faults: Vec<Fault> = Fault::ALL.iter().zip(counts).flat_map(|((fault, _), count)| vec![*fault; count]).collect();
+        let counts =
+            [self.kills - torn, torn, self.restarts, self.freezes, self.full, self.syncs, self.clocks];
+        let mut faults: Vec<Fault> =
+            Fault::ALL.iter().zip(counts).flat_map(|((fault, _), count)| vec![*fault; count]).collect();
         for last in (1..faults.len()).rev() {
             faults.swap(last, choice.below(last as u32 + 1) as usize);
         }

@@ -29,7 +29,16 @@ impl FailingSync {
         let log = scratch.join("strace");
         let inject = format!("inject=fsync,fdatasync:error=EIO:when={when}");
         let strace = Command::new("strace")
-            .args(["-f", "-p", &server.as_raw_nonzero().to_string(), "-e", "trace=fsync,fdatasync", "-e", &inject, "-o"])
+            .args([
+                "-f",
+                "-p",
+                &server.as_raw_nonzero().to_string(),
+                "-e",
+                "trace=fsync,fdatasync",
+                "-e",
+                &inject,
+                "-o",
+            ])
             .arg(&log)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -64,7 +64,8 @@ impl Asker {
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         socket.write_all(request.as_bytes()).await?;
-        let (mut reader, mut status, mut body, mut closes, mut done) = (ResponseReader::default(), 0, Vec::new(), false, false);
+        let (mut reader, mut status, mut body, mut closes, mut done) =
+            (ResponseReader::default(), 0, Vec::new(), false, false);
         let mut buffer = vec![0; 16 * 1024];
         while !done {
             let count = socket.read(&mut buffer).await?;

@@ -1,4 +1,5 @@
-//! What a message holds: its number, and a text that follows from the number, so that one that was changed on its way is nobody's.
+//! What a message holds: its number, and a text that follows from the number, so that one that was changed on
+//! its way is nobody's.
 
 use serde::Deserialize;
 

@@ -1,4 +1,5 @@
-//! Known bugs, planted in an honest history, to prove the judge: its zeros mean nothing unless it finds what is there.
+//! Known bugs, planted in an honest history, to prove the judge: its zeros mean nothing unless it finds what
+//! is there.
 
 use encke_client::ReceiptState;
 use encke_history::Kind;
@@ -36,14 +37,17 @@ fn to(id: Id) -> ChannelName {
     }
 }
 
-/// Two clients that get all that is for them, with a reconnect in the middle; a publisher that is unsure once; receipts; and presence.
+/// Two clients that get all that is for them, with a reconnect in the middle; a publisher that is unsure
+/// once; receipts; and presence.
 fn honest() -> Vec<Note> {
     let mut notes = Vec::new();
-    let mut cursors = [0, 1].map(|client| Cursor { entries: follows(client).map(|name| (name, at(0))).to_vec(), closed: false });
+    let mut cursors = [0, 1]
+        .map(|client| Cursor { entries: follows(client).map(|name| (name, at(0))).to_vec(), closed: false });
     for (client, cursor) in cursors.iter().enumerate() {
         notes.push(Note::Began { client, user: user(client), cursor: cursor.clone() });
     }
-    let mut logs: Vec<(ChannelName, Vec<(Position, Id)>)> = ["a", "b", "@u0", "@u1"].map(|name| (channel(name), Vec::new())).to_vec();
+    let mut logs: Vec<(ChannelName, Vec<(Position, Id)>)> =
+        ["a", "b", "@u0", "@u1"].map(|name| (channel(name), Vec::new())).to_vec();
     for id in 1..=MESSAGES {
         let to = to(id);
         notes.push(Note::Invoked { id, to: vec![to.clone()] });
@@ -92,7 +96,12 @@ fn found(plant: impl FnOnce(&mut Vec<Note>)) -> Vec<Kind> {
 
 /// Where a client is handed a message.
 fn delivery(notes: &[Note], of: usize, message: Id) -> usize {
-    notes.iter().position(|note| matches!(note, Note::Delivered { client, id, .. } if *client == of && *id == message)).unwrap()
+    notes
+        .iter()
+        .position(
+            |note| matches!(note, Note::Delivered { client, id, .. } if *client == of && *id == message),
+        )
+        .unwrap()
 }
 
 fn log_of<'a>(notes: &'a mut [Note], name: &str) -> &'a mut Vec<(Position, Id)> {
@@ -138,7 +147,8 @@ fn every_planted_bug_is_found() {
                 .filter(|note| matches!(note, Note::Delivered { client: 0, .. }))
                 .cloned()
                 .collect();
-            let index = notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
+            let index =
+                notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
             notes.splice(index + 1..=index, again);
         }),
         ("a session that is gone is listed", Kind::Ghost, |notes| {
@@ -160,21 +170,27 @@ fn every_planted_bug_is_found() {
         }),
         ("a loss that the cursor hides", Kind::Lost, |notes| {
             notes.remove(delivery(notes, 0, 8));
-            let index = notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
+            let index =
+                notes.iter().position(|note| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
             if let Note::Resumed { cursor, .. } = &mut notes[index] {
                 cursor.set(&channel("a"), at(4));
             }
         }),
         ("a message that nobody sent", Kind::Phantom, |notes| {
             let index = delivery(notes, 0, 24);
-            notes.insert(index + 1, Note::Delivered { client: 0, channel: channel("a"), position: at(13), id: 99 });
+            notes.insert(
+                index + 1,
+                Note::Delivered { client: 0, channel: channel("a"), position: at(13), id: 99 },
+            );
         }),
         ("a retry becomes a second message", Kind::Dup, |notes| {
             log_of(notes, "b").push((at(7), 9));
         }),
         ("subscribers disagree about the order", Kind::Order, |notes| {
             let (first, second) = (delivery(notes, 0, 4), delivery(notes, 0, 8));
-            let (Note::Delivered { id: a, .. }, Note::Delivered { id: b, .. }) = (notes[first].clone(), notes[second].clone()) else {
+            let (Note::Delivered { id: a, .. }, Note::Delivered { id: b, .. }) =
+                (notes[first].clone(), notes[second].clone())
+            else {
                 return;
             };
             for (index, other) in [(first, b), (second, a)] {
@@ -200,7 +216,10 @@ fn every_planted_bug_is_found() {
             notes.push(Note::Receipt { id: 2, user: user(0), state: ReceiptState::Delivered });
         }),
     ];
-    let missed: Vec<_> = plants.into_iter().filter_map(|(name, kind, plant)| (!found(plant).contains(&kind)).then_some(name)).collect();
+    let missed: Vec<_> = plants
+        .into_iter()
+        .filter_map(|(name, kind, plant)| (!found(plant).contains(&kind)).then_some(name))
+        .collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
@@ -210,11 +229,19 @@ fn who_comes_back_without_a_cursor_gets_what_was_pushed_meanwhile() {
         let index = delivery(notes, 0, 2);
         notes.insert(index + 1, Note::Ended { client: 0 });
         notes.retain(|note| {
-            !matches!(note, Note::Delivered { client: 0, .. } | Note::Resumed { client: 0, .. } | Note::Acked { client: 0, .. })
+            !matches!(
+                note,
+                Note::Delivered { client: 0, .. }
+                    | Note::Resumed { client: 0, .. }
+                    | Note::Acked { client: 0, .. }
+            )
         });
         let index = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
         let entries = vec![(channel("a"), at(6)), (channel("b"), at(6)), (user(0).channel(), at(offset))];
-        notes.insert(index, Note::Began { client: 0, user: user(0), cursor: Cursor { entries, closed: false } });
+        notes.insert(
+            index,
+            Note::Began { client: 0, user: user(0), cursor: Cursor { entries, closed: false } },
+        );
     };
     // It ended behind its first push, and begins behind the fifth.
     assert!(found(|notes| again(notes, 5)).contains(&Kind::Lost));
@@ -225,12 +252,14 @@ fn who_comes_back_without_a_cursor_gets_what_was_pushed_meanwhile() {
     assert!(found(from_the_future).contains(&Kind::Lost));
 }
 
-/// An honest history in which the engine loses the end of `a`, and goes on in another epoch: of six messages it keeps four, and two others come after them.
+/// An honest history in which the engine loses the end of `a`, and goes on in another epoch: of six messages
+/// it keeps four, and two others come after them.
 fn with_a_loss() -> Vec<Note> {
     let mut notes = honest();
     let next = |offset| Position { epoch: Epoch(8), offset };
     let first_log = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
-    let kept: Vec<(Position, Id)> = log_of(&mut notes, "a")[..4].iter().map(|(position, id)| (next(position.offset), *id)).collect();
+    let kept: Vec<(Position, Id)> =
+        log_of(&mut notes, "a")[..4].iter().map(|(position, id)| (next(position.offset), *id)).collect();
     let mut more = vec![Note::Loss { since_ms: 30, until_ms: 1_000 }];
     for client in 0..2 {
         more.push(Note::Gap { client, channel: channel("a"), from: 7, to: None });
@@ -321,8 +350,10 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
             notes.insert(index + 1, notes[index].clone());
         }),
     ];
-    let missed: Vec<_> =
-        plants.into_iter().filter_map(|(name, kind, plant)| (!found_with_a_loss(plant).contains(&kind)).then_some(name)).collect();
+    let missed: Vec<_> = plants
+        .into_iter()
+        .filter_map(|(name, kind, plant)| (!found_with_a_loss(plant).contains(&kind)).then_some(name))
+        .collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
     // One that was given while the engine may have lost it is no more to be had.
     let queued = |notes: &mut Vec<Note>| {
@@ -350,7 +381,8 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
     };
     assert_eq!(found_with_a_loss(|notes| gone(notes, 6)), []);
     assert!(found_with_a_loss(|notes| gone(notes, 5)).contains(&Kind::FalseGap));
-    // The key of a message is lost as well, and a request that was late makes another of it, also for those who stood before the loss.
+    // The key of a message is lost as well, and a request that was late makes another of it, also for those
+    // who stood before the loss.
     let late = |notes: &mut Vec<Note>| {
         let id = log_of(notes, "b")[1].1;
         let (was, now) = (log_of(notes, "b").len() as u64, Position { epoch: Epoch(8), offset: 7 });
@@ -358,7 +390,8 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
         assert_eq!(was, 6);
         log_of(notes, "b").push((now, id));
         let first = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
-        let copies = (0..2).map(|client| Note::Delivered { client, channel: channel("b"), position: now, id });
+        let copies =
+            (0..2).map(|client| Note::Delivered { client, channel: channel("b"), position: now, id });
         notes.splice(first..first, copies);
         id
     };
@@ -384,7 +417,10 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
         "both in one log are a retry that became a second message"
     );
     // Without a loss the same history is full of wrongs.
-    assert!(found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. }))).contains(&Kind::FalseGap));
+    assert!(
+        found_with_a_loss(|notes| notes.retain(|note| !matches!(note, Note::Loss { .. })))
+            .contains(&Kind::FalseGap)
+    );
 }
 
 #[test]
@@ -394,7 +430,8 @@ fn silence_is_measured_while_nodes_are_restarted_one_after_the_other() {
     notes.insert(index, Note::Rolling { begins: true });
     notes.insert(index + 1, Note::Cut { client: 0 });
     notes.push(Note::Rolling { begins: false });
-    let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(number, note)| (number as u64 * 10, note)).collect();
+    let notes: Vec<(u64, Note)> =
+        notes.into_iter().enumerate().map(|(number, note)| (number as u64 * 10, note)).collect();
     let silence = judge(&notes).silence;
     let resumed = notes.iter().position(|(_, note)| matches!(note, Note::Resumed { client: 0, .. })).unwrap();
     assert_eq!(silence.away_ms, notes[resumed].0 - notes[index + 1].0);
@@ -415,7 +452,8 @@ fn an_epoch_goes_on_from_the_one_that_it_has_most_in_common_with() {
     for offset in 1..=9 {
         message(&mut notes, 0, 1, offset, 100 + offset);
     }
-    // Everything is lost. Nobody hears the first two messages of the next epoch, so that it could be one that goes on from there.
+    // Everything is lost. Nobody hears the first two messages of the next epoch, so that it could be one that
+    // goes on from there.
     notes.push(Note::Gap { client: 0, channel: name(), from: 10, to: None });
     notes.push(Note::Ended { client: 0 });
     notes.push(Note::Invoked { id: 201, to: vec![name()] });
@@ -428,7 +466,11 @@ fn an_epoch_goes_on_from_the_one_that_it_has_most_in_common_with() {
     message(&mut notes, 1, 3, 6, 206);
     notes.push(Note::Gap { client: 1, channel: name(), from: 7, to: None });
     message(&mut notes, 1, 4, 5, 305);
-    let entries = [201, 202, 203, 204, 305].into_iter().enumerate().map(|(number, id)| (at(4, number as u64 + 1), id)).collect();
+    let entries = [201, 202, 203, 204, 305]
+        .into_iter()
+        .enumerate()
+        .map(|(number, id)| (at(4, number as u64 + 1), id))
+        .collect();
     notes.push(Note::Log { channel: name(), asked_ms: u64::MAX, entries });
     notes.push(Note::Judged { client: 1 });
     let notes: Vec<(u64, Note)> = notes.into_iter().enumerate().map(|(ms, note)| (ms as u64, note)).collect();

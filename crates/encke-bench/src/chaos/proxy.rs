@@ -1,4 +1,5 @@
-//! The network that breaks: a proxy in this process, which treats each connection in its own way. What it does follows from the seed.
+//! The network that breaks: a proxy in this process, which treats each connection in its own way. What it
+//! does follows from the seed.
 
 use std::{
     io,
@@ -147,8 +148,12 @@ impl Proxy {
                 let way = if look.is_storm() { Way::any(side, &mut choice) } else { Way::Plain };
                 counting.connections.fetch_add(1, Ordering::Relaxed);
                 counting.add(way);
-                let (look, server, choice, count) =
-                    (look.clone(), server.clone(), Choice(seed ^ u64::from(choice.below(u32::MAX)) << 16), Arc::clone(&counting));
+                let (look, server, choice, count) = (
+                    look.clone(),
+                    server.clone(),
+                    Choice(seed ^ u64::from(choice.below(u32::MAX)) << 16),
+                    Arc::clone(&counting),
+                );
                 tokio::spawn(async move {
                     // However a connection ends here, its client finds out by itself.
                     let _ = carry(socket, server, way, choice, look, count).await;
@@ -195,7 +200,14 @@ impl Way {
     }
 }
 
-async fn carry(client: TcpStream, server: Upstream, way: Way, choice: Choice, mut look: Look, count: Arc<Count>) -> io::Result<()> {
+async fn carry(
+    client: TcpStream,
+    server: Upstream,
+    way: Way,
+    choice: Choice,
+    mut look: Look,
+    count: Arc<Count>,
+) -> io::Result<()> {
     let upstream = server.connect(matches!(way, Way::Trickle(_)).then_some(TRICKLE_BUFFER_BYTES)).await?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
@@ -221,7 +233,10 @@ async fn carry(client: TcpStream, server: Upstream, way: Way, choice: Choice, mu
 }
 
 /// Both directions; the end of one, in order, leaves the other its time.
-async fn both(up: impl Future<Output = io::Result<()>>, down: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+async fn both(
+    up: impl Future<Output = io::Result<()>>,
+    down: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
     tokio::pin!(up);
     tokio::pin!(down);
     tokio::select! {
@@ -264,7 +279,8 @@ impl Pump {
             if let Some(again) = &self.again
                 && bytes.len() <= AGAIN_MAX_BYTES
             {
-                // Our publishers write a request at once and wait for its answer, so what was read is one. Too many at once are left out.
+                // Our publishers write a request at once and wait for its answer, so what was read is one.
+                // Too many at once are left out.
                 let _ = again.try_send(bytes.to_vec());
             }
             let room = match self.way {
@@ -316,9 +332,16 @@ impl Pump {
 }
 
 /// Sends requests once more, each some time later; nobody waits for the answers.
-async fn send_again(server: Upstream, mut requests: mpsc::Receiver<Vec<u8>>, mut choice: Choice, look: Look, count: Arc<Count>) {
+async fn send_again(
+    server: Upstream,
+    mut requests: mpsc::Receiver<Vec<u8>>,
+    mut choice: Choice,
+    look: Look,
+    count: Arc<Count>,
+) {
     while let Some(request) = requests.recv().await {
-        // At once, in the middle of the first try; or long after its answer, when later requests have overtaken it.
+        // At once, in the middle of the first try; or long after its answer, when later requests have
+        // overtaken it.
         let pause = if choice.below(2) == 0 { choice.below(20) } else { choice.below(3_000) };
         sleep(Duration::from_millis(u64::from(pause))).await;
         // One that comes when all is calm would be a message too many, where an engine has lost the keys.
@@ -339,7 +362,9 @@ async fn send_again(server: Upstream, mut requests: mpsc::Receiver<Vec<u8>>, mut
 /// What the proxies did: the name of it, and how often.
 #[must_use]
 pub fn network(proxies: &[&Proxy]) -> Vec<(&'static str, u64)> {
-    let sum = |of: fn(&Count) -> &AtomicU64| proxies.iter().map(|proxy| of(&proxy.count).load(Ordering::Relaxed)).sum();
+    let sum = |of: fn(&Count) -> &AtomicU64| {
+        proxies.iter().map(|proxy| of(&proxy.count).load(Ordering::Relaxed)).sum()
+    };
     vec![
         ("connections through the proxies", sum(|count| &count.connections)),
         ("reset in the middle of a frame", sum(|count| &count.reset)),

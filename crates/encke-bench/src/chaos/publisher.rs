@@ -1,4 +1,5 @@
-//! Publishers: each message has a key of its own, and is sent again under it until it is known to be accepted.
+//! Publishers: each message has a key of its own, and is sent again under it until it is known to be
+//! accepted.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -116,7 +117,15 @@ pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
 }
 
 /// Sends until it is accepted. False when that does not come about.
-async fn deliver(plan: &Plan, way: &mut Way, letter: &Letter, data: &str, id: Id, evidence: &Evidence, look: &Look) -> bool {
+async fn deliver(
+    plan: &Plan,
+    way: &mut Way,
+    letter: &Letter,
+    data: &str,
+    id: Id,
+    evidence: &Evidence,
+    look: &Look,
+) -> bool {
     let mut calm_since = None;
     let mut pause_ms = 20;
     loop {
@@ -157,7 +166,12 @@ async fn attempt(way: &mut Way, letter: &Letter, data: &str, key: &str) -> Outco
 }
 
 /// The places of a publication, or the id of a push.
-async fn by_library(api: &Api, letter: &Letter, data: &str, key: &str) -> Result<Result<Vec<Place>, String>, encke_client::Error> {
+async fn by_library(
+    api: &Api,
+    letter: &Letter,
+    data: &str,
+    key: &str,
+) -> Result<Result<Vec<Place>, String>, encke_client::Error> {
     let data = RawValue::from_string(data.to_owned()).map_err(encke_client::Error::Encode)?;
     match letter {
         Letter::Publish(channels) => {
@@ -166,7 +180,10 @@ async fn by_library(api: &Api, letter: &Letter, data: &str, key: &str) -> Result
                 all => Publish::to_all(all.iter().map(ChannelName::as_str), &data)?,
             };
             let positions = api.publish(&publish.id(key)).await?.positions;
-            Ok(Ok(positions.into_iter().map(|at| Place { channel: at.channel, offset: at.offset, epoch: at.epoch }).collect()))
+            Ok(Ok(positions
+                .into_iter()
+                .map(|at| Place { channel: at.channel, offset: at.offset, epoch: at.epoch })
+                .collect()))
         }
         Letter::Push(users) => {
             let users = users.iter().map(|user| user.as_str().to_owned()).collect();

@@ -80,9 +80,15 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
     let evidence = Evidence::new();
     let tide = Tide::new();
     let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
-    let for_subscribers = Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), tide.look()).await?;
-    let for_publishers = Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), tide.look()).await?;
-    let doors = Doors { direct: server.address, subscribers: for_subscribers.address, publishers: for_publishers.address };
+    let for_subscribers =
+        Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), tide.look()).await?;
+    let for_publishers =
+        Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), tide.look()).await?;
+    let doors = Doors {
+        direct: server.address,
+        subscribers: for_subscribers.address,
+        publishers: for_publishers.address,
+    };
     let mut crowd = Crowd::enter(setting, doors, &server.keys, &evidence, &tide, &mut Choice(seed()))?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()));
     let mut weather = Choice(seed());
@@ -118,7 +124,13 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
 }
 
 /// All faults, one after the other, and then as long as it takes for the deliveries.
-async fn storm(setting: &Setting, server: &mut Server, hand: &mut Hand, choice: &mut Choice, evidence: &Evidence) -> io::Result<()> {
+async fn storm(
+    setting: &Setting,
+    server: &mut Server,
+    hand: &mut Hand,
+    choice: &mut Choice,
+    evidence: &Evidence,
+) -> io::Result<()> {
     let schedule = setting.counts.schedule(choice);
     let (began, mut told) = (Instant::now(), Instant::now());
     for (number, fault) in schedule.iter().enumerate() {
@@ -126,7 +138,13 @@ async fn storm(setting: &Setting, server: &mut Server, hand: &mut Hand, choice: 
         hand.harm(*fault, server).await?;
         if told.elapsed() > TELL {
             told = Instant::now();
-            println!("{:>5.0} s: {} of {} faults, {} deliveries", evidence.elapsed_s(), number + 1, schedule.len(), evidence.deliveries());
+            println!(
+                "{:>5.0} s: {} of {} faults, {} deliveries",
+                evidence.elapsed_s(),
+                number + 1,
+                schedule.len(),
+                evidence.deliveries()
+            );
         }
     }
     while evidence.deliveries() < setting.deliveries && began.elapsed() < RUN_MAX {

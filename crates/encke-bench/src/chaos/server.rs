@@ -18,7 +18,8 @@ use crate::{commands::latency::Choice, server::Scratch};
 /// How long it may take to be there, and to be gone when it was asked to go.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// Ports that the kernel gives to nobody by itself, so that no client can sit on the server's port while it is down.
+/// Ports that the kernel gives to nobody by itself, so that no client can sit on the server's port while it
+/// is down.
 const PORTS: std::ops::Range<u16> = 18_000..28_000;
 
 /// The grace time of sessions, in seconds.
@@ -91,18 +92,39 @@ impl Server {
         Self::node(program, engine, "chaos", keys, None, choice)
     }
 
-    /// One of several with the same keys; its connections to the engine are known by its process. Not started yet.
+    /// One of several with the same keys; its connections to the engine are known by its process. Not started
+    /// yet.
     ///
     /// # Errors
     /// When there is no place for its data, or no port.
-    pub fn node(program: &Path, engine: &str, name: &str, keys: Keys, party: Option<Party>, choice: &mut Choice) -> io::Result<Self> {
+    pub fn node(
+        program: &Path,
+        engine: &str,
+        name: &str,
+        keys: Keys,
+        party: Option<Party>,
+        choice: &mut Choice,
+    ) -> io::Result<Self> {
         let scratch = Scratch::new()?;
         let data = scratch.path().join("data");
         let (program, engine) = (program.to_owned(), engine.to_owned());
         let address = free_port(choice)?;
         let name = name.to_owned();
         let (slowest_start, slowest_stop) = (Duration::ZERO, Duration::ZERO);
-        Ok(Self { program, engine, address, keys, name, party, scratch, data, child: None, lives: 0, slowest_start, slowest_stop })
+        Ok(Self {
+            program,
+            engine,
+            address,
+            keys,
+            name,
+            party,
+            scratch,
+            data,
+            child: None,
+            lives: 0,
+            slowest_start,
+            slowest_stop,
+        })
     }
 
     /// A place for files beside its data.
@@ -118,8 +140,13 @@ impl Server {
     pub async fn start(&mut self, clock: Option<&Clock>) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", &self.address.to_string(), "--engine", &self.engine, "--data"]).arg(&self.data);
-        command.envs(SETTINGS).env("ENCKE_API_KEY", &self.keys.api).env("ENCKE_TOKEN_SECRET", &self.keys.secret);
+        command
+            .args(["serve", "--listen", &self.address.to_string(), "--engine", &self.engine, "--data"])
+            .arg(&self.data);
+        command
+            .envs(SETTINGS)
+            .env("ENCKE_API_KEY", &self.keys.api)
+            .env("ENCKE_TOKEN_SECRET", &self.keys.secret);
         command.env("ENCKE_NODE", &self.name);
         if let Some(clock) = clock {
             clock.apply(&mut command);
@@ -133,7 +160,10 @@ impl Server {
         self.lives += 1;
         while !self.answers().await {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                return Err(io::Error::other(format!("the server ended at its start: {status}: {}", self.complaint())));
+                return Err(io::Error::other(format!(
+                    "the server ended at its start: {status}: {}",
+                    self.complaint()
+                )));
             }
             if began.elapsed() > START_PATIENCE {
                 return Err(io::Error::other(format!("the server does not come up: {}", self.complaint())));
@@ -173,7 +203,10 @@ impl Server {
         child.kill()?;
         child.wait()?;
         match early {
-            Some(status) => Err(io::Error::other(format!("the server had ended by itself: {status}: {}", self.complaint()))),
+            Some(status) => Err(io::Error::other(format!(
+                "the server had ended by itself: {status}: {}",
+                self.complaint()
+            ))),
             None => Ok(()),
         }
     }

@@ -1,4 +1,5 @@
-//! After the last fault: everybody gets what is missing, and what the server says about its logs, its users and its receipts is compared with the truth.
+//! After the last fault: everybody gets what is missing, and what the server says about its logs, its users
+//! and its receipts is compared with the truth.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -17,7 +18,8 @@ use super::{
 
 /// How long clients may take to have everything. The longest pause of our library is half of it.
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// How long after the grace time presence may differ from the truth: the server looks at its sessions every second, and a machine may be busy.
+/// How long after the grace time presence may differ from the truth: the server looks at its sessions every
+/// second, and a machine may be busy.
 const PRESENCE: Duration = Duration::from_secs(GRACE_S + 20);
 /// How often the server is asked while something is waited for.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -86,18 +88,25 @@ impl Settle<'_> {
     /// When the server cannot be asked.
     pub async fn logs(&self) -> io::Result<BTreeMap<ChannelName, Position>> {
         let mut heads = BTreeMap::new();
-        for channel in self.crowd.channels.iter().cloned().chain(self.crowd.users.iter().map(UserId::channel)) {
+        for channel in self.crowd.channels.iter().cloned().chain(self.crowd.users.iter().map(UserId::channel))
+        {
             let asked_ms = self.evidence.elapsed_ms();
             let mut entries = Vec::new();
             let mut cursor: Option<String> = None;
             loop {
-                let page = self.api.history(channel.as_str(), cursor.as_deref(), Some(PAGE)).await.map_err(io::Error::other)?;
+                let page = self
+                    .api
+                    .history(channel.as_str(), cursor.as_deref(), Some(PAGE))
+                    .await
+                    .map_err(io::Error::other)?;
                 if !page.gaps.is_empty() {
-                    self.evidence.note(Note::Broken(format!("the log of {channel} has a gap: {:?}", page.gaps)));
+                    self.evidence
+                        .note(Note::Broken(format!("the log of {channel} has a gap: {:?}", page.gaps)));
                 }
                 let count = page.messages.len();
                 for message in page.messages {
-                    let epoch = message.epoch.parse().map_err(|_| io::Error::other("an epoch that is none"))?;
+                    let epoch =
+                        message.epoch.parse().map_err(|_| io::Error::other("an epoch that is none"))?;
                     let id = ledger::read(message.data.as_deref().map_or("null", |data| data.get()));
                     entries.push((Position { epoch, offset: message.offset }, id));
                 }
@@ -120,9 +129,13 @@ impl Settle<'_> {
             // Who was told of nothing since the log went on in another epoch names the head by the old one.
             let behind = |channel: &ChannelName| {
                 let Some(head) = heads.get(channel) else { return false };
-                places
-                    .position(channel)
-                    .is_none_or(|place| if place.epoch == head.epoch { place.offset < head.offset } else { place.offset != head.offset })
+                places.position(channel).is_none_or(|place| {
+                    if place.epoch == head.epoch {
+                        place.offset < head.offset
+                    } else {
+                        place.offset != head.offset
+                    }
+                })
             };
             all.filter(behind).collect::<Vec<_>>()
         };
@@ -138,8 +151,11 @@ impl Settle<'_> {
                 }
                 if began.elapsed() > CATCH_UP {
                     let what = if connected { "has not caught up" } else { "is not connected" };
-                    let (client, means, places) = (plan.client, plan.means, shared.state().places.to_string());
-                    self.evidence.note(Note::Stuck(format!("client {client} ({means:?}) {what}: {missing:?} at {places}")));
+                    let (client, means, places) =
+                        (plan.client, plan.means, shared.state().places.to_string());
+                    self.evidence.note(Note::Stuck(format!(
+                        "client {client} ({means:?}) {what}: {missing:?} at {places}"
+                    )));
                     break;
                 }
                 sleep(PERIOD).await;
@@ -150,7 +166,8 @@ impl Settle<'_> {
 
     /// Who is there in truth.
     fn truth(&self, stage: Stage) -> BTreeMap<UserId, usize> {
-        let mut truth: BTreeMap<UserId, usize> = self.crowd.users.iter().map(|user| (user.clone(), 0)).collect();
+        let mut truth: BTreeMap<UserId, usize> =
+            self.crowd.users.iter().map(|user| (user.clone(), 0)).collect();
         for (plan, _) in &self.crowd.clients {
             if stage < plan.leaves {
                 *truth.entry(plan.user.clone()).or_default() += 1;
@@ -165,7 +182,9 @@ impl Settle<'_> {
         let truth = self.truth(stage);
         loop {
             let listed = self.listed().await?;
-            let right = truth.iter().all(|(user, sessions)| listed.get(user).copied().unwrap_or_default() == (*sessions > 0, *sessions));
+            let right = truth.iter().all(|(user, sessions)| {
+                listed.get(user).copied().unwrap_or_default() == (*sessions > 0, *sessions)
+            });
             if right && listed.keys().all(|user| truth.contains_key(user)) || began.elapsed() > PRESENCE {
                 for (user, (online, sessions)) in listed {
                     self.evidence.note(Note::Listed { look, user, online, sessions });

@@ -1,4 +1,5 @@
-//! Subscribers: who they are, what they note, and what they take it into their heads to do. How they wait is in `raw` and `library`.
+//! Subscribers: who they are, what they note, and what they take it into their heads to do. How they wait is
+//! in `raw` and `library`.
 
 mod app;
 mod library;
@@ -51,7 +52,8 @@ pub struct Plan {
     pub server: SocketAddr,
     /// The user's token.
     pub token: String,
-    /// Whether it closes its session now and then, and comes back without a cursor. It is the user's only client then.
+    /// Whether it closes its session now and then, and comes back without a cursor. It is the user's only
+    /// client then.
     pub forgetful: bool,
     /// What it lies about.
     pub lie: Option<Lie>,
@@ -146,7 +148,8 @@ async fn rest(pause: Duration, look: &Look) {
     }
 }
 
-/// Asks on the control connection until it is answered. False when that does not come about although nothing is in the way.
+/// Asks on the control connection until it is answered. False when that does not come about although nothing
+/// is in the way.
 async fn insist(asker: &mut Asker, path: &str, body: &str, look: &Look) -> Option<u16> {
     let mut calm = 0;
     while calm < ASKS_MAX {

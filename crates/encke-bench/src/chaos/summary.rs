@@ -30,8 +30,15 @@ pub const KINDS: [(Kind, &str); 10] = [
 /// The counts, in one line.
 #[must_use]
 pub fn line(verdict: &Verdict) -> String {
-    let counts: Vec<String> = KINDS.iter().map(|(kind, name)| format!("{name} {}", verdict.count(*kind))).collect();
-    format!("{} deliveries of {} messages: {}, GAP {}", verdict.deliveries, verdict.invoked, counts.join(", "), verdict.gaps)
+    let counts: Vec<String> =
+        KINDS.iter().map(|(kind, name)| format!("{name} {}", verdict.count(*kind))).collect();
+    format!(
+        "{} deliveries of {} messages: {}, GAP {}",
+        verdict.deliveries,
+        verdict.invoked,
+        counts.join(", "),
+        verdict.gaps
+    )
 }
 
 /// The report in Markdown.
@@ -47,7 +54,11 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         setting.publishers,
         setting.rate,
         setting.engine,
-        if setting.engine == "sqlite" { "`accepted` after an fsync by group commit (WAL, `synchronous=FULL`)." } else { "" },
+        if setting.engine == "sqlite" {
+            "`accepted` after an fsync by group commit (WAL, `synchronous=FULL`)."
+        } else {
+            ""
+        },
     );
     text.push_str("| judged | count |\n|---|---:|\n");
     for (name, count) in [
@@ -74,7 +85,10 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
     }
     text.push_str(&format!("| calls of fsync that failed | {} |\n", outcome.failed_syncs));
     let slowest = outcome.slowest_start.as_secs_f64();
-    text.push_str(&format!("| lives of the server (the slowest was up after {slowest:.2} s) | {} |\n", outcome.lives));
+    text.push_str(&format!(
+        "| lives of the server (the slowest was up after {slowest:.2} s) | {} |\n",
+        outcome.lives
+    ));
     text.push_str("\n| done to the network | times |\n|---|---:|\n");
     for (name, count) in &outcome.network {
         text.push_str(&format!("| {name} | {count} |\n"));
@@ -98,6 +112,7 @@ pub fn commit() -> String {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["rev-parse", "--short=10", "HEAD"]) else { return "unknown".to_owned() };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no", "crates"]).is_none_or(|changes| !changes.is_empty());
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "crates"])
+        .is_none_or(|changes| !changes.is_empty());
     format!("{commit}{}", if changed { ", with changes" } else { "" })
 }

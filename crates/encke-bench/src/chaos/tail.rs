@@ -1,8 +1,12 @@
-//! The torn tail of the store: what a crash may leave behind the last whole transaction of SQLite's write-ahead log.
+//! The torn tail of the store: what a crash may leave behind the last whole transaction of SQLite's
+//! write-ahead log.
 //!
-//! A process that is killed leaves its writes to the kernel, so that the log ends with a whole transaction or with the beginning of one. A machine that loses its power may leave anything behind
-//! what was synced: half a frame, a frame of zeros, old bytes in the place of new ones. So only what is behind the last whole transaction is harmed here: up to there somebody may have been told
-//! `accepted`. That a changed byte further in front costs what is behind it, and nothing else, is tested by the engine itself, where it is known what was answered when.
+//! A process that is killed leaves its writes to the kernel, so that the log ends with a whole transaction or
+//! with the beginning of one. A machine that loses its power may leave anything behind what was synced: half
+//! a frame, a frame of zeros, old bytes in the place of new ones. So only what is behind the last whole
+//! transaction is harmed here: up to there somebody may have been told `accepted`. That a changed byte
+//! further in front costs what is behind it, and nothing else, is tested by the engine itself, where it is
+//! known what was answered when.
 
 use std::{
     fs::{self, OpenOptions},
@@ -23,7 +27,8 @@ pub fn tear(data: &Path, choice: &mut Choice) -> io::Result<Option<&'static str>
     let path = data.join("encke.sqlite3-wal");
     let Ok(log) = fs::read(&path) else { return Ok(None) };
     let Some((end, frame_bytes)) = last_commit(&log) else { return Ok(None) };
-    let any = |choice: &mut Choice, count: usize| (0..count).map(|_| choice.below(256) as u8).collect::<Vec<u8>>();
+    let any =
+        |choice: &mut Choice, count: usize| (0..count).map(|_| choice.below(256) as u8).collect::<Vec<u8>>();
     let (how, tail) = match choice.below(4) {
         0 => ("cut behind the last transaction", Vec::new()),
         1 => {
@@ -31,12 +36,14 @@ pub fn tear(data: &Path, choice: &mut Choice) -> io::Result<Option<&'static str>
             ("noise behind the last transaction", any(choice, count))
         }
         2 => {
-            // The last frame once more, as if it were the next, cut somewhere: its salts are right, its checksum is not.
+            // The last frame once more, as if it were the next, cut somewhere: its salts are right, its
+            // checksum is not.
             let frame = &log[end - frame_bytes..end];
             ("half a frame", frame[..choice.below(frame_bytes as u32) as usize].to_vec())
         }
         _ => {
-            // A frame that says it ends a transaction, with the right salts, and a page that is not what was summed up.
+            // A frame that says it ends a transaction, with the right salts, and a page that is not what was
+            // summed up.
             let mut frame = log[end - frame_bytes..end].to_vec();
             let at = FRAME_HEADER_BYTES + choice.below((frame_bytes - FRAME_HEADER_BYTES) as u32) as usize;
             frame[at] ^= 1 << choice.below(8);
@@ -51,7 +58,8 @@ pub fn tear(data: &Path, choice: &mut Choice) -> io::Result<Option<&'static str>
     Ok(Some(how))
 }
 
-/// Where the last whole transaction ends, and how long a frame is; nothing when there is none. SQLite's file format, section 4.
+/// Where the last whole transaction ends, and how long a frame is; nothing when there is none. SQLite's file
+/// format, section 4.
 fn last_commit(log: &[u8]) -> Option<(usize, usize)> {
     let word = |at: usize| Some(u32::from_be_bytes(log.get(at..at + 4)?.try_into().ok()?));
     let big_endian = match word(0)? {
@@ -107,7 +115,8 @@ mod tests {
         log.extend_from_slice(&sum.0.to_be_bytes());
         log.extend_from_slice(&sum.1.to_be_bytes());
         for (number, ends) in frames.iter().enumerate() {
-            let mut frame = [u32::try_from(number).unwrap() + 1, u32::from(*ends)].map(u32::to_be_bytes).concat();
+            let mut frame =
+                [u32::try_from(number).unwrap() + 1, u32::from(*ends)].map(u32::to_be_bytes).concat();
             let page = vec![u8::try_from(number).unwrap(); 512];
             sum = checksum(checksum(sum, &frame, false), &page, false);
             frame.extend([11, 12, sum.0, sum.1].map(u32::to_be_bytes).concat());

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 pub enum Stage {
     /// Things go wrong.
     Storm,
-    /// The network is good and nobody has whims, but publishers go on: nodes are restarted one after the other.
+    /// The network is good and nobody has whims, but publishers go on: nodes are restarted one after the
+    /// other.
     Breeze,
     /// Nothing goes wrong any more; publishers finish what they began, clients catch up and stay.
     Calm,

@@ -1,5 +1,5 @@
-//! Whether the promises were kept: what publishers and subscribers wrote down is compared with each other and with the server's own logs, and then read as a history by the same checker
-//! that the hub's simulation has.
+//! Whether the promises were kept: what publishers and subscribers wrote down is compared with each other and
+//! with the server's own logs, and then read as a history by the same checker that the hub's simulation has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,8 @@ pub struct Verdict {
     pub gaps: usize,
     /// Connections that went on from a cursor.
     pub resumed: usize,
-    /// Logins of somebody who had been away, without a cursor; and pushes that were accepted meanwhile, and waited for one.
+    /// Logins of somebody who had been away, without a cursor; and pushes that were accepted meanwhile, and
+    /// waited for one.
     pub logins: usize,
     /// See `logins`.
     pub waited: usize,
@@ -34,8 +35,9 @@ pub struct Verdict {
     pub receipts: usize,
     /// Accepted messages that the engine itself lost, by channel.
     pub lost_by_engine: usize,
-    /// In restarts of all nodes: the longest that an accepted message took to a client, in milliseconds; the same from when it was first sent; the longest without a connection; and how
-    /// many deliveries there were to look at.
+    /// In restarts of all nodes: the longest that an accepted message took to a client, in milliseconds; the
+    /// same from when it was first sent; the longest without a connection; and how many deliveries there were
+    /// to look at.
     pub silence: Silence,
 }
 
@@ -116,13 +118,15 @@ struct Look {
 struct Claims {
     at: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
     of: BTreeMap<(ChannelName, Id), Position>,
-    /// At which other offsets a message is, which came again after the engine had lost its key: nobody can know it for the same.
+    /// At which other offsets a message is, which came again after the engine had lost its key: nobody can
+    /// know it for the same.
     copies: BTreeMap<(ChannelName, Id), Vec<Offset>>,
     /// When each message was first sent.
     invoked: BTreeMap<Id, usize>,
     /// What the server had each time when it was asked: which note that is, and what was in it.
     logged: BTreeMap<ChannelName, Vec<Look>>,
-    /// The epochs of each channel in the order in which they were first heard of, and the furthest that any cursor was in each.
+    /// The epochs of each channel in the order in which they were first heard of, and the furthest that any
+    /// cursor was in each.
     epochs: BTreeMap<ChannelName, Vec<(Epoch, Offset)>>,
 }
 
@@ -136,7 +140,14 @@ impl Claims {
                 }
                 Note::Accepted { id, at: positions, .. } => {
                     for (channel, position) in positions {
-                        claims.claim(channel, *position, *id, (at, "its publisher was told"), losses, verdict);
+                        claims.claim(
+                            channel,
+                            *position,
+                            *id,
+                            (at, "its publisher was told"),
+                            losses,
+                            verdict,
+                        );
                     }
                 }
                 Note::Began { cursor, .. } | Note::Resumed { cursor, .. } => {
@@ -145,12 +156,23 @@ impl Claims {
                     }
                 }
                 Note::Delivered { channel, position, id, .. } => {
-                    claims.claim(channel, *position, *id, (at, "a subscriber was handed it"), losses, verdict);
+                    claims.claim(
+                        channel,
+                        *position,
+                        *id,
+                        (at, "a subscriber was handed it"),
+                        losses,
+                        verdict,
+                    );
                 }
                 Note::Log { channel, asked_ms, entries } => {
                     for (position, id) in entries {
                         if !claims.invoked.contains_key(id) {
-                            verdict.wrong(Kind::Phantom, at, format!("{channel} {} holds what nobody sent", position.offset));
+                            verdict.wrong(
+                                Kind::Phantom,
+                                at,
+                                format!("{channel} {} holds what nobody sent", position.offset),
+                            );
                         }
                         claims.claim(channel, *position, *id, (at, "the log says"), losses, verdict);
                     }
@@ -165,8 +187,9 @@ impl Claims {
                         ids,
                         at_offset: entries.iter().map(|(position, id)| (position.offset, *id)).collect(),
                     });
-                    let rises =
-                        entries.windows(2).all(|pair| pair[0].0.epoch != pair[1].0.epoch || pair[0].0.offset + 1 == pair[1].0.offset);
+                    let rises = entries.windows(2).all(|pair| {
+                        pair[0].0.epoch != pair[1].0.epoch || pair[0].0.offset + 1 == pair[1].0.offset
+                    });
                     if !rises {
                         verdict.wrong(Kind::Order, at, format!("the log of {channel} does not rise by one"));
                     }
@@ -183,7 +206,9 @@ impl Claims {
         let epochs = self.epochs.get(channel).into_iter().flatten().map(|(epoch, _)| *epoch);
         let is_gone = |epoch: &Epoch| {
             let Some(log) = logs.of.get(&(channel.clone(), *epoch)) else { return false };
-            look.is_some_and(|look| log.range(from..=to).all(|(offset, id)| look.at_offset.get(offset) != Some(id)))
+            look.is_some_and(|look| {
+                log.range(from..=to).all(|(offset, id)| look.at_offset.get(offset) != Some(id))
+            })
         };
         epochs.filter(is_gone).collect()
     }
@@ -206,14 +231,24 @@ impl Claims {
         verdict: &mut Verdict,
     ) {
         self.heard_of(channel, position);
-        let there = *self.at.entry((channel.clone(), position.epoch)).or_default().entry(position.offset).or_insert(id);
+        let there = *self
+            .at
+            .entry((channel.clone(), position.epoch))
+            .or_default()
+            .entry(position.offset)
+            .or_insert(id);
         if there != id {
-            let what = format!("{channel} {} is message {id}, {who}, and is message {there} as well", position.offset);
+            let what = format!(
+                "{channel} {} is message {id}, {who}, and is message {there} as well",
+                position.offset
+            );
             verdict.wrong(Kind::Order, at, what);
         }
         let placed = *self.of.entry((channel.clone(), id)).or_insert(position);
-        // In an epoch that goes on from another it has the same offset. When the engine has lost it, and its key, its publisher's next attempt puts it somewhere else.
-        let again = placed.epoch != position.epoch && (placed.offset == position.offset || losses.any_before(at));
+        // In an epoch that goes on from another it has the same offset. When the engine has lost it, and its
+        // key, its publisher's next attempt puts it somewhere else.
+        let again =
+            placed.epoch != position.epoch && (placed.offset == position.offset || losses.any_before(at));
         if placed.offset != position.offset && again {
             let copies = self.copies.entry((channel.clone(), id)).or_default();
             if !copies.contains(&position.offset) {
@@ -221,13 +256,17 @@ impl Claims {
             }
         }
         if placed != position && !again {
-            let what = format!("message {id} is {channel} {}, {who}, and {channel} {} as well", position.offset, placed.offset);
+            let what = format!(
+                "message {id} is {channel} {}, {who}, and {channel} {} as well",
+                position.offset, placed.offset
+            );
             verdict.wrong(if placed.epoch == position.epoch { Kind::Dup } else { Kind::Order }, at, what);
         }
     }
 }
 
-/// When the engine itself may have lost something: which note says so, and from when until when what it was told is in doubt.
+/// When the engine itself may have lost something: which note says so, and from when until when what it was
+/// told is in doubt.
 #[derive(Debug, Default)]
 struct Losses(Vec<(usize, u64, u64)>);
 
@@ -255,8 +294,9 @@ impl Losses {
     }
 }
 
-/// The logs of all epochs, as far as anybody saw them, and how one goes on from another. An engine that lost the end of a log goes on in a new epoch, in which what was kept has its old
-/// offsets; so the content says what was kept.
+/// The logs of all epochs, as far as anybody saw them, and how one goes on from another. An engine that lost
+/// the end of a log goes on in a new epoch, in which what was kept has its old offsets; so the content says
+/// what was kept.
 #[derive(Debug, Default)]
 struct Logs {
     of: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
@@ -268,9 +308,12 @@ impl Logs {
     fn piece_together(claims: &Claims) -> Self {
         let mut logs = Self::default();
         for (channel, epochs) in &claims.epochs {
-            let known = |epoch: &Epoch| claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
-            let mut pieces: Vec<Piece> =
-                epochs.iter().map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None }).collect();
+            let known =
+                |epoch: &Epoch| claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
+            let mut pieces: Vec<Piece> = epochs
+                .iter()
+                .map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None })
+                .collect();
             // What one knows of the other may tell where a third belongs, so all are looked at once more.
             for _ in 0..2 {
                 // From the newest, whose log is known from its beginning.
@@ -283,7 +326,11 @@ impl Logs {
             }
             for piece in &pieces {
                 if let Some((from, kept)) = piece.from {
-                    logs.forks.push((channel.clone(), Position { epoch: pieces[from].epoch, offset: kept }, piece.epoch));
+                    logs.forks.push((
+                        channel.clone(),
+                        Position { epoch: pieces[from].epoch, offset: kept },
+                        piece.epoch,
+                    ));
                 }
             }
             logs.of.extend(pieces.into_iter().map(|piece| ((channel.clone(), piece.epoch), piece.log)));
@@ -305,12 +352,15 @@ struct Piece {
     from: Option<(usize, Offset)>,
 }
 
-/// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old master that comes back goes on from what it had, not from what came after it.
+/// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old
+/// master that comes back goes on from what it had, not from what came after it.
 fn join(pieces: &mut [Piece], number: usize) {
     let (earlier, rest) = pieces.split_at_mut(number);
     let Some(piece) = rest.first_mut() else { return };
     let common = |from: &Piece| {
-        kept(&from.log, piece).map(|kept| (from.log.range(..=kept).filter(|(offset, id)| piece.log.get(offset) == Some(id)).count(), kept))
+        kept(&from.log, piece).map(|kept| {
+            (from.log.range(..=kept).filter(|(offset, id)| piece.log.get(offset) == Some(id)).count(), kept)
+        })
     };
     // Of equals the latest.
     let best = earlier.iter().enumerate().filter_map(|(index, from)| Some((common(from)?, index))).max();
@@ -331,7 +381,10 @@ fn join(pieces: &mut [Piece], number: usize) {
 /// Up to where a log is the same in a later epoch; none when that began anew.
 fn kept(old: &BTreeMap<Offset, Id>, new: &Piece) -> Option<Offset> {
     let head = *old.keys().next_back()?;
-    let differs = old.iter().find(|(offset, id)| new.log.get(offset).is_some_and(|other| other != *id)).map(|(offset, _)| *offset);
+    let differs = old
+        .iter()
+        .find(|(offset, id)| new.log.get(offset).is_some_and(|other| other != *id))
+        .map(|(offset, _)| *offset);
     let kept = differs.map_or(head, |offset| offset - 1);
     let Some(first) = new.log.keys().next().copied() else {
         // Nobody saw a message of it, but some cursors were in it.
@@ -352,19 +405,35 @@ fn durable(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, verdict: &mu
             }
             Note::Accepted { id, at: positions, .. } => {
                 for channel in to.get(id).copied().unwrap_or_default() {
-                    let epoch = positions.iter().find(|(name, _)| name == channel).map(|(_, position)| position.epoch);
+                    let epoch = positions
+                        .iter()
+                        .find(|(name, _)| name == channel)
+                        .map(|(_, position)| position.epoch);
                     let looks = claims.logged.get(channel).map(Vec::as_slice).unwrap_or_default();
                     let missing = looks.iter().find(|look| look.asked_ms > *ms && !look.ids.contains(id));
                     match missing {
                         // A log that is still in the epoch in which it was accepted has lost nothing.
-                        Some(look) if losses.may_have_taken(*ms, look.at) && (epoch.is_none() || epoch != look.epoch) => {
+                        Some(look)
+                            if losses.may_have_taken(*ms, look.at)
+                                && (epoch.is_none() || epoch != look.epoch) =>
+                        {
                             verdict.lost_by_engine += 1;
                         }
                         Some(_) => {
-                            verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel} and is not in its log"));
+                            verdict.wrong(
+                                Kind::Lost,
+                                at,
+                                format!("message {id} was accepted for {channel} and is not in its log"),
+                            );
                         }
                         None if looks.last().is_none_or(|look| look.asked_ms < *ms) => {
-                            verdict.wrong(Kind::Lost, at, format!("message {id} was accepted for {channel}, whose log nobody read since"));
+                            verdict.wrong(
+                                Kind::Lost,
+                                at,
+                                format!(
+                                    "message {id} was accepted for {channel}, whose log nobody read since"
+                                ),
+                            );
                         }
                         None => {}
                     }
@@ -418,7 +487,8 @@ fn silence(notes: &[(u64, Note)]) -> Silence {
     silence
 }
 
-/// A client without a cursor begins behind nothing that was sent later, and with everything that was pushed while its user was away.
+/// A client without a cursor begins behind nothing that was sent later, and with everything that was pushed
+/// while its user was away.
 fn beginnings(notes: &[(u64, Note)], claims: &Claims, logs: &Logs, verdict: &mut Verdict) {
     let mut clients: BTreeMap<UserId, BTreeSet<usize>> = BTreeMap::new();
     for (_, note) in notes {
@@ -448,19 +518,25 @@ fn beginnings(notes: &[(u64, Note)], claims: &Claims, logs: &Logs, verdict: &mut
                     let Some(log) = logs.of.get(&(channel.clone(), position.epoch)) else { continue };
                     for (offset, id) in log {
                         let invoked = claims.invoked.get(id).copied().unwrap_or(0);
-                        let waited =
-                            alone && channel.is_own() && accepted.contains_key(id) && away_since.is_some_and(|since| invoked > since);
+                        let waited = alone
+                            && channel.is_own()
+                            && accepted.contains_key(id)
+                            && away_since.is_some_and(|since| invoked > since);
                         if *offset > position.offset {
                             // It has to come now, which is for the reading of its sequence to see.
                             verdict.waited += usize::from(waited);
                             continue;
                         }
                         if invoked > at {
-                            let what = format!("client {client} began behind {channel} {offset}, which was not even sent then");
+                            let what = format!(
+                                "client {client} began behind {channel} {offset}, which was not even sent then"
+                            );
                             verdict.wrong(Kind::Lost, at, what);
                         }
                         if waited {
-                            let what = format!("{channel} {offset} was pushed while its user was away, and did not come at the next login");
+                            let what = format!(
+                                "{channel} {offset} was pushed while its user was away, and did not come at the next login"
+                            );
                             verdict.wrong(Kind::Lost, at, what);
                         }
                     }
@@ -515,20 +591,32 @@ fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
                     ReceiptState::Delivered => 1,
                     ReceiptState::Shown => 2,
                     _ => {
-                        verdict.wrong(Kind::Receipt, at, format!("the receipt of {user} for message {id} is {state:?}"));
+                        verdict.wrong(
+                            Kind::Receipt,
+                            at,
+                            format!("the receipt of {user} for message {id} is {state:?}"),
+                        );
                         continue;
                     }
                 };
-                let seen =
-                    places.get(&key).zip(shown.get(user)).is_some_and(|(at, upto)| at.epoch == upto.epoch && at.offset <= upto.offset);
+                let seen = places
+                    .get(&key)
+                    .zip(shown.get(user))
+                    .is_some_and(|(at, upto)| at.epoch == upto.epoch && at.offset <= upto.offset);
                 let least = if seen { 2 } else { usize::from(had.contains(&key)) };
                 if rank < least {
-                    let what =
-                        format!("the receipt of {user} for message {id} is {state:?}, but it was {}", ["", "handed over", "shown"][least]);
+                    let what = format!(
+                        "the receipt of {user} for message {id} is {state:?}, but it was {}",
+                        ["", "handed over", "shown"][least]
+                    );
                     verdict.wrong(Kind::Receipt, at, what);
                 }
                 if told.insert(key, rank).is_some_and(|before| before > rank) {
-                    verdict.wrong(Kind::Receipt, at, format!("the receipt of {user} for message {id} went back to {state:?}"));
+                    verdict.wrong(
+                        Kind::Receipt,
+                        at,
+                        format!("the receipt of {user} for message {id} went back to {state:?}"),
+                    );
                 }
             }
             _ => {}
@@ -538,8 +626,13 @@ fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
 
 /// What each client was handed, in its order.
 fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Logs, verdict: &mut Verdict) {
-    let mut history =
-        History { records: encke_history::History::default(), origins: Vec::new(), ids: BTreeMap::new(), lives: BTreeMap::new(), claims };
+    let mut history = History {
+        records: encke_history::History::default(),
+        origins: Vec::new(),
+        ids: BTreeMap::new(),
+        lives: BTreeMap::new(),
+        claims,
+    };
     for (id, at) in &claims.invoked {
         let id = history.message(*id, 0);
         history.note(*at, Record::Invoked(id));
@@ -557,7 +650,8 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
         history.note(0, Record::Forked { channel: channel.clone(), kept: *kept, epoch: *epoch });
     }
     for ((channel, epoch), log) in &logs.of {
-        // The checker wants a log from its beginning, without holes. What nobody knows anything of is nobody's message.
+        // The checker wants a log from its beginning, without holes. What nobody knows anything of is
+        // nobody's message.
         let head = log.keys().next_back().copied().unwrap_or(0);
         for offset in 1..=head {
             let id = history.id(channel, offset, log.get(&offset).copied().unwrap_or(0));
@@ -574,7 +668,10 @@ fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Log
         {
             // An engine that lost the beginning of a log can say exactly what is gone.
             for epoch in claims.gone(channel, (*from, *to), *ms, logs) {
-                history.note(at, Record::Trimmed { channel: channel.clone(), upto: Position { epoch, offset: *to } });
+                history.note(
+                    at,
+                    Record::Trimmed { channel: channel.clone(), upto: Position { epoch, offset: *to } },
+                );
             }
         }
         history.take(at, Time(*ms), note, verdict);
@@ -603,7 +700,10 @@ impl History<'_> {
 
     /// One text for each message, however often it is delivered.
     fn message(&mut self, id: Id, copy: usize) -> MessageId {
-        self.ids.entry((id, copy)).or_insert_with(|| MessageId::from_bits((copy as u128) << 64 | u128::from(id))).clone()
+        self.ids
+            .entry((id, copy))
+            .or_insert_with(|| MessageId::from_bits((copy as u128) << 64 | u128::from(id)))
+            .clone()
     }
 
     /// The text for the one that is there.
@@ -640,10 +740,22 @@ impl History<'_> {
             Note::Delivered { client, channel, position, id } => {
                 let (session, id) = (self.session(*client), self.id(channel, position.offset, *id));
                 self.note(at, Record::Sent { session, channel: channel.clone() });
-                self.note(at, Record::Delivered { client: *client, channel: channel.clone(), position: *position, id, time });
+                self.note(
+                    at,
+                    Record::Delivered {
+                        client: *client,
+                        channel: channel.clone(),
+                        position: *position,
+                        id,
+                        time,
+                    },
+                );
             }
             Note::Gap { client, channel, from, to } => {
-                self.note(at, Record::Gap { client: *client, channel: channel.clone(), from: *from, to: *to, time });
+                self.note(
+                    at,
+                    Record::Gap { client: *client, channel: channel.clone(), from: *from, to: *to, time },
+                );
             }
             Note::Log { channel, entries, .. } => {
                 if let Some((position, _)) = entries.last() {
@@ -656,7 +768,11 @@ impl History<'_> {
                     self.note(at, Record::Presence { node: *look, user: user.clone(), online: true });
                 }
                 if *online != (*sessions > 0) {
-                    verdict.wrong(Kind::Ghost, at, format!("{user} is listed with {sessions} sessions, and online: {online}"));
+                    verdict.wrong(
+                        Kind::Ghost,
+                        at,
+                        format!("{user} is listed with {sessions} sessions, and online: {online}"),
+                    );
                 }
                 // The count is compared as so many users more.
                 for number in 0..*sessions {

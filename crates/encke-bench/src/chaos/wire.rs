@@ -127,7 +127,9 @@ impl Reader {
         for piece in pieces {
             match piece {
                 Owned::Head(status) => self.status = status,
-                Owned::Body(body) if matches!(self.status, 101 | 200) => self.body(&body, out, &mut events)?,
+                Owned::Body(body) if matches!(self.status, 101 | 200) => {
+                    self.body(&body, out, &mut events)?
+                }
                 Owned::Body(_) => {}
                 Owned::End if self.status != 200 => events.push(Event::Refused(self.status)),
                 Owned::End => {
@@ -166,8 +168,8 @@ impl Reader {
             return Err("a line or an answer is too long".to_owned());
         }
         for text in texts {
-            let wire: Wire =
-                serde_json::from_slice(&text).map_err(|error| format!("an event: {error}: {}", String::from_utf8_lossy(&text)))?;
+            let wire: Wire = serde_json::from_slice(&text)
+                .map_err(|error| format!("an event: {error}: {}", String::from_utf8_lossy(&text)))?;
             events.extend(wire.event()?);
         }
         Ok(())
@@ -187,15 +189,21 @@ fn line_text(transport: Transport, line: &[u8]) -> Result<Option<Vec<u8>>, Strin
     }
     // A comment is padding or a heartbeat; the first script defines what the others call.
     let text = std::str::from_utf8(line).map_err(|_| "the frame is not UTF-8".to_owned())?;
-    let Some(script) = text.strip_prefix("<script nonce=\"").and_then(|rest| Some(rest.split_once("\">")?.1)) else { return Ok(None) };
+    let Some(script) = text.strip_prefix("<script nonce=\"").and_then(|rest| Some(rest.split_once("\">")?.1))
+    else {
+        return Ok(None);
+    };
     let call = script.strip_prefix("p(").and_then(|rest| rest.strip_suffix(")</script>"));
     // What it is called with is an event's text, as a string.
-    let text = |call: &str| serde_json::from_str::<String>(call).map_err(|error| format!("a frame's script: {error}: {call}"));
+    let text = |call: &str| {
+        serde_json::from_str::<String>(call).map_err(|error| format!("a frame's script: {error}: {call}"))
+    };
     call.map(text).transpose().map(|text| text.map(String::into_bytes))
 }
 
 fn poll(body: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
-    let answer: PollAnswer = serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
+    let answer: PollAnswer =
+        serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
     for (event, wires) in [("gap", answer.gaps), ("message", answer.messages)] {
         for wire in wires {
             events.extend(Wire { event: Some(event.to_owned()), ..wire }.event()?);
@@ -216,9 +224,14 @@ fn cursor(text: &str) -> Result<Cursor, String> {
 impl Wire {
     fn event(self) -> Result<Option<Event>, String> {
         let missing = || "an event has not what belongs to it".to_owned();
-        let channel = |name: Option<String>| ChannelName::any(&name.ok_or_else(missing)?).map_err(|error| error.to_string());
+        let channel = |name: Option<String>| {
+            ChannelName::any(&name.ok_or_else(missing)?).map_err(|error| error.to_string())
+        };
         Ok(Some(match self.event.as_deref() {
-            Some("open") => Event::Open { session: self.session.ok_or_else(missing)?, cursor: cursor(&self.cursor.ok_or_else(missing)?)? },
+            Some("open") => Event::Open {
+                session: self.session.ok_or_else(missing)?,
+                cursor: cursor(&self.cursor.ok_or_else(missing)?)?,
+            },
             Some("message") => {
                 let epoch = self.epoch.ok_or_else(missing)?.parse().map_err(|_| missing())?;
                 let position = Position { epoch, offset: self.offset.ok_or_else(missing)? };
@@ -257,15 +270,35 @@ mod tests {
     fn all_transports_bring_the_same_events() {
         let open = r#"{"event":"open","session":"s","cursor":"1~a~news~6"}"#;
         let data = ledger::payload(3, 40);
-        let message = format!(r#"{{"event":"message","id":"m","channel":"news","offset":7,"epoch":"a","data":{data},"from":"bob"}}"#);
-        let frame = |text: &str| format!("\u{81}\u{7e}{}{}{text}", char::from((text.len() >> 8) as u8), char::from(text.len() as u8));
+        let message = format!(
+            r#"{{"event":"message","id":"m","channel":"news","offset":7,"epoch":"a","data":{data},"from":"bob"}}"#
+        );
+        let frame = |text: &str| {
+            format!(
+                "\u{81}\u{7e}{}{}{text}",
+                char::from((text.len() >> 8) as u8),
+                char::from(text.len() as u8)
+            )
+        };
         let ok = "HTTP/1.1 200 OK";
         let of_ndjson = stream(Transport::Ndjson, ok, &format!("{open}\n\n{message}\n"));
         assert!(of_ndjson.contains("Open") && of_ndjson.contains("id: 3"), "{of_ndjson}");
-        assert_eq!(stream(Transport::Sse, ok, &format!(": hi\n\nevent: open\ndata: {open}\nid: x\n\ndata: {message}\n\n")), of_ndjson);
-        let script = |json: &str| format!("<script nonce=\"n\">p({})</script>\n", serde_json::to_string(json).unwrap());
+        assert_eq!(
+            stream(
+                Transport::Sse,
+                ok,
+                &format!(": hi\n\nevent: open\ndata: {open}\nid: x\n\ndata: {message}\n\n")
+            ),
+            of_ndjson
+        );
+        let script = |json: &str| {
+            format!("<script nonce=\"n\">p({})</script>\n", serde_json::to_string(json).unwrap())
+        };
         let begin = "<!doctype html>\n<script nonce=\"n\">\"use strict\";</script>\n<!-- -->\n";
-        assert_eq!(stream(Transport::Iframe, ok, &format!("{begin}{}<!---->\n{}", script(open), script(&message))), of_ndjson);
+        assert_eq!(
+            stream(Transport::Iframe, ok, &format!("{begin}{}<!---->\n{}", script(open), script(&message))),
+            of_ndjson
+        );
         let mut reader = Reader::new(Transport::Ws);
         let mut bytes = b"HTTP/1.1 101 Switching\r\n\r\n".to_vec();
         bytes.extend([frame(open), frame(&message)].concat().chars().map(|c| u32::from(c) as u8));
@@ -278,9 +311,13 @@ mod tests {
         let body = format!(
             r#"{{"session":"s","cursor":"1~a~news~7","messages":[{{"id":"m","channel":"news","offset":7,"epoch":"a","data":{data}}}],"gaps":[{{"channel":"news","from":5,"to":6}}],"close":null}}"#
         );
-        let seen = stream(Transport::Poll, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}", body.len()), &body);
+        let seen =
+            stream(Transport::Poll, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}", body.len()), &body);
         let places: Vec<_> = ["Gap", "Message", "Open", "End"].map(|name| seen.find(name).unwrap()).to_vec();
         assert!(places.is_sorted(), "{seen}");
-        assert!(stream(Transport::Poll, "HTTP/1.1 409 Conflict\r\nContent-Length: 2", "{}").contains("Refused(409)"));
+        assert!(
+            stream(Transport::Poll, "HTTP/1.1 409 Conflict\r\nContent-Length: 2", "{}")
+                .contains("Refused(409)")
+        );
     }
 }

@@ -18,19 +18,24 @@ use crate::chaos::{
     verdict::Verdict,
 };
 
-/// Faults on a real server, and whether every promise was kept: nothing lost, doubled, out of order or astray, and nobody online who is not
+/// Faults on a real server, and whether every promise was kept: nothing lost, doubled, out of order or
+/// astray, and nobody online who is not
 ///
-/// Starts a server, publishes to it, and listens on all transports, most of it through a proxy that breaks connections, while the server is killed, stopped, frozen,
-/// and robbed of its disk and its clock. What everybody saw is compared at the end. If anything is wrong, the seed is told, and the history and the server's log are kept.
+/// Starts a server, publishes to it, and listens on all transports, most of it through a proxy that breaks
+/// connections, while the server is killed, stopped, frozen, and robbed of its disk and its clock. What
+/// everybody saw is compared at the end. If anything is wrong, the seed is told, and the history and the
+/// server's log are kept.
 ///
-/// Without options: 1,000,000 deliveries and 200 kills, which takes about 25 minutes. Full disks take root, failing fsyncs strace, and jumping clocks libfaketime
-/// (Debian: apt-get install strace libfaketime); what is missing is said and left out.
+/// Without options: 1,000,000 deliveries and 200 kills, which takes about 25 minutes. Full disks take root,
+/// failing fsyncs strace, and jumping clocks libfaketime (Debian: apt-get install strace libfaketime); what
+/// is missing is said and left out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The server's program
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     server_bin: PathBuf,
-    /// Where the server keeps its logs; its `accepted` has to survive its process. With `redis` or `nats` there are several nodes, whose engine is started too
+    /// Where the server keeps its logs; its `accepted` has to survive its process. With `redis` or `nats`
+    /// there are several nodes, whose engine is started too
     #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
     engine: String,
     /// With redis or nats: the engine's servers
@@ -166,7 +171,8 @@ fn several(args: &Args) -> io::Result<Option<Kind>> {
     }))
 }
 
-/// Runs until it is done or somebody wants it to end. What was started and mounted goes when the run is dropped.
+/// Runs until it is done or somebody wants it to end. What was started and mounted goes when the run is
+/// dropped.
 fn until_told<T>(run: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

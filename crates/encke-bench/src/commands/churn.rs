@@ -52,7 +52,8 @@ pub struct Churned {
     pub waiting: usize,
     /// Processor time of the server for each that came and went, in microseconds, idle time subtracted.
     pub cpu_us: f64,
-    /// How much of a processor everybody else on the machine used, and how much the hypervisor took away, in percent.
+    /// How much of a processor everybody else on the machine used, and how much the hypervisor took away, in
+    /// percent.
     pub others_busy: f64,
     /// See `others_busy`.
     pub stolen: f64,
@@ -83,7 +84,8 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     let mut scene = Scene::new(peer, churn.transport, 100, 1, 1)?;
     scene.tally = Tally::new([churn.connections]);
     scene.gather((0..churn.connections).map(|_| (Place::Channel(0), (0, 1))))?;
-    // Ports of closed connections rest for a minute, so it takes as many addresses as there are 20,000 of them in that time.
+    // Ports of closed connections rest for a minute, so it takes as many addresses as there are 20,000 of
+    // them in that time.
     scene.subscribers.addresses = u8::try_from(churn.rate * 70 / 20_000 + 2).unwrap_or(u8::MAX);
     scene.rest(rest)?;
     let start = procfs::pss_bytes(&peer.pids());
@@ -120,7 +122,10 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     scene.rest(rest)?;
     let after = procfs::pss_bytes(&peer.pids());
     if scene.errors() > 0 || scene.subscribers.waiting != all {
-        return Err(io::Error::other(format!("{} of {all} wait: {:?}", scene.subscribers.waiting, scene.subscribers.errors)));
+        return Err(io::Error::other(format!(
+            "{} of {all} wait: {:?}",
+            scene.subscribers.waiting, scene.subscribers.errors
+        )));
     }
     let others = used.machine.as_secs_f64() - used.total.as_secs_f64() - own_used.total.as_secs_f64();
     Ok(Churned {
@@ -150,9 +155,15 @@ pub fn print(name: &str, churn: Churn, of: &Churned) -> io::Result<()> {
         of.waiting,
         procfs::load()
     );
-    println!("  server CPU {:.1} us for each; others {:.0} % of a processor, stolen {:.1} %", of.cpu_us, of.others_busy, of.stolen);
+    println!(
+        "  server CPU {:.1} us for each; others {:.0} % of a processor, stolen {:.1} %",
+        of.cpu_us, of.others_busy, of.stolen
+    );
     if !of.parts.is_empty() {
-        println!("  CPU in us for each: {}", parts::line(&of.parts, |used| format!("{:.1}", used.cpu_s * 1e6 / of.count.max(1) as f64)));
+        println!(
+            "  CPU in us for each: {}",
+            parts::line(&of.parts, |used| format!("{:.1}", used.cpu_s * 1e6 / of.count.max(1) as f64))
+        );
     }
     println!(
         "  memory (PSS) {} KiB, {:+.1} % at the end, {:+.1} % after {} s of rest ({} KiB)",
@@ -162,5 +173,9 @@ pub fn print(name: &str, churn: Churn, of: &Churned) -> io::Result<()> {
         churn.rest,
         after / 1024
     );
-    if of.drift() <= churn.drift_max { Ok(()) } else { Err(io::Error::other(format!("the memory has grown by {:.1} %", of.drift()))) }
+    if of.drift() <= churn.drift_max {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the memory has grown by {:.1} %", of.drift())))
+    }
 }

@@ -27,7 +27,8 @@ const OTHERS_MAX: f64 = 10.0;
 /// How long Encke lets broadcasts gather in the work that is about that, in milliseconds.
 const LINGER_MS: u64 = 5;
 
-/// The same work for Encke and Nchan in turns, one worker each, server and generator on a processor each; writes the table of docs/BENCHMARKS.md
+/// The same work for Encke and Nchan in turns, one worker each, server and generator on a processor each;
+/// writes the table of docs/BENCHMARKS.md
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -44,7 +45,8 @@ pub struct Args {
     /// How long to rest before each look at the memory, in seconds
     #[arg(long, default_value_t = 20.0)]
     rest: f64,
-    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, fast-sse, fast-ws, hundred, hundred-linger, burst, together, targeted, targeted-sqlite, churn
+    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, fast-sse, fast-ws, hundred,
+    /// hundred-linger, burst, together, targeted, targeted-sqlite, churn
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How many connections, as a share of the full work's
@@ -97,8 +99,10 @@ pub fn run(args: &Args) -> io::Result<()> {
     if args.install {
         install()?;
     }
-    let rows: Vec<Row> =
-        rows(args).into_iter().filter(|row| args.only.is_empty() || args.only.iter().any(|only| only == row.name)).collect();
+    let rows: Vec<Row> = rows(args)
+        .into_iter()
+        .filter(|row| args.only.is_empty() || args.only.iter().any(|only| only == row.name))
+        .collect();
     let mut table = Table::new(heading(args)?);
     for row in &rows {
         table.lines.extend(row.measures.iter().map(|(what, bar)| Line::new(&row.text, what, *bar)));
@@ -106,7 +110,8 @@ pub fn run(args: &Args) -> io::Result<()> {
     for round in 0..args.rounds {
         let mut first = 0;
         for row in &rows {
-            // Whoever comes second finds the machine as the first left it, so they take turns in that as well.
+            // Whoever comes second finds the machine as the first left it, so they take turns in that as
+            // well.
             let mut figures = [Vec::new(), Vec::new()];
             for turn in 0..2 {
                 let side = (round + turn) % 2;
@@ -119,7 +124,12 @@ pub fn run(args: &Args) -> io::Result<()> {
                         continue;
                     }
                 };
-                println!("round {} {} {}: {values:.2?} {note}", round + 1, row.name, ["Encke", "Nchan"][side]);
+                println!(
+                    "round {} {} {}: {values:.2?} {note}",
+                    round + 1,
+                    row.name,
+                    ["Encke", "Nchan"][side]
+                );
                 table.disturbed += usize::from(!note.is_empty());
                 table.windows += 1;
                 figures[side] = values;
@@ -137,8 +147,11 @@ pub fn run(args: &Args) -> io::Result<()> {
 }
 
 fn install() -> io::Result<()> {
-    let status =
-        Command::new("apt-get").args(["install", "-y", "--no-install-recommends"]).args(PACKAGES).stdout(Stdio::null()).status()?;
+    let status = Command::new("apt-get")
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(PACKAGES)
+        .stdout(Stdio::null())
+        .status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("apt-get could not install them")) }
 }
 
@@ -150,7 +163,8 @@ fn heading(args: &Args) -> io::Result<String> {
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     let nchan = Nchan::start(None, None)?.name();
     let (date, kernel) = (word("date", &["-u", "+%F"]), word("uname", &["-sr"]));
-    let version = format!("{} ({})", env!("CARGO_PKG_VERSION"), word("git", &["rev-parse", "--short", "HEAD"]));
+    let version =
+        format!("{} ({})", env!("CARGO_PKG_VERSION"), word("git", &["rev-parse", "--short", "HEAD"]));
     Ok(format!(
         "`encke-bench {command}` on {date}; Encke {version}, {nchan}; {kernel}, {} processors; {} rounds, 100-byte messages, one worker each, server on processor {}, generator on processor {}.",
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -189,12 +203,23 @@ fn rows(args: &Args) -> Vec<Row> {
         name,
         text: format!("1,000 users by SSE, 5,000 publishes/s to one each, {engine}"),
         work: Work::Targeted(
-            Targeted { transport: Transport::Sse, users: 1000, rate: 5000.0, seconds, payload: 100, publishers: 16, wander: false },
+            Targeted {
+                transport: Transport::Sse,
+                users: 1000,
+                rate: 5000.0,
+                seconds,
+                payload: 100,
+                publishers: 16,
+                wander: false,
+            },
             engine,
         ),
         linger_ms: None,
         awake: false,
-        measures: vec![("CPU per publish and delivery, us", if engine == "memory" { 0.4 } else { 0.6 }), ("p99, ms", 1.0)],
+        measures: vec![
+            ("CPU per publish and delivery, us", if engine == "memory" { 0.4 } else { 0.6 }),
+            ("p99, ms", 1.0),
+        ],
     };
     let fan = |name, text: String, fanout, bar| Row {
         name,
@@ -202,7 +227,10 @@ fn rows(args: &Args) -> Vec<Row> {
         work: Work::Fanout(fanout),
         linger_ms: None,
         awake: false,
-        measures: vec![(cpu.0, bar), ("p99 to the last subscriber, ms", if name == "one-sse" || name == "one-ws" { 0.4 } else { 1.0 })],
+        measures: vec![
+            (cpu.0, bar),
+            ("p99 to the last subscriber, ms", if name == "one-sse" || name == "one-ws" { 0.4 } else { 1.0 }),
+        ],
     };
     let poll = Fanout { transport: Transport::Poll, subscribers: scaled(5000), ..one };
     let hundred = Fanout { subscribers: 100, rate: 2000.0, pipeline: 16, ..one };
@@ -244,7 +272,12 @@ fn rows(args: &Args) -> Vec<Row> {
         fan("hundred", "1 channel, 100 by SSE, 2,000 messages/s".to_owned(), hundred, 0.75),
         lingering(fan("hundred-linger", format!("the same, Encke lingers for {LINGER_MS} ms"), hundred, 0.3)),
         fan("burst", format!("1 channel, {} by SSE, ten messages at a time", scaled(2000)), burst, 0.2),
-        fan("together", format!("1 channel, {} by SSE, ten messages in one call", scaled(2000)), Fanout { together: true, ..burst }, 0.2),
+        fan(
+            "together",
+            format!("1 channel, {} by SSE, ten messages in one call", scaled(2000)),
+            Fanout { together: true, ..burst },
+            0.2,
+        ),
         targeted("targeted", "memory"),
         targeted("targeted-sqlite", "sqlite"),
         Row {
@@ -253,7 +286,10 @@ fn rows(args: &Args) -> Vec<Row> {
             work: Work::Churn(churn),
             linger_ms: None,
             awake: false,
-            measures: vec![("CPU for each that comes and goes, us", 1.0), ("PSS after a rest, to that before", 1.0)],
+            measures: vec![
+                ("CPU for each that comes and goes, us", 1.0),
+                ("PSS after a rest, to that before", 1.0),
+            ],
         },
     ]
 }
@@ -267,7 +303,10 @@ fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)
         engine.clone_into(&mut options.engine);
     }
     options.linger_ms = row.linger_ms;
-    let awake = row.awake.then(|| Awake::keep(&[options.server_cpu, options.own_cpu].map(Option::unwrap_or_default))).transpose()?;
+    let awake = row
+        .awake
+        .then(|| Awake::keep(&[options.server_cpu, options.own_cpu].map(Option::unwrap_or_default)))
+        .transpose()?;
     let peer: Box<dyn Peer> = match side {
         0 => Box::new(Encke::open(&options)?),
         _ => Box::new(Nchan::start(options.server_cpu, options.own_cpu)?),
@@ -275,20 +314,28 @@ fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)
     let note = |others_busy: f64, stolen: f64| {
         // What keeps a processor awake is at work for itself.
         let disturbed = stolen > STOLEN_MAX || (others_busy > OTHERS_MAX && awake.is_none());
-        let note = || format!("(disturbed: others {others_busy:.0} %, stolen {stolen:.1} %, load {})", procfs::load());
+        let note = || {
+            format!("(disturbed: others {others_busy:.0} %, stolen {stolen:.1} %, load {})", procfs::load())
+        };
         if disturbed { note() } else { String::new() }
     };
-    let figures = |of: Delivered, to: fn(&Delivered) -> u64| (vec![of.cpu_us, to(&of) as f64 / 1000.0], note(of.others_busy, of.stolen));
+    let figures = |of: Delivered, to: fn(&Delivered) -> u64| {
+        (vec![of.cpu_us, to(&of) as f64 / 1000.0], note(of.others_busy, of.stolen))
+    };
     Ok(match row.work {
         Work::Hold(hold) => {
             let held = hold::measure(&*peer, hold)?;
             (vec![held.slope, held.after_messages], String::new())
         }
-        Work::Fanout(fanout) => figures(fanout::measure(&*peer, fanout)?, |of| of.last.value_at_quantile(0.99)),
+        Work::Fanout(fanout) => {
+            figures(fanout::measure(&*peer, fanout)?, |of| of.last.value_at_quantile(0.99))
+        }
         Work::Churn(churn) => {
             let churned = churn::measure(&*peer, churn)?;
             (vec![churned.cpu_us, 1.0 + churned.drift() / 100.0], note(churned.others_busy, churned.stolen))
         }
-        Work::Targeted(targeted, _) => figures(targeted::measure(&*peer, targeted)?, |of| of.each.value_at_quantile(0.99)),
+        Work::Targeted(targeted, _) => {
+            figures(targeted::measure(&*peer, targeted)?, |of| of.each.value_at_quantile(0.99))
+        }
     })
 }

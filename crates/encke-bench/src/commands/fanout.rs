@@ -101,19 +101,30 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
     scene.gather(places)?;
     let burst = u64::from(fanout.burst.max(1));
     let target = move |number: u64| {
-        let moment = u32::try_from(number / burst % (u64::from(channels) * u64::from(publishers))).unwrap_or(0);
+        let moment =
+            u32::try_from(number / burst % (u64::from(channels) * u64::from(publishers))).unwrap_or(0);
         let (channel, publisher) = (moment % channels, moment / channels % publishers);
         (channel * publishers + publisher, Place::Channel(channel), publisher as usize)
     };
-    let load = Load { rate: fanout.rate, burst: fanout.burst, together: fanout.together, time: Duration::from_secs_f64(fanout.seconds) };
+    let load = Load {
+        rate: fanout.rate,
+        burst: fanout.burst,
+        together: fanout.together,
+        time: Duration::from_secs_f64(fanout.seconds),
+    };
     measure_load(&mut scene, load, target)
 }
 
-/// Measures the server under a load, after its idle time was measured and a fifth of the load has warmed it up.
+/// Measures the server under a load, after its idle time was measured and a fifth of the load has warmed it
+/// up.
 ///
 /// # Errors
 /// When anything was not delivered as it should have been.
-pub fn measure_load(scene: &mut Scene<'_>, load: Load, mut target: impl FnMut(u64) -> (u32, Place, usize)) -> io::Result<Delivered> {
+pub fn measure_load(
+    scene: &mut Scene<'_>,
+    load: Load,
+    mut target: impl FnMut(u64) -> (u32, Place, usize),
+) -> io::Result<Delivered> {
     let (peer, own) = (scene.peer, [std::process::id()]);
     scene.rest(Duration::from_secs(1))?;
     let (idle_before, parts_before) = (Cpu::of(&peer.pids()), Parts::now(peer));
@@ -136,11 +147,27 @@ pub fn measure_load(scene: &mut Scene<'_>, load: Load, mut target: impl FnMut(u6
     for (part, idle) in parts.iter_mut().zip(&idle_parts) {
         part.cpu_s = (part.cpu_s - idle.busy * time).max(0.0);
     }
-    let delivered = sum_up(scene, scene.tally.delivered - delivered, scene.tally.sent() - sent, used, own_used, idle, time);
+    let delivered = sum_up(
+        scene,
+        scene.tally.delivered - delivered,
+        scene.tally.sent() - sent,
+        used,
+        own_used,
+        idle,
+        time,
+    );
     Ok(Delivered { parts, ..delivered })
 }
 
-fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUse, idle: f64, time: f64) -> Delivered {
+fn sum_up(
+    scene: &Scene<'_>,
+    count: u64,
+    messages: u64,
+    used: CpuUse,
+    own: CpuUse,
+    idle: f64,
+    time: f64,
+) -> Delivered {
     let each = |seconds: f64| seconds.max(0.0) * 1e6 / count.max(1) as f64;
     let cpu_us = each(used.total.as_secs_f64() - idle * time);
     Delivered {
@@ -151,7 +178,10 @@ fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUs
         user_us: cpu_us * used.user_share,
         busy: used.total.as_secs_f64() / time * 100.0,
         own_busy: own.total.as_secs_f64() / time * 100.0,
-        others_busy: (used.machine.as_secs_f64() - used.total.as_secs_f64() - own.total.as_secs_f64()).max(0.0) / time * 100.0,
+        others_busy: (used.machine.as_secs_f64() - used.total.as_secs_f64() - own.total.as_secs_f64())
+            .max(0.0)
+            / time
+            * 100.0,
         stolen: used.stolen_share * 100.0,
         each: scene.tally.each.clone(),
         last: scene.tally.last.clone(),
@@ -163,14 +193,27 @@ fn sum_up(scene: &Scene<'_>, count: u64, messages: u64, used: CpuUse, own: CpuUs
 
 /// Prints what was measured.
 pub fn print(name: &str, of: &Delivered) {
-    println!("{name}: {} messages, {} deliveries: {}; load {}", of.messages, of.count, of.faults, procfs::load());
+    println!(
+        "{name}: {} messages, {} deliveries: {}; load {}",
+        of.messages,
+        of.count,
+        of.faults,
+        procfs::load()
+    );
     println!(
         "  server CPU {:.2} us per delivery (outside the kernel about {:.2}); {:.0} % of a processor, generator {:.0} %, others {:.0} %, softirq {:.2} us, stolen {:.1} %",
         of.cpu_us, of.user_us, of.busy, of.own_busy, of.others_busy, of.softirq_us, of.stolen
     );
     if !of.parts.is_empty() {
         let each = |used: &Used, count: u64| used.cpu_s * 1e6 / count.max(1) as f64;
-        let tell = |used: &Used| format!("{:.1} ({:.1}; {:.0} %)", each(used, of.messages), each(used, of.count), used.busy * 100.0);
+        let tell = |used: &Used| {
+            format!(
+                "{:.1} ({:.1}; {:.0} %)",
+                each(used, of.messages),
+                each(used, of.count),
+                used.busy * 100.0
+            )
+        };
         println!("  CPU in us per message (per delivery; of a processor): {}", parts::line(&of.parts, tell));
     }
     println!("  {}", report::percentiles_head());

@@ -90,7 +90,9 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         scene.rest(rest)?;
     }
     held.resting = resting.used();
-    scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| (0, Place::Channel(0), 0))?;
+    scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| {
+        (0, Place::Channel(0), 0)
+    })?;
     scene.drain()?;
     if let Some(verdict) = scene.verdict() {
         return Err(io::Error::other(verdict));
@@ -128,7 +130,11 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
 
 /// Prints what was measured.
 pub fn print(name: &str, hold: Hold, held: &Held) {
-    println!("{name}: {} connections by {}, bytes of the server's memory (PSS) for each", hold.connections, hold.transport.name());
+    println!(
+        "{name}: {} connections by {}, bytes of the server's memory (PSS) for each",
+        hold.connections,
+        hold.transport.name()
+    );
     println!("  idle, from a fifth of them to all  {:>8.0}", held.slope);
     println!("  idle, from 64 to a fifth           {:>8.0}", held.first);
     println!("  after three messages               {:>8.0}", held.after_messages);
@@ -136,12 +142,24 @@ pub fn print(name: &str, hold: Hold, held: &Held) {
         println!("  after {:.1} times as many came and went {:>5.0}", hold.churn, held.after_churn);
         println!("  left after all have gone           {:>8.0}", held.left);
     }
-    println!("  whole server: {} KiB with {WARM_UP}, {} KiB with all", held.whole.0 / 1024, held.whole.1 / 1024);
+    println!(
+        "  whole server: {} KiB with {WARM_UP}, {} KiB with all",
+        held.whole.0 / 1024,
+        held.whole.1 / 1024
+    );
     if !held.parts.is_empty() {
-        let tell =
-            |used: &Used| format!("{:.0} KiB ({:.0} for each connection)", used.grown / 1024.0, used.grown / f64::from(hold.connections));
+        let tell = |used: &Used| {
+            format!(
+                "{:.0} KiB ({:.0} for each connection)",
+                used.grown / 1024.0,
+                used.grown / f64::from(hold.connections)
+            )
+        };
         println!("  grown by: {}", parts::line(&held.parts, tell));
-        println!("  of a processor, at rest: {}", parts::line(&held.resting, |used| format!("{:.2} %", used.busy * 100.0)));
+        println!(
+            "  of a processor, at rest: {}",
+            parts::line(&held.resting, |used| format!("{:.2} %", used.busy * 100.0))
+        );
     }
     println!("  the kernel's memory, both ends     {:>8.0}", held.kernel);
 }

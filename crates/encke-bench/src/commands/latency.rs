@@ -17,7 +17,8 @@ use crate::{
     tally::Tally,
 };
 
-/// From a push being due to the last byte of the poll that brings it; and from a close to everything being freed
+/// From a push being due to the last byte of the poll that brings it; and from a close to everything being
+/// freed
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -70,7 +71,12 @@ pub fn run(args: &Args) -> io::Result<()> {
         let user = choice.below(users);
         (user, Place::User(user), user as usize % publishers)
     };
-    let load = |seconds: f64| Load { rate: args.rate, burst: 1, together: false, time: Duration::from_secs_f64(seconds) };
+    let load = |seconds: f64| Load {
+        rate: args.rate,
+        burst: 1,
+        together: false,
+        time: Duration::from_secs_f64(seconds),
+    };
     scene.publish(load(args.seconds / 10.0), &mut target)?;
     scene.measure_from_now();
     let (before, parts_before) = (crate::procfs::Cpu::of(&peer.pids()), Parts::now(&peer));
@@ -96,7 +102,11 @@ pub fn run(args: &Args) -> io::Result<()> {
     if let Some(verdict) = scene.verdict() {
         return Err(io::Error::other(verdict));
     }
-    if args.transport == Transport::Poll { closes(&peer, &mut scene, args.closes.min(args.users)) } else { Ok(()) }
+    if args.transport == Transport::Poll {
+        closes(&peer, &mut scene, args.closes.min(args.users))
+    } else {
+        Ok(())
+    }
 }
 
 /// How a session is closed.
@@ -108,8 +118,9 @@ enum By {
     Operator,
 }
 
-/// Closes users one by one, half of them by themselves and half by an operator, and looks whether everything of them is gone when that is answered. Among several nodes, the one
-/// that is asked is not the one that has the session.
+/// Closes users one by one, half of them by themselves and half by an operator, and looks whether everything
+/// of them is gone when that is answered. Among several nodes, the one that is asked is not the one that has
+/// the session.
 fn closes(peer: &Encke, scene: &mut Scene<'_>, count: u32) -> io::Result<()> {
     let by = |user| if user % 4 < 2 { By::Client } else { By::Operator };
     let mut gone = Gone::default();
@@ -156,7 +167,10 @@ fn close(
     let (status, body) = line.ask(&request)?;
     answered.saturating_record(micros(began));
     if status != 200 || !body.windows(6).any(|part| part == sign) {
-        return Err(io::Error::other(format!("closing was answered {status} {}", String::from_utf8_lossy(&body))));
+        return Err(io::Error::other(format!(
+            "closing was answered {status} {}",
+            String::from_utf8_lossy(&body)
+        )));
     }
     // What the kernel has by now is looked at, without waiting.
     scene.turn(Instant::now())?;

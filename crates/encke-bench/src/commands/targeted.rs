@@ -50,7 +50,12 @@ pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
     scene.tally = Tally::new((0..targeted.users).map(|_| 1));
     scene.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
     let mut choice = Choice(1);
-    let load = Load { rate: targeted.rate, burst: 1, together: false, time: Duration::from_secs_f64(targeted.seconds) };
+    let load = Load {
+        rate: targeted.rate,
+        burst: 1,
+        together: false,
+        time: Duration::from_secs_f64(targeted.seconds),
+    };
     measure_load(&mut scene, load, move |_| {
         let user = choice.below(targeted.users);
         (user, Place::User(user), (user % publishers) as usize)

@@ -32,13 +32,15 @@ pub struct EnckeOptions {
     /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     pub server_bin: PathBuf,
-    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too (three servers of NATS); or the address of such a one
+    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too (three
+    /// servers of NATS); or the address of such a one
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: String,
     /// The processes of an engine that runs already, to measure what it uses
     #[arg(long, value_delimiter = ',')]
     pub engine_pid: Vec<u32>,
-    /// How many nodes are started, on one engine; what is published for a user or session is published at another node than where it waits
+    /// How many nodes are started, on one engine; what is published for a user or session is published at
+    /// another node than where it waits
     #[arg(long, default_value_t = 1)]
     pub nodes: usize,
     /// Everything is published at the first node, everybody waits at the second, and any others look on
@@ -62,7 +64,8 @@ pub struct EnckeOptions {
     /// The processor that this program runs on
     #[arg(long)]
     pub own_cpu: Option<usize>,
-    /// Publish to one user as a channel with one follower (/api/publish) instead of by /api/push, which keeps receipts
+    /// Publish to one user as a channel with one follower (/api/publish) instead of by /api/push, which keeps
+    /// receipts
     #[arg(long)]
     pub users_as_channels: bool,
     /// How long the started server lets broadcasts gather, in milliseconds
@@ -132,11 +135,17 @@ impl Encke {
         }
         let (named, pids) = (&options.engine, &options.engine_pid);
         // Nodes that run have an engine.
-        let engine = if options.url.is_empty() { Engine::open(named, pids)? } else { Engine::running(named, pids) };
+        let engine =
+            if options.url.is_empty() { Engine::open(named, pids)? } else { Engine::running(named, pids) };
         let (nodes, api_key, secret) = match (&options.api_key, &options.token_secret) {
             (Some(api_key), Some(secret)) if !options.url.is_empty() => {
                 let pids = options.pid.iter().copied().map(Some).chain(std::iter::repeat(None));
-                let nodes = options.url.iter().zip(pids).map(|(address, pid)| Node { address: *address, server: None, pid }).collect();
+                let nodes = options
+                    .url
+                    .iter()
+                    .zip(pids)
+                    .map(|(address, pid)| Node { address: *address, server: None, pid })
+                    .collect();
                 (nodes, api_key.clone(), secret.clone())
             }
             _ => start_all(options, &engine.url)?,
@@ -168,7 +177,9 @@ impl Encke {
     #[must_use]
     pub fn control(&self, user: u32, path: &str, body: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        let fields = self.with_token(user, |token| format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"));
+        let fields = self.with_token(user, |token| {
+            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n")
+        });
         post(&mut out, path, self.address(), &fields, body);
         out
     }
@@ -176,7 +187,12 @@ impl Encke {
     /// A question to the server API.
     #[must_use]
     pub fn question(&self, path: &str) -> Vec<u8> {
-        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address(), self.api_key).into_bytes()
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            self.address(),
+            self.api_key
+        )
+        .into_bytes()
     }
 
     /// A wish to the server API.
@@ -215,9 +231,15 @@ fn start(options: &EnckeOptions, engine: &str, keys: Option<&DevKeys>) -> io::Re
     let scratch = Scratch::new()?;
     let data = scratch.path().join("data");
     let mut command = Command::new(&options.server_bin);
-    command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", engine, "--data"]).arg(&data).stdout(Stdio::piped());
-    // One worker, as all peers; and all load comes from this machine, so that a bound for each address would only be in the way.
-    for (name, value) in [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")] {
+    command
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", engine, "--data"])
+        .arg(&data)
+        .stdout(Stdio::piped());
+    // One worker, as all peers; and all load comes from this machine, so that a bound for each address would
+    // only be in the way.
+    for (name, value) in
+        [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")]
+    {
         if std::env::var_os(name).is_none() {
             command.env(name, value);
         }
@@ -259,7 +281,8 @@ impl Peer for Encke {
     }
 
     fn publish_at(&self, number: usize) -> SocketAddr {
-        // Whoever has the same number waits at the node before, so that what is published goes from node to node.
+        // Whoever has the same number waits at the node before, so that what is published goes from node to
+        // node.
         self.nodes[if self.apart { 0 } else { (number + 1) % self.nodes.len() }].address
     }
 
@@ -272,7 +295,11 @@ impl Peer for Encke {
         if self.nodes.len() == 1 && engine.is_none() {
             return Vec::new();
         }
-        let nodes = self.nodes.iter().enumerate().map(|(index, node)| Part { name: format!("node {}", index + 1), pids: node.pids() });
+        let nodes = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| Part { name: format!("node {}", index + 1), pids: node.pids() });
         nodes.chain(engine).collect()
     }
 
@@ -311,7 +338,8 @@ impl Peer for Encke {
     }
 
     fn resume(&self, _: &Head, body: &[u8], resume: &mut String) -> Result<(), String> {
-        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
+        let answer: Answer<'_> =
+            serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
         if !answer.gaps.is_empty() || answer.close.is_some() {
             return Err("a gap or a close that nobody asked for".to_owned());
         }
@@ -322,9 +350,15 @@ impl Peer for Encke {
 
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str) {
         let (path, body) = match to {
-            Place::Channel(channel) => ("/api/publish", format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}")),
-            Place::User(user) if self.users_as_channels => ("/api/publish", format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}")),
-            Place::User(user) => ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user))),
+            Place::Channel(channel) => {
+                ("/api/publish", format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}"))
+            }
+            Place::User(user) if self.users_as_channels => {
+                ("/api/publish", format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}"))
+            }
+            Place::User(user) => {
+                ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user)))
+            }
         };
         post(out, path, self.address(), &self.api_fields(), &body);
     }
@@ -335,8 +369,17 @@ impl Peer for Encke {
             Place::User(user) if self.users_as_channels => format!("p{user}"),
             Place::User(_) => return false,
         };
-        let messages: Vec<String> = payloads.iter().map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}")).collect();
-        post(out, "/api/publish", self.address(), &self.api_fields(), &format!("{{\"messages\":[{}]}}", messages.join(",")));
+        let messages: Vec<String> = payloads
+            .iter()
+            .map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}"))
+            .collect();
+        post(
+            out,
+            "/api/publish",
+            self.address(),
+            &self.api_fields(),
+            &format!("{{\"messages\":[{}]}}", messages.join(",")),
+        );
         true
     }
 }
@@ -347,7 +390,9 @@ mod tests {
 
     fn cluster(nodes: u16, apart: bool) -> Encke {
         Encke {
-            nodes: (1..=nodes).map(|port| Node { address: ([127, 0, 0, 1], port).into(), server: None, pid: None }).collect(),
+            nodes: (1..=nodes)
+                .map(|port| Node { address: ([127, 0, 0, 1], port).into(), server: None, pid: None })
+                .collect(),
             api_key: String::new(),
             key: EncodingKey::from_secret(b""),
             users_as_channels: false,

@@ -1,4 +1,5 @@
-//! The engine of a cluster: a Redis server or three NATS servers that were started for a run, or what runs already.
+//! The engine of a cluster: a Redis server or three NATS servers that were started for a run, or what runs
+//! already.
 
 use std::{
     fs, io,
@@ -8,7 +9,8 @@ use std::{
 use super::{Part, free_port, free_ports};
 use crate::server::{Scratch, Server};
 
-/// How many NATS servers are started: what a message has to be on two of, as one server alone writes each batch to its disk first.
+/// How many NATS servers are started: what a message has to be on two of, as one server alone writes each
+/// batch to its disk first.
 const NATS_SERVERS: usize = 3;
 
 /// What the nodes keep their logs in.
@@ -23,7 +25,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// What `--engine` names: `redis` and `nats` are started; all else is left as it is. `pid` are the processes of one that runs already.
+    /// What `--engine` names: `redis` and `nats` are started; all else is left as it is. `pid` are the
+    /// processes of one that runs already.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -46,7 +49,8 @@ impl Engine {
     /// It among the parts that are measured, when its processes are known.
     #[must_use]
     pub fn part(&self) -> Option<Part> {
-        let pids: Vec<u32> = self.servers.iter().flat_map(Server::pids).chain(self.pid.iter().copied()).collect();
+        let pids: Vec<u32> =
+            self.servers.iter().flat_map(Server::pids).chain(self.pid.iter().copied()).collect();
         (!pids.is_empty()).then(|| Part { name: self.name.clone(), pids })
     }
 }
@@ -55,7 +59,17 @@ impl Engine {
 fn redis() -> io::Result<(Vec<Server>, String)> {
     let (scratch, address) = (Scratch::new()?, free_port()?);
     let mut command = Command::new(program("ENCKE_REDIS_SERVER", "redis-server"));
-    command.args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir"]);
+    command.args([
+        "--port",
+        &address.port().to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--dir",
+    ]);
     command.arg(scratch.path()).stdout(Stdio::null());
     let mut server = Server::start(command, scratch, None, None)?;
     server.await_port(address)?;

@@ -25,7 +25,8 @@ pub struct Nchan {
 }
 
 impl Nchan {
-    /// Starts one with a configuration of its own: one worker, nothing logged, nothing compressed, a history as long as Encke's.
+    /// Starts one with a configuration of its own: one worker, nothing logged, nothing compressed, a history
+    /// as long as Encke's.
     ///
     /// # Errors
     /// When it is not installed or cannot be started.
@@ -45,7 +46,9 @@ impl Nchan {
 }
 
 fn versions() -> String {
-    let command = Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, ", "nginx", "libnginx-mod-nchan"]).output();
+    let command = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${Version}, ", "nginx", "libnginx-mod-nchan"])
+        .output();
     let text = command.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.trim_end_matches(", ").to_owned()
 }
@@ -119,7 +122,11 @@ impl Peer for Nchan {
             Transport::Sse => ("sse", "Accept: text/event-stream\r\n"),
             Transport::Ws => ("ws", crate::websocket::UPGRADE),
         };
-        let text = format!("GET /{path}/{} HTTP/1.1\r\nHost: {}\r\n{upgrade}{resume}\r\n", channel(who.place), self.address);
+        let text = format!(
+            "GET /{path}/{} HTTP/1.1\r\nHost: {}\r\n{upgrade}{resume}\r\n",
+            channel(who.place),
+            self.address
+        );
         out.extend_from_slice(text.as_bytes());
     }
 
@@ -132,6 +139,12 @@ impl Peer for Nchan {
     }
 
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str) {
-        post(out, &format!("/pub/{}", channel(to)), self.address, "Content-Type: application/json\r\n", payload);
+        post(
+            out,
+            &format!("/pub/{}", channel(to)),
+            self.address,
+            "Content-Type: application/json\r\n",
+            payload,
+        );
     }
 }

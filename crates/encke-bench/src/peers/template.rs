@@ -87,7 +87,10 @@ impl Peer for Template {
             Transport::Sse | Transport::Poll => (&self.options.peer_sse, "Accept: text/event-stream\r\n"),
         };
         let path = Self::fill(pattern.as_deref().unwrap_or("/"), who.place, who.user);
-        out.extend_from_slice(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{upgrade}{}\r\n", self.address, self.fields).as_bytes());
+        out.extend_from_slice(
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{upgrade}{}\r\n", self.address, self.fields)
+                .as_bytes(),
+        );
     }
 
     fn resume(&self, _: &Head, _: &[u8], _: &mut String) -> Result<(), String> {

@@ -59,7 +59,10 @@ impl Server {
 
     /// The next request, which must be for this path.
     pub async fn expect(&mut self, path: &str) -> Asked {
-        let asked = tokio::time::timeout(PATIENCE, self.requests.recv()).await.unwrap_or_else(|_| panic!("no request for {path}")).unwrap();
+        let asked = tokio::time::timeout(PATIENCE, self.requests.recv())
+            .await
+            .unwrap_or_else(|_| panic!("no request for {path}"))
+            .unwrap();
         assert_eq!(asked.path, path);
         asked
     }
@@ -88,7 +91,11 @@ async fn hand_to_the_test(State(sender): State<mpsc::UnboundedSender<Asked>>, re
 
 impl Asked {
     pub fn param(&self, name: &str) -> Option<String> {
-        self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        self.query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
     }
 
     pub fn json(&self) -> HashMap<String, serde_json::Value> {
@@ -121,7 +128,10 @@ impl Asked {
         let chunks = stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|chunk| (Ok::<_, std::io::Error>(chunk), receiver))
         });
-        let response = Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(chunks)).unwrap();
+        let response = Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Body::from_stream(chunks))
+            .unwrap();
         let _ = self.answer.send(response);
         Stream(sender)
     }
@@ -129,7 +139,12 @@ impl Asked {
     /// Changes to WebSocket, as RFC 6455 says.
     pub async fn socket(self) -> Socket {
         let accept = accept(self.headers["sec-websocket-key"].to_str().unwrap());
-        self.socket_with(&[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", &accept)]).await
+        self.socket_with(&[
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-accept", &accept),
+        ])
+        .await
     }
 
     /// Changes the protocol with these fields in the answer.
@@ -139,7 +154,10 @@ impl Asked {
             response = response.header(*name, *value);
         }
         let _ = self.answer.send(response.body(Body::empty()).unwrap());
-        let stream = tokio::time::timeout(PATIENCE, self.upgrade.unwrap()).await.expect("the protocol is not changed").unwrap();
+        let stream = tokio::time::timeout(PATIENCE, self.upgrade.unwrap())
+            .await
+            .expect("the protocol is not changed")
+            .unwrap();
         Socket { stream: TokioIo::new(stream), reader: Reader::default(), unread: Vec::new() }
     }
 
@@ -167,7 +185,10 @@ impl Socket {
     }
 
     pub async fn open(&mut self, session: &str, cursor: &str) {
-        self.text(&format!(r#"{{"event":"open","session":"{session}","cursor":"{cursor}","heartbeat_s":20}}"#)).await;
+        self.text(&format!(
+            r#"{{"event":"open","session":"{session}","cursor":"{cursor}","heartbeat_s":20}}"#
+        ))
+        .await;
     }
 
     pub async fn message(&mut self, channel: &str, epoch: &str, offset: u64) {
@@ -175,7 +196,10 @@ impl Socket {
     }
 
     pub async fn close(&mut self, code: &str, reconnect: bool, status: u16) {
-        self.text(&format!(r#"{{"event":"close","code":"{code}","reason":"for the test","reconnect":{reconnect}}}"#)).await;
+        self.text(&format!(
+            r#"{{"event":"close","code":"{code}","reason":"for the test","reconnect":{reconnect}}}"#
+        ))
+        .await;
         let mut out = Vec::new();
         CloseFrame::write(&mut out, CloseStatus::new(status).unwrap(), code);
         self.raw(&out).await;
@@ -192,7 +216,10 @@ impl Socket {
                 return heard;
             }
             let mut buffer = [0; 4096];
-            let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the client is silent").unwrap_or(0);
+            let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer))
+                .await
+                .expect("the client is silent")
+                .unwrap_or(0);
             if count == 0 {
                 return None;
             }
@@ -226,7 +253,10 @@ pub fn message(channel: &str, epoch: &str, offset: u64) -> String {
 /// The answer to a poll.
 pub fn poll_answer(session: &str, cursor: &str, messages: &[String]) -> String {
     let messages: Vec<_> = messages.iter().map(|members| format!("{{{members}}}")).collect();
-    format!(r#"{{"session":"{session}","cursor":"{cursor}","messages":[{}],"gaps":[],"close":null}}"#, messages.join(","))
+    format!(
+        r#"{{"session":"{session}","cursor":"{cursor}","messages":[{}],"gaps":[],"close":null}}"#,
+        messages.join(",")
+    )
 }
 
 /// The events of a listener that a task of its own drives.
@@ -295,7 +325,8 @@ impl Events {
     }
 }
 
-/// Lets time pass at once. The clock stands only during the jump: with real sockets a standing clock would run ahead whenever bytes are under way.
+/// Lets time pass at once. The clock stands only during the jump: with real sockets a standing clock would
+/// run ahead whenever bytes are under way.
 pub async fn skip(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

@@ -19,7 +19,11 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
             from: Some(user("bob")),
             ..to_channel("a")
         },
-        Append { body: Body::Page("https://example.com/?a=b&c=%20#d".into()), expires: Some(Time(NOON.0 + 999)), ..to_channel("a") },
+        Append {
+            body: Body::Page("https://example.com/?a=b&c=%20#d".into()),
+            expires: Some(Time(NOON.0 + 999)),
+            ..to_channel("a")
+        },
         Append { body: data("null"), time: Time(NOON.0 + 7), ..to_channel("a") },
     ];
     for append in &written {
@@ -29,10 +33,15 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
     assert_eq!(page.entries.len(), written.len());
     for (entry, append) in page.entries.iter().zip(&written) {
         let read = entry.message();
-        assert_eq!((&read.id, &read.from, read.time, read.expires), (&append.id, &append.from, append.time, append.expires));
+        assert_eq!(
+            (&read.id, &read.from, read.time, read.expires),
+            (&append.id, &append.from, append.time, append.expires)
+        );
         assert_eq!((&read.channel, read.position.epoch), (&channel("a"), page.epoch));
         match (&read.body, &append.body) {
-            (Body::Data(read), Body::Data(written)) => assert_eq!(read.get(), written.get(), "the same bytes"),
+            (Body::Data(read), Body::Data(written)) => {
+                assert_eq!(read.get(), written.get(), "the same bytes")
+            }
             (Body::Page(read), Body::Page(written)) => assert_eq!(read, written),
             (read, written) => panic!("{written:?} became {read:?}"),
         }
@@ -58,7 +67,8 @@ pub(super) async fn one_append_reaches_every_target(bed: &dyn Bed) {
 
 pub(super) async fn a_target_named_twice_gets_one_message(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
-    let appended = lab.append(message(Targets::Channels(vec![channel("a"), channel("b"), channel("a")]))).await;
+    let appended =
+        lab.append(message(Targets::Channels(vec![channel("a"), channel("b"), channel("a")]))).await;
     assert_eq!(appended.positions.len(), 2);
     assert_eq!(lab.all(&channel("a")).await.head, 1);
     let pushed = lab.append(to_users(&["alice", "alice"])).await;
@@ -115,13 +125,18 @@ pub(super) async fn offsets_rise_by_one_under_concurrent_appends(bed: &dyn Bed) 
 }
 
 pub(super) async fn offsets_are_never_given_twice(bed: &dyn Bed) {
-    let lab = Lab::with(bed, everywhere(Retention { max_messages: 100, max_bytes: 1 << 20, max_age_s: 10 })).await;
+    let lab =
+        Lab::with(bed, everywhere(Retention { max_messages: 100, max_bytes: 1 << 20, max_age_s: 10 })).await;
     lab.fill("a", 5).await;
     lab.append(to_users(&["alice"])).await;
     lab.sweep(NOON.plus_seconds(11)).await;
     for (name, head) in [(channel("a"), 5), (user("alice").channel(), 1)] {
         let page = lab.all(&name).await;
-        assert_eq!((page.tail, page.head, page.entries.len()), (head + 1, head, 0), "all of {name} was trimmed");
+        assert_eq!(
+            (page.tail, page.head, page.entries.len()),
+            (head + 1, head, 0),
+            "all of {name} was trimmed"
+        );
     }
     assert_eq!(lab.append(to_channel("a")).await.positions[0].1.offset, 6);
     assert_eq!(lab.append(to_users(&["alice"])).await.positions[0].1.offset, 2);
@@ -149,8 +164,10 @@ pub(super) async fn a_push_to_all_reaches_everybody_who_is_known(bed: &dyn Bed) 
     lab.append(to_users(&["élise", "a"])).await;
     lab.append(to_channel("public")).await;
     let pushed = lab.append(message(Targets::AllUsers)).await;
-    let named: Vec<_> = pushed.positions.iter().map(|(name, at)| (name.as_str().to_owned(), at.offset)).collect();
-    let expected = [("@B", 1), ("@a", 2), ("@zoe", 1), ("@élise", 2)].map(|(name, offset)| (name.to_owned(), offset));
+    let named: Vec<_> =
+        pushed.positions.iter().map(|(name, at)| (name.as_str().to_owned(), at.offset)).collect();
+    let expected =
+        [("@B", 1), ("@a", 2), ("@zoe", 1), ("@élise", 2)].map(|(name, offset)| (name.to_owned(), offset));
     assert_eq!(named, expected, "in the order of the ids");
     for (name, position) in &pushed.positions {
         let page = lab.all(name).await;
@@ -158,13 +175,18 @@ pub(super) async fn a_push_to_all_reaches_everybody_who_is_known(bed: &dyn Bed) 
         assert_eq!((&last.message().id, last.message().position), (&pushed.id, *position));
     }
     assert_eq!(lab.all(&channel("public")).await.head, 1, "a public channel is not a user's");
-    assert_eq!(lab.append(to_users(&["a"])).await.positions[0].1.offset, 3, "the next push goes on behind it");
+    assert_eq!(
+        lab.append(to_users(&["a"])).await.positions[0].1.offset,
+        3,
+        "the next push goes on behind it"
+    );
 }
 
 pub(super) async fn a_push_to_all_of_nobody_is_accepted(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let pushed = lab.append(message(Targets::AllUsers)).await;
     assert_eq!(pushed.positions, []);
-    let receipts = lab.engine.receipts(&pushed.id, None, 10, NOON).await.expect("a healthy engine reads receipts");
+    let receipts =
+        lab.engine.receipts(&pushed.id, None, 10, NOON).await.expect("a healthy engine reads receipts");
     assert_eq!(receipts, Some(Vec::new()));
 }

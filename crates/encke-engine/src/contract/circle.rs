@@ -19,7 +19,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Waits until something is so. A macro, since what a closure lends to a future is not general enough for a task.
+/// Waits until something is so. A macro, since what a closure lends to a future is not general enough for a
+/// task.
 macro_rules! until {
     ($what:literal, $is_so:expr) => {{
         let waiting = async {
@@ -27,7 +28,10 @@ macro_rules! until {
                 tokio::time::sleep($crate::contract::circle::LOOK_AGAIN).await;
             }
         };
-        assert!(tokio::time::timeout($crate::contract::circle::PATIENCE, waiting).await.is_ok(), concat!("in vain: ", $what));
+        assert!(
+            tokio::time::timeout($crate::contract::circle::PATIENCE, waiting).await.is_ok(),
+            concat!("in vain: ", $what)
+        );
     }};
 }
 
@@ -55,7 +59,10 @@ impl Letterbox for Letters {
 
 impl Hearing {
     fn ears(&self) -> Ears {
-        Ears { feed: Arc::clone(&self.feed) as Arc<dyn Feed>, letters: Arc::clone(&self.letterbox) as Arc<dyn Letterbox> }
+        Ears {
+            feed: Arc::clone(&self.feed) as Arc<dyn Feed>,
+            letters: Arc::clone(&self.letterbox) as Arc<dyn Letterbox>,
+        }
     }
 
     /// Waits until `count` letters were received, and returns all that were.

@@ -26,6 +26,7 @@ pub trait ClusterBed: Send + Sync {
     /// connection does. They are not told of it.
     async fn deafen(&self);
 
-    /// Takes away everything that the nodes of that store know of each other, and nothing else, as a loss of what is soft would.
+    /// Takes away everything that the nodes of that store know of each other, and nothing else, as a loss of
+    /// what is soft would.
     async fn forget_nodes(&self);
 }

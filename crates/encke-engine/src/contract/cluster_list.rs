@@ -81,8 +81,8 @@ macro_rules! make_list {
 
 cluster_sentences!([make_list]);
 
-/// One test for each sentence of what nodes promise, each with a bed of its own that the given expression makes. With `ignored: "why",` before it, each is ignored unless it is
-/// asked for.
+/// One test for each sentence of what nodes promise, each with a bed of its own that the given expression
+/// makes. With `ignored: "why",` before it, each is ignored unless it is asked for.
 #[macro_export]
 macro_rules! cluster_contract_tests {
     (ignored: $why:literal, $bed:expr) => {

@@ -64,7 +64,9 @@ pub(super) async fn a_reopened_engine_has_its_log_or_another_epoch(bed: &dyn Bed
     lab.engine.stop().await;
 
     let feed = Arc::new(Listener::default());
-    let engine = bed.reopen(Arc::clone(&lab.engine), Arc::clone(&feed) as Arc<dyn Feed>, RetentionTable::default()).await;
+    let engine = bed
+        .reopen(Arc::clone(&lab.engine), Arc::clone(&feed) as Arc<dyn Feed>, RetentionTable::default())
+        .await;
     let again = Lab { engine, feed };
     let page = again.all(&channel("a")).await;
     if page.epoch == old {

@@ -62,11 +62,16 @@ pub(super) async fn the_feed_gets_every_target_of_an_append(bed: &dyn Bed) {
         Append { expires: Some(NOON.plus_seconds(9)), ..message(Targets::AllUsers) },
     ] {
         let appended = lab.append(append).await;
-        expected.extend(appended.positions.into_iter().map(|(name, position)| (appended.id.clone(), name, position)));
+        expected.extend(
+            appended.positions.into_iter().map(|(name, position)| (appended.id.clone(), name, position)),
+        );
     }
     let heard = lab.feed.wait_for(expected.len()).await;
-    let mut heard: Vec<_> =
-        heard.iter().map(|entry| entry.message()).map(|told| (told.id.clone(), told.channel.clone(), told.position)).collect();
+    let mut heard: Vec<_> = heard
+        .iter()
+        .map(|entry| entry.message())
+        .map(|told| (told.id.clone(), told.channel.clone(), told.position))
+        .collect();
     let order = |one: &(_, ChannelName, encke_proto::Position)| (one.1.clone(), one.2.offset);
     heard.sort_by_key(order);
     expected.sort_by_key(order);

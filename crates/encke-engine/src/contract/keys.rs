@@ -19,7 +19,8 @@ pub(super) async fn a_repeated_key_appends_nothing_and_returns_the_first_result(
     assert!(!first.repeated);
     lab.fill("a", 2).await;
     // What else the repeat says does not count: the key is what makes it one.
-    let other = Append { body: data("\"other\""), ..message(Targets::Channels(vec![channel("a"), channel("b")])) };
+    let other =
+        Append { body: data("\"other\""), ..message(Targets::Channels(vec![channel("a"), channel("b")])) };
     for repeat in [to_channel("a"), other] {
         let again = lab.append(keyed("api:1", repeat)).await;
         assert_eq!(again, Appended { repeated: true, ..first.clone() });
@@ -40,7 +41,11 @@ pub(super) async fn of_concurrent_appends_with_one_key_one_appends(bed: &dyn Bed
         results.push(task.await.expect("no task panics").expect("a healthy engine appends"));
     }
     assert_eq!(results.iter().filter(|result| !result.repeated).count(), 1, "one is the first");
-    assert!(results.iter().all(|result| (&result.id, &result.positions) == (&results[0].id, &results[0].positions)));
+    assert!(
+        results
+            .iter()
+            .all(|result| (&result.id, &result.positions) == (&results[0].id, &results[0].positions))
+    );
     assert_eq!(lab.all(&channel("a")).await.head, 1);
 }
 
@@ -101,7 +106,8 @@ pub(super) async fn a_key_outlives_a_clock_that_is_set(bed: &dyn Bed) {
 }
 
 pub(super) async fn a_key_outlives_its_message(bed: &dyn Bed) {
-    let lab = Lab::with(bed, everywhere(Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 3600 })).await;
+    let lab =
+        Lab::with(bed, everywhere(Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 3600 })).await;
     let first = lab.append(keyed("api:1", to_channel("a"))).await;
     lab.fill("a", 5).await;
     assert_eq!(lab.append(keyed("api:1", to_channel("a"))).await, Appended { repeated: true, ..first });

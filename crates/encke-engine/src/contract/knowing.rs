@@ -25,12 +25,18 @@ pub(super) async fn last_seen_moves_forward_only(bed: &dyn Bed) {
     lab.append(to_users(&["alice"])).await;
     for (second, last) in [(5, 5), (3, 5), (9, 9)] {
         lab.engine.seen(&user("alice"), NOON.plus_seconds(second)).await.expect("a healthy engine sees");
-        let record = UserRecord { user: user("alice"), first_seen: NOON, last_seen: Some(NOON.plus_seconds(last)) };
+        let record =
+            UserRecord { user: user("alice"), first_seen: NOON, last_seen: Some(NOON.plus_seconds(last)) };
         assert_eq!(lab.engine.user(&user("alice")).await, Ok(Some(record)));
     }
     lab.append(message(Targets::AllUsers)).await;
-    let record = lab.engine.user(&user("alice")).await.expect("a healthy engine reads").expect("she is known");
-    assert_eq!((record.first_seen, record.last_seen), (NOON, Some(NOON.plus_seconds(9))), "a push leaves both alone");
+    let record =
+        lab.engine.user(&user("alice")).await.expect("a healthy engine reads").expect("she is known");
+    assert_eq!(
+        (record.first_seen, record.last_seen),
+        (NOON, Some(NOON.plus_seconds(9))),
+        "a push leaves both alone"
+    );
 }
 
 pub(super) async fn users_come_in_pages_by_id(bed: &dyn Bed) {
@@ -76,14 +82,16 @@ pub(super) async fn channels_come_in_pages_by_name_without_those_of_users(bed: &
         let found_names: Vec<_> = found.iter().map(|summary| summary.channel.as_str()).collect();
         assert_eq!(found_names, sorted);
         for summary in found {
-            let index = names.iter().position(|name| *name == summary.channel.as_str()).expect("it is one of them");
+            let index =
+                names.iter().position(|name| *name == summary.channel.as_str()).expect("it is one of them");
             assert_eq!((summary.tail, summary.head), (1, index as u64 + 1));
         }
     }
 }
 
 pub(super) async fn a_trimmed_channel_is_still_known(bed: &dyn Bed) {
-    let lab = Lab::with(bed, everywhere(Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 10 })).await;
+    let lab =
+        Lab::with(bed, everywhere(Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 10 })).await;
     lab.fill("a", 5).await;
     let epoch = lab.all(&channel("a")).await.epoch;
     let summary = |tail| ChannelSummary { channel: channel("a"), epoch, tail, head: 5 };

@@ -14,7 +14,10 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::Bed;
-use crate::{Append, Appended, Engine, Feed, Mark, Page, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable, Targets};
+use crate::{
+    Append, Appended, Engine, Feed, Mark, Page, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable,
+    Targets,
+};
 
 /// When the suite's messages are appended, unless a sentence is about time.
 pub(super) const NOON: Time = Time(1_763_800_000_000);
@@ -169,7 +172,8 @@ impl Lab {
 
     /// The receipts of a push to a few users: by user, each with its state and since when.
     pub(super) async fn receipts(&self, push: &MessageId, now: Time) -> Vec<(String, ReceiptState, Time)> {
-        let receipts = self.engine.receipts(push, None, 10, now).await.expect("a healthy engine reads receipts");
+        let receipts =
+            self.engine.receipts(push, None, 10, now).await.expect("a healthy engine reads receipts");
         let receipts = receipts.expect("the push is known").into_iter();
         receipts.map(|receipt| (receipt.user.as_str().to_owned(), receipt.state, receipt.at)).collect()
     }

@@ -3,7 +3,9 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
-use super::{Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming};
+use super::{
+    Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming,
+};
 
 /// A sentence being checked.
 type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -115,8 +117,8 @@ macro_rules! make_list {
 
 contract_sentences!([make_list]);
 
-/// One test for each sentence of the contract, each with a bed of its own that the given expression makes. With `ignored: "why",` before it, each is ignored unless it is
-/// asked for.
+/// One test for each sentence of the contract, each with a bed of its own that the given expression makes.
+/// With `ignored: "why",` before it, each is ignored unless it is asked for.
 #[macro_export]
 macro_rules! contract_tests {
     (ignored: $why:literal, $bed:expr) => {

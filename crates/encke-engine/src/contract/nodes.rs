@@ -22,16 +22,22 @@ pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed)
     for at in 0..3 {
         let census = circle.beat(at).await;
         assert!(census.renewed, "the first life begins with the first beat");
-        assert_eq!(census.nodes.iter().filter(|node| node.id == census.me).count(), 1, "it is among those who live");
+        assert_eq!(
+            census.nodes.iter().filter(|node| node.id == census.me).count(),
+            1,
+            "it is among those who live"
+        );
         lives.push(census.me);
     }
     assert_eq!(lives.iter().collect::<HashSet<_>>().len(), 3, "no two have one life");
     for (at, life) in lives.iter().enumerate() {
         let census = circle.beat(at).await;
         assert_eq!((census.me, census.renewed), (*life, false), "it goes on living");
-        let mut found: Vec<(NodeId, String)> = census.nodes.into_iter().map(|node| (node.id, node.name)).collect();
+        let mut found: Vec<(NodeId, String)> =
+            census.nodes.into_iter().map(|node| (node.id, node.name)).collect();
         found.sort();
-        let mut expected: Vec<(NodeId, String)> = lives.iter().enumerate().map(|(at, life)| (*life, Circle::name(at))).collect();
+        let mut expected: Vec<(NodeId, String)> =
+            lives.iter().enumerate().map(|(at, life)| (*life, Circle::name(at))).collect();
         expected.sort();
         assert_eq!(found, expected);
     }
@@ -41,7 +47,8 @@ pub(super) async fn a_node_that_is_silent_is_not_counted_for_long(bed: &dyn Clus
     let circle = Circle::open(bed, 2).await;
     let (first, second) = (circle.beat(0).await.me, circle.beat(1).await.me);
     assert_ne!(first, second);
-    // The first goes on, the second is silent. What is waited for is that it is gone; that it was counted meanwhile is the sentence before.
+    // The first goes on, the second is silent. What is waited for is that it is gone; that it was counted
+    // meanwhile is the sentence before.
     until!("the silent node is gone", {
         tokio::time::sleep(Duration::from_millis(BEAT_MS / 2)).await;
         let census = circle.beat(0).await;
@@ -76,7 +83,8 @@ pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBe
     let circle = Circle::open(bed, 3).await;
     let lives = [circle.beat(0).await.me, circle.beat(1).await.me, circle.beat(2).await.me];
     let bytes: Vec<u8> = (0..LETTER_MAX_BYTES).map(|at| (at % 256) as u8).collect();
-    let letters = [Bytes::from_static(b"short"), Bytes::from_static(b"\0\r\n{}*"), Bytes::from(bytes), Bytes::new()];
+    let letters =
+        [Bytes::from_static(b"short"), Bytes::from_static(b"\0\r\n{}*"), Bytes::from(bytes), Bytes::new()];
     for letter in &letters {
         circle.nodes[0].cluster.send(lives[1], letter.clone()).await.expect("a healthy engine sends");
     }
@@ -109,7 +117,8 @@ pub(super) async fn a_user_is_where_it_was_entered(bed: &dyn ClusterBed) {
     let users: Vec<UserId> = ["alice", "bob", "a b*>{}", "世界"].map(user).into();
     assert_eq!(circle.places(0, &users).await, vec![Vec::new(); 4]);
     for (at, name) in [(0, "alice"), (1, "alice"), (1, "a b*>{}"), (0, "世界")] {
-        let entered = circle.nodes[at].cluster.enter(&user(name), None).await.expect("a healthy engine enters");
+        let entered =
+            circle.nodes[at].cluster.enter(&user(name), None).await.expect("a healthy engine enters");
         let others: Vec<NodeId> = if (at, name) == (1, "alice") { vec![lives[0]] } else { Vec::new() };
         assert_eq!((entered.closed, entered.elsewhere), (false, others), "{name}");
     }
@@ -119,10 +128,18 @@ pub(super) async fn a_user_is_where_it_was_entered(bed: &dyn ClusterBed) {
     both.sort_unstable();
     for at in 0..2 {
         let expected = vec![both.clone(), vec![], vec![lives[1]], vec![lives[0]]];
-        assert_eq!(circle.places(at, &users).await, expected, "asked at {at}, in the order in which it was asked");
+        assert_eq!(
+            circle.places(at, &users).await,
+            expected,
+            "asked at {at}, in the order in which it was asked"
+        );
     }
     circle.nodes[1].cluster.leave(&users).await.expect("a healthy engine leaves");
-    assert_eq!(circle.places(0, &users).await, vec![vec![lives[0]], vec![], vec![], vec![lives[0]]], "the other node's stay");
+    assert_eq!(
+        circle.places(0, &users).await,
+        vec![vec![lives[0]], vec![], vec![], vec![lives[0]]],
+        "the other node's stay"
+    );
 }
 
 pub(super) async fn places_follow_in_the_order_of_the_calls(bed: &dyn ClusterBed) {
@@ -138,10 +155,15 @@ pub(super) async fn places_follow_in_the_order_of_the_calls(bed: &dyn ClusterBed
                 let (cluster, user) = (Arc::clone(cluster), user.clone());
                 let enters = (round + 1 == ROUNDS) == last_enters;
                 let mut call = Box::pin(async move {
-                    if enters { cluster.enter(&user, None).await.map(drop) } else { cluster.leave(std::slice::from_ref(&user)).await }
+                    if enters {
+                        cluster.enter(&user, None).await.map(drop)
+                    } else {
+                        cluster.leave(std::slice::from_ref(&user)).await
+                    }
                 });
                 // Polled once, in this order; whatever becomes of it later.
-                let first = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+                let first =
+                    std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
                 match first {
                     std::task::Poll::Ready(done) => done.expect("a healthy engine does it"),
                     std::task::Poll::Pending => calls.push(tokio::spawn(call)),
@@ -172,14 +194,17 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
 
 pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
-    for (at, ticket, is_first) in [(0, "one", true), (0, "one", false), (1, "one", false), (1, "other", true)] {
+    for (at, ticket, is_first) in [(0, "one", true), (0, "one", false), (1, "one", false), (1, "other", true)]
+    {
         let spent = circle.nodes[at].cluster.spend(ticket, 600_000).await.expect("a healthy engine spends");
         assert_eq!(spent, is_first, "{ticket} at {at}");
     }
     let mut tries = Vec::new();
     for at in 0..32 {
         let cluster = Arc::clone(&circle.nodes[at % 2].cluster);
-        tries.push(tokio::spawn(async move { cluster.spend("same", 600_000).await.expect("a healthy engine spends") }));
+        tries.push(tokio::spawn(async move {
+            cluster.spend("same", 600_000).await.expect("a healthy engine spends")
+        }));
     }
     let mut firsts = 0;
     for one in tries {
@@ -195,9 +220,17 @@ pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over
     }
     let alice = user("alice");
     assert!(!circle.closed(0, &alice, Some(session(1))).await);
-    circle.nodes[0].cluster.bury(&alice, &[session(1), session(2)], 600_000).await.expect("a healthy engine buries");
+    circle.nodes[0]
+        .cluster
+        .bury(&alice, &[session(1), session(2)], 600_000)
+        .await
+        .expect("a healthy engine buries");
     for at in 0..2 {
-        assert!(circle.closed(at, &alice, Some(session(1))).await && circle.closed(at, &alice, Some(session(2))).await, "at every node");
+        assert!(
+            circle.closed(at, &alice, Some(session(1))).await
+                && circle.closed(at, &alice, Some(session(2))).await,
+            "at every node"
+        );
         assert!(!circle.closed(at, &alice, Some(session(3))).await, "another session");
         assert!(!circle.closed(at, &alice, None).await, "a session that is new");
         assert!(!circle.closed(at, &user("bob"), Some(session(1))).await, "another user");

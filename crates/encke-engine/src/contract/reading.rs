@@ -10,7 +10,8 @@ use crate::{Append, PageLimit, ReadFrom, Retention};
 
 /// A log of the offsets 4 to 10.
 async fn trimmed_log(bed: &dyn Bed) -> Lab {
-    let lab = Lab::with(bed, everywhere(Retention { max_messages: 7, max_bytes: 1 << 20, max_age_s: 3600 })).await;
+    let lab =
+        Lab::with(bed, everywhere(Retention { max_messages: 7, max_bytes: 1 << 20, max_age_s: 3600 })).await;
     lab.fill("other", 3).await;
     lab.fill("a", 10).await;
     lab.fill("other", 3).await;
@@ -100,7 +101,13 @@ pub(super) async fn pages_put_together_are_the_log(bed: &dyn Bed) {
 pub(super) async fn a_channel_without_messages_is_an_empty_log(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let epoch = lab.append(to_channel("other")).await.positions[0].1.epoch;
-    for from in [ReadFrom::After(0), ReadFrom::After(5), ReadFrom::Before(0), ReadFrom::Before(u64::MAX), ReadFrom::Head] {
+    for from in [
+        ReadFrom::After(0),
+        ReadFrom::After(5),
+        ReadFrom::Before(0),
+        ReadFrom::Before(u64::MAX),
+        ReadFrom::Head,
+    ] {
         let page = lab.read(&channel("a"), from, ALL).await;
         assert_eq!((page.tail, page.head, page.entries.len()), (1, 0, 0), "{from:?}");
     }

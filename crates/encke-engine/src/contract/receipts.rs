@@ -27,7 +27,11 @@ pub(super) async fn receipts_go_from_queued_over_delivered_to_shown(bed: &dyn Be
     assert_eq!(lab.receipt(&second, at(3)).await, (ReceiptState::Queued, NOON), "behind the mark");
     lab.mark("alice", 2, ReceiptState::Shown, at(4)).await;
     assert_eq!(lab.receipt(&first, at(5)).await, (ReceiptState::Shown, at(4)));
-    assert_eq!(lab.receipt(&second, at(5)).await, (ReceiptState::Shown, at(4)), "a mark reaches everything up to it");
+    assert_eq!(
+        lab.receipt(&second, at(5)).await,
+        (ReceiptState::Shown, at(4)),
+        "a mark reaches everything up to it"
+    );
 }
 
 pub(super) async fn receipts_never_go_back(bed: &dyn Bed) {
@@ -37,7 +41,11 @@ pub(super) async fn receipts_never_go_back(bed: &dyn Bed) {
     lab.mark("alice", 1, ReceiptState::Delivered, at(3)).await;
     lab.mark("alice", 1, ReceiptState::Shown, at(4)).await;
     assert_eq!(lab.receipt(&id, at(5)).await, (ReceiptState::Shown, at(2)));
-    assert_eq!(lab.receipt(&id, at(1000)).await, (ReceiptState::Shown, at(2)), "what was shown does not expire");
+    assert_eq!(
+        lab.receipt(&id, at(1000)).await,
+        (ReceiptState::Shown, at(2)),
+        "what was shown does not expire"
+    );
     let id = push(&lab, Some(at(100))).await;
     lab.mark("alice", 2, ReceiptState::Delivered, at(5)).await;
     lab.mark("alice", 2, ReceiptState::Delivered, at(6)).await;
@@ -62,7 +70,8 @@ pub(super) async fn a_push_that_was_not_handed_in_time_is_expired(bed: &dyn Bed)
 
 pub(super) async fn what_was_skipped_as_expired_is_not_delivered_by_what_follows(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
-    let (before, short, after) = (push(&lab, None).await, push(&lab, Some(at(10))).await, push(&lab, Some(at(90))).await);
+    let (before, short, after) =
+        (push(&lab, None).await, push(&lab, Some(at(10))).await, push(&lab, Some(at(90))).await);
     lab.mark("alice", 3, ReceiptState::Delivered, at(20)).await;
     lab.mark("alice", 3, ReceiptState::Shown, at(30)).await;
     assert_eq!(lab.receipt(&before, at(40)).await, (ReceiptState::Shown, at(30)));
@@ -79,7 +88,11 @@ pub(super) async fn a_trimmed_push_is_expired(bed: &dyn Bed) {
     }
     lab.mark("alice", 4, ReceiptState::Delivered, at(3)).await;
     assert_eq!(lab.receipt(&handed, at(4)).await, (ReceiptState::Delivered, at(1)));
-    assert_eq!(lab.receipt(&lost, at(4)).await, (ReceiptState::Expired, at(2)), "nobody will ever be handed it");
+    assert_eq!(
+        lab.receipt(&lost, at(4)).await,
+        (ReceiptState::Expired, at(2)),
+        "nobody will ever be handed it"
+    );
     let old = Lab::with(bed, everywhere(Retention { max_age_s: 10, ..WIDE })).await;
     let id = push(&old, None).await;
     old.sweep(at(11)).await;
@@ -95,10 +108,15 @@ pub(super) async fn each_receipt_of_a_push_expires_with_the_log_that_it_is_for(b
     }
     let now = lab.receipts(&both, at(3)).await;
     let expired = of("alice", ReceiptState::Expired, at(2));
-    assert_eq!(now, [expired.clone(), of("bob", ReceiptState::Queued, NOON)], "the other log still holds the message");
+    assert_eq!(
+        now,
+        [expired.clone(), of("bob", ReceiptState::Queued, NOON)],
+        "the other log still holds the message"
+    );
     lab.mark("bob", 1, ReceiptState::Delivered, at(3)).await;
     assert_eq!(lab.receipts(&both, at(4)).await, [expired, of("bob", ReceiptState::Delivered, at(3))]);
-    // The same when all logs are appended to, and trimmed, by one call: those of users who were handed it and of others.
+    // The same when all logs are appended to, and trimmed, by one call: those of users who were handed it and
+    // of others.
     let all = lab.append(Append { time: at(5), ..message(Targets::AllUsers) }).await.id;
     lab.mark("alice", 4, ReceiptState::Delivered, at(6)).await;
     for second in [7, 8] {
@@ -122,8 +140,12 @@ pub(super) async fn marks_of_another_epoch_or_user_change_nothing(bed: &dyn Bed)
     let lab = Lab::open(bed).await;
     let id = push(&lab, None).await;
     let epoch = lab.all(&user("alice").channel()).await.epoch;
-    let of =
-        |name: &str, epoch| Mark { user: user(name), position: Position { epoch, offset: 1 }, state: ReceiptState::Delivered, at: at(1) };
+    let of = |name: &str, epoch| Mark {
+        user: user(name),
+        position: Position { epoch, offset: 1 },
+        state: ReceiptState::Delivered,
+        at: at(1),
+    };
     let marks = vec![of("alice", Epoch(epoch.0.wrapping_add(1))), of("bob", epoch)];
     lab.engine.mark(marks).await.expect("a healthy engine marks");
     assert_eq!(lab.receipt(&id, at(2)).await, (ReceiptState::Queued, NOON));
@@ -145,7 +167,11 @@ pub(super) async fn receipts_come_in_pages_by_user(bed: &dyn Bed) {
     for push in [id, everybody] {
         let (mut found, mut after) = (Vec::new(), None);
         for expected in [2, 2, 1, 0] {
-            let page = lab.engine.receipts(&push, after.as_ref(), 2, NOON).await.expect("a healthy engine reads receipts");
+            let page = lab
+                .engine
+                .receipts(&push, after.as_ref(), 2, NOON)
+                .await
+                .expect("a healthy engine reads receipts");
             let page = page.expect("the push is known");
             assert_eq!(page.len(), expected);
             after = page.last().map(|receipt| receipt.user.clone()).or(after);

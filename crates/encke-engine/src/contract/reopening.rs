@@ -28,7 +28,8 @@ async fn reopen(bed: &dyn Bed, lab: &Lab, retention: RetentionTable) -> Option<L
 
 pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
-    // The engine has counted more time than a key is kept before this one comes: only then does a count that begins anew show.
+    // The engine has counted more time than a key is kept before this one comes: only then does a count that
+    // begins anew show.
     let come = NOON.plus_seconds(KEY_KEPT_S + 120);
     sweep_for(&lab, NOON, KEY_KEPT_S + 120).await;
     let first = lab.append(Append { time: come, ..keyed("api:1", to_channel("a")) }).await;
@@ -38,7 +39,9 @@ pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
     let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
     assert_eq!(again, Appended { repeated: true, ..first }, "for at least {KEY_KEPT_S} s");
     sweep_for(&lab, last_moment, KEY_KEPT_S).await;
-    let anew = lab.append(Append { time: last_moment.plus_seconds(KEY_KEPT_S), ..keyed("api:1", to_channel("a")) }).await;
+    let anew = lab
+        .append(Append { time: last_moment.plus_seconds(KEY_KEPT_S), ..keyed("api:1", to_channel("a")) })
+        .await;
     assert_eq!((anew.repeated, anew.positions[0].1.offset), (false, 2), "and not for ever");
 }
 
@@ -62,7 +65,11 @@ pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {
     lab.mark("alice", 2, ReceiptState::Shown, at(71)).await;
     let shown = [("alice", ReceiptState::Shown, at(62)), ("bob", ReceiptState::Queued, NOON)];
     assert_eq!(receipts(&lab, &both).await, shown.map(owned), "receipts do not go back");
-    assert_eq!(lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset, 2, "nor does the place");
+    assert_eq!(
+        lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset,
+        2,
+        "nor does the place"
+    );
     lab.engine.seen(&user("bob"), at(50)).await.expect("a healthy engine sees");
     let bob = lab.engine.user(&user("bob")).await.expect("a healthy engine reads").expect("he is known");
     assert_eq!(bob.last_seen, Some(at(100)), "nor does the time");
@@ -78,8 +85,16 @@ pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {
         "what two logs share is still there for the other"
     );
     assert_eq!(receipts(&lab, &both).await, shown.map(owned));
-    assert_eq!(receipts(&lab, &lost).await, [owned(("carol", ReceiptState::Expired, at(5)))], "no new push takes its place");
-    assert_eq!(lab.append(to_channel("emptied")).await.positions[0].1.offset, 3, "offsets go on where nothing is left");
+    assert_eq!(
+        receipts(&lab, &lost).await,
+        [owned(("carol", ReceiptState::Expired, at(5)))],
+        "no new push takes its place"
+    );
+    assert_eq!(
+        lab.append(to_channel("emptied")).await.positions[0].1.offset,
+        3,
+        "offsets go on where nothing is left"
+    );
     for push in pushes {
         assert_eq!(receipts(&lab, &push).await, [owned(("alice", ReceiptState::Queued, at(80)))]);
     }

@@ -63,7 +63,10 @@ pub(super) async fn offsets_rise_by_one_under_appends_of_two_nodes(bed: &dyn Clu
         for task in tasks {
             places.extend(task.await.expect("no task panics"));
         }
-        let pages = (circle.read(0, &channel("a"), ReadFrom::After(0)).await, circle.read(1, &channel("b"), ReadFrom::After(0)).await);
+        let pages = (
+            circle.read(0, &channel("a"), ReadFrom::After(0)).await,
+            circle.read(1, &channel("b"), ReadFrom::After(0)).await,
+        );
         for (id, in_a, in_b) in places {
             assert_eq!((&ids(&pages.0)[in_a as usize - 1], &ids(&pages.1)[in_b as usize - 1]), (&id, &id));
         }
@@ -87,7 +90,10 @@ pub(super) async fn keys_are_shared_between_nodes(bed: &dyn ClusterBed) {
     let mut tasks = Vec::new();
     for task in 0..32 {
         let engine = Arc::clone(&circle.nodes[task % 2].engine);
-        let append = Append { key: Some("api:same".to_owned()), ..message(Targets::Channels(vec![channel("x"), channel("y")])) };
+        let append = Append {
+            key: Some("api:same".to_owned()),
+            ..message(Targets::Channels(vec![channel("x"), channel("y")]))
+        };
         tasks.push(tokio::spawn(async move { engine.append(append).await }));
     }
     let mut firsts = 0;
@@ -103,12 +109,21 @@ pub(super) async fn keys_are_shared_between_nodes(bed: &dyn ClusterBed) {
 pub(super) async fn receipts_and_handed_are_shared_between_nodes(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     let push = circle.append(0, to_users(&["alice", "bob"])).await;
-    let mark = Mark { user: user("alice"), position: push.positions[0].1, state: ReceiptState::Delivered, at: NOON };
+    let mark =
+        Mark { user: user("alice"), position: push.positions[0].1, state: ReceiptState::Delivered, at: NOON };
     circle.nodes[1].engine.mark(vec![mark]).await.expect("a healthy engine marks");
-    let receipts = circle.nodes[0].engine.receipts(&push.id, None, 10, NOON).await.expect("a healthy engine reads receipts");
-    let states: Vec<_> = receipts.expect("the push is known").into_iter().map(|receipt| receipt.state).collect();
+    let receipts = circle.nodes[0]
+        .engine
+        .receipts(&push.id, None, 10, NOON)
+        .await
+        .expect("a healthy engine reads receipts");
+    let states: Vec<_> =
+        receipts.expect("the push is known").into_iter().map(|receipt| receipt.state).collect();
     assert_eq!(states, [ReceiptState::Delivered, ReceiptState::Queued]);
-    assert_eq!(circle.nodes[0].engine.handed(&user("alice")).await.expect("a healthy engine reads"), push.positions[0].1);
+    assert_eq!(
+        circle.nodes[0].engine.handed(&user("alice")).await.expect("a healthy engine reads"),
+        push.positions[0].1
+    );
 }
 
 pub(super) async fn a_node_that_watches_is_told_of_what_another_appends(bed: &dyn ClusterBed) {
@@ -123,12 +138,17 @@ pub(super) async fn a_node_that_watches_is_told_of_what_another_appends(bed: &dy
         let published = circle.append(0, message(Targets::Channels(names[..2].to_vec()))).await;
         let pushed = circle.append(0, to_users(&["alice"])).await;
         for appended in [published, pushed] {
-            expected.extend(appended.positions.into_iter().map(|(name, position)| (name, position, appended.id.clone())));
+            expected.extend(
+                appended.positions.into_iter().map(|(name, position)| (name, position, appended.id.clone())),
+            );
         }
     }
     let heard = circle.ears[1].feed.wait_for(expected.len()).await;
-    let mut heard: Vec<_> =
-        heard.iter().map(|entry| entry.message()).map(|told| (told.channel.clone(), told.position, told.id.clone())).collect();
+    let mut heard: Vec<_> = heard
+        .iter()
+        .map(|entry| entry.message())
+        .map(|told| (told.channel.clone(), told.position, told.id.clone()))
+        .collect();
     for name in &names {
         let of = |list: &[(ChannelName, encke_proto::Position, encke_proto::MessageId)]| -> Vec<_> {
             list.iter().filter(|told| told.0 == *name).cloned().collect()
@@ -140,7 +160,9 @@ pub(super) async fn a_node_that_watches_is_told_of_what_another_appends(bed: &dy
     assert_eq!(heard, expected, "each once");
     let page = circle.read(1, &names[0], ReadFrom::After(0)).await;
     let told = circle.ears[1].feed.heard();
-    for (read, told) in page.entries.iter().zip(told.iter().filter(|entry| entry.message().channel == names[0])) {
+    for (read, told) in
+        page.entries.iter().zip(told.iter().filter(|entry| entry.message().channel == names[0]))
+    {
         assert_eq!(read.event_json(), told.event_json(), "the feed and the log say the same");
     }
 }
@@ -158,11 +180,15 @@ pub(super) async fn a_node_that_does_not_watch_is_not_told(bed: &dyn ClusterBed)
         let appended = circle.append(0, to_channel("a")).await;
         // One more behind it shows whether it was told.
         let last = circle.append(0, to_channel("last")).await;
-        until!("the last is told", circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id));
+        until!(
+            "the last is told",
+            circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
+        );
         circle.ears[1].feed.heard().iter().all(|entry| entry.message().id != appended.id)
     });
     for at in [1, 2] {
-        let names: HashSet<_> = circle.ears[at].feed.heard().iter().map(|entry| entry.message().channel.clone()).collect();
+        let names: HashSet<_> =
+            circle.ears[at].feed.heard().iter().map(|entry| entry.message().channel.clone()).collect();
         assert!(!names.contains(&channel("b")), "nobody watches it");
         assert!(at == 1 || !names.contains(&channel("a")), "this node does not");
     }
@@ -197,8 +223,12 @@ pub(super) async fn a_read_after_a_watch_misses_nothing(bed: &dyn ClusterBed) {
     until!("all behind what was read is told", {
         let heard = circle.ears[1].feed.heard();
         names.iter().zip(heads.iter().zip(&read)).all(|(name, (head, read))| {
-            let told: HashSet<Offset> =
-                heard.iter().map(|entry| entry.message()).filter(|told| told.channel == *name).map(|told| told.position.offset).collect();
+            let told: HashSet<Offset> = heard
+                .iter()
+                .map(|entry| entry.message())
+                .filter(|told| told.channel == *name)
+                .map(|told| told.position.offset)
+                .collect();
             (read + 1..=*head).all(|offset| told.contains(&offset))
         })
     });
@@ -216,7 +246,9 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
     let mut appended = Vec::new();
     for round in 0..ROUNDS {
         for (index, name) in names.iter().enumerate() {
-            appended.push(circle.append(0, message(Targets::Channels(vec![name.clone()]))).await.positions.remove(0));
+            appended.push(
+                circle.append(0, message(Targets::Channels(vec![name.clone()]))).await.positions.remove(0),
+            );
             if index == round * 3 {
                 bed.deafen().await;
             }
@@ -228,7 +260,10 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
     until!("each channel is told to its end, or found to be behind", {
         let (heard, behind) = (circle.ears[1].feed.heard(), circle.ears[1].feed.behind_of());
         heads.iter().all(|(name, head)| {
-            behind.contains(name) || heard.iter().any(|entry| entry.message().channel == *name && entry.message().position == *head)
+            behind.contains(name)
+                || heard
+                    .iter()
+                    .any(|entry| entry.message().channel == *name && entry.message().position == *head)
         })
     });
     // And from then on it hears again.
@@ -237,6 +272,7 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
     }
     let last = circle.append(0, to_channel("c0")).await;
     until!("it hears again", {
-        circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id) || circle.ears[1].feed.behind_of().len() > CHANNELS
+        circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
+            || circle.ears[1].feed.behind_of().len() > CHANNELS
     });
 }

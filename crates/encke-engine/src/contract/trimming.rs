@@ -17,7 +17,11 @@ pub(super) async fn retention_by_count_keeps_the_newest(bed: &dyn Bed) {
     for count in 1..=12_usize {
         written.extend(lab.fill("a", 1).await);
         let page = lab.all(&channel("a")).await;
-        assert_eq!(ids(&page), written[count.saturating_sub(5)..], "never less than the rule allows, and never more");
+        assert_eq!(
+            ids(&page),
+            written[count.saturating_sub(5)..],
+            "never less than the rule allows, and never more"
+        );
         assert_eq!((page.tail, page.head), (count.saturating_sub(5) as u64 + 1, count as u64));
     }
     let one = Lab::with(bed, everywhere(Retention { max_messages: 1, ..WIDE })).await;
@@ -27,8 +31,11 @@ pub(super) async fn retention_by_count_keeps_the_newest(bed: &dyn Bed) {
 
 pub(super) async fn retention_by_bytes_keeps_the_newest(bed: &dyn Bed) {
     let lab = Lab::with(bed, everywhere(Retention { max_bytes: 1000, ..WIDE })).await;
-    let of = |length: usize| Append { body: data(&format!("\"{}\"", "x".repeat(length - 2))), ..to_channel("a") };
-    for (length, kept) in [(300, 1..=1), (300, 1..=2), (400, 1..=3), (2, 2..=4), (2000, 5..=5), (500, 6..=6), (500, 6..=7)] {
+    let of =
+        |length: usize| Append { body: data(&format!("\"{}\"", "x".repeat(length - 2))), ..to_channel("a") };
+    for (length, kept) in
+        [(300, 1..=1), (300, 1..=2), (400, 1..=3), (2, 2..=4), (2000, 5..=5), (500, 6..=6), (500, 6..=7)]
+    {
         lab.append(of(length)).await;
         let page = lab.all(&channel("a")).await;
         assert_eq!(offsets(&page), kept.collect::<Vec<_>>(), "after {length} bytes at {}", page.head);
@@ -50,7 +57,8 @@ pub(super) async fn retention_by_age_trims_in_the_sweep(bed: &dyn Bed) {
 
 pub(super) async fn the_first_rule_that_fits_wins(bed: &dyn Bed) {
     let of = |max_messages| Retention { max_messages, ..WIDE };
-    let rules = vec![("news:*".to_owned(), of(2)), ("news:big".to_owned(), of(9)), ("*:log".to_owned(), of(3))];
+    let rules =
+        vec![("news:*".to_owned(), of(2)), ("news:big".to_owned(), of(9)), ("*:log".to_owned(), of(3))];
     let lab = Lab::with(bed, RetentionTable { rules, public: of(4), own: of(5) }).await;
     for (name, kept) in [("news:big", 2), ("x:log", 3), ("plain", 4)] {
         lab.fill(name, 9).await;

@@ -31,13 +31,16 @@ impl Keys {
         self.results.get(key).map(|first| Appended { repeated: true, ..first.clone() })
     }
 
-    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
+    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early:
+    /// that could become a second message.
     pub(super) fn make_room(&mut self, now: Time) -> Result<(), EngineError> {
         if self.results.len() >= KEYS_MAX {
             self.forget_old(now);
         }
         if self.results.len() >= KEYS_MAX {
-            return Err(EngineError::Unavailable(format!("{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds")));
+            return Err(EngineError::Unavailable(format!(
+                "{KEYS_MAX} idempotency keys came within {KEY_KEPT_S} seconds"
+            )));
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use encke_proto::{MessageId, Offset, Time, UserId};
 
 use crate::{Receipt, ReceiptState};
 
-/// The most receipts that are kept at once. Those of the pushes that end first are forgotten before their time when there would be more.
+/// The most receipts that are kept at once. Those of the pushes that end first are forgotten before their
+/// time when there would be more.
 const RECEIPTS_MAX: usize = 5_000_000;
 /// The most pushes that one sweep forgets.
 const FORGET_MAX_PUSHES: usize = 1000;
@@ -88,7 +89,13 @@ impl Pushes {
         }
     }
 
-    pub(super) fn page(&self, push: &MessageId, after: Option<&UserId>, limit: usize, now: Time) -> Option<Vec<Receipt>> {
+    pub(super) fn page(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Option<Vec<Receipt>> {
         let push = self.by_id.get(push)?;
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
         let receipts = push.receipts.range::<UserId, _>((begin, Bound::Unbounded)).take(limit);

@@ -11,11 +11,12 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Positi
 
 use super::{keys::Keys, log::Log, pushes::Pushes};
 use crate::{
-    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt, ReceiptState, RetentionTable,
-    Targets, UserRecord, append::each_once,
+    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
+    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once,
 };
 
-/// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given twice.
+/// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given
+/// twice.
 const LOGS_MAX: usize = 2_000_000;
 /// The most users who are known.
 const USERS_MAX: usize = 2_000_000;
@@ -57,7 +58,11 @@ impl State {
     }
 
     /// Appends a message, and adds what came into the logs to `entries`.
-    pub(super) fn append(&mut self, append: Append, entries: &mut Vec<Arc<Entry>>) -> Result<Appended, EngineError> {
+    pub(super) fn append(
+        &mut self,
+        append: Append,
+        entries: &mut Vec<Arc<Entry>>,
+    ) -> Result<Appended, EngineError> {
         if let Some(key) = &append.key {
             if let Some(first) = self.keys.find(key) {
                 return Ok(first);
@@ -78,7 +83,8 @@ impl State {
         }
         if is_push {
             self.pushes.make_room(channels.len());
-            let end = append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
+            let end =
+                append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
             self.pushes.begin(&append.id, append.expires, end.plus_seconds(RECEIPTS_KEPT_S));
         }
         let mut positions = Vec::with_capacity(channels.len());
@@ -98,7 +104,12 @@ impl State {
         Ok(appended)
     }
 
-    fn append_one(&mut self, append: &Append, channel: &ChannelName, entries: &mut Vec<Arc<Entry>>) -> Position {
+    fn append_one(
+        &mut self,
+        append: &Append,
+        channel: &ChannelName,
+        entries: &mut Vec<Arc<Entry>>,
+    ) -> Position {
         let log = self.logs.entry(channel.clone()).or_default();
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
         let entry = Arc::new(Entry::new(Message {
@@ -135,12 +146,15 @@ impl State {
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
         match self.logs.get(channel) {
             Some(log) => log.read(self.epoch, from, limit),
-            None => Page { epoch: self.epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() },
+            None => {
+                Page { epoch: self.epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() }
+            }
         }
     }
 
     pub(super) fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Vec<ChannelSummary> {
-        // Users' own channels are the names from "@" up to "A"; there may be very many of them, so they are jumped over.
+        // Users' own channels are the names from "@" up to "A"; there may be very many of them, so they are
+        // jumped over.
         let after = after.map_or("", ChannelName::as_str);
         let before_own = (after < "@").then_some((Bound::Excluded(after), Bound::Excluded("@")));
         let behind_own = if after < "A" { Bound::Included("A") } else { Bound::Excluded(after) };
@@ -196,7 +210,13 @@ impl State {
         *place = to.max(*place);
     }
 
-    pub(super) fn receipts(&self, push: &MessageId, after: Option<&UserId>, limit: usize, now: Time) -> Option<Vec<Receipt>> {
+    pub(super) fn receipts(
+        &self,
+        push: &MessageId,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Option<Vec<Receipt>> {
         self.pushes.page(push, after, limit, now)
     }
 
@@ -237,7 +257,12 @@ fn check_room(what: &str, wanted: usize, max: usize) -> Result<(), EngineError> 
     Ok(())
 }
 
-fn reschedule(agenda: &mut BTreeSet<(Time, ChannelName)>, channel: &ChannelName, log: &mut Log, due: Option<Time>) {
+fn reschedule(
+    agenda: &mut BTreeSet<(Time, ChannelName)>,
+    channel: &ChannelName,
+    log: &mut Log,
+    due: Option<Time>,
+) {
     if let Some(known) = log.due {
         agenda.remove(&(known, channel.clone()));
     }

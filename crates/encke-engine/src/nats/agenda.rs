@@ -11,7 +11,8 @@ use encke_proto::{ChannelName, Time};
 /// The most channels whose time is known. Those above it are found by the walk.
 const CHANNELS_MAX: usize = 200_000;
 
-/// When the oldest message of which log is due to be trimmed by age or expiry, as far as this node knows from what it appended.
+/// When the oldest message of which log is due to be trimmed by age or expiry, as far as this node knows from
+/// what it appended.
 #[derive(Debug, Default)]
 pub(super) struct Agenda(Mutex<Dates>);
 
@@ -24,7 +25,8 @@ struct Dates {
 }
 
 impl Agenda {
-    /// The log is due at `due`, or earlier if that is known already: a time that is too early only makes the sweep look in vain.
+    /// The log is due at `due`, or earlier if that is known already: a time that is too early only makes the
+    /// sweep look in vain.
     pub(super) fn note(&self, channel: &ChannelName, due: Time) {
         let mut dates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match dates.by_channel.get(channel).copied() {

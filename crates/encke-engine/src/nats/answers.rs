@@ -15,7 +15,8 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{fault::Fault, names::last_token};
 
-/// Where answers of many messages arrive. There is one subscription for all questions: one for each would have to be told to all servers, and taken back.
+/// Where answers of many messages arrive. There is one subscription for all questions: one for each would
+/// have to be told to all servers, and taken back.
 pub(super) struct Answers {
     inbox: String,
     next: AtomicU64,

@@ -34,11 +34,14 @@ impl Store {
         let (channels, push) = match append.targets {
             Targets::Channels(channels) => (each_once(channels), false),
             Targets::Users(users) => {
-                // A user who is known and gets nothing after all does no harm; one who gets something and is not known would.
+                // A user who is known and gets nothing after all does no harm; one who gets something and is
+                // not known would.
                 self.make_known(&users, append.time).await?;
                 (each_once(users.iter().map(UserId::channel)), true)
             }
-            Targets::AllUsers => (self.user_ids(None, usize::MAX).await?.iter().map(UserId::channel).collect(), true),
+            Targets::AllUsers => {
+                (self.user_ids(None, usize::MAX).await?.iter().map(UserId::channel).collect(), true)
+            }
         };
         let message = Message { said, channels, push, key: append.key };
         if message.channels.len() > PAGE_MAX_TARGETS || message.bytes() > PIECE_MAX_BYTES {
@@ -46,9 +49,17 @@ impl Store {
         }
         let id = message.said.id.clone();
         let once = message.key.as_ref().map(|key| self.key_once(key)).into_iter().collect();
-        let (beside_messages, beside_bytes) = (usize::from(push) + usize::from(message.key.is_some()), message.targets_bytes());
+        let (beside_messages, beside_bytes) =
+            (usize::from(push) + usize::from(message.key.is_some()), message.targets_bytes());
         let beside: Option<Beside> = (beside_messages > 0).then(|| self.beside(&message));
-        let work = Work { said: message.said, channels: message.channels, once, beside, beside_messages, beside_bytes };
+        let work = Work {
+            said: message.said,
+            channels: message.channels,
+            once,
+            beside,
+            beside_messages,
+            beside_bytes,
+        };
         match self.writer.write(work).await? {
             Written::Now(positions) => Ok(Appended { id, positions, repeated: false }),
             Written::Before(stored) => self.repeated(KeyRecord::parse(&stored)?).await,
@@ -61,7 +72,8 @@ impl Store {
     }
 
     fn beside(&self, message: &Message) -> Beside {
-        let (names, retention): (Names, std::sync::Arc<RetentionTable>) = (self.names.clone(), self.retention.clone());
+        let (names, retention): (Names, std::sync::Arc<RetentionTable>) =
+            (self.names.clone(), self.retention.clone());
         let (said, push, key) = (message.said.clone(), message.push, message.key.clone());
         Box::new(move |positions| {
             let mut puts = Vec::new();
@@ -72,7 +84,11 @@ impl Store {
             }
             if let Some(key) = &key {
                 let inline = if push { Vec::new() } else { targets(positions, |place| place) };
-                puts.push(key_put(&names, key, &KeyRecord { id: said.id.clone(), pages: usize::from(push), targets: inline }));
+                puts.push(key_put(
+                    &names,
+                    key,
+                    &KeyRecord { id: said.id.clone(), pages: usize::from(push), targets: inline },
+                ));
             }
             puts
         })
@@ -132,5 +148,11 @@ pub(super) fn page_put(
 
 /// A key's first result, to be stored.
 pub(super) fn key_put(names: &Names, key: &str, record: &KeyRecord) -> Put {
-    Put { subject: names.key(key), head: String::new(), payload: to_json(record), expect: None, ttl_s: Some(KEY_TTL_S) }
+    Put {
+        subject: names.key(key),
+        head: String::new(),
+        payload: to_json(record),
+        expect: None,
+        ttl_s: Some(KEY_TTL_S),
+    }
 }

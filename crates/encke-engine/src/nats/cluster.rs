@@ -1,4 +1,5 @@
-//! How the nodes find and reach each other: records in a stream that is kept in memory, and letters that no stream keeps.
+//! How the nodes find and reach each other: records in a stream that is kept in memory, and letters that no
+//! stream keeps.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -22,20 +23,25 @@ use super::{
     names::{Names, last_token, token, untoken},
     stored::Stored,
 };
-use crate::{Census, Cluster, EngineError, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId};
+use crate::{
+    Census, Cluster, EngineError, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId,
+};
 
 /// How long the stream keeps a heartbeat, in seconds: a little longer than it counts.
 const BEAT_TTL_S: u64 = NODE_LIVES_MS.div_ceil(1_000) + 1;
-/// How often a replica is asked that has not heard of this node's own heartbeat, and how long is waited in between, in milliseconds.
+/// How often a replica is asked that has not heard of this node's own heartbeat, and how long is waited in
+/// between, in milliseconds.
 const BEHIND_TRIES: usize = 40;
 const BEHIND_PAUSE_MS: u64 = 5;
 /// The most changes of places that wait to be written.
 const PLACES_WAITING_MAX: usize = 65_536;
 /// The most of them that are written at once.
 const PLACES_AT_ONCE: usize = 1_024;
-/// The most users whose places are asked of the leader; for more, a replica may answer that is a little behind.
+/// The most users whose places are asked of the leader; for more, a replica may answer that is a little
+/// behind.
 const PLACES_OF_LEADER_MAX: usize = 64;
-/// For how many users places are asked for with one question, so that what is found stays below what one answer may hold.
+/// For how many users places are asked for with one question, so that what is found stays below what one
+/// answer may hold.
 const PLACES_ASKED: usize = 200;
 
 /// What this node is to the others.
@@ -67,7 +73,13 @@ impl Drop for Life {
 
 impl Member {
     pub(super) fn new(link: Arc<Link>, names: Names, name: String, letters: Arc<dyn Letterbox>) -> Self {
-        Self { name, letters, life: tokio::sync::Mutex::new(None), id: Mutex::new(None), places: Places::start(link, names) }
+        Self {
+            name,
+            letters,
+            life: tokio::sync::Mutex::new(None),
+            id: Mutex::new(None),
+            places: Places::start(link, names),
+        }
     }
 
     fn id(&self) -> Result<NodeId, Fault> {
@@ -114,7 +126,10 @@ impl NatsEngine {
             let seq = self.say(id, 0).await?;
             *life = Some(Life { id, seq, taken_ms: 0, others: HashSet::new(), listening });
         }
-        let census = self.census(life.as_mut(), renewed).await?.ok_or_else(|| Fault::Busy("this node's heartbeat is not there".into()))?;
+        let census = self
+            .census(life.as_mut(), renewed)
+            .await?
+            .ok_or_else(|| Fault::Busy("this node's heartbeat is not there".into()))?;
         self.member.set_id(Some(census.me));
         if renewed {
             self.forget_the_dead(&census);
@@ -125,7 +140,10 @@ impl NatsEngine {
     async fn say(&self, id: NodeId, expect: u64) -> Result<u64, Fault> {
         let subject = self.store.names.node(&id.to_string());
         let head = token(&self.member.name);
-        self.store.link.put(Put { subject, head, payload: Bytes::new(), expect: Some(expect), ttl_s: Some(BEAT_TTL_S) }).await
+        self.store
+            .link
+            .put(Put { subject, head, payload: Bytes::new(), expect: Some(expect), ttl_s: Some(BEAT_TTL_S) })
+            .await
     }
 
     /// Who lives, by the clock of the stream's leader, which has stamped all heartbeats.
@@ -135,7 +153,10 @@ impl NatsEngine {
         let everybody = [self.store.names.node("*")];
         for _ in 0..BEHIND_TRIES {
             let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &everybody, 0).await?;
-            let own = beats.iter().find(|stored| stored.subject == mine && stored.seq >= life.seq).map(|own| own.taken_ms);
+            let own = beats
+                .iter()
+                .find(|stored| stored.subject == mine && stored.seq >= life.seq)
+                .map(|own| own.taken_ms);
             let Some(now_ms) = own else {
                 tokio::time::sleep(Duration::from_millis(BEHIND_PAUSE_MS)).await;
                 continue;
@@ -144,7 +165,8 @@ impl NatsEngine {
             let lives = |stored: &&Stored| stored.taken_ms + NODE_LIVES_MS >= now_ms;
             let mut nodes: Vec<Node> = beats.iter().filter(lives).filter_map(node).collect();
             nodes.sort_unstable();
-            let others: HashSet<NodeId> = nodes.iter().map(|node| node.id).filter(|id| *id != life.id).collect();
+            let others: HashSet<NodeId> =
+                nodes.iter().map(|node| node.id).filter(|id| *id != life.id).collect();
             // One is enough to forget where the users of a dead node were.
             if nodes.first().is_some_and(|first| first.id == life.id) {
                 life.others.difference(&others).for_each(|dead| self.forget_places(*dead));
@@ -183,7 +205,8 @@ impl NatsEngine {
         tokio::spawn(async move {
             let all = names.places_of_all();
             let Ok(info) = link.info(&names.soft, Some((&all, 0))).await else { return };
-            let nodes: HashSet<NodeId> = info.subjects.iter().filter_map(|subject| last_token(subject).parse().ok()).collect();
+            let nodes: HashSet<NodeId> =
+                info.subjects.iter().filter_map(|subject| last_token(subject).parse().ok()).collect();
             for id in nodes.difference(&living) {
                 // Who began since is not dead.
                 match link.last(&names.soft, &names.node(&id.to_string())).await {
@@ -275,7 +298,9 @@ impl Places {
 
     fn ask(&self, change: Change) -> Result<oneshot::Receiver<Result<(), Fault>>, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send((change, answer)).map_err(|_| Fault::Refused("too many sessions begin and end at once".into()))?;
+        self.0
+            .try_send((change, answer))
+            .map_err(|_| Fault::Refused("too many sessions begin and end at once".into()))?;
         Ok(answered)
     }
 }
@@ -321,7 +346,8 @@ async fn write_place(link: &Link, names: &Names, change: &Change) -> Result<(), 
         let subject = names.place(user, &node);
         async move {
             if change.here {
-                let put = Put { subject, head: String::new(), payload: Bytes::new(), expect: None, ttl_s: None };
+                let put =
+                    Put { subject, head: String::new(), payload: Bytes::new(), expect: None, ttl_s: None };
                 link.put(put).await.map(|_| ())
             } else {
                 link.purge(&names.soft, &subject).await
@@ -360,7 +386,10 @@ impl Cluster for NatsEngine {
     }
 
     async fn leave(&self, users: &[UserId]) -> Result<(), EngineError> {
-        let left = self.member.id().and_then(|me| self.member.places.ask(Change { users: users.to_vec(), node: me, here: false }))?;
+        let left = self
+            .member
+            .id()
+            .and_then(|me| self.member.places.ask(Change { users: users.to_vec(), node: me, here: false }))?;
         Ok(left.await.map_err(|_| EngineError::Unavailable("the engine was stopped".into()))??)
     }
 
@@ -371,7 +400,12 @@ impl Cluster for NatsEngine {
     async fn spend(&self, ticket: &str, kept_ms: u64) -> Result<bool, EngineError> {
         let subject = self.store.names.ticket(ticket);
         let ttl_s = Some(kept_ms.div_ceil(1_000).max(1));
-        match self.store.link.put(Put { subject, head: String::new(), payload: Bytes::new(), expect: Some(0), ttl_s }).await {
+        match self
+            .store
+            .link
+            .put(Put { subject, head: String::new(), payload: Bytes::new(), expect: Some(0), ttl_s })
+            .await
+        {
             Ok(_) => Ok(true),
             Err(Fault::Mismatch) => Ok(false),
             Err(fault) => Err(fault.into()),

@@ -1,7 +1,8 @@
 //! The epoch that all logs of a site are told in, and how it is found out that it must change.
 //!
-//! It stands in a message of the logs' own stream. A stream that was deleted or purged has lost it with all else, so whatever begins there begins with another one. A stream that
-//! was put back (a restored snapshot, a disk that lost its last writes) still has it, but its sequence is behind what this node has seen.
+//! It stands in a message of the logs' own stream. A stream that was deleted or purged has lost it with all
+//! else, so whatever begins there begins with another one. A stream that was put back (a restored snapshot, a
+//! disk that lost its last writes) still has it, but its sequence is behind what this node has seen.
 
 use std::{
     sync::{
@@ -22,7 +23,8 @@ use super::{
     streams::Streams,
 };
 
-/// How many bits of an epoch are chance; above them are seconds since 1970, so that a later epoch is a higher number.
+/// How many bits of an epoch are chance; above them are seconds since 1970, so that a later epoch is a higher
+/// number.
 const CHANCE_BITS: u32 = 16;
 /// How often two nodes that make an epoch at the same time try to agree.
 const TRIES_MAX: usize = 8;
@@ -112,7 +114,8 @@ impl Epochs {
         self.seen.load(Ordering::SeqCst)
     }
 
-    /// The epoch, after a look if the connection was broken since the last one: whatever was lost, was lost then.
+    /// The epoch, after a look if the connection was broken since the last one: whatever was lost, was lost
+    /// then.
     pub(super) async fn sure(&self) -> Result<Ages, Fault> {
         if self.looked.load(Ordering::SeqCst) != self.link.breaks() {
             self.look().await?;
@@ -120,7 +123,8 @@ impl Epochs {
         Ok(self.ages())
     }
 
-    /// Looks whether the stream is still the one that was known, and says whether the epoch is another one now.
+    /// Looks whether the stream is still the one that was known, and says whether the epoch is another one
+    /// now.
     pub(super) async fn look(&self) -> Result<bool, Fault> {
         let _alone = self.look.lock().await;
         let breaks = self.link.breaks();
@@ -162,7 +166,8 @@ impl Epochs {
             self.seen(info.last_seq);
             return Ok(ages);
         }
-        // A leader that was deposed and does not know it may say so too. What is written goes through the true one, and tells.
+        // A leader that was deposed and does not know it may say so too. What is written goes through the
+        // true one, and tells.
         let written = self.write(&ages, stored.seq).await?;
         if written > seen {
             self.seen(written);
@@ -175,7 +180,15 @@ impl Epochs {
 
     async fn write(&self, ages: &Ages, expect: u64) -> Result<u64, Fault> {
         let payload = Bytes::from(ages.text());
-        self.link.put(Put { subject: self.names.epoch(), head: String::new(), payload, expect: Some(expect), ttl_s: None }).await
+        self.link
+            .put(Put {
+                subject: self.names.epoch(),
+                head: String::new(),
+                payload,
+                expect: Some(expect),
+                ttl_s: None,
+            })
+            .await
     }
 
     /// What was seen before was of another stream.

@@ -10,12 +10,14 @@ use encke_proto::{Epoch, Time};
 
 use crate::{KEY_KEPT_S, passed::Passed};
 
-/// How far apart the moments are whose sequence is remembered, in seconds: by so much a key is kept longer than it must.
+/// How far apart the moments are whose sequence is remembered, in seconds: by so much a key is kept longer
+/// than it must.
 const STEP_S: u64 = 10;
 /// How long the stream itself keeps a key, in seconds by the servers' clock.
 pub(super) const KEY_TTL_S: u64 = 3 * KEY_KEPT_S;
 
-/// Which idempotency keys are too old to count. The stream's sequence serves as their clock: what was stored up to one is at least as old as the moment at which it was the last.
+/// Which idempotency keys are too old to count. The stream's sequence serves as their clock: what was stored
+/// up to one is at least as old as the moment at which it was the last.
 #[derive(Debug)]
 pub(super) struct KeyTimes(Mutex<Moments>);
 
@@ -32,7 +34,12 @@ struct Moments {
 
 impl Default for KeyTimes {
     fn default() -> Self {
-        Self(Mutex::new(Moments { passed: Passed::from(Time(0)), last: VecDeque::new(), void_up_to: 0, epoch: Epoch(0) }))
+        Self(Mutex::new(Moments {
+            passed: Passed::from(Time(0)),
+            last: VecDeque::new(),
+            void_up_to: 0,
+            epoch: Epoch(0),
+        }))
     }
 }
 

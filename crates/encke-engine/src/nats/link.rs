@@ -1,4 +1,5 @@
-//! The connection to NATS, and what is asked over it. JetStream is a matter of subjects and JSON; this is all of it that the engine needs.
+//! The connection to NATS, and what is asked over it. JetStream is a matter of subjects and JSON; this is all
+//! of it that the engine needs.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, client::RequestErrorKind, connection::State};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, Message, Request, client::RequestErrorKind, connection::State,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
@@ -33,16 +36,19 @@ const RECONNECT_WAIT_MS: u64 = 1_000;
 const PING_S: u64 = 2;
 /// The most requests that wait to be written.
 const REQUESTS_MAX: usize = 4_096;
-/// The most messages of one subscription that wait to be taken. What comes above it is dropped, and found again by its sequence.
+/// The most messages of one subscription that wait to be taken. What comes above it is dropped, and found
+/// again by its sequence.
 const UNHEARD_MAX_MESSAGES: usize = 8_192;
 /// The most messages of one atomic batch (`server/stream.go` there).
 pub(super) const BATCH_MAX_MESSAGES: usize = 1_000;
-/// The most subjects that one question for last messages names (1,024 there), and the most bytes that they take.
+/// The most subjects that one question for last messages names (1,024 there), and the most bytes that they
+/// take.
 const LASTS_MAX_SUBJECTS: usize = 500;
 const LASTS_MAX_BYTES: usize = 256 * 1024;
 /// The most questions that are under way at once for one call.
 pub(super) const ASKED_MAX: usize = 64;
-/// The most subjects that NATS lists at a time (`JSMaxSubjectDetails` there), and so the most names that are in memory at once for one page.
+/// The most subjects that NATS lists at a time (`JSMaxSubjectDetails` there), and so the most names that are
+/// in memory at once for one page.
 const LISTED_MAX: usize = 100_000;
 
 /// A message on its way into a stream.
@@ -91,7 +97,8 @@ pub(super) struct Link {
     /// Whether each stream is on one server only, so that whoever answers knows the newest.
     alone: bool,
     stopped: AtomicBool,
-    /// How often the connection was made or may have missed something; whoever remembers another number looks again.
+    /// How often the connection was made or may have missed something; whoever remembers another number looks
+    /// again.
     breaks: watch::Receiver<u64>,
     /// For the names of batches.
     next_batch: AtomicU64,
@@ -128,7 +135,10 @@ impl Link {
         if let Some(file) = &options.authorities {
             connect = connect.add_root_certificates(file.clone());
         }
-        let client = connect.connect(options.servers.as_slice()).await.map_err(|error| Fault::Refused(format!("NATS: {error}")))?;
+        let client = connect
+            .connect(options.servers.as_slice())
+            .await
+            .map_err(|error| Fault::Refused(format!("NATS: {error}")))?;
         let answers = Answers::open(&client).await?;
         Ok(Arc::new(Self {
             client,
@@ -166,30 +176,41 @@ impl Link {
         if self.is_stopped() {
             return Err(Fault::Refused("the engine was stopped".into()));
         }
-        // What is asked while there is no connection would be sent when there is one again, long after the caller was told that nothing was accepted.
+        // What is asked while there is no connection would be sent when there is one again, long after the
+        // caller was told that nothing was accepted.
         match self.client.connection_state() {
             State::Connected => Ok(()),
-            State::Pending | State::Disconnected => Err(Fault::Refused("there is no connection to NATS".into())),
+            State::Pending | State::Disconnected => {
+                Err(Fault::Refused("there is no connection to NATS".into()))
+            }
         }
     }
 
-    /// Waits for the connection if it is just being made again, as it is while servers are restarted one after the other.
+    /// Waits for the connection if it is just being made again, as it is while servers are restarted one
+    /// after the other.
     pub(super) async fn connected(&self) -> Result<(), Fault> {
         let mut breaks = self.breaks.clone();
         let end = Instant::now() + Duration::from_millis(RECONNECT_WAIT_MS);
         loop {
             breaks.borrow_and_update();
             match self.check() {
-                Err(fault) if !self.is_stopped() => match tokio::time::timeout_at(end, breaks.changed()).await {
-                    Ok(Ok(())) => {}
-                    _ => return Err(fault),
-                },
+                Err(fault) if !self.is_stopped() => {
+                    match tokio::time::timeout_at(end, breaks.changed()).await {
+                        Ok(Ok(())) => {}
+                        _ => return Err(fault),
+                    }
+                }
                 other => return other,
             }
         }
     }
 
-    async fn ask(&self, subject: String, headers: Option<HeaderMap>, payload: Bytes) -> Result<Message, Fault> {
+    async fn ask(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message, Fault> {
         self.check()?;
         let mut request = Request::new().payload(payload);
         if let Some(headers) = headers.filter(|headers| !headers.is_empty()) {
@@ -197,8 +218,12 @@ impl Link {
         }
         self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => Fault::Busy("no server has the stream now".into()),
-            RequestErrorKind::TimedOut => Fault::Unknown(format!("NATS did not answer within {DEADLINE_MS} ms")),
-            RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => Fault::Refused(format!("NATS: {error}")),
+            RequestErrorKind::TimedOut => {
+                Fault::Unknown(format!("NATS did not answer within {DEADLINE_MS} ms"))
+            }
+            RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                Fault::Refused(format!("NATS: {error}"))
+            }
             RequestErrorKind::Other => Fault::Unknown(format!("NATS: {error}")),
         })
     }
@@ -215,7 +240,8 @@ impl Link {
         sequence(&answer.payload)
     }
 
-    /// Puts all of these into a stream, or none: they get consecutive sequences, the last of which is returned.
+    /// Puts all of these into a stream, or none: they get consecutive sequences, the last of which is
+    /// returned.
     pub(super) async fn put_all(&self, mut puts: Vec<Put>) -> Result<u64, Fault> {
         let Some(last) = puts.pop() else { return Ok(0) };
         if puts.is_empty() {
@@ -245,9 +271,12 @@ impl Link {
     pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, Fault> {
         let question = json!({ "last_by_subj": subject });
         if !self.alone {
-            return Stored::from_answer(&self.api(format!("$JS.API.STREAM.MSG.GET.{stream}"), &question).await?);
+            return Stored::from_answer(
+                &self.api(format!("$JS.API.STREAM.MSG.GET.{stream}"), &question).await?,
+            );
         }
-        let answer = self.ask(format!("$JS.API.DIRECT.GET.{stream}"), None, question.to_string().into()).await?;
+        let answer =
+            self.ask(format!("$JS.API.DIRECT.GET.{stream}"), None, question.to_string().into()).await?;
         match status(&answer) {
             None => Stored::from_message(answer).map(Some),
             Some(404) => Ok(None),
@@ -255,11 +284,19 @@ impl Link {
         }
     }
 
-    /// The last messages of these subjects, by subject; of some of them none may be there. Unless `fresh`, a replica that is a little behind may answer.
-    pub(super) async fn lasts(&self, stream: &str, subjects: &[String], fresh: bool) -> Result<HashMap<String, Stored>, Fault> {
+    /// The last messages of these subjects, by subject; of some of them none may be there. Unless `fresh`, a
+    /// replica that is a little behind may answer.
+    pub(super) async fn lasts(
+        &self,
+        stream: &str,
+        subjects: &[String],
+        fresh: bool,
+    ) -> Result<HashMap<String, Stored>, Fault> {
         let mut found = HashMap::with_capacity(subjects.len());
         if fresh && !self.alone {
-            for answer in at_once(ASKED_MAX, subjects.iter().map(|subject| self.last(stream, subject)).collect()).await {
+            for answer in
+                at_once(ASKED_MAX, subjects.iter().map(|subject| self.last(stream, subject)).collect()).await
+            {
                 if let Some(stored) = answer? {
                     found.insert(stored.subject.clone(), stored);
                 }
@@ -280,38 +317,63 @@ impl Link {
         Ok(found)
     }
 
-    /// The last messages of a chunk of subjects, as far as their sequence is at least `since`, and up to which sequence that holds; none when nothing at all was found.
-    pub(super) async fn lasts_since(&self, stream: &str, subjects: &[String], since: u64) -> Result<(Vec<Stored>, Option<u64>), Fault> {
+    /// The last messages of a chunk of subjects, as far as their sequence is at least `since`, and up to
+    /// which sequence that holds; none when nothing at all was found.
+    pub(super) async fn lasts_since(
+        &self,
+        stream: &str,
+        subjects: &[String],
+        since: u64,
+    ) -> Result<(Vec<Stored>, Option<u64>), Fault> {
         let question = json!({ "multi_last": subjects, "seq": since });
         let (stored, end) = self.ask_many(stream, &question, usize::MAX).await?;
         Ok((stored, end))
     }
 
     /// The messages of a subject from a sequence on, at most so many and about so many bytes.
-    pub(super) async fn next(&self, stream: &str, subject: &str, from: u64, count: usize, bytes: usize) -> Result<Vec<Stored>, Fault> {
+    pub(super) async fn next(
+        &self,
+        stream: &str,
+        subject: &str,
+        from: u64,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Vec<Stored>, Fault> {
         let question = json!({ "seq": from.max(1), "next_by_subj": subject, "batch": count.max(1), "max_bytes": bytes.max(1) });
         Ok(self.ask_many(stream, &question, count.max(1)).await?.0)
     }
 
     /// Asks what is answered by many messages and a last one that says so.
-    async fn ask_many(&self, stream: &str, question: &Value, most: usize) -> Result<(Vec<Stored>, Option<u64>), Fault> {
+    async fn ask_many(
+        &self,
+        stream: &str,
+        question: &Value,
+        most: usize,
+    ) -> Result<(Vec<Stored>, Option<u64>), Fault> {
         self.check()?;
         let mut answers = self.answers.expect();
         let payload = question.to_string().into();
-        let asked = self.client.publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), answers.reply.clone(), payload).await;
+        let asked = self
+            .client
+            .publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), answers.reply.clone(), payload)
+            .await;
         asked.map_err(|error| Fault::Unknown(format!("NATS: {error}")))?;
         let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
         let mut found = Vec::new();
         loop {
             let answer = tokio::time::timeout_at(end, answers.next()).await;
-            let answer = answer.map_err(|_| Fault::Unknown(format!("NATS did not answer within {DEADLINE_MS} ms")))?;
-            let Some(answer) = answer else { return Err(Fault::Unknown("the connection to NATS ended".into())) };
+            let answer =
+                answer.map_err(|_| Fault::Unknown(format!("NATS did not answer within {DEADLINE_MS} ms")))?;
+            let Some(answer) = answer else {
+                return Err(Fault::Unknown("the connection to NATS ended".into()));
+            };
             match status(&answer) {
                 None if found.len() < most => found.push(Stored::from_message(answer)?),
                 None => return Err(Fault::damaged("NATS answers more than was asked")),
                 Some(204) => {
                     let headers = answer.headers.as_ref();
-                    let up_to = headers.and_then(|headers| headers.get("Nats-UpTo-Sequence")?.as_str().parse().ok());
+                    let up_to =
+                        headers.and_then(|headers| headers.get("Nats-UpTo-Sequence")?.as_str().parse().ok());
                     return Ok((found, up_to));
                 }
                 Some(404) => return Ok((found, None)),
@@ -322,7 +384,11 @@ impl Link {
     }
 
     /// What the leader says of a stream, with the subjects that match a filter, from the one at `offset` on.
-    pub(super) async fn info(&self, stream: &str, subjects: Option<(&str, usize)>) -> Result<StreamInfo, Fault> {
+    pub(super) async fn info(
+        &self,
+        stream: &str,
+        subjects: Option<(&str, usize)>,
+    ) -> Result<StreamInfo, Fault> {
         #[derive(Deserialize)]
         struct Answer {
             error: Option<ApiError>,
@@ -344,7 +410,8 @@ impl Link {
             None => Value::Null,
         };
         let answer = self.api(format!("$JS.API.STREAM.INFO.{stream}"), &question).await?;
-        let answer: Answer = serde_json::from_slice(&answer).map_err(|error| Fault::damaged(format!("NATS answers oddly: {error}")))?;
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|error| Fault::damaged(format!("NATS answers oddly: {error}")))?;
         if let Some(error) = answer.error {
             return Err(error.fault());
         }
@@ -354,21 +421,35 @@ impl Link {
         Ok(StreamInfo {
             first_seq: state.first_seq,
             last_seq: state.last_seq,
-            most_of_a_subject: answer.config.get("max_msgs_per_subject").and_then(Value::as_i64).unwrap_or(-1),
+            most_of_a_subject: answer
+                .config
+                .get("max_msgs_per_subject")
+                .and_then(Value::as_i64)
+                .unwrap_or(-1),
             config: answer.config,
             total: answer.total.max(subjects.len()),
             subjects,
         })
     }
 
-    /// At most `limit` of the subjects that match a filter, sorted, behind `after`. At most [`LISTED_MAX`] are in memory at once; the server looks at all of them each time.
-    pub(super) async fn subjects(&self, stream: &str, filter: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, Fault> {
+    /// At most `limit` of the subjects that match a filter, sorted, behind `after`. At most [`LISTED_MAX`]
+    /// are in memory at once; the server looks at all of them each time.
+    pub(super) async fn subjects(
+        &self,
+        stream: &str,
+        filter: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Fault> {
         let mut found = Vec::new();
         let mut offset = 0;
         loop {
             let info = self.info(stream, Some((filter, offset))).await?;
             let listed = info.subjects.len();
-            let behind = info.subjects.into_iter().filter(|subject| after.is_none_or(|after| subject.as_str() > after));
+            let behind = info
+                .subjects
+                .into_iter()
+                .filter(|subject| after.is_none_or(|after| subject.as_str() > after));
             found.extend(behind.take(limit - found.len()));
             offset += listed;
             if found.len() >= limit || listed == 0 || offset >= info.total {
@@ -395,7 +476,9 @@ impl Link {
 
     /// Takes one message out of a stream. That it is not there any more is as good.
     pub(super) async fn delete(&self, stream: &str, seq: u64) -> Result<(), Fault> {
-        let answer = self.api(format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &json!({ "seq": seq, "no_erase": true })).await?;
+        let answer = self
+            .api(format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &json!({ "seq": seq, "no_erase": true }))
+            .await?;
         match ok(&answer) {
             // The code for a message that is not there differs between a single server and a cluster.
             Err(Fault::Refused(_)) => Ok(()),
@@ -437,7 +520,8 @@ pub(super) fn random() -> Result<u64, Fault> {
     getrandom::u64().map_err(|error| Fault::Refused(format!("no randomness: {error}")))
 }
 
-/// How long to wait before the connection is tried again: longer each time, and never all nodes at the same moment.
+/// How long to wait before the connection is tried again: longer each time, and never all nodes at the same
+/// moment.
 fn delay(attempts: usize) -> Duration {
     let doubled = RECONNECT_MS.start << attempts.min(5);
     let longest = doubled.min(RECONNECT_MS.end);
@@ -461,7 +545,8 @@ struct Ack {
 }
 
 fn sequence(json: &[u8]) -> Result<u64, Fault> {
-    let ack: Ack = serde_json::from_slice(json).map_err(|error| Fault::Unknown(format!("NATS answers oddly: {error}")))?;
+    let ack: Ack = serde_json::from_slice(json)
+        .map_err(|error| Fault::Unknown(format!("NATS answers oddly: {error}")))?;
     match ack.error {
         Some(error) => Err(error.fault()),
         None => Ok(ack.seq),

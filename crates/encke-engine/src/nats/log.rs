@@ -99,7 +99,16 @@ impl Log {
         // A note stands behind the message whose offset it has.
         let spot = Spot { offset: last.extent.head, seq: last.seq };
         let spots = last.said.iter().map(|_| spot).collect();
-        Self { seq: last.seq, extent: last.extent, ends_in_note, front: VecDeque::new(), whole, front_seq: 0, spoiled: false, spots }
+        Self {
+            seq: last.seq,
+            extent: last.extent,
+            ends_in_note,
+            front: VecDeque::new(),
+            whole,
+            front_seq: 0,
+            spoiled: false,
+            spots,
+        }
     }
 
     pub(super) fn spoil(&mut self) {
@@ -120,7 +129,14 @@ impl Log {
         let offset = self.extent.head;
         self.whole &= self.front.len() < FRONT_MAX_MESSAGES;
         if self.whole {
-            self.front.push_back(Oldest { seq: 0, epoch: ages.now, offset, size: said.size(), due, expires: said.expires });
+            self.front.push_back(Oldest {
+                seq: 0,
+                epoch: ages.now,
+                offset,
+                size: said.size(),
+                due,
+                expires: said.expires,
+            });
         }
         offset
     }
@@ -219,11 +235,24 @@ impl Log {
             return;
         }
         let due = retention.due(said.time, said.expires);
-        self.front.push_back(Oldest { seq: record.seq, epoch: record.extent.epoch, offset, size: said.size(), due, expires: said.expires });
+        self.front.push_back(Oldest {
+            seq: record.seq,
+            epoch: record.extent.epoch,
+            offset,
+            size: said.size(),
+            due,
+            expires: said.expires,
+        });
     }
 
     /// What is still in the stream although it was dropped: whoever dropped it did not come to take it out.
-    pub(super) async fn garbage(&self, link: &Link, names: &Names, channel: &ChannelName, at: Time) -> Result<Vec<Dropped>, Fault> {
+    pub(super) async fn garbage(
+        &self,
+        link: &Link,
+        names: &Names,
+        channel: &ChannelName,
+        at: Time,
+    ) -> Result<Vec<Dropped>, Fault> {
         let subject = names.channel(channel);
         let page = link.next(&names.log, &subject, 0, FRONT_MAX_MESSAGES, FRONT_MAX_BYTES).await?;
         let mut garbage = Vec::new();
@@ -234,7 +263,14 @@ impl Log {
             }
             let place = record.said.as_ref().map(|_| (record.extent.epoch, record.extent.head));
             let expires = record.said.and_then(|said| said.expires);
-            garbage.push(Dropped { channel: channel.clone(), seq: record.seq, place, expires, at, leave: false });
+            garbage.push(Dropped {
+                channel: channel.clone(),
+                seq: record.seq,
+                place,
+                expires,
+                at,
+                leave: false,
+            });
         }
         Ok(garbage)
     }

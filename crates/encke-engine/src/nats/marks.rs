@@ -28,7 +28,8 @@ impl Store {
         let subject = self.names.mark(user);
         let own = user.channel();
         let (head, stored) = tokio::try_join!(self.head(&own), self.link.last(&self.names.book, &subject))?;
-        let marked = stored.as_ref().map(Marked::parse).transpose()?.unwrap_or_default().carried(&head.extent);
+        let marked =
+            stored.as_ref().map(Marked::parse).transpose()?.unwrap_or_default().carried(&head.extent);
         Ok(Position { epoch: head.extent.epoch, offset: marked.handed })
     }
 
@@ -61,7 +62,8 @@ impl Store {
         let subject = self.names.mark(user);
         let own = user.channel();
         let (head, stored) = tokio::try_join!(self.head(&own), self.link.last(&self.names.book, &subject))?;
-        let marked = stored.as_ref().map(Marked::parse).transpose()?.unwrap_or_default().carried(&head.extent);
+        let marked =
+            stored.as_ref().map(Marked::parse).transpose()?.unwrap_or_default().carried(&head.extent);
         // What is not there yet cannot have been handed to anybody.
         let to = mark.position.offset.min(head.extent.head);
         let (place, moved) = match mark.state {
@@ -74,8 +76,13 @@ impl Store {
         }
         let from = place.max(to.saturating_sub(REACH_MAX_MESSAGES));
         let mut puts = self.receipts_between(user, &marked, from, to, mark).await?;
-        let last =
-            Put { subject, head: moved.text(), payload: Bytes::new(), expect: Some(stored.map_or(0, |stored| stored.seq)), ttl_s: None };
+        let last = Put {
+            subject,
+            head: moved.text(),
+            payload: Bytes::new(),
+            expect: Some(stored.map_or(0, |stored| stored.seq)),
+            ttl_s: None,
+        };
         // All but the last batch may be written twice and say the same.
         while puts.len() >= BATCH_MAX_MESSAGES {
             let rest = puts.split_off(puts.len() - (BATCH_MAX_MESSAGES - 1));
@@ -86,7 +93,14 @@ impl Store {
     }
 
     /// The receipts behind `from` and up to `to` that the mark moves.
-    async fn receipts_between(&self, user: &UserId, marked: &Marked, from: Offset, to: Offset, mark: &Mark) -> Result<Vec<Put>, Fault> {
+    async fn receipts_between(
+        &self,
+        user: &UserId,
+        marked: &Marked,
+        from: Offset,
+        to: Offset,
+        mark: &Mark,
+    ) -> Result<Vec<Put>, Fault> {
         let own = user.channel();
         let mut puts = Vec::new();
         let write = |epoch: Epoch, offset: Offset, expires| Put {
@@ -96,7 +110,8 @@ impl Store {
             expect: None,
             ttl_s: Some(receipt::kept_s(&self.retention, mark.at, expires)),
         };
-        // Of what was handed already there are records. They are found without the messages, which may be gone.
+        // Of what was handed already there are records. They are found without the messages, which may be
+        // gone.
         let known_to = if mark.state == ReceiptState::Shown { marked.handed.min(to) } else { from };
         if known_to > from {
             let mut places = self.places_between(user, from, known_to).await?;
@@ -109,10 +124,12 @@ impl Store {
             }
         }
         // Of what was only queued there are the messages; if they are gone, their receipts have expired.
-        let known_to = known_to.max(if mark.state == ReceiptState::Delivered { marked.shown.min(to) } else { 0 });
+        let known_to =
+            known_to.max(if mark.state == ReceiptState::Delivered { marked.shown.min(to) } else { 0 });
         let mut after = known_to;
         while after < to {
-            let limit = PageLimit { messages: usize::try_from(to - after).unwrap_or(usize::MAX), bytes: 1 << 20 };
+            let limit =
+                PageLimit { messages: usize::try_from(to - after).unwrap_or(usize::MAX), bytes: 1 << 20 };
             let page = self.records(&own, after, limit).await?;
             let Some((_, last, _)) = page.last() else { break };
             after = *last;
@@ -126,8 +143,14 @@ impl Store {
         Ok(puts)
     }
 
-    /// The subjects of the receipts between two offsets. A receipt is named by the epoch that its message was stored in.
-    async fn places_between(&self, user: &UserId, from: Offset, to: Offset) -> Result<HashMap<String, (Epoch, Offset)>, Fault> {
+    /// The subjects of the receipts between two offsets. A receipt is named by the epoch that its message was
+    /// stored in.
+    async fn places_between(
+        &self,
+        user: &UserId,
+        from: Offset,
+        to: Offset,
+    ) -> Result<HashMap<String, (Epoch, Offset)>, Fault> {
         let extent = self.head(&user.channel()).await?.extent;
         let mut places = HashMap::new();
         for offset in from + 1..=to {
@@ -139,7 +162,8 @@ impl Store {
         Ok(places)
     }
 
-    /// Of a page of a user's log: in which epoch each message was stored, at which offset, and when it expires.
+    /// Of a page of a user's log: in which epoch each message was stored, at which offset, and when it
+    /// expires.
     async fn records(
         &self,
         channel: &encke_proto::ChannelName,

@@ -10,11 +10,13 @@ use encke_proto::{ChannelName, Epoch, MessageId, Offset, SessionId, UserId};
 
 use crate::NodeId;
 
-/// The 64 characters in the order of their bytes, so that what is encoded sorts as what it stands for. None of them means anything in a subject.
-const SORTED: Alphabet = match Alphabet::new("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") {
-    Ok(alphabet) => alphabet,
-    Err(_) => panic!("64 different characters are an alphabet"),
-};
+/// The 64 characters in the order of their bytes, so that what is encoded sorts as what it stands for. None
+/// of them means anything in a subject.
+const SORTED: Alphabet =
+    match Alphabet::new("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") {
+        Ok(alphabet) => alphabet,
+        Err(_) => panic!("64 different characters are an alphabet"),
+    };
 const TOKEN: GeneralPurpose = GeneralPurpose::new(&SORTED, NO_PAD);
 
 /// A name from outside as one token of a subject: neither `.`, `*`, `>` nor a blank gets there.
@@ -42,7 +44,12 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(prefix: &str) -> Self {
         let prefix = prefix.to_owned();
-        Self { log: format!("{prefix}-log"), book: format!("{prefix}-book"), soft: format!("{prefix}-soft"), prefix }
+        Self {
+            log: format!("{prefix}-log"),
+            book: format!("{prefix}-book"),
+            soft: format!("{prefix}-soft"),
+            prefix,
+        }
     }
 
     pub(super) fn log_subjects(&self) -> Vec<String> {
@@ -203,7 +210,10 @@ mod tests {
             let user = UserId::new(name).unwrap();
             let subject = names.channel(&user.channel());
             let rest = subject.strip_prefix("encke.l.o.").unwrap();
-            assert!(rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "{rest}");
+            assert!(
+                rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')),
+                "{rest}"
+            );
             assert_eq!(names.channel_of(&subject), Some(user.channel()));
             let channel = ChannelName::public(name).unwrap();
             assert_eq!(names.channel_of(&names.wake(&channel)), Some(channel));
@@ -215,7 +225,9 @@ mod tests {
 
     #[test]
     fn tokens_sort_as_what_they_stand_for() {
-        let mut names = ["", "a", "aa", "ab", "a b", "A", "élise", "四", "zoe", "@odd", "!", "~", "b", "a!", "aaa", "aab"];
+        let mut names = [
+            "", "a", "aa", "ab", "a b", "A", "élise", "四", "zoe", "@odd", "!", "~", "b", "a!", "aaa", "aab",
+        ];
         names.sort_unstable();
         assert!(names.map(token).is_sorted());
         assert!(names.iter().all(|name| untoken(&token(name)).as_deref() == Some(name)));

@@ -25,7 +25,8 @@ pub struct NatsOptions {
     pub tls: bool,
     /// Certificates of authorities to trust besides those of the machine, as a PEM file.
     pub authorities: Option<PathBuf>,
-    /// What the names of streams and subjects begin with, so that several sites can share servers: letters, digits, `-` and `_`.
+    /// What the names of streams and subjects begin with, so that several sites can share servers: letters,
+    /// digits, `-` and `_`.
     pub prefix: String,
     /// On how many servers everything is kept: 1, 3 or 5.
     pub replicas: usize,
@@ -66,8 +67,10 @@ pub enum NatsOptionsError {
 }
 
 impl NatsOptions {
-    /// Reads an address: `nats://user:password@host:4222,host:4222/?replicas=3&prefix=encke&tls_ca=/etc/ca.pem`. With `tls://` everything is encrypted. What stands for the
-    /// user and the password is percent-encoded; a name alone is a token.
+    /// Reads an address:
+    /// `nats://user:password@host:4222,host:4222/?replicas=3&prefix=encke&tls_ca=/etc/ca.pem`. With `tls://`
+    /// everything is encrypted. What stands for the user and the password is percent-encoded; a name alone is
+    /// a token.
     ///
     /// # Errors
     /// [`NatsOptionsError`] says what is wrong, and repeats nothing of it that may be secret.
@@ -84,11 +87,13 @@ impl NatsOptions {
             Some((login, hosts)) => (Some(Login::parse(login)?), hosts),
             None => (None, authority),
         };
-        let servers: Vec<String> = hosts.split(',').map(|host| server(scheme, host)).collect::<Result<_, _>>()?;
+        let servers: Vec<String> =
+            hosts.split(',').map(|host| server(scheme, host)).collect::<Result<_, _>>()?;
         if servers.len() > SERVERS_MAX {
             return Err(NatsOptionsError::Servers);
         }
-        let mut options = Self { servers, login, tls, authorities: None, prefix: "encke".to_owned(), replicas: 1 };
+        let mut options =
+            Self { servers, login, tls, authorities: None, prefix: "encke".to_owned(), replicas: 1 };
         let tail = tail.strip_prefix('/').unwrap_or(tail);
         if tail.is_empty() {
             return Ok(options);
@@ -162,7 +167,10 @@ impl Login {
 fn server(scheme: &str, host: &str) -> Result<String, NatsOptionsError> {
     let url = Url::parse(&format!("{scheme}://{host}")).map_err(|_| NatsOptionsError::Servers)?;
     let name = url.host_str().filter(|name| !name.is_empty()).ok_or(NatsOptionsError::Servers)?;
-    let plain = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/") && url.query().is_none();
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none();
     if !plain || url.fragment().is_some() {
         return Err(NatsOptionsError::Servers);
     }
@@ -175,14 +183,22 @@ mod tests {
 
     #[test]
     fn an_address_says_everything() {
-        let options = NatsOptions::parse("tls://us%3Aer:p%40ss@one,two:4333,[::1]:9/?replicas=3&prefix=site-1").unwrap();
+        let options =
+            NatsOptions::parse("tls://us%3Aer:p%40ss@one,two:4333,[::1]:9/?replicas=3&prefix=site-1")
+                .unwrap();
         assert_eq!(options.servers, ["tls://one:4222", "tls://two:4333", "tls://[::1]:9"]);
-        assert_eq!(options.login, Some(Login::User { name: "us:er".to_owned(), password: "p@ss".to_owned() }));
+        assert_eq!(
+            options.login,
+            Some(Login::User { name: "us:er".to_owned(), password: "p@ss".to_owned() })
+        );
         assert_eq!((options.tls, options.replicas, options.prefix.as_str()), (true, 3, "site-1"));
         assert!(!format!("{options:?}").contains("p@ss"));
         let plain = NatsOptions::parse("nats://127.0.0.1").unwrap();
         assert_eq!((plain.login, plain.replicas, plain.prefix.as_str()), (None, 1, "encke"));
-        assert_eq!(NatsOptions::parse("nats://secret@h?prefix=a").unwrap().login, Some(Login::Token("secret".to_owned())));
+        assert_eq!(
+            NatsOptions::parse("nats://secret@h?prefix=a").unwrap().login,
+            Some(Login::Token("secret".to_owned()))
+        );
     }
 
     #[test]

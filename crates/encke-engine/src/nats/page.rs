@@ -1,4 +1,5 @@
-//! Reads pages of a log. A message's offset says nothing of its sequence, so the place to read from is searched for between the log's ends.
+//! Reads pages of a log. A message's offset says nothing of its sequence, so the place to read from is
+//! searched for between the log's ends.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,7 +17,8 @@ use crate::{Page, PageLimit, ReadFrom, append::body_bytes};
 /// The most messages, and about the most bytes, that one question asks for.
 const ASK_MAX_MESSAGES: usize = 256;
 const ASK_MAX_BYTES: usize = 1 << 20;
-/// How far before the wanted message the search may end: it costs less to read past these than to ask once more.
+/// How far before the wanted message the search may end: it costs less to read past these than to ask once
+/// more.
 const NEAR_OFFSETS: u64 = 16;
 /// The most questions of a search; halving 64 bits takes no more.
 const PROBES_MAX: usize = 64;
@@ -27,7 +29,12 @@ const BEHIND_TRIES: usize = 40;
 
 impl Store {
     /// A page of a log.
-    pub(super) async fn page(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, Fault> {
+    pub(super) async fn page(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, Fault> {
         let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
         let (mut trimmed, mut tries) = (false, 0);
         loop {
@@ -61,9 +68,14 @@ impl Store {
 
     /// Whether the log's oldest message should have been trimmed by the sweep, which did not know of it.
     fn begins_too_old(&self, channel: &ChannelName, extent: &Extent, entries: &[Arc<Entry>]) -> bool {
-        let oldest = entries.first().map(|entry| entry.message()).filter(|oldest| oldest.position.offset == extent.tail);
+        let oldest = entries
+            .first()
+            .map(|entry| entry.message())
+            .filter(|oldest| oldest.position.offset == extent.tail);
         !self.agenda.knows(channel)
-            && oldest.is_some_and(|oldest| self.retention.of(channel).due(oldest.time, oldest.expires) <= self.told())
+            && oldest.is_some_and(|oldest| {
+                self.retention.of(channel).due(oldest.time, oldest.expires) <= self.told()
+            })
     }
 
     async fn forwards(
@@ -93,7 +105,9 @@ impl Store {
                 if record.said.is_none() || offset < next {
                     continue;
                 }
-                let Some(entry) = record.entry(channel, extent.epoch).filter(|_| offset == next) else { return Ok(None) };
+                let Some(entry) = record.entry(channel, extent.epoch).filter(|_| offset == next) else {
+                    return Ok(None);
+                };
                 bytes += body_bytes(&entry.message().body);
                 if !entries.is_empty() && (entries.len() >= count || bytes > limit.bytes as u64) {
                     return Ok(Some(entries));
@@ -122,7 +136,8 @@ impl Store {
         while last >= extent.tail && last > 0 && taken.len() < count {
             let wanted = (count - taken.len()).min(ASK_MAX_MESSAGES) as u64;
             let first = (last + 1).saturating_sub(wanted).max(extent.tail);
-            let some = PageLimit { messages: usize::try_from(last + 1 - first).unwrap_or(1), bytes: usize::MAX };
+            let some =
+                PageLimit { messages: usize::try_from(last + 1 - first).unwrap_or(1), bytes: usize::MAX };
             let Some(page) = self.forwards(channel, head, first - 1, some).await? else { return Ok(None) };
             for entry in page.into_iter().rev() {
                 bytes += body_bytes(&entry.message().body);
@@ -149,7 +164,8 @@ impl Store {
             if low.offset + NEAR_OFFSETS >= wanted || high.seq <= low.seq + 1 {
                 break;
             }
-            // Where it would be if all messages came at the same pace; every other time the middle, so that an uneven pace cannot draw out the search.
+            // Where it would be if all messages came at the same pace; every other time the middle, so that
+            // an uneven pace cannot draw out the search.
             let span = high.seq - low.seq;
             let share = (wanted - low.offset) as f64 / (high.offset - low.offset).max(1) as f64;
             let guess = if probe % 2 == 0 { ((span as f64) * share) as u64 } else { span / 2 };
@@ -167,12 +183,16 @@ impl Store {
     async fn probe(&self, channel: &ChannelName, seq: u64) -> Result<Option<Spot>, Fault> {
         let found = self.ask(channel, seq, 1).await?;
         // A note stands behind the message whose offset it has, so it is before the next one.
-        let spot = |record: &Record| Spot { offset: record.extent.head + u64::from(record.said.is_none()), seq: record.seq };
+        let spot = |record: &Record| Spot {
+            offset: record.extent.head + u64::from(record.said.is_none()),
+            seq: record.seq,
+        };
         Ok(found.first().map(spot))
     }
 
     async fn ask(&self, channel: &ChannelName, from: u64, count: usize) -> Result<Vec<Record>, Fault> {
-        let page = self.link.next(&self.names.log, &self.names.channel(channel), from, count, ASK_MAX_BYTES).await?;
+        let page =
+            self.link.next(&self.names.log, &self.names.channel(channel), from, count, ASK_MAX_BYTES).await?;
         page.iter().map(Record::parse).collect()
     }
 }

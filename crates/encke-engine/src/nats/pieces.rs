@@ -17,11 +17,13 @@ use super::{
 };
 use crate::Appended;
 
-/// How long the stream keeps what is to be done, in seconds: if no node comes to it within a week, it is not done.
+/// How long the stream keeps what is to be done, in seconds: if no node comes to it within a week, it is not
+/// done.
 const INTENT_TTL_S: u64 = 7 * 24 * 3600;
 /// How many pages of it are stored as one.
 const PAGES_AT_ONCE: usize = 4;
-/// How many pieces are under way at once. The writer stores them one after the other anyway; others get between them.
+/// How many pieces are under way at once. The writer stores them one after the other anyway; others get
+/// between them.
 const PIECES_AT_ONCE: usize = 2;
 
 /// What is to be done.
@@ -61,7 +63,13 @@ impl Intent {
             let json = serde_json::value::RawValue::from_string(self.body.clone());
             encke_proto::Body::Data(json.map_err(|_| Fault::damaged("a message that is not JSON"))?.into())
         };
-        Ok(Said { id: id.clone(), time: Time(self.time), expires: self.expires.map(Time), from: self.from.clone(), body })
+        Ok(Said {
+            id: id.clone(),
+            time: Time(self.time),
+            expires: self.expires.map(Time),
+            from: self.from.clone(),
+            body,
+        })
     }
 }
 
@@ -69,7 +77,8 @@ impl Store {
     pub(super) async fn append_in_pieces(&self, message: Message) -> Result<Appended, Fault> {
         let id = message.said.id.clone();
         // Pages are read by user, so they are made in that order.
-        let mut all: Piece = message.channels.iter().cloned().enumerate().map(|(index, channel)| (channel, index)).collect();
+        let mut all: Piece =
+            message.channels.iter().cloned().enumerate().map(|(index, channel)| (channel, index)).collect();
         all.sort_unstable();
         let pieces: Vec<Piece> = all.chunks(message.piece()).map(<[_]>::to_vec).collect();
         if let Some(key) = &message.key {
@@ -79,7 +88,14 @@ impl Store {
                 return self.repeated(KeyRecord::parse(stored)?).await;
             }
             let expect = Some(first.map_or(0, |stored| stored.seq));
-            let key = Put { expect, ..key_put(&self.names, key, &KeyRecord { id: id.clone(), pages: pieces.len(), targets: Vec::new() }) };
+            let key = Put {
+                expect,
+                ..key_put(
+                    &self.names,
+                    key,
+                    &KeyRecord { id: id.clone(), pages: pieces.len(), targets: Vec::new() },
+                )
+            };
             match self.intend(&message, &pieces, Some(key)).await {
                 Err(Fault::Mismatch) => {
                     let first = self.link.last(&self.names.log, &once.subject).await?;
@@ -106,7 +122,8 @@ impl Store {
             expect: Some(0),
             ttl_s: Some(INTENT_TTL_S),
         };
-        let pages: Vec<Put> = pieces.iter().enumerate().map(|(index, piece)| put(index + 1, to_json(piece))).collect();
+        let pages: Vec<Put> =
+            pieces.iter().enumerate().map(|(index, piece)| put(index + 1, to_json(piece))).collect();
         for some in pages.chunks(PAGES_AT_ONCE) {
             self.link.put_all(some.to_vec()).await?;
         }
@@ -117,7 +134,11 @@ impl Store {
 
     async fn do_pieces(&self, said: &Said, push: bool, pieces: Vec<Piece>) -> Result<Vec<Target>, Fault> {
         let count = pieces.len();
-        let each = pieces.into_iter().enumerate().map(|(page, piece)| self.do_piece(said, push, (page, count), piece)).collect();
+        let each = pieces
+            .into_iter()
+            .enumerate()
+            .map(|(page, piece)| self.do_piece(said, push, (page, count), piece))
+            .collect();
         let mut targets = Vec::new();
         for done in at_once(PIECES_AT_ONCE, each).await {
             targets.extend(done?);
@@ -125,11 +146,19 @@ impl Store {
         Ok(targets)
     }
 
-    async fn do_piece(&self, said: &Said, push: bool, page: (usize, usize), piece: Piece) -> Result<Vec<Target>, Fault> {
+    async fn do_piece(
+        &self,
+        said: &Said,
+        push: bool,
+        page: (usize, usize),
+        piece: Piece,
+    ) -> Result<Vec<Target>, Fault> {
         let (channels, indices): (Vec<ChannelName>, Vec<usize>) = piece.into_iter().unzip();
-        let (names, retention, about, order) = (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
-        let beside: Beside =
-            Box::new(move |positions| vec![page_put(&names, &retention, &about, push, page, targets(positions, |place| order[place]))]);
+        let (names, retention, about, order) =
+            (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
+        let beside: Beside = Box::new(move |positions| {
+            vec![page_put(&names, &retention, &about, push, page, targets(positions, |place| order[place]))]
+        });
         let work = Work {
             said: said.clone(),
             beside_bytes: channels.len() * 100,
@@ -153,7 +182,9 @@ impl Store {
 
     /// Does what is left to be done of a message, if anything is.
     pub(super) async fn finish(&self, id: &MessageId) -> Result<(), Fault> {
-        let Some(first) = self.link.last(&self.names.log, &self.names.intent(id, 0)).await? else { return Ok(()) };
+        let Some(first) = self.link.last(&self.names.log, &self.names.intent(id, 0)).await? else {
+            return Ok(());
+        };
         let intent: Intent = from_json(&first.payload, "what is to be done")?;
         let mut pieces = Vec::with_capacity(intent.pieces);
         for page in 1..=intent.pieces {

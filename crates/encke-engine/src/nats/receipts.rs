@@ -29,8 +29,12 @@ impl Store {
         let expires = first.expires();
         let time = Time(first.time);
         let targets = self.targets_behind(push, first, after, limit).await?;
-        let users: Vec<(UserId, &Target)> = targets.iter().filter_map(|target| Some((target.channel.owner()?, target))).collect();
-        let subjects: Vec<String> = users.iter().map(|(user, target)| self.names.receipt(user, target.epoch, target.offset)).collect();
+        let users: Vec<(UserId, &Target)> =
+            targets.iter().filter_map(|target| Some((target.channel.owner()?, target))).collect();
+        let subjects: Vec<String> = users
+            .iter()
+            .map(|(user, target)| self.names.receipt(user, target.epoch, target.offset))
+            .collect();
         let found = self.link.lasts(&self.names.book, &subjects, true).await?;
         let receipt = |((user, _), subject): ((UserId, &Target), &String)| {
             let (state, at) = match found.get(subject) {
@@ -53,7 +57,8 @@ impl Store {
         stored.as_ref().map(TargetPage::parse).transpose()
     }
 
-    /// At most `limit` targets behind a user. Pages are in the order of users, so only those are read that are needed, and a few to find the first of them.
+    /// At most `limit` targets behind a user. Pages are in the order of users, so only those are read that
+    /// are needed, and a few to find the first of them.
     async fn targets_behind(
         &self,
         push: &MessageId,

@@ -2,7 +2,8 @@
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 
-/// What was used lately, in two generations: whoever is asked for moves to the younger; when that is full it becomes the older, and what was not asked for meanwhile is gone.
+/// What was used lately, in two generations: whoever is asked for moves to the younger; when that is full it
+/// becomes the older, and what was not asked for meanwhile is gone.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     young: HashMap<K, V>,
@@ -60,7 +61,8 @@ mod tests {
             recent.insert(key, key * 10);
             assert_eq!(recent.get(&0), Some(&mut 0));
         }
-        let held = (0..100).filter(|key| recent.young.contains_key(key) || recent.old.contains_key(key)).count();
+        let held =
+            (0..100).filter(|key| recent.young.contains_key(key) || recent.old.contains_key(key)).count();
         assert!((4..=6).contains(&held), "{held}");
         assert_eq!((recent.remove(&0), recent.get(&0)), (Some(0), None));
     }

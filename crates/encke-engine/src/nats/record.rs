@@ -1,12 +1,15 @@
 //! What a message in the stream of the logs says in its header: itself, and how its log stands with it.
 //!
-//! Each message carries the extent of its log as it is from then on. So the last one of a subject is all that has to be read to append behind it, and a log whose messages are all trimmed
-//! keeps its head in a last note without a message.
+//! Each message carries the extent of its log as it is from then on. So the last one of a subject is all that
+//! has to be read to append behind it, and a log whose messages are all trimmed keeps its head in a last note
+//! without a message.
 
 use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
+use encke_proto::{
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId,
+};
 use serde_json::value::RawValue;
 
 use super::{
@@ -92,7 +95,13 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn of(append: &Append) -> Self {
-        Self { id: append.id.clone(), time: append.time, expires: append.expires, from: append.from.clone(), body: append.body.clone() }
+        Self {
+            id: append.id.clone(),
+            time: append.time,
+            expires: append.expires,
+            from: append.from.clone(),
+            body: append.body.clone(),
+        }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -119,7 +128,9 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn parse(stored: &Stored) -> Result<Self, Fault> {
         let parsed = parse(&stored.head, &stored.payload);
-        let (extent, said) = parsed.ok_or_else(|| Fault::damaged(format!("the message {} of the logs is not understood", stored.seq)))?;
+        let (extent, said) = parsed.ok_or_else(|| {
+            Fault::damaged(format!("the message {} of the logs is not understood", stored.seq))
+        })?;
         Ok(Self { seq: stored.seq, extent, said })
     }
 
@@ -139,7 +150,12 @@ impl Record {
 }
 
 /// The message to be stored.
-pub(super) fn put(subject: String, extent: &Extent, said: Option<(&Said, Bytes)>, expect: Option<u64>) -> Put {
+pub(super) fn put(
+    subject: String,
+    extent: &Extent,
+    said: Option<(&Said, Bytes)>,
+    expect: Option<u64>,
+) -> Put {
     let mut head = String::with_capacity(120);
     let kind = match said {
         None => 'n',
@@ -235,7 +251,13 @@ mod tests {
     }
 
     fn back(put: &Put) -> Record {
-        let stored = Stored { subject: put.subject.clone(), seq: 8, taken_ms: 0, head: put.head.clone(), payload: put.payload.clone() };
+        let stored = Stored {
+            subject: put.subject.clone(),
+            seq: 8,
+            taken_ms: 0,
+            head: put.head.clone(),
+            payload: put.payload.clone(),
+        };
         Record::parse(&stored).unwrap()
     }
 
@@ -244,7 +266,11 @@ mod tests {
         let id = MessageId::from_bits(7);
         for (body, from, expires) in [
             (Body::Page("https://example.com/ü?a b".into()), None, Some(Time(12))),
-            (Body::Data(Arc::from(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap())), Some("a b\u{20ac}"), None),
+            (
+                Body::Data(Arc::from(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap())),
+                Some("a b\u{20ac}"),
+                None,
+            ),
         ] {
             let from = from.map(|from| UserId::new(from).unwrap());
             let said = Said { id: id.clone(), time: Time(5), expires, from, body };
@@ -263,7 +289,13 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_damage() {
         let whole = put("s".to_owned(), &extent(), None, None).head;
-        let stored = |head: &str| Stored { subject: String::new(), seq: 1, taken_ms: 0, head: head.to_owned(), payload: Bytes::new() };
+        let stored = |head: &str| Stored {
+            subject: String::new(),
+            seq: 1,
+            taken_ms: 0,
+            head: head.to_owned(),
+            payload: Bytes::new(),
+        };
         assert!(Record::parse(&stored(&whole)).is_ok());
         for head in [
             "",
@@ -285,7 +317,11 @@ mod tests {
         let later = extent().in_age(&ages);
         let at = |epoch, offset| Position { epoch: Epoch(epoch), offset };
         assert_eq!((later.epoch, later.head), (Epoch(80), 5));
-        assert_eq!(later.forks, [at(79, 5), at(77, 5), at(9, 4), at(3, 2)], "nothing was appended in the epoch 79");
+        assert_eq!(
+            later.forks,
+            [at(79, 5), at(77, 5), at(9, 4), at(3, 2)],
+            "nothing was appended in the epoch 79"
+        );
         assert_eq!(later.clone().in_age(&ages), later);
     }
 }

@@ -84,15 +84,22 @@ impl ApiError {
 impl Stored {
     /// From the answer of the stream's leader; none when it has no such message.
     pub(super) fn from_answer(json: &[u8]) -> Result<Option<Self>, Fault> {
-        let answer: GetAnswer = serde_json::from_slice(json).map_err(|error| Fault::damaged(format!("NATS answers oddly: {error}")))?;
+        let answer: GetAnswer = serde_json::from_slice(json)
+            .map_err(|error| Fault::damaged(format!("NATS answers oddly: {error}")))?;
         if let Some(error) = answer.error {
             return if error.is_missing_message() { Ok(None) } else { Err(error.fault()) };
         }
         let Some(got) = answer.message else { return Ok(None) };
-        let decode = |text: &str| STANDARD.decode(text).map_err(|_| Fault::damaged("NATS answers with what is not base64"));
+        let decode = |text: &str| {
+            STANDARD.decode(text).map_err(|_| Fault::damaged("NATS answers with what is not base64"))
+        };
         let headers = decode(&got.hdrs)?;
         let headers = String::from_utf8_lossy(&headers);
-        let head = headers.split("\r\n").find_map(|line| line.strip_prefix(HEAD)?.strip_prefix(':')).map(str::trim).unwrap_or_default();
+        let head = headers
+            .split("\r\n")
+            .find_map(|line| line.strip_prefix(HEAD)?.strip_prefix(':'))
+            .map(str::trim)
+            .unwrap_or_default();
         Ok(Some(Self {
             subject: got.subject,
             seq: got.seq,
@@ -104,7 +111,8 @@ impl Stored {
 
     /// From a message that some replica of the stream sent.
     pub(super) fn from_message(message: Message) -> Result<Self, Fault> {
-        let headers = message.headers.as_ref().ok_or_else(|| Fault::damaged("a stored message without headers"))?;
+        let headers =
+            message.headers.as_ref().ok_or_else(|| Fault::damaged("a stored message without headers"))?;
         Ok(Self {
             subject: text(headers, "Nats-Subject")?.to_owned(),
             seq: number(headers, "Nats-Sequence")?,
@@ -117,7 +125,10 @@ impl Stored {
 
 /// A header as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Fault> {
-    headers.get(name).map(|value| value.as_str()).ok_or_else(|| Fault::damaged(format!("a message without {name}")))
+    headers
+        .get(name)
+        .map(|value| value.as_str())
+        .ok_or_else(|| Fault::damaged(format!("a message without {name}")))
 }
 
 /// A header as a number.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{fault::Fault, link::Link, names::Names, options::NatsOptions};
 use crate::RetentionTable;
 
-/// How many messages of a subject the stream of the logs holds beyond what the rules of retention keep: those on their way out, and notes of where a log begins.
+/// How many messages of a subject the stream of the logs holds beyond what the rules of retention keep: those
+/// on their way out, and notes of where a log begins.
 const SLACK_MESSAGES: u64 = 256;
 
 /// What the streams are made of.
@@ -59,7 +60,8 @@ impl Streams {
             match link.info(name, None).await {
                 Ok(info) => {
                     check(name, config, &info.config)?;
-                    // Another node may have rules that keep more. What is kept too long does no harm, so the bound only rises.
+                    // Another node may have rules that keep more. What is kept too long does no harm, so the
+                    // bound only rises.
                     let wanted = config["max_msgs_per_subject"].as_i64().unwrap_or(1);
                     if info.most_of_a_subject > 0 && info.most_of_a_subject < wanted {
                         let mut changed = info.config;

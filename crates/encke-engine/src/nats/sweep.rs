@@ -11,7 +11,8 @@ use crate::ChannelSummary;
 /// The most logs that one sweep trims, and how many at once.
 const LOGS_MAX: usize = 500;
 const LOGS_AT_ONCE: usize = 16;
-/// The most messages, and about the most bytes, that one sweep walks over to find logs that are due and that no node remembers.
+/// The most messages, and about the most bytes, that one sweep walks over to find logs that are due and that
+/// no node remembers.
 const WALK_MAX_MESSAGES: usize = 500;
 const WALK_MAX_BYTES: usize = 1 << 20;
 /// The most unfinished messages that one sweep looks at.
@@ -37,7 +38,9 @@ impl Store {
     }
 
     async fn trim_all(&self, channels: Vec<ChannelName>, now: Time) -> Result<(), Fault> {
-        let trimmed = at_once(LOGS_AT_ONCE, channels.iter().map(|channel| self.writer.trim(channel, now)).collect()).await;
+        let trimmed =
+            at_once(LOGS_AT_ONCE, channels.iter().map(|channel| self.writer.trim(channel, now)).collect())
+                .await;
         let mut result = Ok(());
         for (channel, one) in channels.iter().zip(trimmed) {
             match one {
@@ -57,7 +60,10 @@ impl Store {
     /// Walks on through the stream, round and round, and finds logs whose messages are due.
     async fn walk(&self, swept: &mut Swept, now: Time, first_seq: u64) -> Result<Vec<ChannelName>, Fault> {
         let from = swept.walked_to.max(first_seq);
-        let page = self.link.next(&self.names.log, &self.names.all_channels(), from, WALK_MAX_MESSAGES, WALK_MAX_BYTES).await?;
+        let page = self
+            .link
+            .next(&self.names.log, &self.names.all_channels(), from, WALK_MAX_MESSAGES, WALK_MAX_BYTES)
+            .await?;
         swept.walked_to = page.last().map_or(0, |last| last.seq + 1);
         let mut due = HashSet::new();
         for stored in &page {
@@ -71,7 +77,8 @@ impl Store {
     }
 
     async fn finish_all(&self, swept: &mut Swept) -> Result<(), Fault> {
-        let found = self.link.next(&self.names.log, &self.names.intents(), 0, UNFINISHED_MAX, WALK_MAX_BYTES).await?;
+        let found =
+            self.link.next(&self.names.log, &self.names.intents(), 0, UNFINISHED_MAX, WALK_MAX_BYTES).await?;
         let id = |subject: &str| subject.rsplit('.').nth(1)?.parse::<MessageId>().ok();
         let unfinished: HashSet<MessageId> = found.iter().filter_map(|stored| id(&stored.subject)).collect();
         for id in unfinished.intersection(&swept.unfinished) {
@@ -82,16 +89,31 @@ impl Store {
     }
 
     /// The public channels that have a log, by name, behind `after`.
-    pub(super) async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, Fault> {
+    pub(super) async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, Fault> {
         self.epochs.sure().await?;
         let after = after.map(|channel| self.names.channel(channel));
-        let subjects = self.link.subjects(&self.names.log, &self.names.public_channels(), after.as_deref(), limit).await?;
+        let subjects = self
+            .link
+            .subjects(&self.names.log, &self.names.public_channels(), after.as_deref(), limit)
+            .await?;
         let mut found = self.link.lasts(&self.names.log, &subjects, true).await?;
         let mut summaries = Vec::with_capacity(subjects.len());
         for subject in subjects {
-            let (Some(channel), Some(stored)) = (self.names.channel_of(&subject), found.remove(&subject)) else { continue };
+            let (Some(channel), Some(stored)) = (self.names.channel_of(&subject), found.remove(&subject))
+            else {
+                continue;
+            };
             let extent = self.head_of(Record::parse(&stored)?).await?.extent;
-            summaries.push(ChannelSummary { channel, epoch: extent.epoch, tail: extent.tail, head: extent.head });
+            summaries.push(ChannelSummary {
+                channel,
+                epoch: extent.epoch,
+                tail: extent.tail,
+                head: extent.head,
+            });
         }
         Ok(summaries)
     }

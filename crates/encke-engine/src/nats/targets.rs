@@ -1,4 +1,5 @@
-//! Where a message got to, as it is kept: in pages for pushes, whose receipts are asked for by user, and beside an idempotency key.
+//! Where a message got to, as it is kept: in pages for pushes, whose receipts are asked for by user, and
+//! beside an idempotency key.
 
 use bytes::Bytes;
 use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};

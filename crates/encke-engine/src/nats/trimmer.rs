@@ -91,7 +91,8 @@ impl Sweeper {
                 own.entry(dropped.channel.clone()).or_default().push(dropped);
             }
         }
-        // First the receipts: as long as the messages are there, somebody else can still find out that these are to be written.
+        // First the receipts: as long as the messages are there, somebody else can still find out that these
+        // are to be written.
         self.expire(own).await?;
         let deletes = sequences.into_iter().map(|seq| self.link.delete(&self.names.log, seq)).collect();
         at_once(ASKED_MAX, deletes).await.into_iter().collect()

@@ -52,7 +52,11 @@ impl Store {
                 None => text(at, Some(at)),
             };
             let expect = Some(stored.map_or(0, |stored| stored.seq));
-            match self.link.put(Put { subject: subject.clone(), head, payload: Bytes::new(), expect, ttl_s: None }).await {
+            match self
+                .link
+                .put(Put { subject: subject.clone(), head, payload: Bytes::new(), expect, ttl_s: None })
+                .await
+            {
                 Err(Fault::Mismatch) => {}
                 other => return other.map(|_| self.remember(user)),
             }
@@ -72,14 +76,22 @@ impl Store {
         let subjects: Vec<String> = unknown.iter().map(|user| self.names.user(user)).collect();
         let found = self.link.lasts(&self.names.book, &subjects, false).await?;
         let new = subjects.into_iter().filter(|subject| !found.contains_key(subject));
-        let put = |subject| Put { subject, head: text(at, None), payload: Bytes::new(), expect: Some(0), ttl_s: None };
+        let put = |subject| Put {
+            subject,
+            head: text(at, None),
+            payload: Bytes::new(),
+            expect: Some(0),
+            ttl_s: None,
+        };
         let puts: Vec<Put> = new.map(put).collect();
         for some in puts.chunks(BATCH_MAX_MESSAGES) {
             match self.link.put_all(some.to_vec()).await {
                 Ok(_) => {}
                 // Somebody made one of them known meanwhile, so none was; then each by itself.
                 Err(Fault::Mismatch) => {
-                    for one in at_once(ASKED_MAX, some.iter().map(|put| self.link.put(put.clone())).collect()).await {
+                    for one in
+                        at_once(ASKED_MAX, some.iter().map(|put| self.link.put(put.clone())).collect()).await
+                    {
                         match one {
                             Ok(_) | Err(Fault::Mismatch) => {}
                             Err(fault) => return Err(fault),
@@ -108,13 +120,18 @@ impl Store {
         let users = self.user_ids(after, limit).await?;
         let subjects: Vec<String> = users.iter().map(|user| self.names.user(user)).collect();
         let found = self.link.lasts(&self.names.book, &subjects, true).await?;
-        users.iter().zip(&subjects).filter_map(|(user, subject)| found.get(subject).map(|stored| parse(user, stored))).collect()
+        users
+            .iter()
+            .zip(&subjects)
+            .filter_map(|(user, subject)| found.get(subject).map(|stored| parse(user, stored)))
+            .collect()
     }
 
     /// The ids of the known users, behind `after`.
     pub(super) async fn user_ids(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, Fault> {
         let after = after.map(|user| self.names.user(user));
-        let subjects = self.link.subjects(&self.names.book, &self.names.users(), after.as_deref(), limit).await?;
+        let subjects =
+            self.link.subjects(&self.names.book, &self.names.users(), after.as_deref(), limit).await?;
         let user = |subject: &String| untoken(last_token(subject)).and_then(|name| UserId::new(&name).ok());
         Ok(subjects.iter().filter_map(user).collect())
     }

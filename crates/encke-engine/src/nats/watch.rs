@@ -1,5 +1,7 @@
-//! What this node wants to hear of. The stream tells each message once more when it is stored, on a subject of its channel, and the node listens to those of the channels that it has
-//! receivers for. That is a wake-up and may be lost; so the ends of all these logs are compared with what was heard, round and round, within [`crate::UNHEARD_MAX_S`].
+//! What this node wants to hear of. The stream tells each message once more when it is stored, on a subject
+//! of its channel, and the node listens to those of the channels that it has receivers for. That is a wake-up
+//! and may be lost; so the ends of all these logs are compared with what was heard, round and round, within
+//! [`crate::UNHEARD_MAX_S`].
 
 use std::{
     collections::{HashMap, hash_map::Entry as Place},
@@ -27,7 +29,8 @@ use crate::{Feed, UNHEARD_MAX_S};
 
 /// In how many parts the logs are compared, one after the other.
 const SLICES: usize = 64;
-/// How long each part may take so that all have their turn twice within the promised time, in milliseconds: what is missing at one turn may just be on its way, and has until the next.
+/// How long each part may take so that all have their turn twice within the promised time, in milliseconds:
+/// what is missing at one turn may just be on its way, and has until the next.
 const TURN_MS: u64 = (UNHEARD_MAX_S - 1) * 1_000 / SLICES as u64;
 /// After how many turns the epoch is looked at, and how far the stream has come.
 const LOOK_TURNS: u64 = 32;
@@ -64,8 +67,11 @@ pub(super) struct Watches {
 
 impl Watches {
     pub(super) fn start(store: Arc<Store>, feed: Arc<dyn Feed>) -> Arc<Self> {
-        let slices = (0..SLICES).map(|_| Mutex::new(Slice { since: store.epochs.highest(), ..Slice::default() })).collect();
-        let watches = Arc::new(Self { slices, hasher: RandomState::new(), feed, store, comparing: Mutex::new(None) });
+        let slices = (0..SLICES)
+            .map(|_| Mutex::new(Slice { since: store.epochs.highest(), ..Slice::default() }))
+            .collect();
+        let watches =
+            Arc::new(Self { slices, hasher: RandomState::new(), feed, store, comparing: Mutex::new(None) });
         let comparing = tokio::spawn(compare(Arc::downgrade(&watches))).abort_handle();
         *watches.comparing.lock().unwrap_or_else(PoisonError::into_inner) = Some(comparing);
         watches
@@ -85,8 +91,12 @@ impl Watches {
         let Place::Vacant(vacant) = slice.channels.entry(channel.clone()) else { return };
         let heard = Arc::new(AtomicU64::new(self.store.epochs.highest()));
         let (ready, is_ready) = watch::channel(false);
-        let listener =
-            Listener { channel: channel.clone(), store: Arc::clone(&self.store), feed: Arc::clone(&self.feed), heard: Arc::clone(&heard) };
+        let listener = Listener {
+            channel: channel.clone(),
+            store: Arc::clone(&self.store),
+            feed: Arc::clone(&self.feed),
+            heard: Arc::clone(&heard),
+        };
         let listening = tokio::spawn(listener.listen(ready)).abort_handle();
         vacant.insert(Watch { listening, ready: is_ready, heard });
     }
@@ -148,7 +158,8 @@ impl Watches {
                 // As far as anybody heard, nothing was stored since.
                 return Ok(());
             }
-            let subjects: Vec<String> = slice.channels.keys().map(|channel| self.store.names.channel(channel)).collect();
+            let subjects: Vec<String> =
+                slice.channels.keys().map(|channel| self.store.names.channel(channel)).collect();
             (subjects, slice.since)
         };
         if subjects.is_empty() {
@@ -160,7 +171,11 @@ impl Watches {
             // Only what was stored since the last turn is sent, so quiet channels cost their names.
             let (stored, up_to) = self.store.link.lasts_since(&self.store.names.log, chunk, since).await?;
             compared_to = compared_to.min(up_to.unwrap_or(since.saturating_sub(1)));
-            ends.extend(stored.iter().filter_map(|stored| Some((self.store.names.channel_of(&stored.subject)?, stored.seq))));
+            ends.extend(
+                stored
+                    .iter()
+                    .filter_map(|stored| Some((self.store.names.channel_of(&stored.subject)?, stored.seq))),
+            );
         }
         let behind: Vec<ChannelName> = {
             let mut slice = lock(&self.slices[place]);
@@ -168,13 +183,16 @@ impl Watches {
             let missed = std::mem::take(&mut slice.missing);
             let mut behind = Vec::new();
             for (channel, seq) in missed {
-                let unheard = slice.channels.get(&channel).filter(|watch| watch.heard.load(Ordering::SeqCst) < seq);
+                let unheard =
+                    slice.channels.get(&channel).filter(|watch| watch.heard.load(Ordering::SeqCst) < seq);
                 if let Some(watch) = unheard {
                     watch.heard.fetch_max(seq, Ordering::SeqCst);
                     behind.push(channel);
                 }
             }
-            ends.retain(|(channel, seq)| slice.channels.get(channel).is_some_and(|watch| watch.heard.load(Ordering::SeqCst) < *seq));
+            ends.retain(|(channel, seq)| {
+                slice.channels.get(channel).is_some_and(|watch| watch.heard.load(Ordering::SeqCst) < *seq)
+            });
             slice.missing = ends;
             behind
         };
@@ -214,7 +232,8 @@ async fn compare(watches: Weak<Watches>) {
             watches.all_are_behind();
         }
         epoch = Some(present);
-        // After the connection was broken all are looked at, twice: what was missing at the first look is told at the second.
+        // After the connection was broken all are looked at, twice: what was missing at the first look is
+        // told at the second.
         let places = if broken { 0..SLICES * 2 } else { 0..1 };
         for place in places {
             if let Err(fault) = watches.compare((turn as usize + place) % SLICES).await {

@@ -35,10 +35,12 @@ const WAITING_MAX: usize = 8_192;
 /// The most messages, and about the most bytes, that are stored as one.
 const GATHER_MAX_MESSAGES: usize = BATCH_MAX_MESSAGES;
 const GATHER_MAX_BYTES: usize = 4 << 20;
-/// The most messages that a server which is alone is given one by one, and how often such rounds may follow each other until all of one log are stored.
+/// The most messages that a server which is alone is given one by one, and how often such rounds may follow
+/// each other until all of one log are stored.
 const SINGLES_MAX: usize = 16;
 const SINGLES_ROUNDS_MAX: usize = 2;
-/// How often those that are together are tried as one when others write to the same logs, before each goes by itself.
+/// How often those that are together are tried as one when others write to the same logs, before each goes by
+/// itself.
 const TOGETHER_TRIES: usize = 5;
 /// Half of the logs whose end is remembered.
 const LOGS_MAX: usize = 16_384;
@@ -140,7 +142,9 @@ impl Writer {
 
     fn send(&self, job: Job) -> Result<(), Fault> {
         self.0.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::Refused(format!("{WAITING_MAX} appends wait already")),
+            mpsc::error::TrySendError::Full(_) => {
+                Fault::Refused(format!("{WAITING_MAX} appends wait already"))
+            }
             mpsc::error::TrySendError::Closed(_) => gone(),
         })
     }
@@ -219,16 +223,21 @@ impl Clerk {
         }
     }
 
-    /// Whether these are better stored one by one, at the same time: a server that is alone prepares each batch on its disk, which takes as long as some dozen messages. Of several for one log
-    /// only the first can go; if that is so, the others wait.
+    /// Whether these are better stored one by one, at the same time: a server that is alone prepares each
+    /// batch on its disk, which takes as long as some dozen messages. Of several for one log only the first
+    /// can go; if that is so, the others wait.
     fn part_singles(&mut self, tasks: &mut Vec<Task>) -> bool {
         let mut logs = HashSet::new();
-        let firsts: Vec<bool> = tasks.iter().map(|task| task.work.channels.first().is_some_and(|log| logs.insert(log.clone()))).collect();
+        let firsts: Vec<bool> = tasks
+            .iter()
+            .map(|task| task.work.channels.first().is_some_and(|log| logs.insert(log.clone())))
+            .collect();
         let single = tasks.iter().all(|task| task.messages() == 1);
         if !single || logs.len() > SINGLES_MAX || tasks.len() > logs.len() * SINGLES_ROUNDS_MAX {
             return false;
         }
-        let (first, others): (Vec<_>, Vec<_>) = std::mem::take(tasks).into_iter().zip(firsts).partition(|(_, first)| *first);
+        let (first, others): (Vec<_>, Vec<_>) =
+            std::mem::take(tasks).into_iter().zip(firsts).partition(|(_, first)| *first);
         tasks.extend(first.into_iter().map(|(task, _)| task));
         for (task, _) in others.into_iter().rev() {
             self.waiting.push_front(Job::Write(Box::new(task)));
@@ -252,7 +261,10 @@ impl Clerk {
                 }
             }
         }
-        let puts = ready.iter_mut().map(|(_, batch)| self.desk.link.put_all(std::mem::take(&mut batch.puts))).collect();
+        let puts = ready
+            .iter_mut()
+            .map(|(_, batch)| self.desk.link.put_all(std::mem::take(&mut batch.puts)))
+            .collect();
         let stored = at_once(SINGLES_MAX, puts).await;
         for ((mut task, batch), stored) in ready.into_iter().zip(stored) {
             match stored {
@@ -364,11 +376,19 @@ impl Clerk {
     }
 
     /// Finds out what has to be known before, and answers those that were stored before.
-    async fn prepare(&mut self, tasks: &mut Vec<Task>, fresh: bool) -> Result<(Ages, HashMap<String, Stored>), Fault> {
+    async fn prepare(
+        &mut self,
+        tasks: &mut Vec<Task>,
+        fresh: bool,
+    ) -> Result<(Ages, HashMap<String, Stored>), Fault> {
         let mut ages = self.desk.epochs.sure().await?;
         let found = self.look(tasks, fresh, &mut ages).await?;
         tasks.retain_mut(|task| {
-            let before = task.work.once.iter().find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
+            let before = task
+                .work
+                .once
+                .iter()
+                .find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
             if let Some(before) = before {
                 task.answer(Ok(Written::Before(before.clone())));
             }
@@ -377,8 +397,16 @@ impl Clerk {
         Ok((ages, found))
     }
 
-    /// It is stored: `count` messages, the last of which has the sequence `last`. Before, `seen` was the highest that was known.
-    async fn finish(&mut self, tasks: &mut [Task], batch: Batch, last: u64, count: u64, seen: u64) -> Result<(), Fault> {
+    /// It is stored: `count` messages, the last of which has the sequence `last`. Before, `seen` was the
+    /// highest that was known.
+    async fn finish(
+        &mut self,
+        tasks: &mut [Task],
+        batch: Batch,
+        last: u64,
+        count: u64,
+        seen: u64,
+    ) -> Result<(), Fault> {
         if count > 0 {
             self.settle(batch.placed, batch.dropped, last + 1 - count);
             if last <= seen {
@@ -397,7 +425,12 @@ impl Clerk {
     }
 
     /// Reads what has to be known before: the ends of the logs, and what must not be there.
-    async fn look(&mut self, tasks: &[Task], fresh: bool, ages: &mut Ages) -> Result<HashMap<String, Stored>, Fault> {
+    async fn look(
+        &mut self,
+        tasks: &[Task],
+        fresh: bool,
+        ages: &mut Ages,
+    ) -> Result<HashMap<String, Stored>, Fault> {
         let mut subjects: Vec<String> = Vec::new();
         let mut logs: HashMap<String, ChannelName> = HashMap::new();
         let mut known: HashMap<ChannelName, u64> = HashMap::new();
@@ -416,10 +449,12 @@ impl Clerk {
         if subjects.is_empty() {
             return Ok(HashMap::new());
         }
-        // A log that is not there may have been there in a stream that was purged since; then the epoch is not there either.
+        // A log that is not there may have been there in a stream that was purged since; then the epoch is
+        // not there either.
         subjects.push(self.desk.names.epoch());
         let mut found = self.desk.link.lasts(&self.desk.names.log, &subjects, fresh).await?;
-        let mut lost = found.remove(&self.desk.names.epoch()).is_none_or(|stored| !self.desk.epochs.is_told_by(&stored));
+        let mut lost =
+            found.remove(&self.desk.names.epoch()).is_none_or(|stored| !self.desk.epochs.is_told_by(&stored));
         for (subject, channel) in logs {
             let log = match found.remove(&subject) {
                 Some(stored) => Log::found(Record::parse(&stored)?),
@@ -437,27 +472,42 @@ impl Clerk {
     }
 
     /// Adds a message to a batch.
-    async fn add(&mut self, batch: &mut Batch, task: &Task, ages: &Ages, found: &HashMap<String, Stored>) -> Result<(), Fault> {
+    async fn add(
+        &mut self,
+        batch: &mut Batch,
+        task: &Task,
+        ages: &Ages,
+        found: &HashMap<String, Stored>,
+    ) -> Result<(), Fault> {
         let mut positions = Vec::with_capacity(task.work.channels.len());
         for channel in &task.work.channels {
             let retention = self.desk.retention.of(channel);
             let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
-            // Only the first message of a batch on a subject may be tied to what is there; those behind it are, as the batch is stored as one.
+            // Only the first message of a batch on a subject may be tied to what is there; those behind it
+            // are, as the batch is stored as one.
             let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
             let due = retention.due(task.work.said.time, task.work.said.expires);
             let offset = log.append(&task.work.said, ages, due);
             batch.dropped.extend(log.take_note(channel));
             while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
-                if !log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await? {
+                if !log.knows_tail()
+                    && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?
+                {
                     break;
                 }
-                let leave = self.desk.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
+                let leave =
+                    self.desk.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
                 batch.dropped.extend(log.drop_oldest(channel, task.work.said.time, leave));
             }
             self.desk.agenda.note(channel, log.due().unwrap_or(due));
             let subject = self.desk.names.channel(channel);
             batch.placed.push((channel.clone(), offset, batch.puts.len()));
-            batch.puts.push(record::put(subject, &log.extent, Some((&task.work.said, task.payload.clone())), expect));
+            batch.puts.push(record::put(
+                subject,
+                &log.extent,
+                Some((&task.work.said, task.payload.clone())),
+                expect,
+            ));
             positions.push((channel.clone(), Position { epoch: ages.now, offset }));
         }
         if let Some(beside) = &task.work.beside {
@@ -488,7 +538,9 @@ impl Clerk {
         for (channel, offset, index) in placed {
             let seq = first + index as u64;
             // A batch may drop what it brings itself.
-            let same = |gone: &&mut Dropped| gone.seq == 0 && gone.channel == channel && gone.place.is_some_and(|place| place.1 == offset);
+            let same = |gone: &&mut Dropped| {
+                gone.seq == 0 && gone.channel == channel && gone.place.is_some_and(|place| place.1 == offset)
+            };
             if unplaced && let Some(gone) = dropped.iter_mut().find(same) {
                 gone.seq = seq;
             }
@@ -514,7 +566,9 @@ impl Clerk {
         let subject = self.desk.names.channel(channel);
         let retention = self.desk.retention.of(channel);
         if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
-            let Some(stored) = self.desk.link.last(&self.desk.names.log, &subject).await? else { return Ok(None) };
+            let Some(stored) = self.desk.link.last(&self.desk.names.log, &subject).await? else {
+                return Ok(None);
+            };
             self.logs.insert(channel.clone(), Log::found(Record::parse(&stored)?));
         }
         let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
@@ -522,7 +576,8 @@ impl Clerk {
         let (before, note) = (log.extent.tail, log.note());
         for _ in 0..TRIM_MAX_MESSAGES {
             if log.extent.messages() == 0
-                || (!log.knows_tail() && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?)
+                || (!log.knows_tail()
+                    && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?)
             {
                 break;
             }

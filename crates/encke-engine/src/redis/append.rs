@@ -23,7 +23,8 @@ impl RedisEngine {
             _ => elsewhere(),
         };
         let is_one_part = channels.as_ref().is_some_and(|channels| {
-            channels.len() <= PART_MAX_CHANNELS && channels.iter().all(|channel| partition_of(channel.as_str()) == first)
+            channels.len() <= PART_MAX_CHANNELS
+                && channels.iter().all(|channel| partition_of(channel.as_str()) == first)
         });
         match channels {
             Some(channels) if is_one_part => {

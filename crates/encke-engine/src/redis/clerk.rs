@@ -18,7 +18,8 @@ const TOGETHER_MAX: usize = 1_024;
 
 type Answer = Result<Value, EngineError>;
 
-/// A row of calls, each of which is done before the next one is sent, but for those that are sent together in their order.
+/// A row of calls, each of which is done before the next one is sent, but for those that are sent together in
+/// their order.
 pub(super) struct Clerk {
     queue: mpsc::Sender<(Call, oneshot::Sender<Answer>)>,
     working: JoinHandle<()>,
@@ -52,7 +53,9 @@ impl Clerk {
         let taken = self.queue.try_send((Call { partition, command }, asked)).is_ok();
         async move {
             if !taken {
-                return Err(EngineError::Unavailable(format!("{WAITING_MAX} changes of places wait already")));
+                return Err(EngineError::Unavailable(format!(
+                    "{WAITING_MAX} changes of places wait already"
+                )));
             }
             answer.await.unwrap_or_else(|_| Err(EngineError::Unavailable("the engine was stopped".into())))
         }

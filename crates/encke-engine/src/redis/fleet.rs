@@ -118,7 +118,11 @@ impl Fleet {
     }
 
     pub(super) fn check(&self) -> Result<(), EngineError> {
-        if self.inner.stopped.load(Ordering::Acquire) { Err(unavailable("the engine was stopped")) } else { Ok(()) }
+        if self.inner.stopped.load(Ordering::Acquire) {
+            Err(unavailable("the engine was stopped"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Notices that another server may have some partition.
@@ -153,7 +157,9 @@ impl Fleet {
         self.check()?;
         let map = self.inner.map();
         for link in &map.by_partition {
-            let Some(link) = link else { return Err(unavailable("the cluster has no server for some slots")) };
+            let Some(link) = link else {
+                return Err(unavailable("the cluster has no server for some slots"));
+            };
             if let Some(why) = link.trouble() {
                 return Err(unavailable(why));
             }
@@ -208,11 +214,18 @@ impl Fleet {
             }
             left = again;
         }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unavailable("a slot of the cluster moves")))).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|| Err(unavailable("a slot of the cluster moves"))))
+            .collect()
     }
 
     /// Sends some of the calls, each link's in one piece after the other.
-    async fn send(&self, calls: &[Call], which: &[(usize, Option<Address>)]) -> Vec<(usize, Next, Option<Arc<Link>>)> {
+    async fn send(
+        &self,
+        calls: &[Call],
+        which: &[(usize, Option<Address>)],
+    ) -> Vec<(usize, Next, Option<Arc<Link>>)> {
         let mut groups: Vec<(Arc<Link>, bool, Vec<usize>)> = Vec::new();
         let mut results = Vec::with_capacity(which.len());
         for (at, asked) in which {
@@ -222,10 +235,17 @@ impl Fleet {
             };
             let Some(link) = link else {
                 self.inner.moved.notify_one();
-                results.push((*at, Next::Done(Err(unavailable("the cluster's slots are not known yet"))), None));
+                results.push((
+                    *at,
+                    Next::Done(Err(unavailable("the cluster's slots are not known yet"))),
+                    None,
+                ));
                 continue;
             };
-            match groups.iter_mut().find(|(known, asking, _)| Arc::ptr_eq(known, &link) && *asking == asked.is_some()) {
+            match groups
+                .iter_mut()
+                .find(|(known, asking, _)| Arc::ptr_eq(known, &link) && *asking == asked.is_some())
+            {
                 Some((_, _, group)) => group.push(*at),
                 None => groups.push((link, asked.is_some(), vec![*at])),
             }
@@ -242,8 +262,12 @@ impl Fleet {
                 }
                 match link.run(&commands).await {
                     Ok(values) => {
-                        let values = values.into_iter().skip(usize::from(asking)).step_by(1 + usize::from(asking));
-                        let next = piece.iter().zip(values).map(|(at, value)| (*at, judge(value), Some(Arc::clone(&link))));
+                        let values =
+                            values.into_iter().skip(usize::from(asking)).step_by(1 + usize::from(asking));
+                        let next = piece
+                            .iter()
+                            .zip(values)
+                            .map(|(at, value)| (*at, judge(value), Some(Arc::clone(&link))));
                         answered.extend(next);
                     }
                     Err(error) => {
@@ -287,8 +311,10 @@ impl Inner {
 
     fn link_to(&self, address: &Address) -> Arc<Link> {
         let mut map = self.map();
-        let link =
-            map.links.entry(address.clone()).or_insert_with(|| Arc::new(Link::new(Arc::clone(&self.options), Some(address.clone()))));
+        let link = map
+            .links
+            .entry(address.clone())
+            .or_insert_with(|| Arc::new(Link::new(Arc::clone(&self.options), Some(address.clone()))));
         Arc::clone(link)
     }
 
@@ -306,8 +332,13 @@ impl Inner {
 
     /// Asks one server after the other for the slots, until one knows.
     async fn ask(&self) -> Result<(), EngineError> {
-        let mut known: Vec<Address> =
-            self.map().links.iter().filter(|(_, link)| link.trouble().is_none()).map(|(address, _)| address.clone()).collect();
+        let mut known: Vec<Address> = self
+            .map()
+            .links
+            .iter()
+            .filter(|(_, link)| link.trouble().is_none())
+            .map(|(address, _)| address.clone())
+            .collect();
         known.extend(self.options.hosts.iter().cloned());
         let mut command = redis::pipe();
         command.cmd("CLUSTER").arg("SLOTS");
@@ -333,7 +364,8 @@ impl Inner {
     fn settle(&self, owners: &[Option<Address>]) {
         let mut changed = false;
         for partition in 0..=NODES {
-            let owner = owners[usize::from(self.names.slot(partition))].as_ref().map(|address| self.link_to(address));
+            let owner =
+                owners[usize::from(self.names.slot(partition))].as_ref().map(|address| self.link_to(address));
             let mut map = self.map();
             let place = &mut map.by_partition[usize::from(partition)];
             let same = match (&*place, &owner) {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
-    TlsCertificates, Value, aio::MultiplexedConnection, aio::SendError,
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
+    PushKind, RedisConnectionInfo, TlsCertificates, Value, aio::MultiplexedConnection, aio::SendError,
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -24,15 +24,18 @@ use super::{
 };
 use crate::EngineError;
 
-/// How long a command may take before it counts as unanswered, in milliseconds. Whatever else is on the connection then is not trusted to be answered either.
+/// How long a command may take before it counts as unanswered, in milliseconds. Whatever else is on the
+/// connection then is not trusted to be answered either.
 pub(super) const DEADLINE: Duration = Duration::from_millis(2_000);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_millis(2_000);
 /// How long a sentinel may take to answer.
 const SENTINEL: Duration = Duration::from_millis(500);
-/// How often sentinels are asked whether the master is still the same: for that long an old one that was cut off is written to at most.
+/// How often sentinels are asked whether the master is still the same: for that long an old one that was cut
+/// off is written to at most.
 const SENTINEL_AGAIN: Duration = Duration::from_millis(1_000);
-/// How long to wait after a failed try to connect, at first and at most. Up to half of it is chance, so that nodes do not come back all at once.
+/// How long to wait after a failed try to connect, at first and at most. Up to half of it is chance, so that
+/// nodes do not come back all at once.
 const BACKOFF_MIN_MS: u64 = 50;
 const BACKOFF_MAX_MS: u64 = 2_000;
 /// The most pipelines of one link that are under way.
@@ -145,8 +148,10 @@ impl Link {
 impl Inner {
     async fn up(&self) -> Result<Up, EngineError> {
         let mut state = self.state.subscribe();
-        let settled =
-            state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| unavailable("the engine was stopped"))?;
+        let settled = state
+            .wait_for(|state| !matches!(state, State::Connecting))
+            .await
+            .map_err(|_| unavailable("the engine was stopped"))?;
         match &*settled {
             State::Up(up) => Ok(up.clone()),
             State::Down(why) => Err(unavailable(why.clone())),
@@ -241,8 +246,10 @@ impl Inner {
         let check = async {
             check_server(&mut connection, &address).await?;
             let scripts = loading();
-            let loaded =
-                connection.send_packed_commands(&scripts, 0, scripts.len()).await.map_err(|error| format!("{address}: {error}"))?;
+            let loaded = connection
+                .send_packed_commands(&scripts, 0, scripts.len())
+                .await
+                .map_err(|error| format!("{address}: {error}"))?;
             for value in loaded {
                 if let Value::ServerError(error) = value {
                     return Err(format!("{address} takes no scripts: {error:?}"));
@@ -255,7 +262,9 @@ impl Inner {
     }
 
     async fn ask_sentinels(&self) -> Result<Address, String> {
-        let Topology::Sentinel(name) = &self.options.topology else { return Err("there are no sentinels".to_owned()) };
+        let Topology::Sentinel(name) = &self.options.topology else {
+            return Err("there are no sentinels".to_owned());
+        };
         let mut why = String::new();
         for sentinel in &self.options.hosts {
             match timeout(SENTINEL, self.ask_sentinel(sentinel, name)).await {
@@ -268,11 +277,19 @@ impl Inner {
     }
 
     async fn ask_sentinel(&self, sentinel: &Address, name: &str) -> Result<Address, String> {
-        let mut connection =
-            connect(&RedisOptions { database: 0, ..(*self.options).clone() }, sentinel, &self.options.sentinel_login, |_| Ok(())).await?;
+        let mut connection = connect(
+            &RedisOptions { database: 0, ..(*self.options).clone() },
+            sentinel,
+            &self.options.sentinel_login,
+            |_| Ok(()),
+        )
+        .await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("get-master-addr-by-name").arg(name);
-        let answer = connection.send_packed_command(&command).await.map_err(|error| format!("the sentinel {sentinel}: {error}"))?;
+        let answer = connection
+            .send_packed_command(&command)
+            .await
+            .map_err(|error| format!("the sentinel {sentinel}: {error}"))?;
         let parsed = reply::Fields::of(answer).and_then(|mut fields| Ok((fields.text()?, fields.number()?)));
         match parsed {
             Ok((host, port)) => Ok(Address { host, port: u16::try_from(port).unwrap_or_default() }),
@@ -293,17 +310,25 @@ fn loading() -> Pipeline {
 async fn check_server(connection: &mut MultiplexedConnection, address: &Address) -> Result<(), String> {
     let mut command = redis::cmd("INFO");
     command.arg("server").arg("replication").arg("memory");
-    let info = connection.send_packed_command(&command).await.map_err(|error| format!("{address}: {error}"))?;
+    let info =
+        connection.send_packed_command(&command).await.map_err(|error| format!("{address}: {error}"))?;
     let info = match info {
-        Value::ServerError(error) => return Err(format!("{address}: {error:?}; INFO of several sections needs Redis 7 or Valkey")),
+        Value::ServerError(error) => {
+            return Err(format!("{address}: {error:?}; INFO of several sections needs Redis 7 or Valkey"));
+        }
         info => reply::text(info).map_err(|error| format!("{address}: {error}"))?,
     };
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim();
+    let field = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
+    };
     if field("role") != "master" {
         return Err(format!("{address} is not a master, but `{}`", field("role")));
     }
     if field("maxmemory_policy").starts_with("allkeys") {
-        return Err(format!("{address} would evict logs: its maxmemory-policy is {}, it must be noeviction", field("maxmemory_policy")));
+        return Err(format!(
+            "{address} would evict logs: its maxmemory-policy is {}, it must be noeviction",
+            field("maxmemory_policy")
+        ));
     }
     Ok(())
 }
@@ -317,12 +342,19 @@ async fn connect(
 ) -> Result<MultiplexedConnection, String> {
     let describe = |error: redis::RedisError| format!("{address}: {error}");
     let place = if options.tls {
-        ConnectionAddr::TcpTls { host: address.host.clone(), port: address.port, insecure: false, tls_params: None }
+        ConnectionAddr::TcpTls {
+            host: address.host.clone(),
+            port: address.port,
+            insecure: false,
+            tls_params: None,
+        }
     } else {
         ConnectionAddr::Tcp(address.host.clone(), address.port)
     };
-    let mut settings =
-        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(i64::from(options.database)).set_skip_set_lib_name();
+    let mut settings = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_db(i64::from(options.database))
+        .set_skip_set_lib_name();
     if let Some(user) = &login.user {
         settings = settings.set_username(user);
     }
@@ -332,7 +364,9 @@ async fn connect(
     let info = place.into_connection_info().map_err(describe)?.set_redis_settings(settings);
     let client = if options.tls {
         let root_cert = match &options.tls_ca {
-            Some(file) => Some(std::fs::read(file).map_err(|error| format!("tls_ca {}: {error}", file.display()))?),
+            Some(file) => {
+                Some(std::fs::read(file).map_err(|error| format!("tls_ca {}: {error}", file.display()))?)
+            }
             None => None,
         };
         Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert }).map_err(describe)?
@@ -346,8 +380,10 @@ async fn connect(
         .set_push_sender(heard);
     // The time that the library allows is for connecting; the greeting that follows has none.
     let connected = async {
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(describe)?;
-        // For whoever looks at the server's list of clients. A user who may not do this is not refused for it.
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(describe)?;
+        // For whoever looks at the server's list of clients. A user who may not do this is not refused for
+        // it.
         let mut command = redis::cmd("CLIENT");
         command.arg("SETNAME").arg(format!("encke:{}", options.prefix));
         connection.send_packed_command(&command).await.map_err(describe)?;

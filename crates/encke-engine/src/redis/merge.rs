@@ -34,14 +34,18 @@ impl RedisEngine {
         T: Send,
     {
         let at_a_time = (2 * limit / partitions.len().max(1)).clamp(ASK_MIN, ASK_MAX).min(limit);
-        let source = |partition| Source { partition, found: VecDeque::new(), last: after.to_owned(), more: true };
+        let source =
+            |partition| Source { partition, found: VecDeque::new(), last: after.to_owned(), more: true };
         let mut sources: Vec<Source<T>> = partitions.into_iter().map(source).collect();
         let mut merged = Vec::new();
         while merged.len() < limit {
-            let mut dry: Vec<&mut Source<T>> = sources.iter_mut().filter(|source| source.found.is_empty() && source.more).collect();
+            let mut dry: Vec<&mut Source<T>> =
+                sources.iter_mut().filter(|source| source.found.is_empty() && source.more).collect();
             if !dry.is_empty() {
-                let calls =
-                    dry.iter().map(|source| Call { partition: source.partition, command: ask(source.partition, &source.last, at_a_time) });
+                let calls = dry.iter().map(|source| Call {
+                    partition: source.partition,
+                    command: ask(source.partition, &source.last, at_a_time),
+                });
                 let answers = self.calls(calls.collect()).await?;
                 for (source, answer) in dry.iter_mut().zip(answers) {
                     source.found = read(answer)?.into();
@@ -52,7 +56,9 @@ impl RedisEngine {
                 }
                 sources.retain(|source| !source.found.is_empty());
             }
-            let next = sources.iter_mut().min_by(|one, other| one.found.front().map(&name).cmp(&other.found.front().map(&name)));
+            let next = sources
+                .iter_mut()
+                .min_by(|one, other| one.found.front().map(&name).cmp(&other.found.front().map(&name)));
             let Some(item) = next.and_then(|source| source.found.pop_front()) else { break };
             merged.push(item);
             sources.retain(|source| !source.found.is_empty() || source.more);

@@ -7,7 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::options::RedisOptions;
 use crate::NodeId;
 
-/// Into how many parts the channels of a store are divided. Fixed for a store: whoever changes it finds none of the old keys.
+/// Into how many parts the channels of a store are divided. Fixed for a store: whoever changes it finds none
+/// of the old keys.
 pub(super) const PARTITIONS: u16 = 256;
 /// What the nodes know of each other lies beside the partitions, under a number of its own.
 pub(super) const NODES: u16 = PARTITIONS;
@@ -15,7 +16,8 @@ pub(super) const NODES: u16 = PARTITIONS;
 pub(super) const SLOTS: u16 = 16_384;
 /// Which keys every script of a partition is given, in this order.
 const KEYS: [&str; 15] = [
-    "meta", "heads", "due", "keys", "ages", "names", "users", "people", "pushes", "ends", "receipts", "roster", "open", "intents", "places",
+    "meta", "heads", "due", "keys", "ages", "names", "users", "people", "pushes", "ends", "receipts",
+    "roster", "open", "intents", "places",
 ];
 /// Names from outside become part of a key only in letters, digits, `-`, `_`, `.`, `~` and `%`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -39,8 +41,10 @@ pub(super) enum Topic {
 
 impl Names {
     pub(super) fn new(options: &RedisOptions) -> Self {
-        let tag = |partition| if partition == NODES { "nodes".to_owned() } else { format!("p{partition:03}") };
-        let tags: Vec<String> = (0..=NODES).map(|partition| format!("{{{}:{}}}", options.prefix, tag(partition))).collect();
+        let tag =
+            |partition| if partition == NODES { "nodes".to_owned() } else { format!("p{partition:03}") };
+        let tags: Vec<String> =
+            (0..=NODES).map(|partition| format!("{{{}:{}}}", options.prefix, tag(partition))).collect();
         let slots = tags.iter().map(|tag| crc16(&tag.as_bytes()[1..tag.len() - 1]) % SLOTS).collect();
         let keys = tags.iter().map(|tag| KEYS.iter().map(|key| format!("{tag}:{key}")).collect()).collect();
         Self { tags, slots, keys, database: options.database }
@@ -103,9 +107,12 @@ impl Names {
     }
 }
 
-/// In which partition what has this name lies: a channel, and with a user's own channel all that is kept of the user. FNV-1a, which every node computes alike for ever.
+/// In which partition what has this name lies: a channel, and with a user's own channel all that is kept of
+/// the user. FNV-1a, which every node computes alike for ever.
 pub(super) fn partition_of(name: &str) -> u16 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     // The low bits alone would hardly see the last byte's neighbours.
     ((hash ^ (hash >> 32)) % u64::from(PARTITIONS)) as u16
 }
@@ -113,7 +120,10 @@ pub(super) fn partition_of(name: &str) -> u16 {
 /// CRC-16/XMODEM, which a cluster finds the slot of a tag with.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+        (0..8).fold(
+            crc ^ u16::from(*byte) << 8,
+            |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 },
+        )
     })
 }
 
@@ -141,7 +151,10 @@ mod tests {
             let (stream, topic) = (names.stream(&channel), names.topic(&channel));
             for text in [&stream, &topic] {
                 assert_eq!((text.matches('{').count(), text.matches('}').count()), (1, 1), "{text}");
-                assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>?[]\\".contains(&byte)), "{text}");
+                assert!(
+                    text.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>?[]\\".contains(&byte)),
+                    "{text}"
+                );
             }
             assert_ne!(stream, topic);
             assert_eq!(Names::read_topic(&topic), Some(Topic::Channel(channel)));

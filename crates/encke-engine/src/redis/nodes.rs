@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{Census, Cluster, EngineError, Entered, LETTER_MAX_BYTES, NODE_LIVES_MS, Node, NodeId};
 
-/// For how long a life that ended is remembered as such, in milliseconds: that long others may still throw away what was kept under it.
+/// For how long a life that ended is remembered as such, in milliseconds: that long others may still throw
+/// away what was kept under it.
 const ENDED_KEPT_MS: u64 = 24 * 3600 * 1000;
 /// The most such lives.
 const ENDED_MAX: usize = 1_000;
@@ -57,7 +58,11 @@ impl Lives {
     /// Only those that may still live.
     fn living(&self, lives: &str) -> Vec<NodeId> {
         let known = self.known();
-        lives.split(' ').filter_map(|life| life.parse().ok()).filter(|life| !known.ended.contains(life)).collect()
+        lives
+            .split(' ')
+            .filter_map(|life| life.parse().ok())
+            .filter(|life| !known.ended.contains(life))
+            .collect()
     }
 }
 
@@ -88,7 +93,13 @@ impl RedisEngine {
 
     async fn say_alive(&self, me: NodeId, begins: bool) -> Result<Beat, EngineError> {
         let mut command = script::BEAT.call(&self.nodes_keys(), &[]);
-        command.arg(me.to_string()).arg(u8::from(begins)).arg(&self.lives.name).arg(NODE_LIVES_MS).arg(ENDED_KEPT_MS).arg(ENDED_MAX);
+        command
+            .arg(me.to_string())
+            .arg(u8::from(begins))
+            .arg(&self.lives.name)
+            .arg(NODE_LIVES_MS)
+            .arg(ENDED_KEPT_MS)
+            .arg(ENDED_MAX);
         read_beat(self.fleet.call(NODES, command).await?)
     }
 
@@ -161,7 +172,8 @@ impl Cluster for RedisEngine {
     async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, EngineError> {
         let me = self.me()?;
         let partition = partition_of_user(user);
-        let tomb: Vec<String> = session.map(|session| self.names.tomb(partition, session)).into_iter().collect();
+        let tomb: Vec<String> =
+            session.map(|session| self.names.tomb(partition, session)).into_iter().collect();
         let mut command = self.scripted(&script::ENTER, partition, &tomb);
         command.arg(user.as_str()).arg(me.to_string());
         let mut fields = Fields::of(self.clerk.ask(partition, command).await?)?;
@@ -214,7 +226,11 @@ impl Cluster for RedisEngine {
         let partition = partition_of_user(user);
         let calls = sessions.iter().map(|session| {
             let mut command = redis::cmd("SET");
-            command.arg(self.names.tomb(partition, *session)).arg(user.as_str()).arg("PX").arg(kept_ms.max(1));
+            command
+                .arg(self.names.tomb(partition, *session))
+                .arg(user.as_str())
+                .arg("PX")
+                .arg(kept_ms.max(1));
             Call { partition, command }
         });
         self.calls(calls.collect()).await.map(drop)

@@ -88,8 +88,9 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// Reads `redis://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…][/DATABASE][?SETTINGS]`, or `rediss://…` for TLS. The settings are `cluster=true`, `sentinel=NAME` (the hosts are sentinels
-    /// then, `sentinel_user` and `sentinel_password` are for them), `prefix=NAME` and `tls_ca=FILE`.
+    /// Reads `redis://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…][/DATABASE][?SETTINGS]`, or `rediss://…` for
+    /// TLS. The settings are `cluster=true`, `sentinel=NAME` (the hosts are sentinels then, `sentinel_user`
+    /// and `sentinel_password` are for them), `prefix=NAME` and `tls_ca=FILE`.
     ///
     /// # Errors
     /// [`OptionsError`] says what is wrong with it.
@@ -202,10 +203,20 @@ mod tests {
     #[test]
     fn every_topology_has_a_url() {
         let one = RedisOptions::parse("redis://me:p%40ss%2F@h:7000/3?prefix=a-b").unwrap();
-        assert_eq!((one.hosts, one.database, one.topology, one.tls), (vec![address("h", 7000)], 3, Topology::One, false));
-        assert_eq!((one.login.user.as_deref(), one.login.password.as_deref(), one.prefix.as_str()), (Some("me"), Some("p@ss/"), "a-b"));
-        let cluster = RedisOptions::parse("rediss://:hush@[::1],h2:7/?cluster=true&tls_ca=/etc/ca.pem").unwrap();
-        assert_eq!((cluster.hosts, cluster.topology, cluster.tls), (vec![address("::1", 6379), address("h2", 7)], Topology::Cluster, true));
+        assert_eq!(
+            (one.hosts, one.database, one.topology, one.tls),
+            (vec![address("h", 7000)], 3, Topology::One, false)
+        );
+        assert_eq!(
+            (one.login.user.as_deref(), one.login.password.as_deref(), one.prefix.as_str()),
+            (Some("me"), Some("p@ss/"), "a-b")
+        );
+        let cluster =
+            RedisOptions::parse("rediss://:hush@[::1],h2:7/?cluster=true&tls_ca=/etc/ca.pem").unwrap();
+        assert_eq!(
+            (cluster.hosts, cluster.topology, cluster.tls),
+            (vec![address("::1", 6379), address("h2", 7)], Topology::Cluster, true)
+        );
         assert_eq!((cluster.login.user, cluster.login.password.as_deref()), (None, Some("hush")));
         let sentinel = RedisOptions::parse("redis://a,b:2/1?sentinel=main&sentinel_password=x").unwrap();
         assert_eq!(sentinel.topology, Topology::Sentinel("main".into()));

@@ -75,14 +75,23 @@ impl RedisEngine {
         }
     }
 
-    pub(super) async fn users_page(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
+    pub(super) async fn users_page(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserRecord>, EngineError> {
         self.fleet.check()?;
         let after = after.map_or("", UserId::as_str);
         let ask = |partition, after: &str, limit| self.paging_users(partition, after, limit);
-        self.merged((0..PARTITIONS).collect(), after, limit, ask, read_records, |record| record.user.as_str()).await
+        self.merged((0..PARTITIONS).collect(), after, limit, ask, read_records, |record| record.user.as_str())
+            .await
     }
 
-    pub(super) async fn channels_page(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    pub(super) async fn channels_page(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         self.fleet.check()?;
         let after = after.map_or("", ChannelName::as_str);
         let ask = |partition, after: &str, limit: usize| {
@@ -90,7 +99,10 @@ impl RedisEngine {
             command.arg(after).arg(limit);
             command
         };
-        self.merged((0..PARTITIONS).collect(), after, limit, ask, read_summaries, |summary| summary.channel.as_str()).await
+        self.merged((0..PARTITIONS).collect(), after, limit, ask, read_summaries, |summary| {
+            summary.channel.as_str()
+        })
+        .await
     }
 
     pub(super) async fn handed_to(&self, user: &UserId) -> Result<Position, EngineError> {

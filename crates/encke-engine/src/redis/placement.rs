@@ -1,4 +1,5 @@
-//! A message's placement in one partition: the one script that appends it to channels there, what it is known again by, and where it got to.
+//! A message's placement in one partition: the one script that appends it to channels there, what it is known
+//! again by, and where it got to.
 
 use encke_proto::{ChannelName, Epoch, MessageId, Position};
 use redis::{Cmd, Value};
@@ -84,7 +85,14 @@ impl RedisEngine {
         read_placed(self.fleet.call(partition, command).await?)
     }
 
-    pub(super) fn placing(&self, partition: u16, parcel: &Parcel, channels: &[ChannelName], known: &Known<'_>, intent: &str) -> Cmd {
+    pub(super) fn placing(
+        &self,
+        partition: u16,
+        parcel: &Parcel,
+        channels: &[ChannelName],
+        known: &Known<'_>,
+        intent: &str,
+    ) -> Cmd {
         let (key, kept_longer, plan) = match known {
             Known::Not => (String::new(), 0, ""),
             Known::Key(key, plan) => (format!("{OF_PUBLISHER}{key}"), 0, *plan),
@@ -94,7 +102,14 @@ impl RedisEngine {
         let streams: Vec<String> = channels.iter().map(|channel| self.names.stream(channel)).collect();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
         let mut command = self.scripted(&script::APPEND, partition, &streams);
-        command.arg(key).arg(kept_longer).arg(KEYS_MAX).arg(&parcel.id).arg(&parcel.text).arg(parcel.bytes).arg(parcel.time);
+        command
+            .arg(key)
+            .arg(kept_longer)
+            .arg(KEYS_MAX)
+            .arg(&parcel.id)
+            .arg(&parcel.text)
+            .arg(parcel.bytes)
+            .arg(parcel.time);
         command.arg(number(parcel.expires)).arg(number(parcel.until)).arg(plan).arg(intent);
         for channel in channels {
             let retention = self.retention.of(channel);

@@ -10,7 +10,12 @@ use super::{RedisEngine, bounded, names::partition_of, reply::Fields, row, scrip
 use crate::{EngineError, Page, PageLimit, ReadFrom};
 
 impl RedisEngine {
-    pub(super) async fn read_page(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    pub(super) async fn read_page(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         self.fleet.check()?;
         self.watching.confirmed_channel(channel).await?;
         let (mode, offset) = match from {
@@ -20,7 +25,12 @@ impl RedisEngine {
         };
         let partition = partition_of(channel.as_str());
         let mut command = self.scripted(&script::READ, partition, &[self.names.stream(channel)]);
-        command.arg(channel.as_str()).arg(mode).arg(bounded(offset)).arg(bounded(limit.messages as u64)).arg(bounded(limit.bytes as u64));
+        command
+            .arg(channel.as_str())
+            .arg(mode)
+            .arg(bounded(offset))
+            .arg(bounded(limit.messages as u64))
+            .arg(bounded(limit.bytes as u64));
         let page = read_page(channel, from, self.fleet.call(partition, command).await?)?;
         self.watching.saw(channel, Position { epoch: page.epoch, offset: page.head });
         Ok(page)
@@ -50,7 +60,13 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
         let message = row::read(&text, channel, Position { epoch, offset: first + at as u64 })?;
         Ok(Arc::new(Entry::new(message)))
     });
-    Ok(Page { epoch, lineage: Lineage::new(forks), tail, head, entries: entries.collect::<Result<_, EngineError>>()? })
+    Ok(Page {
+        epoch,
+        lineage: Lineage::new(forks),
+        tail,
+        head,
+        entries: entries.collect::<Result<_, EngineError>>()?,
+    })
 }
 
 /// The offset behind the last one that was asked for.

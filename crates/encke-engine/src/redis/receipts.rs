@@ -53,7 +53,9 @@ fn read_receipts(value: Value, now: Time) -> Result<Vec<Receipt>, EngineError> {
         let user = UserId::new(&fields.text()?).map_err(|_| odd("user"))?;
         let (state, at) = (state(fields.number()?)?, Time(fields.number()?));
         receipts.push(match over {
-            Some(end) if state == ReceiptState::Queued => Receipt { user, state: ReceiptState::Expired, at: end },
+            Some(end) if state == ReceiptState::Queued => {
+                Receipt { user, state: ReceiptState::Expired, at: end }
+            }
             _ => Receipt { user, state, at },
         });
     }
@@ -64,7 +66,9 @@ impl RedisEngine {
     pub(super) async fn mark_all(&self, marks: &[Mark]) -> Result<(), EngineError> {
         self.fleet.check()?;
         let mut by_partition: BTreeMap<u16, Vec<&Mark>> = BTreeMap::new();
-        for mark in marks.iter().filter(|mark| matches!(mark.state, ReceiptState::Delivered | ReceiptState::Shown)) {
+        for mark in
+            marks.iter().filter(|mark| matches!(mark.state, ReceiptState::Delivered | ReceiptState::Shown))
+        {
             by_partition.entry(partition_of_user(&mark.user)).or_default().push(mark);
         }
         let mut calls = Vec::new();
@@ -72,7 +76,10 @@ impl RedisEngine {
             for some in marks.chunks(MARKS_MAX) {
                 let mut command = self.scripted(&script::MARK, partition, &[]);
                 for mark in some {
-                    command.arg(mark.user.as_str()).arg(epoch_text(mark.position.epoch)).arg(bounded(mark.position.offset));
+                    command
+                        .arg(mark.user.as_str())
+                        .arg(epoch_text(mark.position.epoch))
+                        .arg(bounded(mark.position.offset));
                     command.arg(number(mark.state)).arg(bounded(mark.at.0));
                 }
                 calls.push(Call { partition, command });
@@ -89,15 +96,19 @@ impl RedisEngine {
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
         self.fleet.check()?;
-        // Whom a push was for is only known where they are. To ask all partitions whether they know it is cheap; few do, mostly.
+        // Whom a push was for is only known where they are. To ask all partitions whether they know it is
+        // cheap; few do, mostly.
         let questions = (0..PARTITIONS).map(|partition| {
             let mut command = redis::cmd("HEXISTS");
             command.arg(&self.names.keys(partition)[script::PUSHES_KEY]).arg(push.as_str());
             Call { partition, command }
         });
         let answers = self.calls(questions.collect()).await?;
-        let partitions: Vec<u16> =
-            (0..PARTITIONS).zip(answers).filter(|(_, answer)| *answer == Value::Int(1)).map(|(partition, _)| partition).collect();
+        let partitions: Vec<u16> = (0..PARTITIONS)
+            .zip(answers)
+            .filter(|(_, answer)| *answer == Value::Int(1))
+            .map(|(partition, _)| partition)
+            .collect();
         if partitions.is_empty() {
             return Ok(None);
         }

@@ -60,7 +60,9 @@ pub(super) fn text(value: Value) -> Result<String, EngineError> {
 pub(super) fn number(value: &Value) -> Result<u64, EngineError> {
     match value {
         Value::Int(number) => u64::try_from(*number).map_err(|_| odd("number from 0 on")),
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(|| odd("number")),
+        Value::BulkString(bytes) => {
+            std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(|| odd("number"))
+        }
         _ => Err(odd("number")),
     }
 }

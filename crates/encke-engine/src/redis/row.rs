@@ -1,4 +1,5 @@
-//! A message as a stream holds it: `BYTES TIME EXPIRES ID KIND FROM`, a line's end, and what it says. A name holds no control character, so FROM ends with the line.
+//! A message as a stream holds it: `BYTES TIME EXPIRES ID KIND FROM`, a line's end, and what it says. A name
+//! holds no control character, so FROM ends with the line.
 
 use std::sync::Arc;
 

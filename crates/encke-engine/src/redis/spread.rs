@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{Appended, EngineError};
 
-/// The most rounds of an append to everybody: with [`PART_MAX_CHANNELS`] users a partition each, some 300 million users.
+/// The most rounds of an append to everybody: with [`PART_MAX_CHANNELS`] users a partition each, some 300
+/// million users.
 const ROUNDS_MAX: usize = 10_000;
 
 /// Where a message got to.
@@ -50,7 +51,9 @@ impl Spread {
         for channel in self.targets.iter().flatten() {
             let partition = partition_of(channel.as_str());
             match open.get(&partition) {
-                Some(at) if parts[*at].channels.len() < PART_MAX_CHANNELS => parts[*at].channels.push(channel),
+                Some(at) if parts[*at].channels.len() < PART_MAX_CHANNELS => {
+                    parts[*at].channels.push(channel)
+                }
                 full => {
                     let number = full.map_or(0, |at| parts[*at].number + 1);
                     open.insert(partition, parts.len());
@@ -79,9 +82,11 @@ impl Spread {
         json!({ "targets": self.names() }).to_string()
     }
 
-    /// Reads a note, as the sweep finds it or as a repeated key brings it: before it stands when it was written.
+    /// Reads a note, as the sweep finds it or as a repeated key brings it: before it stands when it was
+    /// written.
     fn read(note: &str) -> Result<Self, EngineError> {
-        let json: Json = note.get(15..).and_then(|json| serde_json::from_str(json).ok()).ok_or_else(unreadable)?;
+        let json: Json =
+            note.get(15..).and_then(|json| serde_json::from_str(json).ok()).ok_or_else(unreadable)?;
         let text = |name: &str| json[name].as_str().map(str::to_owned).ok_or_else(unreadable);
         let number = |name: &str| json[name].as_u64().ok_or_else(unreadable);
         let parcel = Parcel {
@@ -104,7 +109,9 @@ fn unreadable() -> EngineError {
 /// The targets of a note or a plan; none for everybody.
 fn read_targets(json: &Json) -> Result<Option<Vec<ChannelName>>, EngineError> {
     let Some(names) = json["targets"].as_array() else { return Ok(None) };
-    let names = names.iter().map(|name| name.as_str().and_then(|name| ChannelName::any(name).ok()).ok_or_else(unreadable));
+    let names = names
+        .iter()
+        .map(|name| name.as_str().and_then(|name| ChannelName::any(name).ok()).ok_or_else(unreadable));
     names.collect::<Result<_, _>>().map(Some)
 }
 
@@ -124,18 +131,29 @@ fn in_order(targets: Option<&[ChannelName]>, places: Places) -> Places {
 }
 
 impl RedisEngine {
-    pub(super) async fn append_spread(&self, spread: Spread, key: Option<&str>) -> Result<Appended, EngineError> {
+    pub(super) async fn append_spread(
+        &self,
+        spread: Spread,
+        key: Option<&str>,
+    ) -> Result<Appended, EngineError> {
         let plan = spread.plan();
         let known = key.map_or(Known::Not, |key| Known::Key(key, &plan));
-        let channels: Vec<ChannelName> =
-            spread.parts().first().map(|part| part.channels.iter().map(|name| (*name).clone()).collect()).unwrap_or_default();
+        let channels: Vec<ChannelName> = spread
+            .parts()
+            .first()
+            .map(|part| part.channels.iter().map(|name| (*name).clone()).collect())
+            .unwrap_or_default();
         let placed = self.place(spread.first, &spread.parcel, &channels, &known, &spread.to_json()).await?;
         if placed.repeated {
             return self.repeat_spread(spread.first, placed).await;
         }
         let mut places = placed.places;
         places.extend(self.finish(&spread).await?);
-        Ok(Appended { id: placed.id, positions: in_order(spread.targets.as_deref(), places), repeated: false })
+        Ok(Appended {
+            id: placed.id,
+            positions: in_order(spread.targets.as_deref(), places),
+            repeated: false,
+        })
     }
 
     /// What the first append with a key led to: asks for its parts, and finishes it if it is not finished.
@@ -146,7 +164,14 @@ impl RedisEngine {
         let mut places = placed.places;
         let targets = if placed.intent.is_empty() {
             let plan: Json = serde_json::from_str(&placed.plan).map_err(|_| unreadable())?;
-            let parcel = Parcel { id: placed.id.to_string(), text: String::new(), bytes: 0, time: 0, expires: None, until: None };
+            let parcel = Parcel {
+                id: placed.id.to_string(),
+                text: String::new(),
+                bytes: 0,
+                time: 0,
+                expires: None,
+                until: None,
+            };
             let spread = Spread { parcel, first, targets: read_targets(&plan)? };
             places.extend(self.recall(&spread).await?);
             spread.targets
@@ -182,7 +207,13 @@ impl RedisEngine {
             let channels: Vec<ChannelName> = part.channels.into_iter().cloned().collect();
             Call {
                 partition: part.partition,
-                command: self.placing(part.partition, &spread.parcel, &channels, &Known::Part(part.number), ""),
+                command: self.placing(
+                    part.partition,
+                    &spread.parcel,
+                    &channels,
+                    &Known::Part(part.number),
+                    "",
+                ),
             }
         });
         let mut places = Vec::new();
@@ -199,8 +230,10 @@ impl RedisEngine {
             return self.everybody(spread, false).await;
         }
         let parts = spread.parts().into_iter().skip(1);
-        let calls =
-            parts.map(|part| Call { partition: part.partition, command: self.recalling(part.partition, &spread.parcel.id, part.number) });
+        let calls = parts.map(|part| Call {
+            partition: part.partition,
+            command: self.recalling(part.partition, &spread.parcel.id, part.number),
+        });
         let mut places = Vec::new();
         for value in self.calls(calls.collect()).await? {
             places.extend(read_recalled(value)?.unwrap_or_default());
@@ -208,31 +241,45 @@ impl RedisEngine {
         Ok(places)
     }
 
-    /// The parts of an append to everybody: in each partition some users at a time, each time behind the last of the part before. A part that was done says itself who was in it.
+    /// The parts of an append to everybody: in each partition some users at a time, each time behind the last
+    /// of the part before. A part that was done says itself who was in it.
     async fn everybody(&self, spread: &Spread, append: bool) -> Result<Places, EngineError> {
         let mut places: Places = Vec::new();
-        let mut left: Vec<(u16, String)> = (0..PARTITIONS).map(|partition| (partition, String::new())).collect();
+        let mut left: Vec<(u16, String)> =
+            (0..PARTITIONS).map(|partition| (partition, String::new())).collect();
         for number in 0..ROUNDS_MAX {
             if left.is_empty() {
                 return Ok(places);
             }
             let mut questions = Vec::with_capacity(2 * left.len());
             for (partition, after) in &left {
-                questions.push(Call { partition: *partition, command: self.recalling(*partition, &spread.parcel.id, number) });
-                questions.push(Call { partition: *partition, command: self.paging_users(*partition, after, PART_MAX_CHANNELS) });
+                questions.push(Call {
+                    partition: *partition,
+                    command: self.recalling(*partition, &spread.parcel.id, number),
+                });
+                questions.push(Call {
+                    partition: *partition,
+                    command: self.paging_users(*partition, after, PART_MAX_CHANNELS),
+                });
             }
             let mut answers = self.calls(questions).await?.into_iter();
             let (mut calls, mut next) = (Vec::new(), Vec::new());
             for (partition, _) in left {
-                let (Some(recalled), Some(users)) = (answers.next(), answers.next()) else { return Err(unreadable()) };
+                let (Some(recalled), Some(users)) = (answers.next(), answers.next()) else {
+                    return Err(unreadable());
+                };
                 if let Some(part) = read_recalled(recalled)? {
                     next.extend(part.last().map(|(last, _)| (partition, own_name(last))));
                     places.extend(part);
                     continue;
                 }
-                let channels: Vec<ChannelName> = read_names(users)?.iter().map(encke_proto::UserId::channel).collect();
+                let channels: Vec<ChannelName> =
+                    read_names(users)?.iter().map(encke_proto::UserId::channel).collect();
                 if append && !channels.is_empty() {
-                    calls.push(Call { partition, command: self.placing(partition, &spread.parcel, &channels, &Known::Part(number), "") });
+                    calls.push(Call {
+                        partition,
+                        command: self.placing(partition, &spread.parcel, &channels, &Known::Part(number), ""),
+                    });
                 }
             }
             let partitions: Vec<u16> = calls.iter().map(|call| call.partition).collect();
@@ -266,23 +313,41 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_as_it_was() {
-        for targets in [None, Some(vec![]), Some(["@a b", "x"].iter().filter_map(|name| ChannelName::any(name).ok()).collect())] {
-            let parcel = Parcel { id: "A".into(), text: "1 \"2\"\n{}".into(), bytes: 2, time: 3, expires: Some(4), until: None };
+        for targets in [
+            None,
+            Some(vec![]),
+            Some(["@a b", "x"].iter().filter_map(|name| ChannelName::any(name).ok()).collect()),
+        ] {
+            let parcel = Parcel {
+                id: "A".into(),
+                text: "1 \"2\"\n{}".into(),
+                bytes: 2,
+                time: 3,
+                expires: Some(4),
+                until: None,
+            };
             let spread = Spread { parcel, first: 255, targets };
             assert_eq!(Spread::read(&format!("000000000000007{}", spread.to_json())), Ok(spread));
         }
-        for note in ["", "000000000000007", "000000000000007{}", "000000000000007[]", "000000000000007{\"id\":\"x\"}"] {
+        for note in
+            ["", "000000000000007", "000000000000007{}", "000000000000007[]", "000000000000007{\"id\":\"x\"}"]
+        {
             assert_eq!(Spread::read(note), Err(unreadable()), "{note}");
         }
     }
 
     #[test]
     fn parts_are_whole_partitions_in_bounded_pieces() {
-        let targets: Vec<ChannelName> = (0..100_000).filter_map(|index| ChannelName::any(&format!("@u{index}")).ok()).collect();
-        let parcel = Parcel { id: String::new(), text: String::new(), bytes: 0, time: 0, expires: None, until: None };
+        let targets: Vec<ChannelName> =
+            (0..100_000).filter_map(|index| ChannelName::any(&format!("@u{index}")).ok()).collect();
+        let parcel =
+            Parcel { id: String::new(), text: String::new(), bytes: 0, time: 0, expires: None, until: None };
         let spread = Spread { parcel, first: partition_of("@u0"), targets: Some(targets) };
         let parts = spread.parts();
-        assert_eq!((parts[0].partition, parts[0].number, parts[0].channels[0].as_str()), (spread.first, 0, "@u0"));
+        assert_eq!(
+            (parts[0].partition, parts[0].number, parts[0].channels[0].as_str()),
+            (spread.first, 0, "@u0")
+        );
         assert_eq!(parts.iter().map(|part| part.channels.len()).sum::<usize>(), 100_000);
         let mut numbers: Vec<(u16, usize)> = parts.iter().map(|part| (part.partition, part.number)).collect();
         numbers.sort_unstable();
@@ -290,7 +355,8 @@ mod tests {
         assert_eq!(numbers.len(), parts.len(), "each part has a name of its own");
         for part in parts {
             assert!(
-                part.channels.len() <= PART_MAX_CHANNELS && part.channels.iter().all(|name| partition_of(name.as_str()) == part.partition)
+                part.channels.len() <= PART_MAX_CHANNELS
+                    && part.channels.iter().all(|name| partition_of(name.as_str()) == part.partition)
             );
         }
     }

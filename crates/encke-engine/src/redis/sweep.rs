@@ -30,9 +30,11 @@ const SCRIPT_MAX_MESSAGES: usize = 500;
 const ROUND_MAX_KEYS: usize = 500;
 /// The most receipts of one partition that one round forgets.
 const ROUND_MAX_RECEIPTS: usize = 500;
-/// The most receipts that one partition keeps. Those of the pushes that end first are forgotten before their time when there are more.
+/// The most receipts that one partition keeps. Those of the pushes that end first are forgotten before their
+/// time when there are more.
 const RECEIPTS_MAX: usize = 100_000;
-/// How much longer than promised keys are kept, in milliseconds: they are stamped with the time of the last sweep, and a node that lost its lease may have counted some time twice.
+/// How much longer than promised keys are kept, in milliseconds: they are stamped with the time of the last
+/// sweep, and a node that lost its lease may have counted some time twice.
 const KEY_MARGIN_MS: u64 = 60_000;
 /// How old a note of an append must be until somebody else finishes it, in milliseconds.
 const NOTE_OLD_MS: u64 = 5_000;
@@ -105,10 +107,15 @@ impl RedisEngine {
         gone_by: u64,
         cursors: &mut BTreeMap<u16, String>,
     ) -> Result<Vec<u16>, EngineError> {
-        let ended: Vec<String> = self.lives.ended().into_iter().take(ENDED_MAX).map(|life| life.to_string()).collect();
+        let ended: Vec<String> =
+            self.lives.ended().into_iter().take(ENDED_MAX).map(|life| life.to_string()).collect();
         let questions = partitions.iter().map(|partition| {
             let mut command = self.scripted(&script::SWEEP, *partition, &[]);
-            command.arg(bounded(now.0)).arg(gone_by).arg(KEY_KEPT_S * 1000 + KEY_MARGIN_MS).arg(ROUND_MAX_CHANNELS);
+            command
+                .arg(bounded(now.0))
+                .arg(gone_by)
+                .arg(KEY_KEPT_S * 1000 + KEY_MARGIN_MS)
+                .arg(ROUND_MAX_CHANNELS);
             command.arg(ROUND_MAX_KEYS).arg(ROUND_MAX_RECEIPTS).arg(RECEIPTS_MAX).arg(NOTE_OLD_MS);
             command.arg(cursors.get(partition).map_or("0", String::as_str)).arg(&ended);
             Call { partition: *partition, command }
@@ -160,7 +167,10 @@ impl RedisEngine {
         command.arg(bounded(now.0)).arg(SCRIPT_MAX_MESSAGES);
         for channel in channels {
             let retention = self.retention.of(channel);
-            command.arg(channel.as_str()).arg(bounded(retention.max_messages)).arg(bounded(retention.max_bytes));
+            command
+                .arg(channel.as_str())
+                .arg(bounded(retention.max_messages))
+                .arg(bounded(retention.max_bytes));
             command.arg(bounded(retention.max_age_s.saturating_mul(1000)));
         }
         command

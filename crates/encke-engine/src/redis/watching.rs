@@ -28,7 +28,8 @@ use crate::{Ears, EngineError, NodeId};
 
 /// How often a part of the watched channels is looked at.
 const CHECK_TICK: Duration = Duration::from_millis(100);
-/// In how many ticks each of them is looked at once: three of the five seconds of [`crate::UNHEARD_MAX_S`]; the others are for a Redis that is slow, and for what is on its way.
+/// In how many ticks each of them is looked at once: three of the five seconds of [`crate::UNHEARD_MAX_S`];
+/// the others are for a Redis that is slow, and for what is on its way.
 const CHECK_TICKS: usize = 30;
 /// The most channels that one tick looks at: 100,000 in a round. With more a round takes longer.
 const CHECK_MAX_CHANNELS: usize = 3_334;
@@ -100,7 +101,11 @@ fn covers(told: Position, found: Position) -> bool {
 impl Watching {
     pub(super) fn new(fleet: Arc<Fleet>, names: Arc<Names>, ears: Ears) -> Arc<Self> {
         let partitions = usize::from(NODES) + 1;
-        let table = Table { by_partition: vec![BTreeSet::new(); partitions], dirty: vec![HashSet::new(); partitions], ..Table::default() };
+        let table = Table {
+            by_partition: vec![BTreeSet::new(); partitions],
+            dirty: vec![HashSet::new(); partitions],
+            ..Table::default()
+        };
         Arc::new(Self { table: Mutex::new(table), news: watch::Sender::new(0), fleet, names, ears })
     }
 
@@ -158,8 +163,9 @@ impl Watching {
         }
     }
 
-    /// A reader saw how far a channel's log goes. Whoever opens it to listen goes on from there; but nobody can tell that one from others who read, so what was seen least counts, and
-    /// whatever is seen later changes nothing: those who listen need not know of it.
+    /// A reader saw how far a channel's log goes. Whoever opens it to listen goes on from there; but nobody
+    /// can tell that one from others who read, so what was seen least counts, and whatever is seen later
+    /// changes nothing: those who listen need not know of it.
     pub(super) fn saw(&self, channel: &ChannelName, head: Position) {
         if let Some(watched) = self.table().topics.get_mut(self.names.topic(channel).as_str())
             && !watched.heard
@@ -271,7 +277,8 @@ impl Watching {
         let mut listeners: Vec<Listener> = Vec::new();
         loop {
             let shares = self.fleet.shares();
-            listeners.retain(|listener| shares.iter().any(|(link, partitions)| listener.is_for(link, partitions)));
+            listeners
+                .retain(|listener| shares.iter().any(|(link, partitions)| listener.is_for(link, partitions)));
             for (link, partitions) in shares {
                 if !listeners.iter().any(|listener| listener.is_for(&link, &partitions)) {
                     listeners.push(Listener::start(Arc::downgrade(&self), link, partitions));
@@ -455,9 +462,19 @@ impl Table {
     }
 
     /// Chooses channels of a partition behind `after`, and says which was the last if there may be more.
-    fn choose(&self, partition: u16, after: Option<&Arc<str>>, most: usize, chosen: &mut Vec<(u16, Topics)>) -> Option<Arc<str>> {
+    fn choose(
+        &self,
+        partition: u16,
+        after: Option<&Arc<str>>,
+        most: usize,
+        chosen: &mut Vec<(u16, Topics)>,
+    ) -> Option<Arc<str>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(Arc::clone(after)));
-        let topics: Vec<Arc<str>> = self.by_partition[usize::from(partition)].range((from, Bound::Unbounded)).take(most).cloned().collect();
+        let topics: Vec<Arc<str>> = self.by_partition[usize::from(partition)]
+            .range((from, Bound::Unbounded))
+            .take(most)
+            .cloned()
+            .collect();
         let last = (topics.len() == most).then(|| topics.last().cloned()).flatten();
         let channels: Topics = topics
             .into_iter()
@@ -586,7 +603,8 @@ async fn serve(
                 }
             }
             _ = pings.tick() => {
-                // The answer may be taken for one to a subscription, or the other way round. Either shows that the server is there.
+                // The answer may be taken for one to a subscription, or the other way round. Either shows
+                // that the server is there.
                 let ping = redis::cmd("PING");
                 if !matches!(timeout(DEADLINE, connection.send_packed_command(&ping)).await, Ok(Ok(_))) {
                     return "the server does not answer";

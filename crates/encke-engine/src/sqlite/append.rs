@@ -29,8 +29,12 @@ impl Store {
         }
         let mut places = Places::default();
         let positions = match &append.targets {
-            Targets::Channels(channels) => self.append_each(append, each_once(channels.iter().cloned()), false, &mut places)?,
-            Targets::Users(users) => self.append_each(append, each_once(users.iter().map(UserId::channel)), true, &mut places)?,
+            Targets::Channels(channels) => {
+                self.append_each(append, each_once(channels.iter().cloned()), false, &mut places)?
+            }
+            Targets::Users(users) => {
+                self.append_each(append, each_once(users.iter().map(UserId::channel)), true, &mut places)?
+            }
             Targets::AllUsers => self.append_all(append, &mut places)?,
         };
         if let Some(key) = &append.key {
@@ -60,16 +64,21 @@ impl Store {
         Ok(positions)
     }
 
-    fn append_one(&mut self, append: &Append, body: i64, name: &ChannelName, is_push: bool) -> Result<Position, Fault> {
+    fn append_one(
+        &mut self,
+        append: &Append,
+        body: i64,
+        name: &ChannelName,
+        is_push: bool,
+    ) -> Result<Position, Fault> {
         self.channel(name)?;
         let Self { db, channels, .. } = self;
-        let Some(channel) = channels.get_mut(name) else { return Err(Fault::Broken("a channel vanished".into())) };
+        let Some(channel) = channels.get_mut(name) else {
+            return Err(Fault::Broken("a channel vanished".into()));
+        };
         let offset = channel.head + 1;
-        db.prepare_cached("INSERT INTO messages (channel, offset, body) VALUES (?1, ?2, ?3)")?.execute(params![
-            channel.id,
-            row::number(offset),
-            body
-        ])?;
+        db.prepare_cached("INSERT INTO messages (channel, offset, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![channel.id, row::number(offset), body])?;
         channel.head = offset;
         channel.bytes += body_bytes(&append.body);
         let known_due = channel.due;
@@ -109,12 +118,9 @@ impl Store {
         let end = append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
         let until = end.plus_seconds(RECEIPTS_KEPT_S);
         let expires = append.expires.map(|end| row::number(end.0));
-        self.db.prepare_cached("INSERT INTO pushes (id, message, expires, until) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-            body,
-            append.id.as_str(),
-            expires,
-            row::number(until.0)
-        ])?;
+        self.db
+            .prepare_cached("INSERT INTO pushes (id, message, expires, until) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![body, append.id.as_str(), expires, row::number(until.0)])?;
         Ok(())
     }
 }
@@ -141,23 +147,28 @@ pub(super) fn insert_body(db: &Connection, body: i64, append: &Append, logs: usi
         text,
     ])?;
     if shared {
-        db.prepare_cached("INSERT INTO shares (body, logs) VALUES (?1, ?2)")?.execute(params![body, row::limit(logs)])?;
+        db.prepare_cached("INSERT INTO shares (body, logs) VALUES (?1, ?2)")?
+            .execute(params![body, row::limit(logs)])?;
     }
     Ok(())
 }
 
-fn queue_receipt(db: &Connection, channel: &mut Channel, user: &UserId, body: i64, append: &Append) -> Result<(), Fault> {
+fn queue_receipt(
+    db: &Connection,
+    channel: &mut Channel,
+    user: &UserId,
+    body: i64,
+    append: &Append,
+) -> Result<(), Fault> {
     let time = row::number(append.time.0);
     if channel.user.is_none() {
-        db.prepare_cached("INSERT OR IGNORE INTO users (channel, first_seen) VALUES (?1, ?2)")?.execute(params![channel.id, time])?;
+        db.prepare_cached("INSERT OR IGNORE INTO users (channel, first_seen) VALUES (?1, ?2)")?
+            .execute(params![channel.id, time])?;
         channel.user = users::owner_row(db, channel.id)?;
     }
-    db.prepare_cached("INSERT INTO receipts (push, user, channel, offset, state, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?.execute(params![
-        body,
-        user.as_str(),
-        channel.id,
-        row::number(channel.head),
-        time
-    ])?;
+    db.prepare_cached(
+        "INSERT INTO receipts (push, user, channel, offset, state, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+    )?
+    .execute(params![body, user.as_str(), channel.id, row::number(channel.head), time])?;
     Ok(())
 }

@@ -15,8 +15,13 @@ use super::{
 use crate::{Append, append::body_bytes};
 
 impl Store {
-    /// Appends a message to the own channel of every user. Whole tables are changed by one statement each, which takes a fraction of what as many single ones would.
-    pub(super) fn append_all(&mut self, append: &Append, places: &mut Places) -> Result<Vec<(ChannelName, Position)>, Fault> {
+    /// Appends a message to the own channel of every user. Whole tables are changed by one statement each,
+    /// which takes a fraction of what as many single ones would.
+    pub(super) fn append_all(
+        &mut self,
+        append: &Append,
+        places: &mut Places,
+    ) -> Result<Vec<(ChannelName, Position)>, Fault> {
         // What is remembered of users' own channels is about to become wrong.
         self.channels.retain(|channel, _| !channel.is_own());
         let body = self.new_body();
@@ -26,7 +31,9 @@ impl Store {
 
         let due = self.retention.own.due(append.time, append.expires);
         self.db
-            .prepare_cached("UPDATE channels SET due = ?1 WHERE tail > head AND id IN (SELECT channel FROM users)")?
+            .prepare_cached(
+                "UPDATE channels SET due = ?1 WHERE tail > head AND id IN (SELECT channel FROM users)",
+            )?
             .execute([row::number(due.0)])?;
         self.db
             .prepare_cached("UPDATE channels SET head = head + 1, bytes = bytes + ?1 WHERE id IN (SELECT channel FROM users)")?

@@ -82,6 +82,8 @@ pub(super) struct Answer<T>(oneshot::Receiver<Result<T, EngineError>>);
 
 impl<T> Answer<T> {
     pub(super) async fn get(self) -> Result<T, EngineError> {
-        self.0.await.unwrap_or_else(|_| Err(EngineError::Unavailable("the engine ended before it answered".into())))
+        self.0
+            .await
+            .unwrap_or_else(|_| Err(EngineError::Unavailable("the engine ended before it answered".into())))
     }
 }

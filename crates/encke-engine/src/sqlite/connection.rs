@@ -6,11 +6,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::fault::Fault;
 
-/// How long a connection waits for a lock before it gives up, in milliseconds. There is one writer, so only the end of a checkpoint is ever waited for.
+/// How long a connection waits for a lock before it gives up, in milliseconds. There is one writer, so only
+/// the end of a checkpoint is ever waited for.
 const BUSY_MS: u64 = 2000;
 /// How many statements each connection keeps prepared.
 const STATEMENTS: usize = 64;
-/// The writer's page cache, in KiB. A transaction that is larger goes to the disk in part before it is committed.
+/// The writer's page cache, in KiB. A transaction that is larger goes to the disk in part before it is
+/// committed.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 /// After how many pages the write-ahead log is copied into the database.
 const CHECKPOINT_PAGES: i64 = 4096;
@@ -22,7 +24,9 @@ pub(super) fn writer(file: &Path) -> Result<Connection, Fault> {
     let db = open(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Fault::Broken(format!("the store's file system does not allow a write-ahead log; its journal mode stays {mode}")));
+        return Err(Fault::Broken(format!(
+            "the store's file system does not allow a write-ahead log; its journal mode stays {mode}"
+        )));
     }
     // FULL: every commit waits until the disk has it. That is what `accepted` means.
     db.pragma_update(None, "synchronous", "FULL")?;

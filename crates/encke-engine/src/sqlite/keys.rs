@@ -82,7 +82,8 @@ impl Keys {
         Ok(Self { count: None, passed: Passed::from(last_stamp(db)?) })
     }
 
-    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early: that could become a second message.
+    /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early:
+    /// that could become a second message.
     pub(super) fn make_room(&mut self, db: &Connection, now: Time) -> Result<(), Fault> {
         if self.count(db)? >= KEYS_MAX {
             self.forget_old(db, now)?;
@@ -94,14 +95,18 @@ impl Keys {
         Ok(())
     }
 
-    /// Remembers where the first message with this key got to. Its stamp is the time that has gone by, see [`Passed`].
-    pub(super) fn remember(&mut self, db: &Connection, key: &str, append: &Append, places: &Places) -> Result<(), Fault> {
-        db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-            key,
-            row::number(self.passed.at(append.time).0),
-            append.id.as_str(),
-            places.0
-        ])?;
+    /// Remembers where the first message with this key got to. Its stamp is the time that has gone by, see
+    /// [`Passed`].
+    pub(super) fn remember(
+        &mut self,
+        db: &Connection,
+        key: &str,
+        append: &Append,
+        places: &Places,
+    ) -> Result<(), Fault> {
+        db.prepare_cached("INSERT INTO keys (key, time, message, places) VALUES (?1, ?2, ?3, ?4)")?.execute(
+            params![key, row::number(self.passed.at(append.time).0), append.id.as_str(), places.0],
+        )?;
         self.count = self.count.map(|count| count + 1);
         Ok(())
     }
@@ -110,7 +115,9 @@ impl Keys {
     pub(super) fn forget_old(&mut self, db: &Connection, now: Time) -> Result<usize, Fault> {
         let oldest = row::number(self.passed.at(now).minus_seconds(KEY_KEPT_S).0);
         let forgotten = db
-            .prepare_cached("DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)")?
+            .prepare_cached(
+                "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            )?
             .execute(params![oldest, row::limit(FORGET_MAX_KEYS)])?;
         self.count = self.count.map(|count| count.saturating_sub(forgotten as u64));
         Ok(forgotten)

@@ -11,7 +11,8 @@ use crate::EngineError;
 /// The lock file's name in the store's directory.
 const FILE: &str = "encke.lock";
 
-/// Held for as long as a store is open, so that no second process gives out the same offsets. The operating system lets go of it when the process dies, however it dies.
+/// Held for as long as a store is open, so that no second process gives out the same offsets. The operating
+/// system lets go of it when the process dies, however it dies.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
@@ -23,9 +24,10 @@ impl Lock {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(EngineError::Unavailable(format!("another process has the store in {} open; a store has one server", dir.display())))
-            }
+            Err(TryLockError::WouldBlock) => Err(EngineError::Unavailable(format!(
+                "another process has the store in {} open; a store has one server",
+                dir.display()
+            ))),
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }
     }
@@ -36,7 +38,8 @@ fn make_directory(dir: &Path) -> Result<(), EngineError> {
     if dir.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(dir).map_err(|error| EngineError::Unavailable(format!("{}: {error}", dir.display())))?;
+    fs::create_dir_all(dir)
+        .map_err(|error| EngineError::Unavailable(format!("{}: {error}", dir.display())))?;
     // The new name is in the directory above, which has to be durable as well.
     match dir.parent() {
         Some(parent) if parent != Path::new("") => make_entries_durable(parent),

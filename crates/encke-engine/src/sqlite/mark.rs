@@ -6,7 +6,8 @@ use rusqlite::params;
 use super::{fault::Fault, row, store::Store, users};
 use crate::{Mark, ReceiptState};
 
-/// How receipts become delivered. Who was skipped because the time was over does not become so by what came behind.
+/// How receipts become delivered. Who was skipped because the time was over does not become so by what came
+/// behind.
 const DELIVER: &str = "UPDATE receipts SET state = 1, at = ?4
      WHERE channel = ?1 AND offset > ?2 AND offset <= ?3 AND state < 2 AND state = 0
      AND NOT EXISTS (SELECT 1 FROM pushes p WHERE p.id = push AND p.expires <= ?4)";
@@ -32,7 +33,9 @@ impl Store {
         }
         let Some(user) = &mut channel.user else { return Ok(()) };
         let (place, move_receipts, move_place) = match mark.state {
-            ReceiptState::Delivered => (&mut user.handed, DELIVER, "UPDATE users SET handed = ?2 WHERE channel = ?1"),
+            ReceiptState::Delivered => {
+                (&mut user.handed, DELIVER, "UPDATE users SET handed = ?2 WHERE channel = ?1")
+            }
             ReceiptState::Shown => (&mut user.shown, SHOW, "UPDATE users SET shown = ?2 WHERE channel = ?1"),
             ReceiptState::Queued | ReceiptState::Expired => return Ok(()),
         };

@@ -12,9 +12,17 @@ const MESSAGES: &str = "SELECT m.offset, b.message, b.kind, b.body, b.sender, b.
      FROM messages m LEFT JOIN bodies b ON b.id = m.body";
 
 /// Reads a page of a log, in the transaction that is open.
-pub(super) fn read(db: &Connection, epoch: Epoch, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, Fault> {
+pub(super) fn read(
+    db: &Connection,
+    epoch: Epoch,
+    channel: &ChannelName,
+    from: ReadFrom,
+    limit: PageLimit,
+) -> Result<Page, Fault> {
     let extent: Option<(i64, i64, i64)> = db
-        .prepare_cached("SELECT id, tail, head FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1")?
+        .prepare_cached(
+            "SELECT id, tail, head FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1",
+        )?
         .query_row([channel.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((id, tail, head)) = extent else {
@@ -26,11 +34,18 @@ pub(super) fn read(db: &Connection, epoch: Epoch, channel: &ChannelName, from: R
         ReadFrom::Head => Vec::new(),
         ReadFrom::After(offset) => {
             let first = offset.saturating_add(1).max(tail);
-            log.read(&format!("{MESSAGES} WHERE m.channel = ?1 AND m.offset BETWEEN ?2 AND ?3 ORDER BY m.offset"), first, head, limit)?
+            log.read(
+                &format!("{MESSAGES} WHERE m.channel = ?1 AND m.offset BETWEEN ?2 AND ?3 ORDER BY m.offset"),
+                first,
+                head,
+                limit,
+            )?
         }
         ReadFrom::Before(offset) => {
             let last = offset.saturating_sub(1).min(head);
-            let order = format!("{MESSAGES} WHERE m.channel = ?1 AND m.offset BETWEEN ?2 AND ?3 ORDER BY m.offset DESC");
+            let order = format!(
+                "{MESSAGES} WHERE m.channel = ?1 AND m.offset BETWEEN ?2 AND ?3 ORDER BY m.offset DESC"
+            );
             let mut entries = log.read(&order, tail, last, limit)?;
             entries.reverse();
             entries
@@ -48,15 +63,24 @@ struct Log<'a> {
 
 impl Log<'_> {
     /// What `query` finds between two offsets, as far as it fits into `limit`, and at least one message.
-    fn read(&self, query: &str, first: Offset, last: Offset, limit: PageLimit) -> Result<Vec<Arc<Entry>>, Fault> {
+    fn read(
+        &self,
+        query: &str,
+        first: Offset,
+        last: Offset,
+        limit: PageLimit,
+    ) -> Result<Vec<Arc<Entry>>, Fault> {
         let forwards = !query.ends_with("DESC");
         let mut next = if forwards { first } else { last };
         let mut statement = self.db.prepare_cached(query)?;
         let mut rows = statement.query(params![self.id, row::number(first), row::number(last)])?;
         let (mut entries, mut bytes): (Vec<Arc<Entry>>, u64) = (Vec::new(), 0);
-        let wanted = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(usize::MAX).min(limit.messages.max(1));
+        let wanted = usize::try_from((last + 1).saturating_sub(first))
+            .unwrap_or(usize::MAX)
+            .min(limit.messages.max(1));
         while entries.len() < wanted {
-            let missing = || Fault::damaged(format!("the message at offset {next} of {} is missing", self.channel));
+            let missing =
+                || Fault::damaged(format!("the message at offset {next} of {} is missing", self.channel));
             let row = rows.next()?.ok_or_else(missing)?;
             if row::unsigned(row.get(0)?)? != next {
                 return Err(missing());

@@ -31,7 +31,8 @@ pub(super) enum Taken<T> {
     Closed,
 }
 
-/// Jobs on their way from tasks to a thread. Whoever finds it full is told so at once: waiting longer would only make everybody late.
+/// Jobs on their way from tasks to a thread. Whoever finds it full is told so at once: waiting longer would
+/// only make everybody late.
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     arrived: Condvar,
@@ -57,7 +58,13 @@ impl<T> Waiting<T> {
 impl<T: Weigh> Queue<T> {
     pub(super) fn new(bound: Bound) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { jobs: VecDeque::new(), bytes: 0, closed: false, gather: Duration::ZERO, enough: None }),
+            waiting: Mutex::new(Waiting {
+                jobs: VecDeque::new(),
+                bytes: 0,
+                closed: false,
+                gather: Duration::ZERO,
+                enough: None,
+            }),
             arrived: Condvar::new(),
             bound,
         }
@@ -84,20 +91,30 @@ impl<T: Weigh> Queue<T> {
         Ok(())
     }
 
-    /// Waits for work and takes as much as `batch` allows, at least one job. Waits for ever if there is no `patience`.
+    /// Waits for work and takes as much as `batch` allows, at least one job. Waits for ever if there is no
+    /// `patience`.
     pub(super) fn take(&self, batch: Bound, patience: Option<Duration>) -> Taken<T> {
         let idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.closed;
         let guard = self.lock();
         let mut waiting = match patience {
             None => self.arrived.wait_while(guard, idle).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => self.arrived.wait_timeout_while(guard, patience, idle).unwrap_or_else(PoisonError::into_inner).0,
+            Some(patience) => {
+                self.arrived
+                    .wait_timeout_while(guard, patience, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
         };
         if !waiting.gather.is_zero() {
             let gather = waiting.gather;
             let few = |waiting: &mut Waiting<T>| !waiting.holds(batch) && !waiting.closed;
             if !waiting.jobs.is_empty() {
                 waiting.enough = Some(batch);
-                waiting = self.arrived.wait_timeout_while(waiting, gather, few).unwrap_or_else(PoisonError::into_inner).0;
+                waiting = self
+                    .arrived
+                    .wait_timeout_while(waiting, gather, few)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 waiting.enough = None;
             }
         }

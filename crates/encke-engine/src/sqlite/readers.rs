@@ -38,7 +38,11 @@ impl Readers {
         let mut threads = Threads::default();
         for number in 0..READERS {
             // Opened here, so that what is wrong is found at once and not by the first read.
-            let reader = Reader { queue: Arc::clone(&queue), db: Some(connection::reader(file)?), file: file.to_owned() };
+            let reader = Reader {
+                queue: Arc::clone(&queue),
+                db: Some(connection::reader(file)?),
+                file: file.to_owned(),
+            };
             threads.start(&format!("encke-reader-{number}"), move || reader.work())?;
         }
         Ok(Self { queue, threads: threads.complete() })

@@ -22,14 +22,18 @@ pub(super) fn page(
     let Some((push, expires)) = found else { return Ok(None) };
     let over = row::optional_time(expires)?.filter(|end| *end <= now);
     let after = after.map_or("", UserId::as_str);
-    let mut statement = db.prepare_cached("SELECT user, state, at FROM receipts WHERE push = ?1 AND user > ?2 ORDER BY user LIMIT ?3")?;
+    let mut statement = db.prepare_cached(
+        "SELECT user, state, at FROM receipts WHERE push = ?1 AND user > ?2 ORDER BY user LIMIT ?3",
+    )?;
     let mut rows = statement.query(params![push, after, row::limit(limit)])?;
     let mut receipts = Vec::new();
     while let Some(row) = rows.next()? {
         let user = row::user(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
         let (state, at) = (row::state(row.get(1)?)?, row::time(row.get(2)?)?);
         receipts.push(match over {
-            Some(end) if state == ReceiptState::Queued => Receipt { user, state: ReceiptState::Expired, at: end },
+            Some(end) if state == ReceiptState::Queued => {
+                Receipt { user, state: ReceiptState::Expired, at: end }
+            }
             _ => Receipt { user, state, at },
         });
     }

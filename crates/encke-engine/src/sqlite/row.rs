@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::fault::Fault;
 use crate::ReceiptState;
 
-/// A number as SQLite holds it. What is over its range (a time in 300 million years) becomes the largest that it has.
+/// A number as SQLite holds it. What is over its range (a time in 300 million years) becomes the largest that
+/// it has.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -55,7 +56,8 @@ pub(super) fn body(kind: i64, text: String) -> Result<Body, Fault> {
     match kind {
         0 => Ok(Body::Page(text.into())),
         1 => {
-            let json = RawValue::from_string(text).map_err(|error| Fault::damaged(format!("a message's data: {error}")))?;
+            let json = RawValue::from_string(text)
+                .map_err(|error| Fault::damaged(format!("a message's data: {error}")))?;
             Ok(Body::Data(Arc::from(json)))
         }
         _ => Err(Fault::damaged(format!("a message of kind {kind}"))),

@@ -18,13 +18,20 @@ pub(super) fn prepare(db: &mut Connection, new_epoch: Epoch) -> Result<Epoch, Fa
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let done = usize::try_from(version).map_err(|_| Fault::damaged("its schema has a negative version"))?;
     let Some(left) = MIGRATIONS.get(done..) else {
-        return Err(Fault::damaged(format!("its schema has version {done}, this program knows {} at most", MIGRATIONS.len())));
+        return Err(Fault::damaged(format!(
+            "its schema has version {done}, this program knows {} at most",
+            MIGRATIONS.len()
+        )));
     };
     for migration in left {
         transaction.execute_batch(migration)?;
     }
     if !left.is_empty() {
-        transaction.pragma_update(None, "user_version", i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX))?;
+        transaction.pragma_update(
+            None,
+            "user_version",
+            i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX),
+        )?;
     }
     if version == 0 {
         set(&transaction, "epoch", new_epoch.0.cast_signed())?;
@@ -60,6 +67,9 @@ fn get(db: &Connection, name: &str) -> Result<Option<i64>, Fault> {
 }
 
 fn set(db: &Connection, name: &str, value: i64) -> Result<(), Fault> {
-    db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", params![name, value])?;
+    db.execute(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+        params![name, value],
+    )?;
     Ok(())
 }

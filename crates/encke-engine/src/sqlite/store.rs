@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{connection, fault::Fault, hooks::Hooks, keys::Keys, row, schema};
 use crate::{EngineError, Retention, RetentionTable};
 
-/// The most channels that are remembered between transactions. When there are more, all are forgotten, and read again as they are needed.
+/// The most channels that are remembered between transactions. When there are more, all are forgotten, and
+/// read again as they are needed.
 const CACHE_MAX_CHANNELS: usize = 100_000;
 /// How much space a store needs to be ready, in bytes: one message of the largest size.
 const PROBE_BYTES: i64 = 64 * 1024;
@@ -68,7 +69,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn create_or_open(file: &Path, retention: RetentionTable, new_epoch: Epoch, hooks: Arc<Hooks>) -> Result<Self, EngineError> {
+    pub(super) fn create_or_open(
+        file: &Path,
+        retention: RetentionTable,
+        new_epoch: Epoch,
+        hooks: Arc<Hooks>,
+    ) -> Result<Self, EngineError> {
         let mut db = connection::writer(file)?;
         let epoch = schema::prepare(&mut db, new_epoch)?;
         schema::apply_retention(&mut db, &retention)?;
@@ -149,12 +155,14 @@ impl Store {
 
     /// Opens the database anew after something could not be trusted any more.
     ///
-    /// After a failed fsync nobody knows which of the last pages are on the disk, and asking again does not help: the kernel says each failure once. So everything in the
-    /// write-ahead log is written again, into the database, with an fsync that must succeed, before anything new is accepted on top of it.
+    /// After a failed fsync nobody knows which of the last pages are on the disk, and asking again does not
+    /// help: the kernel says each failure once. So everything in the write-ahead log is written again, into
+    /// the database, with an fsync that must succeed, before anything new is accepted on top of it.
     pub(super) fn reopen(&mut self) -> Result<(), Fault> {
         self.forget();
         self.failed = true;
-        // The old connection is closed first, as it may still hold a lock; until the new one is open, an empty database stands in its place.
+        // The old connection is closed first, as it may still hold a lock; until the new one is open, an
+        // empty database stands in its place.
         self.db = Connection::open_in_memory()?;
         let db = connection::writer(&self.file)?;
         let epoch = schema::epoch(&db)?;
@@ -197,7 +205,9 @@ impl Store {
     /// The channel's row if there is one, out of the cache if it is there.
     pub(super) fn known_channel(&mut self, name: &ChannelName) -> Result<Option<&mut Channel>, Fault> {
         if !self.channels.contains_key(name) {
-            let Some(channel) = find_channel(&self.db, name, self.retention.of(name))? else { return Ok(None) };
+            let Some(channel) = find_channel(&self.db, name, self.retention.of(name))? else {
+                return Ok(None);
+            };
             self.channels.insert(name.clone(), channel);
         }
         Ok(self.channels.get_mut(name))
@@ -223,7 +233,8 @@ impl Store {
 
 /// Writes a channel's row. `due` is left alone when it did not change, since that spares an index.
 pub(super) fn write_channel(db: &Connection, channel: &Channel, due_changed: bool) -> Result<(), Fault> {
-    let (head, tail, bytes) = (row::number(channel.head), row::number(channel.tail), row::number(channel.bytes));
+    let (head, tail, bytes) =
+        (row::number(channel.head), row::number(channel.tail), row::number(channel.bytes));
     if due_changed {
         let due = channel.due.map(|due| row::number(due.0));
         db.prepare_cached("UPDATE channels SET head = ?2, tail = ?3, bytes = ?4, due = ?5 WHERE id = ?1")?
@@ -235,12 +246,19 @@ pub(super) fn write_channel(db: &Connection, channel: &Channel, due_changed: boo
     Ok(())
 }
 
-/// Names its index, since SQLite would otherwise ask of each new name whether it makes the partial index on `due` usable, and compile the statement again for that.
-const FIND_CHANNEL: &str = "SELECT id, head, tail, bytes, due FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1";
+/// Names its index, since SQLite would otherwise ask of each new name whether it makes the partial index on
+/// `due` usable, and compile the statement again for that.
+const FIND_CHANNEL: &str =
+    "SELECT id, head, tail, bytes, due FROM channels INDEXED BY sqlite_autoindex_channels_1 WHERE name = ?1";
 
-pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Option<Channel>, Fault> {
+pub(super) fn find_channel(
+    db: &Connection,
+    name: &ChannelName,
+    retention: Retention,
+) -> Result<Option<Channel>, Fault> {
     type Row = (i64, i64, i64, i64, Option<i64>);
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     let found: Option<Row> = db.prepare_cached(FIND_CHANNEL)?.query_row([name.as_str()], read).optional()?;
     let Some((id, head, tail, bytes, due)) = found else { return Ok(None) };
     let channel = Channel {
@@ -257,12 +275,23 @@ pub(super) fn find_channel(db: &Connection, name: &ChannelName, retention: Reten
 }
 
 fn make_channel(db: &Connection, name: &ChannelName, retention: Retention) -> Result<Channel, Fault> {
-    db.prepare_cached("INSERT INTO channels (name, head, tail, bytes) VALUES (?1, 0, 1, 0)")?.execute([name.as_str()])?;
-    Ok(Channel { id: db.last_insert_rowid(), head: 0, tail: 1, bytes: 0, due: None, retention, own: name.is_own(), user: None })
+    db.prepare_cached("INSERT INTO channels (name, head, tail, bytes) VALUES (?1, 0, 1, 0)")?
+        .execute([name.as_str()])?;
+    Ok(Channel {
+        id: db.last_insert_rowid(),
+        head: 0,
+        tail: 1,
+        bytes: 0,
+        due: None,
+        retention,
+        own: name.is_own(),
+        user: None,
+    })
 }
 
 fn next_body(db: &Connection) -> Result<i64, Fault> {
-    let highest = "SELECT max(coalesce((SELECT max(id) FROM bodies), 0), coalesce((SELECT max(id) FROM pushes), 0))";
+    let highest =
+        "SELECT max(coalesce((SELECT max(id) FROM bodies), 0), coalesce((SELECT max(id) FROM pushes), 0))";
     let highest: i64 = db.query_row(highest, [], |row| row.get(0))?;
     Ok(highest.saturating_add(1))
 }

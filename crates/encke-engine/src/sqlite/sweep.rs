@@ -30,7 +30,9 @@ impl Store {
     fn sweep_messages(&mut self, now: Time) -> Result<bool, Fault> {
         let names: Vec<String> = self
             .db
-            .prepare_cached("SELECT name FROM channels WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2")?
+            .prepare_cached(
+                "SELECT name FROM channels WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2",
+            )?
             .query_map(params![row::number(now.0), row::limit(ROUND_MAX_CHANNELS)], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut left = ROUND_MAX_MESSAGES;
@@ -42,9 +44,12 @@ impl Store {
             match self.sweep_log(&name, now, left) {
                 Ok(trimmed) => left -= trimmed,
                 Err(Fault::Refused(error)) => {
-                    // One damaged log must not keep all others from being swept; it is looked at again when something is appended to it.
+                    // One damaged log must not keep all others from being swept; it is looked at again when
+                    // something is appended to it.
                     tracing::error!(channel = name, %error, "a log cannot be swept");
-                    self.db.prepare_cached("UPDATE channels SET due = NULL WHERE name = ?1")?.execute([&name])?;
+                    self.db
+                        .prepare_cached("UPDATE channels SET due = NULL WHERE name = ?1")?
+                        .execute([&name])?;
                 }
                 Err(fault) => return Err(fault),
             }
@@ -56,7 +61,9 @@ impl Store {
     fn sweep_log(&mut self, name: &str, now: Time, budget: usize) -> Result<usize, Fault> {
         let name = row::channel(name)?;
         self.channels.remove(&name);
-        let Some(mut channel) = find_channel(&self.db, &name, self.retention.of(&name))? else { return Ok(0) };
+        let Some(mut channel) = find_channel(&self.db, &name, self.retention.of(&name))? else {
+            return Ok(0);
+        };
         let trimmed = trim::due(&self.db, &mut channel, now, budget)?;
         write_channel(&self.db, &channel, true)?;
         Ok(trimmed)

@@ -25,14 +25,19 @@ impl Default for Threads {
 }
 
 impl Threads {
-    pub(super) fn start(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+    pub(super) fn start(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), EngineError> {
         let running = self.running.clone();
         let body = move || {
             work();
             drop(running);
         };
         let handle = thread::Builder::new().name(name.into()).spawn(body);
-        let handle = handle.map_err(|error| EngineError::Unavailable(format!("no thread could be started: {error}")))?;
+        let handle = handle
+            .map_err(|error| EngineError::Unavailable(format!("no thread could be started: {error}")))?;
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
         Ok(())
     }

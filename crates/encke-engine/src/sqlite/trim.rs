@@ -22,7 +22,8 @@ pub(super) fn over(db: &Connection, channel: &mut Channel, now: Time) -> Result<
         remove(db, channel, &oldest, now)?;
     }
     if channel.tail != tail {
-        // A due time that is too early only makes the sweep look in vain; so it is moved in one direction, and an index spared.
+        // A due time that is too early only makes the sweep look in vain; so it is moved in one direction,
+        // and an index spared.
         let next = oldest(db, channel)?.due;
         if channel.due.is_none_or(|due| next < due) {
             channel.due = Some(next);
@@ -31,7 +32,8 @@ pub(super) fn over(db: &Connection, channel: &mut Channel, now: Time) -> Result<
     Ok(())
 }
 
-/// Trims what is too old or past its expiry, and what is too much, but at most `budget` messages. Says how many it trimmed.
+/// Trims what is too old or past its expiry, and what is too much, but at most `budget` messages. Says how
+/// many it trimmed.
 pub(super) fn due(db: &Connection, channel: &mut Channel, now: Time, budget: usize) -> Result<usize, Fault> {
     for trimmed in 0..budget {
         if channel.messages() == 0 {
@@ -53,7 +55,8 @@ pub(super) fn due(db: &Connection, channel: &mut Channel, now: Time, budget: usi
 
 fn oldest(db: &Connection, channel: &Channel) -> Result<Oldest, Fault> {
     type Row = (i64, i64, i64, Option<i64>, bool);
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     let found: Option<Row> = db
         .prepare_cached(
             "SELECT b.id, b.size, b.time, b.expires, b.shared FROM messages m JOIN bodies b ON b.id = m.body

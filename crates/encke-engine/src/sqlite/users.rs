@@ -28,7 +28,10 @@ impl Store {
 /// A user's row for the writer, by the user's own channel.
 pub(super) fn owner_row(db: &Connection, channel: i64) -> Result<Option<OwnerRow>, Fault> {
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let found = db.prepare_cached("SELECT handed, shown FROM users WHERE channel = ?1")?.query_row([channel], read).optional()?;
+    let found = db
+        .prepare_cached("SELECT handed, shown FROM users WHERE channel = ?1")?
+        .query_row([channel], read)
+        .optional()?;
     let Some((handed, shown)) = found else { return Ok(None) };
     Ok(Some(OwnerRow { handed: row::unsigned(handed)?, shown: row::unsigned(shown)? }))
 }

@@ -25,7 +25,8 @@ const QUEUE: Bound = Bound { jobs: 8192, bytes: 64 << 20 };
 const BATCH: Bound = Bound { jobs: 1024, bytes: 4 << 20 };
 /// How often the writer tries to open a broken store again while nobody asks for anything, in milliseconds.
 const RECOVER_MS: u64 = 1000;
-/// How many calls of a batch may find no space before the rest of it is given up. Each costs doing the others again, as SQLite rolls the whole transaction back.
+/// How many calls of a batch may find no space before the rest of it is given up. Each costs doing the others
+/// again, as SQLite rolls the whole transaction back.
 const FULL_MAX: usize = 16;
 /// How many messages the feed is handed at once.
 const FEED_MAX_ENTRIES: usize = 1000;
@@ -47,7 +48,8 @@ impl Writer {
         Ok(Self { queue, threads: threads.complete() })
     }
 
-    /// Lets the writer do something in its next transaction, and returns what came out after that was committed.
+    /// Lets the writer do something in its next transaction, and returns what came out after that was
+    /// committed.
     pub(super) async fn call<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -137,7 +139,8 @@ impl Desk {
         self.store.commit()
     }
 
-    /// Does the calls again after one of them failed, so that it alone is undone. That is rare, and a savepoint for each call is dear.
+    /// Does the calls again after one of them failed, so that it alone is undone. That is rare, and a
+    /// savepoint for each call is dear.
     fn one_by_one(&mut self, calls: &mut [WriteCall]) -> Result<(), Fault> {
         let mut left: Vec<&mut WriteCall> = calls.iter_mut().collect();
         for _ in 0..FULL_MAX {
@@ -153,7 +156,8 @@ impl Desk {
             }
             match failed {
                 None => return Ok(()),
-                // SQLite has rolled back the others with it. They are done without the one for which there is no space, which has its answer.
+                // SQLite has rolled back the others with it. They are done without the one for which there is
+                // no space, which has its answer.
                 Some((at, Fault::Full(_))) => drop(left.remove(at)),
                 Some((_, fault)) => return Err(fault),
             }

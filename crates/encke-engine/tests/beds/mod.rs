@@ -30,7 +30,12 @@ impl Bed for MemoryBed {
         Arc::new(MemoryEngine::new(feed, retention, new_epoch()))
     }
 
-    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+    async fn reopen(
+        &self,
+        _: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
         self.open(feed, retention).await
     }
 }
@@ -47,18 +52,37 @@ impl SqliteBed {
     }
 
     fn last_dir(&self) -> PathBuf {
-        self.dirs.lock().expect("no test panics while it holds this").last().expect("a store was opened").path().to_owned()
+        self.dirs
+            .lock()
+            .expect("no test panics while it holds this")
+            .last()
+            .expect("a store was opened")
+            .path()
+            .to_owned()
     }
 }
 
 #[async_trait]
 impl Bed for SqliteBed {
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
-        self.dirs.lock().expect("no test panics while it holds this").push(TempDir::new().expect("there is room for a directory"));
-        Arc::new(SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("a new store opens"))
+        self.dirs
+            .lock()
+            .expect("no test panics while it holds this")
+            .push(TempDir::new().expect("there is room for a directory"));
+        Arc::new(
+            SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("a new store opens"),
+        )
     }
 
-    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
-        Arc::new(SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("the store opens again"))
+    async fn reopen(
+        &self,
+        _: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
+        Arc::new(
+            SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch())
+                .expect("the store opens again"),
+        )
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use encke_engine::{Engine, Feed, PageLimit, ReadFrom, Retention, RetentionTable, contract::Bed, memory::MemoryEngine};
+use encke_engine::{
+    Engine, Feed, PageLimit, ReadFrom, Retention, RetentionTable, contract::Bed, memory::MemoryEngine,
+};
 use encke_proto::ChannelName;
 
 use super::{Defect, engine::BrokenEngine, feed::BrokenFeed};
@@ -50,14 +52,20 @@ impl Bed for BrokenBed {
         self.wrap(self.inner.open(feed, self.retention(retention)).await)
     }
 
-    async fn reopen(&self, engine: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+    async fn reopen(
+        &self,
+        engine: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
         if self.defect != Some(Defect::KeepsEpochWithoutLog) {
             return self.open(feed, retention).await;
         }
         let name = ChannelName::public("any").expect("this is a name");
         // The stopped engine still tells its epoch to this defect.
         let limit = PageLimit { messages: 1, bytes: 1 };
-        let epoch = engine.read(&name, ReadFrom::Head, limit).await.expect("this defect reads after the stop").epoch;
+        let epoch =
+            engine.read(&name, ReadFrom::Head, limit).await.expect("this defect reads after the stop").epoch;
         self.wrap(Arc::new(MemoryEngine::new(feed, retention, epoch)))
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets,
-    UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt,
+    ReceiptState, Targets, UserRecord,
 };
 use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
 
@@ -28,7 +28,13 @@ pub struct BrokenEngine {
 
 impl BrokenEngine {
     pub fn new(inner: Arc<dyn Engine>, defect: Option<Defect>) -> Self {
-        Self { inner, defect, appends: AtomicU64::new(0), swept: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+        Self {
+            inner,
+            defect,
+            appends: AtomicU64::new(0),
+            swept: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
     }
 
     fn is(&self, defect: Defect) -> bool {
@@ -39,7 +45,11 @@ impl BrokenEngine {
         match self.defect {
             Some(Defect::IgnoresKeys) => append.key = None,
             Some(Defect::SharesKeysAcrossScopes) => {
-                append.key = append.key.as_deref().and_then(|key| key.rsplit(':').next()).map(|key| key.trim().to_owned());
+                append.key = append
+                    .key
+                    .as_deref()
+                    .and_then(|key| key.rsplit(':').next())
+                    .map(|key| key.trim().to_owned());
             }
             Some(Defect::LosesSender) => append.from = None,
             Some(Defect::LosesExpiry) => append.expires = None,
@@ -49,7 +59,9 @@ impl BrokenEngine {
                     channels.truncate(1);
                 }
             }
-            Some(Defect::ForgetsAllUsers) if append.targets == Targets::AllUsers => append.targets = Targets::Users(Vec::new()),
+            Some(Defect::ForgetsAllUsers) if append.targets == Targets::AllUsers => {
+                append.targets = Targets::Users(Vec::new())
+            }
             _ => {}
         }
     }
@@ -67,7 +79,9 @@ impl BrokenEngine {
         match self.defect {
             Some(Defect::ReadsOneLess) => drop(page.entries.pop()),
             Some(Defect::ReadsWithHole) if page.entries.len() > 2 => drop(page.entries.remove(1)),
-            Some(Defect::ReadsTwice) if page.entries.len() > 1 => page.entries.insert(1, Arc::clone(&page.entries[0])),
+            Some(Defect::ReadsTwice) if page.entries.len() > 1 => {
+                page.entries.insert(1, Arc::clone(&page.entries[0]))
+            }
             Some(Defect::ReadsReversed) => page.entries.reverse(),
             Some(Defect::ReadsNothingBehindTail) => {
                 if matches!(from, ReadFrom::After(offset) if offset + 1 < page.tail) {
@@ -113,13 +127,17 @@ impl Engine for BrokenEngine {
         }
         let mut appended = self.inner.append(append).await?;
         if self.is(Defect::AppendsInPart)
-            && let (Targets::Channels(channels), Some((_, position))) = (&asked.targets, appended.positions.first().cloned())
+            && let (Targets::Channels(channels), Some((_, position))) =
+                (&asked.targets, appended.positions.first().cloned())
         {
             appended.positions = channels.iter().map(|channel| (channel.clone(), position)).collect();
         }
         match self.defect {
             Some(Defect::AnswersWrongOffset) => {
-                appended.positions.iter_mut().for_each(|(_, position)| position.offset = position.offset.saturating_sub(1));
+                appended
+                    .positions
+                    .iter_mut()
+                    .for_each(|(_, position)| position.offset = position.offset.saturating_sub(1));
             }
             Some(Defect::ReordersPositions) => appended.positions.reverse(),
             Some(Defect::RepeatsNewId) => appended.id = asked.id,
@@ -130,14 +148,21 @@ impl Engine for BrokenEngine {
         Ok(appended)
     }
 
-    async fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Result<Page, EngineError> {
+    async fn read(
+        &self,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: PageLimit,
+    ) -> Result<Page, EngineError> {
         let stopped = self.stopped.load(Ordering::SeqCst);
         if stopped && !self.is(Defect::KeepsEpochWithoutLog) && !self.is(Defect::NeverStops) {
             return Err(EngineError::Unavailable("stopped".into()));
         }
         let asked_from = from;
         let from = match (self.defect, from) {
-            (Some(Defect::ReadsInclusive), ReadFrom::After(offset)) => ReadFrom::After(offset.saturating_sub(1)),
+            (Some(Defect::ReadsInclusive), ReadFrom::After(offset)) => {
+                ReadFrom::After(offset.saturating_sub(1))
+            }
             _ => from,
         };
         let given = match self.defect {
@@ -146,14 +171,20 @@ impl Engine for BrokenEngine {
             _ => limit,
         };
         let mut page = self.inner.read(channel, from, given).await?;
-        if self.is(Defect::ReadsNothingOverLimit) && page.entries.first().is_some_and(|entry| size(entry) > limit.bytes) {
+        if self.is(Defect::ReadsNothingOverLimit)
+            && page.entries.first().is_some_and(|entry| size(entry) > limit.bytes)
+        {
             page.entries.clear();
         }
         self.spoil_page(asked_from, &mut page);
         Ok(page)
     }
 
-    async fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Result<Vec<ChannelSummary>, EngineError> {
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
         let mut found = self.inner.channels(after, limit).await?;
         match self.defect {
             Some(Defect::ChannelsOneLess) => drop(found.pop()),
@@ -226,8 +257,13 @@ impl Engine for BrokenEngine {
         let mut found = self.inner.receipts(push, after, limit, now).await?;
         match (&mut found, self.defect) {
             (None, Some(Defect::KnowsEveryPush)) => found = Some(Vec::new()),
-            (Some(receipts), Some(Defect::ExpiresWithTheLastLog)) if receipts.iter().any(|one| one.state != ReceiptState::Expired) => {
-                receipts.iter_mut().filter(|one| one.state == ReceiptState::Expired).for_each(|one| one.state = ReceiptState::Queued);
+            (Some(receipts), Some(Defect::ExpiresWithTheLastLog))
+                if receipts.iter().any(|one| one.state != ReceiptState::Expired) =>
+            {
+                receipts
+                    .iter_mut()
+                    .filter(|one| one.state == ReceiptState::Expired)
+                    .for_each(|one| one.state = ReceiptState::Queued);
             }
             (Some(receipts), Some(Defect::ReceiptsUnsorted)) => receipts.reverse(),
             _ => {}

@@ -45,13 +45,17 @@ fn program() -> PathBuf {
         return PathBuf::from(path);
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/nats/bin/nats-server");
-    assert!(target.is_file(), "there is no nats-server; `tests/run` installs one, or ENCKE_NATS_SERVER names one");
+    assert!(
+        target.is_file(),
+        "there is no nats-server; `tests/run` installs one, or ENCKE_NATS_SERVER names one"
+    );
     target
 }
 
 fn free_ports(count: usize) -> Vec<u16> {
     // All at once, so that they are different.
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("there is a free port")).collect();
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("there is a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }
 
@@ -82,7 +86,8 @@ impl Server {
     pub fn pid(&self) -> u32 {
         let wait = std::time::Instant::now();
         loop {
-            let pid = std::fs::read_to_string(self.dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+            let pid =
+                std::fs::read_to_string(self.dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
             if let Some(pid) = pid {
                 return pid;
             }
@@ -92,7 +97,8 @@ impl Server {
     }
 
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("there is kill");
+        let status =
+            Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("there is kill");
         assert!(status.success(), "the server was there");
     }
 
@@ -110,7 +116,8 @@ impl Server {
     /// How much processor time it has used, in milliseconds.
     pub fn processor_ms(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it lives");
-        let words: Vec<&str> = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
+        let words: Vec<&str> =
+            stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().map(|at| words[*at].parse::<u64>().expect("ticks")).sum();
         ticks * 10
     }
@@ -158,8 +165,13 @@ impl Servers {
                 home.join("js")
             );
             if count > 1 {
-                let others: Vec<String> = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-                let _ = writeln!(conf, "cluster {{ name: test, listen: 127.0.0.1:{}, routes: {others:?} }}", routes[at]);
+                let others: Vec<String> =
+                    routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+                let _ = writeln!(
+                    conf,
+                    "cluster {{ name: test, listen: 127.0.0.1:{}, routes: {others:?} }}",
+                    routes[at]
+                );
             }
             std::fs::write(home.join("conf"), conf).expect("there is room for a file");
             servers.push(Server::start(&home, &format!("s{at}"), port));
@@ -177,20 +189,40 @@ impl Servers {
     }
 
     pub fn options(&self, prefix: &str) -> NatsOptions {
-        let servers: Vec<String> = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let servers: Vec<String> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
         let password = PASSWORD.replace(':', "%3A").replace('@', "%40");
-        let text = format!("nats://app:{password}@{}/?replicas={}&prefix={prefix}", servers.join(","), self.replicas);
+        let text = format!(
+            "nats://app:{password}@{}/?replicas={}&prefix={prefix}",
+            servers.join(","),
+            self.replicas
+        );
         let options = NatsOptions::parse(&text).expect("an address");
-        assert_eq!(options.login, Some(Login::User { name: "app".to_owned(), password: PASSWORD.to_owned() }));
+        assert_eq!(
+            options.login,
+            Some(Login::User { name: "app".to_owned(), password: PASSWORD.to_owned() })
+        );
         options
     }
 
     /// Opens an engine; servers that have just begun take a moment to agree.
-    pub async fn open(&self, prefix: &str, ears: Ears, retention: RetentionTable, name: &str) -> Arc<NatsEngine> {
+    pub async fn open(
+        &self,
+        prefix: &str,
+        ears: Ears,
+        retention: RetentionTable,
+        name: &str,
+    ) -> Arc<NatsEngine> {
         self.open_by(self.options(prefix), ears, retention, name).await
     }
 
-    pub async fn open_by(&self, options: NatsOptions, ears: Ears, retention: RetentionTable, name: &str) -> Arc<NatsEngine> {
+    pub async fn open_by(
+        &self,
+        options: NatsOptions,
+        ears: Ears,
+        retention: RetentionTable,
+        name: &str,
+    ) -> Arc<NatsEngine> {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             match NatsEngine::open(options.clone(), ears.clone(), retention.clone(), name.to_owned()).await {
@@ -203,15 +235,20 @@ impl Servers {
 
     /// A connection of the test's own.
     pub async fn client(&self, user: &str) -> async_nats::Client {
-        let addresses: Vec<String> = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-        let options = async_nats::ConnectOptions::new().user_and_password(user.to_owned(), PASSWORD.to_owned());
+        let addresses: Vec<String> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let options =
+            async_nats::ConnectOptions::new().user_and_password(user.to_owned(), PASSWORD.to_owned());
         options.connect(addresses).await.expect("a server is there")
     }
 
     /// Asks JetStream.
     pub async fn api(&self, subject: String, question: Value) -> Value {
         let client = self.client("app").await;
-        let answer = client.request(format!("$JS.API.{subject}"), question.to_string().into()).await.expect("JetStream answers");
+        let answer = client
+            .request(format!("$JS.API.{subject}"), question.to_string().into())
+            .await
+            .expect("JetStream answers");
         serde_json::from_slice(&answer.payload).expect("JSON")
     }
 
@@ -228,16 +265,25 @@ impl Servers {
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.expect("a subscription");
         let question = json!({ "auth": true, "limit": 4096 }).to_string();
-        client.publish_with_reply("$SYS.REQ.SERVER.PING.CONNZ", inbox, question.into()).await.expect("a connection");
+        client
+            .publish_with_reply("$SYS.REQ.SERVER.PING.CONNZ", inbox, question.into())
+            .await
+            .expect("a connection");
         let mut kicked = 0;
         for _ in 0..self.servers.len() {
-            let answer = tokio::time::timeout(PATIENCE, answers.next()).await.expect("servers answer").expect("the connection holds");
+            let answer = tokio::time::timeout(PATIENCE, answers.next())
+                .await
+                .expect("servers answer")
+                .expect("the connection holds");
             let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
             let server = answer["server"]["id"].as_str().expect("a server").to_owned();
             for connection in answer["data"]["connections"].as_array().into_iter().flatten() {
                 if connection["name"].as_str().is_some_and(|known| known.starts_with(name)) {
                     let kick = json!({ "cid": connection["cid"] }).to_string();
-                    client.request(format!("$SYS.REQ.SERVER.{server}.KICK"), kick.into()).await.expect("the server kicks");
+                    client
+                        .request(format!("$SYS.REQ.SERVER.{server}.KICK"), kick.into())
+                        .await
+                        .expect("the server kicks");
                     kicked += 1;
                 }
             }
@@ -279,7 +325,12 @@ impl Bed for NatsBed {
         self.servers.open(&self.next_prefix(), ears(feed), retention, "alone").await
     }
 
-    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+    async fn reopen(
+        &self,
+        _: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
         self.servers.open(&self.prefix(), ears(feed), retention, "alone").await
     }
 }

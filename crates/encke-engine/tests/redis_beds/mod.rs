@@ -43,12 +43,22 @@ pub struct RedisBed {
 impl RedisBed {
     /// On one server.
     pub fn one(servers: &'static [RedisServer]) -> Self {
-        Self { servers, url: format!("redis://127.0.0.1:{}", servers[0].port), settings: "?", last: Mutex::default() }
+        Self {
+            servers,
+            url: format!("redis://127.0.0.1:{}", servers[0].port),
+            settings: "?",
+            last: Mutex::default(),
+        }
     }
 
     /// On a cluster, of which one server is named.
     pub fn cluster(servers: &'static [RedisServer]) -> Self {
-        Self { servers, url: format!("redis://127.0.0.1:{}", servers[0].port), settings: "?cluster=true&", last: Mutex::default() }
+        Self {
+            servers,
+            url: format!("redis://127.0.0.1:{}", servers[0].port),
+            settings: "?cluster=true&",
+            last: Mutex::default(),
+        }
     }
 
     fn last(&self) -> String {
@@ -76,7 +86,12 @@ impl Bed for RedisBed {
         open(&self.address(&self.next()), deaf(feed), retention, "node-0").await
     }
 
-    async fn reopen(&self, _: Arc<dyn Engine>, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+    async fn reopen(
+        &self,
+        _: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
         open(&self.address(&self.last()), deaf(feed), retention, "node-0").await
     }
 }
@@ -97,8 +112,15 @@ impl ClusterBed for RedisBed {
         // Only those of this store: other tests use the same servers.
         let name = format!(" name=encke:{} ", self.last());
         for server in self.servers {
-            for client in server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).lines().filter(|client| client.contains(&name)) {
-                let id = client.strip_prefix("id=").and_then(|rest| rest.split(' ').next()).expect("a client has an id");
+            for client in server
+                .ask(&["CLIENT", "LIST", "TYPE", "pubsub"])
+                .lines()
+                .filter(|client| client.contains(&name))
+            {
+                let id = client
+                    .strip_prefix("id=")
+                    .and_then(|rest| rest.split(' ').next())
+                    .expect("a client has an id");
                 server.ask(&["CLIENT", "KILL", "ID", id]);
             }
         }

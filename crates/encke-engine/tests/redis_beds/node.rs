@@ -11,7 +11,8 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Appended, Ears, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, RetentionTable, Targets, redis::RedisEngine,
+    Append, Appended, Ears, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, RetentionTable, Targets,
+    redis::RedisEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time};
 use serde_json::value::RawValue;
@@ -121,7 +122,14 @@ impl Node {
     }
 
     pub fn behind(&self, name: &str) -> usize {
-        self.feed.0.lock().expect("nobody panics while holding this").behind.get(&channel(name)).copied().unwrap_or_default()
+        self.feed
+            .0
+            .lock()
+            .expect("nobody panics while holding this")
+            .behind
+            .get(&channel(name))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub fn told(&self, name: &str) -> Option<Position> {

@@ -1,4 +1,5 @@
-//! Redis servers for the tests: on free ports of loopback, in directories of their own, ended with the test's process however that ends.
+//! Redis servers for the tests: on free ports of loopback, in directories of their own, ended with the test's
+//! process however that ends.
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +35,11 @@ fn program() -> String {
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port").local_addr().expect("it is bound").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .expect("loopback has a free port")
+            .local_addr()
+            .expect("it is bound")
+            .port();
         if GIVEN.lock().expect("no test panics while it holds this").insert(port) {
             return port;
         }
@@ -70,21 +75,35 @@ impl Running {
             .spawn()
             .expect("there is a shell");
         let mut line = String::new();
-        BufReader::new(shell.stdout.take().expect("it is piped")).read_line(&mut line).expect("the shell says who it started");
+        BufReader::new(shell.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("the shell says who it started");
         let held = shell.stdin.take().expect("it is piped");
         Self { pid: line.trim().parse().expect("a process id"), shell, _held: held }
     }
 }
 
 impl RedisServer {
-    /// A server that appends to its file and keeps it through restarts, with more settings as its command line has them.
+    /// A server that appends to its file and keeps it through restarts, with more settings as its command
+    /// line has them.
     pub fn start(more: &[&str]) -> Self {
         let port = free_port();
         let text = |text: &str| text.to_owned();
         let mut arguments: Vec<String> = vec![program(), text("--port"), port.to_string()];
         arguments.extend(
-            ["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--repl-diskless-sync-delay", "0"]
-                .map(text),
+            [
+                "--bind",
+                "127.0.0.1",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "everysec",
+                "--save",
+                "",
+                "--repl-diskless-sync-delay",
+                "0",
+            ]
+            .map(text),
         );
         arguments.extend(more.iter().map(|more| (*more).to_owned()));
         Self::with(port, arguments)
@@ -95,13 +114,22 @@ impl RedisServer {
     pub fn with_tls(certificate: &str, key: &str, user: &str) -> Self {
         let port = free_port();
         let text = |text: &str| text.to_owned();
-        let mut arguments: Vec<String> = vec![program(), text("--port"), text("0"), text("--tls-port"), port.to_string()];
+        let mut arguments: Vec<String> =
+            vec![program(), text("--port"), text("0"), text("--tls-port"), port.to_string()];
         arguments.extend(["--bind", "127.0.0.1", "--save", "", "--tls-auth-clients", "no"].map(text));
-        arguments.extend(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"].map(text));
+        arguments.extend(
+            ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"]
+                .map(text),
+        );
         // A setting's words are arguments of their own.
         arguments.extend(["--user", "default", "off", "--user"].map(text));
         arguments.extend(user.split(' ').map(text));
-        let mut server = Self { port, dir: TempDir::new().expect("there is room for a directory"), arguments, running: None };
+        let mut server = Self {
+            port,
+            dir: TempDir::new().expect("there is room for a directory"),
+            arguments,
+            running: None,
+        };
         for (name, content) in [("cert.pem", certificate), ("key.pem", key)] {
             std::fs::write(server.dir.path().join(name), content).expect("the file can be written");
         }
@@ -110,7 +138,12 @@ impl RedisServer {
     }
 
     fn with(port: u16, arguments: Vec<String>) -> Self {
-        let mut server = Self { port, dir: TempDir::new().expect("there is room for a directory"), arguments, running: None };
+        let mut server = Self {
+            port,
+            dir: TempDir::new().expect("there is room for a directory"),
+            arguments,
+            running: None,
+        };
         server.begin();
         server
     }
@@ -134,7 +167,10 @@ impl RedisServer {
     pub fn begin(&mut self) {
         let program = program();
         let found = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
-        assert!(found.is_ok_and(|status| status.success()), "these tests need {program} (Debian: apt-get install redis-server)");
+        assert!(
+            found.is_ok_and(|status| status.success()),
+            "these tests need {program} (Debian: apt-get install redis-server)"
+        );
         self.running = Some(Running::start(self.dir.path(), &self.arguments));
         let port = self.port;
         until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -174,7 +210,10 @@ impl RedisServer {
 
     /// What it answers, as `redis-cli` shows it.
     pub fn ask(&self, command: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).args(command).output();
+        let output = Command::new("redis-cli")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(command)
+            .output();
         let output = output.expect("these tests need redis-cli (Debian: apt-get install redis-tools)");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -199,7 +238,8 @@ pub fn cluster_with(masters: usize, more: &[&str]) -> Vec<RedisServer> {
     let servers: Vec<RedisServer> = (0..masters)
         .map(|_| {
             let port = free_port().to_string();
-            let mut settings = vec!["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-node-timeout", "2000"];
+            let mut settings =
+                vec!["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-node-timeout", "2000"];
             settings.extend(more);
             RedisServer::start(&settings)
         })
@@ -211,7 +251,12 @@ pub fn cluster_with(masters: usize, more: &[&str]) -> Vec<RedisServer> {
         .args(["--cluster-replicas", "0", "--cluster-yes"])
         .output()
         .expect("there is redis-cli");
-    assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&made.stdout),
+        String::from_utf8_lossy(&made.stderr)
+    );
     for server in &servers {
         until("the cluster is one", || server.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
     }

@@ -1,4 +1,5 @@
-//! A client, as a browser's library would be: it keeps its cursor, drops repeats, comes back, and changes its mind.
+//! A client, as a browser's library would be: it keeps its cursor, drops repeats, comes back, and changes its
+//! mind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +71,8 @@ impl Sim {
             return self.client_connect(at);
         }
         if !faults {
-            // A request that was lost on its way to a node that died then is given up after a while. Nothing is lost once things are healed.
+            // A request that was lost on its way to a node that died then is given up after a while. Nothing
+            // is lost once things are healed.
             if !client.heard && now_ms > client.heard_ms + 15_000 {
                 if client.heard_ms > self.healed_ms {
                     self.history.note(Record::Stuck { client: at });
@@ -94,7 +96,11 @@ impl Sim {
         let client = &mut self.clients[at];
         let Some(conn) = client.conn.take() else { return };
         let node = client.node;
-        let delay = if self.random.chance(50) { 0 } else { self.random.below(if self.faults { 12_000 } else { 1_000 }) };
+        let delay = if self.random.chance(50) {
+            0
+        } else {
+            self.random.below(if self.faults { 12_000 } else { 1_000 })
+        };
         let life = self.nodes[node].life;
         // Not before the request itself has arrived.
         self.after(250 + delay, Event::Gone { node, life, conn });
@@ -117,7 +123,8 @@ impl Sim {
         let client = &mut self.clients[at];
         let before = client.node;
         if let Some(old) = client.conn.take() {
-            // The older connection stays as it is: the node will see that a newer one took over, or that this one is silent.
+            // The older connection stays as it is: the node will see that a newer one took over, or that this
+            // one is silent.
             let life = self.nodes[before].life;
             self.after(20_000, Event::Gone { node: before, life, conn: old });
         }
@@ -128,9 +135,14 @@ impl Sim {
         if forgets {
             client.session = None;
         }
-        if resumes_wrong && let Some(old) = client.old.take().filter(|old| Some(old) != client.cursor.as_ref()) {
+        if resumes_wrong
+            && let Some(old) = client.old.take().filter(|old| Some(old) != client.cursor.as_ref())
+        {
             let behind = |(channel, position): &(ChannelName, Position)| {
-                client.seen.get(channel).is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
+                client
+                    .seen
+                    .get(channel)
+                    .is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
             };
             if old.entries.iter().any(behind) {
                 client.cursor = Some(old);
@@ -143,13 +155,19 @@ impl Sim {
             None if first < 15 => Start::Earliest,
             None => Start::Absent,
         };
-        let named = |channel: &&ChannelName| client.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none());
+        let named = |channel: &&ChannelName| {
+            client.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none())
+        };
         let channels: Vec<ChannelName> = client.wants.iter().filter(named).cloned().collect();
         let (session, user, node) = (client.session, client.user.clone(), client.node);
         client.conn = Some(conn);
         client.heard = false;
         client.heard_ms = self.now_ms;
-        let token_ends = if !settled && self.random.chance(5) { Time(self.now().wall.0 + self.random.below(20_000)) } else { Time(0) };
+        let token_ends = if !settled && self.random.chance(5) {
+            Time(self.now().wall.0 + self.random.below(20_000))
+        } else {
+            Time(0)
+        };
         let transport = if self.clients[at].stream { "sse" } else { "poll" };
         if session.is_none() {
             for channel in &channels {
@@ -247,12 +265,17 @@ impl Sim {
                 self.clients[at].conn = None;
                 let client = &mut self.clients[at];
                 let unseen = |item: &Item| match item {
-                    Item::Message { channel, position, .. } => {
-                        client.seen.get(channel).is_some_and(|seen| seen.0 == position.epoch && seen.1 + 1 == position.offset)
-                    }
+                    Item::Message { channel, position, .. } => client
+                        .seen
+                        .get(channel)
+                        .is_some_and(|seen| seen.0 == position.epoch && seen.1 + 1 == position.offset),
                     Item::Gap(_) => false,
                 };
-                if self.plant == Some(Plant::CursorAhead) && self.planting && !self.fired && items.iter().any(unseen) {
+                if self.plant == Some(Plant::CursorAhead)
+                    && self.planting
+                    && !self.fired
+                    && items.iter().any(unseen)
+                {
                     self.fired = true;
                     client.cursor = Cursor::parse(&cursor).ok();
                 }
@@ -276,7 +299,9 @@ impl Sim {
                 self.clients[at].conn = None;
                 match ending {
                     Ending::Closed(farewell) if farewell.close.reconnect => {}
-                    Ending::Closed(_) | Ending::Refused(encke_proto::ErrorCode::SessionClosed) => self.client_forget(at),
+                    Ending::Closed(_) | Ending::Refused(encke_proto::ErrorCode::SessionClosed) => {
+                        self.client_forget(at)
+                    }
                     Ending::TakenOver | Ending::Refused(encke_proto::ErrorCode::EngineUnavailable) => {}
                     Ending::Refused(code) => panic!("{code} in {}", self.seed),
                 }
@@ -290,7 +315,9 @@ impl Sim {
             return;
         }
         // In a new session nothing is followed but what the cursor named, and what was asked for anew.
-        let named = |channel: &&ChannelName| client.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none());
+        let named = |channel: &&ChannelName| {
+            client.cursor.as_ref().is_none_or(|cursor| cursor.position(channel).is_none())
+        };
         for channel in client.wants.iter().filter(named) {
             self.history.note(Record::Released { client: at, channel: channel.clone() });
         }
@@ -306,11 +333,22 @@ impl Sim {
         match item {
             Item::Gap(gap) => {
                 // A gap does not name its epoch, so it cannot be said of one that it was told before.
-                if self.plant == Some(Plant::UndeclaredGap) && self.planting && !self.fired && gap.to.is_some() && seen.is_some() {
+                if self.plant == Some(Plant::UndeclaredGap)
+                    && self.planting
+                    && !self.fired
+                    && gap.to.is_some()
+                    && seen.is_some()
+                {
                     self.fired = true;
                     return;
                 }
-                self.history.note(Record::Gap { client: at, channel: gap.channel, from: gap.from, to: gap.to, time });
+                self.history.note(Record::Gap {
+                    client: at,
+                    channel: gap.channel,
+                    from: gap.from,
+                    to: gap.to,
+                    time,
+                });
             }
             Item::Message { channel, position, id } => {
                 if seen.is_some_and(|(epoch, offset)| epoch == position.epoch && position.offset <= offset) {
@@ -322,7 +360,14 @@ impl Sim {
         }
     }
 
-    fn client_application(&mut self, at: usize, channel: ChannelName, mut position: Position, mut id: MessageId, placed: bool) {
+    fn client_application(
+        &mut self,
+        at: usize,
+        channel: ChannelName,
+        mut position: Position,
+        mut id: MessageId,
+        placed: bool,
+    ) {
         let time = self.now().wall;
         let mut times = 1;
         if self.planting && !self.fired && placed {

@@ -1,6 +1,8 @@
-//! The simulation: two nodes, an engine, a network and a few dozen clients in one thread, on a fake clock, from a seed; and a checker that reads what happened.
+//! The simulation: two nodes, an engine, a network and a few dozen clients in one thread, on a fake clock,
+//! from a seed; and a checker that reads what happened.
 //!
-//! `ENCKE_SIM_SEED=… cargo test -p encke-hub --test simulation` runs one seed alone; `ENCKE_SIM_SEEDS=100000` runs more of them.
+//! `ENCKE_SIM_SEED=… cargo test -p encke-hub --test simulation` runs one seed alone; `ENCKE_SIM_SEEDS=100000`
+//! runs more of them.
 #![allow(clippy::unwrap_used)]
 
 mod client;
@@ -23,14 +25,23 @@ fn run(seed: u64) -> Result<(usize, usize), String> {
     let sim = Sim::new(seed, None).run();
     let found = check(&sim.history);
     let Some(first) = found.first() else { return Ok((sim.history.deliveries(), sim.history.gaps())) };
-    let all: Vec<String> = found.iter().take(8).map(|each| format!("  {:?} at record {}: {}", each.kind, each.at, each.what)).collect();
+    let all: Vec<String> = found
+        .iter()
+        .take(8)
+        .map(|each| format!("  {:?} at record {}: {}", each.kind, each.at, each.what))
+        .collect();
     if number("ENCKE_SIM_TRACE").is_some() {
         for (at, record) in sim.history.records.iter().enumerate().take(found[0].at + 1) {
             println!("{at} {record:?}");
         }
     }
     let again = format!("ENCKE_SIM_SEED={seed} cargo test -p encke-hub --test simulation every_seed");
-    Err(format!("seed {seed}: {} violations, {:?} first\n{}\nrun it alone: {again}", found.len(), first.kind, all.join("\n")))
+    Err(format!(
+        "seed {seed}: {} violations, {:?} first\n{}\nrun it alone: {again}",
+        found.len(),
+        first.kind,
+        all.join("\n")
+    ))
 }
 
 #[test]
@@ -48,8 +59,14 @@ fn every_seed_keeps_what_was_promised() {
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
     });
     let failed: Vec<String> = results.iter().filter_map(|result| result.clone().err()).collect();
-    assert!(failed.is_empty(), "{} of {count} seeds failed\n{}", failed.len(), failed[..failed.len().min(5)].join("\n"));
-    let (deliveries, gaps) = results.into_iter().flatten().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    assert!(
+        failed.is_empty(),
+        "{} of {count} seeds failed\n{}",
+        failed.len(),
+        failed[..failed.len().min(5)].join("\n")
+    );
+    let (deliveries, gaps) =
+        results.into_iter().flatten().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
     println!("{count} seeds, {deliveries} deliveries, {gaps} gaps, 0 violations");
 }
 
@@ -76,7 +93,8 @@ fn the_checker_finds_every_planted_bug() {
             }
         }
         println!("{plant:?}: found in {found} of {fired} runs");
-        // A planted bug has no effect in some runs: the connection that is never told to have ended was taken over, for instance.
+        // A planted bug has no effect in some runs: the connection that is never told to have ended was taken
+        // over, for instance.
         if found == 0 || found * 2 < fired {
             missed.push(plant);
         }

@@ -7,7 +7,9 @@ use std::{
 
 use encke_history::Record;
 use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Output, Pulled, ReadKey, Reply};
-use encke_proto::{ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId};
+use encke_proto::{
+    ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
+};
 
 use crate::{
     plant::Plant,
@@ -123,7 +125,8 @@ impl Sim {
         self.fetch(at, &mut attach);
         let (conn, stream, now) = (attach.conn, attach.transport == "sse", self.now());
         let node = &mut self.nodes[at];
-        node.conns.insert(conn.0, Conn { client, stream, begun: false, ready: false, over: false, pipe_ms: 0 });
+        node.conns
+            .insert(conn.0, Conn { client, stream, begun: false, ready: false, over: false, pipe_ms: 0 });
         let mut asked: Vec<ChannelName> = attach.channels.clone();
         asked.push(attach.user.channel());
         if let encke_hub::Start::Cursor(cursor) = &attach.start {
@@ -181,7 +184,12 @@ impl Sim {
                 node.hub.unsubscribe(number, session, &user, std::slice::from_ref(&channel));
             }
             Control::Close => {
-                let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
+                let close = Close {
+                    code: CloseCode::Client,
+                    reason: String::new(),
+                    reconnect: false,
+                    retry_ms: None,
+                };
                 node.hub.close(number, &CloseTarget::SessionOf(session, user), &close, now);
             }
         }
@@ -301,7 +309,8 @@ impl Sim {
             match node.hub.pull(key, now) {
                 Pulled::Message(entry) => {
                     let message = entry.message();
-                    let (channel, position, id) = (message.channel.clone(), message.position, message.id.clone());
+                    let (channel, position, id) =
+                        (message.channel.clone(), message.position, message.id.clone());
                     items.push(Item::Message { channel, position, id });
                 }
                 Pulled::Gap(gap) => items.push(Item::Gap(gap)),
@@ -354,7 +363,9 @@ impl Sim {
         }
         let Some(ticket) = self.nodes[at].tickets.remove(&number) else { return };
         let done = match reply {
-            Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels) => false,
+            Reply::Refused(
+                ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels,
+            ) => false,
             Reply::Refused(code) => panic!("{code} in {}", self.seed),
             Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => true,
         };
@@ -375,12 +386,19 @@ impl Sim {
     /// Does a planted bug to what is about to be sent.
     fn spoil(&mut self, at: usize, session: SessionId, items: &mut Vec<Item>) {
         let Some(plant) = self.plant.filter(|_| self.planting && !self.fired) else { return };
-        let user = self.nodes[at].hub.sessions(None).into_iter().find(|view| view.session == session).map(|view| view.user);
+        let user = self.nodes[at]
+            .hub
+            .sessions(None)
+            .into_iter()
+            .find(|view| view.session == session)
+            .map(|view| view.user);
         let first = items.iter().position(|item| matches!(item, Item::Message { .. }));
         match (plant, first) {
             (Plant::Swap, Some(first)) => {
-                let same = (first + 1..items.len())
-                    .find(|next| items[*next].channel() == items[first].channel() && matches!(items[*next], Item::Message { .. }));
+                let same = (first + 1..items.len()).find(|next| {
+                    items[*next].channel() == items[first].channel()
+                        && matches!(items[*next], Item::Message { .. })
+                });
                 if let Some(same) = same {
                     items.swap(first, same);
                     self.fired = true;

@@ -105,10 +105,12 @@ impl Sim {
         let page_max = [1, 3, 10, 50][random.index(4)];
         let window_messages = [1, 4, 16, 256][random.index(4)];
         let users: Vec<UserId> = (0..3 + random.below(8)).map(|n| user(&format!("user {n}"))).collect();
-        let channels: Vec<ChannelName> = (0..1 + random.below(5)).map(|n| channel(&format!("room {n}"))).collect();
+        let channels: Vec<ChannelName> =
+            (0..1 + random.below(5)).map(|n| channel(&format!("room {n}"))).collect();
         let count = usize::try_from(6 + random.below(20)).unwrap();
-        let clients: Vec<Client> =
-            (0..count).map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50))).collect();
+        let clients: Vec<Client> = (0..count)
+            .map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50)))
+            .collect();
         // So many that those who are there all fit, and too few as soon as some leave sessions behind.
         let tabs = |user: &UserId| clients.iter().filter(|client| client.user == *user).count();
         let max_sessions = users.iter().map(tabs).max().unwrap_or(0) + 1;
@@ -208,17 +210,27 @@ impl Sim {
             }
             Event::Execute { node, life, question, fails } => {
                 let answer = match question {
-                    Question::Open(key, channel) => Answer::Opened(key, (!fails).then(|| self.logs.open(&channel))),
-                    Question::Read(key, channel, after) => Answer::Read(key, (!fails).then(|| self.logs.read(&channel, after))),
+                    Question::Open(key, channel) => {
+                        Answer::Opened(key, (!fails).then(|| self.logs.open(&channel)))
+                    }
+                    Question::Read(key, channel, after) => {
+                        Answer::Read(key, (!fails).then(|| self.logs.read(&channel, after)))
+                    }
                 };
                 let slow = self.faults && self.random.chance(10);
                 let delay = self.random.below(if slow { 3_000 } else { 50 });
                 self.after(delay, Event::Arrive { node, life, answer: Box::new(answer) });
             }
             Event::Arrive { node, life, answer } if self.lives(node, life) => self.node_answer(node, *answer),
-            Event::Announce { node, life, entry } if self.lives(node, life) => self.node_announce(node, &entry),
-            Event::Request { node, life, client, attach } if self.lives(node, life) => self.node_request(node, client, *attach),
-            Event::Control { node, life, ticket } if self.lives(node, life) => self.node_control(node, ticket),
+            Event::Announce { node, life, entry } if self.lives(node, life) => {
+                self.node_announce(node, &entry)
+            }
+            Event::Request { node, life, client, attach } if self.lives(node, life) => {
+                self.node_request(node, client, *attach)
+            }
+            Event::Control { node, life, ticket } if self.lives(node, life) => {
+                self.node_control(node, ticket)
+            }
             Event::Hold { node, life, conn } if self.lives(node, life) => self.node_hold_over(node, conn),
             Event::Drain { node, life, conn } if self.lives(node, life) => {
                 self.serve(node, conn);
@@ -258,7 +270,8 @@ impl Sim {
         self.send_to_engine(id, to, expires, 0);
     }
 
-    /// A publisher's request: it may fail, or its outcome may stay unknown; then it is sent again under the same key.
+    /// A publisher's request: it may fail, or its outcome may stay unknown; then it is sent again under the
+    /// same key.
     fn send_to_engine(&mut self, id: MessageId, to: ChannelName, expires: Option<Time>, times: u32) {
         let (fails, unknown) = (self.engine_down || self.random.chance(3), self.random.chance(5));
         if !fails && self.keys.insert(id.clone()) {
@@ -323,11 +336,18 @@ impl Sim {
     }
 
     fn trim(&mut self) {
-        let to = if self.random.chance(30) { self.users[0].channel() } else { self.random.pick(&self.channels.clone()).clone() };
+        let to = if self.random.chance(30) {
+            self.users[0].channel()
+        } else {
+            self.random.pick(&self.channels.clone()).clone()
+        };
         let keep = self.random.index(12);
         let kept = self.logs.trim(&to, keep);
         let head = self.logs.head(&to);
-        self.history.note(Record::Trimmed { channel: to, upto: Position { offset: head.offset - kept as u64, ..head } });
+        self.history.note(Record::Trimmed {
+            channel: to,
+            upto: Position { offset: head.offset - kept as u64, ..head },
+        });
     }
 
     /// A node dies, and another takes its place. Its hub is lost; clients see their connections break.
@@ -356,7 +376,8 @@ impl Sim {
 
     fn judge(&mut self) {
         let time = self.now().wall;
-        let names: Vec<ChannelName> = self.channels.iter().cloned().chain(self.users.iter().map(UserId::channel)).collect();
+        let names: Vec<ChannelName> =
+            self.channels.iter().cloned().chain(self.users.iter().map(UserId::channel)).collect();
         for channel in names {
             let position = self.logs.head(&channel);
             self.history.note(Record::Head { channel, position, time });
@@ -377,7 +398,9 @@ impl Sim {
             self.until(self.now_ms + GRACE_MS + 25_000);
             for node in 0..2 {
                 for user in self.users.clone() {
-                    let there = |client: &Client| round < count && client.user == user && client.node == node && client.conn.is_some();
+                    let there = |client: &Client| {
+                        round < count && client.user == user && client.node == node && client.conn.is_some()
+                    };
                     // A poll that was answered is not renewed by those who leave, so only held streams count.
                     let online = self.clients.iter().any(there);
                     self.history.note(Record::Truth { node, user, online });

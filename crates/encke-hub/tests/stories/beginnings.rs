@@ -133,8 +133,19 @@ fn a_cursor_from_another_node_may_be_ahead_of_what_was_announced_here() {
 fn a_cursor_of_an_unheard_of_offset_is_told_of_a_gap_and_nobody_panics() {
     let mut world = World::default();
     world.publish_many("news", 2);
-    world.come(Attach { start: Start::Cursor(cursor(&[("news", u64::MAX), ("@alice", u64::MAX)])), ..attach(1, "alice") });
-    assert_eq!(world.pull(1), [format!("gap @alice {0}-", u64::MAX), format!("gap news {0}-", u64::MAX), "news 1".into(), "news 2".into()]);
+    world.come(Attach {
+        start: Start::Cursor(cursor(&[("news", u64::MAX), ("@alice", u64::MAX)])),
+        ..attach(1, "alice")
+    });
+    assert_eq!(
+        world.pull(1),
+        [
+            format!("gap @alice {0}-", u64::MAX),
+            format!("gap news {0}-", u64::MAX),
+            "news 1".into(),
+            "news 2".into()
+        ]
+    );
 }
 
 #[test]

@@ -119,7 +119,8 @@ fn an_answer_for_an_older_question_is_not_taken_for_the_newer_ones() {
     world.come(Attach { start: at(2), ..attach(1, "alice") });
     let opened = world.answers_on_their_way();
     world.arrive(opened);
-    // The window would have been enough, so make the session ask: its place is before everything that is kept in memory.
+    // The window would have been enough, so make the session ask: its place is before everything that is kept
+    // in memory.
     world.engine(Engine::Answers);
     world.wait_ms(40_000);
     world.pull(1);
@@ -127,7 +128,8 @@ fn an_answer_for_an_older_question_is_not_taken_for_the_newer_ones() {
     world.engine(Engine::Waits);
     world.come(Attach { fresh: crate::support::session(1001), ..back(2, "alice", 1, &cursor_at(2)) });
     let old = world.answers_on_their_way();
-    // Another connection of the same session comes with a much newer place, which the older answer knows nothing of.
+    // Another connection of the same session comes with a much newer place, which the older answer knows
+    // nothing of.
     for _ in 0..10 {
         world.append("news");
     }

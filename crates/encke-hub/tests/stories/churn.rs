@@ -1,4 +1,5 @@
-//! Random doings, after each of which the hub's bookkeeping is looked at (the world does that), and compared with what a child would write down.
+//! Random doings, after each of which the hub's bookkeeping is looked at (the world does that), and compared
+//! with what a child would write down.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,8 @@ fn id(first: u64) -> SessionId {
 
 fn churn(seed: u64) {
     let mut random = Random::new(seed);
-    let mut world = World::new(HubConfig { window_messages: 3, max_sessions_per_user: 1000, ..HubConfig::default() });
+    let mut world =
+        World::new(HubConfig { window_messages: 3, max_sessions_per_user: 1000, ..HubConfig::default() });
     world.logs.page_max = 2;
     let (mut notes, mut conns) = (Notes::default(), 0_u64);
     for _ in 0..300 {
@@ -44,7 +46,8 @@ fn churn(seed: u64) {
                 let at = known.map_or(random.index(4), |known| notes.sessions[&known].0);
                 let channels = names.iter().map(|name| channel(name)).collect();
                 world.come(Attach { session: known.map(id), channels, ..attach(conns, USERS[at]) });
-                let (_, follows, conn) = notes.sessions.entry(known.unwrap_or(conns)).or_insert((at, BTreeSet::new(), None));
+                let (_, follows, conn) =
+                    notes.sessions.entry(known.unwrap_or(conns)).or_insert((at, BTreeSet::new(), None));
                 follows.extend(names);
                 *conn = Some(conns);
             }
@@ -114,12 +117,17 @@ fn churn(seed: u64) {
 fn compare(world: &World, notes: &Notes, seed: u64) {
     assert_eq!(world.hub.session_count(), notes.sessions.len(), "seed {seed}");
     let mut followed = BTreeSet::new();
-    let views: BTreeMap<SessionId, _> = world.hub.sessions(None).into_iter().map(|view| (view.session, view)).collect();
+    let views: BTreeMap<SessionId, _> =
+        world.hub.sessions(None).into_iter().map(|view| (view.session, view)).collect();
     for (first, (at, follows, conn)) in &notes.sessions {
         let view = &views[&id(*first)];
         let channels: BTreeSet<&str> = view.channels.iter().map(|name| name.as_str()).collect();
         let served = conn.is_some_and(|conn| world.hub.has_begun(ConnKey(conn)));
-        assert_eq!((&view.user, &channels, view.connected), (&user(USERS[*at]), follows, served), "seed {seed}");
+        assert_eq!(
+            (&view.user, &channels, view.connected),
+            (&user(USERS[*at]), follows, served),
+            "seed {seed}"
+        );
         if let Some(conn) = conn {
             assert_eq!(world.hub.session_of(ConnKey(*conn)), Some(id(*first)), "seed {seed}");
         }

@@ -13,7 +13,8 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news", "chat"]));
     world.said();
-    let farewell = Farewell { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
+    let farewell =
+        Farewell { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
     world.close(&CloseTarget::Session(session(1001)));
     let said = world.said_of_people();
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Twenty thousand in one channel: whatever is done for each of them must not look at all of them, or this would take minutes.
+//! Twenty thousand in one channel: whatever is done for each of them must not look at all of them, or this
+//! would take minutes.
 
 use encke_hub::{CloseTarget, ConnKey, Hub, HubConfig, Now, Output, Pulled};
 use encke_proto::Time;

@@ -23,7 +23,9 @@ fn ready_is_said_once_until_everything_was_pulled() {
     world.come(attach_to(1, "alice", &["news"]));
     world.said();
     world.publish_many("news", 3);
-    let ready = |world: &mut World| world.said().iter().filter(|output| matches!(output, Output::Ready { .. })).count();
+    let ready = |world: &mut World| {
+        world.said().iter().filter(|output| matches!(output, Output::Ready { .. })).count()
+    };
     assert_eq!(ready(&mut world), 1);
     world.hub.pull(ConnKey(1), world.now);
     world.publish("news");
@@ -41,7 +43,10 @@ fn very_many_become_ready_as_a_crowd_and_one_alone_does_not() {
     }
     world.said();
     world.publish("news");
-    assert_eq!(world.said().iter().filter(|output| matches!(output, Output::Ready { wide: true, .. })).count(), 100);
+    assert_eq!(
+        world.said().iter().filter(|output| matches!(output, Output::Ready { wide: true, .. })).count(),
+        100
+    );
     world.publish("@user 99");
     world.pull(99);
     world.said();
@@ -126,7 +131,10 @@ fn the_cursor_moves_past_a_message_whose_time_is_over() {
 
 #[test]
 fn the_window_is_bounded_and_the_engine_has_the_rest() {
-    for config in [HubConfig { window_messages: 3, ..HubConfig::default() }, HubConfig { window_bytes: 1, ..HubConfig::default() }] {
+    for config in [
+        HubConfig { window_messages: 3, ..HubConfig::default() },
+        HubConfig { window_bytes: 1, ..HubConfig::default() },
+    ] {
         let mut world = World::new(config);
         world.come(attach_to(1, "alice", &["news"]));
         world.publish_many("news", 25);
@@ -241,5 +249,8 @@ fn a_users_own_channel_is_never_a_broadcast() {
     }
     world.said();
     world.publish("@alice");
-    assert_eq!(world.said().iter().filter(|output| matches!(output, Output::Ready { wide: false, .. })).count(), 100);
+    assert_eq!(
+        world.said().iter().filter(|output| matches!(output, Output::Ready { wide: false, .. })).count(),
+        100
+    );
 }

@@ -59,7 +59,11 @@ fn earliest_that_could_not_be_read_does_not_hang_the_session() {
     world.publish_many("news", 3);
     world.go(1);
     world.engine(Engine::Fails);
-    world.come(Attach { session: Some(session(1001)), start: Start::Earliest, ..attach_to(2, "alice", &["news"]) });
+    world.come(Attach {
+        session: Some(session(1001)),
+        start: Start::Earliest,
+        ..attach_to(2, "alice", &["news"])
+    });
     assert_eq!(world.refusal(2), Some(ErrorCode::EngineUnavailable));
     world.engine(Engine::Answers);
     world.come(Attach { session: Some(session(1001)), ..attach(3, "alice") });
@@ -90,7 +94,11 @@ fn a_subscription_waits_until_the_engine_is_back() {
     world.engine(Engine::Fails);
     world.said();
     world.subscribe(1, "alice", &["news"]);
-    assert_eq!(world.said().iter().filter(|output| !matches!(output, Output::Watch(_))).count(), 0, "neither answered nor closed");
+    assert_eq!(
+        world.said().iter().filter(|output| !matches!(output, Output::Watch(_))).count(),
+        0,
+        "neither answered nor closed"
+    );
     world.wait_ms(3_000);
     world.engine(Engine::Answers);
     world.wait_ms(1_000);

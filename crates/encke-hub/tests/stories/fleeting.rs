@@ -1,4 +1,5 @@
-//! Sessions that end with their connection: their clients keep the cursor, and have no session id to come back with.
+//! Sessions that end with their connection: their clients keep the cursor, and have no session id to come
+//! back with.
 
 use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Output, Start};
 use encke_proto::ErrorCode;
@@ -101,7 +102,11 @@ fn the_presence_of_the_user_hangs_on_the_sessions_that_last() {
     assert_eq!(world.presence(), [], "nothing has changed");
     world.go(5);
     world.wait_ms(17_000);
-    assert_eq!(world.presence(), [Output::Offline(user("alice"))], "the grace time of the last that lasted is over");
+    assert_eq!(
+        world.presence(),
+        [Output::Offline(user("alice"))],
+        "the grace time of the last that lasted is over"
+    );
     world.go(1);
     assert_eq!(world.presence(), []);
     assert!(world.is_empty());

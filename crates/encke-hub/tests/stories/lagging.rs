@@ -1,4 +1,5 @@
-//! Who is too far behind goes on near the head, with a gap that says exactly what it will not get; or is closed, and comes back with its cursor.
+//! Who is too far behind goes on near the head, with a gap that says exactly what it will not get; or is
+//! closed, and comes back with its cursor.
 
 use encke_hub::{Attach, ConnKey, HubConfig, Lag, Start};
 use encke_hub::{Ending, Pulled};
@@ -26,7 +27,11 @@ fn the_lag_is_what_was_not_given_whether_the_window_holds_it_or_not() {
     let four = world.hub.lag(ConnKey(1));
     assert_eq!(four.messages, 4);
     world.publish_many("news", 36);
-    assert_eq!(world.hub.lag(ConnKey(1)), Lag { messages: 40, bytes: four.bytes * 10 }, "messages are alike here");
+    assert_eq!(
+        world.hub.lag(ConnKey(1)),
+        Lag { messages: 40, bytes: four.bytes * 10 },
+        "messages are alike here"
+    );
     world.publish_many("@alice", 3);
     assert_eq!(messages(&world, 1), 40, "of the channel where it is the most");
     world.pull(1);

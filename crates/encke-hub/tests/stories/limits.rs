@@ -48,7 +48,11 @@ fn a_connection_that_wants_too_many_disturbs_nobody() {
     world.come(attach_to_many(2, &many("room", 100)));
     world.come(Attach { session: Some(session(1002)), ..attach_to_many(3, &many("other", 29)) });
     assert_eq!(world.refusal(3), Some(ErrorCode::TooManyChannels));
-    assert_eq!(world.hub.session_of(encke_hub::ConnKey(2)), Some(session(1002)), "the older connection still serves");
+    assert_eq!(
+        world.hub.session_of(encke_hub::ConnKey(2)),
+        Some(session(1002)),
+        "the older connection still serves"
+    );
     assert_eq!(world.hub.channel_count(), 101);
 }
 
@@ -73,7 +77,9 @@ fn when_a_user_has_too_many_sessions_the_oldest_goes() {
     world.said();
     world.come(attach(5, "alice"));
     match world.ending(1) {
-        Some(Ending::Closed(farewell)) => assert_eq!((farewell.close.code, farewell.close.reconnect), (CloseCode::TooManySessions, false)),
+        Some(Ending::Closed(farewell)) => {
+            assert_eq!((farewell.close.code, farewell.close.reconnect), (CloseCode::TooManySessions, false))
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(world.hub.sessions_of(&user("alice")), 3);
@@ -87,7 +93,12 @@ fn with_one_session_allowed_the_user_does_not_blink() {
     world.come(attach(1, "alice"));
     world.said();
     world.come(attach(2, "alice"));
-    assert!(!world.said().iter().any(|output| matches!(output, encke_hub::Output::Online(_) | encke_hub::Output::Offline(_))));
+    assert!(
+        !world
+            .said()
+            .iter()
+            .any(|output| matches!(output, encke_hub::Output::Online(_) | encke_hub::Output::Offline(_)))
+    );
 }
 
 #[test]

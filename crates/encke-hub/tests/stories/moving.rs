@@ -78,7 +78,11 @@ fn without_a_cursor_it_goes_on_where_it_stood() {
     here.come(Attach { session: Some(session(1001)), start: Start::Cursor(cursor), ..attach(3, "alice") });
     here.publish("news");
     let (mut there, given) = move_over(&mut here);
-    come(&mut there, given.expect("it was there"), Attach { session: Some(session(1001)), ..attach(2, "alice") });
+    come(
+        &mut there,
+        given.expect("it was there"),
+        Attach { session: Some(session(1001)), ..attach(2, "alice") },
+    );
     assert_eq!(there.pull(2), ["news 2"]);
 }
 
@@ -90,7 +94,8 @@ fn nobody_is_given_a_session_of_somebody_else() {
     here.hub.give_up(5, session(1001), &user("mallory"), here.now);
     here.hub.give_up(6, session(4), &user("alice"), here.now);
     here.settle();
-    let replies: Vec<_> = here.said().into_iter().filter(|output| matches!(output, Output::Replied { .. })).collect();
+    let replies: Vec<_> =
+        here.said().into_iter().filter(|output| matches!(output, Output::Replied { .. })).collect();
     assert_eq!(replies, [5, 6].map(|ticket| Output::Replied { ticket, reply: Reply::Given(None) }));
     assert_eq!(here.hub.sessions_of(&user("alice")), 1);
 }

@@ -108,7 +108,10 @@ fn views_tell_who_is_here() {
     users.sort();
     assert_eq!(users, [(user("alice"), 2), (user("bob"), 1)]);
     let views = world.hub.sessions(None);
-    assert_eq!(views.iter().map(|view| (view.lag, view.connected)).collect::<Vec<_>>(), [(0, true), (4, true), (4, false)]);
+    assert_eq!(
+        views.iter().map(|view| (view.lag, view.connected)).collect::<Vec<_>>(),
+        [(0, true), (4, true), (4, false)]
+    );
     assert_eq!(world.hub.sessions(Some(&user("bob"))).len(), 1);
     assert_eq!(world.hub.sessions(Some(&user("carol"))).len(), 0);
 }

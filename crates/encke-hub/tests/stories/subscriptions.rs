@@ -136,8 +136,10 @@ fn members_keep_their_places_whoever_leaves() {
     for conn in 1..=10 {
         let mut got = world.pull(conn);
         got.sort();
-        let left: Vec<String> =
-            (0..5).filter(|at| *at != conn as usize % 5 && *at != (conn as usize + 2) % 5).map(|at| format!("{} 1", names[at])).collect();
+        let left: Vec<String> = (0..5)
+            .filter(|at| *at != conn as usize % 5 && *at != (conn as usize + 2) % 5)
+            .map(|at| format!("{} 1", names[at]))
+            .collect();
         assert_eq!(got, left);
     }
 }
@@ -182,7 +184,11 @@ fn a_connection_that_waits_for_a_channel_need_not_wait_when_it_is_given_up() {
     world.come(attach(1, "alice"));
     world.go(1);
     world.engine(Engine::Waits);
-    world.come(Attach { session: Some(session(1001)), start: Start::Absent, ..attach_to(2, "alice", &["news"]) });
+    world.come(Attach {
+        session: Some(session(1001)),
+        start: Start::Absent,
+        ..attach_to(2, "alice", &["news"])
+    });
     world.said();
     world.unsubscribe(1, "alice", &["news"]);
     assert!(world.has_begun(2));

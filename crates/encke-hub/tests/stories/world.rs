@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply, Start};
+use encke_hub::{
+    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply,
+    Start,
+};
 use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, SessionId, Time, UserId};
 
 use crate::support::{channel, log::Logs, session, user};
@@ -59,7 +62,11 @@ pub fn attach_to(conn: u64, name: &str, channels: &[&str]) -> Attach {
 
 /// What a client says that comes back with its session and its cursor.
 pub fn back(conn: u64, name: &str, first: u64, cursor: &Cursor) -> Attach {
-    Attach { session: Some(session(1000 + u128::from(first))), start: Start::Cursor(cursor.clone()), ..attach(conn, name) }
+    Attach {
+        session: Some(session(1000 + u128::from(first))),
+        start: Start::Cursor(cursor.clone()),
+        ..attach(conn, name)
+    }
 }
 
 pub fn operator() -> Close {
@@ -78,7 +85,18 @@ impl World {
         let hub = Hub::new(config, now);
         let (online, fleeting) = (BTreeSet::new(), HashSet::new());
         let (said, asked) = (Vec::new(), VecDeque::new());
-        Self { hub, logs: Logs::new(7, 10), engine: Engine::Answers, now, online, fleeting, said, asked, ids: 0, tickets: 0 }
+        Self {
+            hub,
+            logs: Logs::new(7, 10),
+            engine: Engine::Answers,
+            now,
+            online,
+            fleeting,
+            said,
+            asked,
+            ids: 0,
+            tickets: 0,
+        }
     }
 
     /// Carries out what the hub says, and keeps it for the story.
@@ -97,7 +115,9 @@ impl World {
                 continue;
             };
             match &output {
-                Output::Online(user) => assert!(self.online.insert(user.clone()), "{user} comes online twice"),
+                Output::Online(user) => {
+                    assert!(self.online.insert(user.clone()), "{user} comes online twice")
+                }
                 Output::Offline(user) => assert!(self.online.remove(user), "{user} goes offline twice"),
                 _ => {}
             }
@@ -115,8 +135,13 @@ impl World {
     /// The users who were said to be online are those that have a session that lasts.
     fn check_presence(&self) {
         let sessions = self.hub.sessions(None);
-        let lasting = sessions.into_iter().filter(|view| !self.fleeting.contains(&(view.session, view.user.clone())));
-        assert_eq!(self.online, lasting.map(|view| view.user).collect(), "what was said of presence is not what is so");
+        let lasting =
+            sessions.into_iter().filter(|view| !self.fleeting.contains(&(view.session, view.user.clone())));
+        assert_eq!(
+            self.online,
+            lasting.map(|view| view.user).collect(),
+            "what was said of presence is not what is so"
+        );
     }
 
     fn answer(&mut self, question: &Output) {
@@ -134,7 +159,8 @@ impl World {
         }
     }
 
-    /// The engine reads now what was asked of it, and answers only when the returned closure is called: an answer on its way.
+    /// The engine reads now what was asked of it, and answers only when the returned closure is called: an
+    /// answer on its way.
     pub fn answers_on_their_way(&mut self) -> Vec<Late> {
         let mut late = Vec::new();
         for question in std::mem::take(&mut self.asked) {
@@ -211,15 +237,21 @@ impl World {
         let mut got = Vec::new();
         loop {
             match self.hub.pull(ConnKey(conn), self.now) {
-                Pulled::Message(entry) => got.push(format!("{} {}", entry.message().channel, entry.message().position.offset)),
-                Pulled::Gap(gap) => {
-                    got.push(format!("gap {} {}-{}", gap.channel, gap.from, gap.to.map_or(String::new(), |to| to.to_string())))
+                Pulled::Message(entry) => {
+                    got.push(format!("{} {}", entry.message().channel, entry.message().position.offset))
                 }
+                Pulled::Gap(gap) => got.push(format!(
+                    "gap {} {}-{}",
+                    gap.channel,
+                    gap.from,
+                    gap.to.map_or(String::new(), |to| to.to_string())
+                )),
                 Pulled::Nothing => {
                     // What had to be asked for may be there already.
                     let asked = self.said.len();
                     self.settle();
-                    let more = self.said.iter().skip(asked).any(|output| matches!(output, Output::Ready { .. }));
+                    let more =
+                        self.said.iter().skip(asked).any(|output| matches!(output, Output::Ready { .. }));
                     if !more {
                         return got;
                     }
@@ -308,11 +340,15 @@ impl World {
     }
 
     pub fn has_begun(&mut self, conn: u64) -> bool {
-        self.said().iter().any(|output| matches!(output, Output::Begun { conn: begun, .. } if *begun == ConnKey(conn)))
+        self.said()
+            .iter()
+            .any(|output| matches!(output, Output::Begun { conn: begun, .. } if *begun == ConnKey(conn)))
     }
 
     pub fn is_ready(&mut self, conn: u64) -> bool {
-        self.said().iter().any(|output| matches!(output, Output::Ready { conn: ready, .. } if *ready == ConnKey(conn)))
+        self.said()
+            .iter()
+            .any(|output| matches!(output, Output::Ready { conn: ready, .. } if *ready == ConnKey(conn)))
     }
 
     /// How a connection's service ended, if it has.
@@ -354,7 +390,12 @@ impl World {
     }
 
     pub fn is_empty(&self) -> bool {
-        (self.hub.session_count(), self.hub.connection_count(), self.hub.channel_count(), self.hub.online().count()) == (0, 0, 0, 0)
+        (
+            self.hub.session_count(),
+            self.hub.connection_count(),
+            self.hub.channel_count(),
+            self.hub.online().count(),
+        ) == (0, 0, 0, 0)
     }
 }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use encke_hub::Opening;
-use encke_proto::{Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Page, Position, Time};
+use encke_proto::{
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Page, Position, Time,
+};
 
 /// Every channel's log, and how far users were handed theirs.
 #[derive(Debug)]
@@ -34,15 +36,32 @@ impl Logs {
 
     fn log(&mut self, channel: &ChannelName) -> &mut Log {
         let epoch = self.epoch;
-        self.logs.entry(channel.clone()).or_insert_with(|| Log { epoch, head: 0, lineage: Vec::new(), kept: VecDeque::new() })
+        self.logs.entry(channel.clone()).or_insert_with(|| Log {
+            epoch,
+            head: 0,
+            lineage: Vec::new(),
+            kept: VecDeque::new(),
+        })
     }
 
     /// Appends a message.
-    pub fn append(&mut self, channel: &ChannelName, id: u128, time: Time, expires: Option<Time>) -> Arc<Entry> {
+    pub fn append(
+        &mut self,
+        channel: &ChannelName,
+        id: u128,
+        time: Time,
+        expires: Option<Time>,
+    ) -> Arc<Entry> {
         self.append_as(channel, MessageId::from_bits(id), time, expires)
     }
 
-    pub fn append_as(&mut self, channel: &ChannelName, id: MessageId, time: Time, expires: Option<Time>) -> Arc<Entry> {
+    pub fn append_as(
+        &mut self,
+        channel: &ChannelName,
+        id: MessageId,
+        time: Time,
+        expires: Option<Time>,
+    ) -> Arc<Entry> {
         let log = self.log(channel);
         log.head += 1;
         let position = Position { epoch: log.epoch, offset: log.head };
@@ -90,10 +109,20 @@ impl Logs {
         Position { epoch: log.epoch, offset: log.head }
     }
 
-    fn page(&mut self, channel: &ChannelName, choose: impl Fn(&VecDeque<Arc<Entry>>) -> Vec<Arc<Entry>>) -> Page {
+    fn page(
+        &mut self,
+        channel: &ChannelName,
+        choose: impl Fn(&VecDeque<Arc<Entry>>) -> Vec<Arc<Entry>>,
+    ) -> Page {
         let log = self.log(channel);
         let tail = log.head + 1 - log.kept.len() as u64;
-        Page { epoch: log.epoch, lineage: Lineage::new(log.lineage.clone()), tail, head: log.head, entries: choose(&log.kept) }
+        Page {
+            epoch: log.epoch,
+            lineage: Lineage::new(log.lineage.clone()),
+            tail,
+            head: log.head,
+            entries: choose(&log.kept),
+        }
     }
 
     /// The answer to `Output::Read`.
@@ -106,7 +135,8 @@ impl Logs {
     /// The answer to `Output::Open`.
     pub fn open(&mut self, channel: &ChannelName) -> Opening {
         let max = self.page_max;
-        let page = self.page(channel, |kept| kept.iter().skip(kept.len().saturating_sub(max)).cloned().collect());
+        let page =
+            self.page(channel, |kept| kept.iter().skip(kept.len().saturating_sub(max)).cloned().collect());
         Opening { page, handed: self.handed.get(channel).copied() }
     }
 

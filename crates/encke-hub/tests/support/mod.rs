@@ -1,4 +1,5 @@
-//! What the stories and the simulation share: logs as an engine keeps them, and small makers of names. Each uses its part of it.
+//! What the stories and the simulation share: logs as an engine keeps them, and small makers of names. Each
+//! uses its part of it.
 #![allow(dead_code)]
 
 pub mod log;

@@ -1,4 +1,5 @@
-//! Random numbers from a seed: SplitMix64, which is small, passes for random, and gives the same run for the same seed on every machine.
+//! Random numbers from a seed: SplitMix64, which is small, passes for random, and gives the same run for the
+//! same seed on every machine.
 
 #[derive(Clone, Debug)]
 pub struct Random(u64);

@@ -1,6 +1,7 @@
 //! The answers to the long-polling scripts of Comet's first years: one message a request, as one JSON object.
 //!
-//! The script of the one kind hands back a `timestamp`, which is a position in the one channel that there is; the other kind has no cursor, and is told whether to stop.
+//! The script of the one kind hands back a `timestamp`, which is a position in the one channel that there is;
+//! the other kind has no cursor, and is told whether to stop.
 
 use std::{borrow::Cow, fmt};
 
@@ -107,8 +108,17 @@ mod tests {
     use serde_json::value::RawValue;
 
     fn entry(body: Body) -> Entry {
-        let (channel, position) = (ChannelName::public("classic").unwrap(), Position { epoch: Epoch(36), offset: 7 });
-        Entry::new(Message { id: MessageId::from_bits(1), channel, position, time: Time(0), body, from: None, expires: None })
+        let (channel, position) =
+            (ChannelName::public("classic").unwrap(), Position { epoch: Epoch(36), offset: 7 });
+        Entry::new(Message {
+            id: MessageId::from_bits(1),
+            channel,
+            position,
+            time: Time(0),
+            body,
+            from: None,
+            expires: None,
+        })
     }
 
     #[test]
@@ -117,16 +127,26 @@ mod tests {
             assert_eq!(Timestamp::parse(text), Ok(Timestamp::Now), "{text:?}");
         }
         assert_eq!(Timestamp::parse("17"), Ok(Timestamp::Offset(17)));
-        assert_eq!(Timestamp::parse("12-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 12 })));
-        assert_eq!(Timestamp::parse("0-k3x9"), Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 0 })));
-        for text in ["x", "-", "-1", "1-", "-k", "1-K", "1-k-1", "+1", "1.5", " 1", "NaN", "99999999999999999999"] {
+        assert_eq!(
+            Timestamp::parse("12-k3x9"),
+            Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 12 }))
+        );
+        assert_eq!(
+            Timestamp::parse("0-k3x9"),
+            Ok(Timestamp::At(Position { epoch: "k3x9".parse().unwrap(), offset: 0 }))
+        );
+        for text in
+            ["x", "-", "-1", "1-", "-k", "1-K", "1-k-1", "+1", "1.5", " 1", "NaN", "99999999999999999999"]
+        {
             assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text:?}");
         }
     }
 
     #[test]
     fn a_message_is_what_a_script_would_have_printed() {
-        let data = |text: &str| entry(Body::Data(json::compact(serde_json::from_str::<&RawValue>(text).unwrap()).unwrap()));
+        let data = |text: &str| {
+            entry(Body::Data(json::compact(serde_json::from_str::<&RawValue>(text).unwrap()).unwrap()))
+        };
         assert_eq!(msg(&data("\"7 \\u00fc\\n\\\"x\\\"\"")), "7 ü\n\"x\"");
         assert_eq!(msg(&data("{ \"a\": [1, null] }")), "{\"a\":[1,null]}");
         assert_eq!(msg(&data("1.50")), "1.50");
@@ -151,7 +171,8 @@ mod tests {
             "" => "0".to_owned(),
             rest => rest.to_owned(),
         };
-        let fits = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
+        let fits =
+            |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
         match Timestamp::parse(text) {
             Ok(Timestamp::Now) => prop_assert_eq!(text.trim_matches('0'), ""),
             Ok(Timestamp::Offset(offset)) => {
@@ -163,7 +184,8 @@ mod tests {
                 prop_assert_eq!(Written(at).to_string(), format!("{}-{epoch}", without_zeros(offset)));
             }
             Err(TimestampError) => {
-                let (offset, epoch) = text.split_once('-').map_or((text, None), |(offset, epoch)| (offset, Some(epoch)));
+                let (offset, epoch) =
+                    text.split_once('-').map_or((text, None), |(offset, epoch)| (offset, Some(epoch)));
                 let is_one = fits(offset) && epoch.is_none_or(|epoch| epoch.parse::<Epoch>().is_ok());
                 prop_assert!(!is_one, "{} is refused", text);
             }

@@ -9,7 +9,8 @@ use crate::{
     json::{one_line, push_string},
 };
 
-/// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the first of them needs it.
+/// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the
+/// first of them needs it.
 #[derive(Debug)]
 pub struct Entry {
     message: Message,
@@ -40,13 +41,15 @@ impl Entry {
         self.event.get_or_init(|| encode(&self.message).into_boxed_str())
     }
 
-    /// The members of the message's JSON object and its closing brace, without the opening one and without `event`.
+    /// The members of the message's JSON object and its closing brace, without the opening one and without
+    /// `event`.
     #[must_use]
     pub fn members_json(&self) -> &str {
         &self.event_json()[EVENT_PREFIX.len()..]
     }
 
-    /// The event as a whole WebSocket frame (RFC 6455 section 5.2): the server's frames are not masked, so all receivers get the same bytes.
+    /// The event as a whole WebSocket frame (RFC 6455 section 5.2): the server's frames are not masked, so
+    /// all receivers get the same bytes.
     #[must_use]
     pub fn ws_frame(&self) -> &[u8] {
         self.ws.get_or_init(|| {
@@ -59,7 +62,11 @@ impl Entry {
     /// The same, compressed (RFC 7692), for those who agreed on that; none when that would not be shorter.
     #[must_use]
     pub fn ws_frame_compressed(&self) -> Option<&[u8]> {
-        self.ws_compressed.get_or_init(|| deflate::message(frame::TEXT, self.event_json().as_bytes()).map(Vec::into_boxed_slice)).as_deref()
+        self.ws_compressed
+            .get_or_init(|| {
+                deflate::message(frame::TEXT, self.event_json().as_bytes()).map(Vec::into_boxed_slice)
+            })
+            .as_deref()
     }
 
     /// Roughly the bytes that this entry occupies, for logs that are bounded by size.

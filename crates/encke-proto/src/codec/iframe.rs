@@ -1,23 +1,29 @@
 //! The forever frame: an HTML document that never ends, whose scripts hand events to the page around it.
 //!
-//! Every script carries the response's nonce, so that the frame's own policy lets it run and nothing else. The JSON in it is escaped so that no data can end the script, open another, or break its line (HTML
+//! Every script carries the response's nonce, so that the frame's own policy lets it run and nothing else.
+//! The JSON in it is escaped so that no data can end the script, open another, or break its line (HTML
 //! standard, section 4.12.1.3; ECMA-262, section 12.3).
 
 use crate::{Entry, Event};
 
-/// How much is written before the first event. Browsers begin to run scripts of a document when they have seen enough of it to be sure of its encoding.
+/// How much is written before the first event. Browsers begin to run scripts of a document when they have
+/// seen enough of it to be sure of its encoding.
 pub const PADDING_BYTES: usize = 2 * 1024;
 
-/// The event that breaks a silence. It exists only here: a page sees nothing of what is in a frame, comments least of all, but what the frame sends it.
+/// The event that breaks a silence. It exists only here: a page sees nothing of what is in a frame, comments
+/// least of all, but what the frame sends it.
 const HEARTBEAT: &str = r#"{"event":"heartbeat"}"#;
 
 /// The policy of the frame's document. `ancestors` is the origin of the page around it, or `'self'`.
 #[must_use]
 pub fn policy(nonce: &str, ancestors: &str) -> String {
-    format!("default-src 'none'; script-src 'nonce-{nonce}'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'none'")
+    format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'none'"
+    )
 }
 
-/// Writes the beginning of the document. Events go to exactly `origin`, or to the document's own origin when there is none given.
+/// Writes the beginning of the document. Events go to exactly `origin`, or to the document's own origin when
+/// there is none given.
 pub fn begin(out: &mut Vec<u8>, nonce: &str, origin: Option<&str>) {
     out.extend_from_slice(b"<!doctype html><meta charset=\"utf-8\"><title>Encke</title>\n<script nonce=\"");
     out.extend_from_slice(nonce.as_bytes());
@@ -26,7 +32,8 @@ pub fn begin(out: &mut Vec<u8>, nonce: &str, origin: Option<&str>) {
         Some(origin) => escape(out, &serde_json::to_string(origin).unwrap_or_default()),
         None => out.extend_from_slice(b"location.origin"),
     }
-    // Each script takes itself away, or the document would grow for ever. Events are parsed as JSON and not read as a script's own literals, in which a member called `__proto__` is none.
+    // Each script takes itself away, or the document would grow for ever. Events are parsed as JSON and not
+    // read as a script's own literals, in which a member called `__proto__` is none.
     out.extend_from_slice(
         b";function p(e){document.currentScript.remove();parent.postMessage(JSON.parse(e),o)}document.currentScript.remove()</script>\n<!--",
     );
@@ -62,7 +69,9 @@ fn script(out: &mut Vec<u8>, nonce: &str, json: &str) {
 fn escape(out: &mut Vec<u8>, json: &str) {
     for c in json.chars() {
         match c {
-            '<' | '>' | '&' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+            '<' | '>' | '&' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes())
+            }
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
@@ -74,12 +83,21 @@ mod tests {
 
     #[test]
     fn no_data_can_end_the_script_or_its_line() {
-        for data in ["</script><script>alert(1)</script>", "<!--", "]]>", "\u{2028}\u{2029}\u{85}", "&lt;", "</SCRIPT >", "\\</script>"] {
+        for data in [
+            "</script><script>alert(1)</script>",
+            "<!--",
+            "]]>",
+            "\u{2028}\u{2029}\u{85}",
+            "&lt;",
+            "</SCRIPT >",
+            "\\</script>",
+        ] {
             let json = serde_json::to_string(data).unwrap();
             let mut out = Vec::new();
             script(&mut out, "n", &json);
             let text = String::from_utf8(out).unwrap();
-            let inner = text.strip_prefix("<script nonce=\"n\">p(").unwrap().strip_suffix(")</script>\n").unwrap();
+            let inner =
+                text.strip_prefix("<script nonce=\"n\">p(").unwrap().strip_suffix(")</script>\n").unwrap();
             assert!(!inner.contains(['<', '>', '&', '\u{85}', '\u{2028}', '\u{2029}', '\n']), "{inner}");
             let literal: String = serde_json::from_str(inner).unwrap();
             assert_eq!(serde_json::from_str::<String>(&literal).unwrap(), data, "it is the same JSON");

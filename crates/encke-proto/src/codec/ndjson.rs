@@ -1,4 +1,5 @@
-//! One JSON object a line: the events as they are, each ended by a line feed. JSON in one line cannot hold another.
+//! One JSON object a line: the events as they are, each ended by a line feed. JSON in one line cannot hold
+//! another.
 
 use crate::{Entry, Event};
 

@@ -1,4 +1,5 @@
-//! The answer to a long poll: one JSON object, written piece by piece so that messages are copied from their shared form.
+//! The answer to a long poll: one JSON object, written piece by piece so that messages are copied from their
+//! shared form.
 
 use crate::{Entry, Gap, json};
 
@@ -40,7 +41,8 @@ impl Answer {
         self.messages.len() + self.gaps.len()
     }
 
-    /// The whole body: what was gathered, where to go on, and how the session ended. `session` and `cursor` are as their types write them, so that neither needs an escape; `close` is JSON.
+    /// The whole body: what was gathered, where to go on, and how the session ended. `session` and `cursor`
+    /// are as their types write them, so that neither needs an escape; `close` is JSON.
     #[must_use]
     pub fn finish<'a>(&'a self, session: &'a str, cursor: &'a str, close: &'a str) -> Pieces<'a> {
         Pieces([

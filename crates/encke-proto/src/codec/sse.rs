@@ -1,6 +1,7 @@
 //! Server-sent events, as the HTML standard's section 9.2 reads them.
 //!
-//! Everything written here is one line of JSON or a cursor, neither of which can hold a line break, so no field can be broken out of.
+//! Everything written here is one line of JSON or a cursor, neither of which can hold a line break, so no
+//! field can be broken out of.
 
 use crate::{Entry, Event};
 
@@ -35,7 +36,8 @@ pub fn event(out: &mut Vec<u8>, event: &Event) {
     }
 }
 
-/// Ends an event with the cursor that follows it. Alone, it moves the receiver's last event id without an event.
+/// Ends an event with the cursor that follows it. Alone, it moves the receiver's last event id without an
+/// event.
 pub fn id(out: &mut Vec<u8>, cursor: &str) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(cursor.as_bytes());

@@ -1,7 +1,10 @@
-//! WebSocket (RFC 6455), the server's side and what a client needs of the other, with per-message compression (RFC 7692) that keeps nothing from one message to the next.
+//! WebSocket (RFC 6455), the server's side and what a client needs of the other, with per-message compression
+//! (RFC 7692) that keeps nothing from one message to the next.
 //!
-//! What comes in is read by a [`Reader`], fed with whatever bytes there are. Between messages it is one empty pointer; only a frame or a message that is not complete costs memory, which
-//! [`Rules::message_max_bytes`] bounds. What goes out is not masked, so a message is framed once and the same bytes go to all who receive it: see [`frame`] and [`crate::Entry::ws_frame`].
+//! What comes in is read by a [`Reader`], fed with whatever bytes there are. Between messages it is one empty
+//! pointer; only a frame or a message that is not complete costs memory, which [`Rules::message_max_bytes`]
+//! bounds. What goes out is not masked, so a message is framed once and the same bytes go to all who receive
+//! it: see [`frame`] and [`crate::Entry::ws_frame`].
 
 mod assembly;
 mod close;

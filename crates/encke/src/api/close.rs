@@ -47,7 +47,12 @@ pub(crate) async fn close(
     _: Operator,
     Json(request): Json<CloseSessions>,
 ) -> Result<Answer<SessionsClosed>, Refused> {
-    let close = Close { code: CloseCode::Operator, reason: names::reason(request.reason)?, reconnect: request.reconnect, retry_ms: None };
+    let close = Close {
+        code: CloseCode::Operator,
+        reason: names::reason(request.reason)?,
+        reconnect: request.reconnect,
+        retry_ms: None,
+    };
     let target = match (request.user, request.session) {
         (Some(user), None) => CloseTarget::User(names::user(&user)?),
         (None, Some(session)) => match names::session(&session) {

@@ -34,7 +34,8 @@ const PAGE_MAX_BYTES: usize = 1 << 20;
 pub(crate) struct HistoryQuery {
     /// Forwards from here; the oldest that is kept when absent, `earliest`, or silent about this channel.
     cursor: Option<String>,
-    /// Backwards from here instead: the last messages up to this cursor, oldest first; `latest` begins with the newest.
+    /// Backwards from here instead: the last messages up to this cursor, oldest first; `latest` begins with
+    /// the newest.
     before: Option<String>,
     /// At most this many messages; 100 by default, 1,000 at most.
     limit: Option<u32>,
@@ -62,10 +63,12 @@ pub(crate) async fn history(
     Ok(([(header::CONTENT_TYPE, "application/json")], part.json(&channel, app.now().wall)).into_response())
 }
 
-/// The place in the channel that a cursor names; none when it is the `end` of the log, or silent about the channel.
+/// The place in the channel that a cursor names; none when it is the `end` of the log, or silent about the
+/// channel.
 fn place(channel: &ChannelName, text: Option<&str>, end: &str) -> Result<Option<Position>, Refused> {
     let Some(text) = text.filter(|text| *text != end && !Cursor::is_none_yet(text)) else { return Ok(None) };
-    let cursor = Cursor::parse(text).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+    let cursor =
+        Cursor::parse(text).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
     Ok(cursor.position(channel))
 }
 
@@ -78,12 +81,18 @@ struct Part {
     begin: Position,
 }
 
-async fn forwards(app: &App, channel: &ChannelName, at: Option<Position>, limit: PageLimit) -> Result<Part, Refused> {
+async fn forwards(
+    app: &App,
+    channel: &ChannelName,
+    at: Option<Position>,
+    limit: PageLimit,
+) -> Result<Part, Refused> {
     let after = at.map_or(0, |at| at.offset);
     let mut page = app.engine.read(channel, ReadFrom::After(after), limit).await?;
     let first = |page: &Page| Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
     let Some(at) = at else { return Ok(Part { begin: first(&page), gap: None, page }) };
-    let gap = |to, reason| Some(Gap { channel: channel.clone(), from: at.offset.saturating_add(1), to, reason });
+    let gap =
+        |to, reason| Some(Gap { channel: channel.clone(), from: at.offset.saturating_add(1), to, reason });
     let at = page.lineage.carry(at, page.epoch).unwrap_or(at);
     if is_elsewhere(at, &page) {
         // What the log kept of that epoch need not be told again.
@@ -103,7 +112,12 @@ async fn forwards(app: &App, channel: &ChannelName, at: Option<Position>, limit:
     Ok(Part { gap: None, begin: at, page })
 }
 
-async fn backwards(app: &App, channel: &ChannelName, at: Option<Position>, limit: PageLimit) -> Result<Part, Refused> {
+async fn backwards(
+    app: &App,
+    channel: &ChannelName,
+    at: Option<Position>,
+    limit: PageLimit,
+) -> Result<Part, Refused> {
     let before = at.map_or(Offset::MAX, |at| at.offset.saturating_add(1));
     let mut page = app.engine.read(channel, ReadFrom::Before(before), limit).await?;
     let at = at.map(|at| page.lineage.carry(at, page.epoch).unwrap_or(at));
@@ -156,7 +170,8 @@ impl Part {
             // A cursor's text holds nothing that JSON would escape.
             format!("\"{cursor}\"")
         };
-        let previous = if self.begin.offset >= self.page.tail { cursor(self.begin) } else { "null".to_owned() };
+        let previous =
+            if self.begin.offset >= self.page.tail { cursor(self.begin) } else { "null".to_owned() };
         out.push_str(&format!("],\"cursor\":{},\"previous\":{previous}}}", cursor(end)));
         out
     }

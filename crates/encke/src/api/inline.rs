@@ -1,5 +1,5 @@
-//! The server API's requests that shards answer inline (see [`crate::inline`]). Their handlers are those that the
-//! router calls.
+//! The server API's requests that shards answer inline (see [`crate::inline`]). Their handlers are those that
+//! the router calls.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ async fn run_publish(app: Arc<App>, body: Vec<u8>) -> Outcome {
     if is_large { beside(work).await } else { work.await }
 }
 
-/// Lets the runtime do it, so that the shard's turn does not last as long. Whoever does not wait for it any more gives it up, as without this.
+/// Lets the runtime do it, so that the shard's turn does not last as long. Whoever does not wait for it any
+/// more gives it up, as without this.
 async fn beside(work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
     // A set of one, since a set ends its tasks when it is dropped.
     let mut tasks = JoinSet::new();
@@ -124,7 +125,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_refused_beside_the_shard_is_refused_alike() {
-        let messages: Vec<_> = (0..20).map(|number| serde_json::json!({"channel": "c", "data": number, "colour": 1})).collect();
+        let messages: Vec<_> =
+            (0..20).map(|number| serde_json::json!({"channel": "c", "data": number, "colour": 1})).collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
         let Refused(refusal) = run_publish(app(), body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadRequest);

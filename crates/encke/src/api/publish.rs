@@ -97,7 +97,11 @@ pub(crate) async fn publish(
 /// Does it, whoever read the request.
 pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
     if let Some(messages) = request.messages {
-        if request.channel.is_some() || request.channels.is_some() || request.data.is_some() || request.id.is_some() {
+        if request.channel.is_some()
+            || request.channels.is_some()
+            || request.data.is_some()
+            || request.id.is_some()
+        {
             return Err(Refused::bad("send `messages` alone: each names its own channel, data and id"));
         }
         return Ok(PublishAnswer::Together(publish_many(app, messages).await?));
@@ -114,8 +118,11 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     if one {
         return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));
     }
-    let place =
-        |(channel, position): (ChannelName, encke_proto::Position)| Place { channel, offset: position.offset, epoch: position.epoch };
+    let place = |(channel, position): (ChannelName, encke_proto::Position)| Place {
+        channel,
+        offset: position.offset,
+        epoch: position.epoch,
+    };
     let positions = appended.positions.into_iter().map(place).collect();
     Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
 }
@@ -132,7 +139,10 @@ mod tests {
         let messages = |count: usize| json!({"messages": vec![json!({"channel": "c", "data": 1}); count]});
         assert!(!is_large(json!({"channel": "c", "data": "x".repeat(10_000)})));
         for form in [channels, messages] {
-            assert_eq!([0, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(form(count))), [false, false, true]);
+            assert_eq!(
+                [0, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(form(count))),
+                [false, false, true]
+            );
         }
     }
 }

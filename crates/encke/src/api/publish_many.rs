@@ -74,15 +74,20 @@ struct Checked {
     key: Option<String>,
 }
 
-/// Appends them, each by itself but all at once, so that an engine that gathers commits makes one of them. In a channel they stand in the order of the call.
+/// Appends them, each by itself but all at once, so that an engine that gathers commits makes one of them. In
+/// a channel they stand in the order of the call.
 ///
 /// # Errors
-/// When the form of any is not right: then none was accepted. What the engine refuses is in the results; when it refuses all, that is the answer.
+/// When the form of any is not right: then none was accepted. What the engine refuses is in the results; when
+/// it refuses all, that is the answer.
 pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<PublishedTogether, Refused> {
     if messages.is_empty() || messages.len() > PUBLISH_MAX_MESSAGES {
         return Err(Refused::bad(format!("`messages` has 1 to {PUBLISH_MAX_MESSAGES} of them")));
     }
-    let checked = messages.into_iter().enumerate().map(|(number, message)| check(message).map_err(|refused| in_message(number, refused)));
+    let checked = messages
+        .into_iter()
+        .enumerate()
+        .map(|(number, message)| check(message).map_err(|refused| in_message(number, refused)));
     let checked = checked.collect::<Result<Vec<Checked>, Refused>>()?;
     let appends = checked.into_iter().map(|message| append(app, message)).collect();
     let outcomes: Vec<Result<Appended, Refused>> = in_order(appends).await;
@@ -98,7 +103,11 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
 fn check(message: OneOfMany) -> Result<Checked, Refused> {
     let data = message.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let data = json::compact(&data)?;
-    Ok(Checked { channel: ChannelName::public(&message.channel)?, data, key: names::key("api:publish", message.id.as_deref())? })
+    Ok(Checked {
+        channel: ChannelName::public(&message.channel)?,
+        data,
+        key: names::key("api:publish", message.id.as_deref())?,
+    })
 }
 
 /// Which of the messages is not right.
@@ -112,7 +121,8 @@ fn append(app: &App, message: Checked) -> Append<'_> {
     Box::pin(publish_to(app, vec![message.channel], message.data, message.key, None))
 }
 
-/// Lets all go on together, and begins them in their order, so that they stand in that order in the engine's queue.
+/// Lets all go on together, and begins them in their order, so that they stand in that order in the engine's
+/// queue.
 async fn in_order<T>(futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
     let mut futures: Vec<_> = futures.into_iter().map(Some).collect();
     let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
@@ -137,7 +147,9 @@ fn outcome(result: Result<Appended, Refused>) -> Outcome {
     });
     match placed {
         Ok((id, position)) => Outcome::Accepted { id, offset: position.offset, epoch: position.epoch },
-        Err(Refused(refusal)) => Outcome::Refused { error: Reason { code: refusal.code.as_str(), message: refusal.message } },
+        Err(Refused(refusal)) => {
+            Outcome::Refused { error: Reason { code: refusal.code.as_str(), message: refusal.message } }
+        }
     }
 }
 
@@ -179,7 +191,10 @@ mod tests {
             id: Some("k".into()),
         };
         let checked = check(one("{ \"a b\" :\n [1, 2.50] }")).unwrap();
-        assert_eq!((checked.data.get(), checked.key.as_deref()), ("{\"a b\":[1,2.50]}", Some("api:publish\nk")));
+        assert_eq!(
+            (checked.data.get(), checked.key.as_deref()),
+            ("{\"a b\":[1,2.50]}", Some("api:publish\nk"))
+        );
         let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
         assert_eq!(check(one(&deep)).err().map(|Refused(refusal)| refusal.code), Some(ErrorCode::TooDeep));
     }
@@ -188,7 +203,10 @@ mod tests {
     fn a_result_is_a_place_or_a_reason() {
         let refused = outcome(Err(ErrorCode::EngineUnavailable.into()));
         let json = serde_json::to_value(refused).unwrap();
-        assert_eq!(json, serde_json::json!({"error": {"code": "engine_unavailable", "message": "the log cannot be written or read now"}}));
+        assert_eq!(
+            json,
+            serde_json::json!({"error": {"code": "engine_unavailable", "message": "the log cannot be written or read now"}})
+        );
         let empty = Appended { id: MessageId::from_bits(1), positions: Vec::new(), repeated: false };
         assert_eq!(serde_json::to_value(outcome(Ok(empty))).unwrap()["error"]["code"], "internal");
     }

@@ -38,7 +38,8 @@ pub(crate) struct Push {
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<serde_json::Value>)]
     data: Option<Box<RawValue>>,
-    /// How long it waits for users who are offline, in seconds; at most a year. Default: the server's `push_ttl_s`.
+    /// How long it waits for users who are offline, in seconds; at most a year. Default: the server's
+    /// `push_ttl_s`.
     ttl_s: Option<u64>,
     /// The idempotency key: the same key gives one push, however often it is sent.
     id: Option<String>,
@@ -132,7 +133,8 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         To::Users(names) => Some(users_of(names)?),
         To::Group(_) => None,
     };
-    // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it again.
+    // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it
+    // again.
     let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
         (To::Group(Group::All), _) => Targets::AllUsers,
@@ -145,8 +147,14 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
     let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
     metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));
     let accepted = appended.positions.len();
-    let mut pushed =
-        Pushed { id: appended.id, mode: app.engine.mode().as_str(), accepted, online: Vec::new(), offline: Vec::new(), truncated: false };
+    let mut pushed = Pushed {
+        id: appended.id,
+        mode: app.engine.mode().as_str(),
+        accepted,
+        online: Vec::new(),
+        offline: Vec::new(),
+        truncated: false,
+    };
     for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
         let list = if online.contains(&user) { &mut pushed.online } else { &mut pushed.offline };
         if list.len() < LISTED_MAX {
@@ -182,7 +190,10 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
         return Ok(vec![names::user(text)?]);
     }
     let mut seen = HashSet::with_capacity(texts.len());
-    let users = texts.iter().map(|text| names::user(text)).filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));
+    let users = texts
+        .iter()
+        .map(|text| names::user(text))
+        .filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));
     users.collect()
 }
 
@@ -215,7 +226,10 @@ mod tests {
             push.is_large()
         };
         let users = |count: usize| (0..count).map(|number| format!("user {number}")).collect::<Vec<_>>();
-        assert_eq!([0, 1, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(json!(users(count)))), [false, false, false, true]);
+        assert_eq!(
+            [0, 1, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(json!(users(count)))),
+            [false, false, false, true]
+        );
         assert!(is_large(json!("all")) && is_large(json!("online")));
     }
 }

@@ -71,6 +71,10 @@ pub(crate) async fn receipts(
     let found = app.engine.receipts(&id, after.as_ref(), limit + 1, app.now().wall).await?;
     let mut found = found.ok_or(Refused::from(ErrorCode::PushUnknown))?;
     let next = query::cut(&mut found, limit, |receipt| receipt.user.clone());
-    let receipts = found.into_iter().map(|receipt| Receipt { user: receipt.user, state: receipt.state.as_str(), time: receipt.at });
+    let receipts = found.into_iter().map(|receipt| Receipt {
+        user: receipt.user,
+        state: receipt.state.as_str(),
+        time: receipt.at,
+    });
     Ok(Answer(Receipts { id, receipts: receipts.collect(), next }))
 }

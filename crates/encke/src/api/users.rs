@@ -24,7 +24,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsersQuery {
-    /// Only those who are online, or only those who are not; a page of the latter may be short although there is a next one.
+    /// Only those who are online, or only those who are not; a page of the latter may be short although there
+    /// is a next one.
     online: Option<bool>,
     /// At most this many; 100 by default, 1,000 at most.
     limit: Option<u32>,
@@ -56,7 +57,8 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// What is known of a user from the engine and from the living sessions. One who has just come may not be stored yet.
+    /// What is known of a user from the engine and from the living sessions. One who has just come may not be
+    /// stored yet.
     fn new(id: UserId, record: Option<&UserRecord>, sessions: usize, now: Time) -> Self {
         let online = sessions > 0;
         let first_seen = record.map_or(now, |record| record.first_seen);
@@ -70,7 +72,11 @@ impl User {
     get, path = "/api/users", tag = "server API", security(("api_key" = [])), params(UsersQuery),
     responses((status = 200, description = "A page of them.", body = Users)),
 )]
-pub(crate) async fn users(State(app): State<Arc<App>>, _: Operator, Query(asked): Query<UsersQuery>) -> Result<Answer<Users>, Refused> {
+pub(crate) async fn users(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Query(asked): Query<UsersQuery>,
+) -> Result<Answer<Users>, Refused> {
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(names::user).transpose()?;
     let now = app.now().wall;
@@ -84,17 +90,25 @@ pub(crate) async fn users(State(app): State<Arc<App>>, _: Operator, Query(asked)
         }
         return Ok(Answer(Users { users, next }));
     }
-    // Both lists are sorted and whole behind `after` for as long as one page of them together goes, so their union is.
+    // Both lists are sorted and whole behind `after` for as long as one page of them together goes, so their
+    // union is.
     live.truncate(limit + 1);
-    let mut union: BTreeMap<UserId, (Option<UserRecord>, usize)> = live.into_iter().map(|(user, count)| (user, (None, count))).collect();
+    let mut union: BTreeMap<UserId, (Option<UserRecord>, usize)> =
+        live.into_iter().map(|(user, count)| (user, (None, count))).collect();
     for record in app.engine.users(after.as_ref(), limit + 1).await? {
         let user = record.user.clone();
         union.entry(user).or_default().0 = Some(record);
     }
     let mut page: Vec<_> = union.into_iter().collect();
     let next = query::cut(&mut page, limit, |(user, _)| user.clone());
-    let user = |(id, (record, sessions)): (UserId, (Option<UserRecord>, usize))| User::new(id, record.as_ref(), sessions, now);
-    let users = page.into_iter().map(user).filter(|user| asked.online.is_none_or(|online| user.online == online)).collect();
+    let user = |(id, (record, sessions)): (UserId, (Option<UserRecord>, usize))| {
+        User::new(id, record.as_ref(), sessions, now)
+    };
+    let users = page
+        .into_iter()
+        .map(user)
+        .filter(|user| asked.online.is_none_or(|online| user.online == online))
+        .collect();
     Ok(Answer(Users { users, next }))
 }
 
@@ -104,7 +118,11 @@ pub(crate) async fn users(State(app): State<Arc<App>>, _: Operator, Query(asked)
     params(("user" = String, Path, description = "The user, percent-encoded.")),
     responses((status = 200, description = "The user.", body = User)),
 )]
-pub(crate) async fn user(State(app): State<Arc<App>>, _: Operator, InPath(user): InPath) -> Result<Answer<User>, Refused> {
+pub(crate) async fn user(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    InPath(user): InPath,
+) -> Result<Answer<User>, Refused> {
     let user = names::user(&user)?;
     let sessions = app.sessions.count_of(&user).await?;
     let record = app.engine.user(&user).await?;

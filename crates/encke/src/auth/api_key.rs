@@ -7,7 +7,8 @@ use crate::config::Secret;
 /// The longest key that is compared; the head of a request holds longer ones, but nobody configures such.
 const KEY_MAX_BYTES: usize = 512;
 
-/// The key of the server API, compared in a time that depends on what is given alone, and so tells nothing: neither where the first wrong byte is, nor how long the right key is.
+/// The key of the server API, compared in a time that depends on what is given alone, and so tells nothing:
+/// neither where the first wrong byte is, nor how long the right key is.
 #[derive(Clone)]
 pub struct ApiKey {
     padded: [u8; KEY_MAX_BYTES],
@@ -52,7 +53,14 @@ mod tests {
     fn only_the_whole_key_fits() {
         let key = ApiKey::new(&Secret::new("4f1c9be07d3a4f1c".into()));
         assert!(key.fits("4f1c9be07d3a4f1c"));
-        for wrong in ["", "4f1c9be07d3a4f1", "4f1c9be07d3a4f1c\0", "4f1c9be07d3a4f1d", "5f1c9be07d3a4f1c", "4F1C9BE07D3A4F1C"] {
+        for wrong in [
+            "",
+            "4f1c9be07d3a4f1",
+            "4f1c9be07d3a4f1c\0",
+            "4f1c9be07d3a4f1d",
+            "5f1c9be07d3a4f1c",
+            "4F1C9BE07D3A4F1C",
+        ] {
             assert!(!key.fits(wrong), "{wrong:?}");
         }
         assert!(!key.fits(&"4f1c9be07d3a4f1c".repeat(64)));

@@ -26,11 +26,13 @@ pub struct GivenTicket {
     pub expires: Time,
 }
 
-/// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the connection table may ask it too.
+/// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
+/// connection table may ask it too.
 #[derive(Debug)]
 pub struct Authenticator {
     tokens: TokenKey,
-    /// Tokens that were found good; without randomness there is no key for it, and each is verified each time.
+    /// Tokens that were found good; without randomness there is no key for it, and each is verified each
+    /// time.
     remembered: Option<Remembered>,
     api_key: ApiKey,
     origins: Origins,
@@ -46,7 +48,9 @@ impl Authenticator {
     /// # Errors
     /// [`KeysMissing`].
     pub fn new(config: &Config) -> Result<Self, KeysMissing> {
-        let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else { return Err(KeysMissing) };
+        let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else {
+            return Err(KeysMissing);
+        };
         Ok(Self {
             tokens: TokenKey::hs256(secret).with_leeway(config.auth.leeway_s),
             remembered: random::bits().ok().map(Remembered::new),
@@ -80,7 +84,9 @@ impl Authenticator {
     /// `unauthorized`, `token_expired` or `origin_forbidden`; the message says why and holds nothing secret.
     pub fn identify(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
         if credentials.query_token {
-            return Err(unauthorized("a token does not belong into an address; send it as a header, or get a ticket from POST /v1/ticket"));
+            return Err(unauthorized(
+                "a token does not belong into an address; send it as a header, or get a ticket from POST /v1/ticket",
+            ));
         }
         if let Some(token) = credentials.bearer() {
             return self.know(token, false, now);
@@ -90,10 +96,14 @@ impl Authenticator {
                 Some(shared) => shared.read(text, now).map(|read| read.identity),
                 None => ticket::read(text).and_then(|bits| self.tickets.take(bits, now)),
             };
-            return identity.ok_or_else(|| unauthorized("this ticket was used, is over 30 seconds old, or never was one"));
+            return identity.ok_or_else(|| {
+                unauthorized("this ticket was used, is over 30 seconds old, or never was one")
+            });
         }
         if credentials.cookie_tokens().next().is_none() {
-            return Err(unauthorized("send a token as Authorization: Bearer, as the cookie that login sets, or a ticket"));
+            return Err(unauthorized(
+                "send a token as Authorization: Bearer, as the cookie that login sets, or a ticket",
+            ));
         }
         if !self.origins.permits(credentials) {
             return Err(Refusal::new(
@@ -114,12 +124,16 @@ impl Authenticator {
             count += 1;
             match (self.know(token, true, now), &found) {
                 (Ok(identity), Some(other)) if identity.user != other.user => {
-                    return Err(unauthorized(format!("there are cookies {COOKIE} of two users; remove one of them")));
+                    return Err(unauthorized(format!(
+                        "there are cookies {COOKIE} of two users; remove one of them"
+                    )));
                 }
                 (Ok(identity), Some(other)) if identity.expires <= other.expires => {}
                 (Ok(identity), _) => found = Some(identity),
                 // That one of them has expired says more than that another never was a token.
-                (Err(refusal), _) if refused.is_none() || refusal.code == ErrorCode::TokenExpired => refused = Some(refusal),
+                (Err(refusal), _) if refused.is_none() || refusal.code == ErrorCode::TokenExpired => {
+                    refused = Some(refusal)
+                }
                 (Err(_), _) => {}
             }
         }
@@ -128,14 +142,19 @@ impl Authenticator {
             (None, Some(refusal)) if count == 1 => Err(refusal),
             (None, refused) => {
                 let Refusal { code, message } = refused.unwrap_or_else(|| unauthorized("there is no token"));
-                Err(Refusal::new(code, format!("none of the first {count} cookies {COOKIE} is good: {message}")))
+                Err(Refusal::new(
+                    code,
+                    format!("none of the first {count} cookies {COOKIE} is good: {message}"),
+                ))
             }
         }
     }
 
     /// Whose token it is, without verifying it when that was done before.
     fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Identity, Refusal> {
-        let Some(remembered) = &self.remembered else { return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie)) };
+        let Some(remembered) = &self.remembered else {
+            return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie));
+        };
         let (mark, now_s) = (remembered.mark(token), now.0 / 1000);
         let known = match remembered.get(mark, now_s) {
             Some(known) => known,
@@ -162,18 +181,23 @@ impl Authenticator {
     pub fn dev_token(&self, user: UserId, now: Time) -> Result<(String, Claims), Refusal> {
         let expires_s = (now.0 / 1000).saturating_add(self.token_ttl_s);
         let claims = Claims { user, expires_s, channels: Grant::all(), publish: Grant::all() };
-        let token = self.tokens.sign(&claims).map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        let token = self
+            .tokens
+            .sign(&claims)
+            .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         Ok((token, claims))
     }
 
     /// A one-use ticket for whoever was identified otherwise.
     ///
     /// # Errors
-    /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without randomness.
+    /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without
+    /// randomness.
     pub fn ticket(&self, identity: Identity, now: Time) -> Result<GivenTicket, Refusal> {
         let bits = random::bits().map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         if let Some(shared) = &self.shared_tickets {
-            let given = shared.give(bits, &identity, now).map(|(ticket, expires)| GivenTicket { ticket, expires });
+            let given =
+                shared.give(bits, &identity, now).map(|(ticket, expires)| GivenTicket { ticket, expires });
             return given.ok_or_else(|| Refusal::new(ErrorCode::Internal, "the ticket cannot be signed"));
         }
         let given = self.tickets.give(bits, Identity { by_cookie: false, ..identity }, now);
@@ -196,7 +220,8 @@ impl Authenticator {
         }
     }
 
-    /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what merely asks.
+    /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what
+    /// merely asks.
     #[must_use]
     pub fn allowed_origin(&self, origin: &str) -> bool {
         self.origins.lists(origin)
@@ -240,7 +265,14 @@ mod tests {
         let expired = of("alice", Time(NOW.0 - 3_600_000));
         let identify = |cookies: &[&str]| {
             let pairs: Vec<String> = cookies.iter().map(|value| format!("encke_token={value}")).collect();
-            authenticator.identify(&Credentials { cookie: Some(pairs.join("; ").into()), host: Some("a"), ..Credentials::default() }, NOW)
+            authenticator.identify(
+                &Credentials {
+                    cookie: Some(pairs.join("; ").into()),
+                    host: Some("a"),
+                    ..Credentials::default()
+                },
+                NOW,
+            )
         };
         let alice = identify(&[&token]).unwrap();
         let quoted = format!("\"{token}\"");
@@ -257,13 +289,25 @@ mod tests {
             assert_eq!(identify(cookies), Ok(alice.clone()), "{cookies:?}");
         }
         for cookies in [[&longer, &token], [&token, &longer]] {
-            assert_eq!(identify(&cookies.map(String::as_str)).unwrap().expires, Time(NOW.0 + 65_000), "the one that lasts longest");
+            assert_eq!(
+                identify(&cookies.map(String::as_str)).unwrap().expires,
+                Time(NOW.0 + 65_000),
+                "the one that lasts longest"
+            );
         }
         for (cookies, code, word) in [
             (&["old"][..], ErrorCode::Unauthorized, "the token is malformed"),
-            (&["old", &expired], ErrorCode::TokenExpired, "2 cookies encke_token is good: the token has expired"),
+            (
+                &["old", &expired],
+                ErrorCode::TokenExpired,
+                "2 cookies encke_token is good: the token has expired",
+            ),
             (&[&expired, "old"], ErrorCode::TokenExpired, "2 cookies"),
-            (&["old", "a.b.c"], ErrorCode::Unauthorized, "2 cookies encke_token is good: the token is malformed"),
+            (
+                &["old", "a.b.c"],
+                ErrorCode::Unauthorized,
+                "2 cookies encke_token is good: the token is malformed",
+            ),
             (&[&token, &other], ErrorCode::Unauthorized, "of two users"),
             (&[&other, "old", &token], ErrorCode::Unauthorized, "of two users"),
             (&[], ErrorCode::Unauthorized, "send a token"),
@@ -294,7 +338,8 @@ mod tests {
             jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
         };
         let now_s = NOW.0 / 1000;
-        for (leeway_s, ahead_s, is_good) in [(30, 2, true), (30, 30, true), (30, 31, false), (0, 0, true), (0, 1, false), (300, 300, true)]
+        for (leeway_s, ahead_s, is_good) in
+            [(30, 2, true), (30, 30, true), (30, 31, false), (0, 0, true), (0, 1, false), (300, 300, true)]
         {
             let authenticator = Authenticator::new(&config(leeway_s)).unwrap();
             for claim in ["nbf", "iat"] {
@@ -303,8 +348,12 @@ mod tests {
                 let bearer = format!("Bearer {}", token(&claims));
                 let credentials = Credentials { authorization: Some(&bearer), ..Credentials::default() };
                 // Twice, since the second time it is remembered; and once more when the clock has gone back.
-                for (now, is_good) in [(NOW, is_good), (NOW, is_good), (Time(NOW.0 - 1000), is_good && ahead_s < leeway_s), (NOW, is_good)]
-                {
+                for (now, is_good) in [
+                    (NOW, is_good),
+                    (NOW, is_good),
+                    (Time(NOW.0 - 1000), is_good && ahead_s < leeway_s),
+                    (NOW, is_good),
+                ] {
                     let known = authenticator.identify(&credentials, now);
                     assert_eq!(known.is_ok(), is_good, "{claim} {leeway_s} {ahead_s}: {known:?}");
                     if let Err(refusal) = known {
@@ -319,16 +368,28 @@ mod tests {
     fn a_token_that_is_remembered_is_checked_in_all_else() {
         let (authenticator, token) = authenticator();
         let (bearer, cookie) = (format!("Bearer {token}"), format!("encke_token={token}"));
-        let by_bearer = Credentials { authorization: Some(&bearer), host: Some("a"), ..Credentials::default() };
-        let by_cookie = Credentials { cookie: Some(cookie.as_str().into()), host: Some("a"), ..Credentials::default() };
+        let by_bearer =
+            Credentials { authorization: Some(&bearer), host: Some("a"), ..Credentials::default() };
+        let by_cookie =
+            Credentials { cookie: Some(cookie.as_str().into()), host: Some("a"), ..Credentials::default() };
         let first = authenticator.identify(&by_bearer, NOW).unwrap();
         assert_eq!(authenticator.identify(&by_bearer, NOW), Ok(first.clone()));
         assert_eq!(authenticator.identify(&by_cookie, NOW), Ok(Identity { by_cookie: true, ..first }));
-        let code = |credentials: Credentials<'_>, now| authenticator.identify(&credentials, now).unwrap_err().code;
-        assert_eq!(code(Credentials { origin: Some("http://b"), ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
-        assert_eq!(code(Credentials { sec_fetch_site: Some("cross-site"), ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
+        let code =
+            |credentials: Credentials<'_>, now| authenticator.identify(&credentials, now).unwrap_err().code;
+        assert_eq!(
+            code(Credentials { origin: Some("http://b"), ..by_cookie.clone() }, NOW),
+            ErrorCode::OriginForbidden
+        );
+        assert_eq!(
+            code(Credentials { sec_fetch_site: Some("cross-site"), ..by_cookie.clone() }, NOW),
+            ErrorCode::OriginForbidden
+        );
         assert_eq!(code(Credentials { changes: true, ..by_cookie.clone() }, NOW), ErrorCode::OriginForbidden);
-        assert_eq!(code(Credentials { query_token: true, ..by_bearer.clone() }, NOW), ErrorCode::Unauthorized);
+        assert_eq!(
+            code(Credentials { query_token: true, ..by_bearer.clone() }, NOW),
+            ErrorCode::Unauthorized
+        );
         for by in [by_bearer, by_cookie] {
             assert!(authenticator.identify(&by, Time(NOW.0 + 59_999)).is_ok());
             assert_eq!(code(by, Time(NOW.0 + 60_000)), ErrorCode::TokenExpired);

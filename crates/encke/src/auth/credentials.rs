@@ -23,7 +23,8 @@ pub struct Credentials<'a> {
     pub cookie: Option<Cow<'a, str>>,
     /// The query parameter `ticket`, decoded; on the held routes only.
     pub ticket: Option<&'a str>,
-    /// Whether the query holds a token, which is refused: addresses end up in logs and histories. See [`query_holds_token`].
+    /// Whether the query holds a token, which is refused: addresses end up in logs and histories. See
+    /// [`query_holds_token`].
     pub query_token: bool,
     /// The header `Origin`.
     pub origin: Option<&'a str>,
@@ -34,7 +35,8 @@ pub struct Credentials<'a> {
     /// The header `X-Forwarded-Proto`, the first of several, by which a proxy says that it was reached by
     /// `https`. A foreign page cannot make a browser send it unasked.
     pub forwarded_proto: Option<&'a str>,
-    /// Whether the request changes something (every method but GET and HEAD): a cookie alone then needs a proof of where it comes from.
+    /// Whether the request changes something (every method but GET and HEAD): a cookie alone then needs a
+    /// proof of where it comes from.
     pub changes: bool,
 }
 
@@ -42,7 +44,9 @@ pub struct Credentials<'a> {
 #[must_use]
 pub fn query_holds_token(query: Option<&str>) -> bool {
     let names = query.unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    names.into_iter().any(|name| TOKEN_PARAMETERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)))
+    names
+        .into_iter()
+        .any(|name| TOKEN_PARAMETERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)))
 }
 
 impl<'a> Credentials<'a> {
@@ -90,7 +94,8 @@ impl<'a> Credentials<'a> {
 /// 6265 section 4.1.1). Empty ones are none.
 pub fn values<'a>(cookies: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let pairs = cookies.split(';').filter_map(|pair| pair.split_once('='));
-    let values = pairs.filter(move |(found, _)| found.trim() == name).map(|(_, value)| unquoted(value.trim()));
+    let values =
+        pairs.filter(move |(found, _)| found.trim() == name).map(|(_, value)| unquoted(value.trim()));
     values.filter(|value| !value.is_empty())
 }
 

@@ -6,7 +6,8 @@ use encke_proto::pattern;
 use serde::{Deserialize, Serialize};
 
 /// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
-// Nearly all tokens grant nothing or everything, and it is kept for each who talks: neither takes memory of its own.
+// Nearly all tokens grant nothing or everything, and it is kept for each who talks: neither takes memory of
+// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Grant(Option<Arc<[String]>>);
@@ -48,10 +49,12 @@ impl Grant {
         self.0.is_none()
     }
 
-    /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has its own user's without a grant.
+    /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has
+    /// its own user's without a grant.
     #[must_use]
     pub fn allows(&self, channel: &str) -> bool {
-        !channel.starts_with('@') && self.patterns().iter().any(|pattern| pattern == "*" || pattern::fits(pattern, channel))
+        !channel.starts_with('@')
+            && self.patterns().iter().any(|pattern| pattern == "*" || pattern::fits(pattern, channel))
     }
 }
 
@@ -99,7 +102,10 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Grant>(r#"["*"]"#).unwrap(), Grant::all());
         assert!(serde_json::from_str::<Grant>("[]").unwrap().is_empty());
-        assert!(Arc::ptr_eq(&Grant::of(vec!["*".into()]).0.unwrap(), &Grant::all().0.unwrap()), "there is one text for all");
+        assert!(
+            Arc::ptr_eq(&Grant::of(vec!["*".into()]).0.unwrap(), &Grant::all().0.unwrap()),
+            "there is one text for all"
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use encke_proto::{ChannelName, Time, UserId};
 
 use super::{Claims, Grants};
 
-/// Who sends a request, and what that user may do. It comes from a verified token alone, never from what a client says of itself.
+/// Who sends a request, and what that user may do. It comes from a verified token alone, never from what a
+/// client says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
@@ -33,10 +34,15 @@ impl Identity {
         Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), by_cookie }
     }
 
-    /// Whether the user may follow a channel: the own one always, another user's never, a public one when it is granted.
+    /// Whether the user may follow a channel: the own one always, another user's never, a public one when it
+    /// is granted.
     #[must_use]
     pub fn may_subscribe(&self, channel: &ChannelName) -> bool {
-        if channel.is_own() { channel.is_own_of(&self.user) } else { self.grants.channels.allows(channel.as_str()) }
+        if channel.is_own() {
+            channel.is_own_of(&self.user)
+        } else {
+            self.grants.channels.allows(channel.as_str())
+        }
     }
 
     /// Whether the user may publish to a channel: only to a public one, and when it is granted.
@@ -54,7 +60,12 @@ mod tests {
     #[test]
     fn a_user_has_the_own_channel_the_granted_ones_and_no_other() {
         let alice = UserId::new("alice").unwrap();
-        let claims = Claims { user: alice, expires_s: 1, channels: Grant::all(), publish: Grant::of(vec!["room:*".into()]) };
+        let claims = Claims {
+            user: alice,
+            expires_s: 1,
+            channels: Grant::all(),
+            publish: Grant::of(vec!["room:*".into()]),
+        };
         let identity = Identity::new(claims, false);
         let channel = |name| ChannelName::any(name).unwrap();
         assert!(identity.may_subscribe(&channel("@alice")));

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use super::Credentials;
 
-/// Which origins may use the cookie: the server's own, and those that are listed. Compared exactly, by scheme, host and port.
+/// Which origins may use the cookie: the server's own, and those that are listed. Compared exactly, by
+/// scheme, host and port.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     listed: HashSet<String>,
@@ -40,7 +41,8 @@ impl Origins {
             // A person typed the address, or followed no page's link: that reads at most.
             (None, Some("none")) => !credentials.changes,
             (None, Some(_)) => false,
-            // Browsers send neither with a GET of the own origin over plain http. With whatever changes something, all of them send `Origin`.
+            // Browsers send neither with a GET of the own origin over plain http. With whatever changes
+            // something, all of them send `Origin`.
             (None, None) => !credentials.changes,
         }
     }
@@ -68,7 +70,13 @@ mod tests {
     use super::*;
 
     fn request<'a>(origin: Option<&'a str>, site: Option<&'a str>, changes: bool) -> Credentials<'a> {
-        Credentials { origin, sec_fetch_site: site, host: Some("encke.example:8080"), changes, ..Credentials::default() }
+        Credentials {
+            origin,
+            sec_fetch_site: site,
+            host: Some("encke.example:8080"),
+            changes,
+            ..Credentials::default()
+        }
     }
 
     #[test]
@@ -98,8 +106,11 @@ mod tests {
     #[test]
     fn behind_a_proxy_with_https_the_own_origin_has_https() {
         let origins = Origins::default();
-        let behind =
-            |origin| Credentials { host: Some("Encke.Example"), forwarded_proto: Some("https"), ..request(Some(origin), None, true) };
+        let behind = |origin| Credentials {
+            host: Some("Encke.Example"),
+            forwarded_proto: Some("https"),
+            ..request(Some(origin), None, true)
+        };
         assert!(origins.permits(&behind("https://encke.example")));
         assert!(!origins.permits(&behind("http://encke.example")));
     }
@@ -119,8 +130,12 @@ mod tests {
 
     #[test]
     fn a_schemes_own_port_is_not_written() {
-        let plain =
-            Credentials { host: Some("encke.example:80"), origin: Some("http://encke.example"), changes: true, ..Credentials::default() };
+        let plain = Credentials {
+            host: Some("encke.example:80"),
+            origin: Some("http://encke.example"),
+            changes: true,
+            ..Credentials::default()
+        };
         assert!(Origins::default().permits(&plain));
     }
 }

@@ -14,7 +14,8 @@ use super::{Claims, Grants};
 
 /// Into how many parts the memory is split, so that threads do not wait for one another. A power of two.
 const SHELVES: usize = 16;
-/// The most tokens in one generation of one shelf: 65,536 in all, twice that with those of the generation before.
+/// The most tokens in one generation of one shelf: 65,536 in all, twice that with those of the generation
+/// before.
 const TOKENS_MAX: usize = 4_096;
 /// The most bytes of them: 8 MiB in all, twice that with the generation before.
 const TOKENS_MAX_BYTES: usize = 512 * 1024;
@@ -27,7 +28,8 @@ pub(super) struct Known {
     pub(super) expires_s: u64,
 }
 
-/// Tokens that were found good, so that whoever comes back for each message is not verified for each. ADR 0010 has the reasons.
+/// Tokens that were found good, so that whoever comes back for each message is not verified for each. ADR
+/// 0010 has the reasons.
 #[derive(Debug)]
 pub(super) struct Remembered {
     hasher: SipHasher24,
@@ -38,7 +40,8 @@ pub(super) struct Remembered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(u128);
 
-/// The tokens of one part. When the younger generation is full, it becomes the older, and what was not asked for since is forgotten.
+/// The tokens of one part. When the younger generation is full, it becomes the older, and what was not asked
+/// for since is forgotten.
 #[derive(Debug, Default)]
 struct Shelf {
     young: HashMap<u128, Known, AsIs>,
@@ -156,7 +159,12 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn claims(user: &str) -> Claims {
-        Claims { user: UserId::new(user).unwrap(), expires_s: NOW + 60, channels: Grant::all(), publish: Grant::none() }
+        Claims {
+            user: UserId::new(user).unwrap(),
+            expires_s: NOW + 60,
+            channels: Grant::all(),
+            publish: Grant::none(),
+        }
     }
 
     fn user_of(memory: &Remembered, token: &str, now_s: u64) -> Option<String> {
@@ -173,12 +181,17 @@ mod tests {
             assert_eq!(user_of(&memory, other, NOW + 59), None, "{other}");
         }
         assert_eq!(user_of(&memory, "a.b.c", NOW + 60), None);
-        assert_ne!(Remembered::new(8).mark("a.b.c"), memory.mark("a.b.c"), "marks are worth nothing elsewhere");
+        assert_ne!(
+            Remembered::new(8).mark("a.b.c"),
+            memory.mark("a.b.c"),
+            "marks are worth nothing elsewhere"
+        );
     }
 
     /// A token that expires in a minute, and has come into the older generation if `old`.
     fn shelf_with(mark: u128, old: bool) -> Shelf {
-        let known = |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        let known =
+            |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
         let mut shelf = Shelf::default();
         shelf.put(mark, known("alice"), NOW);
         for number in 0..if old { TOKENS_MAX as u128 } else { 0 } {
@@ -191,7 +204,9 @@ mod tests {
     #[test]
     fn a_token_expires_in_either_generation_and_is_not_taken_from_one_to_the_other_then() {
         for old in [false, true] {
-            for (at_s, good) in [(NOW, true), (NOW + 59, true), (NOW + 60, false), (NOW + 61, false), (u64::MAX, false)] {
+            for (at_s, good) in
+                [(NOW, true), (NOW + 59, true), (NOW + 60, false), (NOW + 61, false), (u64::MAX, false)]
+            {
                 let mut shelf = shelf_with(u128::MAX, old);
                 assert_eq!(shelf.get(u128::MAX, at_s).is_some(), good, "old: {old}, {at_s}");
                 // Once more: what was found is in the younger generation now.
@@ -222,7 +237,8 @@ mod tests {
     #[test]
     fn those_who_come_again_stay_and_the_others_are_forgotten() {
         let mut shelf = Shelf::default();
-        let known = |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        let known =
+            |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
         shelf.put(u128::MAX, known("alice"), NOW);
         for number in 0..4 * TOKENS_MAX as u128 {
             shelf.put(number, known("bob"), NOW);
@@ -238,12 +254,20 @@ mod tests {
         let memory = Remembered::new(7);
         for number in 0..SHELVES * TOKENS_MAX {
             let patterns = (0..100).map(|channel| format!("room:{number}:{channel}")).collect();
-            memory.put(memory.mark(&number.to_string()), Claims { channels: Grant::of(patterns), ..claims("bob") }, NOW);
+            memory.put(
+                memory.mark(&number.to_string()),
+                Claims { channels: Grant::of(patterns), ..claims("bob") },
+                NOW,
+            );
         }
         for shelf in &memory.shelves {
             let shelf = shelf.lock().unwrap();
             let bytes = |part: &HashMap<u128, Known, AsIs>| part.values().map(Known::bytes).sum::<usize>();
-            assert!(bytes(&shelf.young) == shelf.bytes && shelf.bytes <= TOKENS_MAX_BYTES && bytes(&shelf.old) <= TOKENS_MAX_BYTES);
+            assert!(
+                bytes(&shelf.young) == shelf.bytes
+                    && shelf.bytes <= TOKENS_MAX_BYTES
+                    && bytes(&shelf.old) <= TOKENS_MAX_BYTES
+            );
             assert!(shelf.young.len() + shelf.old.len() > 10);
         }
     }
@@ -252,7 +276,11 @@ mod tests {
     fn what_is_granted_to_everybody_is_kept_once() {
         let mut shelf = Shelf::default();
         let grants = |channels| Arc::new(Grants { channels, publish: Grant::none() });
-        let known = |channels| Known { user: UserId::new("a").unwrap(), grants: grants(channels), expires_s: NOW + 60 };
+        let known = |channels| Known {
+            user: UserId::new("a").unwrap(),
+            grants: grants(channels),
+            expires_s: NOW + 60,
+        };
         let first = shelf.put(1, known(Grant::all()), NOW);
         let second = shelf.put(2, known(Grant::all()), NOW);
         assert!(Arc::ptr_eq(&first.grants, &second.grants));

@@ -10,7 +10,8 @@ use crate::config::Secret;
 /// What parts the key of tickets from that of tokens, so that neither passes for the other.
 const PURPOSE: &str = "encke ticket, good once\0";
 
-/// Writes and reads tickets that say themselves whose they are, signed with the secret that all nodes share. That each is good once is seen to by the engine, in which it is spent.
+/// Writes and reads tickets that say themselves whose they are, signed with the secret that all nodes share.
+/// That each is good once is seen to by the engine, in which it is spent.
 pub(super) struct SharedTickets {
     signing: EncodingKey,
     verifying: DecodingKey,
@@ -47,23 +48,39 @@ impl SharedTickets {
         // The time is handed in, and looked at here.
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
-        Self { signing: EncodingKey::from_secret(key.as_bytes()), verifying: DecodingKey::from_secret(key.as_bytes()), validation }
+        Self {
+            signing: EncodingKey::from_secret(key.as_bytes()),
+            verifying: DecodingKey::from_secret(key.as_bytes()),
+            validation,
+        }
     }
 
     /// Writes a ticket: `bits` have to be random. None when it cannot be signed.
     pub(super) fn give(&self, bits: u128, identity: &Identity, now: Time) -> Option<(String, Time)> {
         let until = now.plus_seconds(TICKET_S).min(identity.expires);
         let Grants { channels, publish } = (*identity.grants).clone();
-        let written =
-            Written { jti: ticket::write(bits), sub: identity.user.clone(), until: until.0, ends: identity.expires.0, channels, publish };
+        let written = Written {
+            jti: ticket::write(bits),
+            sub: identity.user.clone(),
+            until: until.0,
+            ends: identity.expires.0,
+            channels,
+            publish,
+        };
         encode(&Header::new(Algorithm::HS256), &written, &self.signing).ok().map(|text| (text, until))
     }
 
     /// Reads one.
     pub(super) fn read(&self, text: &str, now: Time) -> Option<ReadTicket> {
-        let Written { jti, sub, until, ends, channels, publish } = decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
+        let Written { jti, sub, until, ends, channels, publish } =
+            decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
         ticket::read(&jti)?;
-        let identity = Identity { user: sub, grants: Grants { channels, publish }.into(), expires: Time(ends), by_cookie: false };
+        let identity = Identity {
+            user: sub,
+            grants: Grants { channels, publish }.into(),
+            expires: Time(ends),
+            by_cookie: false,
+        };
         (until > now.0).then_some(ReadTicket { id: jti, identity })
     }
 }
@@ -105,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_ticket_does_not_outlive_the_token() {
-        assert_eq!(SharedTickets::new(&secret()).give(7, &identity(), Time(990_000)).unwrap().1, Time(1_000_000));
+        assert_eq!(
+            SharedTickets::new(&secret()).give(7, &identity(), Time(990_000)).unwrap().1,
+            Time(1_000_000)
+        );
     }
 
     #[test]
@@ -113,7 +133,8 @@ mod tests {
         let tickets = SharedTickets::new(&secret());
         let (text, _) = tickets.give(7, &identity(), Time(5_000)).unwrap();
         assert!(TokenKey::hs256(&secret()).verify(&text, 5).is_err());
-        let claims = Claims { user: identity().user, expires_s: 1_000, channels: Grant::all(), publish: Grant::all() };
+        let claims =
+            Claims { user: identity().user, expires_s: 1_000, channels: Grant::all(), publish: Grant::all() };
         let token = TokenKey::hs256(&secret()).sign(&claims).unwrap();
         assert!(tickets.read(&token, Time(5_000)).is_none());
         for text in ["", "a.b.c", "0000000000000000000000000000000a"] {

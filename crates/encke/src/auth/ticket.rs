@@ -35,7 +35,8 @@ pub(super) fn write(bits: u128) -> String {
 
 /// The bits of a ticket, if it is one by its form.
 pub(super) fn read(text: &str) -> Option<u128> {
-    let plain = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+    let plain =
+        text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
     u128::from_str_radix(text, 16).ok().filter(|_| plain)
 }
 
@@ -140,7 +141,13 @@ mod tests {
     #[test]
     fn a_ticket_has_one_text() {
         assert_eq!(read(&write(7)), Some(7));
-        for text in ["", "7", "0000000000000000000000000000000G", "+0000000000000000000000000000007", "0000000000000000000000000000000A"] {
+        for text in [
+            "",
+            "7",
+            "0000000000000000000000000000000G",
+            "+0000000000000000000000000000007",
+            "0000000000000000000000000000000A",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

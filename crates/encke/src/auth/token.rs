@@ -46,7 +46,9 @@ pub enum TokenError {
     #[error("the token has expired")]
     Expired,
     /// Its `nbf` is to come, by more than the leeway.
-    #[error("the token is not good yet (nbf): it begins {0} s from now, and the clocks may differ by auth.leeway_s")]
+    #[error(
+        "the token is not good yet (nbf): it begins {0} s from now, and the clocks may differ by auth.leeway_s"
+    )]
     NotYet(u64),
     /// Its `iat` is to come, by more than the leeway.
     #[error("the token was issued {0} s from now (iat), and the clocks may differ by auth.leeway_s")]
@@ -71,7 +73,8 @@ pub enum TokenError {
     Signing,
 }
 
-/// The key that tokens are signed with. The algorithm belongs to the key: what a token says about it can only agree.
+/// The key that tokens are signed with. The algorithm belongs to the key: what a token says about it can only
+/// agree.
 #[derive(Clone)]
 pub struct TokenKey {
     algorithm: Algorithm,
@@ -159,10 +162,17 @@ impl TokenKey {
     /// Writes a token.
     ///
     /// # Errors
-    /// [`TokenError::Signing`], and [`TokenError::TooLong`] when it holds so many patterns that nobody would take it.
+    /// [`TokenError::Signing`], and [`TokenError::TooLong`] when it holds so many patterns that nobody would
+    /// take it.
     pub fn sign(&self, claims: &Claims) -> Result<String, TokenError> {
-        let written = WrittenClaims { sub: &claims.user, exp: claims.expires_s, channels: &claims.channels, publish: &claims.publish };
-        let token = encode(&Header::new(self.algorithm), &written, &self.signing).map_err(|_| TokenError::Signing)?;
+        let written = WrittenClaims {
+            sub: &claims.user,
+            exp: claims.expires_s,
+            channels: &claims.channels,
+            publish: &claims.publish,
+        };
+        let token =
+            encode(&Header::new(self.algorithm), &written, &self.signing).map_err(|_| TokenError::Signing)?;
         if token.len() > MAX_BYTES { Err(TokenError::TooLong) } else { Ok(token) }
     }
 
@@ -174,7 +184,8 @@ impl TokenKey {
         if token.len() > MAX_BYTES {
             return Err(TokenError::TooLong);
         }
-        let read = decode::<Object<ReadClaims>>(token, &self.verifying, &self.validation).map_err(|error| refusal(&error))?;
+        let read = decode::<Object<ReadClaims>>(token, &self.verifying, &self.validation)
+            .map_err(|error| refusal(&error))?;
         // No extension is understood here, and an empty list is not allowed.
         if read.header.crit.is_some() {
             return Err(TokenError::Critical);
@@ -186,10 +197,14 @@ impl TokenKey {
             return Err(TokenError::Expired);
         }
         let latest_s = now_s.saturating_add(self.leeway_s);
-        if let Some(nbf_s) = claims.nbf.map(|nbf| nbf.seconds("nbf")).transpose()?.filter(|nbf_s| *nbf_s > latest_s) {
+        if let Some(nbf_s) =
+            claims.nbf.map(|nbf| nbf.seconds("nbf")).transpose()?.filter(|nbf_s| *nbf_s > latest_s)
+        {
             return Err(TokenError::NotYet(nbf_s - now_s));
         }
-        if let Some(iat_s) = claims.iat.map(|iat| iat.seconds("iat")).transpose()?.filter(|iat_s| *iat_s > latest_s) {
+        if let Some(iat_s) =
+            claims.iat.map(|iat| iat.seconds("iat")).transpose()?.filter(|iat_s| *iat_s > latest_s)
+        {
             return Err(TokenError::IssuedLater(iat_s - now_s));
         }
         let (channels, publish) = (claims.channels.unwrap_or_default(), claims.publish.unwrap_or_default());
@@ -200,8 +215,11 @@ impl TokenKey {
 fn refusal(error: &JwtError) -> TokenError {
     match error.kind() {
         ErrorKind::InvalidSignature => TokenError::BadSignature,
-        // An algorithm that the library does not know at all, `none` among them, fails while the head is read.
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => TokenError::WrongAlgorithm,
+        // An algorithm that the library does not know at all, `none` among them, fails while the head is
+        // read.
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => {
+            TokenError::WrongAlgorithm
+        }
         ErrorKind::InvalidAudience => TokenError::Audience,
         _ => TokenError::Malformed,
     }
@@ -269,7 +287,13 @@ mod tests {
         for algorithm in ["none", "None", "NONE", ""] {
             for signature in ["", "AAAA"] {
                 let token = format!("{}.{body}.{signature}", part(&json!({"alg": algorithm, "typ": "JWT"})));
-                assert!(matches!(key().verify(&token, NOW), Err(TokenError::Malformed | TokenError::WrongAlgorithm)), "{algorithm}");
+                assert!(
+                    matches!(
+                        key().verify(&token, NOW),
+                        Err(TokenError::Malformed | TokenError::WrongAlgorithm)
+                    ),
+                    "{algorithm}"
+                );
             }
         }
         let unsigned = format!("{}.{body}.", part(&json!({"alg": "HS256"})));
@@ -306,7 +330,10 @@ mod tests {
     fn absent_grants_grant_nothing() {
         let claims = verify(&json!({"sub": "alice", "exp": NOW + 60, "iss": "the application"})).unwrap();
         assert!(claims.channels.is_empty() && claims.publish.is_empty());
-        assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "channels": "*"})), Err(TokenError::Malformed));
+        assert_eq!(
+            verify(&json!({"sub": "alice", "exp": NOW + 60, "channels": "*"})),
+            Err(TokenError::Malformed)
+        );
     }
 
     #[test]
@@ -318,9 +345,18 @@ mod tests {
             assert!(at(claims).is_ok(), "{ahead_s}");
         }
         assert!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": -1, "nbf": NOW as f64 + 30.9})).is_ok());
-        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 31})), Err(TokenError::NotYet(31)));
-        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": NOW + 31})), Err(TokenError::IssuedLater(31)));
-        assert_eq!(at(json!({"sub": "alice", "exp": NOW + 60, "iat": 1e300})), Err(TokenError::IssuedLater(u64::MAX - NOW)));
+        assert_eq!(
+            at(json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 31})),
+            Err(TokenError::NotYet(31))
+        );
+        assert_eq!(
+            at(json!({"sub": "alice", "exp": NOW + 60, "iat": NOW + 31})),
+            Err(TokenError::IssuedLater(31))
+        );
+        assert_eq!(
+            at(json!({"sub": "alice", "exp": NOW + 60, "iat": 1e300})),
+            Err(TokenError::IssuedLater(u64::MAX - NOW))
+        );
         // The end has none: a connection is ended at it too.
         assert_eq!(at(json!({"sub": "alice", "exp": NOW})), Err(TokenError::Expired));
     }
@@ -341,8 +377,14 @@ mod tests {
 
     #[test]
     fn a_token_for_later_or_for_others_is_refused() {
-        assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 30})), Err(TokenError::NotYet(30)));
-        assert_eq!(verify(&json!({"sub": "alice", "exp": NOW + 60, "aud": "another service"})), Err(TokenError::Audience));
+        assert_eq!(
+            verify(&json!({"sub": "alice", "exp": NOW + 60, "nbf": NOW + 30})),
+            Err(TokenError::NotYet(30))
+        );
+        assert_eq!(
+            verify(&json!({"sub": "alice", "exp": NOW + 60, "aud": "another service"})),
+            Err(TokenError::Audience)
+        );
     }
 
     #[test]
@@ -350,7 +392,12 @@ mod tests {
         let with = |crit: Option<&[&str]>| {
             let crit = crit.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
             let header = Header { crit, ..Header::new(Algorithm::HS256) };
-            let token = encode(&header, &json!({"sub": "alice", "exp": NOW + 60}), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+            let token = encode(
+                &header,
+                &json!({"sub": "alice", "exp": NOW + 60}),
+                &EncodingKey::from_secret(SECRET.as_bytes()),
+            )
+            .unwrap();
             key().verify(&token, NOW)
         };
         assert!(with(None).is_ok());

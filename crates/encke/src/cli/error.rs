@@ -47,8 +47,14 @@ impl CliError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Usage(_)
-            | Self::Client(encke_client::Error::BadAddress(_) | encke_client::Error::BadCredentials | encke_client::Error::BadName(_)) => 2,
-            Self::Config(_) | Self::NoKey { .. } | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
+            | Self::Client(
+                encke_client::Error::BadAddress(_)
+                | encke_client::Error::BadCredentials
+                | encke_client::Error::BadName(_),
+            ) => 2,
+            Self::Config(_)
+            | Self::NoKey { .. }
+            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }

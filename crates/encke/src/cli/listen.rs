@@ -29,7 +29,8 @@ pub(crate) struct Args {
     /// How messages come
     #[arg(long, value_enum, default_value_t = By::Sse)]
     transport: By,
-    /// The user's token. When not given: signed here if the token secret is configured, else by a login without proof, which dev mode allows
+    /// The user's token. When not given: signed here if the token secret is configured, else by a login
+    /// without proof, which dev mode allows
     #[arg(long, env = "ENCKE_TOKEN", hide_env_values = true)]
     token: Option<String>,
     #[command(flatten)]
@@ -54,7 +55,8 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
         () = stop.told() => {
             let Some(handle) = current.borrow().clone() else { return Ok(()) };
             let closing = tokio::spawn(close(handle));
-            // What is already under way is printed while the session closes; then the listener ends by itself, unless closing failed.
+            // What is already under way is printed while the session closes; then the listener ends by
+            // itself, unless closing failed.
             let failed = async {
                 if !matches!(closing.await, Ok(true)) {
                     return;
@@ -80,7 +82,8 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     followed
 }
 
-/// Listens and prints until the session is closed. A token that was made here is made anew when it has expired.
+/// Listens and prints until the session is closed. A token that was made here is made anew when it has
+/// expired.
 async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result<(), CliError> {
     let transport = match args.transport {
         By::Poll => Transport::Poll,
@@ -103,7 +106,9 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
         was_open |= is_open;
         match printed {
             // A token that never worked would not work the next time either.
-            Err(CliError::Client(ref error)) if renewable && is_open && error.code() == Some("token_expired") => {
+            Err(CliError::Client(ref error))
+                if renewable && is_open && error.code() == Some("token_expired") =>
+            {
                 output::note(&"the token has expired; going on with a new one");
             }
             done => return done,
@@ -128,20 +133,23 @@ async fn client(args: &Args) -> Result<Client, CliError> {
     }
     let config = args.server.config()?;
     if let Some(secret) = &config.token_secret {
-        let token = sign(&config, secret, args.user.clone(), Grant::of(args.channel.clone()), Grant::none(), None)?;
+        let token =
+            sign(&config, secret, args.user.clone(), Grant::of(args.channel.clone()), Grant::none(), None)?;
         return Ok(Client::new(address, &token)?);
     }
     match Client::login(address, args.user.as_str()).await {
         Ok((client, _)) => Ok(client),
         Err(error) if error.code() == Some("login_disabled") => {
-            let hint = "the server is not in dev mode, so give --token, or set ENCKE_TOKEN or ENCKE_TOKEN_SECRET";
+            let hint =
+                "the server is not in dev mode, so give --token, or set ENCKE_TOKEN or ENCKE_TOKEN_SECRET";
             Err(CliError::NoKey { key: "token_secret", hint })
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Prints until the session is closed. `was_open` says whether another listener of this run was connected; `is_open` becomes true when this one is.
+/// Prints until the session is closed. `was_open` says whether another listener of this run was connected;
+/// `is_open` becomes true when this one is.
 async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> Result<(), CliError> {
     while let Some(event) = listener.next().await {
         match event? {
@@ -154,15 +162,26 @@ async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> R
             Event::Message(message) => output::line(&message.to_json_line())?,
             Event::Gap(gap) => {
                 let to = gap.to.map_or_else(|| "nobody knows where".to_owned(), |to| to.to_string());
-                output::note(&format_args!("gap: messages of {} from {} to {to} are lost", gap.channel, gap.from));
+                output::note(&format_args!(
+                    "gap: messages of {} from {} to {to} are lost",
+                    gap.channel, gap.from
+                ));
             }
             Event::Close(close) => {
-                let reason = if close.reason.is_empty() { String::new() } else { format!(": {}", close.reason) };
+                let reason =
+                    if close.reason.is_empty() { String::new() } else { format!(": {}", close.reason) };
                 output::note(&format_args!("closed ({}){reason}", close.code));
             }
-            // A server that is not there at all is for the caller to know at once; one that was there is waited for.
-            Event::Lost(lost) if !was_open && !*is_open && matches!(lost.cause, Error::Unreachable(_)) => return Err(lost.cause.into()),
-            Event::Lost(lost) => output::note(&format_args!("{}; trying again in {:.1} s", lost.cause, lost.retry_in.as_secs_f64())),
+            // A server that is not there at all is for the caller to know at once; one that was there is
+            // waited for.
+            Event::Lost(lost) if !was_open && !*is_open && matches!(lost.cause, Error::Unreachable(_)) => {
+                return Err(lost.cause.into());
+            }
+            Event::Lost(lost) => output::note(&format_args!(
+                "{}; trying again in {:.1} s",
+                lost.cause,
+                lost.retry_in.as_secs_f64()
+            )),
             _ => {}
         }
     }
@@ -201,7 +220,8 @@ impl Stop {
 
     #[cfg(not(unix))]
     async fn told(&mut self) {
-        // Without signals there is only the interrupt of the console; should it not be there either, nothing tells to stop.
+        // Without signals there is only the interrupt of the console; should it not be there either, nothing
+        // tells to stop.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,7 +1,7 @@
 //! The command line: what the program takes, one file a command, and what it ends with.
 //!
-//! Exit status: 0 done, 1 any failure that has no status of its own, 2 bad usage, 64 bad configuration (the key is named), 69 the server cannot be
-//! reached. Errors are one line on stderr that begins with `encke: `.
+//! Exit status: 0 done, 1 any failure that has no status of its own, 2 bad usage, 64 bad configuration (the
+//! key is named), 69 the server cannot be reached. Errors are one line on stderr that begins with `encke: `.
 
 mod check_config;
 mod close;
@@ -87,7 +87,11 @@ fn run(command: Command) -> Result<(), CliError> {
 
 /// The commands that talk to a server do one thing at a time, so one thread is enough.
 fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?.block_on(command)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?
+        .block_on(command)
 }
 
 /// What is wrong with the arguments, in one line: the first paragraph of what the parser has to say.
@@ -96,7 +100,12 @@ fn usage(error: &clap::Error) -> String {
         return "a command is missing; see `encke --help`".to_owned();
     }
     let text = error.render().to_string();
-    let first: Vec<_> = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let first: Vec<_> = text
+        .trim_start_matches("error: ")
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
     format!("{}; see --help", first.join(" "))
 }
 
@@ -114,7 +123,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_arguments_is_said_in_one_line() {
         let words = |args: &[&str]| usage(&Cli::try_parse_from(args).unwrap_err());
-        assert_eq!(words(&["encke", "listen"]), "the following required arguments were not provided: --user <USER>; see --help");
+        assert_eq!(
+            words(&["encke", "listen"]),
+            "the following required arguments were not provided: --user <USER>; see --help"
+        );
         assert!(words(&["encke", "serv"]).contains("'serv'"));
         assert!(words(&["encke", "push", "--all"]).contains("--url"));
         assert_eq!(words(&["encke"]), "a command is missing; see `encke --help`");

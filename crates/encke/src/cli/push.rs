@@ -42,7 +42,8 @@ pub(crate) struct Args {
 
 /// Reads JSON as it is written.
 pub(crate) fn json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str(text).map_err(|error| format!("this is not JSON ({error}); a text needs quotes of its own: '\"hello\"'"))
+    serde_json::from_str(text)
+        .map_err(|error| format!("this is not JSON ({error}); a text needs quotes of its own: '\"hello\"'"))
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {

@@ -9,8 +9,9 @@ use crate::logging;
 
 /// Run the server
 ///
-/// Each option is also a key of the configuration file and an environment variable (ENCKE_LISTEN, ENCKE_DATA, …), as are the settings that have no
-/// option; encke.example.toml shows them all. The command line wins over the environment, that over the file.
+/// Each option is also a key of the configuration file and an environment variable (ENCKE_LISTEN, ENCKE_DATA,
+/// …), as are the settings that have no option; encke.example.toml shows them all. The command line wins over
+/// the environment, that over the file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Let anyone log in with an id alone, and make missing keys; listens on loopback only

@@ -26,7 +26,8 @@ pub(crate) struct ServerArgs {
 pub(crate) struct ApiArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// The key of the server API. When not given: from the configuration, or, on the same machine, the key that `serve --dev` made
+    /// The key of the server API. When not given: from the configuration, or, on the same machine, the key
+    /// that `serve --dev` made
     #[arg(long, env = "ENCKE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
@@ -42,7 +43,8 @@ impl ServerArgs {
         local_config(self.config.clone())
     }
 
-    /// Whether the server is on this machine, so that keys found here are meant for it. They are not shown to any other.
+    /// Whether the server is on this machine, so that keys found here are meant for it. They are not shown to
+    /// any other.
     fn is_local(&self) -> bool {
         let url = url::Url::parse(self.address()).ok();
         match url.as_ref().and_then(url::Url::host) {
@@ -62,8 +64,7 @@ impl ApiArgs {
             Some(key) => Some(key),
             None => self.found_key()?,
         };
-        let hint =
-            "set ENCKE_API_KEY or give --api-key (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
+        let hint = "set ENCKE_API_KEY or give --api-key (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
         let key = key.ok_or(CliError::NoKey { key: "api_key", hint })?;
         Ok(Api::new(self.server.address(), &key)?)
     }
@@ -83,7 +84,8 @@ impl ApiArgs {
 
 /// The configuration from a file and the environment, for a command that is not the server.
 ///
-/// The API key of the environment is left out: the commands take it as it is, since the server that it is for decides whether it is good enough.
+/// The API key of the environment is left out: the commands take it as it is, since the server that it is for
+/// decides whether it is good enough.
 pub(crate) fn local_config(file: Option<PathBuf>) -> Result<Config, ConfigError> {
     let mut layers = Layers::new();
     if let Some(file) = file.filter(|path| !path.as_os_str().is_empty()) {

@@ -21,7 +21,16 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     let api = args.server.api()?;
     let as_table = output::is_terminal() && !args.json;
-    let mut table = output::Table::new(&["SESSION", "USER", "TRANSPORT", "NODE", "SINCE", "LAG", "CONNECTED", "CHANNELS"]);
+    let mut table = output::Table::new(&[
+        "SESSION",
+        "USER",
+        "TRANSPORT",
+        "NODE",
+        "SINCE",
+        "LAG",
+        "CONNECTED",
+        "CHANNELS",
+    ]);
     let mut page = Page::default();
     loop {
         let sessions = api.sessions(args.user.as_deref(), &page).await?;

@@ -12,7 +12,8 @@ use crate::config::{Config, ConfigError, DevKeys, Secret};
 
 /// Sign a client's token with the server's secret, without asking the server
 ///
-/// The secret is ENCKE_TOKEN_SECRET, token_secret in the configuration file, or what `serve --dev` made in the data directory (ENCKE_DATA).
+/// The secret is ENCKE_TOKEN_SECRET, token_secret in the configuration file, or what `serve --dev` made in
+/// the data directory (ENCKE_DATA).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The user whose token it is

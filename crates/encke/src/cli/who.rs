@@ -27,7 +27,12 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
                 .users
                 .into_iter()
                 .map(|user| {
-                    vec![user.id, user.sessions.to_string(), user.first_seen.unwrap_or_default(), user.last_seen.unwrap_or_default()]
+                    vec![
+                        user.id,
+                        user.sessions.to_string(),
+                        user.first_seen.unwrap_or_default(),
+                        user.last_seen.unwrap_or_default(),
+                    ]
                 })
                 .collect();
             table.print(&rows)?;

@@ -15,7 +15,9 @@ pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, 
             nodes.people.settled().await;
             Ok(Answer::Closed(count))
         }
-        Question::Subscribe { session, user, channels } => Ok(Answer::Following(shards.subscribe(session, &user, channels).await?.into())),
+        Question::Subscribe { session, user, channels } => {
+            Ok(Answer::Following(shards.subscribe(session, &user, channels).await?.into()))
+        }
         Question::Unsubscribe { session, user, channels } => {
             Ok(Answer::Following(shards.unsubscribe(session, &user, channels).await?.into()))
         }

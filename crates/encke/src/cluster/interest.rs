@@ -10,7 +10,8 @@ use std::{
 use encke_engine::Engine;
 use encke_proto::ChannelName;
 
-/// Which channels this node's shards have receivers for. Several shards may follow one public channel; the engine is told of the first and of the last.
+/// Which channels this node's shards have receivers for. Several shards may follow one public channel; the
+/// engine is told of the first and of the last.
 pub struct Interest {
     engine: Arc<dyn Engine>,
     /// By how many shards each public channel is watched; bounded by what their sessions follow.

@@ -84,7 +84,9 @@ impl Letter {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).inspect_err(|error| tracing::warn!(%error, "a letter from another node is not understood")).ok()
+        serde_json::from_slice(bytes)
+            .inspect_err(|error| tracing::warn!(%error, "a letter from another node is not understood"))
+            .ok()
     }
 }
 
@@ -142,21 +144,31 @@ mod tests {
     #[test]
     fn letters_are_read_as_they_were_written() {
         let user = UserId::new("a {b} * > .").unwrap();
-        let close = Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
+        let close =
+            Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
         let target = Target::SessionOf(SessionId::from_bits(7), user.clone());
-        let letter = Letter::Question { from: "x".into(), number: 3, question: Question::Close { target, close: close.clone() } };
+        let letter = Letter::Question {
+            from: "x".into(),
+            number: 3,
+            question: Question::Close { target, close: close.clone() },
+        };
         let Some(Letter::Question { number: 3, question: Question::Close { target, close: read }, .. }) =
             Letter::read(&letter.write().unwrap())
         else {
             panic!("another letter")
         };
-        assert_eq!((CloseTarget::from(target), read), (CloseTarget::SessionOf(SessionId::from_bits(7), user.clone()), close));
+        assert_eq!(
+            (CloseTarget::from(target), read),
+            (CloseTarget::SessionOf(SessionId::from_bits(7), user.clone()), close)
+        );
 
         let mut began = Cursor::default();
         began.set(&user.channel(), Position { epoch: Epoch(u64::MAX), offset: 9 });
         let following = Following { channels: vec![ChannelName::public("news").unwrap()], began };
         let letter = Letter::Answer { number: 4, answer: Ok(Answer::Given(Some(following.clone().into()))) };
-        let Some(Letter::Answer { answer: Ok(Answer::Given(Some(given))), .. }) = Letter::read(&letter.write().unwrap()) else {
+        let Some(Letter::Answer { answer: Ok(Answer::Given(Some(given))), .. }) =
+            Letter::read(&letter.write().unwrap())
+        else {
             panic!("another letter")
         };
         assert_eq!(given.read(), Ok(following));

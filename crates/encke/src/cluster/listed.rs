@@ -33,7 +33,16 @@ impl Listed {
     #[must_use]
     pub fn here(view: SessionView, node: &str) -> Self {
         let SessionView { session, user, transport, since, lag, channels, connected } = view;
-        Self { session, user, transport: transport.into(), node: node.to_owned(), since, lag, channels, connected }
+        Self {
+            session,
+            user,
+            transport: transport.into(),
+            node: node.to_owned(),
+            since,
+            lag,
+            channels,
+            connected,
+        }
     }
 }
 

@@ -55,7 +55,13 @@ pub struct Nodes {
 impl Nodes {
     /// This node among the others of an engine. Sessions that were closed are remembered for `grace_ms`.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, cluster: Arc<dyn Cluster>, shards: Shards, name: String, grace_ms: u64) -> Arc<Self> {
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        cluster: Arc<dyn Cluster>,
+        shards: Shards,
+        name: String,
+        grace_ms: u64,
+    ) -> Arc<Self> {
         let roster = Arc::new(Roster::default());
         Arc::new(Self {
             interest: Interest::new(engine),
@@ -70,7 +76,8 @@ impl Nodes {
         })
     }
 
-    /// Says for the first time that this node lives, and goes on saying so; reads and answers what others write. Ends when the tasks are aborted.
+    /// Says for the first time that this node lives, and goes on saying so; reads and answers what others
+    /// write. Ends when the tasks are aborted.
     ///
     /// # Errors
     /// When the engine cannot be reached for [`JOIN_PATIENCE`].
@@ -86,7 +93,8 @@ impl Nodes {
         ])
     }
 
-    /// This node lives no more, and says so no more. Others may ask it for another [`BEAT_MS`], until all have heard.
+    /// This node lives no more, and says so no more. Others may ask it for another [`BEAT_MS`], until all
+    /// have heard.
     pub async fn resign(&self) {
         // A beat under way ends first: one behind the farewell would be another life.
         let mut resigned = self.resigned.lock().await;
@@ -100,11 +108,18 @@ impl Nodes {
         self.roster.count()
     }
 
-    /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the session that is to go on, wherever it is.
+    /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the
+    /// session that is to go on, wherever it is.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the session was closed on purpose; [`ErrorCode::EngineUnavailable`].
-    async fn claim_for(&self, user: &UserId, session: Option<SessionId>, ticket: Option<&str>) -> Result<Claim, ErrorCode> {
+    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the
+    /// session was closed on purpose; [`ErrorCode::EngineUnavailable`].
+    async fn claim_for(
+        &self,
+        user: &UserId,
+        session: Option<SessionId>,
+        ticket: Option<&str>,
+    ) -> Result<Claim, ErrorCode> {
         if let Some(ticket) = ticket
             && !self.cluster.spend(ticket, 2 * TICKET_S * 1000).await.map_err(|error| unavailable(&error))?
         {
@@ -128,8 +143,14 @@ impl Nodes {
         Ok(Claim { carried, claiming: Box::new(claiming) })
     }
 
-    /// Asks other nodes to write down what they handed the user, and to give a session up if there is one; what that followed, if one of them had it.
-    async fn fetch(&self, nodes: &[NodeId], session: Option<SessionId>, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+    /// Asks other nodes to write down what they handed the user, and to give a session up if there is one;
+    /// what that followed, if one of them had it.
+    async fn fetch(
+        &self,
+        nodes: &[NodeId],
+        session: Option<SessionId>,
+        user: &UserId,
+    ) -> Result<Option<Following>, ErrorCode> {
         let asked = nodes.iter().map(|node| {
             let question = Question::GiveUp { session, user: user.clone() };
             self.post.ask_within(*node, question, GIVE_UP_MAX)
@@ -167,7 +188,10 @@ impl Nodes {
         let places = self.cluster.places(users).await.map_err(|error| unavailable(&error))?;
         self.look_again(&places.concat()).await;
         let me = self.roster.me();
-        let place = |nodes: Vec<NodeId>| Place { here: me.is_some_and(|me| nodes.contains(&me)), others: self.roster.others_of(&nodes) };
+        let place = |nodes: Vec<NodeId>| Place {
+            here: me.is_some_and(|me| nodes.contains(&me)),
+            others: self.roster.others_of(&nodes),
+        };
         Ok(places.into_iter().map(place).collect())
     }
 

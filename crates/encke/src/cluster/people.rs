@@ -23,7 +23,8 @@ const BURY_MAX: Duration = Duration::from_secs(1);
 /// The most sessions whose end the engine has not taken yet; past it the oldest are known on this node alone.
 const GRAVES_MAX: usize = 65_536;
 
-/// The users who are here, as far as others are to know. Who has sessions here stands in the shards; here stands only what is under way.
+/// The users who are here, as far as others are to know. Who has sessions here stands in the shards; here
+/// stands only what is under way.
 pub(super) struct People {
     cluster: Arc<dyn Cluster>,
     /// For how long a closed session is remembered, in milliseconds.
@@ -47,7 +48,8 @@ struct State {
     on_the_way: HashSet<UserId>,
     graves: Vec<(UserId, SessionId)>,
     asked: u64,
-    /// How many renewals are under way. Meanwhile nobody leaves: who was overtaken by being entered would stay for ever.
+    /// How many renewals are under way. Meanwhile nobody leaves: who was overtaken by being entered would
+    /// stay for ever.
     renewals: u32,
 }
 
@@ -89,7 +91,8 @@ impl People {
         }
     }
 
-    /// A user is about to have a session here; until the guard is dropped it does not count that there is none yet.
+    /// A user is about to have a session here; until the guard is dropped it does not count that there is
+    /// none yet.
     pub(super) async fn claim(self: &Arc<Self>, user: &UserId) -> Claiming {
         loop {
             let left = self.left.notified();
@@ -108,7 +111,8 @@ impl People {
         }
     }
 
-    /// This node has begun another life, in which nobody is entered. Asked for before it is looked who is here, so that none of those leaves before being entered.
+    /// This node has begun another life, in which nobody is entered. Asked for before it is looked who is
+    /// here, so that none of those leaves before being entered.
     pub(super) fn renew(self: &Arc<Self>) -> Renewal {
         let mut state = self.lock();
         state.renewals += 1;
@@ -157,7 +161,12 @@ impl People {
                     return true;
                 }
                 let State { claims, leaving, on_the_way, .. } = &mut *state;
-                let users: Vec<_> = leaving.iter().filter(|user| !claims.contains_key(*user)).take(LEAVE_MAX).cloned().collect();
+                let users: Vec<_> = leaving
+                    .iter()
+                    .filter(|user| !claims.contains_key(*user))
+                    .take(LEAVE_MAX)
+                    .cloned()
+                    .collect();
                 users.iter().for_each(|user| {
                     leaving.remove(user);
                 });

@@ -68,7 +68,13 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn new(cluster: Arc<dyn Cluster>, roster: Arc<Roster>) -> Self {
-        Self { cluster, roster, waiting: Mutex::default(), next: AtomicU64::new(1), recent: Recent::default() }
+        Self {
+            cluster,
+            roster,
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            recent: Recent::default(),
+        }
     }
 
     /// Asks a node; none when it is dead, which is known at the latest when its answer is overdue.
@@ -83,7 +89,12 @@ impl Post {
     ///
     /// # Errors
     /// As [`Post::ask`].
-    pub(super) async fn ask_within(&self, to: NodeId, question: Question, patience: Duration) -> Result<Option<Answer>, ErrorCode> {
+    pub(super) async fn ask_within(
+        &self,
+        to: NodeId,
+        question: Question,
+        patience: Duration,
+    ) -> Result<Option<Answer>, ErrorCode> {
         let Some(me) = self.roster.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let letter = Letter::Question { from: me.to_string(), number, question }.write()?;
@@ -108,7 +119,11 @@ impl Post {
     ///
     /// # Errors
     /// The first error of any.
-    pub(super) async fn ask_all(&self, nodes: &[NodeId], question: &Question) -> Result<Vec<Answer>, ErrorCode> {
+    pub(super) async fn ask_all(
+        &self,
+        nodes: &[NodeId],
+        question: &Question,
+    ) -> Result<Vec<Answer>, ErrorCode> {
         let answers = join_all(nodes.iter().map(|node| self.ask(*node, question.clone()))).await;
         answers.into_iter().filter_map(Result::transpose).collect()
     }

@@ -16,7 +16,8 @@ const KEPT: Duration = Duration::from_secs(5);
 /// The most answers that are kept; past it the oldest go first.
 const ANSWERS_MAX: usize = 16_384;
 
-/// The questions of other nodes that were answered lately: a question that is asked again, since its answer may be lost, must not be carried out again.
+/// The questions of other nodes that were answered lately: a question that is asked again, since its answer
+/// may be lost, must not be carried out again.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     answers: Mutex<Answers>,

@@ -35,7 +35,8 @@ impl Roster {
 
     /// Those of `nodes` that live and are others.
     pub(super) fn others_of(&self, nodes: &[NodeId]) -> Vec<NodeId> {
-        let is_other = |census: &Census, id: NodeId| id != census.me && census.nodes.iter().any(|node| node.id == id);
+        let is_other =
+            |census: &Census, id: NodeId| id != census.me && census.nodes.iter().any(|node| node.id == id);
         self.read(|census| nodes.iter().copied().filter(|id| is_other(census, *id)).collect())
     }
 
@@ -55,12 +56,20 @@ impl Roster {
     }
 
     pub(super) fn lives(&self, id: NodeId) -> bool {
-        self.census.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|census| lives(&census.nodes, id))
+        self.census
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|census| lives(&census.nodes, id))
     }
 
     /// How many nodes live.
     pub(super) fn count(&self) -> usize {
-        self.census.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |census| census.nodes.len())
+        self.census
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map_or(0, |census| census.nodes.len())
     }
 
     fn read(&self, look: impl FnOnce(&Census) -> Vec<NodeId>) -> Vec<NodeId> {

@@ -26,7 +26,8 @@ const CROSSING_LOOK: Duration = Duration::from_millis(5);
 /// The most that is asked of another node in one letter, so that a letter stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
-/// All sessions, on whatever node. What is asked of the whole cluster is asked of each node that lives; what is asked of a user, of those nodes where the user is.
+/// All sessions, on whatever node. What is asked of the whole cluster is asked of each node that lives; what
+/// is asked of a user, of those nodes where the user is.
 #[derive(Clone)]
 pub struct Sessions {
     shards: Shards,
@@ -47,10 +48,12 @@ impl Sessions {
         self.nodes.as_ref()
     }
 
-    /// Ends sessions on purpose, and returns how many after everything of them is freed. Everybody means everybody on this node.
+    /// Ends sessions on purpose, and returns how many after everything of them is freed. Everybody means
+    /// everybody on this node.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node does not.
+    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
+    /// does not.
     pub async fn close(&self, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
         let mut closed = self.shards.close(target, close).await?;
         let Some(nodes) = &self.nodes else { return Ok(closed) };
@@ -66,20 +69,28 @@ impl Sessions {
         if is_one && closed == 0 {
             // It may have been between two nodes.
             tokio::time::sleep(CROSSING_MAX).await;
-            closed = self.shards.close(target, close).await? + self.close_elsewhere(nodes, target, close).await?;
+            closed =
+                self.shards.close(target, close).await? + self.close_elsewhere(nodes, target, close).await?;
             nodes.people.settled().await;
         }
         Ok(closed)
     }
 
-    async fn close_elsewhere(&self, nodes: &Nodes, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
+    async fn close_elsewhere(
+        &self,
+        nodes: &Nodes,
+        target: &CloseTarget,
+        close: &Close,
+    ) -> Result<usize, ErrorCode> {
         let Some(asked) = Target::of(target) else { return Ok(0) };
         let others = match target {
             CloseTarget::SessionOf(_, user) => others_of(nodes, user).await?,
             _ => nodes.roster.others(),
         };
         let mut closed = 0;
-        for answer in nodes.post.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await? {
+        for answer in
+            nodes.post.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await?
+        {
             let Answer::Closed(count) = answer else { return Err(ErrorCode::Internal) };
             closed += count;
         }
@@ -90,25 +101,45 @@ impl Sessions {
     ///
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn subscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
+    pub async fn subscribe(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+    ) -> Result<Following, ErrorCode> {
         let Some(nodes) = &self.nodes else { return self.shards.subscribe(session, user, channels).await };
-        following(where_it_is(nodes, user, Question::Subscribe { session, user: user.clone(), channels }).await?)
+        following(
+            where_it_is(nodes, user, Question::Subscribe { session, user: user.clone(), channels }).await?,
+        )
     }
 
     /// Lets a session follow fewer channels; all that it follows then.
     ///
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn unsubscribe(&self, session: SessionId, user: &UserId, channels: Vec<ChannelName>) -> Result<Following, ErrorCode> {
+    pub async fn unsubscribe(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+    ) -> Result<Following, ErrorCode> {
         let Some(nodes) = &self.nodes else { return self.shards.unsubscribe(session, user, channels).await };
-        following(where_it_is(nodes, user, Question::Unsubscribe { session, user: user.clone(), channels }).await?)
+        following(
+            where_it_is(nodes, user, Question::Unsubscribe { session, user: user.clone(), channels }).await?,
+        )
     }
 
-    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left to the caller.
+    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left
+    /// to the caller.
     ///
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn ack(&self, session: SessionId, user: &UserId, cursor: Cursor) -> Result<Option<Position>, ErrorCode> {
+    pub async fn ack(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        cursor: Cursor,
+    ) -> Result<Option<Position>, ErrorCode> {
         let Some(nodes) = &self.nodes else { return self.shards.ack(session, user, cursor).await };
         let question = Question::Ack { session, user: user.clone(), cursor: cursor.to_string() };
         match where_it_is(nodes, user, question).await? {
@@ -124,7 +155,12 @@ impl Sessions {
     pub async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
         match &self.nodes {
             None => Ok(self.shards.sessions_of(users).await?.into_iter().map(|count| count > 0).collect()),
-            Some(nodes) => Ok(nodes.places(users).await?.into_iter().map(|place| place.here || !place.others.is_empty()).collect()),
+            Some(nodes) => Ok(nodes
+                .places(users)
+                .await?
+                .into_iter()
+                .map(|place| place.here || !place.others.is_empty())
+                .collect()),
         }
     }
 
@@ -136,7 +172,8 @@ impl Sessions {
         let ends = Instant::now() + CROSSING_MAX;
         loop {
             let (count, is_entered) = self.counted(user).await?;
-            // A session that moves is counted at neither node for a moment, while its user is entered at both.
+            // A session that moves is counted at neither node for a moment, while its user is entered at
+            // both.
             if count > 0 || !is_entered || Instant::now() >= ends {
                 return Ok(count);
             }
@@ -158,11 +195,16 @@ impl Sessions {
         Ok((count, is_entered))
     }
 
-    /// Who is online, by id, with the number of sessions: at least the first `limit` behind `after`, if there are as many.
+    /// Who is online, by id, with the number of sessions: at least the first `limit` behind `after`, if there
+    /// are as many.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn online(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<(UserId, usize)>, ErrorCode> {
+    pub async fn online(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
         let mut here = self.shards.online().await?;
         here.retain(|(user, _)| after.is_none_or(|after| user > after));
         let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| async move {
@@ -179,11 +221,17 @@ impl Sessions {
         Ok(self.online(None, usize::MAX).await?.into_iter().map(|(user, _)| user).collect())
     }
 
-    /// Who follows a channel, by user, with the number of sessions: at least the first `limit` behind `after`, if there are as many.
+    /// Who follows a channel, by user, with the number of sessions: at least the first `limit` behind
+    /// `after`, if there are as many.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn present(&self, channel: &ChannelName, after: Option<&UserId>, limit: usize) -> Result<Vec<(UserId, usize)>, ErrorCode> {
+    pub async fn present(
+        &self,
+        channel: &ChannelName,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
         let mut here = self.shards.channel(channel).await?.users;
         here.retain(|(user, _)| after.is_none_or(|after| user > after));
         let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| {
@@ -208,13 +256,20 @@ impl Sessions {
         Ok(counts)
     }
 
-    /// The sessions of one user or of all, by id: at least the first `limit` behind `after`, if there are as many.
+    /// The sessions of one user or of all, by id: at least the first `limit` behind `after`, if there are as
+    /// many.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn list(&self, user: Option<&UserId>, after: Option<SessionId>, limit: usize) -> Result<Vec<Listed>, ErrorCode> {
+    pub async fn list(
+        &self,
+        user: Option<&UserId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, ErrorCode> {
         let here = self.shards.sessions(user).await?.into_iter().map(|view| Listed::here(view, &self.name));
-        let mut all: Vec<Listed> = here.filter(|listed| after.is_none_or(|after| listed.session > after)).collect();
+        let mut all: Vec<Listed> =
+            here.filter(|listed| after.is_none_or(|after| listed.session > after)).collect();
         if let Some(nodes) = &self.nodes {
             let others = match user {
                 Some(user) => others_of(nodes, user).await?,
@@ -254,7 +309,9 @@ impl Sessions {
             let (mut after, mut left) = (after.cloned(), limit);
             loop {
                 let size = left.min(PAGE_MAX);
-                let Some(Answer::Users(users)) = page(Arc::clone(nodes), node, after, size).await? else { break };
+                let Some(Answer::Users(users)) = page(Arc::clone(nodes), node, after, size).await? else {
+                    break;
+                };
                 let count = users.len();
                 after = users.last().map(|(user, _)| user.clone());
                 left -= count.min(left);
@@ -305,6 +362,9 @@ fn following(answer: Answer) -> Result<Following, ErrorCode> {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("name", &self.name).field("nodes", &self.nodes).finish_non_exhaustive()
+        f.debug_struct("Sessions")
+            .field("name", &self.name)
+            .field("nodes", &self.nodes)
+            .finish_non_exhaustive()
     }
 }

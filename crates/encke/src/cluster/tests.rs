@@ -1,7 +1,9 @@
-//! A node's part among others, where each task is given its turns in an order that a seed chooses, and the engine is slow and fails.
+//! A node's part among others, where each task is given its turns in an order that a seed chooses, and the
+//! engine is slow and fails.
 //!
-//! A thread may be held up at any place between two locks. The double of the engine pauses before what it does and behind it, and so do the tasks that stand for the shard:
-//! between them the seeds try the orders in which claims, calls of the engine, and what the shard tells can follow each other.
+//! A thread may be held up at any place between two locks. The double of the engine pauses before what it
+//! does and behind it, and so do the tasks that stand for the shard: between them the seeds try the orders in
+//! which claims, calls of the engine, and what the shard tells can follow each other.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -66,7 +68,13 @@ struct Book {
 impl Double {
     fn new(seed: u64, failures: u64) -> Arc<Self> {
         let (entered, graves) = (HashSet::new(), HashSet::new());
-        Arc::new(Self(Mutex::new(Book { random: Random(seed), entered, graves, failures, holds_graves: false })))
+        Arc::new(Self(Mutex::new(Book {
+            random: Random(seed),
+            entered,
+            graves,
+            failures,
+            holds_graves: false,
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -171,10 +179,13 @@ impl Wake for Woken {
 
 /// Gives tasks their turns, one at a time, until nothing can happen any more. All but the first must end.
 async fn take_turns(double: &Double, tasks: Vec<Task<'_>>, check: impl Fn()) {
-    let mut tasks: Vec<_> = tasks.into_iter().map(|task| (Some(task), Arc::new(Woken(AtomicBool::new(true))))).collect();
+    let mut tasks: Vec<_> =
+        tasks.into_iter().map(|task| (Some(task), Arc::new(Woken(AtomicBool::new(true))))).collect();
     let mut quiet = 0;
     while quiet < QUIET_STEPS {
-        let able: Vec<usize> = (0..tasks.len()).filter(|at| tasks[*at].0.is_some() && tasks[*at].1.0.load(Ordering::SeqCst)).collect();
+        let able: Vec<usize> = (0..tasks.len())
+            .filter(|at| tasks[*at].0.is_some() && tasks[*at].1.0.load(Ordering::SeqCst))
+            .collect();
         if able.is_empty() {
             quiet += 1;
             tokio::time::advance(STEP).await;
@@ -302,7 +313,13 @@ impl World {
         self.double.pause().await;
         let renewal = self.nodes.people.renew();
         self.double.pause().await;
-        let here: Vec<UserId> = self.shard().sessions.iter().filter(|(_, count)| **count > 0).map(|(user, _)| user.clone()).collect();
+        let here: Vec<UserId> = self
+            .shard()
+            .sessions
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(user, _)| user.clone())
+            .collect();
         self.double.pause().await;
         renewal.enter(here).await;
         self.shard().renewals -= 1;
@@ -326,7 +343,10 @@ impl World {
         let (shard, book) = (self.shard(), self.double.lock());
         if shard.renewals == 0 {
             for (user, count) in &shard.sessions {
-                assert!(*count == 0 || book.entered.contains(user), "{user} is here, and the others do not find it");
+                assert!(
+                    *count == 0 || book.entered.contains(user),
+                    "{user} is here, and the others do not find it"
+                );
             }
         }
     }
@@ -336,7 +356,10 @@ impl World {
         self.check();
         let (shard, book) = (self.shard(), self.double.lock());
         for user in &book.entered {
-            assert!(shard.sessions.get(user).is_some_and(|count| *count > 0), "{user} is found by the others, and not here");
+            assert!(
+                shard.sessions.get(user).is_some_and(|count| *count > 0),
+                "{user} is found by the others, and not here"
+            );
         }
     }
 }
@@ -371,7 +394,8 @@ async fn in_whatever_order_users_come_and_go_the_others_find_those_who_are_here(
 
 #[tokio::test(start_paused = true)]
 async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
-    let close = || Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
+    let close =
+        || Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
     for remote in [true, false] {
         let double = Double::new(1, 0);
         double.lock().holds_graves = true;

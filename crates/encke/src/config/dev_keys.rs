@@ -1,4 +1,5 @@
-//! The keys of dev mode: made once, kept in the data directory, found there by the commands on the same machine.
+//! The keys of dev mode: made once, kept in the data directory, found there by the commands on the same
+//! machine.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -53,7 +54,9 @@ impl DevKeys {
         let path = data.join(FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(error) => return Err(DevKeysError::File { path, error }),
         };
         serde_json::from_str(&text).map(Some).map_err(|_| DevKeysError::Content { path })
@@ -72,12 +75,15 @@ impl DevKeys {
         match keys.write(data, &path) {
             Ok(()) => Ok(keys),
             // Another process was quicker: its keys are the ones that count.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(data)?.ok_or(DevKeysError::Content { path }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::read(data)?.ok_or(DevKeysError::Content { path })
+            }
             Err(error) => Err(DevKeysError::File { path, error }),
         }
     }
 
-    /// Writes the file under another name first and links it into place, so that nobody ever reads half of it, nor overwrites what is there.
+    /// Writes the file under another name first and links it into place, so that nobody ever reads half of
+    /// it, nor overwrites what is there.
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
         fs::create_dir_all(data)?;
         let draft = data.join(format!(".{FILE}.{}", std::process::id()));

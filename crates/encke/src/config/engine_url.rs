@@ -6,13 +6,14 @@ use serde::{Deserialize, Deserializer};
 
 use crate::engines::{self, AddressError};
 
-/// Where the logs live, as the configuration names it: `memory`, `redis://HOST…`. It may hold a password, so neither `Debug` nor `Display` shows it whole. One that was read leads to an
-/// engine of this build.
+/// Where the logs live, as the configuration names it: `memory`, `redis://HOST…`. It may hold a password, so
+/// neither `Debug` nor `Display` shows it whole. One that was read leads to an engine of this build.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EngineUrl(Cow<'static, str>);
 
 impl EngineUrl {
-    /// The address of an engine on this machine, which is its scheme and no more. Whether there is one, opening it says.
+    /// The address of an engine on this machine, which is its scheme and no more. Whether there is one,
+    /// opening it says.
     #[must_use]
     pub const fn local(scheme: &'static str) -> Self {
         Self(Cow::Borrowed(scheme))

@@ -91,7 +91,8 @@ fn no_keys(api_key: bool, token_secret: bool) -> String {
     )
 }
 
-/// The configuration lacks the key of the server API or the secret of the tokens; [`super::Config::complete_keys`] sees to both.
+/// The configuration lacks the key of the server API or the secret of the tokens;
+/// [`super::Config::complete_keys`] sees to both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the keys are not complete")]
 pub struct KeysMissing;

@@ -33,7 +33,8 @@ impl Layers {
     /// # Errors
     /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
     pub fn file(self, path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         self.text(&text, path)
     }
 
@@ -45,7 +46,8 @@ impl Layers {
             ConfigError::Syntax { path: path.to_owned(), line: before.matches('\n').count() + 1, problem }
         })?;
         for (key, value) in table {
-            // Within a table each key is put over by itself, so that another layer may say something about its neighbour.
+            // Within a table each key is put over by itself, so that another layer may say something about
+            // its neighbour.
             match value {
                 Value::Table(inner) => {
                     self.table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
@@ -60,9 +62,11 @@ impl Layers {
         Ok(self)
     }
 
-    /// Puts the environment over what is there. `variable` gives the value of an environment variable; empty is as if it were not set.
+    /// Puts the environment over what is there. `variable` gives the value of an environment variable; empty
+    /// is as if it were not set.
     ///
-    /// Variables that are no keys are left alone: others set some that begin with `ENCKE_` too, an orchestrator's service links for instance.
+    /// Variables that are no keys are left alone: others set some that begin with `ENCKE_` too, an
+    /// orchestrator's service links for instance.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for text that does not read as the key's kind.
@@ -71,8 +75,11 @@ impl Layers {
             let name = variable(key);
             let Some(text) = get(&name).filter(|text| !text.is_empty()) else { continue };
             let source = Source::Env(name);
-            let value =
-                read(&text, *kind).map_err(|problem| ConfigError::Value { key: (*key).to_owned(), from: source.clone(), problem })?;
+            let value = read(&text, *kind).map_err(|problem| ConfigError::Value {
+                key: (*key).to_owned(),
+                from: source.clone(),
+                problem,
+            })?;
             self.put(key, value, source);
         }
         Ok(self)
@@ -95,7 +102,8 @@ impl Layers {
             if !is_top_level(key) {
                 return Err(ConfigError::Unknown { key: key.clone(), from: from() });
             }
-            // Each key by itself first: whatever is wrong with the whole is then wrong with a key that can be named.
+            // Each key by itself first: whatever is wrong with the whole is then wrong with a key that can be
+            // named.
             let alone = Table::from_iter([(key.clone(), value.clone())]);
             if let Err(error) = alone.try_into::<Config>() {
                 return Err(self.name_inner(key, error.message().lines().next().unwrap_or("not understood")));
@@ -144,7 +152,9 @@ impl Layers {
 fn read(text: &str, kind: Kind) -> Result<Value, String> {
     match kind {
         Kind::Text => Ok(Value::String(text.to_owned())),
-        Kind::Number => text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned()),
+        Kind::Number => {
+            text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number".to_owned())
+        }
         Kind::Switch => match text.trim() {
             "true" | "1" => Ok(Value::Boolean(true)),
             "false" | "0" => Ok(Value::Boolean(false)),
@@ -155,8 +165,12 @@ fn read(text: &str, kind: Kind) -> Result<Value, String> {
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
         }
         Kind::Toml => {
-            let mut table: Table = format!("value = {text}").parse().map_err(|_| "must be a TOML value".to_owned())?;
-            table.remove("value").filter(|_| table.is_empty()).ok_or_else(|| "must be a TOML value".to_owned())
+            let mut table: Table =
+                format!("value = {text}").parse().map_err(|_| "must be a TOML value".to_owned())?;
+            table
+                .remove("value")
+                .filter(|_| table.is_empty())
+                .ok_or_else(|| "must be a TOML value".to_owned())
         }
     }
 }
@@ -168,15 +182,21 @@ pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
 }
 
 /// Reads an address to listen on that need not be there.
-pub(crate) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+pub(crate) fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
     address(deserializer).map(Some)
 }
 
 /// Reads `IP:PORT` or `localhost:PORT`.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let local =
-        text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    local.or_else(|| text.parse().ok()).ok_or_else(|| format!("{text:?} is no address: write IP:PORT, for instance 127.0.0.1:8080"))
+    let local = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse().ok())
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    local
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| format!("{text:?} is no address: write IP:PORT, for instance 127.0.0.1:8080"))
 }
 
 /// Reads the prefixes of pages that may be pushed.
@@ -201,7 +221,8 @@ mod tests {
     }
 
     fn env(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        let pairs: HashMap<_, _> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let pairs: HashMap<_, _> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         move |name| pairs.get(name).cloned()
     }
 
@@ -211,7 +232,10 @@ mod tests {
         // What is commented out in the example has no default that could stand there.
         let everything: Vec<_> = text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect();
         let everything = everything.join("\n");
-        assert!(load(&everything).unwrap_err().to_string().contains("placeholder"), "nobody shall run with the example's keys");
+        assert!(
+            load(&everything).unwrap_err().to_string().contains("placeholder"),
+            "nobody shall run with the example's keys"
+        );
         let everything = everything.replace("changeme", "9b1d4e7f20c35a6881e0d2f4b6a79c13");
         let table: Table = everything.parse().unwrap();
         for (key, _) in KEYS {
@@ -233,18 +257,30 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_that_over_the_file_that_over_the_default() {
-        let layers = Layers::new().text("hold_s = 1\nheartbeat_s = 2\nworkers = 3\n", Path::new("f")).unwrap();
-        let layers = layers.env(env(&[("ENCKE_HOLD_S", "10"), ("ENCKE_HEARTBEAT_S", "20"), ("ENCKE_LOG", "")])).unwrap();
+        let layers =
+            Layers::new().text("hold_s = 1\nheartbeat_s = 2\nworkers = 3\n", Path::new("f")).unwrap();
+        let layers = layers
+            .env(env(&[("ENCKE_HOLD_S", "10"), ("ENCKE_HEARTBEAT_S", "20"), ("ENCKE_LOG", "")]))
+            .unwrap();
         let config = layers.option("hold_s", "--hold", 100).load().unwrap();
-        assert_eq!((config.hold_s, config.heartbeat_s, config.workers, config.session_grace_s), (100, 20, 3, 15));
+        assert_eq!(
+            (config.hold_s, config.heartbeat_s, config.workers, config.session_grace_s),
+            (100, 20, 3, 15)
+        );
         assert_eq!(config.log, "info", "an empty variable is as if it were not set");
     }
 
     #[test]
     fn layers_meet_within_a_table() {
-        let layers = Layers::new().text("[retention_default]\nmax_messages = 5\nmax_age_s = 6\n", Path::new("f")).unwrap();
-        let config = layers.env(env(&[("ENCKE_RETENTION_DEFAULT_MAX_MESSAGES", "7")])).unwrap().load().unwrap();
-        assert_eq!((config.retention_table().public.max_messages, config.retention_table().public.max_age_s), (7, 6));
+        let layers = Layers::new()
+            .text("[retention_default]\nmax_messages = 5\nmax_age_s = 6\n", Path::new("f"))
+            .unwrap();
+        let config =
+            layers.env(env(&[("ENCKE_RETENTION_DEFAULT_MAX_MESSAGES", "7")])).unwrap().load().unwrap();
+        assert_eq!(
+            (config.retention_table().public.max_messages, config.retention_table().public.max_age_s),
+            (7, 6)
+        );
     }
 
     #[test]
@@ -298,7 +334,11 @@ mod tests {
 
     #[test]
     fn what_is_not_toml_is_told_with_its_line() {
-        assert!(refusal("dev = true\nlisten 3\n").starts_with("encke.toml line 2: "), "{}", refusal("dev = true\nlisten 3\n"));
+        assert!(
+            refusal("dev = true\nlisten 3\n").starts_with("encke.toml line 2: "),
+            "{}",
+            refusal("dev = true\nlisten 3\n")
+        );
         assert!(refusal("dev = true\ndev = true\n").starts_with("encke.toml line 2: "));
     }
 

@@ -38,22 +38,33 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     }
     checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)?;
     let tls = [config.tls_listen.is_some(), config.tls_cert.is_some(), config.tls_key.is_some()];
-    checker.rule("tls_listen", tls.iter().all(|there| *there == tls[0]), || "needs tls_cert and tls_key, and they need it".to_owned())?;
-    checker.rule("tls_listen", !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()), || {
-        "must be a loopback address in dev mode, like listen".to_owned()
+    checker.rule("tls_listen", tls.iter().all(|there| *there == tls[0]), || {
+        "needs tls_cert and tls_key, and they need it".to_owned()
     })?;
+    checker.rule(
+        "tls_listen",
+        !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
+        || "must be a loopback address in dev mode, like listen".to_owned(),
+    )?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
-    checker.rule("node", node::is_name(&config.node), || "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned())?;
+    checker.rule("node", node::is_name(&config.node), || {
+        "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
+    })?;
     checker.rule("log", tracing_subscriber::EnvFilter::try_new(&config.log).is_ok(), || {
         "must be error, warn, info, debug, trace, or directives such as info,encke=debug".to_owned()
     })?;
-    checker.rule("allowed_origins", config.allowed_origins.len() <= 100, || "must have at most 100 entries".to_owned())?;
+    checker.rule("allowed_origins", config.allowed_origins.len() <= 100, || {
+        "must have at most 100 entries".to_owned()
+    })?;
     checker.rule("listen", !config.dev || config.listen.ip().is_loopback(), || {
         format!("dev mode lets anyone in, so it listens on a loopback address only (127.0.0.1 or [::1]), not on {}", config.listen)
     })?;
-    // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's secret stays one in any case.
+    // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's
+    // secret stays one in any case.
     let api_key_min = if config.dev { 1 } else { 16 };
-    for (key, secret, min_bytes) in [("api_key", &config.api_key, api_key_min), ("token_secret", &config.token_secret, 32)] {
+    for (key, secret, min_bytes) in
+        [("api_key", &config.api_key, api_key_min), ("token_secret", &config.token_secret, 32)]
+    {
         if let Some(problem) = secret.as_ref().and_then(|secret| secret.weakness(min_bytes)) {
             checker.rule(key, false, || problem)?;
         }
@@ -61,12 +72,22 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     checker.retention("retention_default", config.retention_default)?;
     checker.retention("retention_users", config.retention_users)?;
     let users_age = config.retention_users.max_age_s;
-    checker.rule("retention_users.max_age_s", users_age.is_none_or(|age| age >= config.push_ttl_s), || {
-        format!("must be at least push_ttl_s ({}), or pushes would be trimmed while they wait", config.push_ttl_s)
-    })?;
-    checker.rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned())?;
+    checker.rule(
+        "retention_users.max_age_s",
+        users_age.is_none_or(|age| age >= config.push_ttl_s),
+        || {
+            format!(
+                "must be at least push_ttl_s ({}), or pushes would be trimmed while they wait",
+                config.push_ttl_s
+            )
+        },
+    )?;
+    checker
+        .rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned())?;
     for rule in &config.retention {
-        checker.rule("retention", (1..=255).contains(&rule.channel.len()), || "each channel must have 1 to 255 bytes".to_owned())?;
+        checker.rule("retention", (1..=255).contains(&rule.channel.len()), || {
+            "each channel must have 1 to 255 bytes".to_owned()
+        })?;
         checker.rule("retention", !rule.channel.starts_with('@'), || {
             format!("channel {:?}: users' own channels have [retention_users]", rule.channel)
         })?;
@@ -86,7 +107,8 @@ impl Checker<'_> {
         }
         // A rule within a list has no source of its own; the list has.
         let outer = key.split('.').next().unwrap_or(key);
-        let from = self.sources.get(key).or_else(|| self.sources.get(outer)).cloned().unwrap_or(Source::Default);
+        let from =
+            self.sources.get(key).or_else(|| self.sources.get(outer)).cloned().unwrap_or(Source::Default);
         Err(ConfigError::Value { key: key.to_owned(), from, problem: problem() })
     }
 
@@ -123,15 +145,29 @@ mod tests {
             "max_sessions_per_user",
             "shutdown_spread_s",
         ] {
-            assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")), "{}", refusal(key, 0));
+            assert!(
+                refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from 1 to ")),
+                "{}",
+                refusal(key, 0)
+            );
             assert!(refusal(key, i64::MAX).contains("must be from 1 to "));
         }
         for key in ["slow.max_messages", "slow.max_bytes", "slow.deadline_s"] {
-            assert!(refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from ")), "{}", refusal(key, 0));
+            assert!(
+                refusal(key, 0).starts_with(&format!("`{key}` from --option: must be from ")),
+                "{}",
+                refusal(key, 0)
+            );
         }
-        for key in
-            ["max_connections_per_address", "workers", "sqlite_gather_ms", "shutdown_drain_s", "linger_ms", "turn_us", "auth.leeway_s"]
-        {
+        for key in [
+            "max_connections_per_address",
+            "workers",
+            "sqlite_gather_ms",
+            "shutdown_drain_s",
+            "linger_ms",
+            "turn_us",
+            "auth.leeway_s",
+        ] {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }
@@ -145,18 +181,29 @@ mod tests {
 
     #[test]
     fn the_bounds_of_a_rule_in_the_list_are_those_of_the_tables() {
-        for (key, below, above) in
-            [("max_messages", 0, 1_000_000_001_i64), ("max_bytes", 65_535, (1 << 40) + 1), ("max_age_s", 0, 10 * 31_536_000 + 1)]
-        {
+        for (key, below, above) in [
+            ("max_messages", 0, 1_000_000_001_i64),
+            ("max_bytes", 65_535, (1 << 40) + 1),
+            ("max_age_s", 0, 10 * 31_536_000 + 1),
+        ] {
             let rule = |value: i64| {
-                let rule = toml::Table::from_iter([("channel".into(), "news*".into()), (key.into(), value.into())]);
+                let rule =
+                    toml::Table::from_iter([("channel".into(), "news*".into()), (key.into(), value.into())]);
                 let plain = toml::Table::from_iter([("channel".into(), "a".into())]);
                 // The second of two, so that it is not the first alone that is looked at.
-                Layers::new().option("retention", "--option", vec![Value::Table(plain), Value::Table(rule)]).load()
+                Layers::new()
+                    .option("retention", "--option", vec![Value::Table(plain), Value::Table(rule)])
+                    .load()
             };
             for wrong in [below, above] {
                 let refusal = rule(wrong).unwrap_err().to_string();
-                assert!(refusal.starts_with(&format!("`retention.{key}` from --option: must be from {} to ", below + 1)), "{refusal}");
+                assert!(
+                    refusal.starts_with(&format!(
+                        "`retention.{key}` from --option: must be from {} to ",
+                        below + 1
+                    )),
+                    "{refusal}"
+                );
             }
             assert!(rule(below + 1).is_ok() && rule(above - 1).is_ok(), "{key}");
             for table in ["retention_default", "retention_users"] {
@@ -167,7 +214,10 @@ mod tests {
         }
         let rule = |channel: &str| toml::Table::from_iter([("channel".into(), channel.into())]);
         for channel in [String::new(), "a".repeat(256), "@alice".to_owned()] {
-            assert!(refusal("retention", vec![Value::Table(rule(&channel))]).starts_with("`retention`"), "{channel}");
+            assert!(
+                refusal("retention", vec![Value::Table(rule(&channel))]).starts_with("`retention`"),
+                "{channel}"
+            );
         }
         assert!(refusal("retention", vec![Value::Table(rule("a")); 1001]).contains("1000 rules"));
     }
@@ -180,13 +230,18 @@ mod tests {
         assert!(refusal("slow.policy", "drop").starts_with("`slow.policy`"));
         assert!(refusal("api_key", "short").starts_with("`api_key`"));
         assert!(refusal("token_secret", "changeme").contains("placeholder"));
-        assert!(!refusal("token_secret", "4f1c9be07d3a").contains("4f1c9be07d3a"), "a secret is not in the words of its refusal");
+        assert!(
+            !refusal("token_secret", "4f1c9be07d3a").contains("4f1c9be07d3a"),
+            "a secret is not in the words of its refusal"
+        );
         assert!(refusal("retention_users.max_age_s", 60).contains("push_ttl_s"));
     }
 
     #[test]
     fn dev_mode_is_for_loopback_only() {
-        let dev = |listen: &str| Layers::new().option("dev", "--dev", true).option("listen", "--listen", listen).load();
+        let dev = |listen: &str| {
+            Layers::new().option("dev", "--dev", true).option("listen", "--listen", listen).load()
+        };
         assert!(dev("127.0.0.1:0").is_ok());
         assert!(dev("[::1]:0").is_ok());
         for open in ["0.0.0.0:8080", "[::]:8080", "192.168.1.2:8080"] {

@@ -1,7 +1,10 @@
-//! The configuration of the server: one file, the environment and the command line, checked before a port opens.
+//! The configuration of the server: one file, the environment and the command line, checked before a port
+//! opens.
 //!
-//! `encke.example.toml` beside this crate shows every key with its default. Each key is also an environment variable: `ENCKE_` and the key in capitals,
-//! the tables' names in front (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file, that over the default.
+//! `encke.example.toml` beside this crate shows every key with its default. Each key is also an environment
+//! variable: `ENCKE_` and the key in capitals, the tables' names in front
+//! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
+//! that over the default.
 
 mod dev_keys;
 mod engine_url;
@@ -36,11 +39,13 @@ pub use slow::{Slow, SlowPolicy};
 /// Where the logs live unless something else is said. A build without it needs to be told.
 const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("sqlite");
 
-/// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within the bounds that are documented here.
+/// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
+/// the bounds that are documented here.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen: an IP address (or `localhost`) and a port; port 0 picks a free one. Default `127.0.0.1:8080`. In dev mode a loopback address.
+    /// Where to listen: an IP address (or `localhost`) and a port; port 0 picks a free one. Default
+    /// `127.0.0.1:8080`. In dev mode a loopback address.
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
     /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and `tls_key`.
@@ -60,7 +65,8 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// The secret that client tokens are signed with (HS256). 32 bytes at least.
     pub token_secret: Option<Secret>,
-    /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the host's name, or `node-1`.
+    /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the
+    /// host's name, or `node-1`.
     pub node: String,
     /// How long a poll is held at most, in seconds, 1 to 120. Default 25.
     pub hold_s: u64,
@@ -76,45 +82,58 @@ pub struct Config {
     /// Default none; at most 100.
     #[serde(deserialize_with = "origins::origins")]
     pub allowed_origins: Vec<String>,
-    /// Which pages may be pushed: http or https URLs whose scheme, host and port must match and whose path is a prefix. Default: empty, every page.
+    /// Which pages may be pushed: http or https URLs whose scheme, host and port must match and whose path is
+    /// a prefix. Default: empty, every page.
     #[serde(deserialize_with = "layers::allow_list")]
     pub url_allow_list: AllowList,
     /// How many connections at once, 1 to 10,000,000. Default 100,000. Some more are taken for probes and
     /// operators alone.
     pub max_connections: u64,
-    /// How many connections at once from one address, up to 10,000,000; 0 is no bound. A reverse proxy is one address. When not said: 10,000, and no bound for this machine itself.
+    /// How many connections at once from one address, up to 10,000,000; 0 is no bound. A reverse proxy is one
+    /// address. When not said: 10,000, and no bound for this machine itself.
     pub max_connections_per_address: Option<u64>,
     /// How many sessions one user may have at once, 1 to 1,000,000. Default 1,000.
     pub max_sessions_per_user: u64,
-    /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by itself). Default false: it saves bandwidth and costs time.
+    /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by
+    /// itself). Default false: it saves bandwidth and costs time.
     pub websocket_compression: bool,
     /// How many event loops, up to 256; 0 is one for each core. Default 0.
     pub workers: u64,
-    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,encke=debug`. Default `info`.
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as
+    /// `info,encke=debug`. Default `info`.
     pub log: String,
     /// How it is logged: `text` or `json`. Default `text`.
     pub log_format: LogFormat,
-    /// How long the SQLite engine waits for more writes to share a commit, in milliseconds. 0: not at all, which answers soonest; with thousands of writes a second
-    /// a few milliseconds save most of the work of the disk.
+    /// How long the SQLite engine waits for more writes to share a commit, in milliseconds. 0: not at all,
+    /// which answers soonest; with thousands of writes a second a few milliseconds save most of the work of
+    /// the disk.
     pub sqlite_gather_ms: u64,
     /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
     pub shutdown_drain_s: u64,
-    /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds, 1 to 300; few come back within some two seconds. Default 10.
+    /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds,
+    /// 1 to 300; few come back within some two seconds. Default 10.
     pub shutdown_spread_s: u64,
-    /// How much is kept of the public channels that a pattern fits; the first that fits wins. At most 1,000 rules.
+    /// How much is kept of the public channels that a pattern fits; the first that fits wins. At most 1,000
+    /// rules.
     pub retention: Vec<RetentionRule>,
     /// How much is kept of every other public channel.
     pub retention_default: RetentionSection,
-    /// How much is kept of users' own channels. `max_age_s` is `push_ttl_s` when it is not said, and never less.
+    /// How much is kept of users' own channels. `max_age_s` is `push_ttl_s` when it is not said, and never
+    /// less.
     pub retention_users: RetentionSection,
     /// Receivers that take too little.
     pub slow: Slow,
-    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0 writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What is pushed to users does not.
+    /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0
+    /// writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What
+    /// is pushed to users does not.
     pub linger_ms: u64,
-    /// How long a busy worker lets requests and messages gather before it does them together, in microseconds, up to 5,000; with 0 it does not. It is busy when at least four come in that time, and no clients are seen to wait for it
-    /// before they ask again. Default 1,000, which costs each of them half a millisecond on average, and saves much processor time from some thousand pushes a second on.
+    /// How long a busy worker lets requests and messages gather before it does them together, in
+    /// microseconds, up to 5,000; with 0 it does not. It is busy when at least four come in that time, and no
+    /// clients are seen to wait for it before they ask again. Default 1,000, which costs each of them half a
+    /// millisecond on average, and saves much processor time from some thousand pushes a second on.
     pub turn_us: u64,
-    /// Whether sends to several sockets are made by one call of the kernel (`io_uring`), where it allows that. Default true.
+    /// Whether sends to several sockets are made by one call of the kernel (`io_uring`), where it allows
+    /// that. Default true.
     pub batched_sends: bool,
     /// Protocols of other servers.
     pub dialects: Dialects,
@@ -208,23 +227,31 @@ impl Config {
     #[must_use]
     pub fn retention_table(&self) -> RetentionTable {
         let public = self.retention_default.over(retention::PUBLIC);
-        let own = self.retention_users.over(encke_engine::Retention { max_age_s: self.push_ttl_s, ..retention::OWN });
-        let rules = self.retention.iter().map(|rule| (rule.channel.clone(), rule.keep().over(public))).collect();
+        let own = self
+            .retention_users
+            .over(encke_engine::Retention { max_age_s: self.push_ttl_s, ..retention::OWN });
+        let rules =
+            self.retention.iter().map(|rule| (rule.channel.clone(), rule.keep().over(public))).collect();
         RetentionTable { rules, public, own }
     }
 
-    /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which is made when there is none.
+    /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which
+    /// is made when there is none.
     ///
     /// Afterwards both `api_key` and `token_secret` are there.
     ///
     /// # Errors
-    /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the file cannot be read or made.
+    /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the
+    /// file cannot be read or made.
     pub fn complete_keys(&mut self) -> Result<(), ConfigError> {
         if self.api_key.is_some() && self.token_secret.is_some() {
             return Ok(());
         }
         if !self.dev {
-            return Err(ConfigError::NoKeys { api_key: self.api_key.is_none(), token_secret: self.token_secret.is_none() });
+            return Err(ConfigError::NoKeys {
+                api_key: self.api_key.is_none(),
+                token_secret: self.token_secret.is_none(),
+            });
         }
         let keys = DevKeys::read_or_make(&self.data).map_err(ConfigError::DevKeys)?;
         self.api_key.get_or_insert(keys.api_key);
@@ -241,7 +268,14 @@ mod tests {
     fn outside_dev_mode_missing_keys_are_refused_with_what_to_do() {
         let mut config = Config::default();
         let refusal = config.complete_keys().unwrap_err().to_string();
-        for word in ["`api_key`", "`token_secret`", "ENCKE_API_KEY", "ENCKE_TOKEN_SECRET", "openssl rand -hex 32", "--dev"] {
+        for word in [
+            "`api_key`",
+            "`token_secret`",
+            "ENCKE_API_KEY",
+            "ENCKE_TOKEN_SECRET",
+            "openssl rand -hex 32",
+            "--dev",
+        ] {
             assert!(refusal.contains(word), "{refusal}");
         }
         config.api_key = Some(Secret::new("x".repeat(32)));
@@ -267,7 +301,10 @@ mod tests {
         let config = Config { push_ttl_s: 1_000_000, ..Config::default() };
         let table = config.retention_table();
         assert_eq!(table.own.max_age_s, 1_000_000);
-        assert_eq!((table.public.max_messages, table.public.max_bytes, table.public.max_age_s), (1000, 16 << 20, 86_400));
+        assert_eq!(
+            (table.public.max_messages, table.public.max_bytes, table.public.max_age_s),
+            (1000, 16 << 20, 86_400)
+        );
     }
 
     #[test]

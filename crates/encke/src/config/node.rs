@@ -2,13 +2,17 @@
 
 /// The host's name as far as it is one for a node, or `node-1`.
 pub(crate) fn default_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
-    host.map(|name| name.trim().to_owned()).filter(|name| is_name(name)).unwrap_or_else(|| "node-1".to_owned())
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    host.map(|name| name.trim().to_owned())
+        .filter(|name| is_name(name))
+        .unwrap_or_else(|| "node-1".to_owned())
 }
 
 /// Whether this names a node: 1 to 64 ASCII letters, digits, `.`, `-`, `_`.
 pub(crate) fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ pub(crate) fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 
 /// Schemes whose pages have no origin of their own, or that name no page: an entry with one of them would
 /// never fit, or fit too much.
-const NO_ORIGINS: [&str; 9] = ["about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"];
+const NO_ORIGINS: [&str; 9] =
+    ["about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"];
 /// The longest origin, in bytes.
 const ORIGIN_MAX_BYTES: usize = 255;
 
@@ -47,8 +48,11 @@ fn app_origin(scheme: &str, rest: &str) -> Option<String> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.'));
-    let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+        && scheme.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.')
+        });
+    let is_host = !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
     (is_scheme && !NO_ORIGINS.contains(&scheme) && is_host && is_port).then(|| format!("{scheme}://{rest}"))
 }
@@ -61,9 +65,15 @@ mod tests {
     fn origins_are_read_as_browsers_send_them() {
         assert_eq!(origin("https://App.Example.com:443/"), Ok("https://app.example.com".into()));
         assert_eq!(origin("HTTP://localhost:3000"), Ok("http://localhost:3000".into()));
-        for bad in
-            ["*", "null", "https://*.example.com", "app.example.com", "https://x.example/path", "https://u@x.example", "ftp://x.example"]
-        {
+        for bad in [
+            "*",
+            "null",
+            "https://*.example.com",
+            "app.example.com",
+            "https://x.example/path",
+            "https://u@x.example",
+            "ftp://x.example",
+        ] {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,8 @@ pub(crate) const PUBLIC: Retention = Retention { max_messages: 1000, max_bytes: 
 /// What is kept of a user's own channel when nothing is said; the age follows `push_ttl_s`.
 pub(crate) const OWN: Retention = Retention { max_messages: 1000, max_bytes: 16 << 20, max_age_s: 604_800 };
 
-/// Bounds on what is kept; whatever is over any of them goes. One that is not said is taken from what is more general.
+/// Bounds on what is kept; whatever is over any of them goes. One that is not said is taken from what is more
+/// general.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionSection {
@@ -47,6 +48,10 @@ pub struct RetentionRule {
 
 impl RetentionRule {
     pub(crate) fn keep(&self) -> RetentionSection {
-        RetentionSection { max_messages: self.max_messages, max_bytes: self.max_bytes, max_age_s: self.max_age_s }
+        RetentionSection {
+            max_messages: self.max_messages,
+            max_bytes: self.max_bytes,
+            max_age_s: self.max_age_s,
+        }
     }
 }

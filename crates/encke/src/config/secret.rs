@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-/// Words that stand in examples; whoever leaves one in has no secret. Compared in lower case, without what is not a letter.
+/// Words that stand in examples; whoever leaves one in has no secret. Compared in lower case, without what is
+/// not a letter.
 const PLACEHOLDERS: &[&str] = &[
     "changeme",
     "changethis",
@@ -22,7 +23,8 @@ const PLACEHOLDERS: &[&str] = &[
     "todo",
 ];
 
-/// A key or a secret. Its `Debug` form is redacted, and it cannot be serialised; [`expose`](Secret::expose) hands it out on purpose.
+/// A key or a secret. Its `Debug` form is redacted, and it cannot be serialised; [`expose`](Secret::expose)
+/// hands it out on purpose.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -42,7 +44,8 @@ impl Secret {
 
     /// Why this is no secret, if it is none. The words never hold the secret itself.
     pub(crate) fn weakness(&self, min_bytes: usize) -> Option<String> {
-        let letters: String = self.0.chars().filter(|c| c.is_ascii_alphabetic()).collect::<String>().to_ascii_lowercase();
+        let letters: String =
+            self.0.chars().filter(|c| c.is_ascii_alphabetic()).collect::<String>().to_ascii_lowercase();
         let one_character = self.0.chars().all(|c| self.0.starts_with(c));
         if self.0.is_empty() {
             return Some("must not be empty".to_owned());
@@ -52,13 +55,17 @@ impl Secret {
         }
         if self.0.len() < min_bytes {
             let len = self.0.len();
-            return Some(format!("must have at least {min_bytes} bytes, has {len}: make one with `openssl rand -hex 32`"));
+            return Some(format!(
+                "must have at least {min_bytes} bytes, has {len}: make one with `openssl rand -hex 32`"
+            ));
         }
         if min_bytes > 1 && one_character {
             return Some("is one character over and over: make one with `openssl rand -hex 32`".to_owned());
         }
         if self.0.bytes().any(|b| !b.is_ascii_graphic()) {
-            return Some("must hold ASCII characters without spaces only, or no header could carry it".to_owned());
+            return Some(
+                "must hold ASCII characters without spaces only, or no header could carry it".to_owned(),
+            );
         }
         None
     }
@@ -66,7 +73,9 @@ impl Secret {
 
 /// Whether the text is the word, once or several times over.
 fn repeats(text: &str, word: &str) -> bool {
-    !text.is_empty() && text.len().is_multiple_of(word.len()) && text.as_bytes().chunks(word.len()).all(|chunk| chunk == word.as_bytes())
+    !text.is_empty()
+        && text.len().is_multiple_of(word.len())
+        && text.as_bytes().chunks(word.len()).all(|chunk| chunk == word.as_bytes())
 }
 
 impl std::fmt::Debug for Secret {
@@ -92,7 +101,14 @@ mod tests {
     fn short_and_placeholder_secrets_are_refused() {
         assert_eq!(weakness("4f1c9be07d3a4f1c9be07d3a4f1c9be0", 32), None);
         assert!(weakness("4f1c9be07d3a", 32).unwrap().contains("32 bytes"));
-        for placeholder in ["changeme", "Change-Me", "secret", "CHANGEME-CHANGEME-CHANGEME-CHANGEME", "secret123", "your_api_key"] {
+        for placeholder in [
+            "changeme",
+            "Change-Me",
+            "secret",
+            "CHANGEME-CHANGEME-CHANGEME-CHANGEME",
+            "secret123",
+            "your_api_key",
+        ] {
             assert!(weakness(placeholder, 1).unwrap().contains("placeholder"), "{placeholder}");
         }
         assert!(weakness("", 1).is_some());

@@ -9,11 +9,13 @@ pub enum SlowPolicy {
     /// It is closed with the code `slow`, and comes back with its cursor: nothing is lost.
     #[default]
     Close,
-    /// It goes on near the head of public channels, with a `gap` that says what it will not get. What was pushed to its user is not skipped: who is too far behind in that is closed.
+    /// It goes on near the head of public channels, with a `gap` that says what it will not get. What was
+    /// pushed to its user is not skipped: who is too far behind in that is closed.
     Gap,
 }
 
-/// How far a receiver may be behind whose socket does not take what it is sent. Whoever catches up is not behind because of that: it counts by how much the lag has grown meanwhile.
+/// How far a receiver may be behind whose socket does not take what it is sent. Whoever catches up is not
+/// behind because of that: it counts by how much the lag has grown meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Slow {
@@ -23,7 +25,8 @@ pub struct Slow {
     pub max_messages: u64,
     /// Bytes of messages of a channel, 65,536 to 1 TiB. Default 1,048,576 (1 MiB).
     pub max_bytes: u64,
-    /// How long a receiver may take for what it was sent, a part of at most some 100 KB, in seconds, 1 to 300; then its connection ends. Default 10.
+    /// How long a receiver may take for what it was sent, a part of at most some 100 KB, in seconds, 1 to
+    /// 300; then its connection ends. Default 10.
     pub deadline_s: u64,
 }
 

@@ -37,15 +37,27 @@ pub(crate) struct Done {
     post, path = "/v1/ack", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = Ack,
     responses((status = 200, description = "The receipts are moved on.", body = Done)),
 )]
-pub(crate) async fn ack(State(app): State<Arc<App>>, Client(identity): Client, Json(request): Json<Ack>) -> Result<Answer<Done>, Refused> {
+pub(crate) async fn ack(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Json(request): Json<Ack>,
+) -> Result<Answer<Done>, Refused> {
     shown(&app, &identity, names::session(&request.session)?, &request.cursor).await.map(Answer)
 }
 
-/// Takes note of how far the person has seen. It is answered when it is written down: after that not even a crash takes it back.
-pub(crate) async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<Done, Refused> {
-    let cursor = Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+/// Takes note of how far the person has seen. It is answered when it is written down: after that not even a
+/// crash takes it back.
+pub(crate) async fn shown(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    cursor: &str,
+) -> Result<Done, Refused> {
+    let cursor =
+        Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
     if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
-        let mark = Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
+        let mark =
+            Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
         app.engine.mark(vec![mark]).await?;
     }
     Ok(Done { ok: true })

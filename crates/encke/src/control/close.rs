@@ -38,15 +38,20 @@ pub(crate) struct SessionClosed {
     pub(crate) closed: bool,
 }
 
-/// Ends a session of the client's own on purpose. Its data connection ends with `close`, and everything of it is freed before this is answered.
+/// Ends a session of the client's own on purpose. Its data connection ends with `close`, and everything of it
+/// is freed before this is answered.
 ///
-/// A page that is being closed sends a beacon of `text/plain`, which can bring no header: there the session id is the secret, and no token is needed.
+/// A page that is being closed sends a beacon of `text/plain`, which can bring no header: there the session
+/// id is the secret, and no token is needed.
 #[utoipa::path(
     post, path = "/v1/close", tag = "control connection", security(("token" = []), ("cookie" = []), ()),
     request_body(content((CloseSession = "application/json"), (CloseSession = "text/plain"))),
     responses((status = 200, description = "Whether there was something to close.", body = SessionClosed)),
 )]
-pub(crate) async fn close(State(app): State<Arc<App>>, request: Request) -> Result<Answer<SessionClosed>, Refused> {
+pub(crate) async fn close(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Answer<SessionClosed>, Refused> {
     let (request, owner) = if body::is_type(request.headers(), "text/plain") {
         (body::parse::<CloseSession>(&body::read(request).await?)?, None)
     } else {
@@ -55,8 +60,15 @@ pub(crate) async fn close(State(app): State<Arc<App>>, request: Request) -> Resu
         let Json(request) = Json::from_request(Request::from_parts(parts, body), &()).await?;
         (request, Some(identity.user))
     };
-    let close = Close { code: CloseCode::Client, reason: names::reason(request.reason)?, reconnect: false, retry_ms: None };
-    let Ok(session) = names::session(&request.session) else { return Ok(Answer(SessionClosed { closed: false })) };
+    let close = Close {
+        code: CloseCode::Client,
+        reason: names::reason(request.reason)?,
+        reconnect: false,
+        retry_ms: None,
+    };
+    let Ok(session) = names::session(&request.session) else {
+        return Ok(Answer(SessionClosed { closed: false }));
+    };
     let target = match owner {
         Some(user) => CloseTarget::SessionOf(session, user),
         None => CloseTarget::Session(session),

@@ -1,4 +1,5 @@
-//! The data connections, for the description of the API. The connection table answers them before a request gets to the router.
+//! The data connections, for the description of the API. The connection table answers them before a request
+//! gets to the router.
 
 use encke_proto::ErrorCode;
 
@@ -14,7 +15,8 @@ pub(crate) async fn poll() -> Refused {
     not_to_be_held()
 }
 
-/// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`; comments break a silence.
+/// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`;
+/// comments break a silence.
 #[utoipa::path(
     get, path = "/v1/sse", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
     params(schemas::DataQuery),
@@ -38,7 +40,8 @@ pub(crate) async fn ws() -> Refused {
     ErrorCode::UpgradeRequired.into()
 }
 
-/// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page that embeds it (`iframe`).
+/// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page
+/// that embeds it (`iframe`).
 #[utoipa::path(
     get, path = "/v1/stream", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
     params(schemas::DataQuery, schemas::StreamQuery),

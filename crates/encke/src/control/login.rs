@@ -51,7 +51,10 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     let credentials = credentials(&parts);
     if credentials.query_token {
-        return Err(Refused::new(ErrorCode::Unauthorized, "a token does not belong into an address; send it in the body"));
+        return Err(Refused::new(
+            ErrorCode::Unauthorized,
+            "a token does not belong into an address; send it in the body",
+        ));
     }
     // A foreign page must not log somebody in as somebody else.
     if !app.auth.own_or_allowed(&credentials) {
@@ -64,9 +67,13 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     let now = app.now().wall;
     let (token, claims) = match (login.user, login.token) {
         (Some(_), None) if !app.config.dev => return Err(ErrorCode::LoginDisabled.into()),
-        // A foreign site can make its own name lead here (DNS rebinding), but it cannot be called localhost or by an address.
+        // A foreign site can make its own name lead here (DNS rebinding), but it cannot be called localhost
+        // or by an address.
         (Some(_), None) if !host_name.is_none_or(is_this_machine) => {
-            return Err(Refused::new(ErrorCode::OriginForbidden, "login by id alone is for localhost, or this machine's address"));
+            return Err(Refused::new(
+                ErrorCode::OriginForbidden,
+                "login by id alone is for localhost, or this machine's address",
+            ));
         }
         (Some(user), None) => app.auth.dev_token(names::user(&user)?, now)?,
         (None, Some(token)) => app.auth.verify(&token, now).map(|claims| (token, claims))?,
@@ -78,11 +85,17 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     Ok((cookie::alone(cookie, &path), Answer(answer)).into_response())
 }
 
-/// Whether a `Host` names the machine by an address, or by a name that no foreign site can have (RFC 6761 section 6.3).
+/// Whether a `Host` names the machine by an address, or by a name that no foreign site can have (RFC 6761
+/// section 6.3).
 fn is_this_machine(host: &str) -> bool {
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<std::net::IpAddr>().is_ok() || bare.eq_ignore_ascii_case("localhost") || bare.to_ascii_lowercase().ends_with(".localhost")
+    bare.parse::<std::net::IpAddr>().is_ok()
+        || bare.eq_ignore_ascii_case("localhost")
+        || bare.to_ascii_lowercase().ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -91,10 +104,25 @@ mod tests {
 
     #[test]
     fn a_foreign_name_is_not_this_machine() {
-        for host in ["localhost", "localhost:8080", "LOCALHOST", "a.localhost:1", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.0.7"] {
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST",
+            "a.localhost:1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "192.168.0.7",
+        ] {
             assert!(is_this_machine(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "notlocalhost"] {
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "notlocalhost",
+        ] {
             assert!(!is_this_machine(host), "{host}");
         }
     }

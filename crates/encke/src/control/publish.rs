@@ -60,10 +60,14 @@ pub(crate) async fn publish_from(
 ) -> Result<Published, Refused> {
     let channel = ChannelName::public(channel)?;
     if !identity.may_publish(&channel) {
-        return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant publishing to {channel}")));
+        return Err(Refused::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant publishing to {channel}"),
+        ));
     }
     let key = names::key(&format!("user:{}", identity.user), key)?;
     let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    let appended = publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await?;
+    let appended =
+        publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await?;
     Published::of_one(&appended, app.engine.mode())
 }

@@ -1,4 +1,5 @@
-//! Control requests that come over a connection that waits (a WebSocket): the same as those by POST, about the session that the connection serves.
+//! Control requests that come over a connection that waits (a WebSocket): the same as those by POST, about
+//! the session that the connection serves.
 
 use std::sync::Arc;
 
@@ -138,20 +139,36 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
         }
         "publish" => {
             let request = parse::<Publish>(text)?;
-            encode(&publish_from(app, identity, &request.channel, request.data.as_deref(), request.key.as_deref()).await?)
+            encode(
+                &publish_from(
+                    app,
+                    identity,
+                    &request.channel,
+                    request.data.as_deref(),
+                    request.key.as_deref(),
+                )
+                .await?,
+            )
         }
         "ack" => encode(&shown(app, identity, session, &parse::<Ack>(text)?.cursor).await?),
         "close" => {
-            let close =
-                Close { code: CloseCode::Client, reason: names::reason(parse::<End>(text)?.reason)?, reconnect: false, retry_ms: None };
-            let closed = app.sessions.close(&CloseTarget::SessionOf(session, identity.user.clone()), &close).await?;
+            let close = Close {
+                code: CloseCode::Client,
+                reason: names::reason(parse::<End>(text)?.reason)?,
+                reconnect: false,
+                retry_ms: None,
+            };
+            let closed =
+                app.sessions.close(&CloseTarget::SessionOf(session, identity.user.clone()), &close).await?;
             encode(&SessionClosed { closed: closed > 0 })
         }
         "ping" => {
             parse::<Bare>(text)?;
             encode(&Done { ok: true })
         }
-        other => Err(Refused::bad(body::quoted(&format!("there is nothing to `do` that is called {other:?}")))),
+        other => {
+            Err(Refused::bad(body::quoted(&format!("there is nothing to `do` that is called {other:?}"))))
+        }
     }
 }
 

@@ -32,7 +32,8 @@ pub(crate) struct Followed {
     /// The user's own is not among them.
     #[schema(value_type = Vec<String>)]
     channels: Vec<ChannelName>,
-    /// Where it began in those channels that no cursor of the client has named yet: to be kept, so that nothing is missed should the session be lost before the first message.
+    /// Where it began in those channels that no cursor of the client has named yet: to be kept, so that
+    /// nothing is missed should the session be lost before the first message.
     #[schema(value_type = String)]
     cursor: String,
 }
@@ -58,9 +59,17 @@ pub(crate) async fn subscribe(
 }
 
 /// Lets a session follow more channels, if its user may.
-pub(crate) async fn follow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
+pub(crate) async fn follow(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    channels: Vec<ChannelName>,
+) -> Result<Followed, Refused> {
     if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
-        return Err(Refused::new(ErrorCode::ChannelForbidden, format!("the token does not grant subscribing to {channel}")));
+        return Err(Refused::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant subscribing to {channel}"),
+        ));
     }
     Ok(app.sessions.subscribe(session, &identity.user, channels).await?.into())
 }
@@ -80,6 +89,11 @@ pub(crate) async fn unsubscribe(
 }
 
 /// Lets a session follow fewer channels.
-pub(crate) async fn unfollow(app: &App, identity: &Identity, session: SessionId, channels: Vec<ChannelName>) -> Result<Followed, Refused> {
+pub(crate) async fn unfollow(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    channels: Vec<ChannelName>,
+) -> Result<Followed, Refused> {
     Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?.into())
 }

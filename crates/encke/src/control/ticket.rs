@@ -28,7 +28,11 @@ pub(crate) struct Ticket {
     post, path = "/v1/ticket", tag = "tokens", security(("token" = []), ("cookie" = [])),
     responses((status = 200, description = "A ticket.", body = Ticket)),
 )]
-pub(crate) async fn ticket(State(app): State<Arc<App>>, Client(identity): Client, Nothing: Nothing) -> Result<Answer<Ticket>, Refused> {
+pub(crate) async fn ticket(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Nothing: Nothing,
+) -> Result<Answer<Ticket>, Refused> {
     let given = app.auth.ticket(identity, app.now().wall)?;
     Ok(Answer(Ticket { ticket: given.ticket, expires: given.expires }))
 }

@@ -1,7 +1,9 @@
-//! The dialect of the long-polling scripts of Comet's first years, which ask for one message at a time. `docs/DIALECTS.md` describes it.
+//! The dialect of the long-polling scripts of Comet's first years, which ask for one message at a time.
+//! `docs/DIALECTS.md` describes it.
 //!
-//! Nobody proves who he is here, and a GET changes something, which is why the dialect has to be asked for. A browser is told apart by a random id in a cookie; its user is `classic-` and that id.
-//! Where the client stands is with the client (in the script, or in the cookie), so its session ends with each request.
+//! Nobody proves who he is here, and a GET changes something, which is why the dialect has to be asked for. A
+//! browser is told apart by a random id in a cookie; its user is `classic-` and that id. Where the client
+//! stands is with the client (in the script, or in the cookie), so its session ends with each request.
 
 mod answers;
 
@@ -41,9 +43,11 @@ use answers::{ByCookie, ByTimestamp};
 const CHANNEL: &str = "classic";
 /// The cookie: `ID`, or `ID.TIMESTAMP` once the browser has a position.
 const COOKIE: &str = "encke_classic";
-/// How the table tells the handler where the browser stands after an answer. It goes into the cookie, and not further.
+/// How the table tells the handler where the browser stands after an answer. It goes into the cookie, and not
+/// further.
 const POSITION: &str = "encke-position";
-/// How long a browser without a position is held at most, in seconds. Only an answer gives it one, and until then a broken connection would lose what comes before the next request.
+/// How long a browser without a position is held at most, in seconds. Only an answer gives it one, and until
+/// then a broken connection would lose what comes before the next request.
 const FIRST_HOLD_S: u64 = 5;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -60,7 +64,11 @@ async fn get_or_post() -> Response {
 }
 
 /// Publishes `msg`; without one, waits for the message behind `timestamp`.
-async fn by_timestamp(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+async fn by_timestamp(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
     let query = query.unwrap_or_default();
     if let Some(msg) = field(&query, "msg")?.filter(|msg| !msg.is_empty()) {
         return publish(&app, &msg).await;
@@ -82,7 +90,8 @@ async fn by_timestamp(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(
 /// Waits for the next message that this browser was not given.
 async fn by_cookie(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let headers = request.headers().clone();
-    // Scripts may send whatever they like; it has to be out of the way for the library to notice when they leave.
+    // Scripts may send whatever they like; it has to be out of the way for the library to notice when they
+    // leave.
     body::read(request).await?;
     let mut browser = Browser::of(&headers).map_or_else(Browser::new, Ok)?;
     let start = start(&app, browser.at.map_or(Timestamp::Now, Timestamp::At)).await?;
@@ -91,14 +100,17 @@ async fn by_cookie(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let admission = browser.admission(&ByCookie, start, hold_s, Some(browser.id))?;
     let mut response = whole(hold(&app.shards, Verdict::Admitted(Box::new(admission))).await).await?;
     let position = response.headers_mut().remove(POSITION);
-    if let Some(Ok(Timestamp::At(at))) = position.as_ref().and_then(|at| at.to_str().ok()).map(Timestamp::parse) {
+    if let Some(Ok(Timestamp::At(at))) =
+        position.as_ref().and_then(|at| at.to_str().ok()).map(Timestamp::parse)
+    {
         browser.at = Some(at);
         browser.remember(&headers, &mut response)?;
     }
     Ok(response)
 }
 
-/// The response with its body at hand, so that both go out together: a browser takes a cookie from the head, even if the message never comes.
+/// The response with its body at hand, so that both go out together: a browser takes a cookie from the head,
+/// even if the message never comes.
 async fn whole(response: Response) -> Result<Response, Refused> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| Refused::from(ErrorCode::Internal))?.to_bytes();
@@ -124,7 +136,9 @@ struct Stopped {
 async fn stop(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let headers = request.headers().clone();
     body::read(request).await?;
-    let Some(mut browser) = Browser::of(&headers) else { return Ok(Answer(Stopped { closed: false }).into_response()) };
+    let Some(mut browser) = Browser::of(&headers) else {
+        return Ok(Answer(Stopped { closed: false }).into_response());
+    };
     let close = Close { code: CloseCode::Client, reason: "stopped".into(), reconnect: false, retry_ms: None };
     let count = app.sessions.close(&CloseTarget::User(browser.user()?), &close).await?;
     let mut response = Answer(Stopped { closed: count > 0 }).into_response();
@@ -135,7 +149,8 @@ async fn stop(State(app): State<Arc<App>>, request: Request) -> Result<Response,
 
 async fn publish(app: &App, msg: &str) -> Result<Response, Refused> {
     let data = serde_json::value::to_raw_value(msg).map_err(|_| Refused::from(ErrorCode::Internal))?;
-    // A string is compact as it is written. Who wrote it is not said: a browser's id is what entitles it to stop.
+    // A string is compact as it is written. Who wrote it is not said: a browser's id is what entitles it to
+    // stop.
     publish_to(app, vec![channel()?], data.into(), None, None).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response())
 }
@@ -148,7 +163,8 @@ async fn start(app: &App, timestamp: Timestamp) -> Result<Start, Refused> {
         Timestamp::At(at) => at,
         Timestamp::Offset(offset) => {
             let page = app.engine.read(&channel, ReadFrom::Head, PageLimit { messages: 1, bytes: 1 }).await?;
-            // A number from elsewhere, the time of a file for instance, is beyond everything: then from now on.
+            // A number from elsewhere, the time of a file for instance, is beyond everything: then from now
+            // on.
             Position { epoch: page.epoch, offset: offset.min(page.head) }
         }
     };
@@ -166,7 +182,9 @@ fn field(text: &str, name: &str) -> Result<Option<String>, Refused> {
     let mut fields = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let Some((_, value)) = fields.rfind(|(found, _)| *found == name) else { return Ok(None) };
     let spaced = value.replace('+', " ");
-    let value = percent_decode_str(&spaced).decode_utf8().map_err(|_| Refused::bad(format!("`{name}` is not UTF-8")))?;
+    let value = percent_decode_str(&spaced)
+        .decode_utf8()
+        .map_err(|_| Refused::bad(format!("`{name}` is not UTF-8")))?;
     Ok(Some(value.into_owned()))
 }
 
@@ -183,7 +201,8 @@ impl Browser {
         Ok(Self { id: SessionId::from_bits(random::bits()?), at: None })
     }
 
-    /// The browser that a request comes from. A cookie that cannot be read is none, since its script could do nothing about it.
+    /// The browser that a request comes from. A cookie that cannot be read is none, since its script could do
+    /// nothing about it.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let cookies = cookies(headers)?;
         values(&cookies, COOKIE).find_map(Self::read)
@@ -265,14 +284,19 @@ mod tests {
 
     #[test]
     fn a_cookie_is_a_browser_or_nothing() {
-        let of = |text: &str| Browser::of(&HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(text).unwrap())]));
+        let of = |text: &str| {
+            Browser::of(&HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(text).unwrap())]))
+        };
         let browser = Browser { id: SessionId::from_bits(7), at: None };
         let id = browser.id.to_string();
         let at = Some(Position { epoch: encke_proto::Epoch(36), offset: 3 });
         assert_eq!(of(&format!("theme=dark; encke_classic={id}")), Some(browser));
         assert_eq!(of(&format!("encke_classic={id}.3-10; b=1")), Some(Browser { at, ..browser }));
         assert_eq!(of(&format!("encke_classic=\"{id}.3-10\"")), Some(Browser { at, ..browser }));
-        assert_eq!(of(&format!("encke_classic=old; encke_classic={id}.3-10")), Some(Browser { at, ..browser }));
+        assert_eq!(
+            of(&format!("encke_classic=old; encke_classic={id}.3-10")),
+            Some(Browser { at, ..browser })
+        );
         for position in ["", ".", ".x", ".0", ".12", ".3-10.4"] {
             assert_eq!(of(&format!("encke_classic={id}{position}")), Some(browser), "{position}");
         }

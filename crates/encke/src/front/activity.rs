@@ -71,8 +71,8 @@ struct State {
     blocked: Option<Instant>,
     /// Whether something was written since the connection was last found resting.
     wrote: bool,
-    /// Whether what the library writes next can only be an answer of its own: all answers were flushed, and no
-    /// request has come since.
+    /// Whether what the library writes next can only be an answer of its own: all answers were flushed, and
+    /// no request has come since.
     flushed: bool,
     /// Since when no request is under way.
     since: Instant,
@@ -192,7 +192,10 @@ impl<B: Body + Unpin> Body for Asked<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         // With an error the rest is still to come, or will never be.
         if frame.is_none() || (matches!(frame, Some(Ok(_))) && self.body.is_end_stream()) {
@@ -221,7 +224,10 @@ impl<B: Body + Unpin> Body for Answered<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -300,10 +306,12 @@ impl<S> Watched<S> {
         Self { before, socket, long_head: LongHead::PassedOn, activity, linger: None }
     }
 
-    /// Whether the library refuses a long head with these bytes, and that is left unsaid. The bytes of an answer
-    /// to a request may look the same anywhere, since clients choose what is in them.
+    /// Whether the library refuses a long head with these bytes, and that is left unsaid. The bytes of an
+    /// answer to a request may look the same anywhere, since clients choose what is in them.
     fn holds_back(&mut self, bytes: &[u8]) -> bool {
-        let holds = self.long_head == LongHead::HeldBack && long_head::is_refused(bytes) && self.activity.lock().flushed;
+        let holds = self.long_head == LongHead::HeldBack
+            && long_head::is_refused(bytes)
+            && self.activity.lock().flushed;
         if holds {
             self.long_head = LongHead::Refused;
         }
@@ -322,7 +330,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.before.is_empty() {
             let count = self.before.len().min(out.remaining());
             out.put_slice(&self.before[..count]);
@@ -351,7 +363,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         written
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if parts.first().is_some_and(|part| self.holds_back(part)) {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
@@ -433,7 +449,10 @@ mod tests {
         type Data = Bytes;
         type Error = Infallible;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             self.ready = !self.ready;
             if self.ready {
                 cx.waker().wake_by_ref();
@@ -463,7 +482,8 @@ mod tests {
             async move { Response::builder().header(header::CONTENT_LENGTH, length).body(body) }
         });
         let serving = tokio::spawn(async move {
-            let mut connection = http1::Builder::new().max_buf_size(16 * 1024).serve_connection(TokioIo::new(io), service);
+            let mut connection =
+                http1::Builder::new().max_buf_size(16 * 1024).serve_connection(TokioIo::new(io), service);
             let _ = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
             connection.into_parts().io.into_inner().long_head
         });
@@ -479,12 +499,14 @@ mod tests {
         const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         const SAME: &str = "HTTP/1.1 431 HTTP/1.1 431 ";
-        let all: [&'static [&'static str]; 3] = [&[SAME], &[SAME, SAME], &["HTTP/1.1 431 ", "x", "HTTP/1.1 431 "]];
+        let all: [&'static [&'static str]; 3] =
+            [&[SAME], &[SAME, SAME], &["HTTP/1.1 431 ", "x", "HTTP/1.1 431 "]];
         for frames in all {
             // With a pipe for one byte every byte begins a write once.
             for pipe in [1, 13, 100_000] {
                 let (seen, long_head) = answered(&[GET, GET, LAST].concat(), frames, pipe).await;
-                let bodies = seen.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP/1.1 200 ").next().unwrap());
+                let bodies =
+                    seen.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP/1.1 200 ").next().unwrap());
                 assert_eq!(bodies.collect::<Vec<_>>(), [&frames.concat(); 3], "{pipe}: {seen}");
                 assert_eq!(long_head, LongHead::HeldBack);
             }
@@ -492,7 +514,11 @@ mod tests {
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
         for (before, answers) in [("", 0), (GET, 1)] {
             let (seen, long_head) = answered(&format!("{before}{long}"), &[SAME], 100_000).await;
-            assert_eq!((seen.matches("HTTP/1.1 200 ").count(), long_head), (answers, LongHead::Refused), "{seen}");
+            assert_eq!(
+                (seen.matches("HTTP/1.1 200 ").count(), long_head),
+                (answers, LongHead::Refused),
+                "{seen}"
+            );
             assert_eq!(seen.matches("HTTP/1.1 431 ").count(), 2 * answers, "{seen}");
         }
     }

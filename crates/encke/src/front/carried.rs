@@ -59,7 +59,11 @@ impl AsyncRead for Carried {
 }
 
 impl Carried {
-    fn poll_send(&self, cx: &mut Context<'_>, send: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_write_ready(cx))?;
             match send(&self.socket) {
@@ -75,7 +79,11 @@ impl AsyncWrite for Carried {
         self.poll_send(cx, |socket| socket.try_write(bytes))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(cx, |socket| socket.try_write_vectored(parts))
     }
 

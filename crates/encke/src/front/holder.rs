@@ -1,4 +1,5 @@
-//! Requests that wait on a connection that has to stay with the HTTP library: the table writes the answer, the library sends it.
+//! Requests that wait on a connection that has to stay with the HTTP library: the table writes the answer,
+//! the library sends it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +66,13 @@ impl Holder {
     }
 
     /// Changes the protocol, and carries what is said then. `pass` is kept as long as anything is.
-    pub async fn talk(&self, verdict: Verdict, given: Arc<Given>, upgrade: OnUpgrade, pass: Arc<Pass>) -> Response<Body> {
+    pub async fn talk(
+        &self,
+        verdict: Verdict,
+        given: Arc<Given>,
+        upgrade: OnUpgrade,
+        pass: Arc<Pass>,
+    ) -> Response<Body> {
         let home = home(&self.shards, &verdict).clone();
         let (mut lent, head, body) = lend(self.shards.lent_id(), home.clone(), Some(given));
         let (id, inbound) = (lent.id, lent.listen());
@@ -104,7 +111,8 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: LentBody) 
             if !matches!(reads.read_buf(&mut bytes).await, Ok(count) if count > 0) {
                 break;
             }
-            // After the table has said its last, it is taken in and forgotten: closing a socket with something unread in it would take back what was said.
+            // After the table has said its last, it is taken in and forgotten: closing a socket with
+            // something unread in it would take back what was said.
             if inbound.send(bytes.freeze()).await.is_ok() {
                 deliver(&home, Letter::Heard(id)).await;
             }
@@ -131,7 +139,8 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: LentBody) 
     }
 }
 
-/// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the response, tells the table that nobody waits any more. No receipts are given for it.
+/// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the
+/// response, tells the table that nobody waits any more. No receipts are given for it.
 pub async fn hold(shards: &Shards, verdict: Verdict) -> Response<Body> {
     hold_on(shards, verdict, None).await
 }
@@ -161,7 +170,8 @@ async fn answer(
     head: oneshot::Receiver<Response<()>>,
 ) -> Result<Response<()>, Refused> {
     let arrival = Arrival { line: Line::Lent(Box::new(lent)), inbound: Vec::new(), verdict };
-    home.post(Letter::Arrived(Box::new(arrival))).map_err(|_| Refused::new(ErrorCode::Overloaded, "too many requests at a time"))?;
+    home.post(Letter::Arrived(Box::new(arrival)))
+        .map_err(|_| Refused::new(ErrorCode::Overloaded, "too many requests at a time"))?;
     // The table may let go of it without a word, as it does with who takes nothing.
     head.await.map_err(|_| Refused::new(ErrorCode::ShuttingDown, "the server stops"))
 }

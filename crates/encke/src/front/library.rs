@@ -2,8 +2,9 @@
 //! the library has, is taken from it and goes to the connection table; so does a
 //! connection that rests, since the table alone lets connections rest.
 //!
-//! The library's connection is driven by hand for that. A request that waits is noticed when the library hands it over; its service never answers, so no response byte is written, and
-//! the library's parts (the socket, and what it read ahead) are taken out. ADR 0006 has the reasons.
+//! The library's connection is driven by hand for that. A request that waits is noticed when the library
+//! hands it over; its service never answers, so no response byte is written, and the library's parts (the
+//! socket, and what it read ahead) are taken out. ADR 0006 has the reasons.
 
 use std::{
     convert::Infallible,
@@ -164,7 +165,8 @@ impl Library {
         let mut told = false;
         let end = loop {
             let next = poll_fn(|cx| {
-                // With the shutdown, since without it a connection counts as done before its last answer is flushed.
+                // With the shutdown, since without it a connection counts as done before its last answer is
+                // flushed.
                 let done = Pin::new(&mut connection).poll(cx);
                 if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     return Poll::Ready(End::Waits(verdict));
@@ -187,7 +189,8 @@ impl Library {
         self.leave(end, parts.io.into_inner(), &parts.read_buf, (pass, shard)).await;
     }
 
-    /// Gives the connection to where it goes on, or ends it. `ahead` is what the library has read and not taken.
+    /// Gives the connection to where it goes on, or ends it. `ahead` is what the library has read and not
+    /// taken.
     async fn leave(&self, end: End, mut io: Watched<TcpStream>, ahead: &[u8], (pass, shard): (Pass, usize)) {
         if matches!(end, End::Over) {
             if io.long_head == LongHead::Refused {
@@ -246,7 +249,8 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let version = request.version();
     let ends = scope == Scope::Operation || (version < Version::HTTP_11 && !keeps_alive(&request));
-    // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two servers may disagree on whose it is.
+    // The library leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two
+    // servers may disagree on whose it is.
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let misnamed = hosts > 1 || (hosts == 0 && version == Version::HTTP_11);
     let mut response = if misnamed {
@@ -267,7 +271,8 @@ pub(super) async fn answer(
 }
 
 fn keeps_alive<B>(request: &Request<B>) -> bool {
-    let options = request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options =
+        request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 

@@ -30,10 +30,16 @@ pub(super) fn is_refused(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// When the socket does not take it, or not within [`REFUSE_MAX`].
-pub(super) async fn refuse(socket: &mut (impl AsyncWrite + Unpin), head: &[u8], admit: &Admit, now: Time) -> io::Result<()> {
+pub(super) async fn refuse(
+    socket: &mut (impl AsyncWrite + Unpin),
+    head: &[u8],
+    admit: &Admit,
+    now: Time,
+) -> io::Result<()> {
     let refusal = Refusal::new(ErrorCode::HeadTooLarge, sentence(ErrorCode::HeadTooLarge));
     let origin = match origin_of(head) {
-        // Its origin may stand in what was not read. The answer is the same for all, and says nothing of anyone.
+        // Its origin may stand in what was not read. The answer is the same for all, and says nothing of
+        // anyone.
         None if is_cut(head) => Some("*"),
         origin => admit.readable_by(origin),
     };

@@ -1,4 +1,5 @@
-//! Connections under TLS: the library has them to the end, and HTTP/2 with them. Requests that wait are held by the table all the same (see [`Holder`]).
+//! Connections under TLS: the library has them to the end, and HTTP/2 with them. Requests that wait are held
+//! by the table all the same (see [`Holder`]).
 
 use std::{
     convert::Infallible,
@@ -109,9 +110,14 @@ impl Tls {
         patience: Patience,
         stopping: watch::Receiver<bool>,
     ) -> Result<Option<Self>, TlsError> {
-        let (Some(address), Some(cert), Some(key)) = (config.tls_listen, &config.tls_cert, &config.tls_key) else { return Ok(None) };
+        let (Some(address), Some(cert), Some(key)) = (config.tls_listen, &config.tls_cert, &config.tls_key)
+        else {
+            return Ok(None);
+        };
         let certificate = Arc::new(Certificate::load(cert.clone(), key.clone())?);
-        let mut server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::<Certificate>::clone(&certificate));
+        let mut server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Certificate>::clone(&certificate));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let heartbeat = Duration::from_millis(patience.heartbeat_ms);
         let listener = listen(address, heartbeat).map_err(|error| TlsError::Listen(address, error))?;
@@ -172,7 +178,13 @@ fn listen(address: SocketAddr, heartbeat: Duration) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn serve(socket: Carried, caller: Caller, acceptor: TlsAcceptor, patience: Patience, stopping: watch::Receiver<bool>) {
+async fn serve(
+    socket: Carried,
+    caller: Caller,
+    acceptor: TlsAcceptor,
+    patience: Patience,
+    stopping: watch::Receiver<bool>,
+) {
     let Ok(Ok(socket)) = timeout(times(&patience).head, acceptor.accept(socket)).await else { return };
     drive(socket, caller, patience, stopping).await;
 }
@@ -257,12 +269,18 @@ struct Caller {
 }
 
 impl Caller {
-    async fn answer(self, activity: Arc<Activity>, mut request: Request<Incoming>) -> Result<Response<Answered<Body>>, Infallible> {
+    async fn answer(
+        self,
+        activity: Arc<Activity>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Answered<Body>>, Infallible> {
         let multiplexed = request.version() == Version::HTTP_2;
-        let (unread, under_way) = activity.begin(multiplexed, !multiplexed && !request.body().is_end_stream());
+        let (unread, under_way) =
+            activity.begin(multiplexed, !multiplexed && !request.body().is_end_stream());
         // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
         if !request.headers().contains_key(header::HOST)
-            && let Some(host) = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+            && let Some(host) =
+                request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
         {
             request.headers_mut().insert(header::HOST, host);
         }
@@ -273,7 +291,9 @@ impl Caller {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let waits = if scope == Scope::All { waiting(&request) } else { None };
         let response = match waits.map(|waiting| (waiting.transport.talks(), holder.decide(&waiting))) {
-            Some((true, verdict)) => holder.open(origin, holder.talk(verdict, given, hyper::upgrade::on(&mut request), pass).await),
+            Some((true, verdict)) => {
+                holder.open(origin, holder.talk(verdict, given, hyper::upgrade::on(&mut request), pass).await)
+            }
             Some((false, verdict)) => holder.open(origin, holder.hold(verdict, given).await),
             None => answer(router, scope, &activity, request, unread).await,
         };
@@ -304,7 +324,8 @@ impl Certificate {
         Ok(Self { cert, key, now: RwLock::new(loaded) })
     }
 
-    /// Reads the files again when they have changed. What cannot be used is reported, and the old certificate stays.
+    /// Reads the files again when they have changed. What cannot be used is reported, and the old certificate
+    /// stays.
     fn look(&self) {
         let changed = changed(&self.cert, &self.key);
         if self.now.read().unwrap_or_else(PoisonError::into_inner).changed == changed {
@@ -333,14 +354,19 @@ fn changed(cert: &PathBuf, key: &PathBuf) -> Option<(SystemTime, SystemTime)> {
 
 fn read(cert: &PathBuf, key: &PathBuf) -> Result<Loaded, TlsError> {
     let changed = changed(cert, key);
-    let open =
-        |path: &PathBuf| std::fs::File::open(path).map(BufReader::new).map_err(|error| TlsError::File(path.clone(), error.to_string()));
+    let open = |path: &PathBuf| {
+        std::fs::File::open(path)
+            .map(BufReader::new)
+            .map_err(|error| TlsError::File(path.clone(), error.to_string()))
+    };
     let chain = CertificateDer::pem_reader_iter(open(cert)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::File(cert.clone(), error.to_string()))?;
-    let private = PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| TlsError::File(key.clone(), error.to_string()))?;
-    let provider =
-        rustls::crypto::CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let private = PrivateKeyDer::from_pem_reader(open(key)?)
+        .map_err(|error| TlsError::File(key.clone(), error.to_string()))?;
+    let provider = rustls::crypto::CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let certified = CertifiedKey::from_der(chain, private, &provider)?;
     Ok(Loaded { certified: Arc::new(certified), changed })
 }
@@ -364,7 +390,8 @@ mod tests {
         shards::{Shards, mailbox},
     };
 
-    const PATIENCE: Patience = Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
+    const PATIENCE: Patience =
+        Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     fn caller(gate: &Arc<Gate>) -> Caller {
@@ -380,8 +407,13 @@ mod tests {
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
-        let admit =
-            Admit { auth: Arc::clone(&app.auth), stopping: app.stopping.clone(), origins: Arc::new([]), hold_s: 25, compression: false };
+        let admit = Admit {
+            auth: Arc::clone(&app.auth),
+            stopping: app.stopping.clone(),
+            origins: Arc::new([]),
+            hold_s: 25,
+            compression: false,
+        };
         let slow = get(async || {
             sleep(Duration::from_secs(100)).await;
             "slow"
@@ -423,7 +455,11 @@ mod tests {
         async fn answer(&mut self, end: &str) -> String {
             let mut seen = Vec::new();
             while !seen.ends_with(end.as_bytes()) {
-                assert!(self.socket.read_buf(&mut seen).await.unwrap() > 0, "{}", String::from_utf8_lossy(&seen));
+                assert!(
+                    self.socket.read_buf(&mut seen).await.unwrap() > 0,
+                    "{}",
+                    String::from_utf8_lossy(&seen)
+                );
             }
             self.began = Instant::now();
             String::from_utf8(seen).unwrap()
@@ -503,7 +539,11 @@ mod tests {
             let mut client = Client::of(caller(&gate));
             client.send(&GET.replace("/ ", &format!("{path} "))).await;
             let (seen, seconds) = client.rest().await;
-            assert!(seen.starts_with(&format!("HTTP/1.1 {status} ")) && seen.contains("\r\nconnection: close\r\n"), "{seen}");
+            assert!(
+                seen.starts_with(&format!("HTTP/1.1 {status} "))
+                    && seen.contains("\r\nconnection: close\r\n"),
+                "{seen}"
+            );
             assert_eq!(seen.contains("\r\nretry-after: "), status == 503);
             assert!(seconds <= 1);
         }

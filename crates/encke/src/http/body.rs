@@ -1,4 +1,5 @@
-//! Request bodies, read strictly: what is not exactly as it should be is refused, and the answer says what it was.
+//! Request bodies, read strictly: what is not exactly as it should be is refused, and the answer says what it
+//! was.
 
 use std::{error::Error, time::Duration};
 
@@ -28,7 +29,8 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// A refusal's message quotes what was sent; it need not quote all of it.
 const QUOTE_MAX_CHARS: usize = 300;
 
-/// A body of `application/json` that is a `T` and nothing more. Comes last among a handler's arguments, after whoever checks who asks.
+/// A body of `application/json` that is a `T` and nothing more. Comes last among a handler's arguments, after
+/// whoever checks who asks.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -63,7 +65,8 @@ impl<S: Send + Sync> FromRequest<S> for Nothing {
     }
 }
 
-/// Whether the body is of this type by its own word, and not compressed: a small body that swells is refused unread.
+/// Whether the body is of this type by its own word, and not compressed: a small body that swells is refused
+/// unread.
 pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     require_type(headers, wanted).is_ok()
 }
@@ -97,7 +100,10 @@ pub(crate) fn require_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refu
 
 /// How the body is encoded, if it is in any way.
 fn coding(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get_all(header::CONTENT_ENCODING).iter().find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Says in the refusal of an encoded body which encodings are taken: none (RFC 9110 section 15.5.16). Other
@@ -119,7 +125,8 @@ pub(crate) fn is_media_type(text: &str, wanted: &str) -> bool {
     is_wanted
         && text.is_ascii()
         && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-            !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            !name.trim().eq_ignore_ascii_case("charset")
+                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         })
 }
 
@@ -148,14 +155,17 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
 /// Reads JSON as a `T`, which has to come as an object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     if body.starts_with(BYTE_ORDER_MARK) {
-        return Err(Refused::bad("the body begins with a byte order mark, which JSON has none of (RFC 8259 section 8.1)"));
+        return Err(Refused::bad(
+            "the body begins with a byte order mark, which JSON has none of (RFC 8259 section 8.1)",
+        ));
     }
     let text = std::str::from_utf8(body).map_err(|_| Refused::bad("the body is not UTF-8"))?;
     // Looked at before a parser is. The request's own object is one level around the data that it carries.
     if json::depth(text) > JSON_MAX_DEPTH + 1 {
         return Err(ErrorCode::TooDeep.into());
     }
-    let read = serde_json::from_str::<Object<T>>(text).map_err(|error| Refused::bad(quoted(&error.to_string())));
+    let read =
+        serde_json::from_str::<Object<T>>(text).map_err(|error| Refused::bad(quoted(&error.to_string())));
     read.map(|Object(value)| value)
 }
 
@@ -224,18 +234,29 @@ mod tests {
 
     #[test]
     fn types_are_read_as_they_are_written() {
-        let of = |text: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(text))]);
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
+        let of = |text: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(text))])
+        };
+        for good in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
+        {
             assert!(is_type(&of(good), "application/json"), "{good}");
         }
-        for bad in ["text/plain", "application/jsonp", "application/json; charset=utf-16", "application/x-www-form-urlencoded", ""] {
+        for bad in [
+            "text/plain",
+            "application/jsonp",
+            "application/json; charset=utf-16",
+            "application/x-www-form-urlencoded",
+            "",
+        ] {
             assert!(!is_type(&of(bad), "application/json"), "{bad}");
         }
         assert!(!is_type(&HeaderMap::new(), "application/json"));
         // A header with other than ASCII in it cannot be read as text at all; the text alone is judged alike.
         let odd = "application/json; x=\u{fc}";
         assert!(!is_media_type(odd, "application/json"));
-        let odd = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_bytes(odd.as_bytes()).unwrap())]);
+        let odd =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_bytes(odd.as_bytes()).unwrap())]);
         assert!(!is_type(&odd, "application/json"));
         let mut compressed = of("application/json");
         compressed.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -247,8 +268,14 @@ mod tests {
         let (kind, coding) = (header::CONTENT_TYPE, header::CONTENT_ENCODING);
         for (fields, word) in [
             (vec![(&kind, "application/json"), (&coding, "gzip")], "Content-Encoding: gzip"),
-            (vec![(&kind, "application/json"), (&coding, "identity"), (&coding, "br")], "Content-Encoding: br"),
-            (vec![(&kind, "application/json"), (&coding, "identity, gzip")], "Content-Encoding: identity, gzip"),
+            (
+                vec![(&kind, "application/json"), (&coding, "identity"), (&coding, "br")],
+                "Content-Encoding: br",
+            ),
+            (
+                vec![(&kind, "application/json"), (&coding, "identity, gzip")],
+                "Content-Encoding: identity, gzip",
+            ),
             (vec![(&kind, "text/plain"), (&coding, "gzip")], "Content-Encoding: gzip"),
             (vec![(&kind, "application/json; charset=utf-16")], "charset=utf-16"),
             (vec![(&kind, "text/plain")], "Content-Type says text/plain"),

@@ -1,4 +1,5 @@
-//! Takes in what a handler left of a body, so that its answer arrives: a socket that is closed with something unread in it throws away what was written to it.
+//! Takes in what a handler left of a body, so that its answer arrives: a socket that is closed with something
+//! unread in it throws away what was written to it.
 
 use std::{
     pin::Pin,
@@ -59,7 +60,10 @@ impl HttpBody for Shared {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut *self.lock()).poll_frame(context)
     }
 

@@ -16,13 +16,13 @@ pub fn is_operation(path: &str) -> bool {
     path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// Marks a request that came in one of the places that are kept for operators, and does not belong there. Its answer
-/// is still one that the pages of allowed origins may read.
+/// Marks a request that came in one of the places that are kept for operators, and does not belong there. Its
+/// answer is still one that the pages of allowed origins may read.
 #[derive(Clone, Copy, Debug)]
 pub struct Full;
 
-/// Refuses what came in a place that is kept for operators and is not for it. A preflight is answered before, so that
-/// a page of an allowed origin may read why.
+/// Refuses what came in a place that is kept for operators and is not for it. A preflight is answered before,
+/// so that a page of an allowed origin may read why.
 pub(crate) async fn refuse_when_full(request: Request, next: Next) -> Response {
     if request.extensions().get::<Full>().is_some() {
         return Refused::new(ErrorCode::Overloaded, "too many connections").into_response();

@@ -33,7 +33,8 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<usize, Refused> {
     }
 }
 
-/// Cuts a list that has one entry more than asked for, and tells where the next page begins: behind the last entry of this one.
+/// Cuts a list that has one entry more than asked for, and tells where the next page begins: behind the last
+/// entry of this one.
 pub(crate) fn cut<T, K: Serialize>(list: &mut Vec<T>, limit: usize, key: impl Fn(&T) -> K) -> Option<K> {
     let more = list.len() > limit;
     list.truncate(limit);

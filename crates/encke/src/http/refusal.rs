@@ -52,7 +52,9 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::Unauthorized => "no token or key, or one that does not verify",
         ErrorCode::TokenExpired => "the token has expired",
         ErrorCode::UrlNotAllowed => "this URL is not on the allow-list",
-        ErrorCode::OriginForbidden => "a request with a cookie has to come from this origin, or from an allowed one",
+        ErrorCode::OriginForbidden => {
+            "a request with a cookie has to come from this origin, or from an allowed one"
+        }
         ErrorCode::ChannelForbidden => "the token does not grant this channel",
         ErrorCode::LoginDisabled => "login by id alone is for dev mode; log in with a token",
         ErrorCode::NotFound => "there is nothing at this address",
@@ -81,7 +83,8 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let code = self.0.code;
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.0.json()).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/json")], self.0.json()).into_response();
         if let Some(seconds) = retry_after_s(code) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -166,7 +169,11 @@ mod tests {
             assert_eq!(response.status().as_u16(), code.status(), "{code}");
             let passes = matches!(code.status(), 429 | 503);
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), passes, "{code}");
-            assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
+            assert_eq!(
+                response.headers().contains_key(header::WWW_AUTHENTICATE),
+                code.status() == 401,
+                "{code}"
+            );
         }
     }
 

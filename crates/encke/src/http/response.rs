@@ -14,7 +14,8 @@ pub const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 /// The type of documents.
 pub const HTML: &str = "text/html; charset=utf-8";
 
-/// Fields that every answer has which is not held, unless its handler knew better: no cache keeps it, it is no document, no frame shows it, no browser guesses its type, and no other site embeds it.
+/// Fields that every answer has which is not held, unless its handler knew better: no cache keeps it, it is
+/// no document, no frame shows it, no browser guesses its type, and no other site embeds it.
 pub const PROTECTION: [(&str, &str); 6] = [
     ("cache-control", "no-store"),
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -71,18 +72,33 @@ impl Head<'_> {
         match self.body {
             Body::Length(length) => {
                 let mut digits = itoa::Buffer::new();
-                push(&["content-type: ", self.content_type, "\r\ncontent-length: ", digits.format(length), "\r\n"]);
+                push(&[
+                    "content-type: ",
+                    self.content_type,
+                    "\r\ncontent-length: ",
+                    digits.format(length),
+                    "\r\n",
+                ]);
             }
-            Body::Chunked => push(&["content-type: ", self.content_type, "\r\ntransfer-encoding: chunked\r\n"]),
+            Body::Chunked => {
+                push(&["content-type: ", self.content_type, "\r\ntransfer-encoding: chunked\r\n"])
+            }
             Body::UntilClose => push(&["content-type: ", self.content_type, "\r\n"]),
             Body::None => {}
         }
-        // What is said to one user is nobody else's: no cache keeps it, no proxy holds it back, no browser guesses its type.
+        // What is said to one user is nobody else's: no cache keeps it, no proxy holds it back, no browser
+        // guesses its type.
         push(&[
             "cache-control: no-store\r\nx-accel-buffering: no\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nvary: origin\r\n",
         ]);
         if let Some(origin) = self.origin {
-            push(&["access-control-allow-origin: ", origin, "\r\naccess-control-expose-headers: ", EXPOSED, "\r\n"]);
+            push(&[
+                "access-control-allow-origin: ",
+                origin,
+                "\r\naccess-control-expose-headers: ",
+                EXPOSED,
+                "\r\n",
+            ]);
             if origin != "*" {
                 push(&["access-control-allow-credentials: true\r\n"]);
             }
@@ -91,7 +107,8 @@ impl Head<'_> {
             push(&[name, ": ", value, "\r\n"]);
         }
         if self.status == 426 {
-            // One address changes the protocol, to this one, of which there is one version (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+            // One address changes the protocol, to this one, of which there is one version (RFC 6455 section
+            // 4.4, RFC 9110 section 15.5.22).
             push(&["upgrade: websocket\r\nsec-websocket-version: 13\r\n"]);
         }
         if self.status == 401 {
@@ -126,12 +143,21 @@ pub fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &
     let (status, retry_after_s) = (refusal.code.status(), retry_after_s(refusal.code));
     let json = refusal.json();
     let body = Body::Length(json.len());
-    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after_s, field: None }.write(out);
+    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after_s, field: None }
+        .write(out);
     out.extend_from_slice(json.as_bytes());
 }
 
-/// Writes the whole answer to a request of the server API, with the fields that the router puts into all of its answers.
-pub fn answer(out: &mut Vec<u8>, status: u16, retry_after_s: Option<u64>, keep_alive: bool, date: &str, json: &[u8]) {
+/// Writes the whole answer to a request of the server API, with the fields that the router puts into all of
+/// its answers.
+pub fn answer(
+    out: &mut Vec<u8>,
+    status: u16,
+    retry_after_s: Option<u64>,
+    keep_alive: bool,
+    date: &str,
+    json: &[u8],
+) {
     let mut digits = itoa::Buffer::new();
     push_status_line(out, status);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
@@ -194,7 +220,8 @@ mod tests {
         let (mut held, mut answered) = (Vec::new(), Vec::new());
         let (content_type, date) = (JSON, "Thu, 01 Jan 1970 00:00:00 GMT");
         let (body, keep_alive, retry_after_s) = (Body::Length(2), true, None);
-        Head { status, content_type, body, keep_alive, origin: None, date, retry_after_s, field: None }.write(&mut held);
+        Head { status, content_type, body, keep_alive, origin: None, date, retry_after_s, field: None }
+            .write(&mut held);
         answer(&mut answered, status, None, keep_alive, date, b"{}");
         [held, answered].map(|out| String::from_utf8(out).unwrap().lines().next().unwrap().to_owned())
     }
@@ -218,17 +245,28 @@ mod tests {
     fn a_page_may_read_what_is_written_for_its_origin() {
         let write = |origin| {
             let mut out = Vec::new();
-            whole(&mut out, &Refusal::new(encke_proto::ErrorCode::HeadTooLarge, "x"), origin, "Thu, 01 Jan 1970 00:00:00 GMT");
+            whole(
+                &mut out,
+                &Refusal::new(encke_proto::ErrorCode::HeadTooLarge, "x"),
+                origin,
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+            );
             String::from_utf8(out).unwrap()
         };
-        assert!(write(None).starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n") && !write(None).contains("access-control"));
+        assert!(
+            write(None).starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n")
+                && !write(None).contains("access-control")
+        );
         let own = write(Some("capacitor://localhost"));
         for field in ["origin: capacitor://localhost", "credentials: true"] {
             assert!(own.contains(&format!("\r\naccess-control-allow-{field}\r\n")), "{own}");
         }
         assert!(own.contains("\r\naccess-control-expose-headers: Retry-After, Date\r\n"));
         let all = write(Some("*"));
-        assert!(all.contains("\r\naccess-control-allow-origin: *\r\n") && !all.contains("credentials"), "{all}");
+        assert!(
+            all.contains("\r\naccess-control-allow-origin: *\r\n") && !all.contains("credentials"),
+            "{all}"
+        );
     }
 
     #[test]

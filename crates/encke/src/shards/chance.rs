@@ -4,7 +4,8 @@
 /// How many random bytes are taken from the operating system at a time.
 const STOCK_BYTES: usize = 1024;
 
-/// The operating system's randomness, a stock at a time: good enough for session ids, and no system call for each.
+/// The operating system's randomness, a stock at a time: good enough for session ids, and no system call for
+/// each.
 #[derive(Debug)]
 pub struct Chance {
     stock: Box<[u8; STOCK_BYTES]>,
@@ -21,7 +22,8 @@ impl Chance {
     /// 128 bits that nobody can guess.
     ///
     /// # Panics
-    /// When the operating system has no randomness, which Linux always has once it has booted; a guessable session id would be worse.
+    /// When the operating system has no randomness, which Linux always has once it has booted; a guessable
+    /// session id would be worse.
     pub fn bits(&mut self) -> u128 {
         if self.used + 16 > STOCK_BYTES {
             getrandom::fill(&mut self.stock[..]).expect("the operating system gives randomness");

@@ -1,4 +1,5 @@
-//! The desk between a shard and the engine: the shard never waits, so it leaves its wishes here and finds the answers among its letters.
+//! The desk between a shard and the engine: the shard never waits, so it leaves its wishes here and finds the
+//! answers among its letters.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -53,11 +54,16 @@ impl fmt::Debug for Work {
     }
 }
 
-/// Where wishes are left. What waits here is bounded by the sessions: each has at most one read and one note a channel under way, and each connection one request.
+/// Where wishes are left. What waits here is bounded by the sessions: each has at most one read and one note
+/// a channel under way, and each connection one request.
 pub type Desk = mpsc::UnboundedSender<Wish>;
 
 /// Opens the desk of a shard; it is served until the shard drops it.
-pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Letter>) -> (Desk, impl Future<Output = ()> + Send + 'static) {
+pub fn open(
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    mailbox: Mailbox<Letter>,
+) -> (Desk, impl Future<Output = ()> + Send + 'static) {
     let (desk, mut wishes) = mpsc::unbounded_channel();
     let reads = Arc::new(Semaphore::new(READS_MAX));
     let work = async move {
@@ -68,7 +74,9 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
             let count = if notes.is_empty() {
                 wishes.recv_many(&mut batch, NOTES_MAX).await
             } else {
-                tokio::time::timeout(RETRY, wishes.recv_many(&mut batch, NOTES_MAX)).await.unwrap_or(usize::MAX)
+                tokio::time::timeout(RETRY, wishes.recv_many(&mut batch, NOTES_MAX))
+                    .await
+                    .unwrap_or(usize::MAX)
             };
             for wish in batch.drain(..) {
                 match wish {
@@ -84,7 +92,8 @@ pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, mailbox: Mailbox<Let
                         tokio::spawn(async move { deliver(&mailbox, work.await).await });
                     }
                     read => {
-                        // Whoever comes back at once must not begin where it was before, or a push would come twice.
+                        // Whoever comes back at once must not begin where it was before, or a push would come
+                        // twice.
                         if let Wish::Open(_, channel) = &read
                             && notes.handed(channel)
                         {
@@ -109,7 +118,9 @@ async fn serve_read(wish: Wish, engine: &Arc<dyn Engine>, mailbox: &Mailbox<Lett
     tokio::spawn(async move {
         let letter = match wish {
             Wish::Open(key, channel) => Letter::Opened(key, answer(opening(&*engine, &channel).await)),
-            Wish::Read(key, channel, after) => Letter::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await)),
+            Wish::Read(key, channel, after) => {
+                Letter::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await))
+            }
             Wish::Mark(..) | Wish::Seen(_) | Wish::Settle(_) | Wish::Work(_) => return,
         };
         drop(permit);

@@ -1,4 +1,5 @@
-//! What a slot writes to: a socket of its own, or a response that the HTTP library sends because the connection has to stay with it (TLS, HTTP/2, requests with a body).
+//! What a slot writes to: a socket of its own, or a response that the HTTP library sends because the
+//! connection has to stay with it (TLS, HTTP/2, requests with a body).
 
 use std::{
     io::{self, Read, Write},
@@ -70,12 +71,17 @@ pub struct LentBody {
 /// by itself. Without `given`, nobody is asked whether the client's side has it, and no
 /// receipt is given for it.
 #[must_use]
-pub fn lend(id: LentId, home: Mailbox<Letter>, given: Option<Arc<Given>>) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
+pub fn lend(
+    id: LentId,
+    home: Mailbox<Letter>,
+    given: Option<Arc<Given>>,
+) -> (Lent, oneshot::Receiver<Response<()>>, LentBody) {
     let (head, head_comes) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
     let counted = given.clone().map(|given| (0, given));
-    let lent = Lent { id, head: Some(head), body: sender, given: counted, wants: Arc::clone(&wants), inbound: None };
+    let lent =
+        Lent { id, head: Some(head), body: sender, given: counted, wants: Arc::clone(&wants), inbound: None };
     (lent, head_comes, LentBody { id, home, body: receiver, wants, given, taken: 0, last: Bytes::new() })
 }
 
@@ -140,7 +146,8 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl Lent {
-    /// Lets its client talk: what it says is put in here, a read at a time, and a [`Letter::Heard`] tells the table of it. Dropping the sender says that it has gone.
+    /// Lets its client talk: what it says is put in here, a read at a time, and a [`Letter::Heard`] tells the
+    /// table of it. Dropping the sender says that it has gone.
     pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
         let (sender, receiver) = mpsc::channel(1);
         self.inbound = Some((receiver, Bytes::new()));
@@ -206,7 +213,8 @@ impl Lent {
     }
 }
 
-/// The head as a transport wrote it, in the library's form. How the connection goes on is the library's business.
+/// The head as a transport wrote it, in the library's form. How the connection goes on is the library's
+/// business.
 fn read_head(bytes: &[u8]) -> Option<(Response<()>, usize)> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut fields);
@@ -226,7 +234,10 @@ impl HttpBody for LentBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if !self.last.is_empty() {
             self.taken += self.last.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.last)))));

@@ -1,4 +1,5 @@
-//! The way into a shard: a bounded queue, and a bell that is rung once however much is put in, and only while the shard rests.
+//! The way into a shard: a bounded queue, and a bell that is rung once however much is put in, and only while
+//! the shard rests.
 
 use std::sync::{
     Arc,
@@ -42,7 +43,8 @@ struct Bell {
     /// Whether nobody needs to ring: the shard is awake, or somebody has.
     rung: AtomicBool,
     missed: AtomicBool,
-    /// How many letters wait. It is raised before a letter is there, so that none is overlooked. The queue itself is unbounded, since a bounded one of the standard library takes all of its memory at once.
+    /// How many letters wait. It is raised before a letter is there, so that none is overlooked. The queue
+    /// itself is unbounded, since a bounded one of the standard library takes all of its memory at once.
     waiting: AtomicUsize,
 }
 
@@ -50,7 +52,12 @@ struct Bell {
 #[must_use]
 pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Letters<T>) {
     let (sender, receiver) = channel();
-    let bell = Arc::new(Bell { waker, rung: AtomicBool::new(false), missed: AtomicBool::new(false), waiting: AtomicUsize::new(0) });
+    let bell = Arc::new(Bell {
+        waker,
+        rung: AtomicBool::new(false),
+        missed: AtomicBool::new(false),
+        waiting: AtomicUsize::new(0),
+    });
     (Mailbox { letters: sender, bell: Arc::clone(&bell) }, Letters { letters: receiver, bell })
 }
 
@@ -109,7 +116,8 @@ impl<T> Mailbox<T> {
 }
 
 impl<T> Letters<T> {
-    /// The shard is about to rest: what is put in from now on rings the bell. False when something is there already, for which nobody may ring any more.
+    /// The shard is about to rest: what is put in from now on rings the bell. False when something is there
+    /// already, for which nobody may ring any more.
     #[must_use]
     pub fn rest(&self) -> bool {
         self.bell.rung.store(false, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! The other nodes, as far as a shard needs them: where a session of its users may be, and who has to hear what became
-//! of users and sessions here.
+//! The other nodes, as far as a shard needs them: where a session of its users may be, and who has to hear
+//! what became of users and sessions here.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -12,12 +12,12 @@ pub type Claiming = Pin<Box<dyn Future<Output = Result<Claim, ErrorCode>> + Send
 
 /// The other nodes. Nothing here waits but a claim.
 pub trait Peers: fmt::Debug + Send + Sync {
-    /// Makes sure that others find the user here, and fetches the session that is to go on, wherever it is. The
-    /// ticket that the user came with is spent.
+    /// Makes sure that others find the user here, and fetches the session that is to go on, wherever it is.
+    /// The ticket that the user came with is spent.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the session was
-    /// closed on purpose; [`ErrorCode::EngineUnavailable`].
+    /// [`ErrorCode::Unauthorized`] when the ticket was spent before; [`ErrorCode::SessionClosed`] when the
+    /// session was closed on purpose; [`ErrorCode::EngineUnavailable`].
     fn claim(self: Arc<Self>, user: UserId, session: Option<SessionId>, ticket: Option<String>) -> Claiming;
 
     /// A user has a session here, the first.

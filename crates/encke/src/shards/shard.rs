@@ -1,6 +1,7 @@
 //! One shard: a thread that serves the connections of its table and runs its hub.
 //!
-//! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says, and writes. Everything is bounded by the turn, so that nobody waits for long.
+//! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says,
+//! and writes. Everything is bounded by the turn, so that nobody waits for long.
 
 mod claims;
 mod door;
@@ -33,7 +34,8 @@ use tokio::{
 };
 
 use self::{
-    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards, spread::Spread, turns::Turns,
+    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards,
+    spread::Spread, turns::Turns,
 };
 use super::{Chance, Desk, Letter, Letters, Peers, Shards, Wish};
 use crate::{
@@ -127,7 +129,8 @@ pub struct Parts {
     pub patience: Patience,
     /// How far a receiver may be behind.
     pub slow: Slow,
-    /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their cost asks for it.
+    /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their
+    /// cost asks for it.
     pub linger_ms: u64,
     /// How long a busy shard lets work gather from one turn to the next, in microseconds; with 0 it does not.
     pub turn_us: u64,
@@ -140,7 +143,8 @@ pub struct Parts {
 /// How long a socket is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
-    /// Until less comes than there was room for: then there is nothing more, and what comes later is told by an event of its own (epoll(7), of edge-triggered files), as is the end.
+    /// Until less comes than there was room for: then there is nothing more, and what comes later is told by
+    /// an event of its own (epoll(7), of edge-triggered files), as is the end.
     Short,
     /// Until the kernel says that there is nothing: where that event may have been before.
     Empty,
@@ -151,7 +155,8 @@ pub struct Shard {
     parts: Parts,
     hub: Hub,
     slots: Slab<Slot>,
-    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows whether it was meant.
+    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows
+    /// whether it was meant.
     wheel: Wheel<u32>,
     now: Now,
     date: DateLine,
@@ -241,7 +246,8 @@ impl Shard {
         Ok(())
     }
 
-    /// One turn: waits for at most a tick until there is something to do, and does a bounded part of it. `events` is scratch.
+    /// One turn: waits for at most a tick until there is something to do, and does a bounded part of it.
+    /// `events` is scratch.
     ///
     /// # Errors
     /// When the kernel's poll fails.
@@ -277,7 +283,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took, or were begun. Nobody rings the bell meanwhile, as the shard is awake.
+    /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took,
+    /// or were begun. Nobody rings the bell meanwhile, as the shard is awake.
     fn put_off(&mut self, rest_ms: u64) -> u64 {
         let pause_us = self.turns.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
         if pause_us > 0 {
@@ -288,7 +295,8 @@ impl Shard {
 
     /// How long the shard may rest if nothing comes.
     fn rest_ms(&self) -> u64 {
-        let notes = if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms) };
+        let notes =
+            if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms) };
         let receipts = self.receipts.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS);
         self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(notes).min(receipts).min(TICK_MS)
     }

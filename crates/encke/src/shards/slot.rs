@@ -23,12 +23,15 @@ pub struct Slot {
     pub deadline_ms: u64,
     /// When the wheel looks at it next.
     pub look_ms: u64,
-    /// How many bytes were written for it, whether or not they are sent, modulo 2^32: less than that is on its way at a time.
+    /// How many bytes were written for it, whether or not they are sent, modulo 2^32: less than that is on
+    /// its way at a time.
     pub written: u32,
-    /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags by its cursor.
+    /// Bytes that the kernel did not take yet. As long as there are any, nothing is pulled: the receiver lags
+    /// by its cursor.
     pub unsent: Option<Box<Unsent>>,
-    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most [`crate::table::head::HEAD_MAX_BYTES`], or for an inline request of
-    /// somebody who has the key a body more, and one read.
+    /// Bytes of a request that is not complete, or that came while another waits or is answered; at most
+    /// [`crate::table::head::HEAD_MAX_BYTES`], or for an inline request of somebody who has the key a body
+    /// more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
 
@@ -39,7 +42,8 @@ pub enum Hears {
     Requests,
     /// It is said in the midst of what is served.
     Now,
-    /// The same, but not now: something that was said to the client has not gone out, or something that it asked is not answered. It stays in the kernel, which makes the client wait.
+    /// The same, but not now: something that was said to the client has not gone out, or something that it
+    /// asked is not answered. It stays in the kernel, which makes the client wait.
     Later,
     /// Nothing.
     NoMore,
@@ -60,7 +64,10 @@ impl Slot {
             // What comes behind an inline request waits in the kernel until that is answered.
             State::Asks(_) => Hears::Later,
             // Before the change of protocol is answered, what comes is kept like a next request.
-            State::Waits(Service { talk: Some(talk), held, .. }) | State::Parting(Service { talk: Some(talk), held, .. }) if held.began => {
+            State::Waits(Service { talk: Some(talk), held, .. })
+            | State::Parting(Service { talk: Some(talk), held, .. })
+                if held.began =>
+            {
                 if talk.asked || self.unsent.is_some() {
                     Hears::Later
                 } else {
@@ -106,7 +113,8 @@ pub enum State {
     Closing,
     /// The last was said to a client that talks, which has a moment to say its last.
     Parting(Service),
-    /// Both have said their last, or one is not understood; the client has a moment to hang up. A socket that was closed with something unread in it would take back what was said last.
+    /// Both have said their last, or one is not understood; the client has a moment to hang up. A socket that
+    /// was closed with something unread in it would take back what was said last.
     HungUp,
 }
 
@@ -156,8 +164,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a message that
-    /// its client has begun is due before.
+    /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a
+    /// message that its client has begun is due before.
     pub fn silence_ms(&self, heartbeat_ms: u64, now: Now) -> u64 {
         let due_ms = self.talk.as_ref().and_then(|talk| talk.message_due_ms());
         due_ms.map_or(heartbeat_ms, |due_ms| due_ms.saturating_sub(now.mono_ms).min(heartbeat_ms))
@@ -186,6 +194,10 @@ mod tests {
         let checks = if cfg!(debug_assertions) { 8 } else { 0 };
         let sizes = [size_of::<Line>(), size_of::<State>(), size_of::<Held>(), size_of::<Talk>()];
         // Two lines of a processor's cache.
-        assert!(size_of::<Slot>() <= 128 + checks, "{}: line, state, held, talk {sizes:?}", size_of::<Slot>());
+        assert!(
+            size_of::<Slot>() <= 128 + checks,
+            "{}: line, state, held, talk {sizes:?}",
+            size_of::<Slot>()
+        );
     }
 }

@@ -105,7 +105,11 @@ impl Carrier {
     #[must_use]
     pub fn waits(&self) -> bool {
         let given = self.given.load(Ordering::SeqCst);
-        given && self.socket.upgrade().is_some_and(|socket| unacknowledged(&socket).is_ok_and(|count| count > 0))
+        given
+            && self
+                .socket
+                .upgrade()
+                .is_some_and(|socket| unacknowledged(&socket).is_ok_and(|count| count > 0))
     }
 
     /// The connection ends.

@@ -54,7 +54,8 @@ impl Name<Address> for IpAddr {
     }
 }
 
-/// The right to have a socket open; given back when dropped. It names its address by the place, since there are as many as sockets.
+/// The right to have a socket open; given back when dropped. It names its address by the place, since there
+/// are as many as sockets.
 #[derive(Debug)]
 pub struct Pass {
     gate: Arc<Gate>,
@@ -71,13 +72,20 @@ impl Pass {
 }
 
 impl Gate {
-    /// A gate with these limits; 0 stands for none. Without a limit by address there is one of [`PER_ADDRESS_MAX`] for whoever does not come from this machine.
+    /// A gate with these limits; 0 stands for none. Without a limit by address there is one of
+    /// [`PER_ADDRESS_MAX`] for whoever does not come from this machine.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
         let limit = |max| if max == 0 { usize::MAX } else { max };
         let counts_loopback = max_per_address.is_some();
         let max_per_address = limit(max_per_address.unwrap_or(PER_ADDRESS_MAX));
-        Arc::new(Self { max: limit(max), max_per_address, counts_loopback, open: AtomicUsize::new(0), addresses: Mutex::default() })
+        Arc::new(Self {
+            max: limit(max),
+            max_per_address,
+            counts_loopback,
+            open: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+        })
     }
 
     /// Asks for a pass: a reserved one when a limit is reached, none when those are given out too.
@@ -86,7 +94,9 @@ impl Gate {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let Addresses { counts, index, reserved: all_reserved } = &mut *addresses;
         let known = index.find(counts, &address);
-        let (open, kept) = known.and_then(|key| counts.get(key)).map_or((0, 0), |known| (known.open as usize, known.reserved));
+        let (open, kept) = known
+            .and_then(|key| counts.get(key))
+            .map_or((0, 0), |known| (known.open as usize, known.reserved));
         let reserved = self.open.load(Ordering::Relaxed) >= self.max
             || (open >= self.max_per_address && (self.counts_loopback || !address.is_loopback()));
         if reserved && (*all_reserved >= RESERVED_MAX || kept >= RESERVED_PER_ADDRESS_MAX) {
@@ -175,7 +185,10 @@ mod tests {
         assert!(gate.enter(address(200)).is_none(), "they are all given out");
         assert_eq!(gate.open(), 1, "and do not count");
         drop(guest);
-        assert!(!gate.enter(address(200)).unwrap().is_reserved(), "whoever comes when there is room needs none");
+        assert!(
+            !gate.enter(address(200)).unwrap().is_reserved(),
+            "whoever comes when there is room needs none"
+        );
         reserved.pop();
         let _guest = gate.enter(address(0)).unwrap();
         assert!(gate.enter(address(201)).unwrap().is_reserved());

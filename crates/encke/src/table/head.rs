@@ -1,4 +1,5 @@
-//! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides.
+//! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is
+//! [`Verdict::Stray`]: then the HTTP library decides.
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
@@ -6,8 +7,8 @@ use encke_proto::codec::ws::Handshake;
 
 use crate::transports::{Transport, asked_for};
 
-/// The bytes that may not stand in a target, although the parser lets them through. A poll's query is looked at for
-/// each of its bytes, so they are looked up.
+/// The bytes that may not stand in a target, although the parser lets them through. A poll's query is looked
+/// at for each of its bytes, so they are looked up.
 const IN_NO_TARGET: [bool; 256] = {
     let mut table = [false; 256];
     let bytes = *b"\"#<>\x7f";
@@ -92,7 +93,8 @@ pub fn origin_of(bytes: &[u8]) -> Option<&str> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
     let field = lines.find_map(|line| {
         let line = line.strip_suffix(b"\n")?.trim_ascii();
-        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()))?;
+        let (name, value) =
+            line.split_at_checked(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()))?;
         // Behind the head comes what the client chose to send.
         (name.is_empty() || name.eq_ignore_ascii_case(b"origin")).then_some(value)
     })?;
@@ -105,7 +107,8 @@ fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
         return None;
     }
     let (path, query) = request.path?.split_once('?').unwrap_or((request.path?, ""));
-    // What may not stand in a target (RFC 9112 section 3.2): the library refuses it, or reads the query without the fragment.
+    // What may not stand in a target (RFC 9112 section 3.2): the library refuses it, or reads the query
+    // without the fragment.
     if query.bytes().any(|byte| IN_NO_TARGET[usize::from(byte)]) {
         return None;
     }
@@ -139,7 +142,8 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol that is not spoken there, or says something twice.
+    /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol
+    /// that is not spoken there, or says something twice.
     #[must_use]
     pub fn take(&mut self, name: &str, value: &'a str) -> bool {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
@@ -165,7 +169,8 @@ impl<'a> Waiting<'a> {
         } else if is("last-event-id") {
             &mut self.last_event_id
         } else if is("cookie") {
-            // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them, RFC 9113 section 8.2.3 joins them so).
+            // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them,
+            // RFC 9113 section 8.2.3 joins them so).
             match &mut self.cookie {
                 Some(cookie) => {
                     let cookie = cookie.to_mut();
@@ -182,7 +187,8 @@ impl<'a> Waiting<'a> {
             // Some clients say that they have no body.
             return value == "0";
         } else {
-            // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it with every request.
+            // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it
+            // with every request.
             return !(is("transfer-encoding") || is("expect"));
         };
         if place.is_some() {
@@ -203,7 +209,10 @@ mod tests {
     fn a_request_that_waits_is_read_up_to_its_end() {
         let Verdict::Waits(waiting, length) = read(GOOD.as_bytes()) else { panic!("not read") };
         assert_eq!(&GOOD[length..], "GET /next");
-        assert_eq!((waiting.query, waiting.cookie.as_deref(), waiting.keep_alive), ("cursor=1~0", Some("x=1; y=2"), true));
+        assert_eq!(
+            (waiting.query, waiting.cookie.as_deref(), waiting.keep_alive),
+            ("cursor=1~0", Some("x=1; y=2"), true)
+        );
         assert_eq!(waiting.transport.name(), "poll");
     }
 
@@ -226,14 +235,17 @@ mod tests {
 
     #[test]
     fn the_first_forwarded_protocol_counts() {
-        let text = "GET /v1/ws HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: wss\r\nx-forwarded-proto: http\r\n\r\n";
+        let text =
+            "GET /v1/ws HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: wss\r\nx-forwarded-proto: http\r\n\r\n";
         let Verdict::Waits(waiting, _) = read(text.as_bytes()) else { panic!("not read") };
         assert_eq!(waiting.forwarded_proto, Some("wss"));
     }
 
     #[test]
     fn an_offer_of_another_protocol_is_passed_over_and_no_body_may_be_said() {
-        for fields in ["Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x", "Content-Length: 0"] {
+        for fields in
+            ["Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x", "Content-Length: 0"]
+        {
             let text = format!("GET /v1/sse HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
             assert!(matches!(read(text.as_bytes()), Verdict::Waits(..)), "{fields}");
         }
@@ -256,10 +268,15 @@ mod tests {
         };
         let here = ask("/v1/ws?cursor=1~0");
         let Verdict::Waits(waiting, _) = read(&here) else { panic!("not read") };
-        assert_eq!(waiting.handshake.unwrap().check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            waiting.handshake.unwrap().check("GET", true).unwrap().accept,
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
         assert!(matches!(read(&ask("/v1/sse")), Verdict::Waits(..)), "elsewhere the offer is passed over");
         let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()));
+        assert!(
+            matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for())
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The head of an inline request. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library decides, so nothing here needs to understand more than the plainest of requests.
+//! The head of an inline request. In any doubt the verdict is [`Verdict::Stray`]: then the HTTP library
+//! decides, so nothing here needs to understand more than the plainest of requests.
 
 use encke_proto::limits::BODY_MAX_BYTES;
 
@@ -44,12 +45,18 @@ pub fn read<'a>(bytes: &'a [u8], routes: &InlineRoutes) -> Verdict<'a> {
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(&bytes[..bytes.len().min(HEAD_MAX_BYTES)]) {
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_MAX_BYTES => Verdict::More,
-        Ok(httparse::Status::Complete(length)) => asking(&request, length, routes).map_or(Verdict::Stray, Verdict::Inline),
+        Ok(httparse::Status::Complete(length)) => {
+            asking(&request, length, routes).map_or(Verdict::Stray, Verdict::Inline)
+        }
         Ok(httparse::Status::Partial) | Err(_) => Verdict::Stray,
     }
 }
 
-fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize, routes: &InlineRoutes) -> Option<Asking<'a>> {
+fn asking<'a>(
+    request: &httparse::Request<'_, 'a>,
+    head_bytes: usize,
+    routes: &InlineRoutes,
+) -> Option<Asking<'a>> {
     if request.version != Some(1) || request.method != Some("POST") {
         return None;
     }
@@ -61,8 +68,10 @@ fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize, routes: &I
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let value = std::str::from_utf8(field.value).ok()?;
         if is("content-length") {
-            // Digits and nothing else, once (RFC 9112 section 6.3): two readers who disagree on where a body ends are how requests are smuggled.
-            let digits = !value.is_empty() && value.len() <= 6 && value.bytes().all(|byte| byte.is_ascii_digit());
+            // Digits and nothing else, once (RFC 9112 section 6.3): two readers who disagree on where a body
+            // ends are how requests are smuggled.
+            let digits =
+                !value.is_empty() && value.len() <= 6 && value.bytes().all(|byte| byte.is_ascii_digit());
             if body_bytes.is_some() || !digits {
                 return None;
             }
@@ -83,7 +92,10 @@ fn asking<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize, routes: &I
             once(&mut credentials.authorization, value)?;
         } else if is("host") {
             once(&mut credentials.host, value)?;
-        } else if ["transfer-encoding", "content-encoding", "expect", "upgrade", "trailer", "te"].into_iter().any(is) {
+        } else if ["transfer-encoding", "content-encoding", "expect", "upgrade", "trailer", "te"]
+            .into_iter()
+            .any(is)
+        {
             return None;
         }
     }
@@ -119,11 +131,18 @@ mod tests {
 
     #[test]
     fn the_type_may_be_written_as_the_library_takes_it() {
-        for good in ["Application/JSON", "application/json;charset=UTF-8", "application/json; charset=\"utf-8\""] {
+        for good in
+            ["Application/JSON", "application/json;charset=UTF-8", "application/json; charset=\"utf-8\""]
+        {
             let text = GOOD.replace("application/json", good);
             assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Inline(_)), "{good}");
         }
-        for bad in ["application/json; charset=utf-16", "application/json-patch+json", "application/json; x=\u{fc}", ""] {
+        for bad in [
+            "application/json; charset=utf-16",
+            "application/json-patch+json",
+            "application/json; x=\u{fc}",
+            "",
+        ] {
             let text = GOOD.replace("application/json", bad);
             assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Stray), "{bad}");
         }

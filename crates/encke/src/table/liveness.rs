@@ -15,9 +15,9 @@ const ASKED_EVERY_HEARTBEATS: u32 = 8;
 ///   connection when that was not acknowledged for a heartbeat: a heartbeat until something is written, and
 ///   one until it is given up.
 /// - Where nothing is (a poll that is held, a connection between two requests), keepalive writes. With both
-///   options the time-out decides when a keepalive gives up, and not the number of its probes (tcp(7)): at the
-///   first that is due when nothing was heard for as long as the time-out. They begin well before, so that it
-///   takes the loss of several to believe that a peer is gone.
+///   options the time-out decides when a keepalive gives up, and not the number of its probes (tcp(7)): at
+///   the first that is due when nothing was heard for as long as the time-out. They begin well before, so
+///   that it takes the loss of several to believe that a peer is gone.
 /// - The time-out also ends a connection whose peer acknowledges, but takes nothing for so long (its window
 ///   is closed).
 ///

@@ -90,7 +90,8 @@ impl Exchange<'_> {
         self.hub.write_cursor(self.conn, self.cursor);
     }
 
-    /// Leaves what the client asks with those who answer control requests. Nothing more is read from the client until [`super::Transport::answered`] is called, so that it costs no queue.
+    /// Leaves what the client asks with those who answer control requests. Nothing more is read from the
+    /// client until [`super::Transport::answered`] is called, so that it costs no queue.
     pub fn ask(&mut self, request: String) {
         self.asked = Some(request);
     }
@@ -114,9 +115,26 @@ impl Exchange<'_> {
     }
 
     /// Writes the head of a response, with one field more if this kind of answer has one.
-    pub fn head(&mut self, status: u16, content_type: &str, body: response::Body, keep_alive: bool, field: Option<(&str, &str)>) {
-        let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
-        let head = Head { status, content_type, body, keep_alive, origin, date: self.date, retry_after_s: None, field };
+    pub fn head(
+        &mut self,
+        status: u16,
+        content_type: &str,
+        body: response::Body,
+        keep_alive: bool,
+        field: Option<(&str, &str)>,
+    ) {
+        let origin =
+            self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
+        let head = Head {
+            status,
+            content_type,
+            body,
+            keep_alive,
+            origin,
+            date: self.date,
+            retry_after_s: None,
+            field,
+        };
         head.write(self.out);
         self.held.began = true;
     }
@@ -124,7 +142,8 @@ impl Exchange<'_> {
     /// Writes an error as the whole response.
     pub fn refuse(&mut self, code: ErrorCode) -> super::After {
         let json = Refusal::new(code, sentence(code)).json();
-        let origin = self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
+        let origin =
+            self.held.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str);
         let keep_alive = self.held.keep_alive;
         let head = Head {
             status: code.status(),

@@ -1,4 +1,5 @@
-//! The forever frame: for browsers whose network lets nothing else through. A document that never ends hands its events to the page around it.
+//! The forever frame: for browsers whose network lets nothing else through. A document that never ends hands
+//! its events to the page around it.
 
 use encke_proto::{Entry, Event, codec::iframe};
 

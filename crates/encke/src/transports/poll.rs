@@ -47,7 +47,10 @@ impl Transport for Poll {
                 // The socket is freed with the session, so the answer says that it is the last one.
                 exchange.held.keep_alive = false;
                 let close = json::write(&farewell.close);
-                answer(exchange, Answer::default().finish(farewell.session.text().as_str(), &farewell.cursor, &close))
+                answer(
+                    exchange,
+                    Answer::default().finish(farewell.session.text().as_str(), &farewell.cursor, &close),
+                )
             }
             Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),
             Ending::Refused(code) => exchange.refuse(*code),

@@ -44,7 +44,8 @@ impl Form for Sse {
     }
 
     fn end_close(exchange: &mut Exchange<'_>, cursor: &str, stays_away: bool) {
-        // A browser's EventSource comes back whatever it is told, with its last event id; this one says that it should not have.
+        // A browser's EventSource comes back whatever it is told, with its last event id; this one says that
+        // it should not have.
         let mark = if stays_away { "~closed" } else { "" };
         sse::id(exchange.out, &format!("{cursor}{mark}"));
     }

@@ -1,4 +1,5 @@
-//! What all streams have in common: one HTTP response that goes on, an event each for what happens, something small in a silence, and an end that says why.
+//! What all streams have in common: one HTTP response that goes on, an event each for what happens, something
+//! small in a silence, and an end that says why.
 
 use std::fmt;
 
@@ -79,7 +80,11 @@ impl<F: Form> Transport for Stream<F> {
         let chunk = Chunk::begin(exchange.out, plain);
         F::prelude(exchange);
         let begins = exchange.out.len();
-        let open = Open { session: exchange.session(), cursor: exchange.hub.cursor(exchange.conn), heartbeat_s: exchange.heartbeat_s };
+        let open = Open {
+            session: exchange.session(),
+            cursor: exchange.hub.cursor(exchange.conn),
+            heartbeat_s: exchange.heartbeat_s,
+        };
         F::event(exchange, &Event::Open(open));
         F::end_event(exchange, begins);
         chunk.end(exchange.out);
@@ -124,7 +129,9 @@ impl<F: Form> Transport for Stream<F> {
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
         if !exchange.held.began {
             return match ending {
-                Ending::Closed(farewell) if farewell.close.reconnect => exchange.refuse(ErrorCode::ShuttingDown),
+                Ending::Closed(farewell) if farewell.close.reconnect => {
+                    exchange.refuse(ErrorCode::ShuttingDown)
+                }
                 Ending::Closed(_) => exchange.refuse(ErrorCode::SessionClosed),
                 Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),
                 Ending::Refused(code) => exchange.refuse(*code),
@@ -158,9 +165,19 @@ fn end(exchange: &mut Exchange<'_>) -> After {
 }
 
 fn taken_over() -> Close {
-    Close { code: CloseCode::TakenOver, reason: "a newer connection of this session took over".into(), reconnect: false, retry_ms: None }
+    Close {
+        code: CloseCode::TakenOver,
+        reason: "a newer connection of this session took over".into(),
+        reconnect: false,
+        retry_ms: None,
+    }
 }
 
 fn recycle() -> Close {
-    Close { code: CloseCode::Recycle, reason: "the stream has become long; go on with another".into(), reconnect: true, retry_ms: None }
+    Close {
+        code: CloseCode::Recycle,
+        reason: "the stream has become long; go on with another".into(),
+        reconnect: true,
+        retry_ms: None,
+    }
 }

@@ -10,7 +10,8 @@ use encke_proto::{
 
 use crate::auth::Identity;
 
-/// What the table keeps of a client that goes on talking on the connection that it waits on. Between two messages it is all there is.
+/// What the table keeps of a client that goes on talking on the connection that it waits on. Between two
+/// messages it is all there is.
 #[derive(Debug)]
 pub struct Talk {
     /// Who it is, for what it may ask.
@@ -29,7 +30,8 @@ pub struct Talk {
     pub asked: bool,
 }
 
-/// How long a message may take to come, from its first byte to its last, in milliseconds; as long as a request's body.
+/// How long a message may take to come, from its first byte to its last, in milliseconds; as long as a
+/// request's body.
 pub const MESSAGE_WITHIN_MS: u64 = 15_000;
 
 /// What is there for a moment, so it stands elsewhere.
@@ -41,11 +43,19 @@ impl Talk {
     #[must_use]
     pub fn new(identity: Identity, accept: String, compression: Option<Compression>) -> Self {
         let accept = Some(Box::new(Accept(accept)));
-        Self { identity, accept, compression, reader: Reader::default(), unanswered: 0, parts: false, asked: false }
+        Self {
+            identity,
+            accept,
+            compression,
+            reader: Reader::default(),
+            unanswered: 0,
+            parts: false,
+            asked: false,
+        }
     }
 
-    /// By when the message that the client has begun must have come, in milliseconds of the clock that never goes
-    /// back; none when it has begun none. While it is not listened to, the delay is not the client's.
+    /// By when the message that the client has begun must have come, in milliseconds of the clock that never
+    /// goes back; none when it has begun none. While it is not listened to, the delay is not the client's.
     #[must_use]
     pub fn message_due_ms(&self) -> Option<u64> {
         let since_ms = self.reader.since_ms().filter(|_| !self.asked)?;

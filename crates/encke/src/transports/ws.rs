@@ -1,4 +1,5 @@
-//! WebSockets (RFC 6455): the handshake, pings, the close from either side, and what is not understood. What is said besides is a [`Dialect`]'s.
+//! WebSockets (RFC 6455): the handshake, pings, the close from either side, and what is not understood. What
+//! is said besides is a [`Dialect`]'s.
 
 #[cfg(feature = "conformance")]
 mod echo;
@@ -102,14 +103,18 @@ impl<D: Dialect> Transport for Ws<D> {
 
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
         if !exchange.held.began {
-            // Pages are not told the status of a handshake that fails, so it does not fail: they read why in the close.
+            // Pages are not told the status of a handshake that fails, so it does not fail: they read why in
+            // the close.
             switch(exchange);
         }
         match ending {
             Ending::Closed(farewell) => close(exchange, &farewell.close),
             Ending::TakenOver => {
                 let reason = sentence(ErrorCode::SessionTakenOver).into();
-                close(exchange, &Close { code: CloseCode::TakenOver, reason, reconnect: false, retry_ms: None });
+                close(
+                    exchange,
+                    &Close { code: CloseCode::TakenOver, reason, reconnect: false, retry_ms: None },
+                );
             }
             Ending::Refused(code) => refuse(exchange, *code),
         }
@@ -120,7 +125,11 @@ impl<D: Dialect> Transport for Ws<D> {
         loop {
             let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
             talk.unanswered = 0;
-            let rules = Rules { message_max_bytes: D::MESSAGE_MAX_BYTES, compression: talk.compression.is_some(), masked: true };
+            let rules = Rules {
+                message_max_bytes: D::MESSAGE_MAX_BYTES,
+                compression: talk.compression.is_some(),
+                masked: true,
+            };
             let fault = match talk.reader.next(&rules, bytes) {
                 Ok(None) => {
                     talk.reader.wait_from(exchange.now.mono_ms);
@@ -159,7 +168,8 @@ impl<D: Dialect> Transport for Ws<D> {
     }
 }
 
-/// Closes a connection whose client began a message and does not end it: what has come of it is kept meanwhile.
+/// Closes a connection whose client began a message and does not end it: what has come of it is kept
+/// meanwhile.
 fn give_up(exchange: &mut Exchange<'_>) -> After {
     CloseFrame::write(exchange.out, CloseStatus::POLICY, "the message took too long to come");
     After::HangUp
@@ -170,8 +180,13 @@ fn switch(exchange: &mut Exchange<'_>) {
     exchange.held.began = true;
     let Some(talk) = exchange.talk.as_deref_mut() else { return };
     let accept = talk.accept.take().map(|accept| accept.0).unwrap_or_default();
-    let mut push = |parts: &[&str]| parts.iter().for_each(|part| exchange.out.extend_from_slice(part.as_bytes()));
-    push(&["HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ", &accept, "\r\n"]);
+    let mut push =
+        |parts: &[&str]| parts.iter().for_each(|part| exchange.out.extend_from_slice(part.as_bytes()));
+    push(&[
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ",
+        &accept,
+        "\r\n",
+    ]);
     if let Some(compression) = talk.compression {
         push(&["sec-websocket-extensions: ", &compression.response(), "\r\n"]);
     }
@@ -222,7 +237,8 @@ fn answer_close(exchange: &mut Exchange<'_>, said: Option<&CloseFrame>) {
     }
 }
 
-/// The status that fits: where there is none of the protocol's own, 4000 and the HTTP status that says the same.
+/// The status that fits: where there is none of the protocol's own, 4000 and the HTTP status that says the
+/// same.
 fn status(code: CloseCode) -> CloseStatus {
     match code {
         CloseCode::Client | CloseCode::Recycle => CloseStatus::NORMAL,

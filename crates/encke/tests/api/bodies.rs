@@ -23,16 +23,29 @@ fn a_list_is_no_object() {
         ("/v1/ack", json!([session, "1~k~news~1"])),
         ("/v1/close", json!([session, null])),
     ] {
-        for body in [values.to_string(), format!(" \n{values}"), "null".into(), "\"x\"".into(), "1".into(), "true".into()] {
-            let ask = Ask::new(Method::POST, path).header("content-type", "application/json").body(body.clone());
+        for body in [
+            values.to_string(),
+            format!(" \n{values}"),
+            "null".into(),
+            "\"x\"".into(),
+            "1".into(),
+            "true".into(),
+        ] {
+            let ask =
+                Ask::new(Method::POST, path).header("content-type", "application/json").body(body.clone());
             let answer = world.call(if path.starts_with("/api/") { ask.key() } else { ask.user("alice") });
             assert_eq!(answer.code(), (400, "bad_request".into()), "{path} {body}");
             assert!(answer.text.contains("object"), "{path} {body}: {}", answer.text);
         }
     }
-    let beacon = Ask::new(Method::POST, "/v1/close").header("content-type", "text/plain").body(json!([session, null]).to_string());
+    let beacon = Ask::new(Method::POST, "/v1/close")
+        .header("content-type", "text/plain")
+        .body(json!([session, null]).to_string());
     assert_eq!(world.call(beacon).code(), (400, "bad_request".into()));
-    assert_eq!(world.call(Ask::get("/api/sessions").key()).ok()["sessions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        world.call(Ask::get("/api/sessions").key()).ok()["sessions"].as_array().map(Vec::len),
+        Some(1)
+    );
 }
 
 #[test]
@@ -43,9 +56,12 @@ fn a_list_within_a_body_is_no_object_either_and_an_object_no_word() {
         assert_eq!(answer.code(), (400, "bad_request".into()), "{path} {body}");
         assert!(answer.text.contains(word), "{path} {body}: {}", answer.text);
     };
-    for messages in
-        [json!([["news", 1]]), json!([["news", 1, null]]), json!([{"channel": "news", "data": 1}, ["news", 1, null]]), json!([1])]
-    {
+    for messages in [
+        json!([["news", 1]]),
+        json!([["news", 1, null]]),
+        json!([{"channel": "news", "data": 1}, ["news", 1, null]]),
+        json!([1]),
+    ] {
         refused("/api/publish", json!({"messages": messages}), "object");
     }
     refused("/api/push", json!({"to": {"all": null}, "data": 1}), "`to` has to be");

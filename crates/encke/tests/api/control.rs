@@ -18,21 +18,36 @@ fn in_dev_mode_an_id_is_enough_to_log_in() {
     }
     assert!(!cookie.contains("Secure"));
     assert!(body["expires"].as_str().unwrap().ends_with('Z'));
-    world.call(Ask::new(http::Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {token}"))).ok();
-    assert_eq!(world.call(Ask::post("/v1/login", &json!({"user": "al\u{202e}ice"}))).code(), (400, "bad_name".into()));
+    world
+        .call(Ask::new(http::Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {token}")))
+        .ok();
+    assert_eq!(
+        world.call(Ask::post("/v1/login", &json!({"user": "al\u{202e}ice"}))).code(),
+        (400, "bad_name".into())
+    );
 }
 
 #[test]
 fn outside_dev_mode_a_token_is_needed_to_log_in() {
     let world = World::new();
-    assert_eq!(world.call(Ask::post("/v1/login", &json!({"user": "alice"}))).code(), (403, "login_disabled".into()));
+    assert_eq!(
+        world.call(Ask::post("/v1/login", &json!({"user": "alice"}))).code(),
+        (403, "login_disabled".into())
+    );
     let good = token("alice", &[], &[]);
-    let answer = world.call(Ask::post("/v1/login", &json!({"token": good})).header("x-forwarded-proto", "https"));
+    let answer =
+        world.call(Ask::post("/v1/login", &json!({"token": good})).header("x-forwarded-proto", "https"));
     assert!(answer.header("set-cookie").ends_with("; Secure"));
     assert_eq!(answer.ok()["user"], "alice");
-    assert_eq!(world.call(Ask::post("/v1/login", &json!({"token": "x.y.z"}))).code(), (401, "unauthorized".into()));
+    assert_eq!(
+        world.call(Ask::post("/v1/login", &json!({"token": "x.y.z"}))).code(),
+        (401, "unauthorized".into())
+    );
     let old = token_until("alice", &[], &[], 1000);
-    assert_eq!(world.call(Ask::post("/v1/login", &json!({"token": old}))).code(), (401, "token_expired".into()));
+    assert_eq!(
+        world.call(Ask::post("/v1/login", &json!({"token": old}))).code(),
+        (401, "token_expired".into())
+    );
     for neither in [json!({}), json!({"user": "alice", "token": good})] {
         assert_eq!(world.call(Ask::post("/v1/login", &neither)).code(), (400, "bad_request".into()));
     }
@@ -47,7 +62,10 @@ fn logout_clears_the_cookie_with_and_without_a_body() {
         Ask::post("/v1/logout", &json!({})).cookie("alice").header("origin", "http://encke.localhost"),
     ] {
         let answer = world.call(ask);
-        assert!(answer.header("set-cookie").starts_with("encke_token=; ") && answer.header("set-cookie").contains("Max-Age=0"));
+        assert!(
+            answer.header("set-cookie").starts_with("encke_token=; ")
+                && answer.header("set-cookie").contains("Max-Age=0")
+        );
         assert_eq!(answer.ok(), json!({"ok": true}));
     }
     assert_eq!(world.call(Ask::post("/v1/logout", &json!({"x": 1}))).code(), (400, "bad_request".into()));
@@ -58,14 +76,27 @@ fn a_session_is_closed_by_its_user() {
     let world = World::new();
     let session = world.session("alice", "news");
     let body = json!({"session": session, "reason": "done"});
-    assert_eq!(world.call(Ask::post("/v1/close", &body).user("bob")).ok(), json!({"closed": false}), "another user's");
+    assert_eq!(
+        world.call(Ask::post("/v1/close", &body).user("bob")).ok(),
+        json!({"closed": false}),
+        "another user's"
+    );
     assert_eq!(world.call(Ask::post("/v1/close", &body).user("alice")).ok(), json!({"closed": true}));
     assert_eq!(world.call(Ask::post("/v1/close", &body).user("alice")).ok(), json!({"closed": false}));
-    assert_eq!(world.call(Ask::post("/v1/close", &json!({"session": "nonsense"})).user("alice")).ok(), json!({"closed": false}));
-    let (status, body) =
-        world.raw_get(&format!("/v1/poll?session={session}"), &format!("Authorization: Bearer {}\r\n", token("alice", &[], &[])));
-    assert_eq!((status, &body["error"]["code"], &body["reconnect"]), (410, &json!("session_closed"), &json!(false)));
-    let after = world.call(Ask::post("/v1/subscribe", &json!({"session": session, "channels": ["news"]})).user("alice"));
+    assert_eq!(
+        world.call(Ask::post("/v1/close", &json!({"session": "nonsense"})).user("alice")).ok(),
+        json!({"closed": false})
+    );
+    let (status, body) = world.raw_get(
+        &format!("/v1/poll?session={session}"),
+        &format!("Authorization: Bearer {}\r\n", token("alice", &[], &[])),
+    );
+    assert_eq!(
+        (status, &body["error"]["code"], &body["reconnect"]),
+        (410, &json!("session_closed"), &json!(false))
+    );
+    let after = world
+        .call(Ask::post("/v1/subscribe", &json!({"session": session, "channels": ["news"]})).user("alice"));
     assert_eq!(after.code(), (410, "session_closed".into()));
     assert_eq!(after.json()["reconnect"], json!(false));
 }
@@ -74,7 +105,11 @@ fn a_session_is_closed_by_its_user() {
 fn a_page_that_is_being_closed_closes_its_session_by_beacon() {
     let world = World::new();
     let session = world.session("alice", "news");
-    let beacon = |text: String| Ask::new(http::Method::POST, "/v1/close").header("content-type", "text/plain;charset=UTF-8").body(text);
+    let beacon = |text: String| {
+        Ask::new(http::Method::POST, "/v1/close")
+            .header("content-type", "text/plain;charset=UTF-8")
+            .body(text)
+    };
     assert_eq!(world.call(beacon(json!({"session": session}).to_string())).ok(), json!({"closed": true}));
     assert_eq!(world.call(beacon(json!({"session": session}).to_string())).ok(), json!({"closed": false}));
     assert_eq!(world.call(beacon(session)).code(), (400, "bad_request".into()));
@@ -102,25 +137,44 @@ fn a_session_follows_more_and_fewer_channels() {
     subscribe("/v1/subscribe", json!(half)).ok();
     assert_eq!(subscribe("/v1/subscribe", json!(other)).code(), (422, "too_many_channels".into()));
     let unknown = json!({"session": "AAAAAAAAAAAAAAAAAAAAAA", "channels": ["news"]});
-    assert_eq!(world.call(Ask::post("/v1/subscribe", &unknown).user("alice")).code(), (404, "session_unknown".into()));
+    assert_eq!(
+        world.call(Ask::post("/v1/subscribe", &unknown).user("alice")).code(),
+        (404, "session_unknown".into())
+    );
 }
 
 #[test]
 fn a_client_publishes_where_its_token_grants_it() {
     let world = World::new();
-    let publish =
-        |body| world.call(Ask::post("/v1/publish", &body).header("authorization", &format!("Bearer {}", token("alice", &[], &["room:*"]))));
+    let publish = |body| {
+        world.call(
+            Ask::post("/v1/publish", &body)
+                .header("authorization", &format!("Bearer {}", token("alice", &[], &["room:*"]))),
+        )
+    };
     let answer = publish(json!({"channel": "room:1", "data": {"x": [1, 2.50]}, "id": "k"}));
     assert_eq!(answer.status, 202);
     let first = answer.ok();
     assert_eq!((&first["offset"], &first["mode"]), (&json!(1), &json!("memory")));
-    assert_eq!(publish(json!({"channel": "room:1", "data": 1, "id": "k"})).ok(), first, "the same key gives the first result");
-    assert_eq!(publish(json!({"channel": "room:2", "data": 1, "id": "k"})).code(), (400, "bad_request".into()));
-    assert_eq!(publish(json!({"channel": "room:1", "data": null})).ok()["offset"], json!(2), "null is a message");
+    assert_eq!(
+        publish(json!({"channel": "room:1", "data": 1, "id": "k"})).ok(),
+        first,
+        "the same key gives the first result"
+    );
+    assert_eq!(
+        publish(json!({"channel": "room:2", "data": 1, "id": "k"})).code(),
+        (400, "bad_request".into())
+    );
+    assert_eq!(
+        publish(json!({"channel": "room:1", "data": null})).ok()["offset"],
+        json!(2),
+        "null is a message"
+    );
     assert_eq!(publish(json!({"channel": "news", "data": 1})).code(), (403, "channel_forbidden".into()));
     assert_eq!(publish(json!({"channel": "@bob", "data": 1})).code(), (400, "bad_name".into()));
     assert_eq!(publish(json!({"channel": "room:1"})).code(), (400, "bad_request".into()));
-    let exact = Ask::new(http::Method::POST, "/v1/publish").user("alice").header("content-type", "application/json");
+    let exact =
+        Ask::new(http::Method::POST, "/v1/publish").user("alice").header("content-type", "application/json");
     world.call(exact.body("{\"channel\":\"room:1\", \"data\": {\"x\": [1,\n 2.50] }}")).ok();
     let history = world.call(Ask::get("/api/channels/room:1/history").key());
     assert!(history.text.contains(r#""data":{"x":[1,2.50]},"from":"alice""#), "{}", history.text);
@@ -132,7 +186,11 @@ fn what_was_shown_moves_the_receipt() {
     let push = world.push(&["alice"], 1);
     let polled = world.poll("alice", "hold_s=0");
     assert_eq!(polled["messages"].as_array().unwrap().len(), 1);
-    let ack = |cursor: &str| world.call(Ask::post("/v1/ack", &json!({"session": polled["session"], "cursor": cursor})).user("alice"));
+    let ack = |cursor: &str| {
+        world.call(
+            Ask::post("/v1/ack", &json!({"session": polled["session"], "cursor": cursor})).user("alice"),
+        )
+    };
     assert_eq!(ack(polled["cursor"].as_str().unwrap()).ok(), json!({"ok": true}));
     let path = format!("/api/push/{}", push["id"].as_str().unwrap());
     // At once: what was answered is written down.

@@ -1,4 +1,5 @@
-//! The cookies of one browser that uses the server at the root of a host and behind a prefix, one after the other.
+//! The cookies of one browser that uses the server at the root of a host and behind a prefix, one after the
+//! other.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,16 @@ impl Jar {
     /// Sends a request to an address behind this prefix, and keeps the cookies that are set or cleared.
     fn ask(&mut self, world: &World, prefix: &str, path: &str, body: &Value) -> Answer {
         let seen = format!("{prefix}{path}");
-        let sent: Vec<String> = self.0.iter().rev().filter(|(at, _)| seen.starts_with(*at)).map(|(_, cookie)| cookie.clone()).collect();
-        let mut ask = Ask::post(path, body).header("origin", &format!("http://{HOST}")).header("cookie", &sent.join("; "));
+        let sent: Vec<String> = self
+            .0
+            .iter()
+            .rev()
+            .filter(|(at, _)| seen.starts_with(*at))
+            .map(|(_, cookie)| cookie.clone())
+            .collect();
+        let mut ask = Ask::post(path, body)
+            .header("origin", &format!("http://{HOST}"))
+            .header("cookie", &sent.join("; "));
         if !prefix.is_empty() {
             ask = ask.header("x-forwarded-prefix", prefix);
         }
@@ -24,7 +33,8 @@ impl Jar {
             let mut parts = cookie.to_str().unwrap().split("; ");
             let pair = parts.next().unwrap().to_owned();
             let attributes: Vec<&str> = parts.collect();
-            let path = attributes.iter().find_map(|attribute| attribute.strip_prefix("Path=")).unwrap().to_owned();
+            let path =
+                attributes.iter().find_map(|attribute| attribute.strip_prefix("Path=")).unwrap().to_owned();
             if attributes.contains(&"Max-Age=0") {
                 self.0.remove(&path);
             } else {
@@ -73,7 +83,8 @@ fn at_the_root_one_cookie_is_enough() {
     for (path, body) in [("/v1/login", json!({"user": "alice"})), ("/v1/logout", json!({}))] {
         for prefix in ["", "//evil.example", "/../x", "/a/./b", "/a//b", "/a;b"] {
             let answer = Jar::default().ask(&world, prefix, path, &body);
-            let cookies: Vec<&str> = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect();
+            let cookies: Vec<&str> =
+                answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect();
             assert!(cookies.len() == 1 && cookies[0].contains("; Path=/; "), "{path} {prefix}: {cookies:?}");
         }
     }

@@ -1,7 +1,10 @@
 //! An engine that refuses everything in one way.
 
 use async_trait::async_trait;
-use encke_engine::{Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, UserRecord};
+use encke_engine::{
+    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt,
+    UserRecord,
+};
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
 
 pub struct Broken(pub EngineError);
@@ -44,7 +47,13 @@ impl Engine for Broken {
         Err(self.0.clone())
     }
 
-    async fn receipts(&self, _: &MessageId, _: Option<&UserId>, _: usize, _: Time) -> Result<Option<Vec<Receipt>>, EngineError> {
+    async fn receipts(
+        &self,
+        _: &MessageId,
+        _: Option<&UserId>,
+        _: usize,
+        _: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
         Err(self.0.clone())
     }
 

@@ -14,7 +14,9 @@ use crate::{
 #[test]
 fn an_address_that_is_none_and_a_method_that_is_not_taken() {
     let world = World::new();
-    for path in ["/nowhere", "/v1", "/v1/nowhere", "/api", "/api/users/a/b", "/assets/nothing.js", "/v1/login/"] {
+    for path in
+        ["/nowhere", "/v1", "/v1/nowhere", "/api", "/api/users/a/b", "/assets/nothing.js", "/v1/login/"]
+    {
         assert_eq!(world.call(Ask::get(path).key()).code(), (404, "not_found".into()), "{path}");
     }
     for (method, path, allow) in [
@@ -48,9 +50,11 @@ fn no_key_and_no_token() {
         (Method::GET, "/api/channels/x/presence"),
         (Method::GET, "/metrics"),
     ] {
-        for ask in
-            [Ask::new(method.clone(), path), Ask::new(method.clone(), path).user("alice"), Ask::new(method.clone(), path).cookie("alice")]
-        {
+        for ask in [
+            Ask::new(method.clone(), path),
+            Ask::new(method.clone(), path).user("alice"),
+            Ask::new(method.clone(), path).cookie("alice"),
+        ] {
             let answer = world.call(ask);
             assert_eq!(answer.code(), (401, "unauthorized".into()), "{method} {path}");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
@@ -58,9 +62,17 @@ fn no_key_and_no_token() {
     }
     for path in ["/v1/ticket", "/v1/close", "/v1/subscribe", "/v1/unsubscribe", "/v1/publish", "/v1/ack"] {
         assert_eq!(world.call(Ask::post(path, &json!({}))).code(), (401, "unauthorized".into()), "{path}");
-        assert_eq!(world.call(Ask::post(path, &json!({})).key()).code(), (401, "unauthorized".into()), "{path}");
+        assert_eq!(
+            world.call(Ask::post(path, &json!({})).key()).code(),
+            (401, "unauthorized".into()),
+            "{path}"
+        );
         let old = format!("Bearer {}", token_until("alice", &[], &[], 1_000_000));
-        assert_eq!(world.call(Ask::post(path, &json!({})).header("authorization", &old)).code(), (401, "token_expired".into()), "{path}");
+        assert_eq!(
+            world.call(Ask::post(path, &json!({})).header("authorization", &old)).code(),
+            (401, "token_expired".into()),
+            "{path}"
+        );
     }
 }
 
@@ -68,7 +80,12 @@ fn no_key_and_no_token() {
 fn a_body_that_is_not_as_it_should_be() {
     let world = World::new();
     let publish = |content_type: &str, body: Vec<u8>| {
-        world.call(Ask::new(Method::POST, "/v1/publish").user("alice").header("content-type", content_type).body(body))
+        world.call(
+            Ask::new(Method::POST, "/v1/publish")
+                .user("alice")
+                .header("content-type", content_type)
+                .body(body),
+        )
     };
     let good = br#"{"channel":"news","data":1}"#;
     assert_eq!(publish("application/json; charset=utf-8", good.to_vec()).status, 202);
@@ -95,7 +112,11 @@ fn a_body_that_is_not_as_it_should_be() {
 fn a_query_that_is_not_as_it_should_be() {
     let world = World::new();
     for query in ["limit=x", "limit=-1", "limit=0", "colour=red", "limit=1&limit=2", "online=maybe"] {
-        assert_eq!(world.call(Ask::get(&format!("/api/users?{query}")).key()).code(), (400, "bad_request".into()), "{query}");
+        assert_eq!(
+            world.call(Ask::get(&format!("/api/users?{query}")).key()).code(),
+            (400, "bad_request".into()),
+            "{query}"
+        );
     }
     assert_eq!(world.call(Ask::get("/api/users?after=a%00b").key()).code(), (400, "bad_name".into()));
 }
@@ -149,7 +170,11 @@ fn a_server_that_stops() {
     let world = World::new();
     world.call(Ask::get("/readyz")).ok();
     world.app().stop();
-    for ask in [Ask::get("/api/users").key(), Ask::post("/v1/publish", &json!({})).user("alice"), Ask::get("/readyz")] {
+    for ask in [
+        Ask::get("/api/users").key(),
+        Ask::post("/v1/publish", &json!({})).user("alice"),
+        Ask::get("/readyz"),
+    ] {
         let answer = world.call(ask);
         assert_eq!(answer.code(), (503, "shutting_down".into()));
         assert!(!answer.header("retry-after").is_empty());

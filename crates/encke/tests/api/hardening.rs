@@ -46,27 +46,43 @@ fn t1_cross_site_requests_with_a_cookie_are_refused() {
 fn t2_nothing_is_changed_by_a_cookie_without_a_proof_of_origin() {
     let world = World::new();
     for path in CHANGES {
-        assert_eq!(world.call(Ask::post(path, &json!({})).cookie("alice")).code(), (403, "origin_forbidden".into()), "{path}");
+        assert_eq!(
+            world.call(Ask::post(path, &json!({})).cookie("alice")).code(),
+            (403, "origin_forbidden".into()),
+            "{path}"
+        );
         for site in ["cross-site", "same-site", "none"] {
-            let answer = world.call(Ask::post(path, &json!({})).cookie("alice").header("sec-fetch-site", site));
+            let answer =
+                world.call(Ask::post(path, &json!({})).cookie("alice").header("sec-fetch-site", site));
             assert_eq!(answer.code(), (403, "origin_forbidden".into()), "{path} {site}");
         }
         assert_eq!(world.call(Ask::get(path).cookie("alice")).status, 405, "{path} by GET");
     }
-    world.call(Ask::new(Method::POST, "/v1/ticket").cookie("alice").header("sec-fetch-site", "same-origin")).ok();
+    world
+        .call(Ask::new(Method::POST, "/v1/ticket").cookie("alice").header("sec-fetch-site", "same-origin"))
+        .ok();
     // What a form can send is not taken, even from the own origin.
-    for content_type in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"] {
+    for content_type in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"]
+    {
         let form = Ask::new(Method::POST, "/v1/publish")
             .cookie("alice")
             .header("origin", "http://encke.localhost")
             .header("content-type", content_type);
-        assert_eq!(world.call(form.body(r#"{"channel":"news","data":1}"#)).code(), (415, "unsupported_media_type".into()));
+        assert_eq!(
+            world.call(form.body(r#"{"channel":"news","data":1}"#)).code(),
+            (415, "unsupported_media_type".into())
+        );
     }
     // A beacon of a foreign page has the cookie, but not the session's id.
     let session = world.session("alice", "");
-    let beacon =
-        Ask::new(Method::POST, "/v1/close").cookie("alice").header("content-type", "text/plain").header("origin", "http://evil.example");
-    assert_eq!(world.call(beacon.body(r#"{"session":"AAAAAAAAAAAAAAAAAAAAAA"}"#)).ok(), json!({"closed": false}));
+    let beacon = Ask::new(Method::POST, "/v1/close")
+        .cookie("alice")
+        .header("content-type", "text/plain")
+        .header("origin", "http://evil.example");
+    assert_eq!(
+        world.call(beacon.body(r#"{"session":"AAAAAAAAAAAAAAAAAAAAAA"}"#)).ok(),
+        json!({"closed": false})
+    );
     assert_eq!(world.call(Ask::get("/api/sessions").key()).ok()["sessions"][0]["session"], json!(session));
 }
 
@@ -79,7 +95,9 @@ fn t2_login_and_logout_are_refused_to_foreign_pages() {
         assert_eq!(answer.code(), (403, "origin_forbidden".into()));
         assert_eq!(answer.header("set-cookie"), "");
     }
-    let form = Ask::new(Method::POST, "/v1/login").header("content-type", "text/plain").body(r#"{"user":"mallory"}"#);
+    let form = Ask::new(Method::POST, "/v1/login")
+        .header("content-type", "text/plain")
+        .body(r#"{"user":"mallory"}"#);
     assert_eq!(world.call(form).status, 415);
 }
 
@@ -138,7 +156,11 @@ fn t5_a_ticket_counts_for_nothing_on_control_requests() {
     let ticket = ticket["ticket"].as_str().unwrap();
     let another = world.call(Ask::new(Method::POST, &format!("/v1/ticket?ticket={ticket}")));
     assert_eq!(another.code(), (401, "unauthorized".into()));
-    assert_eq!(world.raw_get(&format!("/v1/poll?hold_s=0&ticket={ticket}"), "").0, 200, "and is not used up by that");
+    assert_eq!(
+        world.raw_get(&format!("/v1/poll?hold_s=0&ticket={ticket}"), "").0,
+        200,
+        "and is not used up by that"
+    );
 }
 
 /// Secrets get into answers, metrics and debug forms.
@@ -172,22 +194,36 @@ fn t5_secrets_are_in_no_answer_and_no_metric() {
 #[test]
 fn t12_t13_big_bodies_and_compressed_ones_are_refused() {
     let world = World::new();
-    let publish = |body: Vec<u8>| Ask::new(Method::POST, "/api/publish").key().header("content-type", "application/json").body(body);
+    let publish = |body: Vec<u8>| {
+        Ask::new(Method::POST, "/api/publish").key().header("content-type", "application/json").body(body)
+    };
     assert_eq!(world.call(publish(vec![b'x'; 65_537])).code(), (413, "too_large".into()));
     assert_eq!(world.call(publish("[".repeat(65_000).into_bytes())).code(), (400, "too_deep".into()));
     for encoding in ["gzip", "deflate", "br", "zstd"] {
-        assert_eq!(world.call(publish(vec![31, 139]).header("content-encoding", encoding)).code(), (415, "unsupported_media_type".into()));
+        assert_eq!(
+            world.call(publish(vec![31, 139]).header("content-encoding", encoding)).code(),
+            (415, "unsupported_media_type".into())
+        );
     }
 }
 
-/// Whoever sends too much, or without a key, is told so: the answer is not lost with the unread rest of the body.
+/// Whoever sends too much, or without a key, is told so: the answer is not lost with the unread rest of the
+/// body.
 #[test]
 fn t12_a_refusal_arrives_although_the_body_was_not_read() {
     let world = World::new();
     for (headers, length, status) in [
-        (format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", crate::world::KEY), 900_000, 413),
+        (
+            format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", crate::world::KEY),
+            900_000,
+            413,
+        ),
         ("Content-Type: application/json\r\n".to_owned(), 60_000, 401),
-        (format!("Authorization: Bearer {}\r\nContent-Type: text/plain\r\n", crate::world::KEY), 900_000, 415),
+        (
+            format!("Authorization: Bearer {}\r\nContent-Type: text/plain\r\n", crate::world::KEY),
+            900_000,
+            415,
+        ),
     ] {
         assert_eq!(world.raw_post("/api/push", &headers, &vec![b' '; length]), status);
     }
@@ -197,15 +233,17 @@ fn t12_a_refusal_arrives_although_the_body_was_not_read() {
 #[test]
 fn t14_no_user_gets_at_the_key_of_another() {
     let world = World::new();
-    let publish =
-        |user: &str, id: &str| world.call(Ask::post("/v1/publish", &json!({"channel": "room", "data": user, "id": id})).user(user));
+    let publish = |user: &str, id: &str| {
+        world.call(Ask::post("/v1/publish", &json!({"channel": "room", "data": user, "id": id})).user(user))
+    };
     let first = publish("alice", "k").ok();
     for (user, id) in [("bob", "k"), ("alice:", "k"), ("alice:k", "k")] {
         assert_ne!(publish(user, id).ok()["id"], first["id"], "{user} {id}");
     }
     let (a, b) = (publish("a:", "b").ok(), publish("a", ":b").ok());
     assert_ne!(a["id"], b["id"]);
-    let backend = world.call(Ask::post("/api/publish", &json!({"channel": "room", "data": 1, "id": "k"})).key()).ok();
+    let backend =
+        world.call(Ask::post("/api/publish", &json!({"channel": "room", "data": 1, "id": "k"})).key()).ok();
     assert_ne!(backend["id"], first["id"]);
     assert_eq!(publish("alice", "k\nx").code(), (400, "bad_request".into()));
     assert_eq!(publish("alice", "k").ok()["id"], first["id"]);
@@ -215,10 +253,19 @@ fn t14_no_user_gets_at_the_key_of_another() {
 #[test]
 fn t15_who_somebody_is_comes_from_the_token_alone() {
     let world = World::new();
-    for body in [json!({"channel": "room", "data": 1, "from": "bob"}), json!({"channel": "room", "data": 1, "user": "bob"})] {
-        assert_eq!(world.call(Ask::post("/v1/publish", &body).user("alice")).code(), (400, "bad_request".into()));
+    for body in [
+        json!({"channel": "room", "data": 1, "from": "bob"}),
+        json!({"channel": "room", "data": 1, "user": "bob"}),
+    ] {
+        assert_eq!(
+            world.call(Ask::post("/v1/publish", &body).user("alice")).code(),
+            (400, "bad_request".into())
+        );
     }
-    let spoofed = Ask::post("/v1/publish", &json!({"channel": "room", "data": 1})).user("alice").header("x-user", "bob").cookie("bob");
+    let spoofed = Ask::post("/v1/publish", &json!({"channel": "room", "data": 1}))
+        .user("alice")
+        .header("x-user", "bob")
+        .cookie("bob");
     world.call(spoofed).ok();
     let history = world.call(Ask::get("/api/channels/room/history").key()).ok();
     assert_eq!(history["messages"][0]["from"], "alice");
@@ -231,11 +278,21 @@ fn t16_another_users_session_is_unknown() {
     let session = world.session("alice", "news");
     for path in ["/v1/subscribe", "/v1/unsubscribe"] {
         let body = json!({"session": session, "channels": ["news"]});
-        assert_eq!(world.call(Ask::post(path, &body).user("mallory")).code(), (404, "session_unknown".into()), "{path}");
+        assert_eq!(
+            world.call(Ask::post(path, &body).user("mallory")).code(),
+            (404, "session_unknown".into()),
+            "{path}"
+        );
     }
     let ack = json!({"session": session, "cursor": "1~0~@alice~9"});
-    assert_eq!(world.call(Ask::post("/v1/ack", &ack).user("mallory")).code(), (404, "session_unknown".into()));
-    assert_eq!(world.call(Ask::post("/v1/close", &json!({"session": session})).user("mallory")).ok(), json!({"closed": false}));
+    assert_eq!(
+        world.call(Ask::post("/v1/ack", &ack).user("mallory")).code(),
+        (404, "session_unknown".into())
+    );
+    assert_eq!(
+        world.call(Ask::post("/v1/close", &json!({"session": session})).user("mallory")).ok(),
+        json!({"closed": false})
+    );
     let theirs = world.poll("mallory", &format!("hold_s=0&session={session}"));
     assert_ne!(theirs["session"], json!(session));
     assert_eq!(world.call(Ask::get("/api/users/alice").key()).ok()["sessions"], 1);
@@ -248,17 +305,26 @@ fn t17_channels_are_forbidden_unless_granted() {
     let session = world.session("alice", "");
     let little = format!("Bearer {}", token("alice", &["room:*"], &[]));
     let subscribe = |channel: &str| {
-        world.call(Ask::post("/v1/subscribe", &json!({"session": session, "channels": [channel]})).header("authorization", &little))
+        world.call(
+            Ask::post("/v1/subscribe", &json!({"session": session, "channels": [channel]}))
+                .header("authorization", &little),
+        )
     };
     subscribe("room:1").ok();
     for channel in ["news", "room", "Room:1", "xroom:1"] {
         assert_eq!(subscribe(channel).code(), (403, "channel_forbidden".into()), "{channel}");
     }
     let both = json!({"session": session, "channels": ["room:2", "news"]});
-    assert_eq!(world.call(Ask::post("/v1/subscribe", &both).header("authorization", &little)).code(), (403, "channel_forbidden".into()));
-    let publish = Ask::post("/v1/publish", &json!({"channel": "room:1", "data": 1})).header("authorization", &little);
+    assert_eq!(
+        world.call(Ask::post("/v1/subscribe", &both).header("authorization", &little)).code(),
+        (403, "channel_forbidden".into())
+    );
+    let publish =
+        Ask::post("/v1/publish", &json!({"channel": "room:1", "data": 1})).header("authorization", &little);
     assert_eq!(world.call(publish).code(), (403, "channel_forbidden".into()));
-    for path in ["/api/channels/room:1/history", "/api/channels/room:1/presence", "/api/users", "/api/channels"] {
+    for path in
+        ["/api/channels/room:1/history", "/api/channels/room:1/presence", "/api/users", "/api/channels"]
+    {
         assert_eq!(world.call(Ask::get(path).header("authorization", &little)).status, 401, "{path}");
     }
 }
@@ -271,7 +337,8 @@ fn t17_a_token_that_has_expired_is_good_for_nothing() {
     let router = world.other(Arc::clone(&world.app().engine), Some(Arc::clone(&clock)));
     // Signed once, so that it does not grow younger with each request.
     let bearer = format!("Bearer {}", token("alice", &[], &[]));
-    let ticket = || world.call_router(&router, Ask::new(Method::POST, "/v1/ticket").header("authorization", &bearer));
+    let ticket =
+        || world.call_router(&router, Ask::new(Method::POST, "/v1/ticket").header("authorization", &bearer));
     ticket().ok();
     clock.advance_ms(3_590_000);
     ticket().ok();
@@ -296,22 +363,36 @@ fn t19_tokens_of_other_algorithms_and_keys_are_refused() {
     ] {
         for signature in ["", signature] {
             let forged = format!("{}.{claims}.{signature}", part(header.clone()));
-            let answer = world.call(Ask::new(Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {forged}")));
+            let answer = world.call(
+                Ask::new(Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {forged}")),
+            );
             assert_eq!(answer.code(), (401, "unauthorized".into()), "{header}");
         }
     }
-    assert_eq!(world.call(Ask::new(Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {good}x"))).status, 401);
+    assert_eq!(
+        world
+            .call(Ask::new(Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {good}x")))
+            .status,
+        401
+    );
 }
 
-/// The key is found out byte by byte. The comparison itself is tested where it is made; here, that nearly right is wrong.
+/// The key is found out byte by byte. The comparison itself is tested where it is made; here, that nearly
+/// right is wrong.
 #[test]
 fn t22_a_key_that_is_nearly_right_is_wrong() {
     let world = World::new();
     let key = crate::world::KEY;
     for wrong in [&key[1..], &key[..key.len() - 1], &format!("{key}x"), &key.to_uppercase(), ""] {
-        assert_eq!(world.call(Ask::get("/api/users").header("authorization", &format!("Bearer {wrong}"))).status, 401);
+        assert_eq!(
+            world.call(Ask::get("/api/users").header("authorization", &format!("Bearer {wrong}"))).status,
+            401
+        );
     }
-    assert_eq!(world.call(Ask::get("/api/users").header("authorization", &format!("Basic {key}"))).status, 401);
+    assert_eq!(
+        world.call(Ask::get("/api/users").header("authorization", &format!("Basic {key}"))).status,
+        401
+    );
 }
 
 /// The console is framed, or used without a key.
@@ -324,7 +405,13 @@ fn t24_the_console_has_no_power_of_its_own() {
     assert_eq!(page.header("set-cookie"), "");
     assert!(!page.text.contains(crate::world::KEY));
     assert_eq!(
-        world.call(Ask::get("/api/users").header("sec-fetch-site", "same-origin").header("origin", "http://encke.localhost")).status,
+        world
+            .call(
+                Ask::get("/api/users")
+                    .header("sec-fetch-site", "same-origin")
+                    .header("origin", "http://encke.localhost")
+            )
+            .status,
         401
     );
 }
@@ -334,13 +421,16 @@ fn t24_the_console_has_no_power_of_its_own() {
 fn t25_only_listed_origins_may_read_answers() {
     let world = World::new();
     for path in ["/v1/ticket", "/v1/login", "/v1/close", "/v1/poll", "/v1/nowhere", "/api/users"] {
-        for origin in ["http://evil.example", "null", "https://app.example.evil.example", "http://encke.localhost"] {
+        for origin in
+            ["http://evil.example", "null", "https://app.example.evil.example", "http://encke.localhost"]
+        {
             let answer = world.call(Ask::post(path, &json!({})).user("alice").header("origin", origin));
             assert_eq!(answer.header("access-control-allow-origin"), "", "{path} {origin}");
             assert_eq!(answer.header("access-control-allow-credentials"), "", "{path} {origin}");
         }
     }
-    let listed = world.call(Ask::new(Method::POST, "/v1/ticket").user("alice").header("origin", "https://app.example"));
+    let listed = world
+        .call(Ask::new(Method::POST, "/v1/ticket").user("alice").header("origin", "https://app.example"));
     assert_eq!(listed.header("access-control-allow-origin"), "https://app.example");
     assert_eq!(listed.header("access-control-allow-credentials"), "true");
     assert_eq!(listed.header("vary"), "Origin");
@@ -352,17 +442,31 @@ fn t25_only_listed_origins_may_read_answers() {
         "so that the page can read why"
     );
     let ask_before = |path: &str, origin: &str| {
-        let ask = Ask::new(Method::OPTIONS, path).header("origin", origin).header("access-control-request-method", "POST");
+        let ask = Ask::new(Method::OPTIONS, path)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST");
         world.call(ask.header("access-control-request-headers", "authorization,content-type"))
     };
     for path in ["/v1/publish", "/v1/poll", "/v1/sse"] {
         let may = ask_before(path, "https://app.example");
-        assert_eq!((may.status, may.header("access-control-allow-origin")), (204, "https://app.example"), "{path}");
+        assert_eq!(
+            (may.status, may.header("access-control-allow-origin")),
+            (204, "https://app.example"),
+            "{path}"
+        );
         assert!(may.header("access-control-allow-headers").contains("Authorization"));
         let may_not = ask_before(path, "http://evil.example");
-        assert_eq!((may_not.code(), may_not.header("access-control-allow-methods")), ((403, "origin_forbidden".into()), ""), "{path}");
+        assert_eq!(
+            (may_not.code(), may_not.header("access-control-allow-methods")),
+            ((403, "origin_forbidden".into()), ""),
+            "{path}"
+        );
     }
-    assert_eq!(ask_before("/api/push", "https://app.example").header("access-control-allow-origin"), "", "the key is not for pages");
+    assert_eq!(
+        ask_before("/api/push", "https://app.example").header("access-control-allow-origin"),
+        "",
+        "the key is not for pages"
+    );
 }
 
 /// A name passes for another, or breaks a line in a log.
@@ -382,10 +486,13 @@ fn t28_t29_names_that_deceive_are_refused_everywhere() {
     }
 }
 
-/// DNS rebinding: a foreign site makes its own name lead to this machine, and its pages then count as our own origin.
+/// DNS rebinding: a foreign site makes its own name lead to this machine, and its pages then count as our own
+/// origin.
 #[test]
 fn t2_a_foreign_name_for_this_machine_logs_nobody_in() {
     let world = World::dev();
-    let ask = Ask::new(http::Method::POST, "/v1/login").header("host", "evil.example:8080").header("content-type", "application/json");
+    let ask = Ask::new(http::Method::POST, "/v1/login")
+        .header("host", "evil.example:8080")
+        .header("content-type", "application/json");
     assert_eq!(world.call(ask.body(r#"{"user":"alice"}"#)).code(), (403, "origin_forbidden".into()));
 }

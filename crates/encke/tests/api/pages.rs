@@ -72,7 +72,13 @@ fn everything_that_the_client_imports_is_served() {
         let script = world.call(Ask::get(&path));
         assert_eq!(script.status, 200, "{path}");
         let folder = path.rsplit_once('/').unwrap().0.to_owned();
-        open.extend(script.text.split(" from './").skip(1).map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())));
+        open.extend(
+            script
+                .text
+                .split(" from './")
+                .skip(1)
+                .map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())),
+        );
         served.insert(path);
         open.retain(|path| !served.contains(path));
     }
@@ -91,7 +97,9 @@ fn metrics_say_how_much_there_is_of_everything() {
     world.push(&["alice"], 1);
     let answer = world.call(Ask::get("/metrics").key());
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
-    for line in ["encke_sessions 1", "encke_users_online 1", "encke_channels_followed 2", "encke_connections_held 0"] {
+    for line in
+        ["encke_sessions 1", "encke_users_online 1", "encke_channels_followed 2", "encke_connections_held 0"]
+    {
         assert!(answer.text.contains(line), "{line}\n{}", answer.text);
     }
     assert!(answer.text.contains("encke_http_requests_total{"), "{}", answer.text);

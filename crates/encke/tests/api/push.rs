@@ -12,7 +12,8 @@ fn push(world: &World, body: Value) -> crate::world::Answer {
 fn a_push_says_who_was_online() {
     let world = World::new();
     world.session("bob", "");
-    let answer = push(&world, json!({"to": ["alice", "bob", "alice"], "url": "https://pages.example/shop/1"}));
+    let answer =
+        push(&world, json!({"to": ["alice", "bob", "alice"], "url": "https://pages.example/shop/1"}));
     assert_eq!(answer.status, 202);
     let answer = answer.ok();
     assert_eq!((&answer["accepted"], &answer["mode"]), (&json!(2), &json!("memory")));
@@ -31,9 +32,15 @@ fn a_push_goes_to_everybody_or_to_those_who_are_online() {
     world.push(&["alice"], 1);
     world.session("bob", "");
     let online = push(&world, json!({"to": "online", "data": 2})).ok();
-    assert_eq!((&online["accepted"], &online["online"], &online["offline"]), (&json!(1), &json!(["bob"]), &json!([])));
+    assert_eq!(
+        (&online["accepted"], &online["online"], &online["offline"]),
+        (&json!(1), &json!(["bob"]), &json!([]))
+    );
     let all = push(&world, json!({"to": "all", "data": 3})).ok();
-    assert_eq!((&all["accepted"], &all["online"], &all["offline"]), (&json!(2), &json!(["bob"]), &json!(["alice"])));
+    assert_eq!(
+        (&all["accepted"], &all["online"], &all["offline"]),
+        (&json!(2), &json!(["bob"]), &json!(["alice"]))
+    );
 }
 
 #[test]
@@ -72,11 +79,23 @@ fn a_push_that_is_not_right_is_refused() {
         (json!({"to": ["alice"], "data": "x".repeat(65_536)}), "too_large", 413),
     ] {
         let answer = push(&world, body.clone());
-        assert_eq!(answer.code(), (status, code.to_owned()), "{}", body.to_string().chars().take(100).collect::<String>());
+        assert_eq!(
+            answer.code(),
+            (status, code.to_owned()),
+            "{}",
+            body.to_string().chars().take(100).collect::<String>()
+        );
     }
-    assert!(push(&world, json!({"to": ["alice"], "data": 1, "ttl": 60})).text.contains("`ttl`"), "the field is named");
+    assert!(
+        push(&world, json!({"to": ["alice"], "data": 1, "ttl": 60})).text.contains("`ttl`"),
+        "the field is named"
+    );
     assert_eq!(push(&world, json!({"to": ["alice"], "data": just})).status, 202);
-    assert_eq!(world.call(Ask::get("/api/users/bob").key()).code(), (404, "user_unknown".into()), "nothing was appended");
+    assert_eq!(
+        world.call(Ask::get("/api/users/bob").key()).code(),
+        (404, "user_unknown".into()),
+        "nothing was appended"
+    );
 }
 
 #[test]
@@ -85,13 +104,19 @@ fn receipts_are_paged_by_user() {
     let id = world.push(&["alice", "bob", "carol"], 1)["id"].as_str().unwrap().to_owned();
     let first = world.call(Ask::get(&format!("/api/push/{id}?limit=2")).key()).ok();
     assert_eq!(first["receipts"].as_array().unwrap().len(), 2);
-    assert_eq!((&first["receipts"][0]["user"], &first["receipts"][0]["state"]), (&json!("alice"), &json!("queued")));
+    assert_eq!(
+        (&first["receipts"][0]["user"], &first["receipts"][0]["state"]),
+        (&json!("alice"), &json!("queued"))
+    );
     assert_eq!(first["next"], "bob");
     let second = world.call(Ask::get(&format!("/api/push/{id}?limit=2&after=bob")).key()).ok();
     assert_eq!(second["receipts"][0]["user"], "carol");
     assert!(second.get("next").is_none());
     for unknown in ["nonsense", "AAAAAAAAAAAAAAAAAAAAAA"] {
-        assert_eq!(world.call(Ask::get(&format!("/api/push/{unknown}")).key()).code(), (404, "push_unknown".into()));
+        assert_eq!(
+            world.call(Ask::get(&format!("/api/push/{unknown}")).key()).code(),
+            (404, "push_unknown".into())
+        );
     }
 }
 
@@ -136,16 +161,30 @@ fn several_messages_are_published_in_one_call_each_with_its_own_result() {
     let answer = answer.ok();
     assert_eq!(answer["mode"], "memory");
     let results = answer["results"].as_array().unwrap();
-    assert_eq!(results.iter().map(|result| result["offset"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 2, 1, 2]);
-    assert_eq!((&results[1]["id"], results[1].get("error")), (&results[3]["id"], None), "one key gives one message");
+    assert_eq!(
+        results.iter().map(|result| result["offset"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [1, 1, 2, 1, 2]
+    );
+    assert_eq!(
+        (&results[1]["id"], results[1].get("error")),
+        (&results[3]["id"], None),
+        "one key gives one message"
+    );
     let polled = world.poll("alice", &format!("session={session}&cursor={cursor}"));
-    let got: Vec<_> =
-        polled["messages"].as_array().unwrap().iter().map(|message| (message["channel"].clone(), message["data"].clone())).collect();
+    let got: Vec<_> = polled["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| (message["channel"].clone(), message["data"].clone()))
+        .collect();
     assert_eq!(got.len(), 4);
-    let of = |channel: &str| got.iter().filter(|(of, _)| of == channel).map(|(_, data)| data.clone()).collect::<Vec<_>>();
+    let of = |channel: &str| {
+        got.iter().filter(|(of, _)| of == channel).map(|(_, data)| data.clone()).collect::<Vec<_>>()
+    };
     assert_eq!((of("a"), of("b")), (vec![json!(1), json!(null)], vec![json!({"x": [2]}), json!(5)]));
     // The whole call may be sent again.
-    let keyed = json!({"messages": [{"channel": "a", "data": 1, "id": "x"}, {"channel": "a", "data": 2, "id": "y"}]});
+    let keyed =
+        json!({"messages": [{"channel": "a", "data": 1, "id": "x"}, {"channel": "a", "data": 2, "id": "y"}]});
     assert_eq!(publish(keyed.clone()).ok(), publish(keyed).ok());
 }
 
@@ -172,5 +211,9 @@ fn of_several_messages_none_is_published_when_one_is_not_right() {
     for extra in ["channel", "data", "id"] {
         assert_eq!(publish(json!({"messages": [good], extra: "a"})).status, 400, "{extra}");
     }
-    assert_eq!(publish(json!({"messages": vec![good.clone(); 128]})).ok()["results"][127]["offset"], 128, "nothing was published before");
+    assert_eq!(
+        publish(json!({"messages": vec![good.clone(); 128]})).ok()["results"][127]["offset"],
+        128,
+        "nothing was published before"
+    );
 }

@@ -84,8 +84,11 @@ fn a_user_who_is_not_stored_yet_is_there_all_the_same() {
 #[test]
 fn names_of_any_script_go_through_paths_and_queries() {
     let world = World::new();
-    for (name, path) in [("四个用户", "%E5%9B%9B%E4%B8%AA%E7%94%A8%E6%88%B7"), ("a/b c", "a%2Fb%20c"), ("1;DROP TABLE", "1;DROP%20TABLE")]
-    {
+    for (name, path) in [
+        ("四个用户", "%E5%9B%9B%E4%B8%AA%E7%94%A8%E6%88%B7"),
+        ("a/b c", "a%2Fb%20c"),
+        ("1;DROP TABLE", "1;DROP%20TABLE"),
+    ] {
         world.push(&[name], 1);
         assert_eq!(get(&world, &format!("/api/users/{path}")).ok()["id"], name);
         get(&world, &format!("/api/users?after={path}")).ok();
@@ -103,7 +106,10 @@ fn sessions_are_listed_and_paged() {
     }
     let hers = get(&world, "/api/sessions?user=alice").ok();
     let view = &hers["sessions"][0];
-    assert_eq!((&view["session"], &view["user"], &view["transport"]), (&json!(session), &json!("alice"), &json!("poll")));
+    assert_eq!(
+        (&view["session"], &view["user"], &view["transport"]),
+        (&json!(session), &json!("alice"), &json!("poll"))
+    );
     assert_eq!(
         (&view["node"], &view["lag"], &view["channels"], &view["connected"]),
         (&json!("node-7"), &json!(0), &json!(["news"]), &json!(false))
@@ -132,7 +138,10 @@ fn operators_end_sessions() {
         world.session("bob", "");
     }
     let close = |body: Value| world.call(Ask::post("/api/close", &body).key());
-    assert_eq!(close(json!({"session": session, "reason": "tidying", "reconnect": true})).ok(), json!({"closed": 1}));
+    assert_eq!(
+        close(json!({"session": session, "reason": "tidying", "reconnect": true})).ok(),
+        json!({"closed": 1})
+    );
     assert_eq!(close(json!({"user": "bob"})).ok(), json!({"closed": 2}));
     assert_eq!(close(json!({"user": "bob"})).ok(), json!({"closed": 0}));
     assert_eq!(close(json!({"session": "nonsense"})).ok(), json!({"closed": 0}));
@@ -158,10 +167,16 @@ fn channels_are_listed_with_their_logs_and_followers() {
     world.session("alice", "news");
     let page = get(&world, "/api/channels?limit=1").ok();
     let news = &page["channels"][0];
-    assert_eq!((&news["channel"], &news["tail"], &news["head"], &news["subscribers"]), (&json!("news"), &json!(1), &json!(2), &json!(1)));
+    assert_eq!(
+        (&news["channel"], &news["tail"], &news["head"], &news["subscribers"]),
+        (&json!("news"), &json!(1), &json!(2), &json!(1))
+    );
     assert_eq!(page["next"], "news");
     let rest = get(&world, "/api/channels?after=news").ok();
-    assert_eq!((rest["channels"].as_array().unwrap().len(), &rest["channels"][0]["channel"]), (1, &json!("sport")));
+    assert_eq!(
+        (rest["channels"].as_array().unwrap().len(), &rest["channels"][0]["channel"]),
+        (1, &json!("sport"))
+    );
 }
 
 #[test]
@@ -171,15 +186,19 @@ fn history_goes_forwards_from_a_cursor() {
     for n in 2..=5 {
         world.publish("news", n);
     }
-    let data = |answer: &Value| answer["messages"].as_array().unwrap().iter().map(|m| m["data"].as_u64().unwrap()).collect::<Vec<_>>();
+    let data = |answer: &Value| {
+        answer["messages"].as_array().unwrap().iter().map(|m| m["data"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
     let first = get(&world, "/api/channels/news/history?limit=2").ok();
     assert_eq!((data(&first), &first["gaps"]), (vec![1, 2], &json!([])));
     assert_eq!(first["cursor"], format!("1~{epoch}~news~2"));
     assert_eq!(first["messages"][0]["type"], "message");
     assert!(first["messages"][0].get("event").is_none());
-    let rest = get(&world, &format!("/api/channels/news/history?cursor={}", first["cursor"].as_str().unwrap())).ok();
+    let rest =
+        get(&world, &format!("/api/channels/news/history?cursor={}", first["cursor"].as_str().unwrap())).ok();
     assert_eq!(data(&rest), [3, 4, 5]);
-    let end = get(&world, &format!("/api/channels/news/history?cursor={}", rest["cursor"].as_str().unwrap())).ok();
+    let end =
+        get(&world, &format!("/api/channels/news/history?cursor={}", rest["cursor"].as_str().unwrap())).ok();
     assert_eq!((data(&end), &end["cursor"]), (vec![], &rest["cursor"]));
     assert_eq!(data(&get(&world, "/api/channels/news/history?cursor=earliest").ok()), [1, 2, 3, 4, 5]);
     assert!(data(&get(&world, "/api/channels/empty/history").ok()).is_empty());
@@ -193,7 +212,11 @@ fn history_goes_forwards_from_a_cursor() {
     assert_eq!(get(&world, "/api/channels/news/history?cursor=nonsense").code(), (400, "bad_cursor".into()));
     assert_eq!(get(&world, "/api/channels/news/history?limit=0").code(), (400, "bad_request".into()));
     world.push(&["alice"], 7);
-    assert_eq!(data(&get(&world, "/api/channels/@alice/history").ok()), [7], "operators may look into a user's own channel");
+    assert_eq!(
+        data(&get(&world, "/api/channels/@alice/history").ok()),
+        [7],
+        "operators may look into a user's own channel"
+    );
 }
 
 #[test]
@@ -206,7 +229,11 @@ fn history_tells_what_was_trimmed() {
     let history = get(&world, &format!("/api/channels/news/history?cursor=1~{epoch}~news~1")).ok();
     assert_eq!(history["gaps"], json!([{"channel": "news", "from": 2, "to": 3, "reason": "trimmed"}]));
     assert_eq!(history["messages"][0]["offset"], 4);
-    assert_eq!(get(&world, "/api/channels/news/history").ok()["gaps"], json!([]), "who asks for the oldest misses nothing");
+    assert_eq!(
+        get(&world, "/api/channels/news/history").ok()["gaps"],
+        json!([]),
+        "who asks for the oldest misses nothing"
+    );
 }
 
 #[test]
@@ -216,11 +243,17 @@ fn history_goes_backwards_from_the_newest_to_the_oldest() {
     for n in 2..=5 {
         world.publish("news", n);
     }
-    let data = |answer: &Value| answer["messages"].as_array().unwrap().iter().map(|m| m["data"].as_u64().unwrap()).collect::<Vec<_>>();
-    let back = |before: &str| get(&world, &format!("/api/channels/news/history?limit=2&before={before}")).ok();
+    let data = |answer: &Value| {
+        answer["messages"].as_array().unwrap().iter().map(|m| m["data"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let back =
+        |before: &str| get(&world, &format!("/api/channels/news/history?limit=2&before={before}")).ok();
     let newest = back("latest");
     assert_eq!((data(&newest), &newest["gaps"]), (vec![4, 5], &json!([])));
-    assert_eq!((&newest["cursor"], &newest["previous"]), (&json!(format!("1~{epoch}~news~5")), &json!(format!("1~{epoch}~news~3"))));
+    assert_eq!(
+        (&newest["cursor"], &newest["previous"]),
+        (&json!(format!("1~{epoch}~news~5")), &json!(format!("1~{epoch}~news~3")))
+    );
     // What comes meanwhile changes nothing of what is further back.
     world.publish("news", 6);
     let middle = back(newest["previous"].as_str().unwrap());
@@ -228,18 +261,33 @@ fn history_goes_backwards_from_the_newest_to_the_oldest() {
     let oldest = back(middle["previous"].as_str().unwrap());
     assert_eq!((data(&oldest), &oldest["previous"], &oldest["gaps"]), (vec![1], &json!(null), &json!([])));
     // Forwards and backwards meet.
-    let on = get(&world, &format!("/api/channels/news/history?cursor={}", oldest["cursor"].as_str().unwrap())).ok();
+    let on =
+        get(&world, &format!("/api/channels/news/history?cursor={}", oldest["cursor"].as_str().unwrap()))
+            .ok();
     assert_eq!((data(&on), &on["previous"]), (vec![2, 3, 4, 5, 6], &oldest["cursor"]));
     let foreign = back("1~zz~news~3");
-    assert_eq!((data(&foreign), &foreign["gaps"]), (vec![5, 6], &json!([{"channel": "news", "from": 1, "to": 3, "reason": "epoch"}])));
+    assert_eq!(
+        (data(&foreign), &foreign["gaps"]),
+        (vec![5, 6], &json!([{"channel": "news", "from": 1, "to": 3, "reason": "epoch"}]))
+    );
     let nothing = back("1~zz~news~0");
-    assert_eq!((data(&nothing), &nothing["gaps"]), (vec![5, 6], &json!([])), "before its first message nothing was missed");
+    assert_eq!(
+        (data(&nothing), &nothing["gaps"]),
+        (vec![5, 6], &json!([])),
+        "before its first message nothing was missed"
+    );
     let empty = get(&world, "/api/channels/empty/history?before=latest").ok();
     assert_eq!((data(&empty), &empty["previous"]), (vec![], &json!(null)));
     for query in ["before=nonsense", "before=earliest"] {
-        assert_eq!(get(&world, &format!("/api/channels/news/history?{query}")).code(), (400, "bad_cursor".into()));
+        assert_eq!(
+            get(&world, &format!("/api/channels/news/history?{query}")).code(),
+            (400, "bad_cursor".into())
+        );
     }
-    assert_eq!(get(&world, "/api/channels/news/history?before=latest&cursor=earliest").code(), (400, "bad_request".into()));
+    assert_eq!(
+        get(&world, "/api/channels/news/history?before=latest&cursor=earliest").code(),
+        (400, "bad_request".into())
+    );
 }
 
 #[test]
@@ -250,7 +298,9 @@ fn history_backwards_ends_where_it_was_trimmed_and_says_so() {
     }
     let newest = get(&world, "/api/channels/news/history?before=latest&limit=2").ok();
     assert_eq!((&newest["messages"][0]["offset"], &newest["gaps"]), (&json!(5), &json!([])));
-    let oldest = get(&world, &format!("/api/channels/news/history?before={}", newest["previous"].as_str().unwrap())).ok();
+    let oldest =
+        get(&world, &format!("/api/channels/news/history?before={}", newest["previous"].as_str().unwrap()))
+            .ok();
     assert_eq!(oldest["messages"].as_array().unwrap().len(), 1);
     assert_eq!(
         (&oldest["gaps"], &oldest["previous"]),

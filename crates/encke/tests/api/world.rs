@@ -72,7 +72,12 @@ pub struct Ask {
 
 impl Ask {
     pub fn new(method: Method, path: &str) -> Self {
-        Self { method, path: path.to_owned(), headers: vec![("host".to_owned(), HOST.to_owned())], body: Body::empty() }
+        Self {
+            method,
+            path: path.to_owned(),
+            headers: vec![("host".to_owned(), HOST.to_owned())],
+            body: Body::empty(),
+        }
     }
 
     pub fn get(path: &str) -> Self {
@@ -128,7 +133,12 @@ pub fn token(user: &str, channels: &[&str], publish: &[&str]) -> String {
 
 pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u64) -> String {
     let grant = |patterns: &[&str]| Grant::of(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
-    let claims = Claims { user: UserId::new(user).unwrap(), expires_s, channels: grant(channels), publish: grant(publish) };
+    let claims = Claims {
+        user: UserId::new(user).unwrap(),
+        expires_s,
+        channels: grant(channels),
+        publish: grant(publish),
+    };
     TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
 }
 
@@ -156,7 +166,8 @@ impl World {
     }
 
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
@@ -183,7 +194,11 @@ impl World {
             let response = router.clone().oneshot(ask.build()).await.unwrap();
             let (parts, body) = response.into_parts();
             let bytes = body.collect().await.unwrap().to_bytes();
-            Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+            Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                text: String::from_utf8(bytes.to_vec()).unwrap(),
+            }
         })
     }
 
@@ -193,12 +208,16 @@ impl World {
     }
 
     pub fn publish(&self, channel: &str, data: u64) -> Value {
-        self.call(Ask::post("/api/publish", &serde_json::json!({"channel": channel, "data": data})).key()).ok()
+        self.call(Ask::post("/api/publish", &serde_json::json!({"channel": channel, "data": data})).key())
+            .ok()
     }
 
     /// A poll over a connection of its own.
     pub fn poll(&self, user: &str, query: &str) -> Value {
-        let (status, body) = self.raw_get(&format!("/v1/poll?{query}"), &format!("Authorization: Bearer {}\r\n", token(user, &["*"], &[])));
+        let (status, body) = self.raw_get(
+            &format!("/v1/poll?{query}"),
+            &format!("Authorization: Bearer {}\r\n", token(user, &["*"], &[])),
+        );
         assert_eq!(status, 200, "{body}");
         body
     }
@@ -212,7 +231,8 @@ impl World {
         let address = self.server.as_ref().unwrap().address;
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(socket, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        write!(socket, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")
+            .unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

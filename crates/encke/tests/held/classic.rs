@@ -23,7 +23,8 @@ impl Reply {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head[9..12].parse().unwrap();
         let head = head.to_ascii_lowercase();
-        let body = if head.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+        let body =
+            if head.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
         Self { status, head, body }
     }
 
@@ -68,7 +69,8 @@ impl Browser {
 
     fn begin_with(&self, world: &World, method: &str, target: &str, fields: &str, body: &str) -> Wire {
         let cookie = self.cookie.as_ref().map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
-        let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+        let length =
+            if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
         let mut wire = world.connect();
         wire.send(&format!(
             "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{cookie}{length}{fields}\r\n{body}",
@@ -141,8 +143,14 @@ fn a_get_waits_for_the_message_that_another_get_publishes() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
     assert!(answer.head.contains("content-type: application/json"));
     let answer = reader.end(waiting);
-    assert_eq!((answer.status, &answer.json()["msg"], offset(&answer.json())), (200, &json!("7http://x/?a=1&b ü"), 1));
-    assert!(answer.head.contains("cache-control: no-store") && answer.head.contains("content-type: application/json"));
+    assert_eq!(
+        (answer.status, &answer.json()["msg"], offset(&answer.json())),
+        (200, &json!("7http://x/?a=1&b ü"), 1)
+    );
+    assert!(
+        answer.head.contains("cache-control: no-store")
+            && answer.head.contains("content-type: application/json")
+    );
     world.until(|| world.is_free());
 }
 
@@ -156,7 +164,11 @@ fn the_timestamp_goes_on_where_it_left_off() {
     let mut at = "1".to_owned();
     for (msg, offset_then) in [("2.50", 2), ("{\"a\":[1]}", 3), ("last", 5)] {
         let answer = reader.ask(&world, "GET", &format!("/classic/backend?timestamp={at}&_=17")).json();
-        assert_eq!((answer["msg"].as_str().unwrap(), offset(&answer)), (msg, offset_then), "what is empty is never answered");
+        assert_eq!(
+            (answer["msg"].as_str().unwrap(), offset(&answer)),
+            (msg, offset_then),
+            "what is empty is never answered"
+        );
         at = answer["timestamp"].as_str().unwrap().to_owned();
     }
     // A number beyond everything means from now on; a position of another log means everything that is kept.
@@ -201,7 +213,13 @@ fn a_post_waits_and_gets_everything_once_and_in_order() {
     for msg in ["two", "2 + 1 = ü"] {
         assert_eq!(reader.ask(&world, "POST", "/classic/backend").json(), json!({"msg": msg, "stop": 0}));
     }
-    let waiting = reader.begin_with(&world, "POST", "/classic/backend", "Content-Type: text/plain\r\n", "whatever scripts send");
+    let waiting = reader.begin_with(
+        &world,
+        "POST",
+        "/classic/backend",
+        "Content-Type: text/plain\r\n",
+        "whatever scripts send",
+    );
     world.until_held(&reader.user(), 1);
     writer.write(&world, "msg=three");
     assert_eq!(reader.end(waiting).json()["msg"], "three");
@@ -244,7 +262,11 @@ fn a_stop_is_answered_when_everything_of_the_browser_is_freed() {
     reader.end(waiting);
     let waiting = reader.begin(&world, "POST", "/classic/backend");
     world.until_held(&reader.user(), 1);
-    assert_eq!(other.ask(&world, "POST", "/classic/stop").json(), json!({"closed": false}), "it is nobody else's to stop");
+    assert_eq!(
+        other.ask(&world, "POST", "/classic/stop").json(),
+        json!({"closed": false}),
+        "it is nobody else's to stop"
+    );
     assert_eq!(other.cookie, None);
     let before = reader.cookie.clone();
     let mut stopping = Browser { cookie: before.clone() };
@@ -274,7 +296,8 @@ fn of_two_pages_of_one_browser_the_newer_goes_on() {
     world.publish("classic", "\"m\"");
     assert_eq!(browser.end(newer).json(), json!({"msg": "m", "stop": 0}));
     // With a timestamp, each page has a position of its own.
-    let pages: Vec<Wire> = (0..2).map(|_| browser.begin(&world, "GET", "/classic/backend?timestamp=0")).collect();
+    let pages: Vec<Wire> =
+        (0..2).map(|_| browser.begin(&world, "GET", "/classic/backend?timestamp=0")).collect();
     world.until_waiting(2);
     world.publish("classic", "\"both\"");
     for page in pages {
@@ -290,7 +313,8 @@ fn whoever_leaves_is_noticed_and_becomes_nobody_known() {
     let mut get = reader.begin(&world, "GET", "/classic/backend");
     get.until("\r\n\r\n");
     let post = reader.begin(&world, "POST", "/classic/backend");
-    let late = reader.begin_with(&world, "POST", "/classic/backend", "Content-Type: text/plain\r\n", "with a body");
+    let late =
+        reader.begin_with(&world, "POST", "/classic/backend", "Content-Type: text/plain\r\n", "with a body");
     world.until_waiting(3);
     drop((get, post, late));
     world.until(|| world.is_free());
@@ -315,7 +339,11 @@ fn pages_that_are_pushed_to_a_browser_arrive_as_their_address() {
     };
     world.runtime.block_on(world.app().engine.append(append)).unwrap();
     let answer = reader.end(waiting).json();
-    assert_eq!((answer["msg"].as_str().unwrap(), offset(&answer)), ("http://x/page", 0), "its place in the channel is the same");
+    assert_eq!(
+        (answer["msg"].as_str().unwrap(), offset(&answer)),
+        ("http://x/page", 0),
+        "its place in the channel is the same"
+    );
 }
 
 #[test]
@@ -330,10 +358,20 @@ fn when_the_server_stops_scripts_are_told_to_come_back() {
     world.runtime.block_on(world.app().shards.close(&encke_hub::CloseTarget::Everybody, &close)).unwrap();
     assert_eq!(reader.end(post).code(), (503, "shutting_down".into()));
     assert!(get.ends());
-    assert_eq!(unchunked(std::str::from_utf8(&get.seen).unwrap()), "", "there is no empty message, only an end");
+    assert_eq!(
+        unchunked(std::str::from_utf8(&get.seen).unwrap()),
+        "",
+        "there is no empty message, only an end"
+    );
     world.app().stop();
-    for (method, target) in [("GET", "/classic/backend?msg=x"), ("POST", "/classic/backend"), ("POST", "/classic/stop")] {
-        assert_eq!(reader.ask(&world, method, target).code(), (503, "shutting_down".into()), "{method} {target}");
+    for (method, target) in
+        [("GET", "/classic/backend?msg=x"), ("POST", "/classic/backend"), ("POST", "/classic/stop")]
+    {
+        assert_eq!(
+            reader.ask(&world, method, target).code(),
+            (503, "shutting_down".into()),
+            "{method} {target}"
+        );
     }
 }
 
@@ -356,7 +394,10 @@ fn what_is_not_understood_is_refused() {
     for form in ["", "msg=", "message=x", "msg=%ff", "msg=x&msg="] {
         assert_eq!(browser.write(&world, form).code(), (400, "bad_request".into()), "{form}");
     }
-    assert_eq!(browser.write(&world, &format!("msg={}", "x".repeat(70_000))).code(), (413, "too_large".into()));
+    assert_eq!(
+        browser.write(&world, &format!("msg={}", "x".repeat(70_000))).code(),
+        (413, "too_large".into())
+    );
     let large = browser.begin_with(&world, "POST", "/classic/backend", "", &"x".repeat(70_000));
     assert_eq!(browser.end(large).code(), (413, "too_large".into()));
     // A HEAD must not publish.
@@ -374,8 +415,14 @@ fn what_is_not_understood_is_refused() {
 #[test]
 fn it_is_not_there_unless_it_is_asked_for() {
     let world = World::with(|config| config.dialects.classic = Some(false));
-    for (method, target) in [("GET", "/classic/backend?msg=x"), ("POST", "/classic/backend"), ("POST", "/classic/stop")] {
-        assert_eq!(Browser::new().ask(&world, method, target).code(), (404, "not_found".into()), "{method} {target}");
+    for (method, target) in
+        [("GET", "/classic/backend?msg=x"), ("POST", "/classic/backend"), ("POST", "/classic/stop")]
+    {
+        assert_eq!(
+            Browser::new().ask(&world, method, target).code(),
+            (404, "not_found".into()),
+            "{method} {target}"
+        );
     }
 }
 
@@ -386,11 +433,27 @@ fn pages_of_allowed_origins_may_read_the_answer_and_no_others() {
     world.publish("classic", "\"two\"");
     for (origin, allowed) in [("https://app.example", true), ("https://other.example", false)] {
         let mut browser = Browser::new();
-        let wire = browser.begin_with(&world, "GET", "/classic/backend?timestamp=1", &format!("Origin: {origin}\r\n"), "");
+        let wire = browser.begin_with(
+            &world,
+            "GET",
+            "/classic/backend?timestamp=1",
+            &format!("Origin: {origin}\r\n"),
+            "",
+        );
         let answer = browser.end(wire);
         assert_eq!(answer.json()["msg"], "two");
-        assert_eq!(answer.head.contains("access-control-allow-origin: https://app.example"), allowed, "{answer:?}");
+        assert_eq!(
+            answer.head.contains("access-control-allow-origin: https://app.example"),
+            allowed,
+            "{answer:?}"
+        );
     }
-    let mut wire = Browser::new().begin_with(&world, "GET", "/classic/backend?timestamp=1", "X-Forwarded-Proto: https\r\n", "");
+    let mut wire = Browser::new().begin_with(
+        &world,
+        "GET",
+        "/classic/backend?timestamp=1",
+        "X-Forwarded-Proto: https\r\n",
+        "",
+    );
     assert!(wire.until("\r\n\r\n").contains("; HttpOnly; SameSite=Lax; Secure\r\n"));
 }

@@ -25,7 +25,10 @@ struct Trap {
 
 impl Clock for Trap {
     fn now(&self) -> Now {
-        assert!(!(self.set.load(Ordering::SeqCst) && thread::current().name() == Some("shard-0")), "on purpose");
+        assert!(
+            !(self.set.load(Ordering::SeqCst) && thread::current().name() == Some("shard-0")),
+            "on purpose"
+        );
         self.clock.now()
     }
 

@@ -77,7 +77,11 @@ fn shapes_that_smuggle_are_one_request_and_one_answer_or_none() {
 
 /// A head with the key of the server API.
 fn as_operator(world: &World, line: &str, fields: &str) -> String {
-    format!("{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{fields}\r\n", world.address, "k".repeat(32))
+    format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{fields}\r\n",
+        world.address,
+        "k".repeat(32)
+    )
 }
 
 #[test]
@@ -105,7 +109,8 @@ fn a_limit_of_connections_is_said_and_passes() {
 #[test]
 fn a_server_that_is_full_answers_probes_and_operators_and_no_client() {
     type Limit = fn(&mut Config);
-    let limits: [Limit; 2] = [|config| config.max_connections = 2, |config| config.max_connections_per_address = Some(2)];
+    let limits: [Limit; 2] =
+        [|config| config.max_connections = 2, |config| config.max_connections_per_address = Some(2)];
     for limit in limits {
         let world = World::with(limit);
         let mut served: Vec<Wire> = (0..2).map(|_| world.connect()).collect();
@@ -114,7 +119,8 @@ fn a_server_that_is_full_answers_probes_and_operators_and_no_client() {
             wire.until("\r\n\r\n");
         }
         let json = "Content-Type: application/json\r\nContent-Length: 26\r\n";
-        let push = format!("{}{{\"to\":[\"alice\"],\"data\":11}}", as_operator(&world, "POST /api/push", json));
+        let push =
+            format!("{}{{\"to\":[\"alice\"],\"data\":11}}", as_operator(&world, "POST /api/push", json));
         // One after the other: each leaves its place when it is answered.
         for _ in 0..50 {
             for (text, status) in [
@@ -132,7 +138,10 @@ fn a_server_that_is_full_answers_probes_and_operators_and_no_client() {
                 let mut wire = world.connect();
                 wire.send(&text);
                 let head = wire.until("\r\n\r\n");
-                assert!(head.contains(&format!(" {status} ")) && head.contains("\r\nconnection: close\r\n"), "{text}: {head}");
+                assert!(
+                    head.contains(&format!(" {status} ")) && head.contains("\r\nconnection: close\r\n"),
+                    "{text}: {head}"
+                );
                 assert_eq!(head.contains("\r\nretry-after: "), status == 503, "{head}");
                 assert!(wire.ends());
             }
@@ -195,14 +204,21 @@ fn the_places_for_operators_are_bounded_and_come_back() {
 #[test]
 fn a_head_of_what_is_held_is_refused_as_the_answer_says() {
     let world = World::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
-    for (path, allow) in
-        [("/v1/poll", "GET"), ("/v1/sse", "GET"), ("/v1/stream?as=ndjson", "GET"), ("/v1/ws", "GET"), ("/classic/backend", "GET, POST")]
-    {
+    for (path, allow) in [
+        ("/v1/poll", "GET"),
+        ("/v1/sse", "GET"),
+        ("/v1/stream?as=ndjson", "GET"),
+        ("/v1/ws", "GET"),
+        ("/classic/backend", "GET, POST"),
+    ] {
         for method in ["HEAD", "PUT", "DELETE", "OPTIONS"] {
             let mut wire = world.connect();
             wire.send(&world.head("alice", path).replacen("GET", method, 1));
             let head = wire.until("\r\n\r\n");
-            assert!(head.starts_with("HTTP/1.1 405 ") && head.contains(&format!("\r\nallow: {allow}\r\n")), "{method} {path}: {head}");
+            assert!(
+                head.starts_with("HTTP/1.1 405 ") && head.contains(&format!("\r\nallow: {allow}\r\n")),
+                "{method} {path}: {head}"
+            );
         }
         // What stands around the route may answer in its place; it does not say otherwise.
         for origin in ["", "Origin: https://app.example\r\n", "Origin: https://evil.example\r\n"] {
@@ -276,10 +292,15 @@ fn requests_are_answered_whatever_the_pause_before_them() {
 fn an_answer_that_ends_the_connection_says_so_and_the_end_is_clean() {
     let world = World::new();
     let key = "k".repeat(32);
-    let ask = |version: &str, fields: &str| format!("GET /healthz HTTP/{version}\r\nHost: {}\r\n{fields}\r\n", world.address);
+    let ask = |version: &str, fields: &str| {
+        format!("GET /healthz HTTP/{version}\r\nHost: {}\r\n{fields}\r\n", world.address)
+    };
     let post = |fields: &str| {
         let json = "Content-Type: application/json\r\n";
-        format!("POST /api/close HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n{json}{fields}\r\n", world.address)
+        format!(
+            "POST /api/close HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n{json}{fields}\r\n",
+            world.address
+        )
     };
     for (text, status) in [
         (ask("1.0", ""), 200),

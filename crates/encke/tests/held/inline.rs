@@ -20,14 +20,16 @@ fn push(user: &str, data: i64) -> String {
     request("/api/push", &key(), "", &format!("{{\"to\":[\"{user}\"],\"data\":{data}}}"))
 }
 
-/// An answer as its status, its fields in order of their names without the date, and its body without what is different each time.
+/// An answer as its status, its fields in order of their names without the date, and its body without what is
+/// different each time.
 fn seen(wire: &mut Wire) -> (String, Vec<String>, Value) {
     let head = wire.until("\r\n\r\n");
     let mut lines = head.trim_end().lines().map(str::to_owned);
     let status = lines.next().unwrap();
     let mut fields: Vec<String> = lines.filter(|line| !line.starts_with("date: ")).collect();
     fields.sort_unstable();
-    let length = fields.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let length =
+        fields.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
     while wire.seen.len() < length {
         let mut buffer = [0; 4096];
         let count = wire.socket.read(&mut buffer).unwrap();
@@ -48,7 +50,10 @@ fn seen(wire: &mut Wire) -> (String, Vec<String>, Value) {
 fn both_ways_give_the_same_answer() {
     let world = World::new();
     let (mut short, mut long) = (world.connect(), world.connect());
-    let users = format!("{{\"to\":{:?},\"data\":1}}", (0..40).map(|number| format!("user {number}")).collect::<Vec<_>>());
+    let users = format!(
+        "{{\"to\":{:?},\"data\":1}}",
+        (0..40).map(|number| format!("user {number}")).collect::<Vec<_>>()
+    );
     let messages = format!("{{\"messages\":[{}]}}", vec![r#"{"channel":"@c","data":1}"#; 40].join(","));
     let deep = format!("{{\"channel\":\"c\",\"data\":{}{}}}", "[".repeat(40), "]".repeat(40));
     for (path, body) in [
@@ -88,8 +93,13 @@ fn both_ways_give_the_same_answer() {
 fn a_type_is_read_alike_however_it_is_written() {
     let world = World::new();
     let (mut short, mut long) = (world.connect(), world.connect());
-    for kind in ["application/json;charset=UTF-8", "APPLICATION/JSON", "application/json; charset=latin1", "application/json; x=\u{fc}", ""]
-    {
+    for kind in [
+        "application/json;charset=UTF-8",
+        "APPLICATION/JSON",
+        "application/json; charset=latin1",
+        "application/json; x=\u{fc}",
+        "",
+    ] {
         let as_kind = |fields: &str| {
             request("/api/push", &key(), fields, r#"{"to":["alice"],"data":1}"#)
                 .replace("Content-Type: application/json", &format!("Content-Type: {kind}"))
@@ -153,7 +163,12 @@ fn it_may_come_in_pieces() {
     }
     assert_eq!(wire.response().0, 202);
     // As many HTTP clients do it: the head, then the body.
-    let large = request("/api/publish", &key(), "", &format!("{{\"channel\":\"c\",\"data\":\"{}\"}}", "x".repeat(60_000)));
+    let large = request(
+        "/api/publish",
+        &key(),
+        "",
+        &format!("{{\"channel\":\"c\",\"data\":\"{}\"}}", "x".repeat(60_000)),
+    );
     let (head, body) = large.split_at(large.find("\r\n\r\n").unwrap() + 4);
     for _ in 0..3 {
         wire.send(head);
@@ -166,7 +181,8 @@ fn it_may_come_in_pieces() {
 fn without_the_key_nothing_is_waited_for() {
     let world = World::new();
     let mut wire = world.connect();
-    let request = request("/api/push", "wrong", "", "{}").replace("Content-Length: 2", "Content-Length: 60000");
+    let request =
+        request("/api/push", "wrong", "", "{}").replace("Content-Length: 2", "Content-Length: 60000");
     wire.send(request.trim_end_matches("{}"));
     let head = wire.until("\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 401"), "{head}");
@@ -216,15 +232,31 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
     let body = "{\"to\":[\"alice\"],\"data\":1}";
     let marked = format!("\u{feff}{body}");
     // With a query it is no errand, and the library's.
-    for path in ["/api/push", "/api/publish", "/api/push?", "/v1/publish", "/v1/login", "/classic/writedata"] {
-        let kind = if path.starts_with("/classic") { "application/x-www-form-urlencoded" } else { "application/json" };
+    for path in ["/api/push", "/api/publish", "/api/push?", "/v1/publish", "/v1/login", "/classic/writedata"]
+    {
+        let kind = if path.starts_with("/classic") {
+            "application/x-www-form-urlencoded"
+        } else {
+            "application/json"
+        };
         let ask = |fields: &str, body: &str| {
             let mut wire = world.connect();
             let credentials = if path.starts_with("/api") { "k".repeat(32) } else { world.token("alice") };
-            let host = format!("Host: {0}\r\nOrigin: http://{0}\r\nAuthorization: Bearer {credentials}\r\n", world.address);
-            wire.send(&format!("POST {path} HTTP/1.1\r\n{host}{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
+            let host = format!(
+                "Host: {0}\r\nOrigin: http://{0}\r\nAuthorization: Bearer {credentials}\r\n",
+                world.address
+            );
+            wire.send(&format!(
+                "POST {path} HTTP/1.1\r\n{host}{fields}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ));
             let head = wire.until("\r\n\r\n");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse::<usize>().unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap()
+                .parse::<usize>()
+                .unwrap();
             while wire.seen.len() < length {
                 let mut buffer = [0; 4096];
                 let count = wire.socket.read(&mut buffer).unwrap();
@@ -234,7 +266,10 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
         };
         for coding in ["gzip", "br", "identity\r\nContent-Encoding: gzip"] {
             let (head, text) = ask(&format!("Content-Type: {kind}\r\nContent-Encoding: {coding}\r\n"), body);
-            assert!(head.starts_with("HTTP/1.1 415 ") && head.contains("\r\naccept-encoding: identity\r\n"), "{path} {coding}: {head}");
+            assert!(
+                head.starts_with("HTTP/1.1 415 ") && head.contains("\r\naccept-encoding: identity\r\n"),
+                "{path} {coding}: {head}"
+            );
             assert!(text.contains("Content-Encoding"), "{path}: {text}");
         }
         let (head, text) = ask("Content-Type: text/csv\r\n", body);
@@ -242,7 +277,10 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
         assert!(text.contains("text/csv"), "{path}: {text}");
         if !path.starts_with("/classic") {
             let (head, text) = ask(&format!("Content-Type: {kind}\r\n"), &marked);
-            assert!(head.starts_with("HTTP/1.1 400 ") && text.contains("byte order mark"), "{path}: {head} {text}");
+            assert!(
+                head.starts_with("HTTP/1.1 400 ") && text.contains("byte order mark"),
+                "{path}: {head} {text}"
+            );
         }
     }
 }

@@ -33,10 +33,18 @@ fn who_is_cut_off_before_the_first_message_goes_on_from_the_id_of_the_opening() 
     world.publish(&channels[39], "1");
 
     // A browser's EventSource knows nothing but the last id, and the address.
-    let (mut wire, open, again) = stream(&world, &format!("/v1/sse?channels={}", channels.join(",")), Some(&id));
-    assert_eq!((&open["cursor"], again.as_str()), (&Value::from(id.as_str()), id.as_str()), "each stream begins with one");
+    let (mut wire, open, again) =
+        stream(&world, &format!("/v1/sse?channels={}", channels.join(",")), Some(&id));
+    assert_eq!(
+        (&open["cursor"], again.as_str()),
+        (&Value::from(id.as_str()), id.as_str()),
+        "each stream begins with one"
+    );
     let (_, message, with_it) = wire.event();
-    assert_eq!((&message["channel"], &message["offset"]), (&Value::from(channels[39].as_str()), &Value::from(1)));
+    assert_eq!(
+        (&message["channel"], &message["offset"]),
+        (&Value::from(channels[39].as_str()), &Value::from(1))
+    );
     assert_eq!(with_it, "", "it does not go with each event");
     // At rest it is brought up to date, with no event.
     let at_rest = loop {

@@ -47,8 +47,12 @@ impl World {
     }
 
     /// The server that `wire` makes of the configuration.
-    fn of(change: impl FnOnce(&mut Config), wire: impl AsyncFnOnce(Config) -> Result<Server, WireError>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    fn of(
+        change: impl FnOnce(&mut Config),
+        wire: impl AsyncFnOnce(Config) -> Result<Server, WireError>,
+    ) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
@@ -95,7 +99,11 @@ impl World {
     }
 
     fn head(&self, user: &str, target: &str) -> String {
-        format!("GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", self.address, self.token(user))
+        format!(
+            "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            self.address,
+            self.token(user)
+        )
     }
 
     /// One whole poll on a connection of its own.
@@ -167,7 +175,9 @@ impl Wire {
     fn response(&mut self) -> (u16, Value) {
         let head = self.until("\r\n\r\n");
         let status = head[9..12].parse().unwrap();
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+        let field = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned))
+        };
         let length: usize = field("content-length").map_or(0, |length| length.parse().unwrap());
         while self.seen.len() < length {
             let mut buffer = [0; 4096];
@@ -177,7 +187,10 @@ impl Wire {
         }
         let rest = self.seen.split_off(length);
         let body = std::mem::replace(&mut self.seen, rest);
-        (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) })
+        (
+            status,
+            if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) },
+        )
     }
 
     /// Reads to the end of the stream; false when it ended in an error.
@@ -190,7 +203,9 @@ impl Wire {
 
     fn event(&mut self) -> (String, Value, String) {
         let block = self.until("\n\n");
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned)).unwrap_or_default();
+        let field = |name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned)).unwrap_or_default()
+        };
         (field("event: "), serde_json::from_str(&field("data: ")).unwrap_or(Value::Null), field("id: "))
     }
 }

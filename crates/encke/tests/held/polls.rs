@@ -64,7 +64,11 @@ fn what_was_pushed_while_offline_comes_at_the_next_login_and_once() {
 fn a_newer_poll_takes_over_and_the_older_one_hears_of_it() {
     let mut world = World::new();
     let (_, first) = world.poll("alice", "hold_s=0");
-    let query = format!("/v1/poll?session={}&cursor={}", first["session"].as_str().unwrap(), first["cursor"].as_str().unwrap());
+    let query = format!(
+        "/v1/poll?session={}&cursor={}",
+        first["session"].as_str().unwrap(),
+        first["cursor"].as_str().unwrap()
+    );
     let mut older = world.connect();
     older.send(&world.head("alice", &query));
     world.until_held("alice", 1);
@@ -85,7 +89,12 @@ fn a_closed_poll_is_answered_at_once_and_its_session_is_gone() {
     let mut wire = world.connect();
     wire.send(&world.head("alice", &query));
     world.until_held("alice", 1);
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Client, reason: "bye".into(), reconnect: false, retry_ms: None };
+    let close = encke_proto::Close {
+        code: encke_proto::CloseCode::Client,
+        reason: "bye".into(),
+        reconnect: false,
+        retry_ms: None,
+    };
     let target = encke_hub::CloseTarget::Session(session.parse().unwrap());
     let closed = world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap();
     assert_eq!((closed, world.sessions("alice")), (1, 0), "everything is freed when the close is answered");
@@ -97,7 +106,10 @@ fn a_closed_poll_is_answered_at_once_and_its_session_is_gone() {
     assert_eq!(answer["session"], session);
     assert!(wire.ends(), "the socket is freed too");
     let (status, body) = world.poll("alice", &format!("session={session}"));
-    assert_eq!((status, &body["error"]["code"], &body["reconnect"]), (410, &Value::from("session_closed"), &Value::from(false)));
+    assert_eq!(
+        (status, &body["error"]["code"], &body["reconnect"]),
+        (410, &Value::from("session_closed"), &Value::from(false))
+    );
 }
 
 #[test]
@@ -106,7 +118,10 @@ fn a_cursor_of_another_epoch_brings_a_gap_and_not_silence() {
     world.publish("news", "1");
     let (status, answer) = world.poll("alice", "cursor=1~zzz~news~7");
     assert_eq!(status, 200);
-    assert_eq!(answer["gaps"][0], serde_json::json!({"channel": "news", "from": 8, "to": null, "reason": "epoch"}));
+    assert_eq!(
+        answer["gaps"][0],
+        serde_json::json!({"channel": "news", "from": 8, "to": null, "reason": "epoch"})
+    );
     assert_eq!(data(&answer), [1]);
 }
 
@@ -125,7 +140,10 @@ fn what_retention_took_is_named_exactly() {
         world.publish("news", &n.to_string());
     }
     let (_, answer) = world.poll("alice", &format!("cursor={}", first["cursor"].as_str().unwrap()));
-    assert_eq!(answer["gaps"][0], serde_json::json!({"channel": "news", "from": 2, "to": 7, "reason": "trimmed"}));
+    assert_eq!(
+        answer["gaps"][0],
+        serde_json::json!({"channel": "news", "from": 2, "to": 7, "reason": "trimmed"})
+    );
     assert_eq!(data(&answer), [8, 9, 10, 11, 12]);
 }
 

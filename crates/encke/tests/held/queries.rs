@@ -33,12 +33,18 @@ fn an_event_source_that_can_send_no_header_goes_on_by_a_parameter() {
     for none in ["", "0", "null", "undefined"] {
         assert_eq!(data(&ask(none, &format!("lastEventId={at}")).1), [2], "Last-Event-ID: {none}");
         assert_eq!(data(&ask(none, &format!("cursor={at}")).1), [2], "Last-Event-ID: {none}");
-        assert_eq!(data(&world.poll("alice", &format!("hold_s=0&lastEventId={none}&cursor={at}")).1), [2], "lastEventId={none}");
+        assert_eq!(
+            data(&world.poll("alice", &format!("hold_s=0&lastEventId={none}&cursor={at}")).1),
+            [2],
+            "lastEventId={none}"
+        );
         let (status, answer) = world.poll("alice", &format!("hold_s=0&channels=news&cursor={none}"));
         assert_eq!((status, data(&answer)), (200, Vec::new()), "cursor={none}: from now on");
     }
     // After a close on purpose it stays away, however it says where it stands.
-    for (header, query) in [(format!("{at}~closed"), String::new()), (String::new(), format!("lastEventId={at}~closed"))] {
+    for (header, query) in
+        [(format!("{at}~closed"), String::new()), (String::new(), format!("lastEventId={at}~closed"))]
+    {
         assert_eq!(ask(&header, &query).0, 204, "{header} {query}");
     }
     assert_eq!(ask("", "lastEventId=nonsense").0, 400);
@@ -94,10 +100,13 @@ fn libraries_of_event_source_connect_and_reconnect_with_what_they_add() {
     }
     // The header counts, so that nothing else needs to be right.
     for by_library in [false, true] {
-        let padding = if by_library { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
+        let padding =
+            if by_library { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
         let mut wire = world.connect();
         let fields = format!("\r\n{padding}Last-Event-ID: {new}\r\n\r\n");
-        wire.send(&world.head("alice", "/v1/poll?hold_s=0&lastEventId=nonsense").replace("\r\n\r\n", &fields));
+        wire.send(
+            &world.head("alice", "/v1/poll?hold_s=0&lastEventId=nonsense").replace("\r\n\r\n", &fields),
+        );
         let (status, answer) = wire.response();
         assert_eq!((status, data(&answer)), (200, vec![3]), "{by_library}: {answer}");
     }

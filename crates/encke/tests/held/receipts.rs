@@ -56,8 +56,7 @@ impl World {
     }
 
     fn ask(&self, user: &str, target: &str) -> String {
-        let upgrade =
-            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
         let head = self.head(user, target);
         if target == "/v1/ws" { head.replace("\r\n\r\n", &format!("\r\n{upgrade}\r\n\r\n")) } else { head }
     }

@@ -35,7 +35,12 @@ fn kinds(config: &mut Config, bound: impl Fn(usize) -> RetentionSection) {
     config.retention_users = bound(1);
     for (channel, section) in [("news*", bound(2)), ("*s", bound(3))] {
         let RetentionSection { max_messages, max_bytes, max_age_s } = section;
-        config.retention.push(RetentionRule { channel: channel.to_owned(), max_messages, max_bytes, max_age_s });
+        config.retention.push(RetentionRule {
+            channel: channel.to_owned(),
+            max_messages,
+            max_bytes,
+            max_age_s,
+        });
     }
 }
 
@@ -58,7 +63,10 @@ fn fill(world: &mut World, count: usize, data: &str) {
 fn each_kind_of_channel_keeps_as_many_messages_as_it_may() {
     let messages = [3, 4, 5, 6];
     let mut world = World::with(|config| {
-        kinds(config, |kind| RetentionSection { max_messages: Some(messages[kind]), ..RetentionSection::default() });
+        kinds(config, |kind| RetentionSection {
+            max_messages: Some(messages[kind]),
+            ..RetentionSection::default()
+        });
     });
     fill(&mut world, 10, "1");
     let counts = KINDS.map(|channel| kept(&world, channel));
@@ -68,26 +76,36 @@ fn each_kind_of_channel_keeps_as_many_messages_as_it_may() {
 #[test]
 fn each_kind_of_channel_keeps_as_many_bytes_as_it_may() {
     let bytes = [70_000, 100_000, 130_000, 160_000];
-    let mut world =
-        World::with(|config| kinds(config, |kind| RetentionSection { max_bytes: Some(bytes[kind]), ..RetentionSection::default() }));
+    let mut world = World::with(|config| {
+        kinds(config, |kind| RetentionSection { max_bytes: Some(bytes[kind]), ..RetentionSection::default() })
+    });
     fill(&mut world, 20, &format!("\"{}\"", "x".repeat(10_000)));
     for (channel, kind) in KINDS.into_iter().zip(KIND_OF) {
         let most = usize::try_from(bytes[kind] / 10_000).unwrap();
-        assert!((most - 1..=most).contains(&kept(&world, channel)), "{channel}: {} of {most}", kept(&world, channel));
+        assert!(
+            (most - 1..=most).contains(&kept(&world, channel)),
+            "{channel}: {} of {most}",
+            kept(&world, channel)
+        );
     }
 }
 
 #[test]
 fn each_kind_of_channel_keeps_messages_as_long_as_it_may() {
     let ages = [100, 700_000, 300, 400];
-    let mut world =
-        World::with(|config| kinds(config, |kind| RetentionSection { max_age_s: Some(ages[kind]), ..RetentionSection::default() }));
+    let mut world = World::with(|config| {
+        kinds(config, |kind| RetentionSection { max_age_s: Some(ages[kind]), ..RetentionSection::default() })
+    });
     fill(&mut world, 2, "1");
     let now = world.app().now().wall;
     for passed_s in [50, 200, 350, 500, 699_000, 700_100] {
         world.runtime.block_on(world.app().engine.sweep(now.plus_seconds(passed_s))).unwrap();
         let counts = KINDS.map(|channel| kept(&world, channel));
-        assert_eq!(counts, KIND_OF.map(|kind| if passed_s < ages[kind] { 2 } else { 0 }), "after {passed_s} s");
+        assert_eq!(
+            counts,
+            KIND_OF.map(|kind| if passed_s < ages[kind] { 2 } else { 0 }),
+            "after {passed_s} s"
+        );
     }
 }
 
@@ -124,7 +142,8 @@ fn a_login_gives_a_token_for_as_long_as_configured() {
 #[test]
 fn a_user_has_as_many_sessions_as_configured_and_the_oldest_goes() {
     let world = World::with(|config| config.max_sessions_per_user = 2);
-    let sessions: Vec<String> = (0..3).map(|_| world.poll("alice", "hold_s=0").1["session"].as_str().unwrap().to_owned()).collect();
+    let sessions: Vec<String> =
+        (0..3).map(|_| world.poll("alice", "hold_s=0").1["session"].as_str().unwrap().to_owned()).collect();
     assert_eq!(world.sessions("alice"), 2);
     let status = |session: &str| world.poll("alice", &format!("hold_s=0&session={session}")).0;
     assert_eq!((status(&sessions[2]), status(&sessions[1]), status(&sessions[0])), (200, 200, 410));

@@ -1,4 +1,5 @@
-//! Receivers that take too little, over real sockets: nobody else waits for them, and the server keeps little for them.
+//! Receivers that take too little, over real sockets: nobody else waits for them, and the server keeps little
+//! for them.
 
 use encke::config::SlowPolicy;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -33,8 +34,9 @@ fn large() -> String {
     format!("\"{}\"", "x".repeat(8_000))
 }
 
-/// Publishes so many large messages that the one receiver, who takes nothing, falls behind by nearly all of them. Who were given its time only once all are there would begin far behind, and
-/// count as one that catches up.
+/// Publishes so many large messages that the one receiver, who takes nothing, falls behind by nearly all of
+/// them. Who were given its time only once all are there would begin far behind, and count as one that
+/// catches up.
 fn leave_behind(world: &mut World, count: usize) {
     let mut published = 0;
     while counts(world).slow == 0 {
@@ -54,8 +56,10 @@ fn who_takes_nothing_delays_nobody_and_little_is_kept_for_it() {
         config.slow.max_bytes = 1 << 40;
         config.slow.deadline_s = 3;
     });
-    let stalled: Vec<Wire> = (0..20).map(|number| follow(&world, narrow(&world), &format!("stalled {number}"))).collect();
-    let mut others: Vec<Wire> = (0..50).map(|number| follow(&world, world.connect(), &format!("other {number}"))).collect();
+    let stalled: Vec<Wire> =
+        (0..20).map(|number| follow(&world, narrow(&world), &format!("stalled {number}"))).collect();
+    let mut others: Vec<Wire> =
+        (0..50).map(|number| follow(&world, world.connect(), &format!("other {number}"))).collect();
     for round in 0..10 {
         for _ in 0..20 {
             world.publish("news", &large());
@@ -103,8 +107,7 @@ fn a_websocket_is_told_why_behind_what_it_was_sent() {
         config.slow.deadline_s = 60;
     });
     let mut wire = narrow(&world);
-    let handshake =
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let handshake = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     wire.send(&world.head("alice", "/v1/ws?channels=news").replace("\r\n\r\n", &format!("\r\n{handshake}")));
     world.until_held("alice", 1);
     leave_behind(&mut world, 200);
@@ -116,7 +119,12 @@ fn a_websocket_is_told_why_behind_what_it_was_sent() {
     let text = String::from_utf8_lossy(&wire.seen);
     let got = text.matches("\"event\":\"message\"").count();
     let (_, end) = text.split_once("{\"event\":\"close\",\"code\":\"slow\"").unwrap();
-    assert!((1..150).contains(&got) && end.contains("\"reconnect\":true") && !end.contains("\"event\":\"message\""), "{got} {end}");
+    assert!(
+        (1..150).contains(&got)
+            && end.contains("\"reconnect\":true")
+            && !end.contains("\"event\":\"message\""),
+        "{got} {end}"
+    );
     let close = &wire.seen[wire.seen.len() - 100..];
     let status = 4408_u16.to_be_bytes();
     assert!(close.windows(2).any(|window| window == status), "{close:?}");
@@ -143,7 +151,10 @@ fn as_configured_a_stream_goes_on_with_a_gap() {
         last += 1;
         assert_eq!(event["offset"], last);
     };
-    assert_eq!(gap, serde_json::json!({"event": "gap", "channel": "news", "from": last + 1, "to": 150, "reason": "slow"}));
+    assert_eq!(
+        gap,
+        serde_json::json!({"event": "gap", "channel": "news", "from": last + 1, "to": 150, "reason": "slow"})
+    );
     for offset in 151..=200 {
         let (_, event, id) = wire.event();
         assert_eq!(event["offset"], offset);

@@ -32,13 +32,17 @@ fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transpor
     }
     world.app().shards.drain(false);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
-    assert_eq!(world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(), wires.len());
+    assert_eq!(
+        world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(),
+        wires.len()
+    );
     let mut pauses = BTreeSet::new();
     for (target, wire) in &mut wires {
         assert!(wire.ends());
         // In the frame, an event is the text of a string.
         let text = String::from_utf8_lossy(&wire.seen).replace("\\\"", "\"");
-        let (_, close) = text.rsplit_once("{\"event\":\"close\"").or_else(|| text.rsplit_once("\"close\":{")).unwrap();
+        let (_, close) =
+            text.rsplit_once("{\"event\":\"close\"").or_else(|| text.rsplit_once("\"close\":{")).unwrap();
         let (json, rest) = close.split_once('}').unwrap();
         let ms = retry_ms(&serde_json::from_str(&format!("{{{}}}", json.trim_start_matches(','))).unwrap());
         assert!((500..1_500).contains(&ms), "{target} {ms}");
@@ -57,7 +61,10 @@ fn nobody_comes_in_while_those_who_are_there_have_their_time() {
     world.until_held("alice", 1);
     world.app().shards.drain(false);
     // Each shard shuts its own door.
-    world.until(|| std::net::TcpStream::connect(world.address).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused));
+    world.until(|| {
+        std::net::TcpStream::connect(world.address)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    });
     assert_eq!(world.sessions("alice"), 1, "she has not been sent away yet");
 }
 
@@ -78,7 +85,10 @@ fn they_are_spread_over_no_longer_than_configured_however_many_they_are() {
     wires.iter_mut().for_each(|wire| drop(wire.until("\"open\"")));
     world.app().shards.drain(false);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
-    assert_eq!(world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(), count);
+    assert_eq!(
+        world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(),
+        count
+    );
     for wire in &mut wires {
         wire.until("{\"event\":\"close\"");
         let close = wire.until("}");

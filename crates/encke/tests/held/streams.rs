@@ -9,18 +9,28 @@ fn a_stream_opens_and_carries_messages_with_their_cursors() {
     let mut wire = world.connect();
     wire.send(&world.head("alice", "/v1/sse?channels=news"));
     let head = wire.until("\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"),
+        "{head}"
+    );
     let (name, open, id) = wire.event();
-    assert_eq!((name.as_str(), &open["event"], open["cursor"].as_str().unwrap()), ("open", &Value::from("open"), id.as_str()));
+    assert_eq!(
+        (name.as_str(), &open["event"], open["cursor"].as_str().unwrap()),
+        ("open", &Value::from("open"), id.as_str())
+    );
     world.publish("news", "{\"a\":\n1}");
     let (name, first, first_id) = wire.event();
-    assert_eq!((name.as_str(), &first["data"]["a"], &first["channel"]), ("", &Value::from(1), &Value::from("news")));
+    assert_eq!(
+        (name.as_str(), &first["data"]["a"], &first["channel"]),
+        ("", &Value::from(1), &Value::from("news"))
+    );
     world.push("alice", "2");
     let (_, second, _) = wire.event();
     assert_eq!(second["channel"], "@alice");
 
     let mut again = world.connect();
-    let head = world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {first_id}\r\n\r\n"));
+    let head =
+        world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {first_id}\r\n\r\n"));
     again.send(&head);
     again.until("\r\n\r\n");
     assert_eq!(again.event().0, "open");
@@ -34,15 +44,28 @@ fn a_stream_that_was_closed_on_purpose_does_not_come_back() {
     wire.send(&world.head("alice", "/v1/sse"));
     wire.until("\r\n\r\n");
     let (_, open, _) = wire.event();
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
+    let close = encke_proto::Close {
+        code: encke_proto::CloseCode::Operator,
+        reason: String::new(),
+        reconnect: false,
+        retry_ms: None,
+    };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
     assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
     let (name, body, id) = wire.event();
-    assert_eq!((name.as_str(), &body["code"], &body["reconnect"]), ("close", &Value::from("operator"), &Value::from(false)));
-    assert!(wire.ends() && String::from_utf8_lossy(&wire.seen).ends_with("0\r\n\r\n"), "the response is whole");
+    assert_eq!(
+        (name.as_str(), &body["code"], &body["reconnect"]),
+        ("close", &Value::from("operator"), &Value::from(false))
+    );
+    assert!(
+        wire.ends() && String::from_utf8_lossy(&wire.seen).ends_with("0\r\n\r\n"),
+        "the response is whole"
+    );
 
     let mut browser = world.connect();
-    browser.send(&world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {id}\r\n\r\n")));
+    browser.send(
+        &world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {id}\r\n\r\n")),
+    );
     assert_eq!(browser.response().0, 204, "an EventSource stays away at that");
     let (status, _) = world.poll("alice", &format!("session={}", open["session"].as_str().unwrap()));
     assert_eq!(status, 410);

@@ -48,7 +48,8 @@ impl Sender {
         let name = ServerName::try_from("localhost").unwrap();
         let socket = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()?);
         if two {
-            let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
             tokio::spawn(connection);
             Some(Self::Two(sender))
         } else {
@@ -139,10 +140,15 @@ fn a_new_certificate_is_taken_without_a_restart() {
 }
 
 /// Reads until `done` says so of everything that has come.
-async fn read_until(socket: &mut (impl tokio::io::AsyncRead + Unpin), seen: &mut Vec<u8>, done: impl Fn(&[u8]) -> bool) {
+async fn read_until(
+    socket: &mut (impl tokio::io::AsyncRead + Unpin),
+    seen: &mut Vec<u8>,
+    done: impl Fn(&[u8]) -> bool,
+) {
     use tokio::io::AsyncReadExt;
     while !done(seen) {
-        let read = tokio::time::timeout(Duration::from_secs(20), socket.read_buf(seen)).await.unwrap().unwrap();
+        let read =
+            tokio::time::timeout(Duration::from_secs(20), socket.read_buf(seen)).await.unwrap().unwrap();
         assert!(read > 0, "the server hung up: {}", String::from_utf8_lossy(seen));
     }
 }
@@ -171,25 +177,34 @@ fn a_websocket_talks_both_ways() {
     };
     let (mut socket, seen) = world.runtime.block_on(connect);
     assert!(seen.starts_with("HTTP/1.1 101 "), "{seen}");
-    assert!(seen.to_lowercase().contains("connection: upgrade\r\n") && seen.contains("\"event\":\"open\""), "{seen}");
+    assert!(
+        seen.to_lowercase().contains("connection: upgrade\r\n") && seen.contains("\"event\":\"open\""),
+        "{seen}"
+    );
     world.until_held("alice", 1);
     // More than the library takes ahead, with a question that waits until all of it has gone out.
     let big = format!("\"{}\"", "x".repeat(60_000));
     for _ in 0..40 {
         world.push("alice", &big);
     }
-    let asks: Vec<u8> = (0..100).flat_map(|n| ws::frame(1, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
+    let asks: Vec<u8> =
+        (0..100).flat_map(|n| ws::frame(1, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
     let talk = async {
         socket.write_all(&asks).await.unwrap();
         let mut seen = Vec::new();
-        let last = |seen: &[u8]| String::from_utf8_lossy(seen).contains("\"id\":99,") && seen.len() > 40 * 60_000;
+        let last =
+            |seen: &[u8]| String::from_utf8_lossy(seen).contains("\"id\":99,") && seen.len() > 40 * 60_000;
         read_until(&mut socket, &mut seen, last).await;
         socket.write_all(&ws::frame(8, &1000_u16.to_be_bytes())).await.unwrap();
         let mut rest = Vec::new();
         socket.read_to_end(&mut rest).await.unwrap();
         rest
     };
-    assert_eq!(world.runtime.block_on(talk), [0x88, 2, 0x03, 0xe8], "the close is answered, and the line is hung up");
+    assert_eq!(
+        world.runtime.block_on(talk),
+        [0x88, 2, 0x03, 0xe8],
+        "the close is answered, and the line is hung up"
+    );
     world.until_held("alice", 0);
 }
 
@@ -203,7 +218,8 @@ fn a_push_is_delivered_when_the_client_has_it_over_both_versions() {
         let (user, token) = (format!("{target} {two}"), world.token(&format!("{target} {two}")));
         let mut sender = world.runtime.block_on(Sender::connect(address, trusted.clone(), two)).unwrap();
         let (target, polls) = (target.to_owned(), target == "/v1/poll");
-        let waiting = world.runtime.spawn(async move { (sender.get(&token, &target).await.into_body(), sender) });
+        let waiting =
+            world.runtime.spawn(async move { (sender.get(&token, &target).await.into_body(), sender) });
         world.until_held(&user, 1);
         world.push(&user, &receipts::large());
         let (mut body, _sender) = world.runtime.block_on(waiting).unwrap();
@@ -215,7 +231,9 @@ fn a_push_is_delivered_when_the_client_has_it_over_both_versions() {
         world.until_delivered();
         if !polls {
             world.push(&user, &receipts::large());
-            let read = world.runtime.spawn(async move { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} });
+            let read = world
+                .runtime
+                .spawn(async move { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} });
             world.until_delivered();
             read.abort();
         }
@@ -223,7 +241,10 @@ fn a_push_is_delivered_when_the_client_has_it_over_both_versions() {
 }
 
 /// A connection whose client lets the peer send little and reads no further than it is told to.
-async fn narrow_two(address: SocketAddr, trusted: CertificateDer<'static>) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+async fn narrow_two(
+    address: SocketAddr,
+    trusted: CertificateDer<'static>,
+) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -238,7 +259,8 @@ async fn narrow_two(address: SocketAddr, trusted: CertificateDer<'static>) -> hy
     sender
 }
 
-/// The client's kernel acknowledges all that comes, but the client takes little of the one response: the rest stays in the library.
+/// The client's kernel acknowledges all that comes, but the client takes little of the one response: the rest
+/// stays in the library.
 #[test]
 fn what_http_2_holds_back_is_not_delivered() {
     let dir = tempfile::tempdir().unwrap();

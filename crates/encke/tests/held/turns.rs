@@ -13,8 +13,8 @@ const CONTINUATION: u8 = 0;
 /// How many polls a healthy client has answered while the others flood the shard.
 const POLLS: usize = 20;
 
-/// Floods a server of one worker from several connections, each of which sends `begin` once and `block` without a
-/// pause, and polls meanwhile by another.
+/// Floods a server of one worker from several connections, each of which sends `begin` once and `block`
+/// without a pause, and polls meanwhile by another.
 fn flooded(begin: &[u8], block: &[u8]) {
     let world = World::with(|config| config.workers = 1);
     let over = AtomicBool::new(false);
@@ -25,7 +25,9 @@ fn flooded(begin: &[u8], block: &[u8]) {
             flooder.until("\r\n\r\n");
             flooder.socket.write_all(begin).unwrap();
             let over = &over;
-            scope.spawn(move || while !over.load(Ordering::Relaxed) && flooder.socket.write_all(block).is_ok() {});
+            scope.spawn(
+                move || while !over.load(Ordering::Relaxed) && flooder.socket.write_all(block).is_ok() {},
+            );
         }
         // Whatever comes of the polls, the flood ends with them.
         let polled = thread::Builder::new().spawn_scoped(scope, || {
@@ -153,7 +155,10 @@ fn what_is_sent_behind_a_poll_waits_until_that_is_answered() {
     let token = world.token("alice");
     let publish = |length: usize| {
         let body = format!("{{\"channel\":\"c\",\"data\":\"{}\"}}", "x".repeat(length));
-        let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+        let fields = format!(
+            "Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}",
+            body.len()
+        );
         format!("POST /v1/publish HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}")
     };
     let poll = world.head("alice", "/v1/poll?hold_s=20");

@@ -17,7 +17,9 @@ fn without_engine() -> World {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let engine: Arc<dyn Engine> = Arc::new(double::Broken(EngineError::Unavailable("it is down".into())));
     let server = runtime
-        .block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), async move |_| Ok(Backing { engine, cluster: None })))
+        .block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), async move |_| {
+            Ok(Backing { engine, cluster: None })
+        }))
         .unwrap();
     let address = server.address;
     World { runtime, server: Some(server), address, next_id: 1 }
@@ -28,7 +30,10 @@ fn refused(world: &World, request: &str) -> (String, String) {
     let mut wire = world.connect();
     wire.send(request);
     let head = wire.until("\r\n\r\n").to_ascii_lowercase();
-    let length = head.split("content-length: ").nth(1).map_or(0, |rest| rest.split('\r').next().unwrap().parse().unwrap());
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |rest| rest.split('\r').next().unwrap().parse().unwrap());
     while wire.seen.len() < length {
         let mut buffer = [0; 4096];
         let count = wire.socket.read(&mut buffer).unwrap();
@@ -73,7 +78,11 @@ fn while_the_engine_is_down_whatever_begins_is_told_when_to_come_back() {
     for request in requests {
         let (head, code) = refused(&world, &request);
         assert!(head.starts_with("http/1.1 503 "), "{request}{head}");
-        assert_eq!((code.as_str(), head.matches("\r\nretry-after: 2\r\n").count()), ("engine_unavailable", 1), "{request}{head}");
+        assert_eq!(
+            (code.as_str(), head.matches("\r\nretry-after: 2\r\n").count()),
+            ("engine_unavailable", 1),
+            "{request}{head}"
+        );
     }
 }
 
@@ -89,7 +98,11 @@ fn who_shows_no_token_is_told_what_would_be_one() {
             let request = if target == "/v1/ws" { request.replace("\r\n\r\n", handshake) } else { request };
             let (head, code) = refused(&world, &request);
             assert!(head.starts_with("http/1.1 401 "), "{request}{head}");
-            assert_eq!((code.as_str(), head.matches("\r\nwww-authenticate: bearer\r\n").count()), ("unauthorized", 1), "{request}{head}");
+            assert_eq!(
+                (code.as_str(), head.matches("\r\nwww-authenticate: bearer\r\n").count()),
+                ("unauthorized", 1),
+                "{request}{head}"
+            );
             assert!(!head.contains("\r\nretry-after: "), "{head}");
         }
     }

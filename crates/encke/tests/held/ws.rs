@@ -82,8 +82,11 @@ impl Wire {
             127 => 8,
             _ => 0,
         };
-        let length =
-            if width == 0 { usize::from(head[1]) } else { self.take(width).iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) };
+        let length = if width == 0 {
+            usize::from(head[1])
+        } else {
+            self.take(width).iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+        };
         (head[0], self.take(length))
     }
 
@@ -122,7 +125,10 @@ fn a_websocket_opens_and_carries_messages() {
     assert!(open["cursor"].is_string() && open["session"].is_string() && open["heartbeat_s"] == 20);
     world.publish("news", "{\"a\":\n1}");
     let first = wire.heard();
-    assert_eq!((&first["event"], &first["channel"], &first["data"]["a"]), (&"message".into(), &"news".into(), &1.into()));
+    assert_eq!(
+        (&first["event"], &first["channel"], &first["data"]["a"]),
+        (&"message".into(), &"news".into(), &1.into())
+    );
     world.push("alice", "2");
     assert_eq!(wire.heard()["data"], 2);
 }
@@ -145,9 +151,11 @@ fn what_is_no_handshake_is_refused_and_the_connection_goes_on() {
         wire.send(&good.replace(what, to));
         let head = wire.until("\r\n\r\n");
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{to}: {head}");
-        let told = head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nsec-websocket-version: 13\r\n");
+        let told =
+            head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nsec-websocket-version: 13\r\n");
         assert_eq!(told, status == 426, "{head}");
-        let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
+        let length =
+            head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
         let body: Value = serde_json::from_slice(&wire.take(length)).unwrap();
         assert_eq!(body["error"]["code"] == "upgrade_required", status == 426, "{body}");
     }
@@ -159,7 +167,11 @@ fn what_is_no_handshake_is_refused_and_the_connection_goes_on() {
 #[test]
 fn what_the_library_has_read_is_refused_in_the_same_way() {
     let world = World::new();
-    for (what, to, status) in [("HTTP/1.1", "HTTP/1.0", 426), ("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n", 426), ("GET", "POST", 405)] {
+    for (what, to, status) in [
+        ("HTTP/1.1", "HTTP/1.0", 426),
+        ("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n", 426),
+        ("GET", "POST", 405),
+    ] {
         let mut wire = world.connect();
         wire.send(&world.ws_head("alice", "").replacen(what, to, 1));
         let head = wire.until("\r\n\r\n");
@@ -197,7 +209,10 @@ fn pages_of_foreign_origins_open_none() {
         let mut wire = world.connect();
         wire.send(&world.ws_head("alice", "").replace(bearer, &format!("{origin}{auth}")));
         let head = wire.until("\r\n\r\n");
-        assert!(head.starts_with(if welcome { "HTTP/1.1 101 " } else { "HTTP/1.1 403 " }), "{auth}{origin}: {head}");
+        assert!(
+            head.starts_with(if welcome { "HTTP/1.1 101 " } else { "HTTP/1.1 403 " }),
+            "{auth}{origin}: {head}"
+        );
     }
 }
 
@@ -215,7 +230,9 @@ fn bytes_may_come_one_at_a_time_and_frames_right_behind_the_handshake() {
     assert_eq!(wire.heard(), serde_json::json!({"event": "reply", "id": 7, "result": {"ok": true}}));
 
     let mut wire = world.connect();
-    wire.socket.write_all(&[world.ws_head("alice", "").as_bytes(), &ask, &frame(PING, b"x")].concat()).unwrap();
+    wire.socket
+        .write_all(&[world.ws_head("alice", "").as_bytes(), &ask, &frame(PING, b"x")].concat())
+        .unwrap();
     wire.switched();
     assert_eq!(wire.heard()["event"], "open");
     assert_eq!(wire.heard()["id"], 7);
@@ -228,7 +245,10 @@ fn control_requests_come_over_it() {
     let (mut wire, open) = world.ws("alice", "");
     wire.ask("{\"do\":\"subscribe\",\"channels\":[\"a\",\"b\"],\"id\":1}");
     let reply = wire.heard();
-    assert_eq!((&reply["event"], &reply["id"], &reply["result"]["channels"]), (&"reply".into(), &1.into(), &serde_json::json!(["a", "b"])));
+    assert_eq!(
+        (&reply["event"], &reply["id"], &reply["result"]["channels"]),
+        (&"reply".into(), &1.into(), &serde_json::json!(["a", "b"]))
+    );
     assert!(reply["result"]["cursor"].as_str().unwrap().contains("~b~"), "{reply}");
     world.publish("b", "1");
     assert_eq!(wire.heard()["channel"], "b");
@@ -255,7 +275,11 @@ fn control_requests_come_over_it() {
     ] {
         wire.ask(request);
         let reply = wire.heard();
-        assert_eq!((&reply["event"], &reply["error"]["code"]), (&"reply".into(), &code.into()), "{request}: {reply}");
+        assert_eq!(
+            (&reply["event"], &reply["error"]["code"]),
+            (&"reply".into(), &code.into()),
+            "{request}: {reply}"
+        );
     }
 }
 
@@ -263,7 +287,8 @@ fn control_requests_come_over_it() {
 fn requests_are_answered_in_their_order_however_many_come_at_once() {
     let world = World::new();
     let (mut wire, _) = world.ws("alice", "");
-    let all: Vec<u8> = (0..2000).flat_map(|n| frame(TEXT, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
+    let all: Vec<u8> =
+        (0..2000).flat_map(|n| frame(TEXT, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
     let mut writer = wire.socket.try_clone().unwrap();
     let writes = std::thread::spawn(move || writer.write_all(&all).unwrap());
     for n in 0..2000 {
@@ -277,7 +302,10 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
     let world = World::new();
     let (mut wire, open) = world.ws("alice", "");
     wire.ask("{\"do\":\"close\",\"reason\":\"enough\",\"id\":1}");
-    assert_eq!(wire.heard(), serde_json::json!({"event": "close", "code": "client", "reason": "enough", "reconnect": false}));
+    assert_eq!(
+        wire.heard(),
+        serde_json::json!({"event": "close", "code": "client", "reason": "enough", "reconnect": false})
+    );
     assert_eq!(wire.closed(), (1000, "enough".into()));
     wire.say(CLOSE, &1000_u16.to_be_bytes());
     assert!(wire.hung_up());
@@ -287,7 +315,10 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
     again.send(&world.ws_head("alice", &format!("session={}", open["session"].as_str().unwrap())));
     again.switched();
     let told = again.heard();
-    assert_eq!((&told["event"], &told["code"], &told["reconnect"]), (&"close".into(), &"session_closed".into(), &false.into()));
+    assert_eq!(
+        (&told["event"], &told["code"], &told["reconnect"]),
+        (&"close".into(), &"session_closed".into(), &false.into())
+    );
     assert_eq!(again.closed().0, 4410);
 }
 
@@ -295,7 +326,12 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
 fn a_peer_that_does_not_close_is_not_waited_for_long() {
     let world = World::new();
     let (mut wire, _) = world.ws("alice", "");
-    let close = encke_proto::Close { code: encke_proto::CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
+    let close = encke_proto::Close {
+        code: encke_proto::CloseCode::Operator,
+        reason: String::new(),
+        reconnect: false,
+        retry_ms: None,
+    };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
     assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
     assert_eq!(wire.heard()["code"], "operator");
@@ -353,7 +389,10 @@ fn one_session_goes_from_transport_to_transport_with_one_cursor() {
     sse.until("\r\n\r\n");
     assert_eq!(sse.event().0, "open");
     let told = ws.heard();
-    assert_eq!((&told["event"], &told["code"], &told["reconnect"]), (&"close".into(), &"taken_over".into(), &false.into()));
+    assert_eq!(
+        (&told["event"], &told["code"], &told["reconnect"]),
+        (&"close".into(), &"taken_over".into(), &false.into())
+    );
     assert_eq!(ws.closed().0, 4409);
     world.publish("news", "2");
     assert_eq!(sse.event().1["data"], 2);
@@ -435,14 +474,26 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
     ] {
         let mut world = World::with(|config| config.websocket_compression = wanted);
         let mut wire = world.connect();
-        wire.send(&world.ws_head("alice", "").replace(KEY, &format!("{KEY}\r\nSec-WebSocket-Extensions: {offer}")));
+        wire.send(
+            &world.ws_head("alice", "").replace(KEY, &format!("{KEY}\r\nSec-WebSocket-Extensions: {offer}")),
+        );
         let head = wire.until("\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        assert_eq!(head.contains("sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no"), answer, "{head}");
+        assert_eq!(
+            head.contains(
+                "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no"
+            ),
+            answer,
+            "{head}"
+        );
         assert_eq!(wire.heard()["event"], "open");
         world.push("alice", &text);
         let (first, payload) = wire.frame();
-        assert_eq!((first, payload.len() < 400), if compressed { (0xc1, true) } else { (0x81, false) }, "{offer}");
+        assert_eq!(
+            (first, payload.len() < 400),
+            if compressed { (0xc1, true) } else { (0x81, false) },
+            "{offer}"
+        );
         // `{"do":"ping"}`, compressed.
         let request = encke_proto::codec::ws::deflate::compress(b"{\"do\":\"ping\"}");
         wire.say(0x40 | TEXT, &request);
@@ -459,7 +510,8 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
 #[test]
 fn every_code_of_a_close_has_its_status() {
     let document = include_str!("../../../../docs/PROTOCOL.md");
-    let table: Vec<&str> = document.split("| status | why |").nth(1).unwrap().split("\n\n").next().unwrap().lines().collect();
+    let table: Vec<&str> =
+        document.split("| status | why |").nth(1).unwrap().split("\n\n").next().unwrap().lines().collect();
     let world = World::new();
     for (code, text, status) in [
         (CloseCode::Client, "client", 1000),
@@ -477,7 +529,10 @@ fn every_code_of_a_close_has_its_status() {
             let target = CloseTarget::User(UserId::new(text).unwrap());
             assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
             let told = wire.heard();
-            assert_eq!((&told["event"], &told["code"], &told["reconnect"]), (&"close".into(), &text.into(), &reconnect.into()));
+            assert_eq!(
+                (&told["event"], &told["code"], &told["reconnect"]),
+                (&"close".into(), &text.into(), &reconnect.into())
+            );
             assert_eq!(wire.closed(), (status, "for the test".into()), "{text}");
         }
         let row = table.iter().find(|row| row.starts_with(&format!("| {status} |"))).unwrap();

@@ -13,7 +13,9 @@ use encke::{
     config::{Config, EngineUrl, Secret},
     wire::{Backing, Server, wire_on},
 };
-use encke_client::{Api, Client, CloseTarget, Event, Listen, Listener, Page, Publish, Push, Target, Transport};
+use encke_client::{
+    Api, Client, CloseTarget, Event, Listen, Listener, Page, Publish, Push, Target, Transport,
+};
 use encke_engine::{Cluster, Engine};
 use encke_proto::UserId;
 
@@ -49,15 +51,24 @@ async fn nodes(count: usize) -> Vec<Place> {
         let open = async |ears| {
             let moved = town.move_in(&name, ears);
             house = Some(Arc::clone(&moved));
-            Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
+            Ok(Backing {
+                engine: Arc::clone(&town.engine) as Arc<dyn Engine>,
+                cluster: Some(moved as Arc<dyn Cluster>),
+            })
         };
         let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
         let url = format!("http://{}", server.address);
-        places.push(Place { server, house: house.unwrap(), api: Api::new(&url, &"k".repeat(32)).unwrap(), url });
+        places.push(Place {
+            server,
+            house: house.unwrap(),
+            api: Api::new(&url, &"k".repeat(32)).unwrap(),
+            url,
+        });
     }
     // Each has heard of all others before the story begins.
     for place in &places {
-        until("all nodes are known", async || place.server.app.sessions.nodes().unwrap().count() == count).await;
+        until("all nodes are known", async || place.server.app.sessions.nodes().unwrap().count() == count)
+            .await;
     }
     places
 }
@@ -94,7 +105,11 @@ impl Place {
 }
 
 async fn next(listener: &mut Listener) -> Event {
-    tokio::time::timeout(PATIENCE, listener.next()).await.expect("something comes").expect("it goes on").unwrap()
+    tokio::time::timeout(PATIENCE, listener.next())
+        .await
+        .expect("something comes")
+        .expect("it goes on")
+        .unwrap()
 }
 
 async fn message(listener: &mut Listener) -> String {
@@ -124,9 +139,15 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
     };
     let (town, mut refused) = (Town::new(), None);
     let open = async |ears| {
-        refused = Some(std::net::TcpStream::connect(listen).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused));
+        refused = Some(
+            std::net::TcpStream::connect(listen)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused),
+        );
         let moved = town.move_in("node", ears);
-        Ok(Backing { engine: Arc::clone(&town.engine) as Arc<dyn Engine>, cluster: Some(moved as Arc<dyn Cluster>) })
+        Ok(Backing {
+            engine: Arc::clone(&town.engine) as Arc<dyn Engine>,
+            cluster: Some(moved as Arc<dyn Cluster>),
+        })
     };
     let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
     assert_eq!(refused, Some(true), "another node may serve those who come");
@@ -202,7 +223,10 @@ async fn what_is_asked_of_other_nodes_is_asked_of_each_of_them() {
         let present = place.api.presence("news", &Page::default()).await.unwrap().users;
         assert_eq!(present.iter().map(|user| user.sessions).collect::<Vec<_>>(), [3]);
         let channels = place.api.channels(&Page::default()).await.unwrap().channels;
-        assert_eq!(channels.iter().find(|channel| channel.channel == "news").map(|channel| channel.subscribers), Some(3));
+        assert_eq!(
+            channels.iter().find(|channel| channel.channel == "news").map(|channel| channel.subscribers),
+            Some(3)
+        );
         let (client, more) = (place.client("alice"), format!("more-{number}"));
         for (listener, open) in &mut streams {
             client.subscribe(&open.session, std::slice::from_ref(&more)).await.unwrap();
@@ -224,14 +248,24 @@ async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_awa
     let (mut listener, open) = nodes[0].open("alice", sse()).await;
     let cursor = listener.handle().cursor().unwrap();
     assert!(nodes[1].client("alice").close(&open.session, None).await.unwrap());
-    assert_eq!(nodes[0].server.app.shards.counts().await.unwrap().sessions, 0, "everything of it is freed when it is answered");
+    assert_eq!(
+        nodes[0].server.app.shards.counts().await.unwrap().sessions,
+        0,
+        "everything of it is freed when it is answered"
+    );
     assert!(matches!(next(&mut listener).await, Event::Close(close) if !close.reconnect));
     for place in &nodes {
         let mut back = place.client("alice").listen(sse().session(&open.session).cursor(&cursor));
         let refused = tokio::time::timeout(PATIENCE, back.next()).await.unwrap();
-        assert!(matches!(&refused, Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect), "{refused:?}");
+        assert!(
+            matches!(&refused, Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect),
+            "{refused:?}"
+        );
     }
-    assert!(!nodes[2].client("alice").close(&open.session, None).await.unwrap(), "there is nothing to close any more");
+    assert!(
+        !nodes[2].client("alice").close(&open.session, None).await.unwrap(),
+        "there is nothing to close any more"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,7 +300,8 @@ async fn a_push_at_one_node_finds_who_is_at_another() {
     let handle = alice.handle();
     nodes[0].client("alice").ack(&handle.session().unwrap(), &handle.cursor().unwrap()).await.unwrap();
     let receipts = nodes[1].api.receipts(&accepted.id, &Page::default()).await.unwrap().receipts;
-    let states: Vec<_> = receipts.into_iter().map(|receipt| (receipt.user, format!("{:?}", receipt.state))).collect();
+    let states: Vec<_> =
+        receipts.into_iter().map(|receipt| (receipt.user, format!("{:?}", receipt.state))).collect();
     assert_eq!(states, [("alice".to_owned(), "Shown".to_owned()), ("bob".to_owned(), "Queued".to_owned())]);
 }
 
@@ -279,7 +314,10 @@ async fn a_control_request_finds_its_session() {
     nodes[1].api.publish(&Publish::to("news", &1).unwrap()).await.unwrap();
     assert!(message(&mut alice).await.contains("\"data\":1"));
     let presence = nodes[1].api.presence("news", &Page::default()).await.unwrap().users;
-    assert_eq!(presence.iter().map(|user| (user.user.as_str(), user.sessions)).collect::<Vec<_>>(), [("alice", 1)]);
+    assert_eq!(
+        presence.iter().map(|user| (user.user.as_str(), user.sessions)).collect::<Vec<_>>(),
+        [("alice", 1)]
+    );
     let channels = nodes[1].api.channels(&Page::default()).await.unwrap().channels;
     assert_eq!(channels[0].subscribers, 1);
     assert!(elsewhere.unsubscribe(&open.session, &["news".to_owned()]).await.unwrap().is_empty());
@@ -294,12 +332,19 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
     assert_eq!(nodes[1].online().await.len(), 1);
     // It can neither say that it lives nor be reached.
     nodes[0].house.cut_off.store(true, Ordering::SeqCst);
-    until("alice is offline for the other node", async || nodes[1].server.app.sessions.nodes().unwrap().count() == 1).await;
+    until("alice is offline for the other node", async || {
+        nodes[1].server.app.sessions.nodes().unwrap().count() == 1
+    })
+    .await;
     assert!(nodes[1].online().await.is_empty());
-    let accepted = nodes[1].api.push(&Push::data(Target::Users(vec!["alice".into()]), &1).unwrap()).await.unwrap();
+    let accepted =
+        nodes[1].api.push(&Push::data(Target::Users(vec!["alice".into()]), &1).unwrap()).await.unwrap();
     assert_eq!(accepted.offline, ["alice"]);
     let refused = nodes[0].client("bob").listen(sse()).next().await;
-    assert!(matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))), "a node that is cut off takes nobody in: {refused:?}");
+    assert!(
+        matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))),
+        "a node that is cut off takes nobody in: {refused:?}"
+    );
     nodes[0].house.cut_off.store(false, Ordering::SeqCst);
     until("alice is online again", async || {
         let push = Push::data(Target::Users(vec!["alice".into()]), &2).unwrap();
@@ -312,7 +357,8 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
 async fn a_node_that_resigns_does_not_come_back_and_answers_until_all_have_heard() {
     let nodes = nodes(2).await;
     let (_alice, open) = nodes[0].open("alice", sse()).await;
-    let (first, second) = (nodes[0].server.app.sessions.nodes().unwrap(), nodes[1].server.app.sessions.nodes().unwrap());
+    let (first, second) =
+        (nodes[0].server.app.sessions.nodes().unwrap(), nodes[1].server.app.sessions.nodes().unwrap());
     first.resign().await;
     // The other node has not looked since, or it has: either way the session goes on there.
     let (_alice, again) = nodes[1].open("alice", sse().session(&open.session)).await;
@@ -329,19 +375,26 @@ async fn a_ticket_of_one_node_is_good_at_another_and_once() {
     let http = |place: &Place, method: &str, target: &str, user: Option<&str>| {
         let (address, method, target) = (place.server.address, method.to_owned(), target.to_owned());
         let app = &place.server.app;
-        let token = user.map(|user| app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0);
+        let token =
+            user.map(|user| app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0);
         async move {
-            let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-            let head =
-                format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            let authorization =
+                token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+            let head = format!(
+                "{method} {target} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             raw(address, &head).await
         }
     };
     let (status, given) = http(&nodes[0], "POST", "/v1/ticket", Some("alice")).await;
     assert_eq!(status, 200, "{given}");
-    let ticket = serde_json::from_str::<serde_json::Value>(&given).unwrap()["ticket"].as_str().unwrap().to_owned();
+    let ticket =
+        serde_json::from_str::<serde_json::Value>(&given).unwrap()["ticket"].as_str().unwrap().to_owned();
     let target = format!("/v1/poll?hold_s=0&ticket={ticket}");
-    let polls = futures_util::future::join_all(nodes.iter().chain(&nodes).map(|place| http(place, "GET", &target, None))).await;
+    let polls = futures_util::future::join_all(
+        nodes.iter().chain(&nodes).map(|place| http(place, "GET", &target, None)),
+    )
+    .await;
     let mut statuses: Vec<u16> = polls.iter().map(|(status, _)| *status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 401, 401, 401], "{polls:?}");

@@ -1,4 +1,5 @@
-//! Several nodes on one memory engine, which find each other as those of a real cluster do: to put the node's own part to the test without a network.
+//! Several nodes on one memory engine, which find each other as those of a real cluster do: to put the node's
+//! own part to the test without a network.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -12,7 +13,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use encke_engine::{
-    Census, Cluster, Ears, EngineError, Entered, Feed, Letterbox, NODE_LIVES_MS, Node, NodeId, RetentionTable, memory::MemoryEngine,
+    Census, Cluster, Ears, EngineError, Entered, Feed, Letterbox, NODE_LIVES_MS, Node, NodeId,
+    RetentionTable, memory::MemoryEngine,
 };
 use encke_proto::{ChannelName, Entry, Epoch, SessionId, UserId};
 
@@ -48,7 +50,11 @@ impl Feed for Feeds {
 impl Town {
     pub fn new() -> Arc<Self> {
         let feeds = Arc::new(Feeds::default());
-        let engine = Arc::new(MemoryEngine::new(Arc::clone(&feeds) as Arc<dyn Feed>, RetentionTable::default(), Epoch(7)));
+        let engine = Arc::new(MemoryEngine::new(
+            Arc::clone(&feeds) as Arc<dyn Feed>,
+            RetentionTable::default(),
+            Epoch(7),
+        ));
         Arc::new(Self { engine, feeds, state: Mutex::default(), lives: AtomicU64::new(1) })
     }
 
@@ -56,7 +62,13 @@ impl Town {
     pub fn move_in(self: &Arc<Self>, name: &str, ears: Ears) -> Arc<House> {
         self.feeds.0.lock().unwrap().push(ears.feed);
         let life = AtomicU64::new(0);
-        Arc::new(House { town: Arc::clone(self), name: name.to_owned(), letters: ears.letters, life, cut_off: AtomicBool::new(false) })
+        Arc::new(House {
+            town: Arc::clone(self),
+            name: name.to_owned(),
+            letters: ears.letters,
+            life,
+            cut_off: AtomicBool::new(false),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -27,10 +27,13 @@ impl Exceptions {
         Self::parse(file, rule, &text)
     }
 
-    /// Reads a list: one exception a line, its name and, where the rule counts something, the largest count. `#` begins a comment.
+    /// Reads a list: one exception a line, its name and, where the rule counts something, the largest count.
+    /// `#` begins a comment.
     pub fn parse(file: String, rule: &'static str, text: &str) -> Self {
         let mut entries = BTreeMap::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        for (index, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        {
             let (name, most) = match line.rsplit_once(' ').map(|(name, most)| (name, most.parse())) {
                 Some((name, Ok(most))) => (name, most),
                 _ => (line, usize::MAX),
@@ -64,7 +67,12 @@ impl Exceptions {
 #[test]
 fn an_exception_that_is_not_needed_is_found() {
     let mut list = Exceptions::parse("list".into(), "rule", "# why\na.rs\n\nb.rs work 80\nc.rs\n");
-    assert!(list.allow("a.rs", 1) && list.allow("b.rs work", 80) && !list.allow("b.rs work", 81) && !list.allow("d.rs", 1));
+    assert!(
+        list.allow("a.rs", 1)
+            && list.allow("b.rs work", 80)
+            && !list.allow("b.rs work", 81)
+            && !list.allow("d.rs", 1)
+    );
     let left = list.left_over();
     assert_eq!(left.len(), 1);
     assert_eq!((left[0].file.as_str(), left[0].line, left[0].rule), ("list", 5, "rule"));

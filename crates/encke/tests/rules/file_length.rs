@@ -16,7 +16,8 @@ fn check(file: &str, text: &str, exceptions: &mut Exceptions) -> Option<Finding>
 fn no_file_is_too_long() {
     let mut exceptions = Exceptions::of(RULE);
     let files = tree::files(&[".rs", ".js"]);
-    let mut found: Vec<Finding> = files.iter().filter_map(|file| check(&file.path, &file.text, &mut exceptions)).collect();
+    let mut found: Vec<Finding> =
+        files.iter().filter_map(|file| check(&file.path, &file.text, &mut exceptions)).collect();
     found.extend(exceptions.left_over());
     assert_none(&found);
 }

@@ -1,14 +1,16 @@
 //! No function of Rust is longer than 70 lines, from its `fn` to its closing brace.
 //!
-//! It reads lines, not syntax, and relies on what rustfmt makes of them: a function ends at the first brace that stands as far to
-//! the left as its beginning. A line of a raw string can look like that brace; then the function is taken for shorter than it is.
+//! It reads lines, not syntax, and relies on what rustfmt makes of them: a function ends at the first brace
+//! that stands as far to the left as its beginning. A line of a raw string can look like that brace; then the
+//! function is taken for shorter than it is.
 
 use crate::{Finding, assert_none, exceptions::Exceptions, tree};
 
 const RULE: &str = "function-length";
 const LINES_MAX: usize = 70;
 /// What may stand before `fn`.
-const QUALIFIERS: [&str; 8] = ["pub ", "pub(crate) ", "pub(super) ", "default ", "const ", "async ", "unsafe ", "extern \"C\" "];
+const QUALIFIERS: [&str; 8] =
+    ["pub ", "pub(crate) ", "pub(super) ", "default ", "const ", "async ", "unsafe ", "extern \"C\" "];
 
 /// The name of the function that begins in this line.
 fn function_in(line: &str) -> Option<&str> {
@@ -53,7 +55,8 @@ fn check(file: &str, text: &str, exceptions: &mut Exceptions) -> Vec<Finding> {
 fn no_function_is_too_long() {
     let mut exceptions = Exceptions::of(RULE);
     let files = tree::files(&[".rs"]);
-    let mut found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text, &mut exceptions)).collect();
+    let mut found: Vec<Finding> =
+        files.iter().flat_map(|file| check(&file.path, &file.text, &mut exceptions)).collect();
     found.extend(exceptions.left_over());
     assert_none(&found);
 }
@@ -63,7 +66,9 @@ fn a_function_that_is_too_long_is_found() {
     let mut exceptions = Exceptions::parse(String::new(), RULE, "old.rs work 71\n");
     let file = |body: usize| {
         let body = "        {\n        }\n".repeat(body / 2);
-        format!("impl A {{\n    pub(crate) async fn work<T>(\n        a: T,\n    ) {{\n{body}    }}\n\n    fn short() {{}}\n}}\n")
+        format!(
+            "impl A {{\n    pub(crate) async fn work<T>(\n        a: T,\n    ) {{\n{body}    }}\n\n    fn short() {{}}\n}}\n"
+        )
     };
     assert_eq!(check("a.rs", &file(66), &mut exceptions), []);
     let found = check("a.rs", &file(68), &mut exceptions);
@@ -75,12 +80,17 @@ fn a_function_that_is_too_long_is_found() {
 
 #[test]
 fn what_has_no_body_has_no_length() {
-    let declared =
-        format!("trait A {{\n    fn one(&self);\n    fn two(\n        &self,\n    ) -> u8;\n{}}}\n", "    // More.\n".repeat(80));
+    let declared = format!(
+        "trait A {{\n    fn one(&self);\n    fn two(\n        &self,\n    ) -> u8;\n{}}}\n",
+        "    // More.\n".repeat(80)
+    );
     assert_eq!(check("a.rs", &declared, &mut Exceptions::parse(String::new(), RULE, "")), []);
-    for (line, name) in
-        [("fn a() {", Some("a")), ("    pub const unsafe fn b<T>(", Some("b")), ("// fn c()", None), ("let f: fn (u8);", None)]
-    {
+    for (line, name) in [
+        ("fn a() {", Some("a")),
+        ("    pub const unsafe fn b<T>(", Some("b")),
+        ("// fn c()", None),
+        ("let f: fn (u8);", None),
+    ] {
         assert_eq!(function_in(line), name, "{line}");
     }
 }

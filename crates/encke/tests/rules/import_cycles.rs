@@ -19,8 +19,10 @@ type Arrows = BTreeMap<(String, String), (String, usize)>;
 
 fn check(files: &[Source], exceptions: &mut Exceptions) -> Vec<Finding> {
     let mut modules: BTreeMap<String, BTreeSet<Vec<String>>> = BTreeMap::new();
-    let known: Vec<(&Source, String, Vec<String>)> =
-        files.iter().filter_map(|file| module_of(&file.path).map(|(krate, path)| (file, krate, path))).collect();
+    let known: Vec<(&Source, String, Vec<String>)> = files
+        .iter()
+        .filter_map(|file| module_of(&file.path).map(|(krate, path)| (file, krate, path)))
+        .collect();
     for (_, krate, path) in &known {
         modules.entry(krate.clone()).or_default().insert(path.clone());
     }

@@ -1,4 +1,5 @@
-//! Which modules a file of Rust imports from. Reads `use` lines and paths that begin with `crate::`, not syntax.
+//! Which modules a file of Rust imports from. Reads `use` lines and paths that begin with `crate::`, not
+//! syntax.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,8 @@ pub fn imports(text: &str, module: &[String]) -> Vec<Import> {
         let line = text[..at].matches('\n').count() + 1;
         let mut paths = Vec::new();
         expand(&mut Vec::new(), statement, &mut paths);
-        found.extend(paths.iter().filter_map(|path| absolute(path, module)).map(|path| Import { line, path }));
+        found
+            .extend(paths.iter().filter_map(|path| absolute(path, module)).map(|path| Import { line, path }));
     }
     for (at, _) in text.match_indices("crate::") {
         let before = text[..at].chars().next_back().unwrap_or(' ');
@@ -117,10 +119,15 @@ fn imports_are_read_as_they_are_written() {
     let text = "//! crate::not::this\nuse std::io;\nuse crate::{\n    a::{B, c::D as E},\n    f,\n};\npub(crate) use super::g::H;\n\
                 fn i() { crate::j::k(); }\n#[cfg(test)]\nmod tests { use crate::l; }\n";
     let module = ["m".to_owned(), "n".to_owned()];
-    let found: Vec<(usize, String)> = imports(text, &module).into_iter().map(|one| (one.line, one.path.join("::"))).collect();
-    let expected = [(3, "a::B"), (3, "a::c::D"), (3, "f"), (7, "m::g::H"), (8, "j")].map(|(line, path)| (line, path.to_owned()));
+    let found: Vec<(usize, String)> =
+        imports(text, &module).into_iter().map(|one| (one.line, one.path.join("::"))).collect();
+    let expected = [(3, "a::B"), (3, "a::c::D"), (3, "f"), (7, "m::g::H"), (8, "j")]
+        .map(|(line, path)| (line, path.to_owned()));
     assert_eq!(found, expected);
     assert_eq!(module_of("crates/encke/src/a/b.rs"), Some(("encke".into(), vec!["a".into(), "b".into()])));
     assert_eq!(module_of("crates/encke/src/a/mod.rs"), Some(("encke".into(), vec!["a".into()])));
-    assert_eq!((module_of("crates/encke/tests/a.rs"), module_of("crates/encke/src/a/tests.rs")), (None, None));
+    assert_eq!(
+        (module_of("crates/encke/tests/a.rs"), module_of("crates/encke/src/a/tests.rs")),
+        (None, None)
+    );
 }

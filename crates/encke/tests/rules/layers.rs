@@ -26,16 +26,22 @@ fn layers(text: &str) -> HashMap<String, usize> {
 }
 
 fn check(file: &str, text: &str, layers: &HashMap<String, usize>) -> Vec<Finding> {
-    let Some(("encke", path)) = module_of(file).as_ref().map(|(krate, path)| (krate.as_str(), path.clone())) else { return Vec::new() };
+    let Some(("encke", path)) = module_of(file).as_ref().map(|(krate, path)| (krate.as_str(), path.clone()))
+    else {
+        return Vec::new();
+    };
     let Some(own) = path.first() else { return Vec::new() };
     let finding = |line, what| Finding { file: file.to_owned(), line, rule: RULE, what };
-    let Some(from) = layers.get(own) else { return vec![finding(1, format!("`{own}` is not drawn in {DRAWN_IN}"))] };
+    let Some(from) = layers.get(own) else {
+        return vec![finding(1, format!("`{own}` is not drawn in {DRAWN_IN}"))];
+    };
     let mut found = Vec::new();
     for import in imports(text, &path) {
         let Some(other) = import.path.first().filter(|other| *other != own) else { continue };
         let Some(to) = layers.get(other) else { continue };
         if to <= from {
-            found.push(finding(import.line, format!("`{own}` imports from `{other}`, which is not below it")));
+            found
+                .push(finding(import.line, format!("`{own}` imports from `{other}`, which is not below it")));
         }
     }
     found
@@ -62,6 +68,9 @@ fn an_import_upwards_is_found() {
         ("crates/encke/src/unknown.rs", "", 1),
     ] {
         let found = of(file, text);
-        assert_eq!((found.len(), found[0].line, found[0].rule, found[0].file.as_str()), (1, line, RULE, file));
+        assert_eq!(
+            (found.len(), found[0].line, found[0].rule, found[0].file.as_str()),
+            (1, line, RULE, file)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Links in the documentation lead somewhere: the file is there, and it has a heading of that name. Links to other sites are not
-//! looked at.
+//! Links in the documentation lead somewhere: the file is there, and it has a heading of that name. Links to
+//! other sites are not looked at.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -9,7 +9,8 @@ const RULE: &str = "links";
 
 /// The files whose links are checked.
 fn is_documentation(path: &str) -> bool {
-    let in_folder = path.starts_with("docs/") || (path.starts_with("clients/") && path.ends_with("/README.md"));
+    let in_folder =
+        path.starts_with("docs/") || (path.starts_with("clients/") && path.ends_with("/README.md"));
     path.ends_with(".md") && (in_folder || path == "README.md" || path == "CHANGELOG.md")
 }
 
@@ -33,7 +34,12 @@ fn without_code(line: &str) -> String {
     // A backtick without its partner is a character like any other.
     let parts: Vec<&str> = line.split('`').collect();
     let paired = parts.len() - usize::from(parts.len().is_multiple_of(2));
-    parts.iter().enumerate().filter(|(index, _)| index % 2 == 0 || *index >= paired).map(|(_, part)| *part).collect()
+    parts
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| index % 2 == 0 || *index >= paired)
+        .map(|(_, part)| *part)
+        .collect()
 }
 
 /// Where the links of a line lead: `[text](target)`, `![text](target "title")` and `[name]: target`.
@@ -62,7 +68,9 @@ fn targets(line: &str) -> Vec<String> {
         found.push(target.to_owned());
     }
     // What follows a space is a title.
-    let bare = |target: &String| target.split_whitespace().next().unwrap_or_default().trim_matches(['<', '>']).to_owned();
+    let bare = |target: &String| {
+        target.split_whitespace().next().unwrap_or_default().trim_matches(['<', '>']).to_owned()
+    };
     found.iter().map(bare).collect()
 }
 
@@ -86,14 +94,17 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn slug(heading: &str) -> String {
     let mut text = heading.trim().to_owned();
     // Of a link, only its text.
-    while let (Some(from), Some(length)) = (text.find("]("), text.find("](").and_then(|from| text[from..].find(')'))) {
+    while let (Some(from), Some(length)) =
+        (text.find("]("), text.find("](").and_then(|from| text[from..].find(')')))
+    {
         text.replace_range(from..=from + length, "");
     }
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Checks the links of a file. `read` gives the text of another file by its path from the root, and an empty one for a folder.
+/// Checks the links of a file. `read` gives the text of another file by its path from the root, and an empty
+/// one for a folder.
 fn check(file: &str, text: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (line, text_of_line) in text_lines(text) {
@@ -145,14 +156,20 @@ fn resolve(file: &str, path: &str) -> Option<String> {
 fn read_from(root: &Path, path: &str) -> Option<String> {
     let path = root.join(path);
     // A picture is there, but has no headings.
-    if path.is_dir() { Some(String::new()) } else { fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) }
+    if path.is_dir() {
+        Some(String::new())
+    } else {
+        fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 #[test]
 fn every_link_leads_somewhere() {
     let root = tree::root();
-    let files: Vec<_> = tree::files(&[".md"]).into_iter().filter(|file| is_documentation(&file.path)).collect();
-    let links: usize = files.iter().flat_map(|file| text_lines(&file.text)).map(|(_, line)| targets(line).len()).sum();
+    let files: Vec<_> =
+        tree::files(&[".md"]).into_iter().filter(|file| is_documentation(&file.path)).collect();
+    let links: usize =
+        files.iter().flat_map(|file| text_lines(&file.text)).map(|(_, line)| targets(line).len()).sum();
     assert!(links > 40, "only {links} links were found");
     let read = |path: &str| read_from(&root, path);
     let found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text, &read)).collect();
@@ -162,7 +179,9 @@ fn every_link_leads_somewhere() {
 #[test]
 fn a_link_that_leads_nowhere_is_found() {
     let read = |path: &str| match path {
-        "docs/a.md" => Some("# Title\n## Two words, `code`\n## Two words, code\n```\n# not one\n```\n".to_owned()),
+        "docs/a.md" => {
+            Some("# Title\n## Two words, `code`\n## Two words, code\n```\n# not one\n```\n".to_owned())
+        }
         "docs/adr" => Some(String::new()),
         _ => None,
     };

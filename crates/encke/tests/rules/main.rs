@@ -1,8 +1,9 @@
-//! Rules of the whole repository that a command can check. One module is one rule: a function that takes the text of files and
-//! returns findings, a test that runs it on the repository, and a test that plants a violation and expects the finding.
+//! Rules of the whole repository that a command can check. One module is one rule: a function that takes the
+//! text of files and returns findings, a test that runs it on the repository, and a test that plants a
+//! violation and expects the finding.
 //!
-//! A rule that is not kept everywhere yet has a list of exceptions in `exceptions/`. A line of it that is no exception any more
-//! is a finding too, so these lists shrink.
+//! A rule that is not kept everywhere yet has a list of exceptions in `exceptions/`. A line of it that is no
+//! exception any more is a finding too, so these lists shrink.
 #![allow(clippy::unwrap_used)]
 
 mod exceptions;

@@ -20,7 +20,9 @@ fn every_file_says_what_it_is() {
 #[test]
 fn a_file_that_does_not_say_what_it_is_is_found() {
     assert_eq!(check("a.rs", "//! Says it.\nuse std::io;\n"), None);
-    for text in ["", "use std::io;\n//! Too late.\n", "//!\n", "// No documentation.\n", "\n//! Not the beginning.\n"] {
+    for text in
+        ["", "use std::io;\n//! Too late.\n", "//!\n", "// No documentation.\n", "\n//! Not the beginning.\n"]
+    {
         let found = check("a.rs", text).unwrap();
         assert_eq!((found.file.as_str(), found.line, found.rule), ("a.rs", 1, RULE), "{text:?}");
     }

@@ -98,18 +98,31 @@ impl Fault {
     ];
 
     fn of(kind: Kind) -> Vec<Self> {
-        let nodes = [Self::KillNode, Self::KillNode, Self::RestartNode, Self::FreezeNode, Self::Cut, Self::CutUp, Self::CutDown];
+        let nodes = [
+            Self::KillNode,
+            Self::KillNode,
+            Self::RestartNode,
+            Self::FreezeNode,
+            Self::Cut,
+            Self::CutUp,
+            Self::CutDown,
+        ];
         let engine: &[Self] = match kind {
             Kind::Redis => &[Self::KillEngine, Self::FreezeEngine, Self::KillSubscribers, Self::Wipe],
-            Kind::RedisFailover => &[Self::FreezeEngine, Self::KillSubscribers, Self::Failover, Self::StaleFailover, Self::Wipe],
-            Kind::RedisCluster => &[Self::KillEngine, Self::KillAll, Self::FreezeEngine, Self::KillSubscribers, Self::Wipe],
+            Kind::RedisFailover => {
+                &[Self::FreezeEngine, Self::KillSubscribers, Self::Failover, Self::StaleFailover, Self::Wipe]
+            }
+            Kind::RedisCluster => {
+                &[Self::KillEngine, Self::KillAll, Self::FreezeEngine, Self::KillSubscribers, Self::Wipe]
+            }
             Kind::Nats => &[Self::KillEngine, Self::FreezeEngine, Self::Wipe],
             Kind::NatsCluster => &[Self::KillLeader, Self::KillAll, Self::FreezeEngine, Self::Wipe],
         };
         nodes.iter().chain(engine).copied().collect()
     }
 
-    /// So many rounds of all that there are with this engine. The engine loses everything only in the first half, so that there is something to lose in the second.
+    /// So many rounds of all that there are with this engine. The engine loses everything only in the first
+    /// half, so that there is something to lose in the second.
     #[must_use]
     pub fn schedule(kind: Kind, rounds: usize, choice: &mut Choice) -> Vec<Self> {
         let mut schedule = Vec::new();
@@ -156,7 +169,8 @@ pub struct Hand {
     probes: u64,
     /// How often each was done.
     pub done: BTreeMap<Fault, usize>,
-    /// How many times users of a dead node were looked at, and the longest that one was still online, in milliseconds.
+    /// How many times users of a dead node were looked at, and the longest that one was still online, in
+    /// milliseconds.
     pub ghosts: (usize, u64),
     /// How many publications a node refused that was cut off, and the longest until it said that it is.
     pub refused: (usize, Duration),
@@ -274,7 +288,10 @@ impl Hand {
     async fn fail_over(&mut self, on: &mut Subjects<'_>, stale: Duration) -> io::Result<()> {
         on.settle.logs().await?;
         let master = on.store.leader(&mut self.choice).await?;
-        self.note(format!("{} is killed, its replica has heard nothing for {stale:?}", on.store.servers[master].name));
+        self.note(format!(
+            "{} is killed, its replica has heard nothing for {stale:?}",
+            on.store.servers[master].name
+        ));
         self.lost(self.ms_of_run().saturating_sub(REPLICATION_MS));
         on.store.fail_over(master, stale).await?;
         // What the old master took while it died is in doubt as well.
@@ -310,7 +327,8 @@ impl Hand {
         for (number, node) in on.nodes.list.iter().enumerate().filter(|(number, _)| *number != dead) {
             loop {
                 let listed = online(node.address, on.keys).await;
-                let still = listed.map(|users| probes.iter().filter(|probe| users.contains(&probe.user)).count());
+                let still =
+                    listed.map(|users| probes.iter().filter(|probe| users.contains(&probe.user)).count());
                 let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 match still {
                     Ok(0) => {
@@ -318,7 +336,9 @@ impl Hand {
                         break;
                     }
                     still if ms > GHOST_MS + GHOST_MARGIN_MS => {
-                        let what = format!("{ms} ms after node {dead} died, node {number} lists of its {PROBES} users: {still:?}");
+                        let what = format!(
+                            "{ms} ms after node {dead} died, node {number} lists of its {PROBES} users: {still:?}"
+                        );
                         self.evidence.note(Note::Ghost(what));
                         break;
                     }
@@ -328,7 +348,8 @@ impl Hand {
         }
     }
 
-    /// A node that is cut off says so, refuses what it cannot do, keeps its clients, and is well again when the way is open.
+    /// A node that is cut off says so, refuses what it cannot do, keeps its clients, and is well again when
+    /// the way is open.
     async fn cut(&mut self, on: &mut Subjects<'_>, up: bool, down: bool) -> io::Result<()> {
         let node = self.any(on.nodes.list.len());
         let address = on.nodes.list[node].address;
@@ -354,7 +375,9 @@ impl Hand {
         }
         on.nodes.ready().await?;
         if probe.is_lost() {
-            self.evidence.note(Note::Broken(format!("a client of node {node} lost its connection because the node was cut off")));
+            self.evidence.note(Note::Broken(format!(
+                "a client of node {node} lost its connection because the node was cut off"
+            )));
         }
         Ok(())
     }
@@ -377,12 +400,15 @@ impl Hand {
                 answer => last = format!("{answer:?}"),
             }
         }
-        Err(io::Error::other(format!("a node that is cut off from the engine answers a publication with {last}")))
+        Err(io::Error::other(format!(
+            "a node that is cut off from the engine answers a publication with {last}"
+        )))
     }
 }
 
 async fn online(node: std::net::SocketAddr, keys: &Keys) -> io::Result<Vec<String>> {
     let api = Api::new(&format!("http://{node}"), &keys.api).map_err(io::Error::other)?;
-    let users = api.users(Some(true), &Page { limit: Some(1_000), after: None }).await.map_err(io::Error::other)?;
+    let users =
+        api.users(Some(true), &Page { limit: Some(1_000), after: None }).await.map_err(io::Error::other)?;
     Ok(users.users.into_iter().map(|user| user.id).collect())
 }

@@ -25,7 +25,8 @@ use super::party::{Cut, Party, whose};
 
 /// How much is read at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// How often it is asked whose a connection is: its process may have begun a moment ago, and be known a moment later.
+/// How often it is asked whose a connection is: its process may have begun a moment ago, and be known a
+/// moment later.
 const WHOSE_TRIES: u32 = 6;
 
 /// A way.
@@ -76,7 +77,12 @@ async fn owner(parties: &[Party], peer: SocketAddr, here: SocketAddr) -> Option<
     None
 }
 
-async fn carry(mut client: TcpStream, server: SocketAddr, mut cut: watch::Receiver<Cut>, reset: &AtomicU64) -> io::Result<()> {
+async fn carry(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut cut: watch::Receiver<Cut>,
+    reset: &AtomicU64,
+) -> io::Result<()> {
     // A reset that comes now is about this connection; those before are not.
     let resets = cut.borrow_and_update().resets;
     open(&mut cut, |cut| cut.up || cut.down).await;
@@ -114,11 +120,17 @@ async fn open(cut: &mut watch::Receiver<Cut>, closed: fn(&Cut) -> bool) {
     let _ = cut.wait_for(|cut| !closed(cut)).await;
 }
 
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut cut: watch::Receiver<Cut>, closed: fn(&Cut) -> bool) -> io::Result<()> {
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut cut: watch::Receiver<Cut>,
+    closed: fn(&Cut) -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let read = from.read(&mut buffer).await;
-        // What was sent while it was closed waits in the network, and so does the news that the other side has gone.
+        // What was sent while it was closed waits in the network, and so does the news that the other side
+        // has gone.
         open(&mut cut, closed).await;
         let count = read?;
         if count == 0 {
@@ -173,7 +185,8 @@ mod tests {
         for (up, down) in [(true, true), (true, false), (false, true)] {
             party.cut(up, down);
             socket.write_all(b"two").await.unwrap();
-            // Nothing is to come, so there is no condition to wait for; a gate that leaks is found when it does so within this time.
+            // Nothing is to come, so there is no condition to wait for; a gate that leaks is found when it
+            // does so within this time.
             let came = timeout(Duration::from_millis(100), socket.read_u8()).await;
             assert!(came.is_err(), "nothing comes back while up {up} down {down}");
             party.heal(false);

@@ -38,7 +38,9 @@ pub fn program() -> io::Result<PathBuf> {
         // Servers have working directories of their own.
         return path.canonicalize();
     }
-    Err(io::Error::other(format!("there is no nats-server: neither does {PROGRAM} name it nor is it {PROGRAM_HERE}")))
+    Err(io::Error::other(format!(
+        "there is no nats-server: neither does {PROGRAM} name it nor is it {PROGRAM_HERE}"
+    )))
 }
 
 /// The ports of a server.
@@ -56,7 +58,15 @@ pub struct Ports {
 ///
 /// # Errors
 /// When its directory cannot be made.
-pub fn server(name: &str, ports: Ports, all: &[Ports], gate: Gate, party: Party, program: &Path, home: &Path) -> io::Result<Process> {
+pub fn server(
+    name: &str,
+    ports: Ports,
+    all: &[Ports],
+    gate: Gate,
+    party: Party,
+    program: &Path,
+    home: &Path,
+) -> io::Result<Process> {
     let process = Process::new(name, ports.clients, gate, party, program, home)?;
     let mut config = format!(
         "server_name: {name}\nlisten: \"{}\"\nhttp: \"{}\"\njetstream {{\n  store_dir: \"{}\"\n  sync_interval: always\n}}\n",
@@ -136,8 +146,9 @@ pub async fn streams(monitor: SocketAddr) -> io::Result<Vec<(String, Option<Stri
 pub async fn purge(server: SocketAddr, stream: &str) -> io::Result<()> {
     let asked = async {
         let mut socket = BufReader::new(TcpStream::connect(server).await?);
-        let request =
-            format!("CONNECT {{\"verbose\":false}}\r\nSUB chaos.answer 1\r\nPUB $JS.API.STREAM.PURGE.{stream} chaos.answer 0\r\n\r\n");
+        let request = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB chaos.answer 1\r\nPUB $JS.API.STREAM.PURGE.{stream} chaos.answer 0\r\n\r\n"
+        );
         socket.write_all(request.as_bytes()).await?;
         loop {
             let mut line = String::new();
@@ -150,7 +161,11 @@ pub async fn purge(server: SocketAddr, stream: &str) -> io::Result<()> {
                     let mut answer = vec![0; bytes.parse().map_err(io::Error::other)?];
                     socket.read_exact(&mut answer).await?;
                     let answer = String::from_utf8_lossy(&answer).into_owned();
-                    return if answer.contains("\"success\":true") { Ok(()) } else { Err(io::Error::other(answer)) };
+                    return if answer.contains("\"success\":true") {
+                        Ok(())
+                    } else {
+                        Err(io::Error::other(answer))
+                    };
                 }
                 (Some(&"-ERR"), _) => return Err(io::Error::other(line)),
                 _ => {}

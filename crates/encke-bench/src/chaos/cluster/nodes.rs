@@ -40,9 +40,22 @@ impl Nodes {
     ///
     /// # Errors
     /// When there is no place for one, or no port.
-    pub fn new(program: &Path, engine: &str, keys: &Keys, parties: &[Party], choice: &mut Choice) -> io::Result<Self> {
+    pub fn new(
+        program: &Path,
+        engine: &str,
+        keys: &Keys,
+        parties: &[Party],
+        choice: &mut Choice,
+    ) -> io::Result<Self> {
         let node = |(number, party): (usize, &Party)| {
-            Server::node(program, engine, &format!("node-{number}"), keys.clone(), Some(party.clone()), choice)
+            Server::node(
+                program,
+                engine,
+                &format!("node-{number}"),
+                keys.clone(),
+                Some(party.clone()),
+                choice,
+            )
         };
         Ok(Self { list: parties.iter().enumerate().map(node).collect::<io::Result<_>>()? })
     }
@@ -89,7 +102,8 @@ impl Nodes {
     }
 }
 
-/// Starts a node. One that ends because the engine does not answer at that moment is started again, as whatever watches over a server does.
+/// Starts a node. One that ends because the engine does not answer at that moment is started again, as
+/// whatever watches over a server does.
 ///
 /// # Errors
 /// When it does not come up for another reason, or not at all.
@@ -97,7 +111,9 @@ pub async fn start(node: &mut Server) -> io::Result<()> {
     let began = Instant::now();
     loop {
         match node.start(None).await {
-            Err(error) if error.to_string().contains(AWAY) && began.elapsed() < READY_PATIENCE => sleep(START_AGAIN).await,
+            Err(error) if error.to_string().contains(AWAY) && began.elapsed() < READY_PATIENCE => {
+                sleep(START_AGAIN).await
+            }
             done => return done,
         }
     }

@@ -43,14 +43,17 @@ impl Party {
         self.pid.store(pid.as_raw_nonzero().get(), Ordering::SeqCst);
     }
 
-    /// From now on nothing gets through in these directions. Nobody is told: what is sent waits in the network.
+    /// From now on nothing gets through in these directions. Nobody is told: what is sent waits in the
+    /// network.
     pub fn cut(&self, up: bool, down: bool) {
         self.cut.send_modify(|cut| (cut.up, cut.down) = (up, down));
     }
 
-    /// Everything gets through again. Connections from before may go on with what waited, or be reset, as by a network that has forgotten them.
+    /// Everything gets through again. Connections from before may go on with what waited, or be reset, as by
+    /// a network that has forgotten them.
     pub fn heal(&self, reset: bool) {
-        self.cut.send_modify(|cut| *cut = Cut { up: false, down: false, resets: cut.resets + u32::from(reset) });
+        self.cut
+            .send_modify(|cut| *cut = Cut { up: false, down: false, resets: cut.resets + u32::from(reset) });
     }
 
     /// For those who carry its bytes.
@@ -68,7 +71,8 @@ impl Party {
 /// Whose a connection from `peer` to `here` is; none of these parties' when it is somebody else's.
 #[must_use]
 pub fn whose(parties: &[Party], peer: SocketAddr, here: SocketAddr) -> Option<&Party> {
-    // The process that has begun a connection is not named by it. But its socket has a number, which the kernel lists beside the addresses and shows among the files of the process.
+    // The process that has begun a connection is not named by it. But its socket has a number, which the
+    // kernel lists beside the addresses and shows among the files of the process.
     let inode = inode(&fs::read_to_string("/proc/net/tcp").ok()?, peer, here)?;
     parties.iter().find(|party| party.owns(inode))
 }
@@ -77,7 +81,11 @@ pub fn whose(parties: &[Party], peer: SocketAddr, here: SocketAddr) -> Option<&P
 fn inode(list: &str, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     let (local, remote) = (listed(local)?, listed(remote)?);
     let line = list.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    line.into_iter().find(|words| words.get(1) == Some(&local.as_str()) && words.get(2) == Some(&remote.as_str()))?.get(9)?.parse().ok()
+    line.into_iter()
+        .find(|words| words.get(1) == Some(&local.as_str()) && words.get(2) == Some(&remote.as_str()))?
+        .get(9)?
+        .parse()
+        .ok()
 }
 
 /// An address as the kernel lists it: the bytes of a number in the machine's order, as hexadecimal digits.

@@ -1,4 +1,5 @@
-//! A server of the engine: a process that is started, killed, frozen and started again on the same data and the same port.
+//! A server of the engine: a process that is started, killed, frozen and started again on the same data and
+//! the same port.
 
 use std::{
     ffi::OsString,
@@ -35,7 +36,14 @@ impl Process {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn new(name: &str, address: SocketAddr, gate: Gate, party: Party, program: &Path, home: &Path) -> io::Result<Self> {
+    pub fn new(
+        name: &str,
+        address: SocketAddr,
+        gate: Gate,
+        party: Party,
+        program: &Path,
+        home: &Path,
+    ) -> io::Result<Self> {
         fs::create_dir_all(home)?;
         let (name, program, home) = (name.to_owned(), program.to_owned(), home.to_owned());
         Ok(Self { name, address, gate, party, program, arguments: Vec::new(), home, child: None })
@@ -61,8 +69,15 @@ impl Process {
     pub fn start(&mut self) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.home.join("log"))?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).current_dir(&self.home).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program.display())))?;
+        command
+            .args(&self.arguments)
+            .current_dir(&self.home)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program.display())))?;
         self.child = Some(child);
         if let Some(pid) = self.pid() {
             self.party.is(pid);
@@ -93,7 +108,11 @@ impl Process {
         child.kill()?;
         child.wait()?;
         match early {
-            Some(status) => Err(io::Error::other(format!("{} had ended by itself: {status}: {}", self.name, self.complaint()))),
+            Some(status) => Err(io::Error::other(format!(
+                "{} had ended by itself: {status}: {}",
+                self.name,
+                self.complaint()
+            ))),
             None => Ok(()),
         }
     }

@@ -25,7 +25,8 @@ const SLOTS: u32 = 16_384;
 pub fn server(name: &str, address: SocketAddr, gate: Gate, party: Party, home: &Path) -> io::Result<Process> {
     let (port, announced) = (address.port().to_string(), gate.address.port().to_string());
     let process = Process::new(name, address, gate, party, Path::new("redis-server"), home)?;
-    // The answer to a write is sent after its fsync, so that a killed server has lost nothing. Snapshots would be a second truth.
+    // The answer to a write is sent after its fsync, so that a killed server has lost nothing. Snapshots
+    // would be a second truth.
     let config = format!(
         "port {port}\nbind 127.0.0.1\nappendonly yes\nappendfsync always\nsave \"\"\nrepl-diskless-sync-delay 0\nreplica-announce-ip 127.0.0.1\nreplica-announce-port {announced}\n"
     );
@@ -46,7 +47,13 @@ pub fn configure(process: &Process, more: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// When its directory cannot be made.
-pub fn sentinel(address: SocketAddr, gate: Gate, party: Party, master: SocketAddr, home: &Path) -> io::Result<Process> {
+pub fn sentinel(
+    address: SocketAddr,
+    gate: Gate,
+    party: Party,
+    master: SocketAddr,
+    home: &Path,
+) -> io::Result<Process> {
     let process = Process::new("sentinel", address, gate, party, Path::new("redis-sentinel"), home)?;
     let (own, port) = (address.port(), master.port());
     let config = format!(
@@ -61,7 +68,9 @@ pub fn sentinel(address: SocketAddr, gate: Gate, party: Party, master: SocketAdd
 /// # Errors
 /// When there is no answer in time, or an error, or one of another type.
 pub async fn ask<T: FromRedisValue>(address: SocketAddr, words: &[&str]) -> io::Result<T> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_MAX)).set_response_timeout(Some(ANSWER_MAX));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_MAX))
+        .set_response_timeout(Some(ANSWER_MAX));
     let asked = async {
         let client = Client::open(format!("redis://{address}/"))?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
@@ -92,13 +101,18 @@ pub async fn join(servers: &[Process]) -> io::Result<()> {
     for (number, server) in servers.iter().enumerate() {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let (first, last) = (SLOTS * number / count, SLOTS * (number + 1) / count - 1);
-        ask::<()>(server.address, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
+        ask::<()>(server.address, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()])
+            .await?;
         // Epochs that differ from the beginning need no agreement.
         ask::<()>(server.address, &["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
     }
     for server in &servers[1..] {
         let port = server.address.port();
-        ask::<()>(servers[0].address, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus(port).to_string()]).await?;
+        ask::<()>(
+            servers[0].address,
+            &["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus(port).to_string()],
+        )
+        .await?;
     }
     agree(servers).await
 }
@@ -131,10 +145,14 @@ pub async fn agree(servers: &[Process]) -> io::Result<()> {
 /// # Errors
 /// When it does not know any of them.
 pub async fn master(sentinel: &Process, servers: &[Process]) -> io::Result<usize> {
-    let told: Option<(String, u16)> = ask(sentinel.address, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await?;
+    let told: Option<(String, u16)> =
+        ask(sentinel.address, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await?;
     let Some((_, port)) = told else { return Err(io::Error::other("the sentinel knows no master")) };
     let of_it = |server: &Process| port == server.gate.address.port();
-    servers.iter().position(of_it).ok_or_else(|| io::Error::other(format!("the sentinel tells of a stranger at port {port}")))
+    servers
+        .iter()
+        .position(of_it)
+        .ok_or_else(|| io::Error::other(format!("the sentinel tells of a stranger at port {port}")))
 }
 
 /// Waits until the sentinel has another master than this one.
@@ -168,14 +186,18 @@ pub async fn followed(sentinel: &Process, servers: &[Process]) -> io::Result<()>
             }
         }
         // Only a sentinel that knows the replica can promote it.
-        ask::<()>(sentinel.address, &["SENTINEL", "CKQUORUM", MASTER]).await.is_ok() && knows_replica(sentinel).await
+        ask::<()>(sentinel.address, &["SENTINEL", "CKQUORUM", MASTER]).await.is_ok()
+            && knows_replica(sentinel).await
     })
     .await
 }
 
 async fn knows_replica(sentinel: &Process) -> bool {
-    let replicas: io::Result<Vec<HashMap<String, String>>> = ask(sentinel.address, &["SENTINEL", "REPLICAS", MASTER]).await;
-    replicas.is_ok_and(|replicas| replicas.iter().any(|replica| replica.get("flags").is_some_and(|flags| flags == "slave")))
+    let replicas: io::Result<Vec<HashMap<String, String>>> =
+        ask(sentinel.address, &["SENTINEL", "REPLICAS", MASTER]).await;
+    replicas.is_ok_and(|replicas| {
+        replicas.iter().any(|replica| replica.get("flags").is_some_and(|flags| flags == "slave"))
+    })
 }
 
 async fn role(server: &Process) -> Option<String> {

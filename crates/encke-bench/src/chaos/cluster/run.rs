@@ -95,7 +95,11 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     let front = Proxy::start(upstream.clone(), Side::Front, seed(), tide.look()).await?;
     let for_subscribers = Proxy::start(upstream.clone(), Side::Subscribers, seed(), tide.look()).await?;
     let for_publishers = Proxy::start(upstream, Side::Publishers, seed(), tide.look()).await?;
-    let doors = Doors { direct: front.address, subscribers: for_subscribers.address, publishers: for_publishers.address };
+    let doors = Doors {
+        direct: front.address,
+        subscribers: for_subscribers.address,
+        publishers: for_publishers.address,
+    };
     let mut crowd = Crowd::enter(setting, doors, &keys, &evidence, &tide, &mut Choice(seed()))?;
     let api = Api::new(&format!("http://{}", front.address), &keys.api).map_err(io::Error::other)?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()), setting.seed);
@@ -104,7 +108,14 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     {
         let settle = Settle { evidence: &evidence, tide: &tide, crowd: &crowd, api: &api };
         let channel = &crowd.channels[0];
-        let mut on = Subjects { nodes: &mut nodes, parties: &parties, store: &mut store, keys: &keys, settle: &settle, channel };
+        let mut on = Subjects {
+            nodes: &mut nodes,
+            parties: &parties,
+            store: &mut store,
+            keys: &keys,
+            settle: &settle,
+            channel,
+        };
         let stormed = storm(setting, plan, &mut on, &mut hand, &mut weather, &evidence).await;
         tide.turn(Stage::Breeze);
         let rolled = match stormed {
@@ -152,7 +163,19 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     let slowest_start = nodes.list.iter().map(|node| node.slowest_start).max().unwrap_or_default();
     let slowest_stop = nodes.list.iter().map(|node| node.slowest_stop).max().unwrap_or_default();
     let (resets, faults) = (store.resets(), hand.done.clone());
-    Ok(Outcome { verdict, hand, network, lives, slowest_start, slowest_stop, rolls, resets, faults, seconds, notes })
+    Ok(Outcome {
+        verdict,
+        hand,
+        network,
+        lives,
+        slowest_start,
+        slowest_stop,
+        rolls,
+        resets,
+        faults,
+        seconds,
+        notes,
+    })
 }
 
 /// All faults, one after the other.
@@ -175,7 +198,13 @@ async fn storm(
         hand.harm(*fault, on).await.map_err(wrong)?;
         if told.elapsed() > TELL {
             told = Instant::now();
-            println!("{:>5.0} s: {} of {} faults, {} deliveries", evidence.elapsed_s(), number + 1, schedule.len(), evidence.deliveries());
+            println!(
+                "{:>5.0} s: {} of {} faults, {} deliveries",
+                evidence.elapsed_s(),
+                number + 1,
+                schedule.len(),
+                evidence.deliveries()
+            );
         }
     }
     // The last fault is not the last thing that happens.
@@ -183,8 +212,15 @@ async fn storm(
     Ok(())
 }
 
-/// Restarts all nodes, one after the other, while publishers publish over a good network and everybody listens.
-async fn roll(plan: &Plan, nodes: &mut Nodes, crowd: &Crowd, evidence: &Evidence, rolls: &mut usize) -> io::Result<()> {
+/// Restarts all nodes, one after the other, while publishers publish over a good network and everybody
+/// listens.
+async fn roll(
+    plan: &Plan,
+    nodes: &mut Nodes,
+    crowd: &Crowd,
+    evidence: &Evidence,
+    rolls: &mut usize,
+) -> io::Result<()> {
     let began = Instant::now();
     while let Some((plan, _)) = crowd.clients.iter().find(|(_, shared)| !shared.state().connected) {
         if began.elapsed() > CONNECTED {

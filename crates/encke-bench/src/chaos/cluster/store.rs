@@ -54,9 +54,13 @@ impl Kind {
             Self::RedisFailover => {
                 "a Redis master, its replica and a sentinel; `accepted` after an fsync of the master (`appendfsync always`), which replicates later, so that a failover may lose what was accepted"
             }
-            Self::RedisCluster => "a Redis Cluster of three masters; `accepted` after an fsync (`appendonly yes`, `appendfsync always`)",
+            Self::RedisCluster => {
+                "a Redis Cluster of three masters; `accepted` after an fsync (`appendonly yes`, `appendfsync always`)"
+            }
             Self::Nats => "one NATS server; `accepted` after an fsync (`sync_interval: always`)",
-            Self::NatsCluster => "three NATS servers, three replicas; `accepted` when most have it, fsynced (`sync_interval: always`)",
+            Self::NatsCluster => {
+                "three NATS servers, three replicas; `accepted` when most have it, fsynced (`sync_interval: always`)"
+            }
         }
     }
 
@@ -79,7 +83,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts all servers and waits until they can be used. The nodes' parties come first among those whose connections are known.
+    /// Starts all servers and waits until they can be used. The nodes' parties come first among those whose
+    /// connections are known.
     ///
     /// # Errors
     /// When one does not come up.
@@ -109,18 +114,31 @@ impl Store {
                 redis::configure(&servers[1], &format!("replicaof 127.0.0.1 {}\n", master.port()))?;
                 let address = free_port(choice)?;
                 let gate = Gate::open(address, Arc::clone(&parties)).await?;
-                sentinel = Some(redis::sentinel(address, gate, watcher, master, &scratch.path().join("sentinel"))?);
+                sentinel =
+                    Some(redis::sentinel(address, gate, watcher, master, &scratch.path().join("sentinel"))?);
             }
         } else {
             let program = nats::program()?;
             let mut all = Vec::new();
             for _ in 0..kind.servers() {
-                all.push(nats::Ports { clients: free_port(choice)?, monitor: free_port(choice)?, routes: free_port(choice)? });
+                all.push(nats::Ports {
+                    clients: free_port(choice)?,
+                    monitor: free_port(choice)?,
+                    routes: free_port(choice)?,
+                });
             }
             for (number, (ports, party)) in all.iter().zip(own).enumerate() {
                 let name = format!("nats-{number}");
                 let gate = Gate::open(ports.clients, Arc::clone(&parties)).await?;
-                servers.push(nats::server(&name, *ports, &all, gate, party, &program, &scratch.path().join(&name))?);
+                servers.push(nats::server(
+                    &name,
+                    *ports,
+                    &all,
+                    gate,
+                    party,
+                    &program,
+                    &scratch.path().join(&name),
+                )?);
                 monitors.push(ports.monitor);
             }
         }
@@ -148,7 +166,9 @@ impl Store {
         let gates: Vec<String> = self.servers.iter().map(|server| server.gate.address.to_string()).collect();
         let gates = gates.join(",");
         match (self.kind, &self.sentinel) {
-            (Kind::RedisFailover, Some(sentinel)) => format!("redis://{}/?sentinel={}", sentinel.gate.address, redis::MASTER),
+            (Kind::RedisFailover, Some(sentinel)) => {
+                format!("redis://{}/?sentinel={}", sentinel.gate.address, redis::MASTER)
+            }
             (Kind::RedisCluster, _) => format!("redis://{gates}/?cluster=true"),
             (Kind::NatsCluster, _) => format!("nats://{gates}/?replicas=3"),
             (Kind::Nats, _) => format!("nats://{gates}"),
@@ -199,7 +219,8 @@ impl Store {
         if self.kind != Kind::NatsCluster {
             return Ok(any);
         }
-        let leaders: Vec<String> = nats::streams(self.monitors[any]).await?.into_iter().filter_map(|(_, leader)| leader).collect();
+        let leaders: Vec<String> =
+            nats::streams(self.monitors[any]).await?.into_iter().filter_map(|(_, leader)| leader).collect();
         let leader = leaders.get(choice.below(u32::try_from(leaders.len()).unwrap_or(0).max(1)) as usize);
         Ok(self.servers.iter().position(|server| Some(&server.name) == leader).unwrap_or(any))
     }
@@ -241,7 +262,8 @@ impl Store {
         self.well().await
     }
 
-    /// Kills the master for good, until the sentinel has another; then it is started again. Before that, its replica may hear nothing of it for a time, and then lacks what was accepted.
+    /// Kills the master for good, until the sentinel has another; then it is started again. Before that, its
+    /// replica may hear nothing of it for a time, and then lacks what was accepted.
     ///
     /// # Errors
     /// When no failover comes about.
@@ -290,7 +312,8 @@ impl Store {
             return Ok("FLUSHALL".to_owned());
         }
         let streams = nats::streams(self.monitors[0]).await?;
-        let log = streams.into_iter().map(|(name, _)| name).find(|name| name.to_ascii_lowercase().ends_with("log"));
+        let log =
+            streams.into_iter().map(|(name, _)| name).find(|name| name.to_ascii_lowercase().ends_with("log"));
         let log = log.ok_or_else(|| io::Error::other("there is no stream of logs"))?;
         nats::purge(self.servers[0].address, &log).await?;
         Ok(format!("the stream {log} is purged"))

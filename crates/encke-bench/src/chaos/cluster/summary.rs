@@ -56,9 +56,15 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
     }
     text.push_str(&format!("| all nodes restarted, one after the other, under load | {} |\n", outcome.rolls));
     if hand.subscribers > 0 {
-        text.push_str(&format!("| connections for wake-ups that the engine ended | {} |\n", hand.subscribers));
+        text.push_str(&format!(
+            "| connections for wake-ups that the engine ended | {} |\n",
+            hand.subscribers
+        ));
     }
-    text.push_str(&format!("| connections to the engine that were reset behind a cut | {} |\n", outcome.resets));
+    text.push_str(&format!(
+        "| connections to the engine that were reset behind a cut | {} |\n",
+        outcome.resets
+    ));
     let (start, stop) = (outcome.slowest_start.as_secs_f64(), outcome.slowest_stop.as_secs_f64());
     text.push_str(&format!(
         "| lives of nodes (the slowest was up after {start:.2} s, the slowest to stop was gone after {stop:.2} s) | {} |\n",
@@ -67,10 +73,25 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
     text.push_str("\n| measured | |\n|---|---:|\n");
     let silence = verdict.silence;
     let rows = [
-        ("longest until users of a dead node were offline for all others (bar: 2.00 s)", hand.ghosts.1, hand.ghosts.0, "looks"),
+        (
+            "longest until users of a dead node were offline for all others (bar: 2.00 s)",
+            hand.ghosts.1,
+            hand.ghosts.0,
+            "looks",
+        ),
         ("longest until a node that is cut off says so", ms(hand.refused.1), hand.refused.0, "cuts"),
-        ("rolling restart: longest from accepted to handed over (bar: 2.00 s)", silence.accepted_ms, silence.deliveries, "deliveries"),
-        ("rolling restart: longest from first sent to handed over", silence.sent_ms, silence.deliveries, "deliveries"),
+        (
+            "rolling restart: longest from accepted to handed over (bar: 2.00 s)",
+            silence.accepted_ms,
+            silence.deliveries,
+            "deliveries",
+        ),
+        (
+            "rolling restart: longest from first sent to handed over",
+            silence.sent_ms,
+            silence.deliveries,
+            "deliveries",
+        ),
         ("rolling restart: longest without a connection", silence.away_ms, setting.clients, "clients"),
     ];
     for (name, ms, count, of) in rows {
@@ -96,6 +117,9 @@ fn ms(duration: std::time::Duration) -> u64 {
 /// When the file cannot be read or written, or has no place for it.
 pub fn write(path: &Path, kind: Kind, report: &str) -> io::Result<()> {
     let name = kind.name();
-    let marks = [format!("<!-- encke-bench chaos {name}: begin -->"), format!("<!-- encke-bench chaos {name}: end -->")];
+    let marks = [
+        format!("<!-- encke-bench chaos {name}: begin -->"),
+        format!("<!-- encke-bench chaos {name}: end -->"),
+    ];
     fs::write(path, replaced(&fs::read_to_string(path)?, (&marks[0], &marks[1]), &format!("\n{report}\n"))?)
 }

@@ -25,7 +25,15 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(plan: &Plan, shared: Shared, evidence: Evidence) -> Self {
-        Self { client: plan.client, user: plan.user.clone(), shared, evidence, begun: false, lie: plan.lie, had: 0 }
+        Self {
+            client: plan.client,
+            user: plan.user.clone(),
+            shared,
+            evidence,
+            begun: false,
+            lie: plan.lie,
+            had: 0,
+        }
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -53,7 +61,8 @@ impl App {
         self.evidence.note(Note::Began { client: self.client, user: self.user.clone(), cursor });
     }
 
-    /// A connection goes on from there, or an answer leads there: everything before has come. What is behind the own place was had already.
+    /// A connection goes on from there, or an answer leads there: everything before has come. What is behind
+    /// the own place was had already.
     pub(super) fn resume(&mut self, cursor: &Cursor) {
         let new = !std::mem::replace(&mut self.shared.state().connected, true);
         let mut state = self.shared.state();
@@ -74,7 +83,11 @@ impl App {
 
     /// Whether a message at this place has been had before.
     pub(super) fn had(&self, channel: &ChannelName, position: Position) -> bool {
-        self.shared.state().places.position(channel).is_some_and(|ours| ours.epoch == position.epoch && position.offset <= ours.offset)
+        self.shared
+            .state()
+            .places
+            .position(channel)
+            .is_some_and(|ours| ours.epoch == position.epoch && position.offset <= ours.offset)
     }
 
     pub(super) fn message(&mut self, channel: ChannelName, position: Position, id: Id) {

@@ -30,7 +30,10 @@ pub(super) async fn listen(plan: Plan, transport: Transport, mut app: App, look:
     };
     let mut session = None;
     while look.stage() < plan.leaves {
-        let mut listen = Listen::new().transport(transport).channels(plan.channels.iter().map(ChannelName::as_str)).hold_s(5);
+        let mut listen = Listen::new()
+            .transport(transport)
+            .channels(plan.channels.iter().map(ChannelName::as_str))
+            .hold_s(5);
         if app.has_begun() {
             listen = listen.cursor(app.cursor().to_string());
         }
@@ -54,7 +57,8 @@ pub(super) async fn listen(plan: Plan, transport: Transport, mut app: App, look:
                 }
                 drop(listener);
                 app.disconnected();
-                // Between a close by the server and the next connection there is no session to end; then the cursor is kept.
+                // Between a close by the server and the next connection there is no session to end; then the
+                // cursor is kept.
                 if known {
                     app.ended();
                 }
@@ -66,7 +70,13 @@ pub(super) async fn listen(plan: Plan, transport: Transport, mut app: App, look:
 }
 
 /// Listens until a whim comes, or until it is time to leave.
-async fn follow(plan: &Plan, listener: &mut Listener, app: &mut App, mood: &mut Mood, look: &Look) -> Option<Whim> {
+async fn follow(
+    plan: &Plan,
+    listener: &mut Listener,
+    app: &mut App,
+    mood: &mut Mood,
+    look: &Look,
+) -> Option<Whim> {
     loop {
         let mut leaving = look.clone();
         let event = tokio::select! {
@@ -76,7 +86,8 @@ async fn follow(plan: &Plan, listener: &mut Listener, app: &mut App, mood: &mut 
                     ack(&listener.handle(), app).await;
                     continue;
                 }
-                // Who has not begun has nothing to come back with; a first request under way is better not cut.
+                // Who has not begun has nothing to come back with; a first request under way is better not
+                // cut.
                 whim if app.has_begun() => return Some(whim),
                 _ => continue,
             },
@@ -93,7 +104,8 @@ async fn follow(plan: &Plan, listener: &mut Listener, app: &mut App, mood: &mut 
     }
 }
 
-/// The first connection of a session without a past. What it brings at once may be before the cursor that it was told with: a poll's answer leads behind its messages.
+/// The first connection of a session without a past. What it brings at once may be before the cursor that it
+/// was told with: a poll's answer leads behind its messages.
 async fn begin(plan: &Plan, listener: &mut Listener, app: &mut App, mut cursor: Cursor) {
     let mut first = Vec::new();
     while let Ok(event) = timeout(Duration::ZERO, listener.next()).await {
@@ -139,7 +151,10 @@ fn hand_over(app: &mut App, told: Told) {
 async fn ack(handle: &SessionHandle, app: &App) {
     let cursor = app.cursor();
     // The library's own cursor covers no more than what it has handed over.
-    if app.has_begun() && handle.session().is_some() && matches!(timeout(Duration::from_secs(4), handle.ack()).await, Ok(Ok(()))) {
+    if app.has_begun()
+        && handle.session().is_some()
+        && matches!(timeout(Duration::from_secs(4), handle.ack()).await, Ok(Ok(())))
+    {
         app.acked(cursor);
     }
 }
@@ -150,14 +165,18 @@ fn told(plan: &Plan, event: Option<Result<Event, encke_client::Error>>) -> Resul
     Ok(match event {
         None => return Err(broken("the library's listener ended")),
         Some(Err(error)) => return Err(broken(&format!("the library gave up: {error}"))),
-        Some(Ok(Event::Open(open))) => Told::Open(Cursor::parse(&open.cursor).map_err(|error| broken(&error.to_string()))?),
+        Some(Ok(Event::Open(open))) => {
+            Told::Open(Cursor::parse(&open.cursor).map_err(|error| broken(&error.to_string()))?)
+        }
         Some(Ok(Event::Message(message))) => {
             let epoch = message.epoch.parse().map_err(|_| broken("an epoch that is none"))?;
             let id = ledger::read(message.data.as_deref().map_or("null", |data| data.get()));
             Told::Message(channel(&message.channel)?, Position { epoch, offset: message.offset }, id)
         }
         Some(Ok(Event::Gap(gap))) => Told::Gap(channel(&gap.channel)?, gap.from, gap.to),
-        Some(Ok(Event::Close(close))) if !close.reconnect => return Err(broken(&format!("it was closed for good: {}", close.code))),
+        Some(Ok(Event::Close(close))) if !close.reconnect => {
+            return Err(broken(&format!("it was closed for good: {}", close.code)));
+        }
         Some(Ok(Event::Close(_) | Event::Lost(_))) => Told::Away,
         Some(Ok(_)) => Told::Nothing,
     })

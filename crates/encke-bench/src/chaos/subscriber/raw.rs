@@ -1,4 +1,5 @@
-//! A subscriber without our client library, by the protocol's rules: it drops repeats by position, and goes on from its cursor on any transport.
+//! A subscriber without our client library, by the protocol's rules: it drops repeats by position, and goes
+//! on from its cursor on any transport.
 
 use std::{io, time::Duration};
 
@@ -96,7 +97,12 @@ impl Raw {
         end
     }
 
-    async fn read(&mut self, transport: Transport, socket: &mut TcpStream, reader: &mut Reader) -> io::Result<End> {
+    async fn read(
+        &mut self,
+        transport: Transport,
+        socket: &mut TcpStream,
+        reader: &mut Reader,
+    ) -> io::Result<End> {
         let mut buffer = vec![0; 64 * 1024];
         let mut polled = Vec::new();
         let mut heard = Instant::now();
@@ -227,24 +233,36 @@ impl Raw {
             query.push(format!("origin=http://{}", self.plan.server));
         }
         let query: Vec<String> = query.into_iter().filter(|part| !part.is_empty()).collect();
-        let (server, token, upgrade) = (self.plan.server, &self.plan.token, if transport == Transport::Ws { UPGRADE } else { "" });
-        format!("GET {path}?{} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer {token}\r\n{upgrade}\r\n", query.join("&"))
+        let (server, token, upgrade) =
+            (self.plan.server, &self.plan.token, if transport == Transport::Ws { UPGRADE } else { "" });
+        format!(
+            "GET {path}?{} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer {token}\r\n{upgrade}\r\n",
+            query.join("&")
+        )
     }
 
     async fn ack(&mut self) {
         let Some(session) = self.session.clone().filter(|_| self.app.has_begun()) else { return };
         let cursor = self.app.cursor();
         // Only what was answered counts.
-        if let Ok((200, _)) = self.control.post("/v1/ack", &format!("{{\"session\":\"{session}\",\"cursor\":\"{cursor}\"}}")).await {
+        if let Ok((200, _)) = self
+            .control
+            .post("/v1/ack", &format!("{{\"session\":\"{session}\",\"cursor\":\"{cursor}\"}}"))
+            .await
+        {
             self.app.acked(cursor);
         }
     }
 
     async fn forget(&mut self) {
         let Some(session) = self.session.take() else { return };
-        match insist(&mut self.control, "/v1/close", &format!("{{\"session\":\"{session}\"}}"), &self.look).await {
+        match insist(&mut self.control, "/v1/close", &format!("{{\"session\":\"{session}\"}}"), &self.look)
+            .await
+        {
             Some(200) => self.app.ended(),
-            other => self.app.evidence.note(self.plan.stuck(&format!("its session cannot be closed: {other:?}"))),
+            other => {
+                self.app.evidence.note(self.plan.stuck(&format!("its session cannot be closed: {other:?}")))
+            }
         }
     }
 }

@@ -21,7 +21,8 @@ impl Assembly {
         Self { text, sound: 0, inflater: compressed.then(Inflater::new), bytes: Vec::new() }
     }
 
-    /// Whether a frame with so much more may come. What is compressed is not held, only what comes out of it, which is bounded there.
+    /// Whether a frame with so much more may come. What is compressed is not held, only what comes out of it,
+    /// which is bounded there.
     pub(super) fn admits(&self, length: u64, max_bytes: usize) -> Result<(), Fault> {
         match usize::try_from(length) {
             _ if self.inflater.is_some() => Ok(()),
@@ -31,7 +32,12 @@ impl Assembly {
     }
 
     /// Takes payload, with the mask still on it.
-    pub(super) fn add(&mut self, masked: &[u8], unmask: impl FnOnce(&mut [u8]), max_bytes: usize) -> Result<(), Fault> {
+    pub(super) fn add(
+        &mut self,
+        masked: &[u8],
+        unmask: impl FnOnce(&mut [u8]),
+        max_bytes: usize,
+    ) -> Result<(), Fault> {
         match &mut self.inflater {
             Some(inflater) => {
                 // As much as was read from the socket at once, at most.
@@ -71,6 +77,8 @@ impl Assembly {
             return Ok(super::Heard::Binary(self.bytes));
         }
         // All but a broken character at the end is known to be sound.
-        String::from_utf8(self.bytes).map(super::Heard::Text).map_err(|_| Fault::content("text that ends within a character"))
+        String::from_utf8(self.bytes)
+            .map(super::Heard::Text)
+            .map_err(|_| Fault::content("text that ends within a character"))
     }
 }

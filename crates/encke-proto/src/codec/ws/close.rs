@@ -27,8 +27,9 @@ impl CloseStatus {
     /// Come back after a pause.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
-    /// The status of this number, if it may stand in a close frame: those that are registered for that, and those from 3000 to 4999 for libraries and applications
-    /// (RFC 6455 section 7.4.2). 1004 has no meaning yet; 1005, 1006 and 1015 are what a receiver says to itself.
+    /// The status of this number, if it may stand in a close frame: those that are registered for that, and
+    /// those from 3000 to 4999 for libraries and applications (RFC 6455 section 7.4.2). 1004 has no meaning
+    /// yet; 1005, 1006 and 1015 are what a receiver says to itself.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
         match number {
@@ -73,12 +74,15 @@ impl CloseFrame {
             [_] => return Err(Fault::protocol("a close frame with half a status")),
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
         };
-        let status = CloseStatus::new(status).ok_or(Fault::protocol("a close frame with a status that may not be sent"))?;
-        let reason = std::str::from_utf8(reason).map_err(|_| Fault::content("the reason of a close frame is not UTF-8"))?;
+        let status = CloseStatus::new(status)
+            .ok_or(Fault::protocol("a close frame with a status that may not be sent"))?;
+        let reason = std::str::from_utf8(reason)
+            .map_err(|_| Fault::content("the reason of a close frame is not UTF-8"))?;
         Ok(Some(Self { status, reason: reason.to_owned() }))
     }
 
-    /// Writes a whole close frame. A reason that is too long for a control frame is cut between two characters.
+    /// Writes a whole close frame. A reason that is too long for a control frame is cut between two
+    /// characters.
     pub fn write(out: &mut Vec<u8>, status: CloseStatus, reason: &str) {
         let mut length = reason.len().min(REASON_MAX_BYTES);
         while !reason.is_char_boundary(length) {
@@ -99,7 +103,9 @@ mod tests {
         let allowed = |number: &u16| CloseStatus::new(*number).is_some();
         let below: Vec<u16> = (0..3000).filter(allowed).collect();
         assert_eq!(below, [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]);
-        assert!((3000..5000).all(|number| allowed(&number)) && !(5000..=u16::MAX).any(|number| allowed(&number)));
+        assert!(
+            (3000..5000).all(|number| allowed(&number)) && !(5000..=u16::MAX).any(|number| allowed(&number))
+        );
     }
 
     #[test]

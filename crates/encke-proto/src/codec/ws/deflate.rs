@@ -1,6 +1,9 @@
-//! Messages compressed once for all who receive them (RFC 7692 section 7.2.1): each by itself, without what went before.
+//! Messages compressed once for all who receive them (RFC 7692 section 7.2.1): each by itself, without what
+//! went before.
 
-use miniz_oxide::deflate::core::{CompressorOxide, TDEFLFlush, compress_to_output, create_comp_flags_from_zip_params};
+use miniz_oxide::deflate::core::{
+    CompressorOxide, TDEFLFlush, compress_to_output, create_comp_flags_from_zip_params,
+};
 
 use super::{frame, negotiate::WINDOW_BITS_MAX};
 
@@ -17,7 +20,8 @@ pub fn compress(payload: &[u8]) -> Vec<u8> {
     compress_within(payload, WINDOW_BITS_MAX)
 }
 
-/// The payload of a compressed message for a receiver that looks back no further than 2 to the `window_bits` bytes: it is compressed in parts of that length, none of which refers to another.
+/// The payload of a compressed message for a receiver that looks back no further than 2 to the `window_bits`
+/// bytes: it is compressed in parts of that length, none of which refers to another.
 #[must_use]
 pub fn compress_within(payload: &[u8], window_bits: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() / 2 + 16);

@@ -3,7 +3,8 @@
 
 use super::CloseStatus;
 
-/// What is wrong with the bytes that a peer sent. The connection cannot go on; the status says why in the close frame (RFC 6455 section 7.1.7).
+/// What is wrong with the bytes that a peer sent. The connection cannot go on; the status says why in the
+/// close frame (RFC 6455 section 7.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Fault {

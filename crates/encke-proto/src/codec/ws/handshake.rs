@@ -10,7 +10,8 @@ use sha1::{Digest, Sha1};
 
 use super::Compression;
 
-/// What every server appends to the key (RFC 6455 section 1.3), so that nothing but a WebSocket server answers as one.
+/// What every server appends to the key (RFC 6455 section 1.3), so that nothing but a WebSocket server
+/// answers as one.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The one version (RFC 6455 section 4.1).
 const VERSION: &str = "13";
@@ -18,8 +19,10 @@ const VERSION: &str = "13";
 const KEY_BYTES: usize = 16;
 /// The longest text of offered extensions that is looked at.
 const EXTENSIONS_MAX_BYTES: usize = 1024;
-/// Base64 as clients write it; what is left over in its last character does not matter, since the key is never used as bytes.
-const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+/// Base64 as clients write it; what is left over in its last character does not matter, since the key is
+/// never used as bytes.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// The value of `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
 #[must_use]
@@ -63,7 +66,9 @@ pub struct Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// It is not asked for; 426, with `Upgrade: websocket`.
-    #[error("this address speaks WebSocket: GET over HTTP/1.1 with Upgrade: websocket and Connection: Upgrade")]
+    #[error(
+        "this address speaks WebSocket: GET over HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
+    )]
     NoUpgrade,
     /// Another version is asked for; 426, with `Sec-WebSocket-Version: 13`.
     #[error("Sec-WebSocket-Version has to be 13")]
@@ -77,7 +82,8 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The HTTP status that fits. With 426 go `Upgrade: websocket` (RFC 9110 section 15.5.22) and `Sec-WebSocket-Version: 13`.
+    /// The HTTP status that fits. With 426 go `Upgrade: websocket` (RFC 9110 section 15.5.22) and
+    /// `Sec-WebSocket-Version: 13`.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -132,7 +138,8 @@ impl Handshake {
         if self.version.as_deref() != Some(VERSION) {
             return Err(Rejection::Version);
         }
-        let key = self.key.as_deref().filter(|key| BASE64.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES));
+        let key =
+            self.key.as_deref().filter(|key| BASE64.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES));
         let accept = accept(key.ok_or(Rejection::Key)?);
         Ok(Opening { accept, compression: Compression::negotiate(&self.extensions) })
     }

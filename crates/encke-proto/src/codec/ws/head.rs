@@ -36,7 +36,8 @@ impl HeadBytes {
         self.count == 0
     }
 
-    /// Takes as many bytes as belong to the head; the head when it is complete. What can be seen to be wrong after two bytes is not waited for.
+    /// Takes as many bytes as belong to the head; the head when it is complete. What can be seen to be wrong
+    /// after two bytes is not waited for.
     pub(super) fn take(&mut self, masked: bool, input: &mut &[u8]) -> Result<Option<Head>, Fault> {
         self.fill(input, 2);
         if self.count < 2 {

@@ -18,7 +18,8 @@ const ROOM_MAX_BYTES: usize = 64 * 1024;
 /// How much more room is made than there is input.
 const ROOM_FACTOR: usize = 4;
 
-/// Inflates one message (RFC 7692 section 7.2.2). Its window is the message itself, as nothing is kept from one to the next.
+/// Inflates one message (RFC 7692 section 7.2.2). Its window is the message itself, as nothing is kept from
+/// one to the next.
 pub(super) struct Inflater {
     state: DecompressorOxide,
 }
@@ -30,8 +31,14 @@ impl Inflater {
 
     /// Inflates what there is, to at most `max_bytes` of message in `out`; a byte more is the fault of the
     /// sender, however little was sent.
-    pub(super) fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>, max_bytes: usize) -> Result<(), Fault> {
-        let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    pub(super) fn feed(
+        &mut self,
+        mut input: &[u8],
+        out: &mut Vec<u8>,
+        max_bytes: usize,
+    ) -> Result<(), Fault> {
+        let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT
+            | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
         loop {
             let start = out.len();
             let wanted = input.len().saturating_mul(ROOM_FACTOR).clamp(ROOM_MIN_BYTES, ROOM_MAX_BYTES);
@@ -46,7 +53,8 @@ impl Inflater {
                 TINFLStatus::NeedsMoreInput => return Ok(()),
                 TINFLStatus::HasMoreOutput => {}
                 TINFLStatus::Done => {
-                    // The last block of a stream need not be the last of the message (RFC 7692 section 7.2.3.4).
+                    // The last block of a stream need not be the last of the message (RFC 7692 section
+                    // 7.2.3.4).
                     self.state.init();
                     if input.is_empty() {
                         return Ok(());

@@ -1,11 +1,15 @@
 //! The masking of payloads (RFC 6455 section 5.3), eight bytes at a time.
 
-/// Takes the mask from bytes, or puts it on them, that begin `at` bytes into a frame's payload (RFC 6455 section 5.3).
+/// Takes the mask from bytes, or puts it on them, that begin `at` bytes into a frame's payload (RFC 6455
+/// section 5.3).
 pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], at: u64) {
-    // Turned so that it begins with the first of these bytes; the remainder of a division by four fits into anything.
+    // Turned so that it begins with the first of these bytes; the remainder of a division by four fits into
+    // anything.
     let mut turned = mask;
     turned.rotate_left((at % 4) as usize);
-    let wide = u64::from_ne_bytes([turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3]]);
+    let wide = u64::from_ne_bytes([
+        turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3],
+    ]);
     let mut words = bytes.chunks_exact_mut(8);
     for word in &mut words {
         if let Ok(eight) = <[u8; 8]>::try_from(&*word) {

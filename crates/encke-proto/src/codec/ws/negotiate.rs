@@ -1,10 +1,12 @@
 //! The negotiation of permessage-deflate (RFC 7692 section 7.1): offers parsed, one accepted, the response
 //! written. Only compression without context takeover is accepted, as it needs no memory between messages.
 
-/// The compression that a client can take part in, without anything kept from one message to the next on either side (RFC 7692 section 7.1).
+/// The compression that a client can take part in, without anything kept from one message to the next on
+/// either side (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
-    /// How far back the client can look while it inflates, as a power of two: 8 to 15. None when it said nothing, which is 15.
+    /// How far back the client can look while it inflates, as a power of two: 8 to 15. None when it said
+    /// nothing, which is 15.
     server_window_bits: Option<u8>,
 }
 
@@ -12,16 +14,19 @@ pub struct Compression {
 pub(super) const WINDOW_BITS_MAX: u8 = 15;
 
 impl Compression {
-    /// The first of the offers in `Sec-WebSocket-Extensions` that can be accepted, since clients name them in the order in which they like them.
+    /// The first of the offers in `Sec-WebSocket-Extensions` that can be accepted, since clients name them in
+    /// the order in which they like them.
     #[must_use]
     pub fn negotiate(offers: &str) -> Option<Self> {
         split(offers, ',').find_map(accept)
     }
 
-    /// The value of `Sec-WebSocket-Extensions` that accepts it. A server may ask for both kinds of forgetting unasked (RFC 7692 sections 7.1.1.1 and 7.1.1.2).
+    /// The value of `Sec-WebSocket-Extensions` that accepts it. A server may ask for both kinds of forgetting
+    /// unasked (RFC 7692 sections 7.1.1.1 and 7.1.1.2).
     #[must_use]
     pub fn response(self) -> String {
-        let mut out = String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+        let mut out =
+            String::from("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
         if let Some(bits) = self.server_window_bits {
             out.push_str("; server_max_window_bits=");
             out.push_str(&bits.to_string());
@@ -35,15 +40,17 @@ impl Compression {
         self.server_window_bits.unwrap_or(WINDOW_BITS_MAX)
     }
 
-    /// Whether a message of so many bytes may be sent compressed. What is compressed once for all looks back as far as it likes within the message, which is too far for a client with a small window
-    /// if the message is longer than that; such a message is sent plain, as any message may be (RFC 7692 section 6).
+    /// Whether a message of so many bytes may be sent compressed. What is compressed once for all looks back
+    /// as far as it likes within the message, which is too far for a client with a small window if the
+    /// message is longer than that; such a message is sent plain, as any message may be (RFC 7692 section 6).
     #[must_use]
     pub fn fits(self, message_bytes: usize) -> bool {
         self.window_bits() == WINDOW_BITS_MAX || message_bytes <= 1 << self.window_bits()
     }
 }
 
-/// One offer: the extension's name and its parameters. One that has anything unknown, twice or wrong is declined (RFC 7692 section 7).
+/// One offer: the extension's name and its parameters. One that has anything unknown, twice or wrong is
+/// declined (RFC 7692 section 7).
 fn accept(offer: &str) -> Option<Compression> {
     let mut parts = split(offer, ';');
     if parts.next()? != "permessage-deflate" {
@@ -84,7 +91,8 @@ fn bits(value: &str) -> Option<u8> {
     (value == bits.to_string()).then_some(bits)
 }
 
-/// A quoted value means the same as the token in it (RFC 6455 section 9.1); what cannot be a token is wrong in either form.
+/// A quoted value means the same as the token in it (RFC 6455 section 9.1); what cannot be a token is wrong
+/// in either form.
 fn unquote(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
@@ -109,7 +117,10 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=10; server_no_context_takeover",
                 Some(format!("{plain}; server_max_window_bits=10")),
             ),
-            ("permessage-deflate; server_max_window_bits = \"8\"", Some(format!("{plain}; server_max_window_bits=8"))),
+            (
+                "permessage-deflate; server_max_window_bits = \"8\"",
+                Some(format!("{plain}; server_max_window_bits=8")),
+            ),
             ("permessage-deflate; server_max_window_bits=7, permessage-deflate", Some(plain.to_owned())),
             ("permessage-deflate; server_max_window_bits", None),
             ("permessage-deflate; server_max_window_bits=16", None),

@@ -42,8 +42,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads up to the end of the next message or control frame, and takes those bytes from `input`; none when all bytes are read. A message is held in memory as far as it has come, never as far as
-    /// its head says.
+    /// Reads up to the end of the next message or control frame, and takes those bytes from `input`; none
+    /// when all bytes are read. A message is held in memory as far as it has come, never as far as its head
+    /// says.
     ///
     /// # Errors
     /// The peer's [`Fault`]. Nothing can be read after it.
@@ -58,8 +59,9 @@ impl Reader {
         Ok(heard)
     }
 
-    /// Notes that the rest of what has begun is waited for from now on; `now_ms` is any clock that never goes back.
-    /// The first note of a message holds until the message is complete, however many control frames come within it.
+    /// Notes that the rest of what has begun is waited for from now on; `now_ms` is any clock that never goes
+    /// back. The first note of a message holds until the message is complete, however many control frames
+    /// come within it.
     pub fn wait_from(&mut self, now_ms: u64) {
         if let Some(partial) = &mut self.partial {
             partial.since_ms.get_or_insert(now_ms);
@@ -138,10 +140,14 @@ impl Partial {
         }
         let message = match (&mut self.message, head.opcode) {
             (None, CONTINUATION) => return Err(Fault::protocol("a frame that goes on with no message")),
-            (Some(_), CONTINUATION) if head.rsv1 => return Err(Fault::protocol("a reserved bit is set within a message")),
+            (Some(_), CONTINUATION) if head.rsv1 => {
+                return Err(Fault::protocol("a reserved bit is set within a message"));
+            }
             (Some(message), CONTINUATION) => message,
             (Some(_), _) => return Err(Fault::protocol("a message within another")),
-            (None, _) if head.rsv1 && !rules.compression => return Err(Fault::protocol("a reserved bit is set")),
+            (None, _) if head.rsv1 && !rules.compression => {
+                return Err(Fault::protocol("a reserved bit is set"));
+            }
             (place @ None, opcode) => place.insert(Assembly::new(opcode == TEXT, head.rsv1)),
         };
         message.admits(head.length, rules.message_max_bytes)?;
@@ -157,7 +163,9 @@ impl Partial {
         let at = frame.done;
         let plain = |bytes: &mut [u8]| unmask(bytes, frame.head.mask, at);
         match &mut self.message {
-            Some(message) if frame.head.opcode < CLOSE => message.add(payload, plain, rules.message_max_bytes)?,
+            Some(message) if frame.head.opcode < CLOSE => {
+                message.add(payload, plain, rules.message_max_bytes)?
+            }
             _ => {
                 // The head was refused if it says more than that.
                 debug_assert!(frame.control.len() + count <= CONTROL_MAX_BYTES);

@@ -61,7 +61,9 @@ fn the_examples_of_rfc_6455_section_5_7() {
     let (heard, fault) = hear(&RULES, &[&fragments]);
     assert_eq!((heard, fault), (vec![Heard::Ping(b"now".to_vec()), Heard::Text("Hello".into())], None));
     assert_eq!(one(&masked(0x8a, b"Hello")), Ok(Heard::Pong(b"Hello".to_vec())));
-    for (length, head) in [(256, &[0x82, 0x7e, 0x01, 0x00][..]), (65536, &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0])] {
+    for (length, head) in
+        [(256, &[0x82, 0x7e, 0x01, 0x00][..]), (65536, &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0])]
+    {
         let mut out = Vec::new();
         frame::write(&mut out, frame::BINARY, &vec![7; length]);
         assert_eq!((&out[..head.len()], out.len()), (head, head.len() + length));
@@ -339,7 +341,11 @@ fn each_side_is_held_to_its_own_masks() {
     frame::text(&mut plain, "Hello");
     assert_eq!(hear(&server, &[&plain]), (vec![Heard::Text("Hello".into())], None));
     let masked = frame::masked(&plain, [0x37, 0xfa, 0x21, 0x3d]);
-    assert_eq!(masked, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58], "the example of RFC 6455 section 5.7");
+    assert_eq!(
+        masked,
+        [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58],
+        "the example of RFC 6455 section 5.7"
+    );
     for (rules, frame) in [(server, masked), (RULES, plain)] {
         assert_eq!(hear(&rules, &[&frame]).1.unwrap().status, CloseStatus::PROTOCOL_ERROR);
     }
@@ -349,8 +355,12 @@ fn each_side_is_held_to_its_own_masks() {
 fn the_key_is_what_a_server_accepts() {
     let key = key([7; 16]);
     let mut handshake = Handshake::default();
-    for (name, value) in [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", &key)]
-    {
+    for (name, value) in [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", &key),
+    ] {
         assert!(handshake.take(name, value));
     }
     assert_eq!(handshake.check("GET", true).unwrap().accept, accept(&key));
@@ -358,12 +368,22 @@ fn the_key_is_what_a_server_accepts() {
 
 #[test]
 fn the_handshake_of_another_client_is_accepted() {
-    assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), tungstenite::handshake::derive_accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        accept("dGhlIHNhbXBsZSBub25jZQ=="),
+        tungstenite::handshake::derive_accept_key(b"dGhlIHNhbXBsZSBub25jZQ==")
+    );
     let key = tungstenite::handshake::client::generate_key();
     let mut handshake = Handshake::default();
-    for (name, value) in [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", &key)]
-    {
+    for (name, value) in [
+        ("connection", "Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", &key),
+    ] {
         assert!(handshake.take(name, value));
     }
-    assert_eq!(handshake.check("GET", true).unwrap().accept, tungstenite::handshake::derive_accept_key(key.as_bytes()));
+    assert_eq!(
+        handshake.check("GET", true).unwrap().accept,
+        tungstenite::handshake::derive_accept_key(key.as_bytes())
+    );
 }

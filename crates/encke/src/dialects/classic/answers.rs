@@ -1,4 +1,5 @@
-//! How the two kinds of scripts are answered: one message a request. The HTTP library frames what is written here, since the connections stay with it.
+//! How the two kinds of scripts are answered: one message a request. The HTTP library frames what is written
+//! here, since the connections stay with it.
 
 use encke_hub::{Ending, Pulled};
 use encke_proto::{ErrorCode, Position, codec::classic, codec::classic::Written};
@@ -12,7 +13,8 @@ use crate::{
 /// Where both are asked for, each with its method.
 const PATH: &str = "/classic/backend";
 
-/// Waits until there is a message, however long: scripts would show an empty answer. The head goes out at once, and white space breaks the silence.
+/// Waits until there is a message, however long: scripts would show an empty answer. The head goes out at
+/// once, and white space breaks the silence.
 #[derive(Debug)]
 pub(super) struct ByTimestamp;
 
@@ -89,9 +91,12 @@ impl Transport for ByCookie {
 
     fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
         match ending {
-            // Whoever was taken over must not come back either, or two pages of one browser would take turns without end.
+            // Whoever was taken over must not come back either, or two pages of one browser would take turns
+            // without end.
             Ending::TakenOver => write(exchange, &classic::with_stop("", true), None),
-            Ending::Closed(farewell) if !farewell.close.reconnect => write(exchange, &classic::with_stop("", true), None),
+            Ending::Closed(farewell) if !farewell.close.reconnect => {
+                write(exchange, &classic::with_stop("", true), None)
+            }
             Ending::Closed(_) | Ending::Refused(_) => exchange.refuse(refusal(ending)),
         }
     }

@@ -10,7 +10,8 @@ use crate::{
     shards::{Claim, Letter, State, Wish, Work},
 };
 
-/// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's deadlines are over.
+/// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's
+/// deadlines are over.
 const CLAIM_MAX_MS: u64 = 10_000;
 
 impl Shard {
@@ -19,7 +20,8 @@ impl Shard {
         match self.parts.peers.clone().filter(|_| self.must_claim(&admission)) {
             None => self.attach(key, admission, Following::default()),
             Some(peers) => {
-                let (user, session, ticket) = (admission.user.clone(), admission.session, admission.ticket.clone());
+                let (user, session, ticket) =
+                    (admission.user.clone(), admission.session, admission.ticket.clone());
                 let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Claims { read_closed: false };
                 self.set_deadline(key, CLAIM_MAX_MS);
@@ -67,7 +69,8 @@ impl Shard {
                 None
             }
         };
-        // The nodes are told what has become of the user before the claim ends. Else they would take the user for gone when an earlier session has ended while it was claimed.
+        // The nodes are told what has become of the user before the claim ends. Else they would take the user
+        // for gone when an earlier session has ended while it was claimed.
         self.carry_out();
         if self.hub.sessions_of(&user) == 0 {
             self.tell_peers(|peers| peers.went(user));

@@ -30,16 +30,22 @@ impl Shard {
             match self.parts.door.accept() {
                 Ok((socket, address)) => self.welcome(socket, address.ip()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => {
-                    // Out of file descriptors, most likely. Those who are served are not harmed; the door is tried again when some may have gone.
+                    // Out of file descriptors, most likely. Those who are served are not harmed; the door is
+                    // tried again when some may have gone.
                     tracing::warn!(%error, "no connection can be accepted now");
                     failed = true;
                     break;
                 }
             }
         }
-        // The kernel says only once that somebody is at the door, so whoever is left is looked for again: in the next turn, or after a pause when the door failed.
+        // The kernel says only once that somebody is at the door, so whoever is left is looked for again: in
+        // the next turn, or after a pause when the door failed.
         let pause_ms = if failed { ACCEPT_PAUSE_MS } else { 0 };
         self.door_opens_ms = Some(self.now.mono_ms + pause_ms);
     }
@@ -64,11 +70,23 @@ impl Shard {
     /// Gives a connection a place in the table.
     pub(super) fn seat(&mut self, line: Line, patience_ms: u64) -> Option<Key> {
         let deadline_ms = self.now.mono_ms + patience_ms;
-        let key = self.slots.insert(Slot { line, state: State::Head, deadline_ms, look_ms: 0, written: 0, unsent: None, inbound: None });
+        let key = self.slots.insert(Slot {
+            line,
+            state: State::Head,
+            deadline_ms,
+            look_ms: 0,
+            written: 0,
+            unsent: None,
+            inbound: None,
+        });
         let slot = self.slots.get_mut(key)?;
         slot.look_ms = self.wheel.insert(deadline_ms, key.index);
         let registered = match &mut slot.line {
-            Line::Socket(socket, _) => self.parts.poll.registry().register(socket, token(key), Interest::READABLE | Interest::WRITABLE),
+            Line::Socket(socket, _) => self.parts.poll.registry().register(
+                socket,
+                token(key),
+                Interest::READABLE | Interest::WRITABLE,
+            ),
             Line::Lent(lent) => {
                 self.lent.insert(lent.id, key);
                 Ok(())

@@ -21,7 +21,8 @@ use crate::{
     transports::After,
 };
 
-/// How long an inline request may take before its connection is given up, in milliseconds. The engine answers far sooner, or says that it cannot.
+/// How long an inline request may take before its connection is given up, in milliseconds. The engine answers
+/// far sooner, or says that it cannot.
 const INLINE_MS: u64 = 60_000;
 
 /// What is counted of each route, found once; otherwise as the router counts.
@@ -56,8 +57,8 @@ impl Tallies {
 }
 
 impl Shard {
-    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the library, and
-    /// so before its body is waited for.
+    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the
+    /// library, and so before its body is waited for.
     pub(super) fn heard_inline(&mut self, key: Key, bytes: Vec<u8>) {
         let asking = match inline_head::read(&bytes, &self.parts.inline) {
             inline_head::Verdict::More => return self.hear_more(key, bytes),
@@ -97,7 +98,9 @@ impl Shard {
         let State::Asks(task) = &mut slot.state else { return false };
         task.alarm.heard();
         let waker = Waker::from(Arc::clone(&task.alarm));
-        let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else { return false };
+        let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else {
+            return false;
+        };
         let keep_alive = task.keep_alive && !self.drains && !slot.line.is_reserved();
         let (route, began) = (task.route, task.began);
         let status = self.write_outcome(outcome, keep_alive);
@@ -116,14 +119,22 @@ impl Shard {
             }
             Err(refused) => {
                 let code = refused.0.code;
-                response::answer(&mut self.outbound, code.status(), retry_after_s(code), keep_alive, date, refused.0.json().as_bytes());
+                response::answer(
+                    &mut self.outbound,
+                    code.status(),
+                    retry_after_s(code),
+                    keep_alive,
+                    date,
+                    refused.0.json().as_bytes(),
+                );
                 code.status()
             }
         }
     }
 }
 
-/// Polls an inline request. A panic in its handler costs this one request, and not the thread that everybody in the shard is served by.
+/// Polls an inline request. A panic in its handler costs this one request, and not the thread that everybody
+/// in the shard is served by.
 fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
     // Whatever the handler left half done is dropped with the request, which is not polled again.
     catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| {
@@ -143,7 +154,9 @@ mod tests {
 
     #[test]
     fn a_handler_that_panics_is_answered_as_a_mistake_of_the_server() {
-        let Poll::Ready(Err(Refused(refusal))) = poll(Box::pin(async { panic!("on purpose") })) else { panic!("it is not refused") };
+        let Poll::Ready(Err(Refused(refusal))) = poll(Box::pin(async { panic!("on purpose") })) else {
+            panic!("it is not refused")
+        };
         assert_eq!((refusal.code, refusal.code.status()), (ErrorCode::Internal, 500));
         assert!(poll(Box::pin(std::future::pending())).is_pending());
         let done = poll(Box::pin(async { Ok(Done { status: 202, json: Vec::new() }) }));

@@ -52,9 +52,15 @@ impl Shard {
             }
             Letter::Settle(answer) => self.wish(Wish::Settle(answer)),
             Letter::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
-            Letter::Followers { channels, answer } => reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect()),
-            Letter::SessionsOf { users, answer } => reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect()),
-            Letter::Online { answer } => reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect()),
+            Letter::Followers { channels, answer } => {
+                reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect())
+            }
+            Letter::SessionsOf { users, answer } => {
+                reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect())
+            }
+            Letter::Online { answer } => {
+                reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect())
+            }
             Letter::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
             Letter::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
             Letter::Counts { answer } => reply(answer, self.counts()),
@@ -81,10 +87,12 @@ impl Shard {
         self.carry_out();
     }
 
-    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by a letter of its own.
+    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by
+    /// a letter of its own.
     pub(super) fn drain(&mut self, elsewhere: bool) {
         let _ = self.parts.poll.registry().deregister(&mut self.parts.door);
-        // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they go to another node, or try again.
+        // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they
+        // go to another node, or try again.
         let _ = SockRef::from(&self.parts.door).shutdown(Shutdown::Both);
         self.drains = true;
         self.spread = Spread::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);
@@ -109,7 +117,8 @@ impl Shard {
     pub(super) fn counts(&self) -> Counts {
         let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
         let (slow, unsent_bytes) = self.laggards.counts();
-        let (held, sockets, channels) = (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
+        let (held, sockets, channels) =
+            (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
         Counts { users, sessions, held, sockets, channels, slow, unsent_bytes }
     }
 }

@@ -21,7 +21,9 @@ impl Shard {
     fn listen(&mut self, key: Key, bytes: &[u8]) {
         self.turns.heard();
         let mut rest = bytes;
-        let Some(after) = self.act_alone(key, |service, exchange| service.heard(exchange, &mut rest)) else { return };
+        let Some(after) = self.act_alone(key, |service, exchange| service.heard(exchange, &mut rest)) else {
+            return;
+        };
         if let Some(slot) = self.slots.get_mut(key)
             && slot.hears() == Hears::Later
             && !rest.is_empty()
@@ -35,7 +37,8 @@ impl Shard {
         self.await_message(key);
     }
 
-    /// A message that a client has begun is looked at when it is due, if that is before the next sign of life.
+    /// A message that a client has begun is looked at when it is due, if that is before the next sign of
+    /// life.
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;
@@ -69,12 +72,19 @@ impl Shard {
 
     /// Leaves what a client asks with the clerk, and does not listen until the answer is there.
     pub(super) fn pass_on(&mut self, place: Key, session: SessionId, text: String) {
-        let Some(talk) = self.slots.get_mut(place).and_then(|slot| slot.state.service()).and_then(|service| service.talk.as_mut()) else {
+        let Some(talk) = self
+            .slots
+            .get_mut(place)
+            .and_then(|slot| slot.state.service())
+            .and_then(|service| service.talk.as_mut())
+        else {
             return;
         };
         talk.asked = true;
         let answer = (self.parts.clerk.0)(Asked { identity: talk.identity.clone(), session, text });
-        self.wish(Wish::Work(Work(Box::pin(async move { Letter::Answered { place, answer: answer.await } }))));
+        self.wish(Wish::Work(Work(Box::pin(
+            async move { Letter::Answered { place, answer: answer.await } },
+        ))));
     }
 
     /// The clerk has answered.

@@ -3,7 +3,8 @@
 use super::Shard;
 use crate::shards::Wish;
 
-/// How long notes of what was handed over are gathered before the engine is given them, in milliseconds, and how many at most: together they cost little more than one.
+/// How long notes of what was handed over are gathered before the engine is given them, in milliseconds, and
+/// how many at most: together they cost little more than one.
 const NOTES_MS: u64 = 20;
 const NOTES_MAX: usize = 1_024;
 

@@ -10,7 +10,8 @@ use crate::{
     transports::{After, Exchange, Transport},
 };
 
-/// The most connections of a broadcast served in one turn: a slice of well under a millisecond, behind which everybody else comes first.
+/// The most connections of a broadcast served in one turn: a slice of well under a millisecond, behind which
+/// everybody else comes first.
 pub(super) const WIDE_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
 const NARROW_PER_TURN: usize = 1_024;
@@ -40,7 +41,9 @@ impl Shard {
                 }
                 Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
                 Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
-                Output::Handed { user, position } => self.note(Wish::Mark(user, ReceiptState::Delivered, position)),
+                Output::Handed { user, position } => {
+                    self.note(Wish::Mark(user, ReceiptState::Delivered, position))
+                }
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
                     self.wish(Wish::Seen(user));
@@ -70,7 +73,8 @@ impl Shard {
         }
         let slow = matches!(ending, Ending::Closed(farewell) if farewell.close.code == CloseCode::Slow);
         if slot.unsent.is_some() && !slow {
-            // Its receiver takes nothing; the socket is freed at once, which says enough. Only who is slow still has its time to take what it was sent, and reads why behind that.
+            // Its receiver takes nothing; the socket is freed at once, which says enough. Only who is slow
+            // still has its time to take what it was sent, and reads why behind that.
             return self.drop_slot(key);
         }
         self.turn(key, |service, exchange| service.ended(exchange, ending));
@@ -94,14 +98,23 @@ impl Shard {
     }
 
     /// Gives a connection's transport its turn, and sends what it wrote.
-    pub(super) fn turn(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) {
+    pub(super) fn turn(
+        &mut self,
+        key: Key,
+        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
+    ) {
         if let Some(after) = self.act_alone(key, act) {
             self.send(key, after);
         }
     }
 
-    /// Gives a connection's transport its turn; what it wrote stands alone in the buffer that all connections share.
-    pub(super) fn act_alone(&mut self, key: Key, act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After) -> Option<After> {
+    /// Gives a connection's transport its turn; what it wrote stands alone in the buffer that all connections
+    /// share.
+    pub(super) fn act_alone(
+        &mut self,
+        key: Key,
+        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
+    ) -> Option<After> {
         // Lent from the shard while the transport writes.
         let mut outbound = std::mem::take(&mut self.outbound);
         outbound.clear();

@@ -1,6 +1,8 @@
-//! How soon one broadcast follows another: not before about as much time has gone as the ones before it took, so that messages that come faster are written together.
+//! How soon one broadcast follows another: not before about as much time has gone as the ones before it took,
+//! so that messages that come faster are written together.
 
-/// How many sends of broadcasts a shard makes in a millisecond before it lets messages gather. A send takes 4 to 8 us, so by then a third to half of the shard's time goes into them.
+/// How many sends of broadcasts a shard makes in a millisecond before it lets messages gather. A send takes 4
+/// to 8 us, so by then a third to half of the shard's time goes into them.
 const SENDS_PER_MS: u32 = 64;
 /// The longest that a message waits for others, in milliseconds.
 const PAUSE_MAX_MS: u32 = 5;
@@ -12,8 +14,8 @@ pub(super) struct Pacing {
     owed: u32,
     /// Up to when time was paid in.
     at_ms: u64,
-    /// Whoever is sent a broadcast remembers its round, to be known again as one who was sent something just now. The numbers from 1 to 255 come again and
-    /// again, so one in so many waits who need not.
+    /// Whoever is sent a broadcast remembers its round, to be known again as one who was sent something just
+    /// now. The numbers from 1 to 255 come again and again, so one in so many waits who need not.
     round: u8,
     /// When the round began. It ends when those who wait for more are let go, or after [`PAUSE_MAX_MS`].
     round_ms: u64,
@@ -31,7 +33,10 @@ impl Pacing {
     pub(super) fn go_on(&mut self, now_ms: u64) {
         if now_ms > self.at_ms {
             let gone_ms = u32::try_from(now_ms - self.at_ms).unwrap_or(u32::MAX);
-            self.owed = self.owed.min(PAUSE_MAX_MS * SENDS_PER_MS).saturating_sub(gone_ms.saturating_mul(SENDS_PER_MS));
+            self.owed = self
+                .owed
+                .min(PAUSE_MAX_MS * SENDS_PER_MS)
+                .saturating_sub(gone_ms.saturating_mul(SENDS_PER_MS));
             self.at_ms = now_ms;
             if now_ms - self.round_ms >= u64::from(PAUSE_MAX_MS) {
                 self.let_go();
@@ -39,7 +44,8 @@ impl Pacing {
         }
     }
 
-    /// How long somebody waits whom a broadcast made ready, in milliseconds. `round` is the one in which it was sent something last; with nothing in this round it does not wait.
+    /// How long somebody waits whom a broadcast made ready, in milliseconds. `round` is the one in which it
+    /// was sent something last; with nothing in this round it does not wait.
     pub(super) fn pause_ms(&self, round: u8) -> u64 {
         if round == self.round { u64::from((self.owed / SENDS_PER_MS).min(PAUSE_MAX_MS)) } else { 0 }
     }

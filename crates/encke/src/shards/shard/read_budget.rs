@@ -1,14 +1,15 @@
 //! How much is read in one turn of a shard, and which connections are to be read on in the next one.
 //!
-//! The kernel tells only once that a socket has something (epoll(7), edge-triggered files). So a connection that is
-//! left unread for the sake of the others stands in a queue here, and is read on without being told again.
+//! The kernel tells only once that a socket has something (epoll(7), edge-triggered files). So a connection
+//! that is left unread for the sake of the others stands in a queue here, and is read on without being told
+//! again.
 
 use std::collections::{HashSet, VecDeque};
 
 use encke_hub::Key;
 
-/// The most bytes read from one connection in one turn: a client that never stops sending costs the others of its
-/// shard no more than the handling of so many.
+/// The most bytes read from one connection in one turn: a client that never stops sending costs the others of
+/// its shard no more than the handling of so many.
 pub(super) const CONNECTION_MAX_BYTES: usize = 16 * 1024;
 /// The most bytes read from all connections in one turn.
 const TURN_MAX_BYTES: usize = 256 * 1024;
@@ -20,8 +21,8 @@ const READ_COUNTS_BYTES: usize = 512;
 /// The most requests answered from what one connection has sent ahead, in one turn.
 pub(super) const REQUESTS_MAX: usize = 16;
 
-/// The budget of the turn, and the queue, in which a connection stands once at most. One that has ended since stands
-/// there until its turn comes, so the queue is bounded by the sockets that were open in one turn.
+/// The budget of the turn, and the queue, in which a connection stands once at most. One that has ended since
+/// stands there until its turn comes, so the queue is bounded by the sockets that were open in one turn.
 #[derive(Debug, Default)]
 pub(super) struct ReadBudget {
     left: usize,

@@ -10,7 +10,8 @@ use crate::shards::Queued;
 /// For how many ready connections room is kept when there is none.
 const READY_KEPT: usize = 1_024;
 
-/// The ready connections of a shard. Each stands in a queue once at most as long as one request of it waits, so the queues are bounded by the table.
+/// The ready connections of a shard. Each stands in a queue once at most as long as one request of it waits,
+/// so the queues are bounded by the table.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     /// Those that became ready alone.
@@ -27,7 +28,8 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// Nobody is ready. Broadcasts gather for `linger_ms`; with 0, only as long as what they cost asks for it.
+    /// Nobody is ready. Broadcasts gather for `linger_ms`; with 0, only as long as what they cost asks for
+    /// it.
     pub(super) fn new(linger_ms: u64) -> Self {
         Self { linger_ms, ..Self::default() }
     }

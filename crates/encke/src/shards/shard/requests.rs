@@ -33,8 +33,8 @@ impl Shard {
         }
     }
 
-    /// Reads what there is, as the kernel tells only once that there is something; what is beyond the connection's
-    /// share of the turn, in the next one.
+    /// Reads what there is, as the kernel tells only once that there is something; what is beyond the
+    /// connection's share of the turn, in the next one.
     pub(super) fn readable(&mut self, key: Key, until: Until) {
         let mut cost = 0;
         loop {
@@ -83,13 +83,16 @@ impl Shard {
     /// Answers requests that a client has sent ahead, a bounded number of them. True when there may be more.
     fn answer_ahead(&mut self, key: Key) -> bool {
         for _ in 0..REQUESTS_MAX {
-            let Some(Slot { state: State::Head, inbound: Some(ahead), .. }) = self.slots.get(key) else { return false };
+            let Some(Slot { state: State::Head, inbound: Some(ahead), .. }) = self.slots.get(key) else {
+                return false;
+            };
             if self.reads.is_spent() {
                 return true;
             }
             let length = ahead.len();
             self.hear(key);
-            let left = self.slots.get(key).and_then(|slot| slot.inbound.as_ref()).map_or(0, |left| left.len());
+            let left =
+                self.slots.get(key).and_then(|slot| slot.inbound.as_ref()).map_or(0, |left| left.len());
             // A request that is not whole waits for what is still to be read.
             if left == length {
                 return false;
@@ -99,9 +102,9 @@ impl Shard {
         true
     }
 
-    /// The client has ended its side of the connection. Most are gone then, and a browser does not do so while it
-    /// waits. But one that has said all that it has to say may still read its answer (RFC 9112 section 9.6), so a
-    /// poll is answered at once with what there is, and what was written already goes out.
+    /// The client has ended its side of the connection. Most are gone then, and a browser does not do so
+    /// while it waits. But one that has said all that it has to say may still read its answer (RFC 9112
+    /// section 9.6), so a poll is answered at once with what there is, and what was written already goes out.
     fn read_ended(&mut self, key: Key) {
         let begun = self.hub.has_begun(conn_key(key));
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -126,7 +129,8 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         match hears {
             Hears::Now => self.listen_to(key, count),
-            // It should have nothing to say any more; whatever it is, it is taken in so that the socket can be closed.
+            // It should have nothing to say any more; whatever it is, it is taken in so that the socket can
+            // be closed.
             Hears::NoMore => {}
             Hears::Requests | Hears::Later => match (&slot.state, &mut slot.inbound) {
                 // Nearly always a whole request, which is read where it is.
@@ -198,7 +202,12 @@ impl Shard {
         if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
             let mut out = Vec::new();
             let origin = self.parts.admit.readable_by(head::origin_of(&stray.bytes));
-            whole(&mut out, &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"), origin, self.date.at(self.now.wall));
+            whole(
+                &mut out,
+                &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"),
+                origin,
+                self.date.at(self.now.wall),
+            );
             let _ = (&stray.socket).write(&out);
         }
     }
@@ -256,11 +265,24 @@ impl Shard {
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         if self.drains {
-            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent away; nobody would do that for it any more.
+            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent
+            // away; nobody would do that for it any more.
             return self.free(key);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Admission { transport, mut held, user, token_ends, session, fresh, lasting, start, channels, talk, ticket: _ } = admission;
+        let Admission {
+            transport,
+            mut held,
+            user,
+            token_ends,
+            session,
+            fresh,
+            lasting,
+            start,
+            channels,
+            talk,
+            ticket: _,
+        } = admission;
         held.plain |= slot.line.is_lent();
         let (nonce, number) = self.chance.numbers();
         held.nonce = nonce.to_be_bytes();
@@ -281,13 +303,19 @@ impl Shard {
         let (conn, chance) = (conn_key(key), self.chance.bits());
         let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
         let transport = transport.name();
-        self.hub.attach(Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends }, self.now);
+        self.hub.attach(
+            Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends },
+            self.now,
+        );
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
         self.outbound.clear();
         let keep_alive = held.keep_alive && !self.drains;
-        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let origin = held
+            .origin
+            .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
+            .map(String::as_str);
         let head = Head {
             status: refusal.code.status(),
             content_type: response::JSON,
@@ -305,7 +333,8 @@ impl Shard {
     /// Refuses a request that wants to wait in a place that is kept for operators.
     fn refuse_in_reserve(&mut self, key: Key, origin: Option<&str>) {
         let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
-        let origin = self.parts.admit.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin);
+        let origin =
+            self.parts.admit.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin);
         self.outbound.clear();
         whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
         self.send(key, After::Close);
@@ -314,10 +343,22 @@ impl Shard {
     pub(super) fn keep_away(&mut self, key: Key, held: &Held) {
         self.outbound.clear();
         let keep_alive = held.keep_alive && !self.drains;
-        let origin = held.origin.and_then(|number| self.parts.admit.origins.get(usize::from(number))).map(String::as_str);
+        let origin = held
+            .origin
+            .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
+            .map(String::as_str);
         let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head { status: 204, content_type, body: Body::None, keep_alive, origin, date, retry_after_s: None, field: None }
-            .write(&mut self.outbound);
+        Head {
+            status: 204,
+            content_type,
+            body: Body::None,
+            keep_alive,
+            origin,
+            date,
+            retry_after_s: None,
+            field: None,
+        }
+        .write(&mut self.outbound);
         self.send(key, if keep_alive { After::Done } else { After::Close });
     }
 }

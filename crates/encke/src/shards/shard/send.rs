@@ -15,7 +15,8 @@ impl Shard {
         go_on(&mut slot.state, after);
         slot.wrote(self.outbound.len());
         if slot.unsent.is_some() {
-            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at a time; and the last word to who is slow.
+            // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at
+            // a time; and the last word to who is slow.
             return self.keep_more(key);
         }
         if self.outbound.is_empty() {
@@ -28,7 +29,8 @@ impl Shard {
         }
     }
 
-    /// Sends what the kernel has not yet taken of what was written, all but the first `taken` bytes, and does what comes after it.
+    /// Sends what the kernel has not yet taken of what was written, all but the first `taken` bytes, and does
+    /// what comes after it.
     pub(super) fn send_rest(&mut self, key: Key, after: After, bytes: &[u8], mut taken: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
@@ -93,8 +95,8 @@ impl Shard {
                 self.hub.detach(conn, self.now);
                 let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Head;
-                // The next request may be there already. It is answered in a turn of its own: requests that are
-                // answered as soon as they are read would be answered one within the other.
+                // The next request may be there already. It is answered in a turn of its own: requests that
+                // are answered as soon as they are read would be answered one within the other.
                 let ahead = slot.inbound.is_some();
                 self.set_deadline(key, self.parts.patience.idle_ms);
                 if ahead {

@@ -1,4 +1,5 @@
-//! Connections that are written to together: their transports write one after the other into one buffer, and one call of the kernel sends each its part.
+//! Connections that are written to together: their transports write one after the other into one buffer, and
+//! one call of the kernel sends each its part.
 
 use std::{io, ops::Range, os::fd::AsFd};
 
@@ -13,7 +14,8 @@ use crate::{
 
 /// Up to how many sends are made one by one, since a batch would cost as much.
 const FEW: usize = 2;
-/// How much is gathered before it is sent, in bytes. One connection writes little more than a transport's own bound at a time.
+/// How much is gathered before it is sent, in bytes. One connection writes little more than a transport's own
+/// bound at a time.
 const SLICE_MAX_BYTES: usize = 256 * 1024;
 
 /// What was written and is to be sent.
@@ -51,7 +53,8 @@ enum Ring {
 }
 
 impl Slice {
-    /// Nothing is written. With `batched`, what is comes to many sockets by one call, where the kernel has that.
+    /// Nothing is written. With `batched`, what is comes to many sockets by one call, where the kernel has
+    /// that.
     pub(super) fn new(batched: bool) -> Self {
         Self { ring: if batched { Ring::Unmade } else { Ring::None }, ..Self::default() }
     }
@@ -70,12 +73,16 @@ impl Slice {
             Line::Socket(..) | Line::Lent(_) => None,
         };
         let sendings = parts.iter().filter_map(|part| Some((socket(part)?, &bytes[part.bytes.clone()])));
-        let failed = batch.send(sendings, results).inspect_err(|error| tracing::error!(%error, "a batch of sends failed")).is_err();
+        let failed = batch
+            .send(sendings, results)
+            .inspect_err(|error| tracing::error!(%error, "a batch of sends failed"))
+            .is_err();
         let mut results = results.drain(..);
         for part in parts {
             if socket(part).is_some() {
                 // What may have been sent is not sent again: its client comes back, and goes on where it was.
-                part.result = results.next().or_else(|| failed.then(|| Err(io::ErrorKind::BrokenPipe.into())));
+                part.result =
+                    results.next().or_else(|| failed.then(|| Err(io::ErrorKind::BrokenPipe.into())));
             }
         }
         if failed {
@@ -127,7 +134,8 @@ impl Shard {
         }
     }
 
-    /// Does what comes after a write to one who goes on to wait, as far as it can be done before. True when that is all.
+    /// Does what comes after a write to one who goes on to wait, as far as it can be done before. True when
+    /// that is all.
     fn settle(&mut self, key: Key) -> bool {
         let Some(State::Waits(service)) = self.slots.get(key).map(|slot| &slot.state) else { return false };
         if service.transport.pace() != Pace::Stream {
@@ -159,7 +167,11 @@ impl Shard {
             Some(Ok(count)) => count,
             None => 0,
             // What was not taken now is offered once more, one by one.
-            Some(Err(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Some(Err(error))
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                0
+            }
             Some(Err(_)) => return self.free(key),
         };
         if part.settled && taken == bytes.len() {

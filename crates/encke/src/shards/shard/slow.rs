@@ -14,13 +14,15 @@ use crate::{
 
 /// How often it is looked how far a receiver is behind that takes nothing, in milliseconds.
 const LAG_LOOK_MS: u64 = 500;
-/// The most bytes that one shard keeps for receivers that do not take them. Past it, the one with the most goes.
+/// The most bytes that one shard keeps for receivers that do not take them. Past it, the one with the most
+/// goes.
 const UNSENT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a shard knows of receivers that do not take what they are sent. Whoever keeps up is not in here.
 #[derive(Debug)]
 pub(super) struct Laggards {
-    /// How far each was behind when its socket was full for the first time since it was at the head, or later if it was less then. Bounded by the slots.
+    /// How far each was behind when its socket was full for the first time since it was at the head, or later
+    /// if it was less then. Bounded by the slots.
     by_key: HashMap<Key, Lag>,
     /// What is kept for all of them, in bytes.
     unsent_bytes: usize,
@@ -37,8 +39,14 @@ impl Laggards {
             "encke_slow_stalled_total",
             "Connections that ended because the client did not take in time what it was sent."
         );
-        metrics::describe_counter!("encke_slow_closed_total", "Sessions that were closed because they were too far behind.");
-        metrics::describe_counter!("encke_slow_shed_total", "Connections that ended because too much was kept for all that are slow.");
+        metrics::describe_counter!(
+            "encke_slow_closed_total",
+            "Sessions that were closed because they were too far behind."
+        );
+        metrics::describe_counter!(
+            "encke_slow_shed_total",
+            "Connections that ended because too much was kept for all that are slow."
+        );
         metrics::describe_counter!(
             "encke_slow_skipped_messages_total",
             "Messages that were skipped, with a gap, because their receiver was too far behind."
@@ -70,7 +78,8 @@ impl Laggards {
 }
 
 impl Shard {
-    /// The kernel has not taken everything: the rest is kept, and the receiver has a while to take it. More is not kept; it lags by its cursor.
+    /// The kernel has not taken everything: the rest is kept, and the receiver has a while to take it. More
+    /// is not kept; it lags by its cursor.
     pub(super) fn keep(&mut self, key: Key, rest: Vec<u8>) {
         let lag = self.hub.lag(conn_key(key));
         let until_ms = self.now.mono_ms + self.parts.patience.stalled_ms;
@@ -90,7 +99,8 @@ impl Shard {
         }
     }
 
-    /// Everything that was written to a receiver is with the kernel. Once it is at the head, it is none that is behind any more.
+    /// Everything that was written to a receiver is with the kernel. Once it is at the head, it is none that
+    /// is behind any more.
     pub(super) fn has_drained(&mut self, key: Key) {
         // Nearly always nobody is behind, and this is asked with every message that is sent.
         if !self.laggards.by_key.is_empty()
@@ -139,21 +149,32 @@ impl Shard {
         }
         self.laggards.closed.increment(1);
         let reason = "the client took too little for too long; go on from the cursor".to_owned();
-        self.hub.end(conn, &Close { code: CloseCode::Slow, reason, reconnect: true, retry_ms: None }, self.now);
+        self.hub.end(
+            conn,
+            &Close { code: CloseCode::Slow, reason, reconnect: true, retry_ms: None },
+            self.now,
+        );
     }
 
-    /// Whether a receiver has fallen behind by more than it may. Who began far behind may be so, as long as it does not get worse: it catches up, at the speed that its network has.
+    /// Whether a receiver has fallen behind by more than it may. Who began far behind may be so, as long as
+    /// it does not get worse: it catches up, at the speed that its network has.
     fn is_too_far_behind(&mut self, key: Key) -> bool {
         let Some(first) = self.laggards.by_key.get_mut(&key) else { return false };
         let lag = self.hub.lag(conn_key(key));
         *first = first.min(lag);
-        lag.messages - first.messages > self.parts.slow.max_messages || lag.bytes - first.bytes > self.parts.slow.max_bytes
+        lag.messages - first.messages > self.parts.slow.max_messages
+            || lag.bytes - first.bytes > self.parts.slow.max_bytes
     }
 
     /// Keeps what is kept for all within its bound.
     fn shed(&mut self) {
         while self.laggards.unsent_bytes > UNSENT_MAX_BYTES {
-            let kept = |key: &Key| self.slots.get(*key).and_then(|slot| slot.unsent.as_ref()).map_or(0, |unsent| unsent.bytes.len());
+            let kept = |key: &Key| {
+                self.slots
+                    .get(*key)
+                    .and_then(|slot| slot.unsent.as_ref())
+                    .map_or(0, |unsent| unsent.bytes.len())
+            };
             let Some(largest) = self.laggards.by_key.keys().copied().max_by_key(kept) else { return };
             self.laggards.shed.increment(1);
             self.free(largest);

@@ -9,7 +9,8 @@ use crate::shards::Chance;
 const LEAST_MS: u64 = 500;
 /// The shortest time over which they are spread, in milliseconds, however few they are.
 const WINDOW_MIN_MS: u64 = 1_000;
-/// The same where another node can take them at once: what is spread then is no more than their arrival there.
+/// The same where another node can take them at once: what is spread then is no more than their arrival
+/// there.
 const WINDOW_MIN_ELSEWHERE_MS: u64 = 200;
 /// How many a shard would have come back in a second.
 const PER_S: u64 = 1_000;
@@ -30,7 +31,8 @@ impl Default for Spread {
 impl Spread {
     /// For so many, and at most over so long; `elsewhere` if there are other nodes that they can go to.
     pub(super) fn over(count: usize, max_ms: u64, elsewhere: bool) -> Self {
-        let (least_ms, min_ms) = if elsewhere { (0, WINDOW_MIN_ELSEWHERE_MS) } else { (LEAST_MS, WINDOW_MIN_MS) };
+        let (least_ms, min_ms) =
+            if elsewhere { (0, WINDOW_MIN_ELSEWHERE_MS) } else { (LEAST_MS, WINDOW_MIN_MS) };
         let needed_ms = (count as u64).saturating_mul(1000) / PER_S;
         Self { least_ms, window_ms: needed_ms.max(min_ms).min(max_ms.max(min_ms)) }
     }
@@ -69,7 +71,11 @@ mod tests {
         assert_eq!([0, 500, 5_000, 1_000_000].map(window_ms), [1_000, 1_000, 5_000, 10_000]);
         assert_eq!(Spread::over(5_000, 0, false).window_ms, WINDOW_MIN_MS);
         let elsewhere = [0, 5_000].map(|count| Spread::over(count, 10_000, true));
-        assert_eq!(elsewhere.map(|spread| (spread.least_ms, spread.window_ms)), [(0, 200), (0, 5_000)], "nobody waits for this node");
+        assert_eq!(
+            elsewhere.map(|spread| (spread.least_ms, spread.window_ms)),
+            [(0, 200), (0, 5_000)],
+            "nobody waits for this node"
+        );
     }
 
     #[test]

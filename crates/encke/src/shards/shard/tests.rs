@@ -1,4 +1,5 @@
-//! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they are told to.
+//! A shard that is given its turns by hand, with a clock that stands still and receivers that take what they
+//! are told to.
 
 mod ahead;
 mod unfinished;
@@ -13,7 +14,8 @@ use axum::body::HttpBody;
 use encke_engine::memory::MemoryEngine;
 use encke_hub::{Opening, Start};
 use encke_proto::{
-    Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, Page, Position, Time, UserId, json,
+    Body as MessageBody, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, Page, Position,
+    Time, UserId, json,
 };
 use http::Response;
 use mio::net::TcpStream;
@@ -93,7 +95,12 @@ impl World {
             gate: Gate::new(0, None),
             clock: clock.clone(),
             hub: HubConfig { wide_members: if linger_ms > 0 { 1 } else { 64 }, ..HubConfig::default() },
-            patience: Patience { head_ms: 10_000, idle_ms: 75_000, stalled_ms: slow.deadline_s * 1000, heartbeat_ms: 20_000 },
+            patience: Patience {
+                head_ms: 10_000,
+                idle_ms: 75_000,
+                stalled_ms: slow.deadline_s * 1000,
+                heartbeat_ms: 20_000,
+            },
             slow,
             linger_ms,
             turn_us: 0,
@@ -102,7 +109,15 @@ impl World {
             inline: InlineRoutes::new(Vec::new()),
             runtime: runtime.handle().clone(),
         });
-        Self { shard: shard.unwrap(), _runtime: runtime, events: Events::with_capacity(64), mailbox, wishes, clock, log: HashMap::new() }
+        Self {
+            shard: shard.unwrap(),
+            _runtime: runtime,
+            events: Events::with_capacity(64),
+            mailbox,
+            wishes,
+            clock,
+            log: HashMap::new(),
+        }
     }
 
     /// One turn, and what the engine says to the wishes that it brings.
@@ -144,9 +159,11 @@ impl World {
         let channel = ChannelName::any(channel).unwrap();
         let log = self.log.entry(channel.clone()).or_default();
         let position = Position { epoch: Epoch(1), offset: log.len() as u64 + 1 };
-        let body = MessageBody::Data(json::compact(serde_json::from_str::<&RawValue>(data).unwrap()).unwrap());
+        let body =
+            MessageBody::Data(json::compact(serde_json::from_str::<&RawValue>(data).unwrap()).unwrap());
         let time = self.clock.now().wall;
-        let message = Message { id: MessageId::from_bits(1), channel, position, time, body, from: None, expires: None };
+        let message =
+            Message { id: MessageId::from_bits(1), channel, position, time, body, from: None, expires: None };
         let entry = Arc::new(Entry::new(message));
         log.push(Arc::clone(&entry));
         self.mailbox.post(Letter::Appended(entry)).unwrap();
@@ -243,7 +260,11 @@ impl Receiver {
 
     /// What is in the writes that were taken, without taking more.
     fn read(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.text).lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::mem::take(&mut self.text)
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -265,7 +286,10 @@ impl Reader {
         let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let lines = std::str::from_utf8(&self.bytes[..whole]).unwrap().lines();
         // Before the events is the head of the response.
-        let events: Vec<Value> = lines.filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<Value> = lines
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         offsets(&events, "news")
     }
 }
@@ -277,7 +301,16 @@ fn offsets(events: &[Value], channel: &str) -> Vec<u64> {
 
 /// Who follows `news` by NDJSON on a line whose response ends with it.
 fn admission(user: &str, start: Start) -> Admission {
-    let held = Held { hold_s: 25, origin: None, keep_alive: true, plain: true, began: false, tally: 0, nonce: [0; 8], embedder: None };
+    let held = Held {
+        hold_s: 25,
+        origin: None,
+        keep_alive: true,
+        plain: true,
+        began: false,
+        tally: 0,
+        nonce: [0; 8],
+        embedder: None,
+    };
     Admission {
         transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
         held,
@@ -307,7 +340,8 @@ fn large() -> String {
 #[test]
 fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
     let mut world = World::new(|_| {});
-    let mut crowd: Vec<Receiver> = (0..2_000).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    let mut crowd: Vec<Receiver> =
+        (0..2_000).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
     world.begin(&mut crowd);
     world.publish("news", "1");
     world.step();
@@ -328,7 +362,8 @@ fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
 #[test]
 fn broadcasts_gather_while_they_linger_and_pushes_do_not_wait() {
     let mut world = World::new(|config| config.linger_ms = 5);
-    let mut crowd: Vec<Receiver> = (0..3).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    let mut crowd: Vec<Receiver> =
+        (0..3).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
     world.begin(&mut crowd);
     for number in 1..=3 {
         world.publish("news", &number.to_string());
@@ -339,7 +374,11 @@ fn broadcasts_gather_while_they_linger_and_pushes_do_not_wait() {
     world.publish("@user 1", "1");
     world.step();
     let told = crowd[1].events();
-    assert_eq!((offsets(&told, "@user 1"), offsets(&told, "news")), (vec![1], vec![1, 2, 3]), "what is there already goes along");
+    assert_eq!(
+        (offsets(&told, "@user 1"), offsets(&told, "news")),
+        (vec![1], vec![1, 2, 3]),
+        "what is there already goes along"
+    );
     world.clock.advance_ms(2);
     world.step();
     for number in [0, 2] {
@@ -352,9 +391,12 @@ fn broadcasts_gather_while_they_linger_and_pushes_do_not_wait() {
 #[test]
 fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wait() {
     let mut world = World::new(|_| {});
-    let mut crowd: Vec<Receiver> = (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    let mut crowd: Vec<Receiver> =
+        (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
     world.begin(&mut crowd);
-    let told = |crowd: &mut [Receiver]| crowd.iter_mut().map(|receiver| offsets(&receiver.events(), "news")).collect::<Vec<_>>();
+    let told = |crowd: &mut [Receiver]| {
+        crowd.iter_mut().map(|receiver| offsets(&receiver.events(), "news")).collect::<Vec<_>>()
+    };
     world.publish("news", "1");
     world.steps(2);
     assert_eq!(told(&mut crowd), vec![vec![1]; 100], "a first message waits for nothing");
@@ -366,7 +408,11 @@ fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wa
     world.publish("@user 1", "1");
     world.step();
     let pushed = crowd[1].events();
-    assert_eq!((offsets(&pushed, "@user 1"), offsets(&pushed, "news")), (vec![1], vec![2, 3]), "what is there already goes along");
+    assert_eq!(
+        (offsets(&pushed, "@user 1"), offsets(&pushed, "news")),
+        (vec![1], vec![2, 3]),
+        "what is there already goes along"
+    );
     world.clock.advance_ms(1);
     world.steps(2);
     for (number, receiver) in crowd.iter_mut().enumerate().filter(|(number, _)| *number != 1) {
@@ -377,7 +423,8 @@ fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wa
     // The others were sent a broadcast just now. She was not: her push took along what there was.
     world.publish("news", "4");
     world.steps(2);
-    let only_hers: Vec<Vec<u64>> = (0..100).map(|number| if number == 1 { vec![4] } else { Vec::new() }).collect();
+    let only_hers: Vec<Vec<u64>> =
+        (0..100).map(|number| if number == 1 { vec![4] } else { Vec::new() }).collect();
     assert_eq!(told(&mut crowd), only_hers);
     world.clock.advance_ms(100);
     world.publish("news", "5");
@@ -389,7 +436,8 @@ fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wa
 #[test]
 fn two_thousand_a_second_for_a_hundred_are_a_third_of_the_writes_and_nobody_is_five_milliseconds_behind() {
     let mut world = World::new(|_| {});
-    let mut crowd: Vec<Receiver> = (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
+    let mut crowd: Vec<Receiver> =
+        (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
     world.begin(&mut crowd);
     let (mut writes, mut got, mut published) = (0, Vec::new(), Vec::new());
     for ms in 0..200 {
@@ -406,7 +454,12 @@ fn two_thousand_a_second_for_a_hundred_are_a_third_of_the_writes_and_nobody_is_f
             writes += 1;
         }
         got.extend(offsets(&last.read(), "news"));
-        assert!(published.get(got.len()).is_none_or(|waits_since| ms - waits_since < 5), "{} of {} at {ms}", got.len(), published.len());
+        assert!(
+            published.get(got.len()).is_none_or(|waits_since| ms - waits_since < 5),
+            "{} of {} at {ms}",
+            got.len(),
+            published.len()
+        );
         world.clock.advance_ms(1);
     }
     assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
@@ -436,7 +489,11 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
     world.clock.advance_ms(200);
     world.steps(2);
     let counts = world.step();
-    assert_eq!((counts.held, counts.sessions, counts.slow, counts.unsent_bytes), (1, 2, 0, 0), "the session stays for the grace time");
+    assert_eq!(
+        (counts.held, counts.sessions, counts.slow, counts.unsent_bytes),
+        (1, 2, 0, 0),
+        "the session stays for the grace time"
+    );
     // What was sent it may read; the rest it asks for by its cursor.
     let last = offsets(&alice.events(), "news").pop().unwrap();
     assert!(last < 80 && alice.over);
@@ -448,7 +505,8 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
 fn of_those_who_are_written_to_together_each_gets_its_own_whoever_else_is_full_or_gone() {
     for batched in [true, false] {
         let mut world = World::new(|config| config.batched_sends = batched);
-        let mut readers: Vec<_> = (0..7).map(|number| Reader::new(world.come_by_socket(&format!("user{number}")))).collect();
+        let mut readers: Vec<_> =
+            (0..7).map(|number| Reader::new(world.come_by_socket(&format!("user{number}")))).collect();
         world.steps(4);
         drop(readers.pop());
         let mut late = readers.pop().unwrap();
@@ -519,12 +577,19 @@ fn who_falls_too_far_behind_is_closed_and_goes_on_by_its_cursor() {
     world.clock.advance_ms(600);
     world.steps(3);
     let counts = world.step();
-    assert_eq!((counts.held, counts.sessions, counts.sockets), (0, 0, 1), "it still has its time to take what was sent");
+    assert_eq!(
+        (counts.held, counts.sessions, counts.sockets),
+        (0, 0, 1),
+        "it still has its time to take what was sent"
+    );
     // It does, and reads why.
     let mut told = world.all_for(&mut alice);
     assert!(alice.over);
     let close = told.pop().unwrap();
-    assert_eq!((&close["event"], &close["code"], &close["reconnect"]), (&"close".into(), &"slow".into(), &true.into()));
+    assert_eq!(
+        (&close["event"], &close["code"], &close["reconnect"]),
+        (&"close".into(), &"slow".into(), &true.into())
+    );
     let got = offsets(&told, "news");
     assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
     let mut again = world.come("alice", from(got.len() as u64));
@@ -590,7 +655,8 @@ fn whoever_catches_up_is_not_slow_however_far_behind_it_began() {
     world.steps(4);
     let mut told = Vec::new();
     for _ in 0..400 {
-        // A slow network: a write in three quarters of a second, while everybody else gets a message now and then.
+        // A slow network: a write in three quarters of a second, while everybody else gets a message now and
+        // then.
         alice.take();
         told.extend(alice.read());
         if told.len() % 10 == 0 {

@@ -37,7 +37,8 @@ impl Shard {
     pub(super) fn look_at(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.look_ms > self.now.mono_ms {
-            // It was put in again for an earlier time, which has been, or by one that stood here before; this is left over.
+            // It was put in again for an earlier time, which has been, or by one that stood here before; this
+            // is left over.
             return;
         }
         if slot.deadline_ms > self.now.mono_ms {
@@ -52,7 +53,8 @@ impl Shard {
         let Some(slot) = self.slots.get(key) else { return };
         match &slot.state {
             State::Waits(service) => {
-                // A service that the engine has not yet let begin is looked at again, like a stream at its next silence.
+                // A service that the engine has not yet let begin is looked at again, like a stream at its
+                // next silence.
                 let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
                 self.set_deadline(key, silence_ms);
                 if self.hub.has_begun(conn_key(key)) {
@@ -60,7 +62,8 @@ impl Shard {
                 }
             }
             State::Head if slot.inbound.is_some() => {
-                let origin = self.parts.admit.readable_by(slot.inbound.as_ref().and_then(|bytes| origin_of(bytes)));
+                let origin =
+                    self.parts.admit.readable_by(slot.inbound.as_ref().and_then(|bytes| origin_of(bytes)));
                 let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
                 self.outbound.clear();
                 whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));

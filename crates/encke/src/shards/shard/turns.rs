@@ -1,18 +1,23 @@
-//! How soon one turn of a busy shard follows another: not at once, so that what comes meanwhile is done together.
+//! How soon one turn of a busy shard follows another: not at once, so that what comes meanwhile is done
+//! together.
 
 /// For how long a shard counts before it changes its ways, in microseconds.
 const LOOK_US: u64 = 64_000;
-/// How much has to come while a turn is put off, for that to be worth it. A push is two: its request, and its message.
+/// How much has to come while a turn is put off, for that to be worth it. A push is two: its request, and its
+/// message.
 const GATHERED_MIN: u64 = 4;
-/// After so many looks in which turns were put off there is one in which they are not. It shows whether more would come then.
+/// After so many looks in which turns were put off there is one in which they are not. It shows whether more
+/// would come then.
 const PACED_LOOKS: u32 = 16;
-/// The most looks for which turns are not put off because that has kept clients from coming: two at first, and twice as many each time.
+/// The most looks for which turns are not put off because that has kept clients from coming: two at first,
+/// and twice as many each time.
 const FREE_LOOKS_MAX: u32 = 64;
 
 /// The pacing of a shard's turns.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// How long it is from one turn to the next while they are put off, in microseconds. With 0 they never are.
+    /// How long it is from one turn to the next while they are put off, in microseconds. With 0 they never
+    /// are.
     least_us: u64,
     /// When the last turn could begin.
     turn_us: u64,
@@ -41,7 +46,8 @@ enum Way {
 }
 
 impl Turns {
-    /// Turns that follow each other at once until there is much to do, and then after `least_us`; always at once when that is 0.
+    /// Turns that follow each other at once until there is much to do, and then after `least_us`; always at
+    /// once when that is 0.
     pub(super) fn new(least_us: u64) -> Self {
         Self { least_us, turn_us: 0, look: Look::default(), way: Way::Free { looks: 0 }, penalty: 1 }
     }
@@ -51,7 +57,8 @@ impl Turns {
         self.look.heard += 1;
     }
 
-    /// For how long the next turn is put off, in microseconds; asked once before each, when there is nothing else to do.
+    /// For how long the next turn is put off, in microseconds; asked once before each, when there is nothing
+    /// else to do.
     pub(super) fn pause_us(&mut self, now_us: u64) -> u64 {
         if self.least_us == 0 {
             return 0;
@@ -61,7 +68,8 @@ impl Turns {
             self.way = self.next_way(look.heard.saturating_mul(1_000_000) / (now_us - look.since_us));
         }
         let paced = matches!(self.way, Way::Paced { .. });
-        let pause_us = if paced { self.least_us.saturating_sub(now_us.saturating_sub(self.turn_us)) } else { 0 };
+        let pause_us =
+            if paced { self.least_us.saturating_sub(now_us.saturating_sub(self.turn_us)) } else { 0 };
         self.turn_us = now_us + pause_us;
         pause_us
     }
@@ -182,7 +190,10 @@ mod tests {
         for clients in [1, 2, 8] {
             let count = |least_us| World::new(least_us).closed(clients, 50, 20 * SECOND_US);
             let (paced, free) = (count(LEAST_US), count(0));
-            assert!(paced * 100 > free * 95, "{clients} clients had {paced} answers, and {free} without pacing");
+            assert!(
+                paced * 100 > free * 95,
+                "{clients} clients had {paced} answers, and {free} without pacing"
+            );
         }
     }
 

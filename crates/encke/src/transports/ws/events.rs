@@ -20,7 +20,11 @@ impl Dialect for Events {
     const MESSAGE_MAX_BYTES: usize = BODY_MAX_BYTES;
 
     fn begin(exchange: &mut Exchange<'_>) {
-        let open = Open { session: exchange.session(), cursor: exchange.hub.cursor(exchange.conn), heartbeat_s: exchange.heartbeat_s };
+        let open = Open {
+            session: exchange.session(),
+            cursor: exchange.hub.cursor(exchange.conn),
+            heartbeat_s: exchange.heartbeat_s,
+        };
         frame::text(exchange.out, &Event::Open(open).json());
     }
 

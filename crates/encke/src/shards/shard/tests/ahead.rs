@@ -1,4 +1,5 @@
-//! Clients that send more than they are answered: requests ahead of their answers, and the end of what they send.
+//! Clients that send more than they are answered: requests ahead of their answers, and the end of what they
+//! send.
 
 use std::{
     io::{ErrorKind, Write},
@@ -13,8 +14,8 @@ use crate::shards::{Claiming, Peers, State};
 
 /// A poll without a token.
 const REFUSED: &str = "GET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n";
-/// The most requests that fit into the bytes that are read in one turn, as a read counts at least, and one of each
-/// connection.
+/// The most requests that fit into the bytes that are read in one turn, as a read counts at least, and one of
+/// each connection.
 const ANSWERED_PER_TURN_MAX: usize = 256 * 1024 / 512 + FLOODERS;
 const FLOODERS: usize = 100;
 const REQUESTS: usize = 60;
@@ -113,7 +114,14 @@ fn who_has_said_all_is_let_go_when_the_other_nodes_refuse() {
     });
     let (place, _) = world.shard.slots.iter().next().unwrap();
     let admission = admission("alice", Start::Absent);
-    world.mailbox.post(Letter::Claimed { place, admission: Box::new(admission), claim: Err(ErrorCode::EngineUnavailable) }).unwrap();
+    world
+        .mailbox
+        .post(Letter::Claimed {
+            place,
+            admission: Box::new(admission),
+            claim: Err(ErrorCode::EngineUnavailable),
+        })
+        .unwrap();
     let mut seen = Vec::new();
     until(|| {
         world.step();
@@ -128,7 +136,8 @@ fn who_has_said_all_is_let_go_when_the_other_nodes_refuse() {
 fn a_shard_rests_between_two_looks_however_many_receipts_are_due() {
     let mut world = World::new(|_| {});
     // More than are looked at in one turn, none of which takes anything.
-    let sockets: Vec<TcpStream> = (0..10).map(|number| world.come_by_socket(&format!("user {number}"))).collect();
+    let sockets: Vec<TcpStream> =
+        (0..10).map(|number| world.come_by_socket(&format!("user {number}"))).collect();
     world.steps(4);
     let text = format!("\"{}\"", "x".repeat(300));
     until(|| {
@@ -140,6 +149,9 @@ fn a_shard_rests_between_two_looks_however_many_receipts_are_due() {
         // A round of looks is due, and takes some turns.
         world.clock.advance_ms(1_000);
         world.steps(8);
-        assert!(world.shard.receipts.rests_ms(world.clock.now().mono_ms) > Some(0), "the next round is due later");
+        assert!(
+            world.shard.receipts.rests_ms(world.clock.now().mono_ms) > Some(0),
+            "the next round is due later"
+        );
     }
 }

@@ -12,8 +12,13 @@ use crate::{
 };
 
 /// Every transport that has a connection of its own, as it is asked for.
-const TRANSPORTS: [(&str, &str); 5] =
-    [("/v1/poll", ""), ("/v1/sse", ""), ("/v1/stream", "as=ndjson"), ("/v1/stream", "as=iframe"), ("/v1/ws", "")];
+const TRANSPORTS: [(&str, &str); 5] = [
+    ("/v1/poll", ""),
+    ("/v1/sse", ""),
+    ("/v1/stream", "as=ndjson"),
+    ("/v1/stream", "as=iframe"),
+    ("/v1/ws", ""),
+];
 /// When its token ends, in milliseconds after the beginning.
 const TOKEN_MS: u64 = 5_000;
 
@@ -46,7 +51,12 @@ fn asks(transport: (&str, &str), start: Start) -> Admission {
     asked.held.plain = false;
     asked.token_ends = Time(1_700_000_000_000 + TOKEN_MS);
     if asked.transport.talks() {
-        let claims = Claims { user: asked.user.clone(), expires_s: u64::MAX, channels: Grant::all(), publish: Grant::none() };
+        let claims = Claims {
+            user: asked.user.clone(),
+            expires_s: u64::MAX,
+            channels: Grant::all(),
+            publish: Grant::none(),
+        };
         asked.talk = Some(Box::new(Talk::new(Identity::new(claims, false), "accepted".into(), None)));
     }
     asked
@@ -89,7 +99,11 @@ fn however_a_session_ends_whose_receiver_takes_nothing_its_socket_goes_with_it()
             let (sessions, sockets) = match end {
                 End::Closed(code, reconnect) => {
                     let counts = world.close(code, reconnect);
-                    assert_eq!((counts.sockets, counts.unsent_bytes), (0, 0), "{transport:?} {end:?}: when the close is answered");
+                    assert_eq!(
+                        (counts.sockets, counts.unsent_bytes),
+                        (0, 0),
+                        "{transport:?} {end:?}: when the close is answered"
+                    );
                     (0, 0)
                 }
                 End::TokenEnds => {
@@ -97,8 +111,10 @@ fn however_a_session_ends_whose_receiver_takes_nothing_its_socket_goes_with_it()
                     (0, 0)
                 }
                 End::TakenOver => {
-                    let (lent, head, body) = lend(world.shard.parts.shards.lent_id(), world.mailbox.clone(), None);
-                    let newer = Admission { session: session(), ..asks(("/v1/stream", "as=ndjson"), Start::Absent) };
+                    let (lent, head, body) =
+                        lend(world.shard.parts.shards.lent_id(), world.mailbox.clone(), None);
+                    let newer =
+                        Admission { session: session(), ..asks(("/v1/stream", "as=ndjson"), Start::Absent) };
                     world.admit(Line::Lent(Box::new(lent)), newer);
                     // Its receiver is there, and is no part of the story.
                     std::mem::forget((head, body));
@@ -112,7 +128,8 @@ fn however_a_session_ends_whose_receiver_takes_nothing_its_socket_goes_with_it()
             };
             let ended = (0..TURNS_MAX).any(|_| {
                 let counts = world.step();
-                (counts.sessions, counts.sockets, counts.slow, counts.unsent_bytes) == (sessions, sockets, 0, 0)
+                (counts.sessions, counts.sockets, counts.slow, counts.unsent_bytes)
+                    == (sessions, sockets, 0, 0)
             });
             assert!(ended, "{transport:?} {end:?}: {:?}", world.step());
         }
@@ -161,7 +178,11 @@ fn who_is_too_many_bytes_behind_is_closed_however_few_messages_they_are() {
         assert_eq!(world.step().sessions == 0, ends, "{max_bytes}");
         let told = world.all_for(&mut alice);
         let last = told.last().unwrap();
-        assert_eq!(last["event"] == "close" && last["code"] == "slow" && last["reconnect"] == true, ends, "{max_bytes} {last}");
+        assert_eq!(
+            last["event"] == "close" && last["code"] == "slow" && last["reconnect"] == true,
+            ends,
+            "{max_bytes} {last}"
+        );
     }
 }
 
@@ -189,6 +210,9 @@ fn as_configured_it_goes_on_within_the_bytes_that_it_may_be_behind() {
     let first = 151 - after.len() as u64;
     assert_eq!(after, (first..=150).collect::<Vec<_>>());
     let gap = &told[at];
-    assert_eq!((gap["from"].as_u64(), gap["to"].as_u64()), (before.last().map(|last| last + 1), Some(first - 1)));
+    assert_eq!(
+        (gap["from"].as_u64(), gap["to"].as_u64()),
+        (before.last().map(|last| last + 1), Some(first - 1))
+    );
     assert_eq!(world.step().slow, 0);
 }

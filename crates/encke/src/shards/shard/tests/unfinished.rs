@@ -37,7 +37,8 @@ impl Client {
     fn join(world: &mut World) -> Self {
         let address = world.shard.parts.door.local_addr().unwrap();
         let parts = &world.shard.parts;
-        let token = parts.admit.auth.dev_token(UserId::new("alice").unwrap(), parts.clock.now().wall).unwrap().0;
+        let token =
+            parts.admit.auth.dev_token(UserId::new("alice").unwrap(), parts.clock.now().wall).unwrap().0;
         let mut socket = TcpStream::connect(address).unwrap();
         let head = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -59,7 +60,8 @@ impl Client {
         self.socket.write_all(bytes).unwrap();
         let begun = |world: &World| {
             let slots = world.shard.slots.iter().map(|(_, slot)| &slot.state);
-            let mut services = slots.filter_map(|state| if let State::Waits(service) = state { Some(service) } else { None });
+            let mut services = slots
+                .filter_map(|state| if let State::Waits(service) = state { Some(service) } else { None });
             services.any(|service| service.talk.as_ref().is_some_and(|talk| talk.message_due_ms().is_some()))
         };
         // The kernel may take a moment to carry it over.
@@ -113,7 +115,8 @@ impl Client {
     }
 }
 
-/// Goes on until something holds. The kernel takes its time to carry bytes over, on a machine with much to do.
+/// Goes on until something holds. The kernel takes its time to carry bytes over, on a machine with much to
+/// do.
 fn until(mut holds: impl FnMut() -> bool) {
     let ends = Instant::now() + Duration::from_secs(20);
     while !holds() {
