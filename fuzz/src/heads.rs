@@ -7,8 +7,8 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use encke::{
+    connection::{head, inline_head},
     inline::{InlineRoute, InlineRoutes},
-    table::{head, inline_head},
 };
 use encke_proto::limits::BODY_MAX_BYTES;
 use http_body_util::{BodyExt, Full};

@@ -2,7 +2,7 @@
 //! its rules allow.
 
 use arbitrary::Arbitrary;
-use encke_proto::codec::ws::{CONTROL_MAX_BYTES, Fault, Heard, Reader, Rules};
+use encke_proto::codec::ws::{CONTROL_MAX_BYTES, Fault, Reader, Received, Rules};
 
 use crate::input::typed;
 
@@ -39,10 +39,10 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(cut_idle, idle);
     for heard in &whole {
         match heard {
-            Heard::Text(text) => assert!(text.len() <= rules.message_max_bytes),
-            Heard::Binary(bytes) => assert!(bytes.len() <= rules.message_max_bytes),
-            Heard::Ping(bytes) | Heard::Pong(bytes) => assert!(bytes.len() <= CONTROL_MAX_BYTES),
-            Heard::Close(frame) => {
+            Received::Text(text) => assert!(text.len() <= rules.message_max_bytes),
+            Received::Binary(bytes) => assert!(bytes.len() <= rules.message_max_bytes),
+            Received::Ping(bytes) | Received::Pong(bytes) => assert!(bytes.len() <= CONTROL_MAX_BYTES),
+            Received::Close(frame) => {
                 assert!(frame.as_ref().is_none_or(|frame| frame.reason.len() <= CONTROL_MAX_BYTES - 2))
             }
         }
@@ -50,7 +50,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// All that is heard, the fault that ends it, and whether the reader stands between two messages.
-fn read<'a>(rules: &Rules, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard>, Option<Fault>, bool) {
+fn read<'a>(rules: &Rules, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Received>, Option<Fault>, bool) {
     let (mut reader, mut said) = (Reader::default(), Vec::new());
     for mut piece in pieces {
         loop {
@@ -58,7 +58,7 @@ fn read<'a>(rules: &Rules, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard
             match reader.next(rules, &mut piece) {
                 Ok(Some(heard)) => {
                     assert!(piece.len() < before, "something is heard of no bytes");
-                    let ends = matches!(heard, Heard::Close(_));
+                    let ends = matches!(heard, Received::Close(_));
                     said.push(heard);
                     if ends {
                         // Nothing that follows it has a meaning.

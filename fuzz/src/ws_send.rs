@@ -1,7 +1,7 @@
 //! What is sent over a WebSocket, in either direction, compressed or not, comes back from the reader.
 
 use arbitrary::Arbitrary;
-use encke_proto::codec::ws::{CloseFrame, CloseStatus, Compression, Heard, Reader, Rules, deflate, frame};
+use encke_proto::codec::ws::{CloseFrame, CloseStatus, Compression, Reader, Received, Rules, deflate, frame};
 
 use crate::input::{Rest, typed};
 
@@ -50,7 +50,7 @@ pub fn run(bytes: &[u8]) {
         // As much of it as a control frame holds, cut between two characters.
         let length =
             (0..=reason.len().min(123)).rev().find(|length| reason.is_char_boundary(*length)).unwrap_or(0);
-        expected.push(Heard::Close(Some(CloseFrame { status, reason: reason[..length].to_owned() })));
+        expected.push(Received::Close(Some(CloseFrame { status, reason: reason[..length].to_owned() })));
     }
     let (mut reader, mut rest) = (Reader::default(), out.as_slice());
     for heard in expected {
@@ -61,33 +61,33 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// A whole frame of the server's, and what is heard of it.
-fn write(sent: &Sent<'_>) -> (Vec<u8>, Heard) {
+fn write(sent: &Sent<'_>) -> (Vec<u8>, Received) {
     let mut out = Vec::new();
     match sent {
         Sent::Text(text) => {
             frame::text(&mut out, text);
-            (out, Heard::Text((*text).to_owned()))
+            (out, Received::Text((*text).to_owned()))
         }
         Sent::Binary(bytes) => {
             frame::write(&mut out, frame::BINARY, bytes);
-            (out, Heard::Binary(bytes.to_vec()))
+            (out, Received::Binary(bytes.to_vec()))
         }
         Sent::Compressed { bytes, times, window_bits } => {
             let message = bytes.repeat(usize::from(*times));
             let payload = deflate::compress_within(&message, 8 + window_bits % 8);
             frame::head(&mut out, frame::BINARY, true, payload.len());
             out.extend_from_slice(&payload);
-            (out, Heard::Binary(message))
+            (out, Received::Binary(message))
         }
         Sent::Ping(bytes) => {
             let bytes = &bytes[..bytes.len().min(125)];
             frame::write(&mut out, frame::PING, bytes);
-            (out, Heard::Ping(bytes.to_vec()))
+            (out, Received::Ping(bytes.to_vec()))
         }
         Sent::Pong(bytes) => {
             let bytes = &bytes[..bytes.len().min(125)];
             frame::write(&mut out, frame::PONG, bytes);
-            (out, Heard::Pong(bytes.to_vec()))
+            (out, Received::Pong(bytes.to_vec()))
         }
     }
 }

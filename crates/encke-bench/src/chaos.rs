@@ -11,7 +11,8 @@ pub mod faults;
 pub mod fsync;
 pub mod http;
 pub mod ledger;
-pub mod lie;
+pub mod mutation;
+pub mod phase;
 #[cfg(test)]
 mod planted;
 pub mod proxy;
@@ -22,6 +23,5 @@ pub mod settle;
 pub mod subscriber;
 pub mod summary;
 pub mod tail;
-pub mod tide;
 pub mod verdict;
 pub mod wire;

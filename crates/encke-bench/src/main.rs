@@ -15,7 +15,7 @@ mod peers;
 mod procfs;
 mod publishers;
 mod report;
-mod scene;
+mod run;
 mod server;
 mod sse;
 mod subscribers;

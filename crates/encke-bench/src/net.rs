@@ -201,7 +201,7 @@ impl Net {
     pub fn wait(&mut self, until: Instant, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.left);
         let left = until.saturating_duration_since(Instant::now());
-        let patience = if left < SHORT {
+        let timeout = if left < SHORT {
             Some(Duration::ZERO)
         } else {
             let it_value = Timespec {
@@ -212,7 +212,7 @@ impl Net {
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
             None
         };
-        match self.poll.poll(&mut self.events, patience) {
+        match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }

@@ -8,7 +8,7 @@ pub const MARK: &[u8] = b"encke-bench ";
 const HEAD_BYTES: usize = MARK.len() + 9 + 9 + 13;
 /// The smallest payload, its two quotation marks included.
 pub const PAYLOAD_MIN_BYTES: usize = HEAD_BYTES + 2;
-/// The letters of the filler, which begins at another one for each message.
+/// The messages of the filler, which begins at another one for each message.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
 /// Which message it is.
@@ -30,10 +30,10 @@ impl Stamp {
         text.push('"');
         text.push_str("encke-bench ");
         text.push_str(&format!("{:08x}-{:08x}-{:012x}-", self.lane, self.number, self.due_us));
-        let mut letter = self.first_letter();
+        let mut message = self.first_letter();
         while text.len() + 1 < size {
-            text.push(char::from(LETTERS[letter]));
-            letter = (letter + 1) % LETTERS.len();
+            text.push(char::from(LETTERS[message]));
+            message = (message + 1) % LETTERS.len();
         }
         text.push('"');
         text
@@ -77,12 +77,12 @@ fn read(bytes: &[u8], length: usize) -> Result<Stamp, Damaged> {
         due_us: field(at + 18, 12)?,
     };
     let (filler, end) = body[HEAD_BYTES..].split_at(length - HEAD_BYTES - 1);
-    let mut letter = stamp.first_letter();
+    let mut message = stamp.first_letter();
     for byte in filler {
-        if *byte != LETTERS[letter] {
+        if *byte != LETTERS[message] {
             return Err(Damaged);
         }
-        letter = if letter + 1 == LETTERS.len() { 0 } else { letter + 1 };
+        message = if message + 1 == LETTERS.len() { 0 } else { message + 1 };
     }
     if end == b"\"" { Ok(stamp) } else { Err(Damaged) }
 }

@@ -18,7 +18,7 @@ use rustix::{
 use crate::procfs;
 
 /// How long a server may take to start, and to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A directory that is removed when it is dropped.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Server {
     /// # Errors
     /// When nothing does in time.
     pub fn await_port(&mut self, address: SocketAddr) -> io::Result<()> {
-        let ends = Instant::now() + PATIENCE;
+        let ends = Instant::now() + TIMEOUT;
         loop {
             match std::net::TcpStream::connect(address) {
                 Ok(_) => return Ok(()),
@@ -141,7 +141,7 @@ impl Drop for Server {
             // It may have ended already.
             let _ = kill_process(pid, Signal::TERM);
         }
-        let ends = Instant::now() + PATIENCE;
+        let ends = Instant::now() + TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > ends {
                 let _ = self.child.kill();

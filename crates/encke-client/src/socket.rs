@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use encke_proto::codec::ws::{CloseFrame, CloseStatus, Heard, Reader, Rules, accept, frame, key};
+use encke_proto::codec::ws::{CloseFrame, CloseStatus, Reader, Received, Rules, accept, frame, key};
 use reqwest::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use reqwest::{Response, StatusCode, Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -156,13 +156,13 @@ fn take_in(
         plain.clear();
         match reader.next(&RULES, &mut bytes) {
             Ok(None) => return Ok(Goes::On),
-            Ok(Some(Heard::Text(text))) => texts.push_back(text),
-            Ok(Some(Heard::Ping(payload))) => {
+            Ok(Some(Received::Text(text))) => texts.push_back(text),
+            Ok(Some(Received::Ping(payload))) => {
                 frame::write(&mut plain, frame::PONG, &payload);
                 answers.extend(mask(&plain)?);
             }
-            Ok(Some(Heard::Pong(_))) => {}
-            Ok(Some(Heard::Close(said))) => {
+            Ok(Some(Received::Pong(_))) => {}
+            Ok(Some(Received::Close(said))) => {
                 // The same status back (RFC 6455 section 5.5.1).
                 match said {
                     Some(close) => CloseFrame::write(&mut plain, close.status, ""),
@@ -171,7 +171,7 @@ fn take_in(
                 answers.extend(mask(&plain)?);
                 return Ok(Goes::Out);
             }
-            Ok(Some(Heard::Binary(_))) => {
+            Ok(Some(Received::Binary(_))) => {
                 CloseFrame::write(&mut plain, CloseStatus::UNSUPPORTED, "events are text");
                 answers.extend(mask(&plain)?);
                 return Err(Error::BadAnswer("/v1/ws: a message of bytes".to_owned()));

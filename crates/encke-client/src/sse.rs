@@ -1,6 +1,6 @@
 //! Server-sent events, parsed as the bytes come in.
 //!
-//! This follows the HTML standard's "event stream interpretation" to the letter, with one addition: it tells
+//! This follows the HTML standard's "event stream interpretation" to the message, with one addition: it tells
 //! whether a block brought an `id` of its own, since a stream whose ids are long sends them only once in a
 //! while and the sticky id of the standard is then older than the event beside it.
 

@@ -7,16 +7,16 @@ mod server;
 use std::time::Duration;
 
 use encke_client::{Client, Error, Listen, Transport};
-use encke_proto::codec::ws::{CloseFrame, CloseStatus, Heard, frame};
+use encke_proto::codec::ws::{CloseFrame, CloseStatus, Received, frame};
 use server::{Events, Server, poll_answer, skip};
 
 fn ws(server: &Server, options: Listen) -> Events {
     Events::of(Client::new(&server.address, "token").unwrap().listen(options.transport(Transport::Ws)))
 }
 
-fn status(heard: Option<Heard>) -> u16 {
+fn status(heard: Option<Received>) -> u16 {
     match heard {
-        Some(Heard::Close(Some(CloseFrame { status, .. }))) => status.number(),
+        Some(Received::Close(Some(CloseFrame { status, .. }))) => status.number(),
         other => panic!("not a close: {other:?}"),
     }
 }
@@ -86,7 +86,7 @@ async fn pings_are_answered_and_break_the_silence() {
     for payload in [&b""[..], b"are you there?"] {
         skip(Duration::from_secs(40)).await;
         socket.frame(frame::PING, payload).await;
-        assert_eq!(socket.heard().await, Some(Heard::Pong(payload.to_vec())));
+        assert_eq!(socket.heard().await, Some(Received::Pong(payload.to_vec())));
     }
     skip(Duration::from_secs(51)).await;
     let lost = events.lost().await;
@@ -118,7 +118,7 @@ async fn a_message_may_come_in_fragments_with_a_ping_between() {
     }
     events.open().await;
     assert_eq!(events.message().await, ("@\u{e4}".into(), 1));
-    assert_eq!(socket.heard().await, Some(Heard::Pong(b"x".to_vec())));
+    assert_eq!(socket.heard().await, Some(Received::Pong(b"x".to_vec())));
 }
 
 #[tokio::test]

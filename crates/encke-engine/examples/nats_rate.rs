@@ -10,7 +10,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Ears, Engine, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Engine, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
     nats::{NatsEngine, NatsOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
@@ -190,8 +190,8 @@ async fn main() -> Result<(), Failure> {
     let pids: Vec<u32> = arguments.map(|pid| pid.parse()).collect::<Result<_, _>>()?;
     let options =
         NatsOptions { prefix: format!("rate{}", std::process::id()), ..NatsOptions::parse(&address)? };
-    let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
-    let engine = NatsEngine::open(options, ears, RetentionTable::default(), "rate".to_owned()).await?;
+    let events = EngineEvents { feed: Arc::new(()), messages: Arc::new(()) };
+    let engine = NatsEngine::open(options, events, RetentionTable::default(), "rate".to_owned()).await?;
     watching(&engine).await?;
     alone(&engine).await?;
     for (callers, channels, keyed) in

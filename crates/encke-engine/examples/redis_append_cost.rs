@@ -8,7 +8,7 @@
 use std::{env, sync::Arc, time::Instant};
 
 use encke_engine::{
-    Append, Ears, Engine, RetentionTable, Targets,
+    Append, Engine, EngineEvents, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
@@ -51,9 +51,9 @@ async fn main() -> Result<(), Failure> {
     let mut admin = redis::Client::open(url.split('?').next().unwrap_or_default())?
         .get_multiplexed_async_connection()
         .await?;
-    let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
+    let events = EngineEvents { feed: Arc::new(()), messages: Arc::new(()) };
     let engine =
-        RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "cost".to_owned())
+        RedisEngine::open(RedisOptions::parse(&url)?, events, RetentionTable::default(), "cost".to_owned())
             .await?;
     let (plain, watched) = (ChannelName::public("plain")?, ChannelName::public("watched")?);
     let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();

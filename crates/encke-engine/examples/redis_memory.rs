@@ -8,7 +8,7 @@
 use std::{env, error::Error, fs, sync::Arc, time::Duration};
 
 use encke_engine::{
-    Append, Cluster, Ears, Engine, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Cluster, Engine, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, SessionId, Time, UserId};
@@ -97,9 +97,9 @@ async fn main() -> Result<(), Failure> {
     let admin = redis::Client::open(url.split('?').next().unwrap_or_default())?
         .get_multiplexed_async_connection()
         .await?;
-    let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
+    let events = EngineEvents { feed: Arc::new(()), messages: Arc::new(()) };
     let engine =
-        RedisEngine::open(RedisOptions::parse(&url)?, ears, RetentionTable::default(), "memory".to_owned())
+        RedisEngine::open(RedisOptions::parse(&url)?, events, RetentionTable::default(), "memory".to_owned())
             .await?;
     engine.beat().await?;
     let mut meter = Meter { admin, redis: 0.0, own: 0.0 };
@@ -202,7 +202,7 @@ async fn main() -> Result<(), Failure> {
 
     for number in 0..COUNT {
         let users = [user(number)?];
-        engine.bury(&users[0], &[SessionId::from_bits(number as u128)], 60_000).await?;
+        engine.mark_closed(&users[0], &[SessionId::from_bits(number as u128)], 60_000).await?;
     }
     meter.tell("a session that was closed on purpose, for the grace time", COUNT).await?;
     engine.stop().await;

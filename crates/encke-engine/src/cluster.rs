@@ -17,7 +17,7 @@ pub const BEAT_MS: u64 = 500;
 /// others ask again, a node that died has no sessions any more after 2 s, as far as others are concerned.
 pub const NODE_LIVES_MS: u64 = 3 * BEAT_MS;
 
-/// The longest letter from node to node, in bytes.
+/// The longest message from node to node, in bytes.
 pub const LETTER_MAX_BYTES: usize = 512 * 1024;
 
 /// A node's life, as the others know it: a new one each time a node begins, and each time the others may have
@@ -76,7 +76,7 @@ pub struct Node {
 
 /// Who lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Census {
+pub struct LiveNodes {
     /// This node's own life.
     pub me: NodeId,
     /// Whether that is another one than at the last beat, or the first: none of the users that were entered
@@ -105,7 +105,7 @@ pub struct Entered {
 ///   longer at all.
 /// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of
 ///   everything, begins another life.
-/// - **A letter arrives at most once**, within milliseconds, and only at the life that it is for.
+/// - **A message arrives at most once**, within milliseconds, and only at the life that it is for.
 /// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in
 ///   the order in which they were first polled.
 /// - **A ticket is spent once**, however many callers try at the same time.
@@ -116,17 +116,17 @@ pub trait Cluster: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; whether the others still count this node is not known then.
-    async fn beat(&self) -> Result<Census, EngineError>;
+    async fn beat(&self) -> Result<LiveNodes, EngineError>;
 
     /// This node ends: it does not live any more, from now on.
     async fn resign(&self);
 
-    /// Sends a letter of at most [`LETTER_MAX_BYTES`] to a node, this one included. The caller is not told
+    /// Sends a message of at most [`LETTER_MAX_BYTES`] to a node, this one included. The caller is not told
     /// when it gets lost; one that needs an answer waits for it.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it was not sent.
-    async fn send(&self, to: NodeId, letter: Bytes) -> Result<(), EngineError>;
+    async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError>;
 
     /// A user has a session on this node from now on, maybe one that was on another node before.
     ///
@@ -147,7 +147,7 @@ pub trait Cluster: Send + Sync + 'static {
     async fn places(&self, users: &[UserId]) -> Result<Vec<Vec<NodeId>>, EngineError>;
 
     /// Spends a ticket that is good once on whatever node: true for the first who does, false for all others
-    /// for `kept_ms`. The text is plain ASCII letters and digits.
+    /// for `kept_ms`. The text is plain ASCII messages and digits.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; the ticket may or may not be spent.
@@ -157,25 +157,30 @@ pub trait Cluster: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
-    async fn bury(&self, user: &UserId, sessions: &[SessionId], kept_ms: u64) -> Result<(), EngineError>;
+    async fn mark_closed(
+        &self,
+        user: &UserId,
+        sessions: &[SessionId],
+        kept_ms: u64,
+    ) -> Result<(), EngineError>;
 }
 
-/// Where letters from other nodes arrive.
-pub trait Letterbox: Send + Sync + 'static {
-    /// A letter is there. Called from the engine's threads, so it must not wait.
-    fn receive(&self, letter: Bytes);
+/// Where messages from other nodes arrive.
+pub trait NodeInbox: Send + Sync + 'static {
+    /// A message is there. Called from the engine's threads, so it must not wait.
+    fn receive(&self, message: Bytes);
 }
 
-/// A letterbox that is never emptied, for tools.
-impl Letterbox for () {
+/// A inbox that is never emptied, for tools.
+impl NodeInbox for () {
     fn receive(&self, _: Bytes) {}
 }
 
 /// Whom an engine of many nodes tells what comes from outside.
 #[derive(Clone)]
-pub struct Ears {
+pub struct EngineEvents {
     /// Of messages in the logs.
     pub feed: Arc<dyn crate::Feed>,
-    /// Of letters from other nodes.
-    pub letters: Arc<dyn Letterbox>,
+    /// Of messages from other nodes.
+    pub messages: Arc<dyn NodeInbox>,
 }

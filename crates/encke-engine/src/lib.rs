@@ -25,8 +25,8 @@ mod user;
 
 pub use append::{Append, Appended, Targets};
 pub use cluster::{
-    BEAT_MS, Census, Cluster, Ears, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId,
-    NotANode,
+    BEAT_MS, Cluster, EngineEvents, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId,
+    NodeInbox, NotANode,
 };
 pub use encke_proto::Page;
 pub use engine::{Engine, Mode};

@@ -5,11 +5,11 @@
 //! to be the log's last; a node that was overtaken is refused, looks, and tries again. So no node has to own
 //! a log, and offsets rise by one whichever node appends. What has to be stored together is one atomic batch.
 
-mod agenda;
 mod answers;
 mod append;
 mod cluster;
 mod epoch;
+mod expiry_index;
 mod fault;
 mod keys;
 mod link;
@@ -46,9 +46,9 @@ use tokio::time::{Instant, sleep};
 
 pub use self::options::{Login, NatsOptions, NatsOptionsError};
 use self::{
-    agenda::Agenda,
     cluster::Member,
     epoch::Epochs,
+    expiry_index::ExpiryIndex,
     fault::Fault,
     keys::KeyTimes,
     link::Link,
@@ -60,11 +60,11 @@ use self::{
     trimmer::Trimmer,
     users::KNOWN_MAX,
     watch::Watches,
-    writer::{Desk, Writer},
+    writer::{Writer, WriterContext},
 };
 use crate::{
-    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom,
-    Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, Mark, Mode, Page, PageLimit,
+    ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How long a node that begins waits until the streams can be used.
@@ -88,7 +88,7 @@ impl NatsEngine {
     /// are there that are not ours.
     pub async fn open(
         options: NatsOptions,
-        ears: Ears,
+        events: EngineEvents,
         retention: RetentionTable,
         node_name: String,
     ) -> Result<Arc<Self>, EngineError> {
@@ -96,33 +96,33 @@ impl NatsEngine {
         let names = Names::new(&options.prefix);
         let streams = Streams::new(&names, &options, &retention);
         let most_kept = streams.most_kept;
-        let (retention, agenda) = (Arc::new(retention), Arc::new(Agenda::default()));
+        let (retention, expiry_index) = (Arc::new(retention), Arc::new(ExpiryIndex::default()));
         let epochs = Arc::new(begin(&link, &names, &streams).await?);
         let trimmer = Trimmer::start(Arc::clone(&link), names.clone(), Arc::clone(&retention));
-        let writer = Writer::start(Desk {
+        let writer = Writer::start(WriterContext {
             link: Arc::clone(&link),
             names: names.clone(),
             epochs: Arc::clone(&epochs),
             retention: Arc::clone(&retention),
-            agenda: Arc::clone(&agenda),
+            expiry_index: Arc::clone(&expiry_index),
             trimmer: trimmer.clone(),
             most_kept,
         });
-        let member = Member::new(Arc::clone(&link), names.clone(), node_name, ears.letters);
+        let member = Member::new(Arc::clone(&link), names.clone(), node_name, events.messages);
         let store = Arc::new(Store {
             link,
             names,
             streams,
             epochs,
             retention,
-            agenda,
+            expiry_index,
             trimmer,
             writer,
             keys: KeyTimes::default(),
             known: Mutex::new(Recent::new(KNOWN_MAX)),
             swept: tokio::sync::Mutex::new(Swept::default()),
         });
-        let watches = Watches::start(Arc::clone(&store), ears.feed);
+        let watches = Watches::start(Arc::clone(&store), events.feed);
         Ok(Arc::new(Self { store, watches, member }))
     }
 }

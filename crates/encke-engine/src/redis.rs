@@ -6,22 +6,22 @@
 //! time. See ADR 0017.
 
 mod append;
-mod clerk;
-mod fleet;
 mod link;
 mod merge;
+mod multi_partition_append;
 mod names;
 mod nodes;
 mod options;
-mod people;
+mod ordered_calls;
 mod placement;
 mod read;
 mod receipts;
 mod reply;
 mod row;
 mod script;
-mod spread;
+mod server_map;
 mod sweep;
+mod user_locations;
 mod watching;
 
 use std::{
@@ -37,17 +37,17 @@ use tokio::{task::JoinHandle, time::timeout};
 
 pub use self::options::{OptionsError, RedisOptions};
 use self::{
-    clerk::Clerk,
-    fleet::{Call, Fleet},
     names::Names,
     nodes::Lives,
+    ordered_calls::OrderedCalls,
     script::Lua,
+    server_map::{Call, ServerMap},
     sweep::Sweeper,
     watching::Watching,
 };
 use crate::{
-    Append, Appended, ChannelSummary, Ears, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom,
-    Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, Mark, Mode, Page, PageLimit,
+    ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// For how long Redis keeps what was written to see whether it takes writes, in milliseconds.
@@ -59,11 +59,11 @@ const OPENING: Duration = Duration::from_secs(5);
 
 /// All logs in Redis.
 pub struct RedisEngine {
-    fleet: Arc<Fleet>,
+    server_map: Arc<ServerMap>,
     names: Arc<Names>,
     retention: RetentionTable,
     watching: Arc<Watching>,
-    clerk: Clerk,
+    ordered_calls: OrderedCalls,
     lives: Lives,
     sweeper: Sweeper,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -92,21 +92,21 @@ impl RedisEngine {
     /// [`EngineError::Unavailable`] says why Redis cannot be worked with.
     pub async fn open(
         options: RedisOptions,
-        ears: Ears,
+        events: EngineEvents,
         retention: RetentionTable,
         node_name: String,
     ) -> Result<Arc<Self>, EngineError> {
         let names = Arc::new(Names::new(&options));
-        let fleet = Arc::new(Fleet::new(Arc::new(options), Arc::clone(&names)));
-        let watching = Watching::new(Arc::clone(&fleet), Arc::clone(&names), ears);
+        let server_map = Arc::new(ServerMap::new(Arc::new(options), Arc::clone(&names)));
+        let watching = Watching::new(Arc::clone(&server_map), Arc::clone(&names), events);
         let tasks = watching.start();
-        let clerk = Clerk::start(Arc::clone(&fleet));
+        let ordered_calls = OrderedCalls::start(Arc::clone(&server_map));
         let engine = Arc::new(Self {
-            fleet,
+            server_map,
             names,
             retention,
             watching,
-            clerk,
+            ordered_calls,
             lives: Lives::new(node_name),
             sweeper: Sweeper::default(),
             tasks: Mutex::new(tasks.into()),
@@ -132,7 +132,7 @@ impl RedisEngine {
     }
 
     async fn calls(&self, calls: Vec<Call>) -> Result<Vec<Value>, EngineError> {
-        self.fleet.calls(calls).await.into_iter().collect()
+        self.server_map.calls(calls).await.into_iter().collect()
     }
 }
 
@@ -206,10 +206,11 @@ impl Engine for RedisEngine {
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
-        self.fleet.ready()?;
+        self.server_map.ready()?;
         // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a
         // disk, or of replicas.
-        let tried = self.fleet.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
+        let tried =
+            self.server_map.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
         let tries = tried.map(|partition| {
             let mut command = redis::cmd("SET");
             command.arg(self.names.trial(partition)).arg(1).arg("PX").arg(TRIAL_KEPT_MS);
@@ -219,12 +220,12 @@ impl Engine for RedisEngine {
     }
 
     async fn stop(&self) {
-        if self.fleet.check().is_err() {
+        if self.server_map.check().is_err() {
             return;
         }
         self.give_up_sweeping().await;
         self.end_life().await;
-        self.fleet.stop();
+        self.server_map.stop();
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }

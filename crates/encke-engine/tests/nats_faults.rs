@@ -19,7 +19,7 @@ use encke_engine::{
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
 use futures_util::StreamExt as _;
-use nats::{Servers, ears, until};
+use nats::{Servers, events, until};
 use serde_json::{json, value::RawValue};
 
 const NOON: Time = Time(1_763_800_000_000);
@@ -74,7 +74,7 @@ impl Behind {
 }
 
 async fn open(servers: &Servers, prefix: &str, feed: Arc<dyn Feed>) -> Arc<NatsEngine> {
-    servers.open(prefix, ears(feed), RetentionTable::default(), "node").await
+    servers.open(prefix, events(feed), RetentionTable::default(), "node").await
 }
 
 /// Reads when the servers are there again.
@@ -185,7 +185,7 @@ async fn nodes_that_begin_together_all_begin() {
         let node = || {
             NatsEngine::open(
                 servers.options(&prefix),
-                ears(Arc::new(())),
+                events(Arc::new(())),
                 RetentionTable::default(),
                 "node".to_owned(),
             )

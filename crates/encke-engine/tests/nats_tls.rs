@@ -5,11 +5,11 @@ mod nats;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Cluster as _, Ears, Engine as _, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Cluster as _, Engine as _, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
     nats::{NatsEngine, NatsOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
-use nats::{Servers, ears};
+use nats::{Servers, events};
 use serde_json::value::RawValue;
 
 /// What docs/NATS.md tells operators to write for the prefix `tls`.
@@ -34,7 +34,7 @@ async fn everything_goes_over_tls_with_few_rights() {
     options.servers = vec![format!("tls://localhost:{port}")];
     options.tls = true;
     options.authorities = Some(cert.clone());
-    let engine = servers.open_by(options, ears(Arc::new(())), RetentionTable::default(), "node").await;
+    let engine = servers.open_by(options, events(Arc::new(())), RetentionTable::default(), "node").await;
     let channel = ChannelName::public("a").expect("a name");
     engine.watch(&channel);
     let json = RawValue::from_string("1".to_owned()).expect("JSON");
@@ -62,13 +62,13 @@ async fn everything_goes_over_tls_with_few_rights() {
         .await
         .expect("and read");
     assert_eq!(page.entries.len(), 1);
-    let census = engine.beat().await.expect("and live");
+    let live = engine.beat().await.expect("and live");
     engine.enter(&UserId::new("alice").expect("a name"), None).await.expect("and enter");
-    engine.send(census.me, "to myself".into()).await.expect("and write letters");
+    engine.send(live.me, "to myself".into()).await.expect("and write letters");
     let refused = |options| {
-        let ears: Ears = ears(Arc::new(()));
+        let events: EngineEvents = events(Arc::new(()));
         async move {
-            NatsEngine::open(options, ears, RetentionTable::default(), "node".to_owned())
+            NatsEngine::open(options, events, RetentionTable::default(), "node".to_owned())
                 .await
                 .err()
                 .map(|error| error.to_string())

@@ -229,10 +229,11 @@ async fn scripts_that_the_server_forgot_are_loaded_again() {
 async fn a_server_that_would_evict_logs_is_refused() {
     let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
     let options = encke_engine::redis::RedisOptions::parse(&url(&server)).expect("this is a URL");
-    let ears = encke_engine::Ears { feed: std::sync::Arc::new(()), letters: std::sync::Arc::new(()) };
+    let events =
+        encke_engine::EngineEvents { feed: std::sync::Arc::new(()), messages: std::sync::Arc::new(()) };
     let opened = encke_engine::redis::RedisEngine::open(
         options,
-        ears,
+        events,
         encke_engine::RetentionTable::default(),
         "node".into(),
     )

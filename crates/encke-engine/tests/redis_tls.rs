@@ -4,7 +4,7 @@ mod redis_beds;
 
 use std::sync::Arc;
 
-use encke_engine::{Cluster, Ears, Engine, RetentionTable, redis::RedisEngine, redis::RedisOptions};
+use encke_engine::{Cluster, Engine, EngineEvents, RetentionTable, redis::RedisEngine, redis::RedisOptions};
 use redis_beds::{
     node::{Node, eventually},
     server::RedisServer,
@@ -42,8 +42,9 @@ async fn a_user_with_few_rights_works_by_tls_and_nobody_else() {
         ),
     ] {
         let options = RedisOptions::parse(&url).expect("this is a URL");
-        let ears = Ears { feed: Arc::new(()), letters: Arc::new(()) };
-        let refused = match RedisEngine::open(options, ears, RetentionTable::default(), "node".into()).await {
+        let events = EngineEvents { feed: Arc::new(()), messages: Arc::new(()) };
+        let refused = match RedisEngine::open(options, events, RetentionTable::default(), "node".into()).await
+        {
             Err(error) => error.to_string(),
             Ok(engine) => engine
                 .append(redis_beds::node::message(vec![redis_beds::node::channel("a")]))

@@ -156,7 +156,7 @@ impl World {
             return Ok(());
         }
         let cursor = self.nodes[from].hub.cursor(ConnKey(u64::from(conn)));
-        self.nodes[from].hub.give_up(1, SessionId::from_bits(index as u128 + 1), &user(index)?, self.now);
+        self.nodes[from].hub.release(1, SessionId::from_bits(index as u128 + 1), &user(index)?, self.now);
         self.settle(from);
         let given = self.given.take().unwrap_or_default();
         self.nodes[to].work.fetched += 1;

@@ -147,8 +147,8 @@ impl Hub {
         let names =
             old.chain(new.iter().map(|name| Channel::wire_len(name))).chain([Channel::wire_len(&own)]);
         let cursor: usize = names.map(|name| name + POSITION_MAX_BYTES).sum();
-        let few = subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS;
-        if few && cursor + POSITION_MAX_BYTES <= CURSOR_MAX_BYTES {
+        let one_or_many = subs.len() - has_own + new.len() <= SESSION_MAX_CHANNELS;
+        if one_or_many && cursor + POSITION_MAX_BYTES <= CURSOR_MAX_BYTES {
             Ok(())
         } else {
             Err(ErrorCode::TooManyChannels)

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Offset, Page, Position, Time, write_cursor_name};
 
-use crate::{HubConfig, few::Few, index::Name};
+use crate::{HubConfig, index::Keyed, one_or_many::OneOrMany};
 
 /// A follower of a channel: a session, and which of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Channel {
     /// The name as cursors hold it, when that is not the name itself; found out once.
     wire: Option<Box<Wire>>,
     pub(crate) log: Log,
-    pub(crate) members: Few<Member>,
+    pub(crate) members: OneOrMany<Member>,
     /// How far the user was handed this log, when it is a user's own and known.
     pub(crate) handed: Option<Position>,
     /// Whether the engine was asked for the end of the log and has not answered.
@@ -36,7 +36,7 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 struct Wire(Box<str>);
 
-impl Name<Channel> for ChannelName {
+impl Keyed<Channel> for ChannelName {
     fn of(channel: &Channel) -> Option<&Self> {
         Some(&channel.name)
     }
@@ -49,7 +49,16 @@ impl Channel {
         let _ = write_cursor_name(&mut wire, &name);
         let wire = (wire != name.as_str()).then(|| Box::new(Wire(wire.into_boxed_str())));
         let log = Log::default();
-        Self { name, wire, log, members: Few::None, handed: None, asked: false, again: false, warm: false }
+        Self {
+            name,
+            wire,
+            log,
+            members: OneOrMany::None,
+            handed: None,
+            asked: false,
+            again: false,
+            warm: false,
+        }
     }
 
     /// Drops what is older than `before` from the window. True when something is left.
@@ -73,8 +82,8 @@ impl Channel {
 
     /// Whether its messages are broadcasts. What is in a user's own channel is for that user alone, however
     /// many the sessions.
-    pub(crate) fn is_wide(&self, config: &HubConfig) -> bool {
-        self.members.len() >= config.wide_members && !self.name.is_own()
+    pub(crate) fn is_broadcast(&self, config: &HubConfig) -> bool {
+        self.members.len() >= config.broadcast_members && !self.name.is_own()
     }
 
     /// How long a name is as cursors hold it.

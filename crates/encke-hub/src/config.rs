@@ -17,7 +17,7 @@ pub struct HubConfig {
     pub window_ms: u64,
     /// From how many followers on a message of a public channel counts as a broadcast, behind which a
     /// connection that becomes ready alone should not wait.
-    pub wide_members: usize,
+    pub broadcast_members: usize,
 }
 
 impl Default for HubConfig {
@@ -28,7 +28,7 @@ impl Default for HubConfig {
             window_messages: 256,
             window_bytes: 1 << 20,
             window_ms: 30_000,
-            wide_members: 64,
+            broadcast_members: 64,
         }
     }
 }

@@ -123,7 +123,7 @@ impl Hub {
                 self.warm.push(key);
             }
         }
-        let wide = channel.is_wide(&self.config);
+        let broadcast = channel.is_broadcast(&self.config);
         for (session, index) in self.members(key, |sub| newer || matches!(sub.state, SubState::Beginning(_)))
         {
             let Some(sub) = self.sub_mut(session, index) else { continue };
@@ -137,7 +137,7 @@ impl Hub {
                 self.settle(session);
             }
             if self.lags(session, index) {
-                self.make_ready(session, wide);
+                self.make_ready(session, broadcast);
             }
         }
         if again {
@@ -415,18 +415,18 @@ impl Hub {
     /// A channel has grown: every session that follows it has something to pull.
     fn wake(&mut self, key: Key) {
         let Some(channel) = self.channels.get(key) else { return };
-        let wide = channel.is_wide(&self.config);
+        let broadcast = channel.is_broadcast(&self.config);
         for member in channel.members.iter() {
             if let Some(session) = self.sessions.at_mut(member.session)
-                && let Some(ready) = session.wake(wide)
+                && let Some(ready) = session.wake(broadcast)
             {
                 self.outputs.push_back(ready);
             }
         }
     }
 
-    pub(crate) fn make_ready(&mut self, key: Key, wide: bool) {
-        if let Some(ready) = self.sessions.get_mut(key).and_then(|session| session.wake(wide)) {
+    pub(crate) fn make_ready(&mut self, key: Key, broadcast: bool) {
+        if let Some(ready) = self.sessions.get_mut(key).and_then(|session| session.wake(broadcast)) {
             self.say(ready);
         }
     }

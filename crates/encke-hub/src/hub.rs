@@ -6,8 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use encke_proto::{ChannelName, SessionId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index, plain::PlainState,
-    presence::User, session::Session, tombstone::Tombstones,
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index,
+    int_hasher::IntHashState, presence::User, session::Session, tombstone::Tombstones,
 };
 
 /// The ticks of the hub's wheel, in milliseconds.
@@ -28,7 +28,7 @@ pub struct Hub {
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_index: Index,
     /// Which session a connection serves.
-    pub(crate) conn_index: Index<PlainState>,
+    pub(crate) conn_index: Index<IntHashState>,
     /// The session that was pulled from last. What a driver asks next is nearly always about the same
     /// connection, and then nothing needs to be looked for.
     pub(crate) pulled: Option<Key>,

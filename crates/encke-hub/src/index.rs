@@ -11,7 +11,7 @@ use crate::{Key, Slab};
 const KEPT: usize = 64;
 
 /// What values of a slab are found by.
-pub trait Name<T>: Hash + Eq {
+pub trait Keyed<T>: Hash + Eq {
     /// The name of a value; none of one that is not to be found by it.
     fn of(value: &T) -> Option<&Self>;
 }
@@ -33,13 +33,13 @@ impl<S: Default> Default for Index<S> {
 impl<S: BuildHasher> Index<S> {
     /// The key of the value of this name.
     #[must_use]
-    pub fn find<T, N: Name<T>>(&self, values: &Slab<T>, name: &N) -> Option<Key> {
+    pub fn find<T, N: Keyed<T>>(&self, values: &Slab<T>, name: &N) -> Option<Key> {
         self.find_value(values, name).map(|(key, _)| key)
     }
 
     /// The value of this name, and its key.
     #[must_use]
-    pub fn find_value<'a, T, N: Name<T>>(&self, values: &'a Slab<T>, name: &N) -> Option<(Key, &'a T)> {
+    pub fn find_value<'a, T, N: Keyed<T>>(&self, values: &'a Slab<T>, name: &N) -> Option<(Key, &'a T)> {
         let mut found = None;
         // The value that is looked at is remembered, since this is asked for every message.
         self.places.find(self.state.hash_one(name), |place| {
@@ -50,7 +50,7 @@ impl<S: BuildHasher> Index<S> {
     }
 
     /// Lets the value at `key`, which has this name already, be found by it. No other value may have it.
-    pub fn insert<T, N: Name<T>>(&mut self, values: &Slab<T>, name: &N, key: Key) {
+    pub fn insert<T, N: Keyed<T>>(&mut self, values: &Slab<T>, name: &N, key: Key) {
         let Self { places, state } = self;
         places.insert_unique(state.hash_one(name), key.index, |place| hash_of::<T, N>(state, values, *place));
     }
@@ -63,7 +63,7 @@ impl<S: BuildHasher> Index<S> {
     }
 
     /// Gives room back that was needed for more than there are now. `name` is said for its kind alone.
-    pub fn fit<T, N: Name<T>>(&mut self, values: &Slab<T>) {
+    pub fn fit<T, N: Keyed<T>>(&mut self, values: &Slab<T>) {
         let Self { places, state } = self;
         if places.capacity() / 4 > places.len().max(KEPT) {
             places.shrink_to(2 * places.len(), |place| hash_of::<T, N>(state, values, *place));
@@ -88,7 +88,7 @@ impl<S: BuildHasher> Index<S> {
     }
 }
 
-fn hash_of<T, N: Name<T>>(state: &impl BuildHasher, values: &Slab<T>, place: u32) -> u64 {
+fn hash_of<T, N: Keyed<T>>(state: &impl BuildHasher, values: &Slab<T>, place: u32) -> u64 {
     // A value that can be found is there and has its name, or it could not be found: no hash is asked for of
     // any other value.
     values.at(place).and_then(N::of).map_or(0, |name| state.hash_one(name))
@@ -104,7 +104,7 @@ mod tests {
     #[derive(Debug, PartialEq, Eq, Hash)]
     struct Word(String);
 
-    impl Name<Word> for Word {
+    impl Keyed<Word> for Word {
         fn of(value: &Word) -> Option<&Self> {
             Some(value)
         }

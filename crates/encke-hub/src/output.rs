@@ -9,7 +9,7 @@ use crate::{ConnKey, Key};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The session was ended on purpose: tell why, and free the socket.
-    Closed(Box<Farewell>),
+    Closed(Box<CloseNotice>),
     /// A newer connection of the same session took over; the session lives on.
     TakenOver,
     /// The request cannot be served: answer with this error.
@@ -18,7 +18,7 @@ pub enum Ending {
 
 /// The last that a connection hears of its session, which is gone by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Farewell {
+pub struct CloseNotice {
     /// Why it was ended.
     pub close: Close,
     /// Which it was.
@@ -73,14 +73,14 @@ pub enum Output {
         /// The session that it serves.
         session: SessionId,
     },
-    /// There is something to pull for this connection. Said again, without `wide`, when something comes for
-    /// it alone while it is ready among very many.
+    /// There is something to pull for this connection. Said again, without `broadcast`, when something comes
+    /// for it alone while it is ready among very many.
     Ready {
         /// The connection.
         conn: ConnKey,
         /// Whether very many become ready together; a connection that becomes ready alone should not wait
         /// behind them.
-        wide: bool,
+        broadcast: bool,
     },
     /// This connection's service is over. The hub has forgotten the connection already.
     Ended {

@@ -4,9 +4,9 @@
 use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
 
 use crate::{
-    Attach, ConnKey, Ending, Farewell, Hub, Key, Now, Output,
-    few::Few,
-    index::Name,
+    Attach, CloseNotice, ConnKey, Ending, Hub, Key, Now, Output,
+    index::Keyed,
+    one_or_many::OneOrMany,
     session::{Served, Session},
 };
 
@@ -23,10 +23,10 @@ pub(crate) enum Why {
 pub(crate) struct User {
     pub(crate) id: UserId,
     /// The user's sessions, the oldest first.
-    pub(crate) sessions: Few<Key>,
+    pub(crate) sessions: OneOrMany<Key>,
 }
 
-impl Name<User> for UserId {
+impl Keyed<User> for UserId {
     fn of(user: &User) -> Option<&Self> {
         Some(&user.id)
     }
@@ -40,7 +40,7 @@ impl Hub {
         let user_key = match self.user_key(user) {
             Some(key) => key,
             None => {
-                let key = self.users.insert(User { id: user.clone(), sessions: Few::None });
+                let key = self.users.insert(User { id: user.clone(), sessions: OneOrMany::None });
                 self.user_index.insert(&self.users, user, key);
                 key
             }
@@ -65,7 +65,7 @@ impl Hub {
             turn: 0,
             streak: 0,
             ready: false,
-            wide: false,
+            broadcast: false,
             begun: false,
             known: false,
         });
@@ -90,7 +90,7 @@ impl Hub {
     /// it comes back.
     pub(crate) fn end_session(&mut self, key: Key, why: Option<Why>, now: Now) {
         let ending = why.map(|why| match why {
-            Why::Closed(close) => Ending::Closed(Box::new(self.farewell(key, close))),
+            Why::Closed(close) => Ending::Closed(Box::new(self.close_notice(key, close))),
             Why::Refused(code) => Ending::Refused(code),
         });
         while self.sessions.get(key).is_some_and(|session| !session.subs.is_empty()) {
@@ -99,8 +99,8 @@ impl Hub {
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_index.remove(&session.id, key);
         self.answer_subscribers(key);
-        if let Some(Ending::Closed(farewell)) = &ending
-            && !farewell.close.reconnect
+        if let Some(Ending::Closed(close_notice)) = &ending
+            && !close_notice.close.reconnect
             && session.lasting
             && let Some(user) = self.users.get(session.user)
         {
@@ -133,12 +133,12 @@ impl Hub {
         sessions.iter().any(|key| self.sessions.get(*key).is_some_and(|session| session.lasting))
     }
 
-    fn farewell(&self, key: Key, close: Close) -> Farewell {
+    fn close_notice(&self, key: Key, close: Close) -> CloseNotice {
         let (mut cursor, session) = (String::new(), self.sessions.get(key));
         if let Some(session) = session {
             self.write_cursor_of(session, &mut cursor);
         }
-        Farewell { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
+        CloseNotice { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
     }
 
     /// A connection is gone, or has answered its poll. The session stays for the grace time, if it is one

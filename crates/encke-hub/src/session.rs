@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Gap, Offset, Position, SessionId, Time};
 
-use crate::{Key, Output, index::Name};
+use crate::{Key, Output, index::Keyed};
 
 /// The driver's name for a connection. The hub only hands it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +38,7 @@ pub(crate) struct Session {
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
     /// Whether that was said as of one of very many.
-    pub(crate) wide: bool,
+    pub(crate) broadcast: bool,
     /// Whether [`crate::Output::Begun`] was said to the connection.
     pub(crate) begun: bool,
     /// Whether it was ever said, so that a client may know of the session.
@@ -55,13 +55,13 @@ pub(crate) enum Served {
     Until(u64),
 }
 
-impl Name<Session> for SessionId {
+impl Keyed<Session> for SessionId {
     fn of(session: &Session) -> Option<&Self> {
         Some(&session.id)
     }
 }
 
-impl Name<Session> for ConnKey {
+impl Keyed<Session> for ConnKey {
     fn of(session: &Session) -> Option<&Self> {
         match &session.served {
             Served::By(conn) => Some(conn),
@@ -161,10 +161,10 @@ pub(crate) struct Behind {
 impl Session {
     /// There is something to pull; what the driver is to be told, if it is not told already. A session that
     /// waits among very many is named once more when something comes for it alone.
-    pub(crate) fn wake(&mut self, wide: bool) -> Option<Output> {
-        let conn = self.conn().filter(|_| self.begun && (!self.ready || (self.wide && !wide)))?;
-        (self.ready, self.wide) = (true, wide);
-        Some(Output::Ready { conn, wide })
+    pub(crate) fn wake(&mut self, broadcast: bool) -> Option<Output> {
+        let conn = self.conn().filter(|_| self.begun && (!self.ready || (self.broadcast && !broadcast)))?;
+        (self.ready, self.broadcast) = (true, broadcast);
+        Some(Output::Ready { conn, broadcast })
     }
 }
 
@@ -236,7 +236,7 @@ impl Sub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{channel::Channel, few::Few, presence::User};
+    use crate::{channel::Channel, one_or_many::OneOrMany, presence::User};
     use std::mem::size_of;
 
     /// What the hub holds for a session that follows only its user's own channel and waits: a place in each
@@ -249,7 +249,7 @@ mod tests {
         let name = 16 + 10 + 8;
         let whole = sizes.iter().sum::<usize>() + generations + tables + name;
         assert!(whole <= 400, "{whole}: session, sub, channel, user {sizes:?}");
-        assert_eq!(size_of::<Few<Key>>(), 16);
+        assert_eq!(size_of::<OneOrMany<Key>>(), 16);
     }
 
     #[test]

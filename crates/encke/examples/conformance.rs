@@ -34,11 +34,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let server = wire(config).await?;
     let (token, _) = server.app.auth.dev_token(UserId::new("suite")?, server.app.now().wall)?;
-    let door = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}", door.local_addr()?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
     let head = format!("GET /v1/echo HTTP/1.1\r\nAuthorization: Bearer {token}\r\n");
     loop {
-        let (client, _) = door.accept().await?;
+        let (client, _) = listener.accept().await?;
         let (head, address) = (head.clone(), server.address);
         tokio::spawn(async move {
             if let Err(error) = forward(client, &head, address).await {
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn forward(mut client: TcpStream, head: &str, address: std::net::SocketAddr) -> io::Result<()> {
     let mut seen = Vec::new();
-    let line = loop {
+    let sink = loop {
         if let Some(at) = seen.windows(2).position(|two| two == b"\r\n") {
             break at + 2;
         }
@@ -62,7 +62,7 @@ async fn forward(mut client: TcpStream, head: &str, address: std::net::SocketAdd
     server.set_nodelay(true)?;
     client.set_nodelay(true)?;
     server.write_all(head.as_bytes()).await?;
-    server.write_all(&seen[line..]).await?;
+    server.write_all(&seen[sink..]).await?;
     copy_bidirectional(&mut client, &mut server).await?;
     Ok(())
 }

@@ -17,9 +17,11 @@ use encke::{
     app::App,
     clock::{Clock, TestClock},
     config::{Config, EngineUrl, Secret},
-    shards::{EVENTS_PER_TURN, Letter, Mailbox, Parts, Patience, Shard, Shards, mailbox, open_desk},
-    table::Gate,
-    transports::Clerk,
+    connection::ConnectionLimit,
+    shards::{
+        EVENTS_PER_TURN, Mailbox, Parts, Shard, ShardCommand, Shards, Timeouts, mailbox, open_engine_io,
+    },
+    transports::CommandHandler,
 };
 use encke_engine::{Append, Engine, Targets, memory::MemoryEngine};
 use encke_hub::HubConfig;
@@ -71,7 +73,7 @@ struct World {
     clock: Arc<TestClock>,
     shard: Shard,
     events: Events,
-    mailbox: Mailbox<Letter>,
+    mailbox: Mailbox<ShardCommand>,
     address: SocketAddr,
     next_id: u128,
 }
@@ -89,25 +91,25 @@ impl World {
         let test_clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&test_clock);
         let poll = Poll::new()?;
-        let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
+        let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0))?);
         let shards = Shards::new(vec![mailbox.clone()]);
         let engine: Arc<dyn Engine> =
             Arc::new(MemoryEngine::new(Arc::new(shards.clone()), config.retention_table(), Epoch(1 << 39)));
         let app = App::new(Arc::clone(&config), Arc::clone(&engine), shards.clone(), Arc::clone(&clock))?;
-        let door = TcpListener::bind("127.0.0.1:0".parse()?)?;
-        let address = door.local_addr()?;
-        let (desk, work) = open_desk(engine, Arc::clone(&clock), mailbox.clone());
+        let listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let address = listener.local_addr()?;
+        let (engine_io, work) = open_engine_io(engine, Arc::clone(&clock), mailbox.clone());
         runtime.spawn(work);
         let shard = Shard::new(Parts {
             poll,
-            door,
-            letters,
+            listener,
+            commands,
             shards,
             index: 0,
             inline: encke::inline_routes(&app),
-            desk,
+            engine_io,
             // Nothing is sent that is not for the table.
-            strays: mpsc::channel(1).0,
+            handoffs: mpsc::channel(1).0,
             peers: None,
             admit: Admit {
                 auth: Arc::clone(&app.auth),
@@ -118,11 +120,11 @@ impl World {
             },
             runtime: runtime.handle().clone(),
             // Nobody asks anything.
-            clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
-            gate: Gate::new(0, None),
+            command_handler: CommandHandler(Arc::new(|_| Box::pin(async { String::new() }))),
+            connection_limit: ConnectionLimit::new(0, None),
             clock,
             hub: HubConfig::default(),
-            patience: Patience {
+            timeouts: Timeouts {
                 head_ms: 10_000,
                 idle_ms: 75_000,
                 stalled_ms: 10_000,
@@ -174,7 +176,7 @@ impl World {
         loop {
             counted(&mut self.shard, &mut self.events)?;
             let (answer, mut counts) = oneshot::channel();
-            self.mailbox.post(Letter::Counts { answer })?;
+            self.mailbox.post(ShardCommand::Counts { answer })?;
             self.shard.step(&mut self.events)?;
             if counts.try_recv()?.held == SUBSCRIBERS {
                 break;
@@ -197,24 +199,24 @@ impl World {
     /// Lets the shard work until everybody has the message, and asked for the next.
     fn deliver(&mut self, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
         for client in clients {
-            let mut turns = 0;
+            let mut wakeup_coalescing = 0;
             while !client.read("xxx\"")? {
                 counted(&mut self.shard, &mut self.events)?;
-                turns += 1;
-                assert!(turns < TURNS_MAX, "a message does not come");
+                wakeup_coalescing += 1;
+                assert!(wakeup_coalescing < TURNS_MAX, "a message does not come");
             }
             client.go_on()?;
         }
         Ok(())
     }
 
-    /// Lets the shard and its desk work, uncounted, until something is so.
+    /// Lets the shard and its engine I/O task work, uncounted, until something is so.
     fn until(&mut self, mut holds: impl FnMut(&Self) -> io::Result<bool>) -> Result<(), Box<dyn Error>> {
         for _ in 0..TURNS_MAX {
             if holds(self)? {
                 return Ok(());
             }
-            self.mailbox.post(Letter::Heard(encke::shards::LentId(u64::MAX)))?;
+            self.mailbox.post(ShardCommand::Received(encke::shards::BodySinkId(u64::MAX)))?;
             self.shard.step(&mut self.events)?;
             self.runtime.block_on(tokio::task::yield_now());
         }

@@ -13,9 +13,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     auth::{Authenticator, Credentials, Identity},
+    connection::head::Waiting,
     stopping::Stopping,
-    table::head::Waiting,
-    transports::{Held, Talk, Transport},
+    transports::{Duplex, RequestState, Transport},
 };
 
 /// What an admitted request wants.
@@ -24,7 +24,7 @@ pub struct Admission {
     /// How it is served.
     pub transport: &'static dyn Transport,
     /// What the table keeps of it.
-    pub held: Held,
+    pub request_state: RequestState,
     /// Who it is.
     pub user: UserId,
     /// When its token ends.
@@ -40,7 +40,7 @@ pub struct Admission {
     /// What it wants to follow besides.
     pub channels: Vec<ChannelName>,
     /// What is kept of its client, if that goes on talking.
-    pub talk: Option<Box<Talk>>,
+    pub duplex: Option<Box<Duplex>>,
     /// The ticket that is to be spent before it is served, so that no other node takes it.
     pub ticket: Option<String>,
 }
@@ -51,9 +51,9 @@ pub enum Verdict {
     /// It may.
     Admitted(Box<Admission>),
     /// It may not; the origin says whether its page may read why.
-    Refused(Refusal, Held),
+    Refused(Refusal, RequestState),
     /// It is a browser that came back by itself after a close on purpose: 204 makes it stay away.
-    StayAway(Held),
+    StayAway(RequestState),
 }
 
 /// Decides on requests that want to wait.
@@ -83,7 +83,7 @@ impl Admit {
     pub fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
         let origin =
             waiting.origin.and_then(|origin| self.origins.iter().position(|allowed| allowed == origin));
-        let mut held = Held {
+        let mut request_state = RequestState {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
             origin: origin.and_then(|number| u16::try_from(number).ok()),
             keep_alive: waiting.keep_alive,
@@ -93,14 +93,19 @@ impl Admit {
             nonce: [0; 8],
             embedder: None,
         };
-        match self.admit(waiting, &mut held, now) {
+        match self.admit(waiting, &mut request_state, now) {
             Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
-            Ok(None) => Verdict::StayAway(held),
-            Err(refusal) => Verdict::Refused(refusal, held),
+            Ok(None) => Verdict::StayAway(request_state),
+            Err(refusal) => Verdict::Refused(refusal, request_state),
         }
     }
 
-    fn admit(&self, waiting: &Waiting<'_>, held: &mut Held, now: Time) -> Result<Option<Admission>, Refusal> {
+    fn admit(
+        &self,
+        waiting: &Waiting<'_>,
+        request_state: &mut RequestState,
+        now: Time,
+    ) -> Result<Option<Admission>, Refusal> {
         if self.stopping.has_begun() {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server stops"));
         }
@@ -111,7 +116,7 @@ impl Admit {
             .map(|handshake| handshake.check("GET", !waiting.http_10))
             .transpose()
             .map_err(rejected)?;
-        let talks = opening.is_some();
+        let is_duplex = opening.is_some();
         let credentials = Credentials {
             authorization: waiting.authorization,
             cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
@@ -120,12 +125,12 @@ impl Admit {
             origin: waiting.origin,
             // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing
             // else will do.
-            sec_fetch_site: waiting.sec_fetch_site.filter(|_| !talks),
+            sec_fetch_site: waiting.sec_fetch_site.filter(|_| !is_duplex),
             host: waiting.host,
             forwarded_proto: waiting.forwarded_proto,
-            changes: talks,
+            changes: is_duplex,
         };
-        if talks && !self.auth.own_or_allowed(&credentials) {
+        if is_duplex && !self.auth.own_or_allowed(&credentials) {
             return Err(Refusal::new(
                 ErrorCode::OriginForbidden,
                 "pages of this origin may not open a WebSocket here",
@@ -134,10 +139,10 @@ impl Admit {
         let identity = self.auth.identify(&credentials, now)?;
         let ticket = self.auth.to_be_spent(&credentials, now);
         if let Some(embedder) = query.embedder.as_deref() {
-            held.embedder = self.embedder(embedder, waiting)?;
+            request_state.embedder = self.embedder(embedder, waiting)?;
         }
         if let Some(hold_s) = query.hold_s {
-            held.hold_s = held.hold_s.min(hold_s);
+            request_state.hold_s = request_state.hold_s.min(hold_s);
         }
         // The one that wins is read alone, so that nothing needs to be right in the other.
         let given = [waiting.last_event_id, Some(&*query.last_event_id)]
@@ -154,15 +159,15 @@ impl Admit {
         }
         granted(&identity, &query.channels)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
-        let talk = opening.map(|opening| {
+        let duplex = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.compression);
-            Box::new(Talk::new(identity, opening.accept, compression))
+            Box::new(Duplex::new(identity, opening.accept, compression))
         });
         let (session, channels) = (query.session, query.channels);
-        let (transport, held) = (waiting.transport, *held);
+        let (transport, request_state) = (waiting.transport, *request_state);
         Ok(Some(Admission {
             transport,
-            held,
+            request_state,
             user,
             token_ends,
             session,
@@ -170,7 +175,7 @@ impl Admit {
             lasting: true,
             start,
             channels,
-            talk,
+            duplex,
             ticket,
         }))
     }

@@ -3,25 +3,25 @@
 //! Handlers ask [`Sessions`], which asks this node's shards, and the other nodes where that is needed. A node
 //! alone has no [`Nodes`]; then everything is here.
 //!
-//! Arrows: `Sessions` -> `Nodes` -> `Roster` (who lives), `People` (which users the others find here), `Post`
-//! (questions to nodes) -> `encke_engine::Cluster`.
+//! Arrows: `Sessions` -> `Nodes` -> `Membership` (who lives), `UserLocations` (which users the others find
+//! here), `NodeRpc` (questions to nodes) -> `encke_engine::Cluster`.
 
 mod answering;
 mod interest;
-mod letter;
 mod listed;
+mod membership;
+mod node_message;
+mod node_rpc;
 mod nodes;
-mod people;
-mod post;
-mod recent;
-mod roster;
+mod recent_answers;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod user_locations;
 
 pub use interest::Interest;
 pub use listed::Listed;
-pub use nodes::{LETTERS_MAX, Nodes};
-pub use people::Claiming;
-pub use post::{Inbox, Postbox, postbox};
+pub use node_rpc::{Inbox, NodeInboxSender, node_inbox};
+pub use nodes::{MESSAGES_MAX, Nodes};
 pub use sessions::Sessions;
+pub use user_locations::Claiming;

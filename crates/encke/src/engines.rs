@@ -6,7 +6,7 @@
 
 use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-use encke_engine::{Cluster, Ears, Engine, EngineError, RetentionTable};
+use encke_engine::{Cluster, Engine, EngineError, EngineEvents, RetentionTable};
 use encke_proto::Epoch;
 
 /// Every engine of this build, in the order in which they are told.
@@ -45,7 +45,7 @@ impl Backing {
 /// What an engine is opened with, besides its address. Each takes of it what it needs.
 pub struct Opening {
     /// Who hears of what comes in elsewhere.
-    pub ears: Ears,
+    pub events: EngineEvents,
     /// What is kept of which channel.
     pub retention: RetentionTable,
     /// The epoch of a store that is new.
@@ -176,7 +176,7 @@ mod memory {
         check: |_| Ok(()),
         open: |_, opening| {
             Box::pin(async move {
-                Ok(Backing::alone(MemoryEngine::new(opening.ears.feed, opening.retention, opening.epoch)))
+                Ok(Backing::alone(MemoryEngine::new(opening.events.feed, opening.retention, opening.epoch)))
             })
         },
     };
@@ -195,7 +195,7 @@ mod sqlite {
         open: |_, opening| {
             Box::pin(async move {
                 let engine =
-                    SqliteEngine::open(&opening.data, opening.ears.feed, opening.retention, opening.epoch)?;
+                    SqliteEngine::open(&opening.data, opening.events.feed, opening.retention, opening.epoch)?;
                 Ok(Backing::alone(engine.gathering(opening.gather)))
             })
         },
@@ -215,7 +215,7 @@ mod redis {
         open: |address, opening| {
             Box::pin(async move {
                 let engine =
-                    RedisEngine::open(options(&address)?, opening.ears, opening.retention, opening.node)
+                    RedisEngine::open(options(&address)?, opening.events, opening.retention, opening.node)
                         .await?;
                 Ok(Backing::among_others(engine))
             })
@@ -240,7 +240,7 @@ mod nats {
         open: |address, opening| {
             Box::pin(async move {
                 let engine =
-                    NatsEngine::open(options(&address)?, opening.ears, opening.retention, opening.node)
+                    NatsEngine::open(options(&address)?, opening.events, opening.retention, opening.node)
                         .await?;
                 Ok(Backing::among_others(engine))
             })

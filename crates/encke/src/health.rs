@@ -12,7 +12,7 @@ use http::header;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, http::refusal::Refused, metrics::Gauge, shards::Counts, who::Operator};
+use crate::{app::App, extractors::Operator, http::refusal::Refused, metrics::Gauge, shards::Counts};
 
 /// All is well.
 #[derive(Serialize, ToSchema)]

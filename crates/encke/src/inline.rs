@@ -1,5 +1,5 @@
 //! Inline requests: requests that are answered at once, and so often that a shard which has read one whole
-//! runs its handler itself, without the HTTP library (ADR 0011). Which they are is decided where the handlers
+//! runs its handler itself, without hyper (ADR 0011). Which they are is decided where the handlers
 //! are.
 
 use std::{fmt, pin::Pin};
@@ -40,7 +40,7 @@ impl fmt::Debug for InlineRoute {
     }
 }
 
-/// All inline routes. What else a path takes (other methods, other bodies) is the HTTP library's business.
+/// All inline routes. What else a path takes (other methods, other bodies) is hyper's business.
 #[derive(Debug)]
 pub struct InlineRoutes {
     routes: Vec<InlineRoute>,

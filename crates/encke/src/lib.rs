@@ -2,24 +2,24 @@
 //! receive them at once over held HTTP connections.
 
 pub mod admission;
-mod api;
 pub mod app;
 pub mod auth;
 pub mod cli;
+mod client_api;
 pub mod clock;
 pub mod cluster;
 pub mod config;
-mod control;
+pub mod connection;
 mod cors;
 mod dialects;
 pub mod engines;
-pub mod front;
+mod extractors;
 mod health;
 pub mod http;
 pub mod inline;
+pub mod listeners;
 mod logging;
 pub mod metrics;
-mod names;
 mod openapi;
 mod pages;
 mod publishing;
@@ -27,13 +27,13 @@ pub mod random;
 pub mod router;
 mod schemas;
 mod serve;
+mod server_api;
 pub mod shards;
 pub mod stopping;
 pub mod supervisor;
-pub mod table;
 pub mod transports;
-mod who;
+mod validation;
 pub mod wire;
 
-pub use api::inline::routes as inline_routes;
 pub use serve::{ServeError, run, serve};
+pub use server_api::inline::routes as inline_routes;

@@ -15,10 +15,11 @@ use utoipa::{
 };
 
 use crate::{
-    api, control, health,
+    client_api, health,
     http::refusal,
     pages,
     schemas::{CloseEvent, Gap, Message},
+    server_api,
 };
 
 /// The document, written once.
@@ -41,10 +42,10 @@ pub(crate) async fn openapi() -> Response {
         description = "A Comet server: push messages and whole web pages to users by id. Every error is `{\"error\":{\"code\",\"message\"}}`, with a code from `ErrorCode`.",
     ),
     paths(
-        control::held::poll, control::held::sse, control::held::stream, control::held::ws, control::login::login, control::logout::logout, control::ticket::ticket,
-        control::close::close, control::subscribe::subscribe, control::subscribe::unsubscribe, control::publish::publish, control::ack::ack,
-        api::push::push, api::receipts::receipts, api::publish::publish, api::users::users, api::users::user, api::sessions::sessions,
-        api::close::close, api::channels::channels, api::history::history, api::presence::presence,
+        client_api::held::poll, client_api::held::sse, client_api::held::stream, client_api::held::ws, client_api::login::login, client_api::logout::logout, client_api::ticket::ticket,
+        client_api::close::close, client_api::subscribe::subscribe, client_api::subscribe::unsubscribe, client_api::publish::publish, client_api::ack::ack,
+        server_api::push::push, server_api::receipts::receipts, server_api::publish::publish, server_api::users::users, server_api::users::user, server_api::sessions::sessions,
+        server_api::close::close, server_api::channels::channels, server_api::history::history, server_api::presence::presence,
         openapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
     ),

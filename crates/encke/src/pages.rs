@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{http::refusal::Refused, names::InPath};
+use crate::{http::refusal::Refused, validation::InPath};
 
 /// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames.
 /// Nothing else, above all nothing inline.

@@ -98,11 +98,11 @@ async fn sweep(app: Arc<App>) {
 /// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished,
 /// the store is closed.
 async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, library, tls, stop, among_nodes, .. } = server;
+    let Server { app, threads, hyper_server, tls, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
-    // Nobody listens when the library has ended already.
+    // Nobody listens when hyper has ended already.
     let _ = stop.send(true);
     let close = Close {
         code: CloseCode::Shutdown,
@@ -134,8 +134,8 @@ async fn stop(server: Server, drain: Duration) {
     for thread in threads {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
-    // The shards held the library's door; requests under way are finished, within the same time.
-    if timeout(ends.saturating_duration_since(Instant::now()), library).await.is_err() {
+    // The shards held hyper's door; requests under way are finished, within the same time.
+    if timeout(ends.saturating_duration_since(Instant::now()), hyper_server).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
     for task in among_nodes {

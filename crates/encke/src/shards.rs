@@ -3,15 +3,15 @@
 //! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts
 //! and pushes of a user never cross threads. A public channel has followers in any shard.
 
-mod alarm;
-mod chance;
 mod claim;
-mod desk;
-mod letter;
-mod line;
+mod command;
+mod engine_io;
+mod inline_waker;
 mod mailbox;
 mod peers;
+mod random_pool;
 mod shard;
+mod sink;
 mod slot;
 
 use std::{
@@ -29,15 +29,15 @@ use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
 use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Position, SessionId, UserId};
 use tokio::sync::oneshot;
 
-pub use alarm::Alarm;
-pub use chance::Chance;
 pub use claim::Claim;
-pub use desk::{Desk, Wish, Work, deliver, open as open_desk};
-pub use letter::{Arrival, Counts, Letter, Resting};
-pub use line::{Lent, LentBody, LentId, Line, lend};
-pub use mailbox::{Full, Letters, MAILBOX_MAX, Mailbox, mailbox};
+pub use command::{Arrival, Counts, Resting, ShardCommand};
+pub use engine_io::{EngineIo, EngineRequest, Work, deliver, open as open_engine_io};
+pub use inline_waker::InlineWaker;
+pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use peers::{Claiming, Peers};
-pub use shard::{EVENTS_PER_TURN, Parts, Patience, Shard, Stray};
+pub use random_pool::RandomPool;
+pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
+pub use sink::{BodySink, BodySinkId, HyperBody, Sink, body_sink};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
 
 /// How long a control request waits for a shard.
@@ -46,55 +46,55 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The way to all shards. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shards {
-    mailboxes: Arc<[Mailbox<Letter>]>,
+    mailboxes: Arc<[Mailbox<ShardCommand>]>,
     hasher: RandomState,
-    lent: Arc<AtomicU64>,
+    body_sink: Arc<AtomicU64>,
 }
 
 impl Shards {
     /// The way to these shards.
     #[must_use]
-    pub fn new(mailboxes: Vec<Mailbox<Letter>>) -> Self {
-        Self { mailboxes: mailboxes.into(), hasher: RandomState::new(), lent: Arc::default() }
+    pub fn new(mailboxes: Vec<Mailbox<ShardCommand>>) -> Self {
+        Self { mailboxes: mailboxes.into(), hasher: RandomState::new(), body_sink: Arc::default() }
     }
 
     /// The shard where all sessions of `user` live.
     #[must_use]
-    pub fn home(&self, user: &UserId) -> &Mailbox<Letter> {
+    pub fn home(&self, user: &UserId) -> &Mailbox<ShardCommand> {
         &self.mailboxes[self.home_index(user)]
     }
 
     /// A shard that serves whoever has no home.
     #[must_use]
-    pub fn any(&self) -> &Mailbox<Letter> {
+    pub fn any(&self) -> &Mailbox<ShardCommand> {
         &self.mailboxes[0]
     }
 
     /// The shard of this number.
     #[must_use]
-    pub fn at(&self, index: usize) -> &Mailbox<Letter> {
+    pub fn at(&self, index: usize) -> &Mailbox<ShardCommand> {
         &self.mailboxes[index]
     }
 
-    /// A number for a response that the HTTP library sends. No two of them are alike, since they share a map
+    /// A number for a response that hyper sends. No two of them are alike, since they share a map
     /// in their shard.
     #[must_use]
-    pub fn lent_id(&self) -> LentId {
-        LentId(self.lent.fetch_add(1, Ordering::Relaxed))
+    pub fn body_sink_id(&self) -> BodySinkId {
+        BodySinkId(self.body_sink.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Tells all shards to let nobody in any more; `elsewhere` if those who are sent away from here can go to
     /// another node.
     pub fn drain(&self, elsewhere: bool) {
         for mailbox in self.mailboxes.iter() {
-            mailbox.post_or_miss(Letter::Drain { elsewhere });
+            mailbox.post_or_miss(ShardCommand::Drain { elsewhere });
         }
     }
 
     /// Tells all shards to stop working.
     pub fn stop(&self) {
         for mailbox in self.mailboxes.iter() {
-            mailbox.post_or_miss(Letter::Stop);
+            mailbox.post_or_miss(ShardCommand::Stop);
         }
     }
 
@@ -109,12 +109,12 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn close(&self, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
-        let homes: Vec<&Mailbox<Letter>> = match target {
+        let homes: Vec<&Mailbox<ShardCommand>> = match target {
             CloseTarget::SessionOf(_, user) | CloseTarget::User(user) => vec![self.home(user)],
             CloseTarget::Session(_) | CloseTarget::Everybody => self.mailboxes.iter().collect(),
         };
         let mut closed = 0;
-        for answer in ask_living(&homes, |answer| Letter::Close {
+        for answer in ask_living(&homes, |answer| ShardCommand::Close {
             target: target.clone(),
             close: close.clone(),
             answer,
@@ -138,9 +138,13 @@ impl Shards {
         user: &UserId,
         channels: Vec<ChannelName>,
     ) -> Result<Following, ErrorCode> {
-        let letter =
-            |answer| Letter::Subscribe { session, user: user.clone(), channels: channels.clone(), answer };
-        following(self.ask_home(user, letter).await?)
+        let command = |answer| ShardCommand::Subscribe {
+            session,
+            user: user.clone(),
+            channels: channels.clone(),
+            answer,
+        };
+        following(self.ask_home(user, command).await?)
     }
 
     /// Lets a session follow fewer channels; all that it follows then.
@@ -153,9 +157,13 @@ impl Shards {
         user: &UserId,
         channels: Vec<ChannelName>,
     ) -> Result<Following, ErrorCode> {
-        let letter =
-            |answer| Letter::Unsubscribe { session, user: user.clone(), channels: channels.clone(), answer };
-        following(self.ask_home(user, letter).await?)
+        let command = |answer| ShardCommand::Unsubscribe {
+            session,
+            user: user.clone(),
+            channels: channels.clone(),
+            answer,
+        };
+        following(self.ask_home(user, command).await?)
     }
 
     /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left
@@ -169,8 +177,9 @@ impl Shards {
         user: &UserId,
         cursor: Cursor,
     ) -> Result<Option<Position>, ErrorCode> {
-        let letter = |answer| Letter::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
-        match self.ask_home(user, letter).await? {
+        let command =
+            |answer| ShardCommand::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
+        match self.ask_home(user, command).await? {
             Reply::Shown(position) => Ok(position),
             Reply::Refused(code) => Err(code),
             Reply::Closed(_) | Reply::Channels(_) | Reply::Given(_) => Err(ErrorCode::Internal),
@@ -181,9 +190,9 @@ impl Shards {
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn give_up(&self, session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
-        let letter = |answer| Letter::GiveUp { session, user: user.clone(), answer };
-        match self.ask_home(user, letter).await? {
+    pub async fn release(&self, session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
+        let command = |answer| ShardCommand::Release { session, user: user.clone(), answer };
+        match self.ask_home(user, command).await? {
             Reply::Given(following) => Ok(following.map(|following| *following)),
             Reply::Refused(code) => Err(code),
             Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
@@ -195,7 +204,7 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when the shard does not answer.
     pub async fn settle(&self, user: &UserId) -> Result<(), ErrorCode> {
-        for answer in ask(&[self.home(user)], Letter::Settle)? {
+        for answer in ask(&[self.home(user)], ShardCommand::Settle)? {
             wait(answer).await?;
         }
         Ok(())
@@ -207,8 +216,10 @@ impl Shards {
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
         if let [user] = users {
-            let answers =
-                ask(&[self.home(user)], |answer| Letter::SessionsOf { users: vec![user.clone()], answer })?;
+            let answers = ask(&[self.home(user)], |answer| ShardCommand::SessionsOf {
+                users: vec![user.clone()],
+                answer,
+            })?;
             let mut counts = Vec::new();
             for answer in answers {
                 counts = wait(answer).await?;
@@ -222,7 +233,7 @@ impl Shards {
         let mut counts = vec![0; users.len()];
         for (mailbox, part) in self.mailboxes.iter().zip(split).filter(|(_, part)| !part.is_empty()) {
             let (indices, part): (Vec<usize>, Vec<UserId>) = part.into_iter().unzip();
-            let answers = ask(&[mailbox], |answer| Letter::SessionsOf { users: part.clone(), answer })?;
+            let answers = ask(&[mailbox], |answer| ShardCommand::SessionsOf { users: part.clone(), answer })?;
             for answer in answers {
                 for (index, count) in indices.iter().zip(wait(answer).await?) {
                     counts[*index] = count;
@@ -237,7 +248,7 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn online(&self) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        let mut all = self.ask_all(|answer| Letter::Online { answer }).await?.concat();
+        let mut all = self.ask_all(|answer| ShardCommand::Online { answer }).await?.concat();
         all.sort_unstable();
         Ok(all)
     }
@@ -247,7 +258,8 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn sessions(&self, user: Option<&UserId>) -> Result<Vec<SessionView>, ErrorCode> {
-        let mut all = self.ask_all(|answer| Letter::Sessions { user: user.cloned(), answer }).await?.concat();
+        let mut all =
+            self.ask_all(|answer| ShardCommand::Sessions { user: user.cloned(), answer }).await?.concat();
         all.sort_unstable_by(|a, b| (&a.user, a.session).cmp(&(&b.user, b.session)));
         Ok(all)
     }
@@ -257,7 +269,7 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn channel(&self, channel: &ChannelName) -> Result<ChannelView, ErrorCode> {
-        let views = self.ask_all(|answer| Letter::Channel { channel: channel.clone(), answer }).await?;
+        let views = self.ask_all(|answer| ShardCommand::Channel { channel: channel.clone(), answer }).await?;
         let mut users: Vec<_> = views.into_iter().flat_map(|view| view.users).collect();
         users.sort_unstable();
         Ok(ChannelView { users })
@@ -269,7 +281,8 @@ impl Shards {
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn followers(&self, channels: &[ChannelName]) -> Result<Vec<usize>, ErrorCode> {
         let mut sums = vec![0; channels.len()];
-        for counts in self.ask_all(|answer| Letter::Followers { channels: channels.to_vec(), answer }).await?
+        for counts in
+            self.ask_all(|answer| ShardCommand::Followers { channels: channels.to_vec(), answer }).await?
         {
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
@@ -281,9 +294,9 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn counts(&self) -> Result<Counts, ErrorCode> {
-        let all: Vec<&Mailbox<Letter>> = self.mailboxes.iter().collect();
+        let all: Vec<&Mailbox<ShardCommand>> = self.mailboxes.iter().collect();
         let mut sum = Counts::default();
-        for answer in ask_living(&all, |answer| Letter::Counts { answer })? {
+        for answer in ask_living(&all, |answer| ShardCommand::Counts { answer })? {
             sum = sum.plus(wait(answer).await?);
         }
         Ok(sum)
@@ -292,19 +305,22 @@ impl Shards {
     async fn ask_home(
         &self,
         user: &UserId,
-        letter: impl Fn(oneshot::Sender<Reply>) -> Letter,
+        command: impl Fn(oneshot::Sender<Reply>) -> ShardCommand,
     ) -> Result<Reply, ErrorCode> {
         let mut last = Err(ErrorCode::Internal);
-        for answer in ask(&[self.home(user)], letter)? {
+        for answer in ask(&[self.home(user)], command)? {
             last = wait(answer).await;
         }
         last
     }
 
-    async fn ask_all<T>(&self, letter: impl Fn(oneshot::Sender<T>) -> Letter) -> Result<Vec<T>, ErrorCode> {
-        let all: Vec<&Mailbox<Letter>> = self.mailboxes.iter().collect();
+    async fn ask_all<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
+    ) -> Result<Vec<T>, ErrorCode> {
+        let all: Vec<&Mailbox<ShardCommand>> = self.mailboxes.iter().collect();
         let mut answers = Vec::with_capacity(all.len());
-        for answer in ask(&all, letter)? {
+        for answer in ask(&all, command)? {
             answers.push(wait(answer).await?);
         }
         Ok(answers)
@@ -317,11 +333,11 @@ impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
         for entry in entries {
             match entry.message().channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(Letter::Appended(Arc::clone(entry))),
+                Some(user) => self.home(&user).post_or_miss(ShardCommand::Appended(Arc::clone(entry))),
                 None => self
                     .mailboxes
                     .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(Letter::Appended(Arc::clone(entry)))),
+                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Appended(Arc::clone(entry)))),
             }
         }
     }
@@ -329,36 +345,36 @@ impl Feed for Shards {
     fn behind(&self, channels: &[ChannelName]) {
         for channel in channels {
             match channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(Letter::Behind(channel.clone())),
+                Some(user) => self.home(&user).post_or_miss(ShardCommand::Behind(channel.clone())),
                 None => self
                     .mailboxes
                     .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(Letter::Behind(channel.clone()))),
+                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Behind(channel.clone()))),
             }
         }
     }
 }
 
 fn ask<T>(
-    homes: &[&Mailbox<Letter>],
-    letter: impl Fn(oneshot::Sender<T>) -> Letter,
+    homes: &[&Mailbox<ShardCommand>],
+    command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
 ) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
-    let post = |mailbox: &&Mailbox<Letter>| {
+    let post = |mailbox: &&Mailbox<ShardCommand>| {
         let (answer, receiver) = oneshot::channel();
-        mailbox.post(letter(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)
+        mailbox.post(command(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)
     };
     homes.iter().map(post).collect()
 }
 
 /// The same, without those that are gone: a shard that has failed serves no connection any more.
 fn ask_living<T>(
-    homes: &[&Mailbox<Letter>],
-    letter: impl Fn(oneshot::Sender<T>) -> Letter,
+    homes: &[&Mailbox<ShardCommand>],
+    command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
 ) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
     let mut receivers = Vec::with_capacity(homes.len());
     for mailbox in homes {
         let (answer, receiver) = oneshot::channel();
-        match mailbox.offer(letter(answer)) {
+        match mailbox.offer(command(answer)) {
             Ok(()) => receivers.push(receiver),
             Err(None) => {}
             Err(Some(_)) => return Err(ErrorCode::Overloaded),

@@ -2,24 +2,24 @@
 //! line in [`TRANSPORTS`].
 //!
 //! A transport holds nothing: it is asked when something happened to a connection, pulls from the session
-//! through its [`Exchange`], and appends bytes to it.
+//! through its [`TransportContext`], and appends bytes to it.
 
-mod exchange;
+mod context;
+mod duplex;
 mod iframe;
 mod ndjson;
 mod poll;
 mod sse;
 mod stream;
-mod talk;
 mod ws;
 
 use std::fmt;
 
 use encke_hub::Ending;
 
-pub use exchange::{Exchange, Held, Pace};
+pub use context::{HoldKind, RequestState, TransportContext};
+pub use duplex::{Answer, Asked, CommandHandler, Duplex, MESSAGE_WITHIN_MS};
 use stream::Stream;
-pub use talk::{Answer, Asked, Clerk, MESSAGE_WITHIN_MS, Talk};
 use ws::Ws;
 
 /// Every transport there is.
@@ -35,7 +35,7 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
 
 /// What becomes of the connection after a transport has had its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub enum NextAction {
     /// It goes on waiting; everything that there was is written.
     Wait,
     /// It goes on waiting; there is more to pull once this is sent.
@@ -65,36 +65,36 @@ pub trait Transport: Sync + fmt::Debug {
     }
 
     /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it
-    /// sends is no next request, and goes to [`Transport::heard`].
-    fn talks(&self) -> bool {
+    /// sends is no next request, and goes to [`Transport::on_bytes`].
+    fn is_duplex(&self) -> bool {
         false
     }
 
     /// How a connection of this kind waits.
-    fn pace(&self) -> Pace;
+    fn hold_kind(&self) -> HoldKind;
 
     /// The session is known and stands in each of its channels.
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After;
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction;
 
     /// There is something to pull.
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After;
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction;
 
     /// The time of waiting is over: a hold ends, a silence is broken.
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After;
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction;
 
     /// The hub ends the service.
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After;
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction;
 
     /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what
-    /// was asked is answered (see [`Exchange::ask`]).
-    fn heard(&self, _exchange: &mut Exchange<'_>, bytes: &mut &[u8]) -> After {
+    /// was asked is answered (see [`TransportContext::ask`]).
+    fn on_bytes(&self, _exchange: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
         *bytes = &[];
-        After::Wait
+        NextAction::Wait
     }
 
     /// What was asked is answered.
-    fn answered(&self, _exchange: &mut Exchange<'_>, _answer: &str) -> After {
-        After::Wait
+    fn answered(&self, _exchange: &mut TransportContext<'_>, _answer: &str) -> NextAction {
+        NextAction::Wait
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use encke_engine::{Ears, EngineError};
+use encke_engine::{EngineError, EngineEvents};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
@@ -15,22 +15,25 @@ use tokio::{
 
 use crate::{
     admission::Admit,
-    api::inline,
     app::App,
+    client_api::ws_commands::command_handler,
     clock::{Clock, SystemClock},
-    cluster::{Nodes, postbox},
+    cluster::{Nodes, node_inbox},
     config::{Config, KeysMissing},
-    control::spoken::clerk,
+    connection::{ConnectionLimit, RESERVED_MAX, bound_silence},
     engines::{self, AddressError, OpenError, Opening},
-    front::{
-        Holder,
-        library::{CONNECTIONS_MAX, Library},
+    listeners::{
+        HyperBridge,
+        hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls::{Tls, TlsError},
     },
     random::{self, NoRandomness},
     router::router,
-    shards::{Letter, Letters, Mailbox, Parts, Patience, Peers, Shard, Shards, Stray, mailbox, open_desk},
-    table::{Gate, RESERVED_MAX, bound_silence},
+    server_api::inline,
+    shards::{
+        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, mailbox,
+        open_engine_io,
+    },
 };
 
 pub use crate::engines::Backing;
@@ -98,8 +101,8 @@ pub struct Server {
     /// Its shards' threads.
     pub threads: Vec<thread::JoinHandle<()>>,
     /// The task that serves requests that do not wait; it ends when the shards have.
-    pub library: tokio::task::JoinHandle<()>,
-    /// Tells the library that the server stops.
+    pub hyper_server: tokio::task::JoinHandle<()>,
+    /// Tells hyper that the server stops.
     pub stop: watch::Sender<bool>,
     /// What it does for being one node of several.
     pub among_nodes: Vec<tokio::task::JoinHandle<()>>,
@@ -112,7 +115,7 @@ pub struct Server {
 pub async fn wire(config: Config) -> Result<Server, WireError> {
     let config = Arc::new(config);
     let named = Arc::clone(&config);
-    wire_on(config, Arc::new(SystemClock::new()), async move |ears| backing(&named, ears).await).await
+    wire_on(config, Arc::new(SystemClock::new()), async move |events| backing(&named, events).await).await
 }
 
 /// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens
@@ -123,18 +126,18 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
 pub async fn wire_on(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
-    open: impl AsyncFnOnce(Ears) -> Result<Backing, WireError>,
+    open: impl AsyncFnOnce(EngineEvents) -> Result<Backing, WireError>,
 ) -> Result<Server, WireError> {
     let workers = config.worker_count();
     let unheard = |error| WireError::Listen(config.listen, error);
-    let (address, doors) =
+    let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
-    let (letters, inbox) = postbox();
+    let (commands, inbox) = node_inbox();
     let Backing { engine, cluster } =
-        open(Ears { feed: Arc::new(shards.clone()), letters: Arc::new(letters) }).await?;
+        open(EngineEvents { feed: Arc::new(shards.clone()), messages: Arc::new(commands) }).await?;
     let grace_ms = config.session_grace_s * 1000;
     let nodes = cluster.map(|cluster| {
         Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms)
@@ -155,70 +158,77 @@ pub async fn wire_on(
     let max_connections = bound(config.max_connections)
         .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
         .max(1);
-    let patience = patience(&config);
-    let gate = Gate::new(max_connections, config.max_connections_per_address.map(bound));
-    let (strays, stray_connections) = mpsc::channel(CONNECTIONS_MAX);
+    let timeouts = timeouts(&config);
+    let connection_limit =
+        ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
+    let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    let holder = Holder::new(admit.clone(), shards.clone(), Arc::clone(&clock));
-    let tls =
-        Tls::open(&config, router(Arc::clone(&app)), holder, Arc::clone(&gate), patience, stopping.clone())?;
+    let hyper_bridge = HyperBridge::new(admit.clone(), shards.clone(), Arc::clone(&clock));
+    let tls = Tls::open(
+        &config,
+        router(Arc::clone(&app)),
+        hyper_bridge,
+        Arc::clone(&connection_limit),
+        timeouts,
+        stopping.clone(),
+    )?;
     let tls_address = tls.as_ref().map(Tls::address).transpose()?;
     let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
-    let library = Library {
+    let hyper_server = HyperServer {
         router: router(Arc::clone(&app)),
         admit: admit.clone(),
         shards: shards.clone(),
         clock: Arc::clone(&clock),
-        patience,
+        timeouts,
         stopping,
     };
-    let library = app.supervisor.spawn("library", library.run(stray_connections));
+    let hyper_server = app.supervisor.spawn("library", hyper_server.run(handoff_connections));
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
     // nodes could serve them.
-    let doors = listen(address, doors).map_err(unheard)?;
-    let workers = Workers { app: Arc::clone(&app), strays, admit, gate, patience };
+    let listeners = listen(address, listeners).map_err(unheard)?;
+    let workers = Workers { app: Arc::clone(&app), handoffs, admit, connection_limit, timeouts };
     let threads = rooms
         .into_iter()
-        .zip(doors)
+        .zip(listeners)
         .enumerate()
-        .map(|(index, (room, door))| workers.start(index, room, door));
+        .map(|(index, (room, listener))| workers.start(index, room, listener));
     let threads = threads.collect::<io::Result<Vec<_>>>()?;
-    Ok(Server { address, tls_address, tls, app, threads, library, stop, among_nodes })
+    Ok(Server { address, tls_address, tls, app, threads, hyper_server, stop, among_nodes })
 }
 
 /// What the threads of all shards are started with.
 struct Workers {
     app: Arc<App>,
-    strays: mpsc::Sender<Stray>,
+    handoffs: mpsc::Sender<Handoff>,
     admit: Admit,
-    gate: Arc<Gate>,
-    patience: Patience,
+    connection_limit: Arc<ConnectionLimit>,
+    timeouts: Timeouts,
 }
 
 impl Workers {
-    fn start(&self, index: usize, room: Room, door: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+    fn start(&self, index: usize, room: Room, listener: TcpListener) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
-        let Room { poll, mailbox, letters } = room;
-        let (desk, work) = open_desk(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
+        let Room { poll, mailbox, commands } = room;
+        let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
         app.supervisor.spawn("desk", work);
         let shard = Shard::new(Parts {
             poll,
-            door,
-            letters,
+            listener,
+            commands,
             shards: app.shards.clone(),
             index,
-            desk,
+            engine_io,
             inline: inline::routes(app),
             runtime: Handle::current(),
-            strays: self.strays.clone(),
+            handoffs: self.handoffs.clone(),
             admit: self.admit.clone(),
             peers: app.sessions.nodes().map(|nodes| Arc::clone(nodes) as Arc<dyn Peers>),
-            clerk: clerk(Arc::clone(app)),
-            gate: Arc::clone(&self.gate),
+            command_handler: command_handler(Arc::clone(app)),
+            connection_limit: Arc::clone(&self.connection_limit),
             clock: Arc::clone(&app.clock),
             hub: hub_config(config),
-            patience: self.patience,
+            timeouts: self.timeouts,
             slow: config.slow,
             linger_ms: config.linger_ms,
             turn_us: config.turn_us,
@@ -232,37 +242,37 @@ impl Workers {
     }
 }
 
-fn patience(config: &Config) -> Patience {
+fn timeouts(config: &Config) -> Timeouts {
     let (stalled_ms, heartbeat_ms) = (config.slow.deadline_s * 1000, config.heartbeat_s * 1000);
-    Patience { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms, heartbeat_ms }
+    Timeouts { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms, heartbeat_ms }
 }
 
 fn hub_config(config: &Config) -> HubConfig {
     HubConfig {
         grace_ms: config.session_grace_s * 1000,
         max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
-        wide_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().wide_members },
+        broadcast_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().broadcast_members },
         ..HubConfig::default()
     }
 }
 
-/// Where a shard's letters come in.
+/// Where a shard's commands come in.
 struct Room {
     poll: Poll,
-    mailbox: Mailbox<Letter>,
-    letters: Letters<Letter>,
+    mailbox: Mailbox<ShardCommand>,
+    commands: Commands<ShardCommand>,
 }
 
 fn room() -> io::Result<Room> {
     let poll = Poll::new()?;
-    let (mailbox, letters) = mailbox(Waker::new(poll.registry(), Token(0))?);
-    Ok(Room { poll, mailbox, letters })
+    let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0))?);
+    Ok(Room { poll, mailbox, commands })
 }
 
 /// A socket for each shard, all at the same address, where nobody is let in yet.
 fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result<(SocketAddr, Vec<Socket>)> {
     alone_at(address)?;
-    let (mut address, mut doors) = (address, Vec::with_capacity(count));
+    let (mut address, mut listeners) = (address, Vec::with_capacity(count));
     for _ in 0..count {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -276,20 +286,20 @@ fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result
         socket.bind(&address.into())?;
         // Port 0 picks a free one, which the others share.
         address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        doors.push(socket);
+        listeners.push(socket);
     }
-    Ok((address, doors))
+    Ok((address, listeners))
 }
 
 /// Opens the doors; the kernel spreads connections over them.
-fn listen(address: SocketAddr, doors: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
+fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
     // Another server may have come first.
     alone_at(address)?;
-    doors
+    listeners
         .into_iter()
-        .map(|door| {
-            door.listen(BACKLOG)?;
-            Ok(TcpListener::from_std(door.into()))
+        .map(|listener| {
+            listener.listen(BACKLOG)?;
+            Ok(TcpListener::from_std(listener.into()))
         })
         .collect()
 }
@@ -303,9 +313,9 @@ fn alone_at(address: SocketAddr) -> io::Result<()> {
 }
 
 /// Opens the engine that the configuration names.
-async fn backing(config: &Config, ears: Ears) -> Result<Backing, WireError> {
+async fn backing(config: &Config, events: EngineEvents) -> Result<Backing, WireError> {
     let opening = Opening {
-        ears,
+        events,
         retention: config.retention_table(),
         // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
         epoch: Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1)),

@@ -181,7 +181,7 @@ fn when_the_kernel_gives_no_more_those_at_the_door_wait_and_those_inside_notice_
     let mut backend = program.connect();
     let token = backend.login("alice");
     let mut served: Vec<Client> = (0..20).map(|_| program.listen(&token)).collect();
-    // Fewer than the server believes that there are; the gate lets in more.
+    // Fewer than the server believes that there are; the connection limit lets in more.
     program.leave(5);
     served.extend((0..5).map(|_| program.listen(&token)));
     let mut waiting: Vec<Client> = (0..10).map(|_| program.ask(&token)).collect();

@@ -15,7 +15,7 @@ const LIBRARIES: [&str; 2] = [
 /// A clock that jumps.
 #[derive(Debug)]
 pub struct Clock {
-    library: &'static Path,
+    client: &'static Path,
     file: PathBuf,
 }
 
@@ -25,10 +25,10 @@ impl Clock {
     /// # Errors
     /// When its file cannot be written.
     pub fn new(scratch: &Path) -> io::Result<Option<Self>> {
-        let Some(library) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else {
+        let Some(client) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else {
             return Ok(None);
         };
-        let clock = Self { library, file: scratch.join("clock") };
+        let clock = Self { client, file: scratch.join("clock") };
         clock.shift(0)?;
         Ok(Some(clock))
     }
@@ -47,7 +47,7 @@ impl Clock {
     /// Has a process see this clock. The one for durations goes on as it is: it does not jump on any machine.
     pub fn apply(&self, command: &mut Command) {
         command
-            .env("LD_PRELOAD", self.library)
+            .env("LD_PRELOAD", self.client)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_CACHE_DURATION", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

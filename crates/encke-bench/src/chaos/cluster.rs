@@ -2,10 +2,10 @@
 //! between.
 
 pub mod faults;
-pub mod gate;
 pub mod nats;
 pub mod nodes;
-pub mod party;
+pub mod peer;
+pub mod port_forward;
 pub mod probe;
 pub mod process;
 pub mod redis;

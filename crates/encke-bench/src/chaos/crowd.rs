@@ -13,12 +13,12 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     evidence::{Evidence, Note},
-    lie::Lie,
+    mutation::Mutation,
+    phase::{PhaseSender, Stage},
     publisher,
     run::Setting,
     server::Keys,
     subscriber::{self, Means, Shared},
-    tide::{Stage, Tide},
 };
 use crate::commands::latency::Choice;
 
@@ -67,7 +67,7 @@ impl Crowd {
         doors: Doors,
         keys: &Keys,
         evidence: &Evidence,
-        tide: &Tide,
+        phase: &PhaseSender,
         choice: &mut Choice,
     ) -> io::Result<Self> {
         let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
@@ -80,10 +80,10 @@ impl Crowd {
         let clients: Vec<_> = plans.into_iter().map(|plan| (plan, Shared::default())).collect();
         for (plan, shared) in &clients {
             let mut plan = plan.clone();
-            if plan.lie == Some(Lie::Haunt) {
+            if plan.mutation == Some(Mutation::Haunt) {
                 plan.leaves = Stage::Never;
             }
-            tokio::spawn(subscriber::listen(plan, shared.clone(), evidence.clone(), tide.look()));
+            tokio::spawn(subscriber::listen(plan, shared.clone(), evidence.clone(), phase.look()));
         }
         let publishers = (1..=setting.publishers)
             .map(|number| {
@@ -91,14 +91,14 @@ impl Crowd {
                     number,
                     through: if number % 3 == 0 { doors.direct } else { doors.publishers },
                     api_key: keys.api.clone(),
-                    library: number % 2 == 0,
+                    client: number % 2 == 0,
                     channels: channels.clone(),
                     users: users.clone(),
                     pause: Duration::from_secs_f64(setting.publishers as f64 / setting.rate),
                     run: setting.seed,
                     seed: seed(),
                 };
-                tokio::spawn(publisher::publish(plan, evidence.clone(), tide.look()))
+                tokio::spawn(publisher::publish(plan, evidence.clone(), phase.look()))
             })
             .collect();
         Ok(Self { clients, users, channels, publishers })
@@ -161,7 +161,7 @@ fn subscribers(
                 server: doors.direct,
                 token,
                 forgetful,
-                lie: setting.lie.filter(|_| client == 0),
+                mutation: setting.mutation.filter(|_| client == 0),
                 leaves: if client % 2 == 0 { Stage::HalfGone } else { Stage::Over },
                 seed: u64::from(choice.below(u32::MAX)),
             })

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 /// How long strace may take to attach, and to let go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every call of these kinds fails that `when` names, while this is there.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl FailingSync {
             if let Some(status) = failing.strace.try_wait()? {
                 return Err(io::Error::other(format!("strace ended: {status}")));
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 return Err(io::Error::other("strace does not attach"));
             }
             sleep(Duration::from_millis(10)).await;
@@ -68,7 +68,7 @@ impl FailingSync {
         }
         let began = Instant::now();
         while self.strace.try_wait()?.is_none() {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 return Err(io::Error::other("strace does not let go"));
             }
             sleep(Duration::from_millis(10)).await;

@@ -11,7 +11,7 @@ use tokio::{
 use crate::http::{Piece, ResponseReader};
 
 /// How long an answer may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The connection of somebody who asks, kept as long as it is good.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Asker {
     }
 
     async fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
-        let answer = timeout(PATIENCE, self.exchange(method, path, body)).await;
+        let answer = timeout(TIMEOUT, self.exchange(method, path, body)).await;
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if answer.is_err() {
             self.socket = None;

@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::tide::{Look, Stage};
+use super::phase::{Look, Stage};
 use crate::commands::latency::Choice;
 
 /// How much is read at a time.

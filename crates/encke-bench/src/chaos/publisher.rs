@@ -13,7 +13,7 @@ use super::{
     evidence::{Evidence, Id, Note},
     http::Asker,
     ledger,
-    tide::{Look, Stage},
+    phase::{Look, Stage},
 };
 use crate::commands::latency::Choice;
 
@@ -30,7 +30,7 @@ pub struct Plan {
     /// The key of the server API.
     pub api_key: String,
     /// Whether it uses our client library.
-    pub library: bool,
+    pub client: bool,
     /// Channels to publish to.
     pub channels: Vec<ChannelName>,
     /// Users to push to.
@@ -86,7 +86,7 @@ fn key(run: u64, id: Id) -> String {
 /// Publishes until things calm down, and then finishes what it began.
 pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
     let mut choice = Choice(plan.seed);
-    let mut way = if plan.library {
+    let mut way = if plan.client {
         match Api::new(&format!("http://{}", plan.through), &plan.api_key) {
             Ok(api) => Way::Library(api),
             Err(error) => return evidence.note(Note::Broken(error.to_string())),
@@ -99,10 +99,10 @@ pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
     while look.is_busy() {
         number += 1;
         let id = plan.number << 32 | number;
-        let letter = plan.letter(&mut choice);
-        evidence.note(Note::Invoked { id, to: letter.channels() });
+        let message = plan.message(&mut choice);
+        evidence.note(Note::Invoked { id, to: message.channels() });
         let data = ledger::payload(id, choice.below(300) as usize);
-        if !deliver(&plan, &mut way, &letter, &data, id, &evidence, &look).await {
+        if !deliver(&plan, &mut way, &message, &data, id, &evidence, &look).await {
             return;
         }
         // At moments that do not depend on the server, but never in bursts to make up for its absence.
@@ -120,7 +120,7 @@ pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
 async fn deliver(
     plan: &Plan,
     way: &mut Way,
-    letter: &Letter,
+    message: &Letter,
     data: &str,
     id: Id,
     evidence: &Evidence,
@@ -129,7 +129,7 @@ async fn deliver(
     let mut calm_since = None;
     let mut pause_ms = 20;
     loop {
-        match attempt(way, letter, data, &key(plan.run, id)).await {
+        match attempt(way, message, data, &key(plan.run, id)).await {
             Outcome::Accepted(at, push) => {
                 evidence.note(Note::Accepted { id, at, push });
                 return true;
@@ -149,14 +149,14 @@ async fn deliver(
     }
 }
 
-async fn attempt(way: &mut Way, letter: &Letter, data: &str, key: &str) -> Outcome {
+async fn attempt(way: &mut Way, message: &Letter, data: &str, key: &str) -> Outcome {
     match way {
-        Way::Raw(asker) => match asker.post(letter.path(), &letter.body(data, key)).await {
-            Ok((202, body)) => letter.understand(&body),
+        Way::Raw(asker) => match asker.post(message.path(), &message.body(data, key)).await {
+            Ok((202, body)) => message.understand(&body),
             Ok((429 | 408 | 500.., _)) | Err(_) => Outcome::Unknown,
             Ok((status, body)) => Outcome::Refused(format!("{status} {}", String::from_utf8_lossy(&body))),
         },
-        Way::Library(api) => match by_library(api, letter, data, key).await {
+        Way::Library(api) => match by_library(api, message, data, key).await {
             Ok(Ok(places)) => place_all(places),
             Ok(Err(push)) => Outcome::Accepted(Vec::new(), Some(push)),
             Err(error) if error.is_temporary() => Outcome::Unknown,
@@ -168,12 +168,12 @@ async fn attempt(way: &mut Way, letter: &Letter, data: &str, key: &str) -> Outco
 /// The places of a publication, or the id of a push.
 async fn by_library(
     api: &Api,
-    letter: &Letter,
+    message: &Letter,
     data: &str,
     key: &str,
 ) -> Result<Result<Vec<Place>, String>, encke_client::Error> {
     let data = RawValue::from_string(data.to_owned()).map_err(encke_client::Error::Encode)?;
-    match letter {
+    match message {
         Letter::Publish(channels) => {
             let publish = match &channels[..] {
                 [one] => Publish::to(one.as_str(), &data)?,
@@ -204,7 +204,7 @@ fn place_all(places: Vec<Place>) -> Outcome {
 }
 
 impl Plan {
-    fn letter(&self, choice: &mut Choice) -> Letter {
+    fn message(&self, choice: &mut Choice) -> Letter {
         match choice.below(10) {
             0..6 => Letter::Publish(some(&self.channels, 1, choice)),
             6 => Letter::Publish(some(&self.channels, 2 + choice.below(2), choice)),

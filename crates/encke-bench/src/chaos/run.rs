@@ -9,11 +9,11 @@ use super::{
     crowd::{Crowd, Doors},
     evidence::{Evidence, Note},
     faults::{Counts, Fault, Hand},
-    lie::Lie,
+    mutation::Mutation,
+    phase::{PhaseSender, Stage},
     proxy::{Proxy, Side, Upstream, network},
     server::Server,
     settle::Settle,
-    tide::{Stage, Tide},
     verdict::{Verdict, judge},
 };
 use crate::commands::latency::Choice;
@@ -42,8 +42,8 @@ pub struct Setting {
     pub publishers: u64,
     /// See `channels`.
     pub rate: f64,
-    /// What a subscriber lies about.
-    pub lie: Option<Lie>,
+    /// What a subscriber mutations about.
+    pub mutation: Option<Mutation>,
 }
 
 /// What came of it.
@@ -78,18 +78,18 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
     let mut server = Server::new(program, &setting.engine, &mut choice)?;
     server.start(None).await?;
     let evidence = Evidence::new();
-    let tide = Tide::new();
+    let phase = PhaseSender::new();
     let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
     let for_subscribers =
-        Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), tide.look()).await?;
+        Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), phase.look()).await?;
     let for_publishers =
-        Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), tide.look()).await?;
+        Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), phase.look()).await?;
     let doors = Doors {
         direct: server.address,
         subscribers: for_subscribers.address,
         publishers: for_publishers.address,
     };
-    let mut crowd = Crowd::enter(setting, doors, &server.keys, &evidence, &tide, &mut Choice(seed()))?;
+    let mut crowd = Crowd::enter(setting, doors, &server.keys, &evidence, &phase, &mut Choice(seed()))?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()));
     let mut weather = Choice(seed());
     if let Err(error) = storm(setting, &mut server, &mut hand, &mut weather, &evidence).await {
@@ -97,11 +97,11 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
         server.kill().ok();
         server.start(None).await?;
     }
-    tide.turn(Stage::Calm);
+    phase.turn(Stage::Calm);
     println!("{:>5.0} s: calm; {} deliveries", evidence.elapsed_s(), evidence.deliveries());
     crowd.publishers_end(&evidence).await;
     let api = Api::new(&format!("http://{}", server.address), &server.keys.api).map_err(io::Error::other)?;
-    let settle = Settle { evidence: &evidence, tide: &tide, crowd: &crowd, api: &api };
+    let settle = Settle { evidence: &evidence, phase: &phase, crowd: &crowd, api: &api };
     if let Err(error) = settle.run(&mut server).await {
         evidence.note(Note::Broken(error.to_string()));
     }

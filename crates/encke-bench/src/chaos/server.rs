@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{clock::Clock, cluster::party::Party};
+use super::{clock::Clock, cluster::peer::Peer};
 use crate::{commands::latency::Choice, server::Scratch};
 
 /// How long it may take to be there, and to be gone when it was asked to go.
@@ -69,7 +69,7 @@ pub struct Server {
     /// Its secrets.
     pub keys: Keys,
     name: String,
-    party: Option<Party>,
+    peer: Option<Peer>,
     scratch: Scratch,
     /// Where its data is now.
     pub data: PathBuf,
@@ -102,7 +102,7 @@ impl Server {
         engine: &str,
         name: &str,
         keys: Keys,
-        party: Option<Party>,
+        peer: Option<Peer>,
         choice: &mut Choice,
     ) -> io::Result<Self> {
         let scratch = Scratch::new()?;
@@ -117,7 +117,7 @@ impl Server {
             address,
             keys,
             name,
-            party,
+            peer,
             scratch,
             data,
             child: None,
@@ -154,8 +154,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         self.child = Some(command.spawn()?);
-        if let (Some(party), Some(pid)) = (&self.party, self.pid()) {
-            party.is(pid);
+        if let (Some(peer), Some(pid)) = (&self.peer, self.pid()) {
+            peer.is(pid);
         }
         self.lives += 1;
         while !self.answers().await {

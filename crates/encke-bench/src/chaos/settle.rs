@@ -11,9 +11,9 @@ use super::{
     crowd::Crowd,
     evidence::{Evidence, Id, Note},
     ledger,
+    phase::{PhaseSender, Stage},
     server::{GRACE_S, Server},
     subscriber::Plan,
-    tide::{Stage, Tide},
 };
 
 /// How long clients may take to have everything. The longest pause of our library is half of it.
@@ -54,7 +54,7 @@ pub struct Settle<'a> {
     /// Where it is written down.
     pub evidence: &'a Evidence,
     /// The run's stage.
-    pub tide: &'a Tide,
+    pub phase: &'a PhaseSender,
     /// Who takes part.
     pub crowd: &'a Crowd,
     /// A backend's way to the server.
@@ -70,7 +70,7 @@ impl Settle<'_> {
         let heads = self.logs().await?;
         self.catch_up(&heads).await;
         self.presence(0, Stage::Calm).await?;
-        self.tide.turn(Stage::HalfGone);
+        self.phase.turn(Stage::HalfGone);
         self.presence(1, Stage::HalfGone).await?;
         self.receipts().await?;
         server.restart().await?;
@@ -78,7 +78,7 @@ impl Settle<'_> {
         server.kill_and_start().await?;
         self.receipts().await?;
         self.presence(2, Stage::HalfGone).await?;
-        self.tide.turn(Stage::Over);
+        self.phase.turn(Stage::Over);
         self.presence(3, Stage::Over).await
     }
 

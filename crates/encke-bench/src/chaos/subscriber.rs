@@ -1,8 +1,8 @@
 //! Subscribers: who they are, what they note, and what they take it into their heads to do. How they wait is
-//! in `raw` and `library`.
+//! in `raw` and `client`.
 
 mod app;
-mod library;
+mod client;
 mod raw;
 
 use std::{
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::{
     evidence::{Evidence, Note},
     http::Asker,
-    lie::Lie,
-    tide::{Look, Stage},
+    mutation::Mutation,
+    phase::{Look, Stage},
     wire::Transport,
 };
 use crate::commands::latency::Choice;
@@ -55,8 +55,8 @@ pub struct Plan {
     /// Whether it closes its session now and then, and comes back without a cursor. It is the user's only
     /// client then.
     pub forgetful: bool,
-    /// What it lies about.
-    pub lie: Option<Lie>,
+    /// What it mutations about.
+    pub mutation: Option<Mutation>,
     /// When it leaves for good.
     pub leaves: Stage,
     /// Where its choices begin.
@@ -101,7 +101,7 @@ pub async fn listen(plan: Plan, shared: Shared, evidence: Evidence, look: Look) 
     let app = app::App::new(&plan, shared.clone(), evidence);
     match plan.means {
         Means::Raw => raw::listen(plan, app, look).await,
-        Means::Library(transport) => library::listen(plan, transport, app, look).await,
+        Means::Library(transport) => client::listen(plan, transport, app, look).await,
     }
     let mut state = shared.state();
     (state.connected, state.gone) = (false, true);

@@ -12,7 +12,7 @@ use crate::chaos::{
     cluster::{self, run::Plan, store::Kind},
     evidence::{self, Note},
     faults::Counts,
-    lie::Lie,
+    mutation::Mutation,
     run::{Setting, run},
     summary,
     verdict::Verdict,
@@ -73,9 +73,9 @@ pub struct Args {
     /// About a minute and a half instead: a few faults of each kind, whatever the counts say
     #[arg(long)]
     short: bool,
-    /// Have a subscriber lie, in a run with a few kills: it succeeds if the lie is found
+    /// Have a subscriber mutation, in a run with a few kills: it succeeds if the mutation is found
     #[arg(long, value_enum)]
-    lie: Option<Lie>,
+    mutation: Option<Mutation>,
     /// Where the history and the server's log are kept when anything is wrong
     #[arg(long, value_name = "DIR", default_value = "target/chaos")]
     keep: PathBuf,
@@ -101,7 +101,7 @@ enum Servers {
 /// What a short run has where nothing else was asked for.
 const SHORT: Counts = Counts { kills: 12, torn: 4, restarts: 2, freezes: 2, full: 1, syncs: 2, clocks: 1 };
 
-/// What is done while somebody lies: enough to have been through a restart.
+/// What is done while somebody mutations: enough to have been through a restart.
 const FOR_A_LIE: Counts = Counts { kills: 3, torn: 0, restarts: 0, freezes: 0, full: 0, syncs: 0, clocks: 0 };
 
 /// Runs it.
@@ -114,22 +114,22 @@ pub fn execute(args: &Args) -> io::Result<()> {
     let setting = Setting {
         seed,
         engine: args.engine.clone(),
-        counts: match args.lie {
+        counts: match args.mutation {
             Some(_) => FOR_A_LIE,
             None if args.short => SHORT,
             None => args.counts.clone(),
         },
-        deliveries: if args.short || args.lie.is_some() { 0 } else { args.deliveries },
+        deliveries: if args.short || args.mutation.is_some() { 0 } else { args.deliveries },
         clients: args.clients.max(1),
         channels: args.channels.max(1),
         publishers: args.publishers.max(1),
         rate: args.rate.max(0.1),
-        lie: args.lie,
+        mutation: args.mutation,
     };
     println!("seed {seed}");
     fs::create_dir_all(&args.keep)?;
     let (found, notes) = if let Some(kind) = several(args)? {
-        let short = args.short || args.lie.is_some();
+        let short = args.short || args.mutation.is_some();
         let (rounds, rolls) = if short { (1, 1) } else { (args.rounds, args.rolls) };
         let plan = Plan { kind, nodes: args.nodes.max(2), rounds, rolls };
         // Programs that are started elsewhere find what they need by its full name.
@@ -152,8 +152,8 @@ pub fn execute(args: &Args) -> io::Result<()> {
         (outcome.verdict, outcome.notes)
     };
     println!("{}", summary::line(&found));
-    match args.lie {
-        Some(lie) => caught(lie, &found),
+    match args.mutation {
+        Some(mutation) => caught(mutation, &found),
         None => verdict(args, seed, &found, &notes),
     }
 }
@@ -216,9 +216,9 @@ fn verdict(args: &Args, seed: u64, found: &Verdict, notes: &[(u64, Note)]) -> io
     )))
 }
 
-fn caught(lie: Lie, found: &Verdict) -> io::Result<()> {
-    let found = found.violations.iter().find(|violation| violation.kind == lie.finds());
-    let found = found.ok_or_else(|| io::Error::other(format!("the lie {lie:?} was not found")))?;
+fn caught(mutation: Mutation, found: &Verdict) -> io::Result<()> {
+    let found = found.violations.iter().find(|violation| violation.kind == mutation.finds());
+    let found = found.ok_or_else(|| io::Error::other(format!("the lie {mutation:?} was not found")))?;
     println!("the lie was found: {:?}: {}", found.kind, found.what);
     Ok(())
 }

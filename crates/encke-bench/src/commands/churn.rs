@@ -9,7 +9,7 @@ use crate::{
     parts::{self, Parts, Used},
     peers::{Peer, Place, Transport},
     procfs::{self, Cpu},
-    scene::Scene,
+    run::Run,
     subscribers::Stage,
     tally::Tally,
 };
@@ -81,17 +81,17 @@ fn drift(now: u64, start: u64) -> f64 {
 /// When a connection was refused or lost.
 pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
     let rest = Duration::from_secs_f64(churn.rest);
-    let mut scene = Scene::new(peer, churn.transport, 100, 1, 1)?;
-    scene.tally = Tally::new([churn.connections]);
-    scene.gather((0..churn.connections).map(|_| (Place::Channel(0), (0, 1))))?;
+    let mut run = Run::new(peer, churn.transport, 100, 1, 1)?;
+    run.tally = Tally::new([churn.connections]);
+    run.gather((0..churn.connections).map(|_| (Place::Channel(0), (0, 1))))?;
     // Ports of closed connections rest for a minute, so it takes as many addresses as there are 20,000 of
     // them in that time.
-    scene.subscribers.addresses = u8::try_from(churn.rate * 70 / 20_000 + 2).unwrap_or(u8::MAX);
-    scene.rest(rest)?;
+    run.subscribers.addresses = u8::try_from(churn.rate * 70 / 20_000 + 2).unwrap_or(u8::MAX);
+    run.rest(rest)?;
     let start = procfs::pss_bytes(&peer.pids());
     let own = [std::process::id()];
     let (before_idle, idle_parts) = (Cpu::of(&peer.pids()), Parts::now(peer));
-    scene.rest(IDLE)?;
+    run.rest(IDLE)?;
     let idle = Cpu::of(&peer.pids()).since(&before_idle).total.as_secs_f64() / IDLE.as_secs_f64();
     let idle_parts = idle_parts.used();
     let (before, own_before, parts_before) = (Cpu::of(&peer.pids()), Cpu::of(&own), Parts::now(peer));
@@ -102,15 +102,15 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
         let due = (began.elapsed().as_secs_f64() * f64::from(churn.rate)) as u64;
         while made < due.min(total) {
             let index = usize::try_from(made).unwrap_or(0) % all;
-            if scene.subscribers.all[index].stage == Stage::Asking {
+            if run.subscribers.all[index].stage == Stage::Asking {
                 break;
             }
-            scene.subscribers.disconnect(&mut scene.net, index);
-            scene.subscribers.all[index].resume.clear();
-            scene.subscribers.connect(&mut scene.net, peer, index);
+            run.subscribers.disconnect(&mut run.net, index);
+            run.subscribers.all[index].resume.clear();
+            run.subscribers.connect(&mut run.net, peer, index);
             made += 1;
         }
-        scene.turn(Instant::now() + Duration::from_millis(1))?;
+        run.turn(Instant::now() + Duration::from_millis(1))?;
     }
     let seconds = began.elapsed().as_secs_f64();
     let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
@@ -119,19 +119,19 @@ pub fn measure(peer: &dyn Peer, churn: Churn) -> io::Result<Churned> {
         part.cpu_s = (part.cpu_s - idle.busy * seconds).max(0.0);
     }
     let end = procfs::pss_bytes(&peer.pids());
-    scene.rest(rest)?;
+    run.rest(rest)?;
     let after = procfs::pss_bytes(&peer.pids());
-    if scene.errors() > 0 || scene.subscribers.waiting != all {
+    if run.errors() > 0 || run.subscribers.waiting != all {
         return Err(io::Error::other(format!(
             "{} of {all} wait: {:?}",
-            scene.subscribers.waiting, scene.subscribers.errors
+            run.subscribers.waiting, run.subscribers.errors
         )));
     }
     let others = used.machine.as_secs_f64() - used.total.as_secs_f64() - own_used.total.as_secs_f64();
     Ok(Churned {
         count: total,
         seconds,
-        waiting: scene.subscribers.waiting,
+        waiting: run.subscribers.waiting,
         cpu_us: (used.total.as_secs_f64() - idle * seconds).max(0.0) * 1e6 / total.max(1) as f64,
         others_busy: others.max(0.0) / seconds * 100.0,
         stolen: used.stolen_share * 100.0,

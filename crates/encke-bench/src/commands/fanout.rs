@@ -12,7 +12,7 @@ use crate::{
     peers::{Peer, Place, Transport},
     procfs::{self, Cpu, CpuUse},
     report,
-    scene::{Load, Scene},
+    run::{Load, Run},
     tally::{Faults, Tally},
 };
 
@@ -91,14 +91,14 @@ pub struct Delivered {
 /// When anything was not delivered as it should have been.
 pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
     let (channels, publishers) = (fanout.channels.max(1), fanout.publishers.max(1));
-    let mut scene = Scene::new(peer, fanout.transport, fanout.payload, publishers as usize, fanout.pipeline)?;
+    let mut run = Run::new(peer, fanout.transport, fanout.payload, publishers as usize, fanout.pipeline)?;
     let followers = |channel: u32| (fanout.subscribers + channels - 1 - channel) / channels;
-    scene.tally = Tally::new((0..channels * publishers).map(|lane| followers(lane / publishers)));
+    run.tally = Tally::new((0..channels * publishers).map(|lane| followers(lane / publishers)));
     let places = (0..fanout.subscribers).map(|user| {
         let channel = user % channels;
         (Place::Channel(channel), (channel * publishers, publishers))
     });
-    scene.gather(places)?;
+    run.gather(places)?;
     let burst = u64::from(fanout.burst.max(1));
     let target = move |number: u64| {
         let moment =
@@ -112,7 +112,7 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
         together: fanout.together,
         time: Duration::from_secs_f64(fanout.seconds),
     };
-    measure_load(&mut scene, load, target)
+    measure_load(&mut run, load, target)
 }
 
 /// Measures the server under a load, after its idle time was measured and a fifth of the load has warmed it
@@ -121,46 +121,39 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
 /// # Errors
 /// When anything was not delivered as it should have been.
 pub fn measure_load(
-    scene: &mut Scene<'_>,
+    run: &mut Run<'_>,
     load: Load,
     mut target: impl FnMut(u64) -> (u32, Place, usize),
 ) -> io::Result<Delivered> {
-    let (peer, own) = (scene.peer, [std::process::id()]);
-    scene.rest(Duration::from_secs(1))?;
+    let (peer, own) = (run.peer, [std::process::id()]);
+    run.rest(Duration::from_secs(1))?;
     let (idle_before, parts_before) = (Cpu::of(&peer.pids()), Parts::now(peer));
-    scene.rest(Duration::from_secs(2))?;
+    run.rest(Duration::from_secs(2))?;
     let idle = Cpu::of(&peer.pids()).since(&idle_before).total.as_secs_f64() / 2.0;
     let idle_parts = parts_before.used();
-    scene.publish(Load { time: load.time / 5, ..load }, &mut target)?;
-    scene.drain()?;
-    scene.measure_from_now();
-    let (delivered, sent, began) = (scene.tally.delivered, scene.tally.sent(), Instant::now());
+    run.publish(Load { time: load.time / 5, ..load }, &mut target)?;
+    run.drain()?;
+    run.measure_from_now();
+    let (delivered, sent, began) = (run.tally.delivered, run.tally.sent(), Instant::now());
     let (before, own_before, parts_before) = (Cpu::of(&peer.pids()), Cpu::of(&own), Parts::now(peer));
-    scene.publish(load, &mut target)?;
-    scene.drain()?;
+    run.publish(load, &mut target)?;
+    run.drain()?;
     let (used, own_used) = (Cpu::of(&peer.pids()).since(&before), Cpu::of(&own).since(&own_before));
     let mut parts = parts_before.used();
-    if let Some(verdict) = scene.verdict() {
+    if let Some(verdict) = run.verdict() {
         return Err(io::Error::other(format!("{}: {verdict}", peer.name())));
     }
     let time = began.elapsed().as_secs_f64();
     for (part, idle) in parts.iter_mut().zip(&idle_parts) {
         part.cpu_s = (part.cpu_s - idle.busy * time).max(0.0);
     }
-    let delivered = sum_up(
-        scene,
-        scene.tally.delivered - delivered,
-        scene.tally.sent() - sent,
-        used,
-        own_used,
-        idle,
-        time,
-    );
+    let delivered =
+        sum_up(run, run.tally.delivered - delivered, run.tally.sent() - sent, used, own_used, idle, time);
     Ok(Delivered { parts, ..delivered })
 }
 
 fn sum_up(
-    scene: &Scene<'_>,
+    run: &Run<'_>,
     count: u64,
     messages: u64,
     used: CpuUse,
@@ -183,10 +176,10 @@ fn sum_up(
             / time
             * 100.0,
         stolen: used.stolen_share * 100.0,
-        each: scene.tally.each.clone(),
-        last: scene.tally.last.clone(),
-        answered: scene.publishers.answered.clone(),
-        faults: scene.tally.faults(),
+        each: run.tally.each.clone(),
+        last: run.tally.last.clone(),
+        answered: run.publishers.answered.clone(),
+        faults: run.tally.faults(),
         parts: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     parts::{self, Parts, Used},
     peers::{Peer, Place, Transport},
     procfs,
-    scene::{Load, Scene},
+    run::{Load, Run},
     tally::Tally,
 };
 
@@ -64,18 +64,18 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         return Err(io::Error::other("the server's process is not known"));
     }
     let rest = Duration::from_secs_f64(hold.rest);
-    let mut scene = Scene::new(peer, hold.transport, 100, 1, 1)?;
-    scene.tally = Tally::new([WARM_UP + hold.connections]);
-    let grow = |scene: &mut Scene<'_>, count: u32| {
-        scene.gather((0..count).map(|_| (Place::Channel(0), (0, 1))))?;
-        scene.rest(rest)?;
+    let mut run = Run::new(peer, hold.transport, 100, 1, 1)?;
+    run.tally = Tally::new([WARM_UP + hold.connections]);
+    let grow = |run: &mut Run<'_>, count: u32| {
+        run.gather((0..count).map(|_| (Place::Channel(0), (0, 1))))?;
+        run.rest(rest)?;
         Ok::<_, io::Error>((procfs::pss_bytes(&peer.pids()), procfs::kernel_slab_bytes()))
     };
     let fifth = hold.connections / 5;
-    let (warm, kernel_before) = grow(&mut scene, WARM_UP)?;
+    let (warm, kernel_before) = grow(&mut run, WARM_UP)?;
     let parts = Parts::now(peer);
-    let (some, _) = grow(&mut scene, fifth)?;
-    let (all, kernel_after) = grow(&mut scene, hold.connections - fifth)?;
+    let (some, _) = grow(&mut run, fifth)?;
+    let (all, kernel_after) = grow(&mut run, hold.connections - fifth)?;
     let slope = |from: u64, to: u64, count: u32| (to as f64 - from as f64) / f64::from(count);
     let mut held = Held {
         first: slope(warm, some, fifth),
@@ -87,42 +87,42 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
     };
     let resting = Parts::now(peer);
     if !held.parts.is_empty() {
-        scene.rest(rest)?;
+        run.rest(rest)?;
     }
     held.resting = resting.used();
-    scene.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| {
+    run.publish(Load { rate: 1.0, burst: 1, together: false, time: Duration::from_secs(3) }, |_| {
         (0, Place::Channel(0), 0)
     })?;
-    scene.drain()?;
-    if let Some(verdict) = scene.verdict() {
+    run.drain()?;
+    if let Some(verdict) = run.verdict() {
         return Err(io::Error::other(verdict));
     }
-    scene.rest(rest)?;
+    run.rest(rest)?;
     held.after_messages = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
     if hold.churn <= 0.0 {
         return Ok(held);
     }
-    let (first, all) = (WARM_UP as usize, scene.subscribers.all.len());
-    scene.subscribers.addresses = 8;
+    let (first, all) = (WARM_UP as usize, run.subscribers.all.len());
+    run.subscribers.addresses = 8;
     let goes = (f64::from(hold.connections) * hold.churn) as usize;
     let batch = (all - first).clamp(1, 500);
     for start in (0..goes).step_by(batch) {
         for number in start..start + batch {
             let index = first + number % (all - first);
-            scene.subscribers.disconnect(&mut scene.net, index);
-            scene.subscribers.all[index].resume.clear();
+            run.subscribers.disconnect(&mut run.net, index);
+            run.subscribers.all[index].resume.clear();
         }
-        scene.connect_all(first)?;
+        run.connect_all(first)?;
     }
     // Sessions outlive their connections by a grace time.
-    scene.rest(rest.max(Duration::from_secs(20)))?;
+    run.rest(rest.max(Duration::from_secs(20)))?;
     held.after_churn = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
     for index in first..all {
-        scene.subscribers.disconnect(&mut scene.net, index);
+        run.subscribers.disconnect(&mut run.net, index);
     }
-    scene.rest(rest.max(Duration::from_secs(20)))?;
+    run.rest(rest.max(Duration::from_secs(20)))?;
     held.left = slope(warm, procfs::pss_bytes(&peer.pids()), hold.connections);
-    match scene.verdict() {
+    match run.verdict() {
         None => Ok(held),
         Some(verdict) => Err(io::Error::other(verdict)),
     }

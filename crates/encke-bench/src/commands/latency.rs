@@ -12,7 +12,7 @@ use crate::{
     parts::{self, Parts},
     peers::{Encke, EnckeOptions, Peer, Place, Transport, user_name},
     report,
-    scene::{Load, Scene},
+    run::{Load, Run},
     subscribers::Stage,
     tally::Tally,
 };
@@ -52,10 +52,10 @@ pub struct Args {
 /// When the server cannot be measured, or anything was not delivered as it should have been.
 pub fn run(args: &Args) -> io::Result<()> {
     let peer = Encke::open(&args.server)?;
-    let mut scene = Scene::new(&peer, args.transport, args.payload, args.publishers, 1)?;
-    scene.tally = Tally::new((0..args.users).map(|_| 1));
-    scene.gather((0..args.users).map(|user| (Place::User(user), (user, 1))))?;
-    scene.rest(Duration::from_millis(500))?;
+    let mut run = Run::new(&peer, args.transport, args.payload, args.publishers, 1)?;
+    run.tally = Tally::new((0..args.users).map(|_| 1));
+    run.gather((0..args.users).map(|user| (Place::User(user), (user, 1))))?;
+    run.rest(Duration::from_millis(500))?;
     println!(
         "{}: {} users wait by {}; {} pushes/s for {} s; load before: {}",
         peer.name(),
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> io::Result<()> {
         crate::procfs::load()
     );
     let mut choice = Choice(0x9e37_79b9_7f4a_7c15);
-    let (users, publishers) = (args.users, scene.publishers.count());
+    let (users, publishers) = (args.users, run.publishers.count());
     let mut target = move |_| {
         let user = choice.below(users);
         (user, Place::User(user), user as usize % publishers)
@@ -77,18 +77,18 @@ pub fn run(args: &Args) -> io::Result<()> {
         together: false,
         time: Duration::from_secs_f64(seconds),
     };
-    scene.publish(load(args.seconds / 10.0), &mut target)?;
-    scene.measure_from_now();
+    run.publish(load(args.seconds / 10.0), &mut target)?;
+    run.measure_from_now();
     let (before, parts_before) = (crate::procfs::Cpu::of(&peer.pids()), Parts::now(&peer));
-    let delivered = scene.tally.delivered;
-    scene.publish(load(args.seconds), &mut target)?;
-    scene.drain()?;
+    let delivered = run.tally.delivered;
+    run.publish(load(args.seconds), &mut target)?;
+    run.drain()?;
     let used = crate::procfs::Cpu::of(&peer.pids()).since(&before);
     let by_parts = parts_before.used();
     println!("{}", report::percentiles_head());
-    println!("{}", report::percentiles("POST due -> last byte", &scene.tally.each));
-    println!("{}", report::percentiles("POST due -> its answer", &scene.publishers.answered));
-    let count = scene.tally.delivered - delivered;
+    println!("{}", report::percentiles("POST due -> last byte", &run.tally.each));
+    println!("{}", report::percentiles("POST due -> its answer", &run.publishers.answered));
+    let count = run.tally.delivered - delivered;
     println!(
         "server: {:.1} us CPU per push and delivery ({:.0} % of one core)",
         per(used.total, count),
@@ -98,12 +98,12 @@ pub fn run(args: &Args) -> io::Result<()> {
         let tell = |used: &parts::Used| format!("{:.1}", used.cpu_s * 1e6 / count.max(1) as f64);
         println!("CPU in us per push and delivery: {}", parts::line(&by_parts, tell));
     }
-    println!("{} pushed, {} delivered: {}", scene.tally.sent(), scene.tally.delivered, scene.tally.faults());
-    if let Some(verdict) = scene.verdict() {
+    println!("{} pushed, {} delivered: {}", run.tally.sent(), run.tally.delivered, run.tally.faults());
+    if let Some(verdict) = run.verdict() {
         return Err(io::Error::other(verdict));
     }
     if args.transport == Transport::Poll {
-        closes(&peer, &mut scene, args.closes.min(args.users))
+        closes(&peer, &mut run, args.closes.min(args.users))
     } else {
         Ok(())
     }
@@ -121,13 +121,13 @@ enum By {
 /// Closes users one by one, half of them by themselves and half by an operator, and looks whether everything
 /// of them is gone when that is answered. Among several nodes, the one that is asked is not the one that has
 /// the session.
-fn closes(peer: &Encke, scene: &mut Scene<'_>, count: u32) -> io::Result<()> {
+fn closes(peer: &Encke, run: &mut Run<'_>, count: u32) -> io::Result<()> {
     let by = |user| if user % 4 < 2 { By::Client } else { By::Operator };
     let mut gone = Gone::default();
     for wanted in [By::Client, By::Operator] {
         let (mut answered, mut freed) = (histogram()?, histogram()?);
         for user in (0..count).filter(|user| by(*user) == wanted) {
-            close(peer, scene, user, wanted, [&mut answered, &mut freed], &mut gone)?;
+            close(peer, run, user, wanted, [&mut answered, &mut freed], &mut gone)?;
         }
         let path = if wanted == By::Client { "/v1/close" } else { "/api/close" };
         println!("{}", report::percentiles(&format!("POST {path} -> answer"), &answered));
@@ -147,7 +147,7 @@ struct Gone {
 
 fn close(
     peer: &Encke,
-    scene: &mut Scene<'_>,
+    run: &mut Run<'_>,
     user: u32,
     by: By,
     [answered, freed]: [&mut Histogram<u64>; 2],
@@ -155,13 +155,13 @@ fn close(
 ) -> io::Result<()> {
     let index = user as usize;
     let mut line = Line::open(peer.publish_at(index))?;
-    let session = scene.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
+    let session = run.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
     // The books would take the farewell for a fault.
-    scene.rest(Duration::from_millis(2))?;
+    run.rest(Duration::from_millis(2))?;
     let body = format!("{{\"session\":\"{session}\"}}");
     let (request, sign) = match by {
         By::Client => (peer.control(user, "/v1/close", &body), b":true}"),
-        By::Operator => (peer.wish("/api/close", &body), b"ed\":1}"),
+        By::Operator => (peer.api_request("/api/close", &body), b"ed\":1}"),
     };
     let began = Instant::now();
     let (status, body) = line.ask(&request)?;
@@ -173,8 +173,8 @@ fn close(
         )));
     }
     // What the kernel has by now is looked at, without waiting.
-    scene.turn(Instant::now())?;
-    gone.open += u32::from(scene.subscribers.all[index].stage != Stage::Gone);
+    run.turn(Instant::now())?;
+    gone.open += u32::from(run.subscribers.all[index].stage != Stage::Gone);
     freed.saturating_record(micros(began));
     let (_, body) = line.ask(&peer.question(&format!("/api/sessions?user={}", user_name(user))))?;
     gone.listed += u32::from(body.windows(session.len()).any(|part| part == session.as_bytes()));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     peers::{Peer, Place, Transport},
-    scene::{Load, Scene},
+    run::{Load, Run},
     tally::Tally,
 };
 
@@ -45,10 +45,10 @@ pub struct Targeted {
 /// When anything was not delivered as it should have been.
 pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
     let publishers = targeted.publishers.max(1);
-    let mut scene = Scene::new(peer, targeted.transport, targeted.payload, publishers as usize, 1)?;
-    scene.subscribers.wander = targeted.wander;
-    scene.tally = Tally::new((0..targeted.users).map(|_| 1));
-    scene.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
+    let mut run = Run::new(peer, targeted.transport, targeted.payload, publishers as usize, 1)?;
+    run.subscribers.wander = targeted.wander;
+    run.tally = Tally::new((0..targeted.users).map(|_| 1));
+    run.gather((0..targeted.users).map(|user| (Place::User(user), (user, 1))))?;
     let mut choice = Choice(1);
     let load = Load {
         rate: targeted.rate,
@@ -56,7 +56,7 @@ pub fn measure(peer: &dyn Peer, targeted: Targeted) -> io::Result<Delivered> {
         together: false,
         time: Duration::from_secs_f64(targeted.seconds),
     };
-    measure_load(&mut scene, load, move |_| {
+    measure_load(&mut run, load, move |_| {
         let user = choice.below(targeted.users);
         (user, Place::User(user), (user % publishers) as usize)
     })

@@ -197,7 +197,7 @@ impl Encke {
 
     /// A wish to the server API.
     #[must_use]
-    pub fn wish(&self, path: &str, body: &str) -> Vec<u8> {
+    pub fn api_request(&self, path: &str, body: &str) -> Vec<u8> {
         let mut out = Vec::new();
         post(&mut out, path, self.address(), &self.api_fields(), body);
         out

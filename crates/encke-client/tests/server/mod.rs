@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use encke_client::{Error, Event, Listener, SessionHandle};
-use encke_proto::codec::ws::{CloseFrame, CloseStatus, Heard, Reader, Rules, accept, frame};
+use encke_proto::codec::ws::{CloseFrame, CloseStatus, Reader, Received, Rules, accept, frame};
 use futures_util::stream;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -206,7 +206,7 @@ impl Socket {
     }
 
     /// What the client says next, which has to be masked; none when it has gone.
-    pub async fn heard(&mut self) -> Option<Heard> {
+    pub async fn heard(&mut self) -> Option<Received> {
         let rules = Rules { message_max_bytes: 1 << 20, compression: false, masked: true };
         loop {
             let mut input = self.unread.as_slice();

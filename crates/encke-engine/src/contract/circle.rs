@@ -11,7 +11,7 @@ use encke_proto::{SessionId, UserId};
 use tokio::sync::Notify;
 
 use super::{ClusterBed, TestNode, lab::Listener};
-use crate::{Census, Ears, Feed, Letterbox, NodeId, RetentionTable};
+use crate::{EngineEvents, Feed, LiveNodes, NodeId, NodeInbox, RetentionTable};
 
 /// How long the suite waits for what is promised to come soon.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,36 +41,36 @@ pub(super) use until;
 #[derive(Default)]
 pub(super) struct Hearing {
     pub(super) feed: Arc<Listener>,
-    letterbox: Arc<Letters>,
+    inbox: Arc<Messages>,
 }
 
 #[derive(Default)]
-struct Letters {
+struct Messages {
     received: Mutex<Vec<Bytes>>,
     news: Notify,
 }
 
-impl Letterbox for Letters {
-    fn receive(&self, letter: Bytes) {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+impl NodeInbox for Messages {
+    fn receive(&self, message: Bytes) {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         self.news.notify_one();
     }
 }
 
 impl Hearing {
-    fn ears(&self) -> Ears {
-        Ears {
+    fn events(&self) -> EngineEvents {
+        EngineEvents {
             feed: Arc::clone(&self.feed) as Arc<dyn Feed>,
-            letters: Arc::clone(&self.letterbox) as Arc<dyn Letterbox>,
+            messages: Arc::clone(&self.inbox) as Arc<dyn NodeInbox>,
         }
     }
 
-    /// Waits until `count` letters were received, and returns all that were.
-    pub(super) async fn letters(&self, count: usize) -> Vec<Bytes> {
-        let received = || self.letterbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Waits until `count` messages were received, and returns all that were.
+    pub(super) async fn messages(&self, count: usize) -> Vec<Bytes> {
+        let received = || self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let enough = async {
             while received().len() < count {
-                self.letterbox.news.notified().await;
+                self.inbox.news.notified().await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, enough).await;
@@ -82,15 +82,15 @@ impl Hearing {
 /// Nodes on one store, and what each was told.
 pub(super) struct Circle {
     pub(super) nodes: Vec<TestNode>,
-    pub(super) ears: Vec<Hearing>,
+    pub(super) events: Vec<Hearing>,
 }
 
 impl Circle {
     pub(super) async fn open(bed: &dyn ClusterBed, nodes: usize) -> Self {
-        let ears: Vec<Hearing> = (0..nodes).map(|_| Hearing::default()).collect();
-        let nodes = bed.open(ears.iter().map(Hearing::ears).collect(), RetentionTable::default()).await;
-        assert_eq!(nodes.len(), ears.len(), "a node for each");
-        Self { nodes, ears }
+        let events: Vec<Hearing> = (0..nodes).map(|_| Hearing::default()).collect();
+        let nodes = bed.open(events.iter().map(Hearing::events).collect(), RetentionTable::default()).await;
+        assert_eq!(nodes.len(), events.len(), "a node for each");
+        Self { nodes, events }
     }
 
     /// What a bed calls its nodes.
@@ -98,7 +98,7 @@ impl Circle {
         format!("node-{at}")
     }
 
-    pub(super) async fn beat(&self, at: usize) -> Census {
+    pub(super) async fn beat(&self, at: usize) -> LiveNodes {
         self.nodes[at].cluster.beat().await.expect("a healthy engine beats")
     }
 

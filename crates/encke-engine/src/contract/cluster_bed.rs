@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Cluster, Ears, Engine, RetentionTable};
+use crate::{Cluster, Engine, EngineEvents, RetentionTable};
 
 /// A node that is put to the test: one connection, seen from both sides.
 #[derive(Clone)]
@@ -19,8 +19,8 @@ pub struct TestNode {
 /// Where the nodes of an engine of many nodes are put to the test.
 #[async_trait]
 pub trait ClusterBed: Send + Sync {
-    /// A node for each of `ears`, all on one empty store, another store each time.
-    async fn open(&self, ears: Vec<Ears>, retention: RetentionTable) -> Vec<TestNode>;
+    /// A node for each of `events`, all on one empty store, another store each time.
+    async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode>;
 
     /// Makes the nodes of the store that was opened last miss what is told at this moment, as a broken
     /// connection does. They are not told of it.

@@ -20,21 +20,21 @@ pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed)
     let circle = Circle::open(bed, 3).await;
     let mut lives = Vec::new();
     for at in 0..3 {
-        let census = circle.beat(at).await;
-        assert!(census.renewed, "the first life begins with the first beat");
+        let live = circle.beat(at).await;
+        assert!(live.renewed, "the first life begins with the first beat");
         assert_eq!(
-            census.nodes.iter().filter(|node| node.id == census.me).count(),
+            live.nodes.iter().filter(|node| node.id == live.me).count(),
             1,
             "it is among those who live"
         );
-        lives.push(census.me);
+        lives.push(live.me);
     }
     assert_eq!(lives.iter().collect::<HashSet<_>>().len(), 3, "no two have one life");
     for (at, life) in lives.iter().enumerate() {
-        let census = circle.beat(at).await;
-        assert_eq!((census.me, census.renewed), (*life, false), "it goes on living");
+        let live = circle.beat(at).await;
+        assert_eq!((live.me, live.renewed), (*life, false), "it goes on living");
         let mut found: Vec<(NodeId, String)> =
-            census.nodes.into_iter().map(|node| (node.id, node.name)).collect();
+            live.nodes.into_iter().map(|node| (node.id, node.name)).collect();
         found.sort();
         let mut expected: Vec<(NodeId, String)> =
             lives.iter().enumerate().map(|(at, life)| (*life, Circle::name(at))).collect();
@@ -51,14 +51,14 @@ pub(super) async fn a_node_that_is_silent_is_not_counted_for_long(bed: &dyn Clus
     // meanwhile is the sentence before.
     until!("the silent node is gone", {
         tokio::time::sleep(Duration::from_millis(BEAT_MS / 2)).await;
-        let census = circle.beat(0).await;
-        assert_eq!((census.me, census.renewed), (first, false), "who beats lives");
-        census.nodes.iter().all(|node| node.id != second)
+        let live = circle.beat(0).await;
+        assert_eq!((live.me, live.renewed), (first, false), "who beats lives");
+        live.nodes.iter().all(|node| node.id != second)
     });
-    let census = circle.beat(1).await;
-    assert!(census.renewed, "who was taken for dead is told");
-    assert_ne!(census.me, second, "and begins another life");
-    assert!(circle.beat(0).await.nodes.iter().any(|node| node.id == census.me));
+    let live = circle.beat(1).await;
+    assert!(live.renewed, "who was taken for dead is told");
+    assert_ne!(live.me, second, "and begins another life");
+    assert!(circle.beat(0).await.nodes.iter().any(|node| node.id == live.me));
 }
 
 pub(super) async fn who_resigned_does_not_live(bed: &dyn ClusterBed) {
@@ -74,8 +74,8 @@ pub(super) async fn after_a_loss_of_everything_all_begin_another_life(bed: &dyn 
     let before = [circle.beat(0).await.me, circle.beat(1).await.me];
     bed.forget_nodes().await;
     for (at, old) in before.into_iter().enumerate() {
-        let census = circle.beat(at).await;
-        assert!(census.renewed && census.me != old, "what was kept under the old life is gone");
+        let live = circle.beat(at).await;
+        assert!(live.renewed && live.me != old, "what was kept under the old life is gone");
     }
 }
 
@@ -83,18 +83,18 @@ pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBe
     let circle = Circle::open(bed, 3).await;
     let lives = [circle.beat(0).await.me, circle.beat(1).await.me, circle.beat(2).await.me];
     let bytes: Vec<u8> = (0..LETTER_MAX_BYTES).map(|at| (at % 256) as u8).collect();
-    let letters =
+    let messages =
         [Bytes::from_static(b"short"), Bytes::from_static(b"\0\r\n{}*"), Bytes::from(bytes), Bytes::new()];
-    for letter in &letters {
-        circle.nodes[0].cluster.send(lives[1], letter.clone()).await.expect("a healthy engine sends");
+    for message in &messages {
+        circle.nodes[0].cluster.send(lives[1], message.clone()).await.expect("a healthy engine sends");
     }
-    let received = circle.ears[1].letters(letters.len()).await;
-    assert_eq!(received, letters, "in order, as they were");
+    let received = circle.events[1].messages(messages.len()).await;
+    assert_eq!(received, messages, "in order, as they were");
     let own = Bytes::from_static(b"to myself");
     circle.nodes[2].cluster.send(lives[2], own.clone()).await.expect("a healthy engine sends");
-    assert_eq!(circle.ears[2].letters(1).await, [own]);
-    assert!(circle.ears[0].letters(0).await.is_empty(), "nobody else gets them");
-    assert_eq!(circle.ears[1].letters(0).await.len(), letters.len(), "each once");
+    assert_eq!(circle.events[2].messages(1).await, [own]);
+    assert!(circle.events[0].messages(0).await.is_empty(), "nobody else gets them");
+    assert_eq!(circle.events[1].messages(0).await.len(), messages.len(), "each once");
 }
 
 pub(super) async fn a_letter_for_another_life_does_not_arrive(bed: &dyn ClusterBed) {
@@ -108,7 +108,7 @@ pub(super) async fn a_letter_for_another_life_does_not_arrive(bed: &dyn ClusterB
     // Whether sending to a node that is dead is an error is left to the engine.
     drop(circle.nodes[0].cluster.send(old, late).await);
     circle.nodes[0].cluster.send(new.me, right.clone()).await.expect("a healthy engine sends");
-    assert_eq!(circle.ears[1].letters(1).await, [right]);
+    assert_eq!(circle.events[1].messages(1).await, [right]);
 }
 
 pub(super) async fn a_user_is_where_it_was_entered(bed: &dyn ClusterBed) {
@@ -187,7 +187,7 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
     let places = circle.places(1, &[user("alice")]).await;
     assert!(!places[0].contains(&new) && !places[0].contains(&other), "nobody who lives has the user");
     let entered = circle.nodes[0].cluster.enter(&user("alice"), None).await.expect("a healthy engine enters");
-    // The dead life may still be found; a caller knows by the census that it is dead.
+    // The dead life may still be found; a caller knows by the list of live nodes that it is dead.
     assert!(entered.elsewhere.iter().all(|life| *life == old));
     assert!(circle.places(1, &[user("alice")]).await[0].contains(&new));
 }
@@ -222,7 +222,7 @@ pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over
     assert!(!circle.closed(0, &alice, Some(session(1))).await);
     circle.nodes[0]
         .cluster
-        .bury(&alice, &[session(1), session(2)], 600_000)
+        .mark_closed(&alice, &[session(1), session(2)], 600_000)
         .await
         .expect("a healthy engine buries");
     for at in 0..2 {
@@ -235,7 +235,7 @@ pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over
         assert!(!circle.closed(at, &alice, None).await, "a session that is new");
         assert!(!circle.closed(at, &user("bob"), Some(session(1))).await, "another user");
     }
-    circle.nodes[1].cluster.bury(&alice, &[session(9)], 1).await.expect("a healthy engine buries");
+    circle.nodes[1].cluster.mark_closed(&alice, &[session(9)], 1).await.expect("a healthy engine buries");
     until!("the time of a tomb is over", !circle.closed(0, &alice, Some(session(9))).await);
 }
 

@@ -143,7 +143,7 @@ pub(super) async fn a_node_that_watches_is_told_of_what_another_appends(bed: &dy
             );
         }
     }
-    let heard = circle.ears[1].feed.wait_for(expected.len()).await;
+    let heard = circle.events[1].feed.wait_for(expected.len()).await;
     let mut heard: Vec<_> = heard
         .iter()
         .map(|entry| entry.message())
@@ -159,7 +159,7 @@ pub(super) async fn a_node_that_watches_is_told_of_what_another_appends(bed: &dy
     expected.sort_by_key(|told| (told.0.clone(), told.1.offset));
     assert_eq!(heard, expected, "each once");
     let page = circle.read(1, &names[0], ReadFrom::After(0)).await;
-    let told = circle.ears[1].feed.heard();
+    let told = circle.events[1].feed.heard();
     for (read, told) in
         page.entries.iter().zip(told.iter().filter(|entry| entry.message().channel == names[0]))
     {
@@ -174,7 +174,7 @@ pub(super) async fn a_node_that_does_not_watch_is_not_told(bed: &dyn ClusterBed)
     circle.watch(2, &channel("last")).await;
     circle.append(0, to_channel("a")).await;
     circle.append(0, to_channel("b")).await;
-    circle.ears[1].feed.wait_for(1).await;
+    circle.events[1].feed.wait_for(1).await;
     circle.nodes[1].engine.unwatch(&channel("a"));
     until!("what is not watched is not told any more", {
         let appended = circle.append(0, to_channel("a")).await;
@@ -182,17 +182,17 @@ pub(super) async fn a_node_that_does_not_watch_is_not_told(bed: &dyn ClusterBed)
         let last = circle.append(0, to_channel("last")).await;
         until!(
             "the last is told",
-            circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
+            circle.events[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
         );
-        circle.ears[1].feed.heard().iter().all(|entry| entry.message().id != appended.id)
+        circle.events[1].feed.heard().iter().all(|entry| entry.message().id != appended.id)
     });
     for at in [1, 2] {
         let names: HashSet<_> =
-            circle.ears[at].feed.heard().iter().map(|entry| entry.message().channel.clone()).collect();
+            circle.events[at].feed.heard().iter().map(|entry| entry.message().channel.clone()).collect();
         assert!(!names.contains(&channel("b")), "nobody watches it");
         assert!(at == 1 || !names.contains(&channel("a")), "this node does not");
     }
-    assert!(circle.ears[0].feed.heard().is_empty(), "the node that appends watches nothing itself");
+    assert!(circle.events[0].feed.heard().is_empty(), "the node that appends watches nothing itself");
 }
 
 pub(super) async fn a_read_after_a_watch_misses_nothing(bed: &dyn ClusterBed) {
@@ -221,7 +221,7 @@ pub(super) async fn a_read_after_a_watch_misses_nothing(bed: &dyn ClusterBed) {
     let heads = appending.await.expect("no task panics");
     let missing: u64 = heads.iter().zip(&read).map(|(head, read)| head - read).sum();
     until!("all behind what was read is told", {
-        let heard = circle.ears[1].feed.heard();
+        let heard = circle.events[1].feed.heard();
         names.iter().zip(heads.iter().zip(&read)).all(|(name, (head, read))| {
             let told: HashSet<Offset> = heard
                 .iter()
@@ -232,7 +232,7 @@ pub(super) async fn a_read_after_a_watch_misses_nothing(bed: &dyn ClusterBed) {
             (read + 1..=*head).all(|offset| told.contains(&offset))
         })
     });
-    assert!(circle.ears[1].feed.heard().len() as u64 >= missing);
+    assert!(circle.events[1].feed.heard().len() as u64 >= missing);
 }
 
 pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
@@ -258,7 +258,7 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
     // was told, or the channel was named.
     let heads: Vec<_> = appended[appended.len() - CHANNELS..].to_vec();
     until!("each channel is told to its end, or found to be behind", {
-        let (heard, behind) = (circle.ears[1].feed.heard(), circle.ears[1].feed.behind_of());
+        let (heard, behind) = (circle.events[1].feed.heard(), circle.events[1].feed.behind_of());
         heads.iter().all(|(name, head)| {
             behind.contains(name)
                 || heard
@@ -272,7 +272,7 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
     }
     let last = circle.append(0, to_channel("c0")).await;
     until!("it hears again", {
-        circle.ears[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
-            || circle.ears[1].feed.behind_of().len() > CHANNELS
+        circle.events[1].feed.heard().iter().any(|entry| entry.message().id == last.id)
+            || circle.events[1].feed.behind_of().len() > CHANNELS
     });
 }

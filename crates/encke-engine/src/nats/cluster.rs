@@ -1,4 +1,4 @@
-//! How the nodes find and reach each other: records in a stream that is kept in memory, and letters that no
+//! How the nodes find and reach each other: records in a stream that is kept in memory, and messages that no
 //! stream keeps.
 
 use std::{
@@ -24,7 +24,7 @@ use super::{
     stored::Stored,
 };
 use crate::{
-    Census, Cluster, EngineError, Entered, LETTER_MAX_BYTES, Letterbox, NODE_LIVES_MS, Node, NodeId,
+    Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId, NodeInbox,
 };
 
 /// How long the stream keeps a heartbeat, in seconds: a little longer than it counts.
@@ -47,15 +47,15 @@ const PLACES_ASKED: usize = 200;
 /// What this node is to the others.
 pub(super) struct Member {
     name: String,
-    letters: Arc<dyn Letterbox>,
-    life: tokio::sync::Mutex<Option<Life>>,
-    /// The same life for those who must not wait.
+    messages: Arc<dyn NodeInbox>,
+    incarnation: tokio::sync::Mutex<Option<Incarnation>>,
+    /// The same incarnation for those who must not wait.
     id: Mutex<Option<NodeId>>,
     places: Places,
 }
 
-/// A life: the record that says so, and where its letters arrive.
-struct Life {
+/// A incarnation: the record that says so, and where its messages arrive.
+struct Incarnation {
     id: NodeId,
     /// Of its last heartbeat.
     seq: u64,
@@ -65,18 +65,18 @@ struct Life {
     listening: AbortHandle,
 }
 
-impl Drop for Life {
+impl Drop for Incarnation {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
 impl Member {
-    pub(super) fn new(link: Arc<Link>, names: Names, name: String, letters: Arc<dyn Letterbox>) -> Self {
+    pub(super) fn new(link: Arc<Link>, names: Names, name: String, messages: Arc<dyn NodeInbox>) -> Self {
         Self {
             name,
-            letters,
-            life: tokio::sync::Mutex::new(None),
+            messages,
+            incarnation: tokio::sync::Mutex::new(None),
             id: Mutex::new(None),
             places: Places::start(link, names),
         }
@@ -93,48 +93,48 @@ impl Member {
 
     pub(super) async fn stop(&self) {
         self.set_id(None);
-        *self.life.lock().await = None;
+        *self.incarnation.lock().await = None;
     }
 }
 
 impl NatsEngine {
-    async fn beat_now(&self) -> Result<Census, Fault> {
-        let mut life = self.member.life.lock().await;
+    async fn beat_now(&self) -> Result<LiveNodes, Fault> {
+        let mut incarnation = self.member.incarnation.lock().await;
         let mut renewed = false;
-        if let Some(lived) = life.as_mut() {
+        if let Some(lived) = incarnation.as_mut() {
             let before = lived.taken_ms;
             match self.say(lived.id, lived.seq).await {
                 Ok(seq) => lived.seq = seq,
-                Err(Fault::Mismatch) => *life = None,
+                Err(Fault::Mismatch) => *incarnation = None,
                 Err(fault) => return Err(fault),
             }
-            if let Some(census) = self.census(life.as_mut(), false).await? {
-                let silent_ms = life.as_ref().map_or(0, |lived| lived.taken_ms.saturating_sub(before));
+            if let Some(live) = self.live(incarnation.as_mut(), false).await? {
+                let silent_ms = incarnation.as_ref().map_or(0, |lived| lived.taken_ms.saturating_sub(before));
                 if silent_ms <= NODE_LIVES_MS {
-                    return Ok(census);
+                    return Ok(live);
                 }
                 // The others may have taken it for dead.
-                if let Some(old) = life.take() {
+                if let Some(old) = incarnation.take() {
                     self.store.link.delete(&self.store.names.soft, old.seq).await?;
                 }
             }
         }
-        if life.is_none() {
+        if incarnation.is_none() {
             renewed = true;
             let id = NodeId::from_bits(random()?);
             let listening = self.listen(id).await?;
             let seq = self.say(id, 0).await?;
-            *life = Some(Life { id, seq, taken_ms: 0, others: HashSet::new(), listening });
+            *incarnation = Some(Incarnation { id, seq, taken_ms: 0, others: HashSet::new(), listening });
         }
-        let census = self
-            .census(life.as_mut(), renewed)
+        let live = self
+            .live(incarnation.as_mut(), renewed)
             .await?
             .ok_or_else(|| Fault::Busy("this node's heartbeat is not there".into()))?;
-        self.member.set_id(Some(census.me));
+        self.member.set_id(Some(live.me));
         if renewed {
-            self.forget_the_dead(&census);
+            self.forget_the_dead(&live);
         }
-        Ok(census)
+        Ok(live)
     }
 
     async fn say(&self, id: NodeId, expect: u64) -> Result<u64, Fault> {
@@ -147,43 +147,47 @@ impl NatsEngine {
     }
 
     /// Who lives, by the clock of the stream's leader, which has stamped all heartbeats.
-    async fn census(&self, life: Option<&mut Life>, renewed: bool) -> Result<Option<Census>, Fault> {
-        let Some(life) = life else { return Ok(None) };
-        let mine = self.store.names.node(&life.id.to_string());
+    async fn live(
+        &self,
+        incarnation: Option<&mut Incarnation>,
+        renewed: bool,
+    ) -> Result<Option<LiveNodes>, Fault> {
+        let Some(incarnation) = incarnation else { return Ok(None) };
+        let mine = self.store.names.node(&incarnation.id.to_string());
         let everybody = [self.store.names.node("*")];
         for _ in 0..BEHIND_TRIES {
             let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &everybody, 0).await?;
             let own = beats
                 .iter()
-                .find(|stored| stored.subject == mine && stored.seq >= life.seq)
+                .find(|stored| stored.subject == mine && stored.seq >= incarnation.seq)
                 .map(|own| own.taken_ms);
             let Some(now_ms) = own else {
                 tokio::time::sleep(Duration::from_millis(BEHIND_PAUSE_MS)).await;
                 continue;
             };
-            life.taken_ms = now_ms;
+            incarnation.taken_ms = now_ms;
             let lives = |stored: &&Stored| stored.taken_ms + NODE_LIVES_MS >= now_ms;
             let mut nodes: Vec<Node> = beats.iter().filter(lives).filter_map(node).collect();
             nodes.sort_unstable();
             let others: HashSet<NodeId> =
-                nodes.iter().map(|node| node.id).filter(|id| *id != life.id).collect();
+                nodes.iter().map(|node| node.id).filter(|id| *id != incarnation.id).collect();
             // One is enough to forget where the users of a dead node were.
-            if nodes.first().is_some_and(|first| first.id == life.id) {
-                life.others.difference(&others).for_each(|dead| self.forget_places(*dead));
+            if nodes.first().is_some_and(|first| first.id == incarnation.id) {
+                incarnation.others.difference(&others).for_each(|dead| self.forget_places(*dead));
             }
-            life.others = others;
-            return Ok(Some(Census { me: life.id, renewed, nodes }));
+            incarnation.others = others;
+            return Ok(Some(LiveNodes { me: incarnation.id, renewed, nodes }));
         }
         Ok(None)
     }
 
     async fn listen(&self, id: NodeId) -> Result<AbortHandle, Fault> {
-        let subscribed = self.store.link.client().subscribe(self.store.names.letters(id)).await;
-        let mut letters = subscribed.map_err(|error| Fault::Unknown(format!("NATS: {error}")))?;
-        let letterbox = Arc::clone(&self.member.letters);
+        let subscribed = self.store.link.client().subscribe(self.store.names.messages(id)).await;
+        let mut messages = subscribed.map_err(|error| Fault::Unknown(format!("NATS: {error}")))?;
+        let inbox = Arc::clone(&self.member.messages);
         let listening = tokio::spawn(async move {
-            while let Some(letter) = letters.next().await {
-                letterbox.receive(letter.payload);
+            while let Some(message) = messages.next().await {
+                inbox.receive(message.payload);
             }
         });
         Ok(listening.abort_handle())
@@ -199,9 +203,9 @@ impl NatsEngine {
     }
 
     /// Forgets where users were on nodes that died while nobody looked.
-    fn forget_the_dead(&self, census: &Census) {
+    fn forget_the_dead(&self, live: &LiveNodes) {
         let (link, names) = (Arc::clone(&self.store.link), self.store.names.clone());
-        let living: HashSet<NodeId> = census.nodes.iter().map(|node| node.id).collect();
+        let living: HashSet<NodeId> = live.nodes.iter().map(|node| node.id).collect();
         tokio::spawn(async move {
             let all = names.places_of_all();
             let Ok(info) = link.info(&names.soft, Some((&all, 0))).await else { return };
@@ -359,25 +363,25 @@ async fn write_place(link: &Link, names: &Names, change: &Change) -> Result<(), 
 
 #[async_trait]
 impl Cluster for NatsEngine {
-    async fn beat(&self) -> Result<Census, EngineError> {
+    async fn beat(&self) -> Result<LiveNodes, EngineError> {
         Ok(self.beat_now().await?)
     }
 
     async fn resign(&self) {
         self.member.set_id(None);
-        if let Some(life) = self.member.life.lock().await.take() {
+        if let Some(incarnation) = self.member.incarnation.lock().await.take() {
             // If it does not get there, the others notice soon enough.
-            let _ = self.store.link.delete(&self.store.names.soft, life.seq).await;
-            self.forget_places(life.id);
+            let _ = self.store.link.delete(&self.store.names.soft, incarnation.seq).await;
+            self.forget_places(incarnation.id);
         }
     }
 
-    async fn send(&self, to: NodeId, letter: Bytes) -> Result<(), EngineError> {
-        if letter.len() > LETTER_MAX_BYTES {
+    async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
+        if message.len() > LETTER_MAX_BYTES {
             return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
         }
         self.store.link.check()?;
-        let sent = self.store.link.client().publish(self.store.names.letters(to), letter).await;
+        let sent = self.store.link.client().publish(self.store.names.messages(to), message).await;
         sent.map_err(|error| EngineError::Unavailable(format!("NATS: {error}")))
     }
 
@@ -412,9 +416,14 @@ impl Cluster for NatsEngine {
         }
     }
 
-    async fn bury(&self, user: &UserId, sessions: &[SessionId], kept_ms: u64) -> Result<(), EngineError> {
+    async fn mark_closed(
+        &self,
+        user: &UserId,
+        sessions: &[SessionId],
+        kept_ms: u64,
+    ) -> Result<(), EngineError> {
         let names = &self.store.names;
-        let bury = |session: &SessionId| {
+        let mark_closed = |session: &SessionId| {
             let ttl_s = Some(kept_ms.div_ceil(1_000).max(1));
             self.store.link.put(Put {
                 subject: names.grave(user, *session),
@@ -424,7 +433,7 @@ impl Cluster for NatsEngine {
                 ttl_s,
             })
         };
-        for buried in at_once(ASKED_MAX, sessions.iter().map(bury).collect()).await {
+        for buried in at_once(ASKED_MAX, sessions.iter().map(mark_closed).collect()).await {
             buried?;
         }
         Ok(())

@@ -163,8 +163,8 @@ impl Names {
         format!("{}.s.n.{node}", self.prefix)
     }
 
-    /// Where letters to a node are sent. No stream listens there.
-    pub(super) fn letters(&self, node: NodeId) -> String {
+    /// Where messages to a node are sent. No stream listens there.
+    pub(super) fn messages(&self, node: NodeId) -> String {
         format!("{}.n.{node}", self.prefix)
     }
 

@@ -25,7 +25,7 @@ pub struct NatsOptions {
     pub tls: bool,
     /// Certificates of authorities to trust besides those of the machine, as a PEM file.
     pub authorities: Option<PathBuf>,
-    /// What the names of streams and subjects begin with, so that several sites can share servers: letters,
+    /// What the names of streams and subjects begin with, so that several sites can share servers: messages,
     /// digits, `-` and `_`.
     pub prefix: String,
     /// On how many servers everything is kept: 1, 3 or 5.

@@ -72,7 +72,7 @@ impl Store {
             .first()
             .map(|entry| entry.message())
             .filter(|oldest| oldest.position.offset == extent.tail);
-        !self.agenda.knows(channel)
+        !self.expiry_index.knows(channel)
             && oldest.is_some_and(|oldest| {
                 self.retention.of(channel).due(oldest.time, oldest.expires) <= self.told()
             })

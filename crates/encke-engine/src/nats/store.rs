@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use encke_proto::{ChannelName, Time, UserId};
 
 use super::{
-    agenda::Agenda,
     epoch::Epochs,
+    expiry_index::ExpiryIndex,
     fault::Fault,
     keys::KeyTimes,
     link::Link,
@@ -28,7 +28,7 @@ pub(super) struct Store {
     pub(super) streams: Streams,
     pub(super) epochs: Arc<Epochs>,
     pub(super) retention: Arc<RetentionTable>,
-    pub(super) agenda: Arc<Agenda>,
+    pub(super) expiry_index: Arc<ExpiryIndex>,
     pub(super) trimmer: Trimmer,
     pub(super) writer: Writer,
     pub(super) keys: KeyTimes,
@@ -68,6 +68,6 @@ impl Store {
 
     /// The latest time that the sweep was told.
     pub(super) fn told(&self) -> Time {
-        self.agenda.now()
+        self.expiry_index.now()
     }
 }

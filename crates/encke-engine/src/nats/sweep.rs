@@ -30,7 +30,7 @@ impl Store {
         let info = self.link.info(&self.names.log, None).await?;
         self.epochs.seen(info.last_seq);
         self.keys.told(now, epoch, info.last_seq);
-        let due = self.agenda.take_due(now, LOGS_MAX);
+        let due = self.expiry_index.take_due(now, LOGS_MAX);
         self.trim_all(due, now).await?;
         let found = self.walk(&mut swept, now, info.first_seq).await?;
         self.trim_all(found, now).await?;
@@ -44,12 +44,12 @@ impl Store {
         let mut result = Ok(());
         for (channel, one) in channels.iter().zip(trimmed) {
             match one {
-                Ok(Some(due)) => self.agenda.note(channel, due),
+                Ok(Some(due)) => self.expiry_index.note(channel, due),
                 Ok(None) => {}
                 // One damaged log must not keep all others from being swept.
                 Err(Fault::Damaged(what)) => tracing::error!(%channel, what, "a log cannot be swept"),
                 Err(fault) => {
-                    self.agenda.note(channel, now);
+                    self.expiry_index.note(channel, now);
                     result = Err(fault);
                 }
             }

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    agenda::Agenda,
     epoch::{Ages, Epochs},
+    expiry_index::ExpiryIndex,
     fault::Fault,
     link::{BATCH_MAX_MESSAGES, DEADLINE_MS, Link, Put, at_once, random},
     log::{Dropped, Log},
@@ -99,27 +99,27 @@ struct Task {
 pub(super) struct Writer(mpsc::Sender<Job>);
 
 /// What the task works with.
-pub(super) struct Desk {
+pub(super) struct WriterContext {
     pub(super) link: Arc<Link>,
     pub(super) names: Names,
     pub(super) epochs: Arc<Epochs>,
     pub(super) retention: Arc<RetentionTable>,
-    pub(super) agenda: Arc<Agenda>,
+    pub(super) expiry_index: Arc<ExpiryIndex>,
     pub(super) trimmer: Trimmer,
     /// The most messages that any rule keeps of a log. What is over that, the stream takes out by itself.
     pub(super) most_kept: u64,
 }
 
-impl Desk {
+impl WriterContext {
     fn trims_itself(&self, retention: &Retention) -> bool {
         retention.max_messages >= self.most_kept
     }
 }
 
 impl Writer {
-    pub(super) fn start(desk: Desk) -> Self {
+    pub(super) fn start(context: WriterContext) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let clerk = Clerk { desk, logs: Recent::new(LOGS_MAX), waiting: VecDeque::new() };
+        let clerk = WriterTask { context, logs: Recent::new(LOGS_MAX), waiting: VecDeque::new() };
         tokio::spawn(clerk.run(receiver));
         Self(sender)
     }
@@ -175,8 +175,8 @@ impl Task {
     }
 }
 
-struct Clerk {
-    desk: Desk,
+struct WriterTask {
+    context: WriterContext,
     logs: Recent<ChannelName, Log>,
     /// What was taken and did not fit into the last batch.
     waiting: VecDeque<Job>,
@@ -195,7 +195,7 @@ struct Batch {
     touched: HashSet<ChannelName>,
 }
 
-impl Clerk {
+impl WriterTask {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
             if self.waiting.is_empty() {
@@ -215,7 +215,7 @@ impl Clerk {
                 }
                 continue;
             }
-            if self.desk.link.alone() && self.part_singles(&mut tasks) {
+            if self.context.link.alone() && self.part_singles(&mut tasks) {
                 self.store_singly(tasks).await;
             } else {
                 self.store(&mut tasks).await;
@@ -248,7 +248,7 @@ impl Clerk {
     /// Stores each by itself, all at the same time.
     async fn store_singly(&mut self, mut tasks: Vec<Task>) {
         let mut ready = Vec::new();
-        let seen = self.desk.epochs.highest();
+        let seen = self.context.epochs.highest();
         if let Ok((ages, found)) = self.prepare(&mut tasks, false).await {
             for task in tasks.drain(..) {
                 let mut batch = Batch::default();
@@ -263,7 +263,7 @@ impl Clerk {
         }
         let puts = ready
             .iter_mut()
-            .map(|(_, batch)| self.desk.link.put_all(std::mem::take(&mut batch.puts)))
+            .map(|(_, batch)| self.context.link.put_all(std::mem::take(&mut batch.puts)))
             .collect();
         let stored = at_once(SINGLES_MAX, puts).await;
         for ((mut task, batch), stored) in ready.into_iter().zip(stored) {
@@ -342,13 +342,13 @@ impl Clerk {
                 Err(fault) => fault,
             };
             let again = matches!(fault, Fault::Mismatch | Fault::Busy(_) | Fault::NoStream);
-            if !again || alone.iter().any(Task::is_late) || self.desk.link.is_stopped() {
+            if !again || alone.iter().any(Task::is_late) || self.context.link.is_stopped() {
                 alone.iter_mut().for_each(|task| task.answer(Err(fault.clone())));
                 return;
             }
             if fault == Fault::NoStream {
                 // Looking makes it anew; if it cannot, the next try says so.
-                let _ = self.desk.epochs.look().await;
+                let _ = self.context.epochs.look().await;
             }
             pause().await;
         }
@@ -363,9 +363,9 @@ impl Clerk {
                 return Err(fault);
             }
         }
-        let seen = self.desk.epochs.highest();
+        let seen = self.context.epochs.highest();
         let count = batch.puts.len() as u64;
-        let last = match self.desk.link.put_all(std::mem::take(&mut batch.puts)).await {
+        let last = match self.context.link.put_all(std::mem::take(&mut batch.puts)).await {
             Ok(last) => last,
             Err(fault) => {
                 self.forget(&batch);
@@ -381,7 +381,7 @@ impl Clerk {
         tasks: &mut Vec<Task>,
         fresh: bool,
     ) -> Result<(Ages, HashMap<String, Stored>), Fault> {
-        let mut ages = self.desk.epochs.sure().await?;
+        let mut ages = self.context.epochs.sure().await?;
         let found = self.look(tasks, fresh, &mut ages).await?;
         tasks.retain_mut(|task| {
             let before = task
@@ -412,11 +412,11 @@ impl Clerk {
             if last <= seen {
                 // The stream lost what it had. What was stored now is told in the next epoch.
                 self.logs.clear();
-                self.desk.epochs.look().await?;
+                self.context.epochs.look().await?;
             }
-            self.desk.epochs.seen(last);
+            self.context.epochs.seen(last);
         }
-        let epoch = self.desk.epochs.now();
+        let epoch = self.context.epochs.now();
         for (task, mut positions) in tasks.iter_mut().zip(batch.positions) {
             positions.iter_mut().for_each(|(_, position)| position.epoch = epoch);
             task.answer(Ok(Written::Now(positions)));
@@ -439,7 +439,7 @@ impl Clerk {
                 known.extend(self.logs.remove(channel).map(|log| (channel.clone(), log.seq)));
             }
             if self.logs.get(channel).is_none() {
-                let subject = self.desk.names.channel(channel);
+                let subject = self.context.names.channel(channel);
                 if logs.insert(subject.clone(), channel.clone()).is_none() {
                     subjects.push(subject);
                 }
@@ -451,10 +451,11 @@ impl Clerk {
         }
         // A log that is not there may have been there in a stream that was purged since; then the epoch is
         // not there either.
-        subjects.push(self.desk.names.epoch());
-        let mut found = self.desk.link.lasts(&self.desk.names.log, &subjects, fresh).await?;
-        let mut lost =
-            found.remove(&self.desk.names.epoch()).is_none_or(|stored| !self.desk.epochs.is_told_by(&stored));
+        subjects.push(self.context.names.epoch());
+        let mut found = self.context.link.lasts(&self.context.names.log, &subjects, fresh).await?;
+        let mut lost = found
+            .remove(&self.context.names.epoch())
+            .is_none_or(|stored| !self.context.epochs.is_told_by(&stored));
         for (subject, channel) in logs {
             let log = match found.remove(&subject) {
                 Some(stored) => Log::found(Record::parse(&stored)?),
@@ -465,8 +466,8 @@ impl Clerk {
         }
         if lost {
             // Either the stream is behind what this node knows of it, or this node behind the others.
-            self.desk.epochs.look().await?;
-            *ages = self.desk.epochs.ages();
+            self.context.epochs.look().await?;
+            *ages = self.context.epochs.ages();
         }
         Ok(found)
     }
@@ -481,7 +482,7 @@ impl Clerk {
     ) -> Result<(), Fault> {
         let mut positions = Vec::with_capacity(task.work.channels.len());
         for channel in &task.work.channels {
-            let retention = self.desk.retention.of(channel);
+            let retention = self.context.retention.of(channel);
             let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
             // Only the first message of a batch on a subject may be tied to what is there; those behind it
             // are, as the batch is stored as one.
@@ -491,16 +492,16 @@ impl Clerk {
             batch.dropped.extend(log.take_note(channel));
             while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
                 if !log.knows_tail()
-                    && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?
+                    && !log.read_front(&self.context.link, &self.context.names, channel, &retention).await?
                 {
                     break;
                 }
                 let leave =
-                    self.desk.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
+                    self.context.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
                 batch.dropped.extend(log.drop_oldest(channel, task.work.said.time, leave));
             }
-            self.desk.agenda.note(channel, log.due().unwrap_or(due));
-            let subject = self.desk.names.channel(channel);
+            self.context.expiry_index.note(channel, log.due().unwrap_or(due));
+            let subject = self.context.names.channel(channel);
             batch.placed.push((channel.clone(), offset, batch.puts.len()));
             batch.puts.push(record::put(
                 subject,
@@ -548,7 +549,7 @@ impl Clerk {
                 log.stored(offset, seq);
             }
         }
-        self.desk.trimmer.drop_all(dropped);
+        self.context.trimmer.drop_all(dropped);
     }
 
     async fn trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
@@ -562,22 +563,23 @@ impl Clerk {
     }
 
     async fn try_trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
-        let ages = self.desk.epochs.sure().await?;
-        let subject = self.desk.names.channel(channel);
-        let retention = self.desk.retention.of(channel);
+        let ages = self.context.epochs.sure().await?;
+        let subject = self.context.names.channel(channel);
+        let retention = self.context.retention.of(channel);
         if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
-            let Some(stored) = self.desk.link.last(&self.desk.names.log, &subject).await? else {
+            let Some(stored) = self.context.link.last(&self.context.names.log, &subject).await? else {
                 return Ok(None);
             };
             self.logs.insert(channel.clone(), Log::found(Record::parse(&stored)?));
         }
         let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
-        let mut dropped: Vec<Dropped> = log.garbage(&self.desk.link, &self.desk.names, channel, now).await?;
+        let mut dropped: Vec<Dropped> =
+            log.garbage(&self.context.link, &self.context.names, channel, now).await?;
         let (before, note) = (log.extent.tail, log.note());
         for _ in 0..TRIM_MAX_MESSAGES {
             if log.extent.messages() == 0
                 || (!log.knows_tail()
-                    && !log.read_front(&self.desk.link, &self.desk.names, channel, &retention).await?)
+                    && !log.read_front(&self.context.link, &self.context.names, channel, &retention).await?)
             {
                 break;
             }
@@ -592,12 +594,12 @@ impl Clerk {
             dropped.extend(note.map(|seq| Dropped::note(channel, seq)));
             let extent: Extent = log.extent.clone().in_age(&ages);
             let put = record::put(subject, &extent, None, Some(log.seq));
-            let stored = self.desk.link.put(put).await;
+            let stored = self.context.link.put(put).await;
             let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
             match stored {
                 Ok(seq) => {
                     log.noted(extent, seq);
-                    self.desk.epochs.seen(seq);
+                    self.context.epochs.seen(seq);
                 }
                 Err(fault) => {
                     log.spoil();
@@ -605,7 +607,7 @@ impl Clerk {
                 }
             }
         }
-        self.desk.trimmer.drop_all(dropped);
+        self.context.trimmer.drop_all(dropped);
         Ok(due)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{
     RedisEngine,
+    multi_partition_append::MultiPartitionAppend,
     names::partition_of,
     placement::{Known, PART_MAX_CHANNELS, Parcel},
-    spread::Spread,
 };
 use crate::{Append, Appended, EngineError, Targets, append::each_once};
 
@@ -36,8 +36,8 @@ impl RedisEngine {
                 Ok(Appended { id: placed.id, positions: placed.places, repeated: placed.repeated })
             }
             channels => {
-                let spread = Spread { parcel, first, targets: channels };
-                self.append_spread(spread, append.key.as_deref()).await
+                let multi_partition_append = MultiPartitionAppend { parcel, first, targets: channels };
+                self.append_spread(multi_partition_append, append.key.as_deref()).await
             }
         }
     }

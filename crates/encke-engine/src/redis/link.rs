@@ -120,9 +120,9 @@ impl Link {
     }
 
     /// This connection is of no use any more: its server is not the master.
-    pub(super) fn give_up(&self) {
+    pub(super) fn fail_pending(&self) {
         if let State::Up(up) = &*self.inner.state.borrow() {
-            self.inner.give_up(up.generation);
+            self.inner.fail_pending(up.generation);
         }
     }
 
@@ -166,18 +166,18 @@ impl Inner {
             Ok(Ok(values)) => Ok(values),
             Ok(Err(error)) => {
                 if error.is_unrecoverable_error() {
-                    self.give_up(generation);
+                    self.fail_pending(generation);
                 }
                 Err(unavailable(format!("Redis: {error}")))
             }
             Err(_) => {
-                self.give_up(generation);
+                self.fail_pending(generation);
                 Err(unavailable("Redis did not answer in time"))
             }
         }
     }
 
-    fn give_up(&self, generation: u64) {
+    fn fail_pending(&self, generation: u64) {
         self.broken.send_if_modified(|broken| {
             let news = *broken < generation;
             *broken = generation.max(*broken);
@@ -238,7 +238,7 @@ impl Inner {
             if matches!(told.kind, PushKind::Disconnection)
                 && let Some(inner) = inner.upgrade()
             {
-                inner.give_up(generation);
+                inner.fail_pending(generation);
             }
             Ok::<(), SendError>(())
         };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use redis::{Cmd, Value};
 
-use super::{RedisEngine, fleet::Call};
+use super::{RedisEngine, server_map::Call};
 use crate::EngineError;
 
 /// How much a partition is asked for at a time: of a whole page, its share twice over, within these bounds.

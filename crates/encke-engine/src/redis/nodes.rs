@@ -13,13 +13,13 @@ use redis::Value;
 
 use super::{
     RedisEngine, chance,
-    fleet::Call,
     names::{NODES, partition_of},
-    people::partition_of_user,
     reply::{Fields, odd, text},
     script,
+    server_map::Call,
+    user_locations::partition_of_user,
 };
-use crate::{Census, Cluster, EngineError, Entered, LETTER_MAX_BYTES, NODE_LIVES_MS, Node, NodeId};
+use crate::{Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId};
 
 /// For how long a life that ended is remembered as such, in milliseconds: that long others may still throw
 /// away what was kept under it.
@@ -100,14 +100,14 @@ impl RedisEngine {
             .arg(NODE_LIVES_MS)
             .arg(ENDED_KEPT_MS)
             .arg(ENDED_MAX);
-        read_beat(self.fleet.call(NODES, command).await?)
+        read_beat(self.server_map.call(NODES, command).await?)
     }
 
-    fn settle(&self, me: NodeId, renewed: bool, beat: (Vec<Node>, BTreeSet<NodeId>)) -> Census {
+    fn settle(&self, me: NodeId, renewed: bool, beat: (Vec<Node>, BTreeSet<NodeId>)) -> LiveNodes {
         let mut known = self.lives.known();
         known.me = Some(me);
         known.ended = beat.1;
-        Census { me, renewed, nodes: beat.0 }
+        LiveNodes { me, renewed, nodes: beat.0 }
     }
 
     /// This node's life, for what is kept under it.
@@ -122,13 +122,13 @@ impl RedisEngine {
         let mut command = script::RESIGN.call(&self.nodes_keys(), &[]);
         command.arg(me.to_string()).arg(ENDED_KEPT_MS);
         // If Redis is away, the others find out by themselves.
-        drop(self.fleet.call(NODES, command).await);
+        drop(self.server_map.call(NODES, command).await);
     }
 }
 
 #[async_trait]
 impl Cluster for RedisEngine {
-    async fn beat(&self) -> Result<Census, EngineError> {
+    async fn beat(&self) -> Result<LiveNodes, EngineError> {
         let before = self.lives.known().me;
         if let Some(me) = before {
             if let Some(beat) = self.say_alive(me, false).await? {
@@ -160,13 +160,13 @@ impl Cluster for RedisEngine {
         self.end_life().await;
     }
 
-    async fn send(&self, to: NodeId, letter: Bytes) -> Result<(), EngineError> {
-        if letter.len() > LETTER_MAX_BYTES {
+    async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
+        if message.len() > LETTER_MAX_BYTES {
             return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
         }
         let mut command = redis::cmd("SPUBLISH");
-        command.arg(self.names.life_topic(to)).arg(&letter[..]);
-        self.fleet.call(NODES, command).await.map(drop)
+        command.arg(self.names.life_topic(to)).arg(&message[..]);
+        self.server_map.call(NODES, command).await.map(drop)
     }
 
     async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, EngineError> {
@@ -176,7 +176,7 @@ impl Cluster for RedisEngine {
             session.map(|session| self.names.tomb(partition, session)).into_iter().collect();
         let mut command = self.scripted(&script::ENTER, partition, &tomb);
         command.arg(user.as_str()).arg(me.to_string());
-        let mut fields = Fields::of(self.clerk.ask(partition, command).await?)?;
+        let mut fields = Fields::of(self.ordered_calls.ask(partition, command).await?)?;
         let closed = fields.text()? == user.as_str();
         let mut elsewhere = self.lives.living(&fields.text()?);
         elsewhere.retain(|life| *life != me);
@@ -194,7 +194,7 @@ impl Cluster for RedisEngine {
             for some in users.chunks(LEAVE_MAX_USERS) {
                 let mut command = self.scripted(&script::LEAVE, partition, &[]);
                 command.arg(me.to_string()).arg(some);
-                asked.push(self.clerk.ask(partition, command));
+                asked.push(self.ordered_calls.ask(partition, command));
             }
         }
         join_all(asked).await.into_iter().try_for_each(|answer| answer.map(drop))
@@ -219,10 +219,15 @@ impl Cluster for RedisEngine {
         let partition = partition_of(ticket);
         let mut command = redis::cmd("SET");
         command.arg(self.names.ticket(partition, ticket)).arg("").arg("NX").arg("PX").arg(kept_ms.max(1));
-        Ok(!matches!(self.fleet.call(partition, command).await?, Value::Nil))
+        Ok(!matches!(self.server_map.call(partition, command).await?, Value::Nil))
     }
 
-    async fn bury(&self, user: &UserId, sessions: &[SessionId], kept_ms: u64) -> Result<(), EngineError> {
+    async fn mark_closed(
+        &self,
+        user: &UserId,
+        sessions: &[SessionId],
+        kept_ms: u64,
+    ) -> Result<(), EngineError> {
         let partition = partition_of_user(user);
         let calls = sessions.iter().map(|session| {
             let mut command = redis::cmd("SET");

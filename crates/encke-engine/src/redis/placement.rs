@@ -82,7 +82,7 @@ impl RedisEngine {
         intent: &str,
     ) -> Result<Placed, EngineError> {
         let command = self.placing(partition, parcel, channels, known, intent);
-        read_placed(self.fleet.call(partition, command).await?)
+        read_placed(self.server_map.call(partition, command).await?)
     }
 
     pub(super) fn placing(

@@ -16,7 +16,7 @@ impl RedisEngine {
         from: ReadFrom,
         limit: PageLimit,
     ) -> Result<Page, EngineError> {
-        self.fleet.check()?;
+        self.server_map.check()?;
         self.watching.confirmed_channel(channel).await?;
         let (mode, offset) = match from {
             ReadFrom::After(offset) => ("a", offset),
@@ -31,7 +31,7 @@ impl RedisEngine {
             .arg(bounded(offset))
             .arg(bounded(limit.messages as u64))
             .arg(bounded(limit.bytes as u64));
-        let page = read_page(channel, from, self.fleet.call(partition, command).await?)?;
+        let page = read_page(channel, from, self.server_map.call(partition, command).await?)?;
         self.watching.saw(channel, Position { epoch: page.epoch, offset: page.head });
         Ok(page)
     }

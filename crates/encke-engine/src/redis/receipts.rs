@@ -8,11 +8,11 @@ use redis::Value;
 
 use super::{
     RedisEngine, bounded,
-    fleet::Call,
     names::PARTITIONS,
-    people::partition_of_user,
     reply::{Fields, epoch_text, odd},
     script,
+    server_map::Call,
+    user_locations::partition_of_user,
 };
 use crate::{EngineError, Mark, Receipt, ReceiptState};
 
@@ -64,7 +64,7 @@ fn read_receipts(value: Value, now: Time) -> Result<Vec<Receipt>, EngineError> {
 
 impl RedisEngine {
     pub(super) async fn mark_all(&self, marks: &[Mark]) -> Result<(), EngineError> {
-        self.fleet.check()?;
+        self.server_map.check()?;
         let mut by_partition: BTreeMap<u16, Vec<&Mark>> = BTreeMap::new();
         for mark in
             marks.iter().filter(|mark| matches!(mark.state, ReceiptState::Delivered | ReceiptState::Shown))
@@ -95,7 +95,7 @@ impl RedisEngine {
         limit: usize,
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
-        self.fleet.check()?;
+        self.server_map.check()?;
         // Whom a push was for is only known where they are. To ask all partitions whether they know it is
         // cheap; few do, mostly.
         let questions = (0..PARTITIONS).map(|partition| {

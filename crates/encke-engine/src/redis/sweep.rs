@@ -8,12 +8,11 @@ use redis::Value;
 use tokio::sync::Mutex;
 
 use super::{
-    RedisEngine, bounded,
-    fleet::Call,
-    fresh_bits,
+    RedisEngine, bounded, fresh_bits,
     names::{NODES, PARTITIONS},
     reply::{Fields, text},
     script,
+    server_map::Call,
 };
 use crate::{EngineError, KEY_KEPT_S, passed::Passed};
 
@@ -66,7 +65,7 @@ impl Sweeper {
 impl RedisEngine {
     /// Sweeps, if no other node does.
     pub(super) async fn sweep_all(&self, now: Time) -> Result<(), EngineError> {
-        self.fleet.check()?;
+        self.server_map.check()?;
         let mut state = self.sweeper.state.lock().await;
         if !self.lease(LEASE_MS).await? {
             // Whoever sweeps next begins to count anew.
@@ -96,7 +95,7 @@ impl RedisEngine {
     async fn lease(&self, for_ms: u64) -> Result<bool, EngineError> {
         let mut command = script::LEASE.call(&[self.names.nodes_key("sweeper")], &[]);
         command.arg(self.sweeper.who()).arg(for_ms);
-        Ok(self.fleet.call(NODES, command).await? == Value::Int(1))
+        Ok(self.server_map.call(NODES, command).await? == Value::Int(1))
     }
 
     /// Sweeps some of each of these partitions, and says which have more.
@@ -120,7 +119,7 @@ impl RedisEngine {
             command.arg(cursors.get(partition).map_or("0", String::as_str)).arg(&ended);
             Call { partition: *partition, command }
         });
-        let answers = self.fleet.calls(questions.collect()).await;
+        let answers = self.server_map.calls(questions.collect()).await;
         let (mut more, mut calls, mut failed) = (Vec::new(), Vec::new(), None);
         for (partition, answer) in partitions.iter().zip(answers) {
             // A partition that cannot be reached must not keep the others from being swept.
@@ -145,7 +144,7 @@ impl RedisEngine {
             }
         }
         let trimmed: Vec<u16> = calls.iter().map(|call| call.partition).collect();
-        for (partition, answer) in trimmed.into_iter().zip(self.fleet.calls(calls).await) {
+        for (partition, answer) in trimmed.into_iter().zip(self.server_map.calls(calls).await) {
             match answer {
                 // It trimmed as much as it might.
                 Ok(Value::Int(0)) => more.push(partition),

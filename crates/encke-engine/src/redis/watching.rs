@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use super::{
-    fleet::{Call, Fleet},
     fresh_bits,
     link::{DEADLINE, Link, backoff, next_generation},
     names::{NODES, Names, Topic, partition_of},
     reply::{Fields, epoch},
     row, script,
+    server_map::{Call, ServerMap},
 };
-use crate::{Ears, EngineError, NodeId};
+use crate::{EngineError, EngineEvents, NodeId};
 
 /// How often a part of the watched channels is looked at.
 const CHECK_TICK: Duration = Duration::from_millis(100);
@@ -80,9 +80,9 @@ pub(super) struct Watching {
     table: Mutex<Table>,
     /// Rises when something is dirty.
     news: watch::Sender<u64>,
-    fleet: Arc<Fleet>,
+    server_map: Arc<ServerMap>,
     names: Arc<Names>,
-    ears: Ears,
+    events: EngineEvents,
 }
 
 /// A topic's partition.
@@ -99,14 +99,14 @@ fn covers(told: Position, found: Position) -> bool {
 }
 
 impl Watching {
-    pub(super) fn new(fleet: Arc<Fleet>, names: Arc<Names>, ears: Ears) -> Arc<Self> {
+    pub(super) fn new(server_map: Arc<ServerMap>, names: Arc<Names>, events: EngineEvents) -> Arc<Self> {
         let partitions = usize::from(NODES) + 1;
         let table = Table {
             by_partition: vec![BTreeSet::new(); partitions],
             dirty: vec![HashSet::new(); partitions],
             ..Table::default()
         };
-        Arc::new(Self { table: Mutex::new(table), news: watch::Sender::new(0), fleet, names, ears })
+        Arc::new(Self { table: Mutex::new(table), news: watch::Sender::new(0), server_map, names, events })
     }
 
     /// The tasks that listen and look; they end when they are aborted.
@@ -216,7 +216,7 @@ impl Watching {
             Some(Topic::Channel(channel)) => channel,
             Some(Topic::Life(_)) => {
                 if self.table().topics.contains_key(topic) {
-                    self.ears.letters.receive(said.into());
+                    self.events.messages.receive(said.into());
                 }
                 return;
             }
@@ -233,7 +233,7 @@ impl Watching {
             watched.told = Some(entry.message().position);
             watched.heard = true;
         }
-        self.ears.feed.appended(&[Arc::new(entry)]);
+        self.events.feed.appended(&[Arc::new(entry)]);
     }
 
     fn confirm(&self, generation: u64, topic: &str) {
@@ -265,7 +265,7 @@ impl Watching {
         let topic = Arc::clone(topic);
         table.again(&topic);
         drop(table);
-        self.fleet.doubt();
+        self.server_map.doubt();
         self.news.send_modify(|count| *count += 1);
     }
 
@@ -273,10 +273,10 @@ impl Watching {
 
     /// Keeps a listening connection to each server that has partitions.
     async fn listen(self: Arc<Self>) {
-        let mut changes = self.fleet.changes();
+        let mut changes = self.server_map.changes();
         let mut listeners: Vec<Listener> = Vec::new();
         loop {
-            let shares = self.fleet.shares();
+            let shares = self.server_map.shares();
             listeners
                 .retain(|listener| shares.iter().any(|(link, partitions)| listener.is_for(link, partitions)));
             for (link, partitions) in shares {
@@ -371,7 +371,7 @@ impl Watching {
                 calls.push(Call { partition, command });
                 asked.push(topics);
             }
-            for (answer, topics) in self.fleet.calls(calls).await.into_iter().zip(asked) {
+            for (answer, topics) in self.server_map.calls(calls).await.into_iter().zip(asked) {
                 // Whoever was not reached is looked at in the next round.
                 if let Ok(positions) = answer.and_then(read_positions) {
                     self.compare(&topics, &positions);
@@ -416,7 +416,7 @@ impl Watching {
         }
         if !behind.is_empty() {
             tracing::debug!(channels = behind.len(), "channels are further than was told");
-            self.ears.feed.behind(&behind);
+            self.events.feed.behind(&behind);
         }
     }
 }
@@ -610,7 +610,7 @@ async fn serve(
                     return "the server does not answer";
                 }
                 if watching.unanswered(partitions) {
-                    watching.fleet.doubt();
+                    watching.server_map.doubt();
                     return "a subscription was not confirmed";
                 }
             }

@@ -92,15 +92,15 @@ impl<T: Weigh> Queue<T> {
     }
 
     /// Waits for work and takes as much as `batch` allows, at least one job. Waits for ever if there is no
-    /// `patience`.
-    pub(super) fn take(&self, batch: Bound, patience: Option<Duration>) -> Taken<T> {
+    /// `timeout`.
+    pub(super) fn take(&self, batch: Bound, timeout: Option<Duration>) -> Taken<T> {
         let idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.closed;
         let guard = self.lock();
-        let mut waiting = match patience {
+        let mut waiting = match timeout {
             None => self.arrived.wait_while(guard, idle).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => {
+            Some(timeout) => {
                 self.arrived
-                    .wait_timeout_while(guard, patience, idle)
+                    .wait_timeout_while(guard, timeout, idle)
                     .unwrap_or_else(PoisonError::into_inner)
                     .0
             }

@@ -43,8 +43,8 @@ impl Writer {
     pub(super) fn start(store: Store, feed: Arc<dyn Feed>, lock: Lock) -> Result<Self, EngineError> {
         let queue = Arc::new(Queue::new(QUEUE));
         let mut threads = Threads::default();
-        let desk = Desk { queue: Arc::clone(&queue), store, feed, broken: false, _lock: lock };
-        threads.start("encke-writer", move || desk.work())?;
+        let state = WriterState { queue: Arc::clone(&queue), store, feed, broken: false, _lock: lock };
+        threads.start("encke-writer", move || state.work())?;
         Ok(Self { queue, threads: threads.complete() })
     }
 
@@ -81,7 +81,7 @@ impl Drop for Writer {
 }
 
 /// What the writing thread has before it.
-struct Desk {
+struct WriterState {
     queue: Arc<Queue<WriteCall>>,
     store: Store,
     feed: Arc<dyn Feed>,
@@ -90,11 +90,11 @@ struct Desk {
     _lock: Lock,
 }
 
-impl Desk {
+impl WriterState {
     fn work(mut self) {
         loop {
-            let patience = self.broken.then_some(Duration::from_millis(RECOVER_MS));
-            match self.queue.take(BATCH, patience) {
+            let timeout = self.broken.then_some(Duration::from_millis(RECOVER_MS));
+            match self.queue.take(BATCH, timeout) {
                 Taken::Jobs(calls) => self.batch(calls),
                 Taken::Nothing => {
                     // Its failure is told to whoever asks for something next.
@@ -200,7 +200,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for WriterState {
     fn drop(&mut self) {
         // Reached in a panic too: nobody may wait for a thread that is no more.
         self.queue.close();

@@ -16,7 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Ears, Engine, Feed, RetentionTable,
+    Engine, EngineEvents, Feed, RetentionTable,
     contract::{Bed, ClusterBed, TestNode},
     nats::{Login, NatsEngine, NatsOptions},
 };
@@ -209,23 +209,24 @@ impl Servers {
     pub async fn open(
         &self,
         prefix: &str,
-        ears: Ears,
+        events: EngineEvents,
         retention: RetentionTable,
         name: &str,
     ) -> Arc<NatsEngine> {
-        self.open_by(self.options(prefix), ears, retention, name).await
+        self.open_by(self.options(prefix), events, retention, name).await
     }
 
     pub async fn open_by(
         &self,
         options: NatsOptions,
-        ears: Ears,
+        events: EngineEvents,
         retention: RetentionTable,
         name: &str,
     ) -> Arc<NatsEngine> {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match NatsEngine::open(options.clone(), ears.clone(), retention.clone(), name.to_owned()).await {
+            match NatsEngine::open(options.clone(), events.clone(), retention.clone(), name.to_owned()).await
+            {
                 Ok(engine) => return engine,
                 Err(error) => assert!(tokio::time::Instant::now() < end, "{error}"),
             }
@@ -293,8 +294,8 @@ impl Servers {
 }
 
 /// Ears that hear only the feed.
-pub fn ears(feed: Arc<dyn Feed>) -> Ears {
-    Ears { feed, letters: Arc::new(()) }
+pub fn events(feed: Arc<dyn Feed>) -> EngineEvents {
+    EngineEvents { feed, messages: Arc::new(()) }
 }
 
 /// Makes engines on servers that all tests of a program share.
@@ -322,7 +323,7 @@ impl NatsBed {
 #[async_trait]
 impl Bed for NatsBed {
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
-        self.servers.open(&self.next_prefix(), ears(feed), retention, "alone").await
+        self.servers.open(&self.next_prefix(), events(feed), retention, "alone").await
     }
 
     async fn reopen(
@@ -331,17 +332,17 @@ impl Bed for NatsBed {
         feed: Arc<dyn Feed>,
         retention: RetentionTable,
     ) -> Arc<dyn Engine> {
-        self.servers.open(&self.prefix(), ears(feed), retention, "alone").await
+        self.servers.open(&self.prefix(), events(feed), retention, "alone").await
     }
 }
 
 #[async_trait]
 impl ClusterBed for NatsBed {
-    async fn open(&self, ears: Vec<Ears>, retention: RetentionTable) -> Vec<TestNode> {
+    async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode> {
         let prefix = self.next_prefix();
         let mut nodes = Vec::new();
-        for (at, ears) in ears.into_iter().enumerate() {
-            let engine = self.servers.open(&prefix, ears, retention.clone(), &format!("node-{at}")).await;
+        for (at, events) in events.into_iter().enumerate() {
+            let engine = self.servers.open(&prefix, events, retention.clone(), &format!("node-{at}")).await;
             nodes.push(TestNode { engine: Arc::clone(&engine) as Arc<dyn Engine>, cluster: engine });
         }
         nodes

@@ -11,7 +11,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Ears, Engine, Feed, RetentionTable,
+    Engine, EngineEvents, Feed, RetentionTable,
     contract::{Bed, ClusterBed, TestNode},
     redis::{RedisEngine, RedisOptions},
 };
@@ -26,9 +26,14 @@ pub fn new_prefix() -> String {
 }
 
 /// Opens an engine that must open.
-pub async fn open(url: &str, ears: Ears, retention: RetentionTable, name: &str) -> Arc<RedisEngine> {
+pub async fn open(
+    url: &str,
+    events: EngineEvents,
+    retention: RetentionTable,
+    name: &str,
+) -> Arc<RedisEngine> {
     let options = RedisOptions::parse(url).expect("the test's URL is one");
-    RedisEngine::open(options, ears, retention, name.to_owned()).await.expect("Redis is there")
+    RedisEngine::open(options, events, retention, name.to_owned()).await.expect("Redis is there")
 }
 
 /// Makes engines on servers that all beds share, each with a store of its own.
@@ -76,8 +81,8 @@ impl RedisBed {
     }
 }
 
-fn deaf(feed: Arc<dyn Feed>) -> Ears {
-    Ears { feed, letters: Arc::new(()) }
+fn deaf(feed: Arc<dyn Feed>) -> EngineEvents {
+    EngineEvents { feed, messages: Arc::new(()) }
 }
 
 #[async_trait]
@@ -98,11 +103,11 @@ impl Bed for RedisBed {
 
 #[async_trait]
 impl ClusterBed for RedisBed {
-    async fn open(&self, ears: Vec<Ears>, retention: RetentionTable) -> Vec<TestNode> {
+    async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode> {
         let url = self.address(&self.next());
         let mut nodes = Vec::new();
-        for (at, ears) in ears.into_iter().enumerate() {
-            let engine = open(&url, ears, retention.clone(), &format!("node-{at}")).await;
+        for (at, events) in events.into_iter().enumerate() {
+            let engine = open(&url, events, retention.clone(), &format!("node-{at}")).await;
             nodes.push(TestNode { engine: Arc::clone(&engine) as _, cluster: engine });
         }
         nodes

@@ -11,8 +11,8 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Appended, Ears, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, RetentionTable, Targets,
-    redis::RedisEngine,
+    Append, Appended, Engine, EngineError, EngineEvents, Feed, Page, PageLimit, ReadFrom, RetentionTable,
+    Targets, redis::RedisEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time};
 use serde_json::value::RawValue;
@@ -87,8 +87,8 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl Fn
 impl Node {
     pub async fn open(url: &str) -> Self {
         let feed = Arc::new(Listener::default());
-        let ears = Ears { feed: Arc::clone(&feed) as Arc<dyn Feed>, letters: Arc::new(()) };
-        Self { engine: open(url, ears, RetentionTable::default(), "node").await, feed }
+        let events = EngineEvents { feed: Arc::clone(&feed) as Arc<dyn Feed>, messages: Arc::new(()) };
+        Self { engine: open(url, events, RetentionTable::default(), "node").await, feed }
     }
 
     pub async fn try_append(&self, name: &str) -> Result<Appended, EngineError> {

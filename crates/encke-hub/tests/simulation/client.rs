@@ -298,7 +298,7 @@ impl Sim {
             Frame::Ended(ending) => {
                 self.clients[at].conn = None;
                 match ending {
-                    Ending::Closed(farewell) if farewell.close.reconnect => {}
+                    Ending::Closed(close_notice) if close_notice.close.reconnect => {}
                     Ending::Closed(_) | Ending::Refused(encke_proto::ErrorCode::SessionClosed) => {
                         self.client_forget(at)
                     }

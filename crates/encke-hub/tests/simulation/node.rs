@@ -103,7 +103,7 @@ impl Node {
             window_messages,
             window_bytes: 1 << 20,
             window_ms: 3_000,
-            wide_members: 64,
+            broadcast_members: 64,
         };
         Self {
             hub: Hub::new(config, now),
@@ -153,7 +153,7 @@ impl Sim {
         let (now, other) = (self.now(), 1 - at);
         let missing = |session: &SessionId| !self.nodes[at].hub.has_session(*session, &attach.user);
         let Some(session) = attach.session.filter(|session| self.fetches && missing(session)) else { return };
-        self.nodes[other].hub.give_up(FETCHED, session, &attach.user, now);
+        self.nodes[other].hub.release(FETCHED, session, &attach.user, now);
         self.pump(other);
         if let Some(carried) = self.given.take() {
             attach.fresh = session;

@@ -1,6 +1,6 @@
 //! Sessions are ended on purpose, and everything of them is freed.
 
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Farewell, Output, Reply};
+use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, Ending, Output, Reply};
 use encke_proto::{Close, ErrorCode};
 
 use crate::{
@@ -13,15 +13,15 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news", "chat"]));
     world.said();
-    let farewell =
-        Farewell { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
+    let close_notice =
+        CloseNotice { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
     world.close(&CloseTarget::Session(session(1001)));
     let said = world.said_of_people();
     assert_eq!(
         said,
         [
             Output::Closed { user: user("alice"), session: session(1001) },
-            Output::Ended { conn: ConnKey(1), ending: Ending::Closed(Box::new(farewell)) },
+            Output::Ended { conn: ConnKey(1), ending: Ending::Closed(Box::new(close_notice)) },
             Output::Offline(user("alice")),
             Output::Replied { ticket: 1, reply: Reply::Closed(1) },
         ]

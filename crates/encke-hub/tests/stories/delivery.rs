@@ -44,14 +44,14 @@ fn very_many_become_ready_as_a_crowd_and_one_alone_does_not() {
     world.said();
     world.publish("news");
     assert_eq!(
-        world.said().iter().filter(|output| matches!(output, Output::Ready { wide: true, .. })).count(),
+        world.said().iter().filter(|output| matches!(output, Output::Ready { broadcast: true, .. })).count(),
         100
     );
     world.publish("@user 99");
     world.pull(99);
     world.said();
     world.publish("@user 99");
-    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), wide: false }]);
+    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), broadcast: false }]);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn who_is_ready_among_very_many_is_told_again_when_something_comes_for_it_alone(
     world.publish("news");
     world.said();
     world.publish("@user 99");
-    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), wide: false }]);
+    assert_eq!(world.said(), [Output::Ready { conn: ConnKey(99), broadcast: false }]);
     world.publish("@user 99");
     world.publish("news");
     assert_eq!(world.said(), [], "it is told already");
@@ -250,7 +250,7 @@ fn a_users_own_channel_is_never_a_broadcast() {
     world.said();
     world.publish("@alice");
     assert_eq!(
-        world.said().iter().filter(|output| matches!(output, Output::Ready { wide: false, .. })).count(),
+        world.said().iter().filter(|output| matches!(output, Output::Ready { broadcast: false, .. })).count(),
         100
     );
 }

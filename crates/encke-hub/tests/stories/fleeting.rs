@@ -67,7 +67,9 @@ fn whoever_was_closed_may_begin_again_at_once() {
     world.come(fleeting(1, "anybody"));
     world.said();
     world.close(&CloseTarget::User(user("anybody")));
-    assert!(matches!(world.ending(1), Some(Ending::Closed(farewell)) if farewell.close == operator()));
+    assert!(
+        matches!(world.ending(1), Some(Ending::Closed(close_notice)) if close_notice.close == operator())
+    );
     assert!(world.is_empty());
     world.come(fleeting(2, "anybody"));
     assert!(world.has_begun(2));

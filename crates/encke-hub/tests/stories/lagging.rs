@@ -132,10 +132,10 @@ fn who_is_closed_for_being_slow_loses_nothing() {
     let close = Close { code: CloseCode::Slow, reason: String::new(), reconnect: true, retry_ms: None };
     world.hub.end(ConnKey(1), &close, world.now);
     world.settle();
-    let Some(Ending::Closed(farewell)) = world.ending(1) else { panic!("not closed") };
-    assert_eq!(farewell.close, close);
+    let Some(Ending::Closed(close_notice)) = world.ending(1) else { panic!("not closed") };
+    assert_eq!(close_notice.close, close);
     assert!(world.is_empty());
-    world.come(back(2, "alice", 1, &Cursor::parse(&farewell.cursor).unwrap()));
+    world.come(back(2, "alice", 1, &Cursor::parse(&close_notice.cursor).unwrap()));
     let mut expected = vec!["@alice 1".to_owned()];
     expected.extend((3..=42).map(|offset| format!("news {offset}")));
     assert_eq!(world.pull(2), expected);

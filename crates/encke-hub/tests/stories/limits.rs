@@ -77,8 +77,11 @@ fn when_a_user_has_too_many_sessions_the_oldest_goes() {
     world.said();
     world.come(attach(5, "alice"));
     match world.ending(1) {
-        Some(Ending::Closed(farewell)) => {
-            assert_eq!((farewell.close.code, farewell.close.reconnect), (CloseCode::TooManySessions, false))
+        Some(Ending::Closed(close_notice)) => {
+            assert_eq!(
+                (close_notice.close.code, close_notice.close.reconnect),
+                (CloseCode::TooManySessions, false)
+            )
         }
         other => panic!("{other:?}"),
     }

@@ -65,8 +65,8 @@ fn a_connection_ends_when_its_token_does_and_may_come_back_with_a_new_one() {
     world.wait_ms(89_000);
     assert_eq!(world.ending(1), None);
     world.wait_ms(2_000);
-    let Some(encke_hub::Ending::Closed(farewell)) = world.ending(1) else { panic!("not ended") };
-    assert_eq!((farewell.close.code, farewell.close.reconnect), (CloseCode::TokenExpired, true));
+    let Some(encke_hub::Ending::Closed(close_notice)) = world.ending(1) else { panic!("not ended") };
+    assert_eq!((close_notice.close.code, close_notice.close.reconnect), (CloseCode::TokenExpired, true));
     assert!(world.is_empty());
     world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
     assert!(world.has_begun(2), "it was not closed on purpose");

@@ -22,7 +22,7 @@ pub use close::{CloseFrame, CloseStatus};
 pub use fault::Fault;
 pub use handshake::{Handshake, Opening, Rejection, accept, key};
 pub use negotiate::Compression;
-pub use reader::{Heard, Reader, Rules};
+pub use reader::{Reader, Received, Rules};
 
 /// The largest payload of a control frame (RFC 6455 section 5.5).
 pub const CONTROL_MAX_BYTES: usize = 125;

@@ -215,7 +215,7 @@ impl TokenKey {
 fn refusal(error: &JwtError) -> TokenError {
     match error.kind() {
         ErrorKind::InvalidSignature => TokenError::BadSignature,
-        // An algorithm that the library does not know at all, `none` among them, fails while the head is
+        // An algorithm that hyper does not know at all, `none` among them, fails while the head is
         // read.
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => {
             TokenError::WrongAlgorithm
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn claims_are_an_object() {
-        // Five values are as many as both the library's check and the fields above take from a list.
+        // Five values are as many as both hyper's check and the fields above take from a list.
         for claims in [json!(["alice", NOW + 60, null, null, null]), json!([]), json!("alice"), json!(null)] {
             assert_eq!(verify(&claims), Err(TokenError::Malformed), "{claims}");
         }

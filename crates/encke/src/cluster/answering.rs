@@ -4,7 +4,7 @@ use encke_proto::{Cursor, ErrorCode};
 
 use super::{
     Listed, Nodes,
-    letter::{Answer, Question, pair},
+    node_message::{Answer, Question, pair},
 };
 
 pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, ErrorCode> {
@@ -12,7 +12,7 @@ pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, 
     match question {
         Question::Close { target, close } => {
             let count = shards.close(&target.into(), &close).await?;
-            nodes.people.settled().await;
+            nodes.user_locations.settled().await;
             Ok(Answer::Closed(count))
         }
         Question::Subscribe { session, user, channels } => {
@@ -25,9 +25,9 @@ pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, 
             let cursor = Cursor::parse(&cursor).map_err(|_| ErrorCode::BadCursor)?;
             Ok(Answer::Shown(shards.ack(session, &user, cursor).await?.map(pair)))
         }
-        Question::GiveUp { session, user } => {
+        Question::Release { session, user } => {
             let given = match session {
-                Some(session) => shards.give_up(session, &user).await?,
+                Some(session) => shards.release(session, &user).await?,
                 None => None,
             };
             // A session that begins elsewhere begins behind what the user was handed here.

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use encke_engine::{BEAT_MS, Census, Cluster, Engine, EngineError, Entered, NodeId};
+use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, LiveNodes, NodeId};
 use encke_hub::Following;
 use encke_proto::{ChannelName, ErrorCode, SessionId, UserId};
 use futures_util::future::join_all;
@@ -16,18 +16,18 @@ use tokio::{
 use super::{
     Inbox, Interest,
     answering::answer,
-    letter::{Answer, Letter, Question},
-    people::People,
-    post::Post,
-    roster::Roster,
+    membership::Membership,
+    node_message::{Answer, NodeMessage, Question},
+    node_rpc::NodeRpc,
+    user_locations::UserLocations,
 };
 use crate::{
     auth::TICKET_S,
     shards::{Claim, Claiming, Peers, Shards},
 };
 
-/// The most letters from other nodes that wait to be read.
-pub const LETTERS_MAX: usize = 16_384;
+/// The most messages from other nodes that wait to be read.
+pub const MESSAGES_MAX: usize = 16_384;
 /// How long a node may take to give a session up; its client waits for that.
 const GIVE_UP_MAX: Duration = Duration::from_millis(600);
 /// How long a node that begins tries to say for the first time that it lives.
@@ -40,9 +40,9 @@ pub struct Nodes {
     /// What this node's shards follow.
     pub interest: Interest,
     pub(super) cluster: Arc<dyn Cluster>,
-    pub(super) roster: Arc<Roster>,
-    pub(super) people: Arc<People>,
-    pub(super) post: Arc<Post>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) user_locations: Arc<UserLocations>,
+    pub(super) rpc: Arc<NodeRpc>,
     pub(super) shards: Shards,
     /// Held by whoever asks out of turn who lives.
     looking: Mutex<()>,
@@ -62,12 +62,12 @@ impl Nodes {
         name: String,
         grace_ms: u64,
     ) -> Arc<Self> {
-        let roster = Arc::new(Roster::default());
+        let membership = Arc::new(Membership::default());
         Arc::new(Self {
             interest: Interest::new(engine),
-            people: Arc::new(People::new(Arc::clone(&cluster), grace_ms)),
-            post: Arc::new(Post::new(Arc::clone(&cluster), Arc::clone(&roster))),
-            roster,
+            user_locations: Arc::new(UserLocations::new(Arc::clone(&cluster), grace_ms)),
+            rpc: Arc::new(NodeRpc::new(Arc::clone(&cluster), Arc::clone(&membership))),
+            membership,
             cluster,
             shards,
             looking: Mutex::default(),
@@ -82,10 +82,10 @@ impl Nodes {
     /// # Errors
     /// When the engine cannot be reached for [`JOIN_PATIENCE`].
     pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
-        self.roster.update(self.first_beat().await?);
+        self.membership.update(self.first_beat().await?);
         // Whoever is asked after its first request knows of this node by then.
         sleep(Duration::from_millis(BEAT_MS)).await;
-        let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.people));
+        let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.user_locations));
         Ok(vec![
             tokio::spawn(async move { beats.beat().await }),
             tokio::spawn(async move { reads.read(inbox).await }),
@@ -96,7 +96,7 @@ impl Nodes {
     /// This node lives no more, and says so no more. Others may ask it for another [`BEAT_MS`], until all
     /// have heard.
     pub async fn resign(&self) {
-        // A beat under way ends first: one behind the farewell would be another life.
+        // A beat under way ends first: one behind the close notice would be another incarnation.
         let mut resigned = self.resigned.lock().await;
         *resigned = true;
         self.cluster.resign().await;
@@ -105,7 +105,7 @@ impl Nodes {
     /// How many nodes live, this one among them.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.roster.count()
+        self.membership.count()
     }
 
     /// Spends the ticket that the user came with, makes sure that others find the user here, and fetches the
@@ -125,13 +125,13 @@ impl Nodes {
         {
             return Err(ErrorCode::Unauthorized);
         }
-        let claiming = self.people.claim(user).await;
+        let claiming = self.user_locations.claim(user).await;
         let entered = self.enter(user, session).await?;
         if entered.closed {
             return Err(ErrorCode::SessionClosed);
         }
         self.look_again(&entered.elsewhere).await;
-        let elsewhere = self.roster.others_of(&entered.elsewhere);
+        let elsewhere = self.membership.others_of(&entered.elsewhere);
         if elsewhere.is_empty() {
             return Ok(Claim { carried: None, claiming: Box::new(claiming) });
         }
@@ -152,8 +152,8 @@ impl Nodes {
         user: &UserId,
     ) -> Result<Option<Following>, ErrorCode> {
         let asked = nodes.iter().map(|node| {
-            let question = Question::GiveUp { session, user: user.clone() };
-            self.post.ask_within(*node, question, GIVE_UP_MAX)
+            let question = Question::Release { session, user: user.clone() };
+            self.rpc.ask_within(*node, question, GIVE_UP_MAX)
         });
         let mut carried = None;
         for answer in join_all(asked).await {
@@ -173,13 +173,13 @@ impl Nodes {
 
     /// Asks who lives if one of `nodes` is not known yet.
     async fn look_again(&self, nodes: &[NodeId]) {
-        if !self.roster.has_news(nodes) {
+        if !self.membership.has_news(nodes) {
             return;
         }
         let _one_at_a_time = self.looking.lock().await;
-        if self.roster.has_news(nodes) {
+        if self.membership.has_news(nodes) {
             self.say_and_hear().await;
-            self.roster.bury(nodes);
+            self.membership.mark_closed(nodes);
         }
     }
 
@@ -187,16 +187,16 @@ impl Nodes {
     pub(super) async fn places(&self, users: &[UserId]) -> Result<Vec<Place>, ErrorCode> {
         let places = self.cluster.places(users).await.map_err(|error| unavailable(&error))?;
         self.look_again(&places.concat()).await;
-        let me = self.roster.me();
+        let me = self.membership.me();
         let place = |nodes: Vec<NodeId>| Place {
             here: me.is_some_and(|me| nodes.contains(&me)),
-            others: self.roster.others_of(&nodes),
+            others: self.membership.others_of(&nodes),
         };
         Ok(places.into_iter().map(place).collect())
     }
 
     /// An engine that another node has just set up may be there and have no leader for a moment.
-    async fn first_beat(&self) -> Result<Census, EngineError> {
+    async fn first_beat(&self) -> Result<LiveNodes, EngineError> {
         let ends = Instant::now() + JOIN_PATIENCE;
         loop {
             match self.cluster.beat().await {
@@ -224,12 +224,12 @@ impl Nodes {
         if *resigned {
             return;
         }
-        let census = self.cluster.beat().await;
+        let live = self.cluster.beat().await;
         drop(resigned);
-        match census {
-            Ok(census) => {
-                let renewed = census.renewed;
-                self.roster.update(census);
+        match live {
+            Ok(live) => {
+                let renewed = live.renewed;
+                self.membership.update(live);
                 if renewed {
                     self.enter_all().await;
                 }
@@ -241,7 +241,7 @@ impl Nodes {
     /// The others took this node for dead, and have forgotten who is here.
     async fn enter_all(&self) {
         tracing::warn!("the other nodes took this one for dead; its users are entered again");
-        let renewal = self.people.renew();
+        let renewal = self.user_locations.renew();
         match self.shards.online().await {
             Ok(online) => {
                 // Beside the beat, which must go on.
@@ -254,18 +254,18 @@ impl Nodes {
     async fn read(self: &Arc<Self>, mut inbox: Inbox) {
         let questions = Arc::new(Semaphore::new(QUESTIONS_MAX));
         while let Some(bytes) = inbox.recv().await {
-            match Letter::read(&bytes) {
-                Some(Letter::Answer { number, answer }) => self.post.deliver(number, answer),
-                Some(Letter::Question { from, number, question }) => {
+            match NodeMessage::read(&bytes) {
+                Some(NodeMessage::Answer { number, answer }) => self.rpc.deliver(number, answer),
+                Some(NodeMessage::Question { from, number, question }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };
-                    if !self.post.is_new(from, number).await {
+                    if !self.rpc.is_new(from, number).await {
                         continue;
                     }
                     let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
                     let nodes = Arc::clone(self);
                     tokio::spawn(async move {
                         let answer = answer(&nodes, question).await;
-                        nodes.post.answer(from, number, answer).await;
+                        nodes.rpc.answer(from, number, answer).await;
                         drop(permit);
                     });
                 }
@@ -294,15 +294,15 @@ impl Peers for Nodes {
     }
 
     fn came(&self, user: &UserId) {
-        self.people.came(user);
+        self.user_locations.came(user);
     }
 
     fn went(&self, user: UserId) {
-        self.people.went(user);
+        self.user_locations.went(user);
     }
 
-    fn bury(&self, user: UserId, session: SessionId) {
-        self.people.bury(user, session);
+    fn mark_closed(&self, user: UserId, session: SessionId) {
+        self.user_locations.mark_closed(user, session);
     }
 
     fn watch(&self, channel: &ChannelName) {

@@ -15,7 +15,7 @@ use encke_proto::{ChannelName, Close, Cursor, Epoch, ErrorCode, Position, Sessio
 use super::{
     Listed, Nodes,
     answering::answer,
-    letter::{Answer, Question, Target},
+    node_message::{Answer, Question, Target},
 };
 use crate::shards::Shards;
 
@@ -23,7 +23,7 @@ use crate::shards::Shards;
 const CROSSING_MAX: Duration = Duration::from_millis(100);
 /// How long to wait before one is looked for again that may be between two nodes.
 const CROSSING_LOOK: Duration = Duration::from_millis(5);
-/// The most that is asked of another node in one letter, so that a letter stays well below its bound.
+/// The most that is asked of another node in one message, so that a message stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
 /// All sessions, on whatever node. What is asked of the whole cluster is asked of each node that lives; what
@@ -58,7 +58,7 @@ impl Sessions {
         let mut closed = self.shards.close(target, close).await?;
         let Some(nodes) = &self.nodes else { return Ok(closed) };
         if closed > 0 {
-            nodes.people.settled().await;
+            nodes.user_locations.settled().await;
         }
         // There is one session of an id.
         let is_one = matches!(target, CloseTarget::Session(_) | CloseTarget::SessionOf(..));
@@ -71,7 +71,7 @@ impl Sessions {
             tokio::time::sleep(CROSSING_MAX).await;
             closed =
                 self.shards.close(target, close).await? + self.close_elsewhere(nodes, target, close).await?;
-            nodes.people.settled().await;
+            nodes.user_locations.settled().await;
         }
         Ok(closed)
     }
@@ -85,11 +85,11 @@ impl Sessions {
         let Some(asked) = Target::of(target) else { return Ok(0) };
         let others = match target {
             CloseTarget::SessionOf(_, user) => others_of(nodes, user).await?,
-            _ => nodes.roster.others(),
+            _ => nodes.membership.others(),
         };
         let mut closed = 0;
         for answer in
-            nodes.post.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await?
+            nodes.rpc.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await?
         {
             let Answer::Closed(count) = answer else { return Err(ErrorCode::Internal) };
             closed += count;
@@ -188,7 +188,7 @@ impl Sessions {
         let Some(nodes) = &self.nodes else { return Ok((count, false)) };
         let Some(place) = nodes.places(users).await?.pop() else { return Ok((count, false)) };
         let is_entered = place.here || !place.others.is_empty();
-        for answer in nodes.post.ask_all(&place.others, &Question::Counts { users: users.to_vec() }).await? {
+        for answer in nodes.rpc.ask_all(&place.others, &Question::Counts { users: users.to_vec() }).await? {
             let Answer::Counts(counts) = answer else { return Err(ErrorCode::Internal) };
             count += counts.iter().sum::<usize>();
         }
@@ -208,7 +208,7 @@ impl Sessions {
         let mut here = self.shards.online().await?;
         here.retain(|(user, _)| after.is_none_or(|after| user > after));
         let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| async move {
-            nodes.post.ask(node, Question::Online { after, limit }).await
+            nodes.rpc.ask(node, Question::Online { after, limit }).await
         };
         self.users_everywhere(here, after, limit, page).await
     }
@@ -236,7 +236,7 @@ impl Sessions {
         here.retain(|(user, _)| after.is_none_or(|after| user > after));
         let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| {
             let channel = channel.clone();
-            async move { nodes.post.ask(node, Question::Present { channel, after, limit }).await }
+            async move { nodes.rpc.ask(node, Question::Present { channel, after, limit }).await }
         };
         self.users_everywhere(here, after, limit, page).await
     }
@@ -249,7 +249,7 @@ impl Sessions {
         let mut counts = self.shards.followers(channels).await?;
         let Some(nodes) = &self.nodes else { return Ok(counts) };
         let question = Question::Followers { channels: channels.to_vec() };
-        for answer in nodes.post.ask_all(&nodes.roster.others(), &question).await? {
+        for answer in nodes.rpc.ask_all(&nodes.membership.others(), &question).await? {
             let Answer::Counts(more) = answer else { return Err(ErrorCode::Internal) };
             counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
         }
@@ -273,14 +273,14 @@ impl Sessions {
         if let Some(nodes) = &self.nodes {
             let others = match user {
                 Some(user) => others_of(nodes, user).await?,
-                None => nodes.roster.others(),
+                None => nodes.membership.others(),
             };
             for node in others {
                 let (mut after, mut left) = (after, limit);
                 loop {
                     let size = left.min(PAGE_MAX);
                     let question = Question::Sessions { user: user.cloned(), after, limit: size };
-                    let Some(Answer::Sessions(page)) = nodes.post.ask(node, question).await? else { break };
+                    let Some(Answer::Sessions(page)) = nodes.rpc.ask(node, question).await? else { break };
                     let count = page.len();
                     after = page.last().map(|listed| listed.session);
                     left -= count.min(left);
@@ -305,7 +305,7 @@ impl Sessions {
     ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
         let Some(nodes) = &self.nodes else { return Ok(here) };
         let mut all: BTreeMap<UserId, usize> = here.into_iter().collect();
-        for node in nodes.roster.others() {
+        for node in nodes.membership.others() {
             let (mut after, mut left) = (after.cloned(), limit);
             loop {
                 let size = left.min(PAGE_MAX);
@@ -335,7 +335,7 @@ async fn where_it_is(nodes: &Nodes, user: &UserId, question: Question) -> Result
             answered => return answered,
         }
         for node in others_of(nodes, user).await? {
-            match nodes.post.ask(node, question.clone()).await {
+            match nodes.rpc.ask(node, question.clone()).await {
                 Ok(None) | Err(ErrorCode::SessionUnknown) => {}
                 Ok(Some(answer)) => return Ok(answer),
                 Err(code) => return Err(code),

@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use encke_engine::{Census, Cluster, EngineError, Entered, NodeId, RetentionTable, memory::MemoryEngine};
+use encke_engine::{Cluster, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine};
 use encke_hub::{CloseTarget, Reply};
 use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
 
@@ -28,9 +28,9 @@ use tokio::task::coop::unconstrained;
 use super::{
     Nodes, Sessions,
     answering::answer,
-    letter::{Answer, Question, Target},
+    node_message::{Answer, Question, Target},
 };
-use crate::shards::{Letter, Letters, Peers, Shards, mailbox};
+use crate::shards::{Commands, Peers, ShardCommand, Shards, mailbox};
 
 /// How many orders are tried.
 const SEEDS: u64 = 3_000;
@@ -131,7 +131,7 @@ async fn turn() {
 
 #[async_trait]
 impl Cluster for Double {
-    async fn beat(&self) -> Result<Census, EngineError> {
+    async fn beat(&self) -> Result<LiveNodes, EngineError> {
         Err(failure())
     }
 
@@ -158,7 +158,7 @@ impl Cluster for Double {
         Ok(true)
     }
 
-    async fn bury(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
+    async fn mark_closed(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
         while self.lock().holds_graves {
             turn().await;
         }
@@ -208,7 +208,7 @@ struct World {
     nodes: Arc<Nodes>,
     double: Arc<Double>,
     shard: Mutex<Shard>,
-    _letters: Letters<Letter>,
+    _commands: Commands<ShardCommand>,
 }
 
 #[derive(Default)]
@@ -221,20 +221,20 @@ struct Shard {
     next_session: u128,
 }
 
-fn nodes_with(double: &Arc<Double>) -> (Arc<Nodes>, Shards, Letters<Letter>) {
+fn nodes_with(double: &Arc<Double>) -> (Arc<Nodes>, Shards, Commands<ShardCommand>) {
     let poll = mio::Poll::new().unwrap();
-    let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+    let (mailbox, commands) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
     let shards = Shards::new(vec![mailbox]);
     let engine = Arc::new(MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1)));
     let cluster = Arc::clone(double) as Arc<dyn Cluster>;
-    (Nodes::new(engine, cluster, shards.clone(), "node".into(), 15_000), shards, letters)
+    (Nodes::new(engine, cluster, shards.clone(), "node".into(), 15_000), shards, commands)
 }
 
 impl World {
     fn new(seed: u64, failures: u64) -> Self {
         let double = Double::new(seed, failures);
-        let (nodes, _, letters) = nodes_with(&double);
-        Self { nodes, double, shard: Mutex::default(), _letters: letters }
+        let (nodes, _, commands) = nodes_with(&double);
+        Self { nodes, double, shard: Mutex::default(), _commands: commands }
     }
 
     fn shard(&self) -> MutexGuard<'_, Shard> {
@@ -305,13 +305,13 @@ impl World {
         begins
     }
 
-    /// The others take this node for dead, and it begins another life.
+    /// The others take this node for dead, and it begins another incarnation.
     async fn renewal(&self) {
         self.double.pause().await;
         self.shard().renewals += 1;
         self.double.lock().entered.clear();
         self.double.pause().await;
-        let renewal = self.nodes.people.renew();
+        let renewal = self.nodes.user_locations.renew();
         self.double.pause().await;
         let here: Vec<UserId> = self
             .shard()
@@ -331,8 +331,8 @@ impl World {
             self.double.pause().await;
             self.shard().next_session += 1;
             let session = SessionId::from_bits(self.shard().next_session);
-            self.nodes.bury(user.clone(), session);
-            self.nodes.people.settled().await;
+            self.nodes.mark_closed(user.clone(), session);
+            self.nodes.user_locations.settled().await;
             let known = self.double.lock().graves.contains(&(user.clone(), session));
             assert!(known || may_fail, "a close is answered before all nodes can know of it");
         }
@@ -374,7 +374,7 @@ async fn in_whatever_order_users_come_and_go_the_others_find_those_who_are_here(
         let may_fail = seed % 2 == 1;
         let world = World::new(seed, if may_fail { 6 } else { 0 });
         let (alice, bob) = (user("alice"), user("bob"));
-        let mut tasks: Vec<Task<'_>> = vec![Box::pin(world.nodes.people.run())];
+        let mut tasks: Vec<Task<'_>> = vec![Box::pin(world.nodes.user_locations.run())];
         for who in [&alice, &alice, &bob] {
             tasks.push(Box::pin(world.client(who)));
         }
@@ -399,7 +399,7 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
     for remote in [true, false] {
         let double = Double::new(1, 0);
         double.lock().holds_graves = true;
-        let (nodes, shards, letters) = nodes_with(&double);
+        let (nodes, shards, commands) = nodes_with(&double);
         let sessions = Sessions::new(shards, Some(Arc::clone(&nodes)), "node".into());
         let ask = async {
             if remote {
@@ -410,11 +410,11 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
                 sessions.close(&CloseTarget::User(user("alice")), &close()).await.unwrap_or(0)
             }
         };
-        let (mut asked, mut run) = (pin!(ask), pin!(nodes.people.run()));
+        let (mut asked, mut run) = (pin!(ask), pin!(nodes.user_locations.run()));
         let mut context = Context::from_waker(Waker::noop());
         assert!(asked.as_mut().poll(&mut context).is_pending());
-        let Some(Letter::Close { answer, .. }) = letters.next() else { panic!("the shard is asked") };
-        nodes.bury(user("alice"), SessionId::from_bits(1));
+        let Some(ShardCommand::Close { answer, .. }) = commands.next() else { panic!("the shard is asked") };
+        nodes.mark_closed(user("alice"), SessionId::from_bits(1));
         answer.send(Reply::Closed(1)).unwrap();
         for _ in 0..10 {
             assert!(run.as_mut().poll(&mut context).is_pending());

@@ -41,7 +41,7 @@ impl Layers {
     fn text(mut self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-            // The library's words may go on for lines; the first says what is wrong.
+            // hyper's words may go on for lines; the first says what is wrong.
             let problem = error.message().lines().next().unwrap_or("not TOML").to_owned();
             ConfigError::Syntax { path: path.to_owned(), line: before.matches('\n').count() + 1, problem }
         })?;

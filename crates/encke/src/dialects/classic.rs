@@ -31,11 +31,11 @@ use crate::{
     admission::{Admission, Verdict},
     app::App,
     auth::{Credentials, cookies, values},
-    front::hold,
     http::{body, refusal::Refused, response::JSON},
+    listeners::hold,
     publishing::publish_to,
     random,
-    transports::{Held, Transport},
+    transports::{RequestState, Transport},
 };
 use answers::{ByCookie, ByTimestamp};
 
@@ -90,7 +90,7 @@ async fn by_timestamp(
 /// Waits for the next message that this browser was not given.
 async fn by_cookie(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let headers = request.headers().clone();
-    // Scripts may send whatever they like; it has to be out of the way for the library to notice when they
+    // Scripts may send whatever they like; it has to be out of the way for hyper to notice when they
     // leave.
     body::read(request).await?;
     let mut browser = Browser::of(&headers).map_or_else(Browser::new, Ok)?;
@@ -229,7 +229,7 @@ impl Browser {
         hold_s: u64,
         session: Option<SessionId>,
     ) -> Result<Admission, Refused> {
-        let held = Held {
+        let request_state = RequestState {
             hold_s: u32::try_from(hold_s).unwrap_or(u32::MAX),
             origin: None,
             keep_alive: true,
@@ -242,7 +242,7 @@ impl Browser {
         let (user, channels) = (self.user()?, vec![channel()?]);
         Ok(Admission {
             transport,
-            held,
+            request_state,
             user,
             token_ends: Time(0),
             session,
@@ -250,7 +250,7 @@ impl Browser {
             lasting: false,
             start,
             channels,
-            talk: None,
+            duplex: None,
             ticket: None,
         })
     }

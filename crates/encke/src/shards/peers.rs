@@ -27,7 +27,7 @@ pub trait Peers: fmt::Debug + Send + Sync {
     fn went(&self, user: UserId);
 
     /// A session was closed here on purpose.
-    fn bury(&self, user: UserId, session: SessionId);
+    fn mark_closed(&self, user: UserId, session: SessionId);
 
     /// A shard has receivers for a channel.
     fn watch(&self, channel: &ChannelName);

@@ -1,28 +1,28 @@
 //! One shard: a thread that serves the connections of its table and runs its hub.
 //!
-//! Each turn it takes in what sockets and letters bring, hands it to the hub, carries out what the hub says,
+//! Each turn it takes in what sockets and commands bring, hands it to the hub, carries out what the hub says,
 //! and writes. Everything is bounded by the turn, so that nobody waits for long.
 
+mod accept;
+mod broadcast_pacing;
 mod claims;
-mod door;
+mod commands;
 mod inline;
-mod letters;
 mod listen;
-mod notes;
 mod outputs;
-mod pacing;
+mod pending_marks;
 mod read_budget;
 mod ready;
 mod receipts;
+mod reconnect_jitter;
 mod requests;
 mod send;
-mod slice;
+mod send_batch;
 mod slow;
-mod spread;
 #[cfg(test)]
 mod tests;
 mod time;
-mod turns;
+mod wakeup_coalescing;
 
 use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 
@@ -34,24 +34,25 @@ use tokio::{
 };
 
 use self::{
-    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts, slice::Slice, slow::Laggards,
-    spread::Spread, turns::Turns,
+    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts,
+    reconnect_jitter::ReconnectJitter, send_batch::SendBatch, slow::Laggards,
+    wakeup_coalescing::WakeupCoalescing,
 };
-use super::{Chance, Desk, Letter, Letters, Peers, Shards, Wish};
+use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards};
 use crate::{
     admission::Admit,
     clock::Clock,
     config::Slow,
+    connection::{ConnectionLimit, Permit},
     http::DateLine,
     inline::InlineRoutes,
-    shards::{LentId, Slot},
-    table::{Gate, Pass},
-    transports::Clerk,
+    shards::{BodySinkId, Slot},
+    transports::CommandHandler,
 };
 
-const BELL: Token = Token(0);
-const DOOR: Token = Token(1);
-/// Slots' tokens come behind those of the bell and the door.
+const WAKER: Token = Token(0);
+const LISTENER: Token = Token(1);
+/// Slots' tokens come behind those of the waker and the door.
 const FIRST_SLOT: usize = 2;
 
 /// The table's ticks, in milliseconds.
@@ -60,8 +61,8 @@ const TICK_MS: u64 = 100;
 const WHEEL_BUCKETS: usize = 512;
 /// The most that the kernel's poll tells in one turn.
 pub const EVENTS_PER_TURN: usize = 1_024;
-/// The most letters taken out in one turn.
-const LETTERS_PER_TURN: usize = 4_096;
+/// The most commands taken out in one turn.
+const COMMANDS_PER_TURN: usize = 4_096;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client that talks may take to say its last, and to hang up, in milliseconds.
@@ -69,7 +70,7 @@ const PART_MS: u64 = 2_000;
 
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// A request's head, from its first byte.
     pub head_ms: u64,
     /// A connection between two requests.
@@ -80,53 +81,53 @@ pub struct Patience {
     pub heartbeat_ms: u64,
 }
 
-/// A connection for the HTTP library: the socket, what was read from it, and the right to have it open.
+/// A connection for hyper: the socket, what was read from it, and the right to have it open.
 #[derive(Debug)]
-pub struct Stray {
+pub struct Handoff {
     /// The socket.
     pub socket: std::net::TcpStream,
     /// What was read.
     pub bytes: Vec<u8>,
     /// The right to have it open.
-    pub pass: Pass,
+    pub permit: Permit,
     /// The shard that it comes from, and goes back to when it rests.
     pub shard: usize,
 }
 
 /// What a shard is made of.
 pub struct Parts {
-    /// The poll that the mailbox's bell belongs to.
+    /// The poll that the mailbox's waker belongs to.
     pub poll: Poll,
     /// Where sockets come in.
-    pub door: TcpListener,
+    pub listener: TcpListener,
     /// What it is told and asked.
-    pub letters: Letters<Letter>,
+    pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
     pub shards: Shards,
     /// Which of them it is.
     pub index: usize,
-    /// The desk before the engine.
-    pub desk: Desk,
+    /// The engine I/O task before the engine.
+    pub engine_io: EngineIo,
     /// Requests that the shard answers by itself.
     pub inline: InlineRoutes,
     /// The runtime within which they run.
     pub runtime: Handle,
-    /// Where connections for the HTTP library go.
-    pub strays: mpsc::Sender<Stray>,
+    /// Where connections for hyper go.
+    pub handoffs: mpsc::Sender<Handoff>,
     /// Who may wait.
     pub admit: Admit,
     /// The other nodes, if there are any.
     pub peers: Option<Arc<dyn Peers>>,
     /// Who answers what clients ask over connections that wait.
-    pub clerk: Clerk,
+    pub command_handler: CommandHandler,
     /// How many sockets may be open.
-    pub gate: Arc<Gate>,
+    pub connection_limit: Arc<ConnectionLimit>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Bounds and times of the hub.
     pub hub: HubConfig,
     /// How long things may take.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// How far a receiver may be behind.
     pub slow: Slow,
     /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their
@@ -162,28 +163,28 @@ pub struct Shard {
     date: DateLine,
     hub_tick_ms: u64,
     /// When the door is tried again, although the kernel says nothing.
-    door_opens_ms: Option<u64>,
-    turns: Turns,
+    accept_resumes_ms: Option<u64>,
+    wakeup_coalescing: WakeupCoalescing,
     reads: ReadBudget,
     ready: Ready,
     laggards: Laggards,
     receipts: Receipts,
     /// Notes for the engine, and when they are to be on their way.
-    notes: Vec<Wish>,
-    notes_due_ms: u64,
+    pending_marks: Vec<EngineRequest>,
+    pending_marks_due_ms: u64,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,
-    /// Where the responses are that the library sends.
-    lent: HashMap<LentId, Key>,
+    /// Where the responses are that hyper sends.
+    body_sink: HashMap<BodySinkId, Key>,
     next_ticket: u64,
     tallies: Tallies,
     /// Scratch, shared by all connections.
     inbound: Vec<u8>,
     outbound: Vec<u8>,
-    slice: Slice,
+    send_batch: SendBatch,
     cursor: String,
-    chance: Chance,
-    spread: Spread,
+    random_pool: RandomPool,
+    reconnect_jitter: ReconnectJitter,
     drains: bool,
     stops: bool,
 }
@@ -195,7 +196,7 @@ impl Shard {
     /// When the door cannot be watched.
     pub fn new(mut parts: Parts) -> io::Result<Self> {
         let now = parts.clock.now();
-        parts.poll.registry().register(&mut parts.door, DOOR, Interest::READABLE)?;
+        parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             hub: Hub::new(parts.hub.clone(), now),
             slots: Slab::default(),
@@ -203,24 +204,24 @@ impl Shard {
             now,
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
-            door_opens_ms: None,
-            turns: Turns::new(parts.turn_us),
+            accept_resumes_ms: None,
+            wakeup_coalescing: WakeupCoalescing::new(parts.turn_us),
             reads: ReadBudget::default(),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
-            notes: Vec::new(),
-            notes_due_ms: 0,
+            pending_marks: Vec::new(),
+            pending_marks_due_ms: 0,
             asked: HashMap::new(),
-            lent: HashMap::new(),
+            body_sink: HashMap::new(),
             next_ticket: 0,
             tallies: Tallies::new(&parts.inline),
             inbound: vec![0; READ_BYTES],
             outbound: Vec::new(),
-            slice: Slice::new(parts.batched_sends),
+            send_batch: SendBatch::new(parts.batched_sends),
             cursor: String::new(),
-            chance: Chance::default(),
-            spread: Spread::default(),
+            random_pool: RandomPool::default(),
+            reconnect_jitter: ReconnectJitter::default(),
             drains: false,
             stops: false,
             parts,
@@ -236,13 +237,13 @@ impl Shard {
         let runtime = self.parts.runtime.clone();
         let _within = runtime.enter();
         // Now, while there are file descriptors.
-        self.slice.make_ring();
+        self.send_batch.make_ring();
         while !self.stops {
             self.step(&mut events)?;
         }
         self.settle_all_receipts();
         self.carry_out();
-        self.hand_in_notes();
+        self.write_pending_marks();
         Ok(())
     }
 
@@ -252,41 +253,41 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
-        let at_the_door = self.door_opens_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
         let mut rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
         if rest_ms > 0 {
             rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
         }
-        let wait = Duration::from_millis(if rest_ms > 0 && self.parts.letters.rest() { rest_ms } else { 0 });
+        let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => other?,
         }
-        self.parts.letters.rise();
+        self.parts.commands.rise();
         self.now = self.parts.clock.now();
         self.ready.go_on(self.now.mono_ms);
         self.read_deferred();
         for event in &*events {
             match event.token() {
-                BELL => {}
-                DOOR => self.accept(),
+                WAKER => {}
+                LISTENER => self.accept(),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }
-        self.take_letters();
+        self.take_commands();
         self.tick();
         self.carry_out();
         self.serve_ready();
-        if self.now.mono_ms >= self.notes_due_ms {
-            self.hand_in_notes();
+        if self.now.mono_ms >= self.pending_marks_due_ms {
+            self.write_pending_marks();
         }
         Ok(())
     }
 
     /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took,
-    /// or were begun. Nobody rings the bell meanwhile, as the shard is awake.
+    /// or were begun. Nobody rings the waker meanwhile, as the shard is awake.
     fn put_off(&mut self, rest_ms: u64) -> u64 {
-        let pause_us = self.turns.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
+        let pause_us = self.wakeup_coalescing.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
         if pause_us > 0 {
             thread::sleep(Duration::from_micros(pause_us));
         }
@@ -295,10 +296,13 @@ impl Shard {
 
     /// How long the shard may rest if nothing comes.
     fn rest_ms(&self) -> u64 {
-        let notes =
-            if self.notes.is_empty() { TICK_MS } else { self.notes_due_ms.saturating_sub(self.now.mono_ms) };
+        let pending_marks = if self.pending_marks.is_empty() {
+            TICK_MS
+        } else {
+            self.pending_marks_due_ms.saturating_sub(self.now.mono_ms)
+        };
         let receipts = self.receipts.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS);
-        self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(notes).min(receipts).min(TICK_MS)
+        self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(pending_marks).min(receipts).min(TICK_MS)
     }
 }
 

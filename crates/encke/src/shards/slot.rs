@@ -5,18 +5,18 @@ use std::{sync::Arc, time::Instant};
 
 use encke_hub::Now;
 
-use super::{Alarm, Line};
-use crate::table::head::HEAD_MAX_BYTES;
+use super::{InlineWaker, Sink};
+use crate::connection::head::HEAD_MAX_BYTES;
 use crate::{
     inline::Running,
-    transports::{Held, Talk, Transport},
+    transports::{Duplex, RequestState, Transport},
 };
 
 /// A connection in the table.
 #[derive(Debug)]
 pub struct Slot {
     /// What it writes to.
-    pub line: Line,
+    pub sink: Sink,
     /// What it is doing.
     pub state: State,
     /// When something is to happen if nothing else does, in milliseconds of the clock that never goes back.
@@ -30,8 +30,8 @@ pub struct Slot {
     /// by its cursor.
     pub unsent: Option<Box<Unsent>>,
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most
-    /// [`crate::table::head::HEAD_MAX_BYTES`], or for an inline request of somebody who has the key a body
-    /// more, and one read.
+    /// [`crate::connection::head::HEAD_MAX_BYTES`], or for an inline request of somebody who has the key a
+    /// body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
 
@@ -64,11 +64,11 @@ impl Slot {
             // What comes behind an inline request waits in the kernel until that is answered.
             State::Asks(_) => Hears::Later,
             // Before the change of protocol is answered, what comes is kept like a next request.
-            State::Waits(Service { talk: Some(talk), held, .. })
-            | State::Parting(Service { talk: Some(talk), held, .. })
-                if held.began =>
+            State::Waits(Service { duplex: Some(duplex), request_state, .. })
+            | State::Parting(Service { duplex: Some(duplex), request_state, .. })
+                if request_state.began =>
             {
-                if talk.asked || self.unsent.is_some() {
+                if duplex.asked || self.unsent.is_some() {
                     Hears::Later
                 } else {
                     Hears::Now
@@ -135,7 +135,7 @@ pub struct Task {
     /// What is left of it.
     pub running: Running,
     /// Tells the shard when it may have come further.
-    pub alarm: Arc<Alarm>,
+    pub waker: Arc<InlineWaker>,
     /// Whether the client keeps the connection afterwards.
     pub keep_alive: bool,
     /// When it began.
@@ -154,20 +154,20 @@ pub struct Service {
     /// How it is served.
     pub transport: &'static dyn Transport,
     /// The request.
-    pub held: Held,
+    pub request_state: RequestState,
     /// Whether there is something to pull, which could not be done yet.
     pub ready: bool,
     /// In which queues of the ready it stands.
     pub queued: Queued,
     /// What is kept of a client that talks.
-    pub talk: Option<Box<Talk>>,
+    pub duplex: Option<Box<Duplex>>,
 }
 
 impl Service {
     /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a
     /// message that its client has begun is due before.
     pub fn silence_ms(&self, heartbeat_ms: u64, now: Now) -> u64 {
-        let due_ms = self.talk.as_ref().and_then(|talk| talk.message_due_ms());
+        let due_ms = self.duplex.as_ref().and_then(|duplex| duplex.message_due_ms());
         due_ms.map_or(heartbeat_ms, |due_ms| due_ms.saturating_sub(now.mono_ms).min(heartbeat_ms))
     }
 }
@@ -178,7 +178,7 @@ pub struct Queued {
     /// In that of those who became ready alone.
     pub narrow: bool,
     /// In one of those of broadcasts.
-    pub wide: bool,
+    pub broadcast: bool,
     /// In which round of the shard's pacing it was last sent a broadcast; 0 when it never was.
     pub round: u8,
 }
@@ -192,7 +192,7 @@ mod tests {
     fn a_slot_is_small() {
         // Without optimisation the poll's sockets hold what tells whether they are misused.
         let checks = if cfg!(debug_assertions) { 8 } else { 0 };
-        let sizes = [size_of::<Line>(), size_of::<State>(), size_of::<Held>(), size_of::<Talk>()];
+        let sizes = [size_of::<Sink>(), size_of::<State>(), size_of::<RequestState>(), size_of::<Duplex>()];
         // Two lines of a processor's cache.
         assert!(
             size_of::<Slot>() <= 128 + checks,

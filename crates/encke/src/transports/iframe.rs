@@ -3,7 +3,7 @@
 
 use encke_proto::{Entry, Event, codec::iframe};
 
-use super::{Exchange, stream::Form};
+use super::{TransportContext, stream::Form};
 use crate::http::response::HTML;
 
 /// After so many bytes the client begins another frame: a document that only grows costs its browser memory.
@@ -18,37 +18,37 @@ impl Form for Iframe {
     const AS: Option<&'static str> = Some("iframe");
     const CONTENT_TYPE: &'static str = HTML;
 
-    fn policy(exchange: &Exchange<'_>) -> Option<String> {
-        Some(iframe::policy(&nonce(exchange), exchange.embedder().unwrap_or("'self'")))
+    fn policy(context: &TransportContext<'_>) -> Option<String> {
+        Some(iframe::policy(&nonce(context), context.embedder().unwrap_or("'self'")))
     }
 
-    fn prelude(exchange: &mut Exchange<'_>) {
-        let (nonce, embedder) = (nonce(exchange), exchange.embedder().map(str::to_owned));
-        iframe::begin(exchange.out, &nonce, embedder.as_deref());
+    fn prelude(context: &mut TransportContext<'_>) {
+        let (nonce, embedder) = (nonce(context), context.embedder().map(str::to_owned));
+        iframe::begin(context.out, &nonce, embedder.as_deref());
     }
 
-    fn message(exchange: &mut Exchange<'_>, entry: &Entry) {
-        iframe::message(exchange.out, &nonce(exchange), entry);
+    fn message(context: &mut TransportContext<'_>, entry: &Entry) {
+        iframe::message(context.out, &nonce(context), entry);
     }
 
-    fn event(exchange: &mut Exchange<'_>, event: &Event) {
-        iframe::event(exchange.out, &nonce(exchange), event);
+    fn event(context: &mut TransportContext<'_>, event: &Event) {
+        iframe::event(context.out, &nonce(context), event);
     }
 
-    fn end_event(exchange: &mut Exchange<'_>, begins: usize) {
-        let bytes = u32::try_from(exchange.out.len() - begins).unwrap_or(u32::MAX);
-        exchange.held.tally = exchange.held.tally.saturating_add(bytes);
+    fn end_event(context: &mut TransportContext<'_>, begins: usize) {
+        let bytes = u32::try_from(context.out.len() - begins).unwrap_or(u32::MAX);
+        context.request_state.tally = context.request_state.tally.saturating_add(bytes);
     }
 
-    fn rest(exchange: &mut Exchange<'_>) {
-        iframe::heartbeat(exchange.out, &nonce(exchange));
+    fn rest(context: &mut TransportContext<'_>) {
+        iframe::heartbeat(context.out, &nonce(context));
     }
 
-    fn spent(exchange: &Exchange<'_>) -> bool {
-        exchange.held.tally >= SPENT_BYTES
+    fn spent(context: &TransportContext<'_>) -> bool {
+        context.request_state.tally >= SPENT_BYTES
     }
 }
 
-fn nonce(exchange: &Exchange<'_>) -> String {
-    format!("{:016x}", u64::from_be_bytes(exchange.held.nonce))
+fn nonce(context: &TransportContext<'_>) -> String {
+    format!("{:016x}", u64::from_be_bytes(context.request_state.nonce))
 }

@@ -2,7 +2,7 @@
 
 use encke_proto::{Entry, Event, codec::ndjson};
 
-use super::{Exchange, stream::Form};
+use super::{TransportContext, stream::Form};
 use crate::http::response::NDJSON;
 
 #[derive(Debug)]
@@ -14,15 +14,15 @@ impl Form for Ndjson {
     const AS: Option<&'static str> = Some("ndjson");
     const CONTENT_TYPE: &'static str = NDJSON;
 
-    fn message(exchange: &mut Exchange<'_>, entry: &Entry) {
-        ndjson::message(exchange.out, entry);
+    fn message(context: &mut TransportContext<'_>, entry: &Entry) {
+        ndjson::message(context.out, entry);
     }
 
-    fn event(exchange: &mut Exchange<'_>, event: &Event) {
-        ndjson::event(exchange.out, event);
+    fn event(context: &mut TransportContext<'_>, event: &Event) {
+        ndjson::event(context.out, event);
     }
 
-    fn rest(exchange: &mut Exchange<'_>) {
-        exchange.out.extend_from_slice(ndjson::HEARTBEAT);
+    fn rest(context: &mut TransportContext<'_>) {
+        context.out.extend_from_slice(ndjson::HEARTBEAT);
     }
 }

@@ -7,7 +7,7 @@ use encke_proto::{
     json,
 };
 
-use super::{After, Exchange, Pace, Transport};
+use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::response;
 
 #[derive(Debug)]
@@ -22,46 +22,50 @@ impl Transport for Poll {
         "/v1/poll"
     }
 
-    fn pace(&self) -> Pace {
-        Pace::Once
+    fn hold_kind(&self) -> HoldKind {
+        HoldKind::Once
     }
 
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        if exchange.held.hold_s == 0 { self.elapsed(exchange) } else { After::Wait }
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        if context.request_state.hold_s == 0 { self.elapsed(context) } else { NextAction::Wait }
     }
 
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After {
-        let answer = gather(exchange);
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let answer = gather(context);
         // What made it ready may have been passed over, because its time was over.
-        if answer.is_empty() { After::Wait } else { finish(exchange, answer) }
+        if answer.is_empty() { NextAction::Wait } else { finish(context, answer) }
     }
 
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        let answer = gather(exchange);
-        finish(exchange, answer)
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let answer = gather(context);
+        finish(context, answer)
     }
 
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
         match ending {
-            Ending::Closed(farewell) => {
+            Ending::Closed(close_notice) => {
                 // The socket is freed with the session, so the answer says that it is the last one.
-                exchange.held.keep_alive = false;
-                let close = json::write(&farewell.close);
+                context.request_state.keep_alive = false;
+                let close = json::write(&close_notice.close);
                 answer(
-                    exchange,
-                    Answer::default().finish(farewell.session.text().as_str(), &farewell.cursor, &close),
+                    context,
+                    Answer::default().finish(
+                        close_notice.session.text().as_str(),
+                        &close_notice.cursor,
+                        &close,
+                    ),
                 )
             }
-            Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),
-            Ending::Refused(code) => exchange.refuse(*code),
+            Ending::TakenOver => context.refuse(ErrorCode::SessionTakenOver),
+            Ending::Refused(code) => context.refuse(*code),
         }
     }
 }
 
-fn gather(exchange: &mut Exchange<'_>) -> Answer {
+fn gather(context: &mut TransportContext<'_>) -> Answer {
     let mut answer = Answer::default();
-    while !exchange.full(answer.len()) {
-        match exchange.pull() {
+    while !context.full(answer.len()) {
+        match context.pull() {
             Pulled::Message(entry) => answer.message(&entry),
             Pulled::Gap(gap) => answer.gap(&gap),
             Pulled::Nothing => break,
@@ -70,18 +74,18 @@ fn gather(exchange: &mut Exchange<'_>) -> Answer {
     answer
 }
 
-fn finish(exchange: &mut Exchange<'_>, gathered: Answer) -> After {
-    exchange.take_cursor();
-    // Lent from the exchange, which writes around it.
-    let cursor = std::mem::take(exchange.cursor);
-    let after = answer(exchange, gathered.finish(exchange.session().text().as_str(), &cursor, GOES_ON));
-    *exchange.cursor = cursor;
+fn finish(context: &mut TransportContext<'_>, gathered: Answer) -> NextAction {
+    context.take_cursor();
+    // Borrowed from the exchange, which writes around it.
+    let cursor = std::mem::take(context.cursor);
+    let after = answer(context, gathered.finish(context.session().text().as_str(), &cursor, GOES_ON));
+    *context.cursor = cursor;
     after
 }
 
-fn answer(exchange: &mut Exchange<'_>, body: Pieces<'_>) -> After {
-    let keep_alive = exchange.held.keep_alive;
-    exchange.head(200, response::JSON, response::Body::Length(body.len()), keep_alive, None);
-    body.write(exchange.out);
-    if keep_alive { After::Done } else { After::Close }
+fn answer(context: &mut TransportContext<'_>, body: Pieces<'_>) -> NextAction {
+    let keep_alive = context.request_state.keep_alive;
+    context.head(200, response::JSON, response::Body::Length(body.len()), keep_alive, None);
+    body.write(context.out);
+    if keep_alive { NextAction::Done } else { NextAction::Close }
 }

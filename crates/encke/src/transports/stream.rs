@@ -6,7 +6,7 @@ use std::fmt;
 use encke_hub::{Ending, Pulled};
 use encke_proto::{Close, CloseCode, Entry, ErrorCode, Event, Open};
 
-use super::{After, Exchange, Pace, Transport};
+use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::response::{Body, Chunk};
 
 /// What differs: how an event looks.
@@ -21,30 +21,30 @@ pub(super) trait Form: Sync + fmt::Debug + 'static {
     const CONTENT_TYPE: &'static str;
 
     /// Writes what stands before the first event.
-    fn prelude(_: &mut Exchange<'_>) {}
+    fn prelude(_: &mut TransportContext<'_>) {}
 
     /// The policy of the response, if it is a document.
-    fn policy(_: &Exchange<'_>) -> Option<String> {
+    fn policy(_: &TransportContext<'_>) -> Option<String> {
         None
     }
 
     /// Writes a message.
-    fn message(exchange: &mut Exchange<'_>, entry: &Entry);
+    fn message(context: &mut TransportContext<'_>, entry: &Entry);
 
     /// Writes any other event.
-    fn event(exchange: &mut Exchange<'_>, event: &Event);
+    fn event(context: &mut TransportContext<'_>, event: &Event);
 
     /// Ends an event that began at `_begins` in the output, with the session's cursor standing behind it.
-    fn end_event(_: &mut Exchange<'_>, _begins: usize) {}
+    fn end_event(_: &mut TransportContext<'_>, _begins: usize) {}
 
     /// Ends the event that says that the session is closed.
-    fn end_close(_: &mut Exchange<'_>, _cursor: &str, _stays_away: bool) {}
+    fn end_close(_: &mut TransportContext<'_>, _cursor: &str, _stays_away: bool) {}
 
     /// Breaks a silence.
-    fn rest(exchange: &mut Exchange<'_>);
+    fn rest(context: &mut TransportContext<'_>);
 
     /// Whether the response has grown so large that the client should begin another.
-    fn spent(_: &Exchange<'_>) -> bool {
+    fn spent(_: &TransportContext<'_>) -> bool {
         false
     }
 }
@@ -66,102 +66,102 @@ impl<F: Form> Transport for Stream<F> {
         F::AS
     }
 
-    fn pace(&self) -> Pace {
-        Pace::Stream
+    fn hold_kind(&self) -> HoldKind {
+        HoldKind::Stream
     }
 
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        let plain = exchange.held.plain;
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let plain = context.request_state.plain;
         let body = if plain { Body::UntilClose } else { Body::Chunked };
-        let keep_alive = exchange.held.keep_alive && !plain;
-        let policy = F::policy(exchange);
+        let keep_alive = context.request_state.keep_alive && !plain;
+        let policy = F::policy(context);
         let field = policy.as_deref().map(|policy| ("content-security-policy", policy));
-        exchange.head(200, F::CONTENT_TYPE, body, keep_alive, field);
-        let chunk = Chunk::begin(exchange.out, plain);
-        F::prelude(exchange);
-        let begins = exchange.out.len();
+        context.head(200, F::CONTENT_TYPE, body, keep_alive, field);
+        let chunk = Chunk::begin(context.out, plain);
+        F::prelude(context);
+        let begins = context.out.len();
         let open = Open {
-            session: exchange.session(),
-            cursor: exchange.hub.cursor(exchange.conn),
-            heartbeat_s: exchange.heartbeat_s,
+            session: context.session(),
+            cursor: context.hub.cursor(context.conn),
+            heartbeat_s: context.heartbeat_s,
         };
-        F::event(exchange, &Event::Open(open));
-        F::end_event(exchange, begins);
-        chunk.end(exchange.out);
-        After::Wait
+        F::event(context, &Event::Open(open));
+        F::end_event(context, begins);
+        chunk.end(context.out);
+        NextAction::Wait
     }
 
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After {
-        let start = exchange.out.len();
-        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
-        let mut after = After::Wait;
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let start = context.out.len();
+        let chunk = Chunk::begin(context.out, context.request_state.plain);
+        let mut after = NextAction::Wait;
         loop {
-            let begins = exchange.out.len();
-            match exchange.pull() {
-                Pulled::Message(entry) => F::message(exchange, &entry),
-                Pulled::Gap(gap) => F::event(exchange, &Event::Gap(gap)),
+            let begins = context.out.len();
+            match context.pull() {
+                Pulled::Message(entry) => F::message(context, &entry),
+                Pulled::Gap(gap) => F::event(context, &Event::Gap(gap)),
                 Pulled::Nothing => break,
             }
-            F::end_event(exchange, begins);
-            if exchange.full(exchange.out.len() - start) {
-                after = After::More;
+            F::end_event(context, begins);
+            if context.full(context.out.len() - start) {
+                after = NextAction::More;
                 break;
             }
         }
-        if F::spent(exchange) {
-            exchange.take_cursor();
-            let cursor = exchange.cursor.clone();
-            close::<F>(exchange, recycle(), &cursor);
-            chunk.end(exchange.out);
-            return end(exchange);
+        if F::spent(context) {
+            context.take_cursor();
+            let cursor = context.cursor.clone();
+            close::<F>(context, recycle(), &cursor);
+            chunk.end(context.out);
+            return end(context);
         }
-        chunk.end(exchange.out);
+        chunk.end(context.out);
         after
     }
 
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
-        F::rest(exchange);
-        chunk.end(exchange.out);
-        After::Wait
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let chunk = Chunk::begin(context.out, context.request_state.plain);
+        F::rest(context);
+        chunk.end(context.out);
+        NextAction::Wait
     }
 
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
-        if !exchange.held.began {
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
+        if !context.request_state.began {
             return match ending {
-                Ending::Closed(farewell) if farewell.close.reconnect => {
-                    exchange.refuse(ErrorCode::ShuttingDown)
+                Ending::Closed(close_notice) if close_notice.close.reconnect => {
+                    context.refuse(ErrorCode::ShuttingDown)
                 }
-                Ending::Closed(_) => exchange.refuse(ErrorCode::SessionClosed),
-                Ending::TakenOver => exchange.refuse(ErrorCode::SessionTakenOver),
-                Ending::Refused(code) => exchange.refuse(*code),
+                Ending::Closed(_) => context.refuse(ErrorCode::SessionClosed),
+                Ending::TakenOver => context.refuse(ErrorCode::SessionTakenOver),
+                Ending::Refused(code) => context.refuse(*code),
             };
         }
         let (why, cursor) = match ending {
-            Ending::Closed(farewell) => (farewell.close.clone(), farewell.cursor.as_str()),
+            Ending::Closed(close_notice) => (close_notice.close.clone(), close_notice.cursor.as_str()),
             Ending::TakenOver => (taken_over(), "1~0"),
             // A stream that has begun cannot be refused any more; it ends, and its client comes back.
-            Ending::Refused(_) => return end(exchange),
+            Ending::Refused(_) => return end(context),
         };
-        let chunk = Chunk::begin(exchange.out, exchange.held.plain);
-        close::<F>(exchange, why, cursor);
-        chunk.end(exchange.out);
-        end(exchange)
+        let chunk = Chunk::begin(context.out, context.request_state.plain);
+        close::<F>(context, why, cursor);
+        chunk.end(context.out);
+        end(context)
     }
 }
 
-fn close<F: Form>(exchange: &mut Exchange<'_>, why: Close, cursor: &str) {
+fn close<F: Form>(context: &mut TransportContext<'_>, why: Close, cursor: &str) {
     let stays_away = !why.reconnect;
-    F::event(exchange, &Event::Close(why));
-    F::end_close(exchange, cursor, stays_away);
+    F::event(context, &Event::Close(why));
+    F::end_close(context, cursor, stays_away);
 }
 
 /// Ends the response, and the socket with it: a stream that ended on purpose leaves nothing behind.
-fn end(exchange: &mut Exchange<'_>) -> After {
-    if !exchange.held.plain {
-        exchange.out.extend_from_slice(b"0\r\n\r\n");
+fn end(context: &mut TransportContext<'_>) -> NextAction {
+    if !context.request_state.plain {
+        context.out.extend_from_slice(b"0\r\n\r\n");
     }
-    After::Close
+    NextAction::Close
 }
 
 fn taken_over() -> Close {

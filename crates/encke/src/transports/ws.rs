@@ -10,12 +10,12 @@ use std::fmt;
 use encke_hub::{Ending, Pulled};
 use encke_proto::{
     Close, CloseCode, Entry, ErrorCode, Event,
-    codec::ws::{CloseFrame, CloseStatus, Fault, Heard, Rules, frame},
+    codec::ws::{CloseFrame, CloseStatus, Fault, Received, Rules, frame},
     json,
 };
 use serde::Serialize;
 
-use super::{After, Exchange, Pace, Transport};
+use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::refusal::sentence;
 
 #[cfg(feature = "conformance")]
@@ -35,13 +35,13 @@ pub(super) trait Dialect: Sync + fmt::Debug + 'static {
     const MESSAGE_MAX_BYTES: usize;
 
     /// Says the first.
-    fn begin(_: &mut Exchange<'_>) {}
+    fn begin(_: &mut TransportContext<'_>) {}
 
     /// The client has said something: text or bytes.
     ///
     /// # Errors
     /// The client's fault, for which the connection is closed.
-    fn said(exchange: &mut Exchange<'_>, said: Heard) -> Result<(), Fault>;
+    fn on_message(context: &mut TransportContext<'_>, said: Received) -> Result<(), Fault>;
 }
 
 /// A WebSocket on which a dialect is spoken.
@@ -57,158 +57,158 @@ impl<D: Dialect> Transport for Ws<D> {
         D::PATH
     }
 
-    fn talks(&self) -> bool {
+    fn is_duplex(&self) -> bool {
         true
     }
 
-    fn pace(&self) -> Pace {
-        Pace::Stream
+    fn hold_kind(&self) -> HoldKind {
+        HoldKind::Stream
     }
 
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        switch(exchange);
-        D::begin(exchange);
-        After::Wait
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        switch(context);
+        D::begin(context);
+        NextAction::Wait
     }
 
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After {
-        let start = exchange.out.len();
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let start = context.out.len();
         loop {
-            match exchange.pull() {
-                Pulled::Message(entry) => message(exchange, &entry),
-                Pulled::Gap(gap) => frame::text(exchange.out, &Event::Gap(gap).json()),
-                Pulled::Nothing => return After::Wait,
+            match context.pull() {
+                Pulled::Message(entry) => message(context, &entry),
+                Pulled::Gap(gap) => frame::text(context.out, &Event::Gap(gap).json()),
+                Pulled::Nothing => return NextAction::Wait,
             }
-            if exchange.full(exchange.out.len() - start) {
-                return After::More;
+            if context.full(context.out.len() - start) {
+                return NextAction::More;
             }
         }
     }
 
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
-        if talk.message_due_ms().is_some_and(|due_ms| due_ms <= exchange.now.mono_ms) {
-            return give_up(exchange);
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let Some(duplex) = context.duplex.as_deref_mut() else { return NextAction::Close };
+        if duplex.message_due_ms().is_some_and(|due_ms| due_ms <= context.now.mono_ms) {
+            return release(context);
         }
         // While something that it asked is not answered it is not listened to, so its silence says nothing.
-        if !talk.asked {
-            if talk.unanswered >= UNANSWERED_MAX {
-                return After::Close;
+        if !duplex.asked {
+            if duplex.unanswered >= UNANSWERED_MAX {
+                return NextAction::Close;
             }
-            talk.unanswered += 1;
+            duplex.unanswered += 1;
         }
-        frame::write(exchange.out, frame::PING, &[]);
-        After::Wait
+        frame::write(context.out, frame::PING, &[]);
+        NextAction::Wait
     }
 
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
-        if !exchange.held.began {
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
+        if !context.request_state.began {
             // Pages are not told the status of a handshake that fails, so it does not fail: they read why in
             // the close.
-            switch(exchange);
+            switch(context);
         }
         match ending {
-            Ending::Closed(farewell) => close(exchange, &farewell.close),
+            Ending::Closed(close_notice) => close(context, &close_notice.close),
             Ending::TakenOver => {
                 let reason = sentence(ErrorCode::SessionTakenOver).into();
                 close(
-                    exchange,
+                    context,
                     &Close { code: CloseCode::TakenOver, reason, reconnect: false, retry_ms: None },
                 );
             }
-            Ending::Refused(code) => refuse(exchange, *code),
+            Ending::Refused(code) => refuse(context, *code),
         }
-        After::Part
+        NextAction::Part
     }
 
-    fn heard(&self, exchange: &mut Exchange<'_>, bytes: &mut &[u8]) -> After {
+    fn on_bytes(&self, context: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
         loop {
-            let Some(talk) = exchange.talk.as_deref_mut() else { return After::Close };
-            talk.unanswered = 0;
+            let Some(duplex) = context.duplex.as_deref_mut() else { return NextAction::Close };
+            duplex.unanswered = 0;
             let rules = Rules {
                 message_max_bytes: D::MESSAGE_MAX_BYTES,
-                compression: talk.compression.is_some(),
+                compression: duplex.compression.is_some(),
                 masked: true,
             };
-            let fault = match talk.reader.next(&rules, bytes) {
+            let fault = match duplex.reader.next(&rules, bytes) {
                 Ok(None) => {
-                    talk.reader.wait_from(exchange.now.mono_ms);
-                    let overdue = talk.message_due_ms().is_some_and(|due_ms| due_ms <= exchange.now.mono_ms);
-                    return if overdue { give_up(exchange) } else { After::Wait };
+                    duplex.reader.wait_from(context.now.mono_ms);
+                    let overdue = duplex.message_due_ms().is_some_and(|due_ms| due_ms <= context.now.mono_ms);
+                    return if overdue { release(context) } else { NextAction::Wait };
                 }
-                Ok(Some(Heard::Close(said))) => {
-                    if !talk.parts {
-                        answer_close(exchange, said.as_ref());
+                Ok(Some(Received::Close(said))) => {
+                    if !duplex.parts {
+                        answer_close(context, said.as_ref());
                     }
-                    return After::HangUp;
+                    return NextAction::HangUp;
                 }
-                Err(_) if talk.parts => return After::HangUp,
+                Err(_) if duplex.parts => return NextAction::HangUp,
                 Err(fault) => fault,
                 // It was under way when the close was written.
-                Ok(Some(_)) if talk.parts => continue,
-                Ok(Some(Heard::Ping(payload))) => {
-                    frame::write(exchange.out, frame::PONG, &payload);
+                Ok(Some(_)) if duplex.parts => continue,
+                Ok(Some(Received::Ping(payload))) => {
+                    frame::write(context.out, frame::PONG, &payload);
                     continue;
                 }
-                Ok(Some(Heard::Pong(_))) => continue,
-                Ok(Some(said)) => match D::said(exchange, said) {
-                    Ok(()) if exchange.asked.is_some() => return After::Wait,
+                Ok(Some(Received::Pong(_))) => continue,
+                Ok(Some(said)) => match D::on_message(context, said) {
+                    Ok(()) if context.asked.is_some() => return NextAction::Wait,
                     Ok(()) => continue,
                     Err(fault) => fault,
                 },
             };
-            CloseFrame::write(exchange.out, fault.status, fault.reason);
-            return After::HangUp;
+            CloseFrame::write(context.out, fault.status, fault.reason);
+            return NextAction::HangUp;
         }
     }
 
-    fn answered(&self, exchange: &mut Exchange<'_>, answer: &str) -> After {
-        frame::text(exchange.out, answer);
-        After::Wait
+    fn answered(&self, context: &mut TransportContext<'_>, answer: &str) -> NextAction {
+        frame::text(context.out, answer);
+        NextAction::Wait
     }
 }
 
 /// Closes a connection whose client began a message and does not end it: what has come of it is kept
 /// meanwhile.
-fn give_up(exchange: &mut Exchange<'_>) -> After {
-    CloseFrame::write(exchange.out, CloseStatus::POLICY, "the message took too long to come");
-    After::HangUp
+fn release(context: &mut TransportContext<'_>) -> NextAction {
+    CloseFrame::write(context.out, CloseStatus::POLICY, "the message took too long to come");
+    NextAction::HangUp
 }
 
 /// Writes the head that changes the protocol (RFC 6455 section 4.2.2).
-fn switch(exchange: &mut Exchange<'_>) {
-    exchange.held.began = true;
-    let Some(talk) = exchange.talk.as_deref_mut() else { return };
-    let accept = talk.accept.take().map(|accept| accept.0).unwrap_or_default();
+fn switch(context: &mut TransportContext<'_>) {
+    context.request_state.began = true;
+    let Some(duplex) = context.duplex.as_deref_mut() else { return };
+    let accept = duplex.accept.take().map(|accept| accept.0).unwrap_or_default();
     let mut push =
-        |parts: &[&str]| parts.iter().for_each(|part| exchange.out.extend_from_slice(part.as_bytes()));
+        |parts: &[&str]| parts.iter().for_each(|part| context.out.extend_from_slice(part.as_bytes()));
     push(&[
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ",
         &accept,
         "\r\n",
     ]);
-    if let Some(compression) = talk.compression {
+    if let Some(compression) = duplex.compression {
         push(&["sec-websocket-extensions: ", &compression.response(), "\r\n"]);
     }
-    push(&["date: ", exchange.date, "\r\n\r\n"]);
+    push(&["date: ", context.date, "\r\n\r\n"]);
 }
 
 /// Writes a message in the form that all receivers of its kind share.
-fn message(exchange: &mut Exchange<'_>, entry: &Entry) {
-    let compression = exchange.talk.as_ref().and_then(|talk| talk.compression);
+fn message(context: &mut TransportContext<'_>, entry: &Entry) {
+    let compression = context.duplex.as_ref().and_then(|duplex| duplex.compression);
     let fits = compression.is_some_and(|compression| compression.fits(entry.event_json().len()));
     let compressed = if fits { entry.ws_frame_compressed() } else { None };
-    exchange.out.extend_from_slice(compressed.unwrap_or_else(|| entry.ws_frame()));
+    context.out.extend_from_slice(compressed.unwrap_or_else(|| entry.ws_frame()));
 }
 
 /// Says that the session has ended, as an event for those who read events, and in the close frame.
-fn close(exchange: &mut Exchange<'_>, close: &Close) {
-    frame::text(exchange.out, &Event::Close(close.clone()).json());
-    part(exchange, status(close.code), &close.reason);
+fn close(context: &mut TransportContext<'_>, close: &Close) {
+    frame::text(context.out, &Event::Close(close.clone()).json());
+    part(context, status(close.code), &close.reason);
 }
 
 /// Says that the session cannot be served.
-fn refuse(exchange: &mut Exchange<'_>, code: ErrorCode) {
+fn refuse(context: &mut TransportContext<'_>, code: ErrorCode) {
     #[derive(Serialize)]
     struct Refusal<'a> {
         event: &'a str,
@@ -218,22 +218,22 @@ fn refuse(exchange: &mut Exchange<'_>, code: ErrorCode) {
     }
     let reason = sentence(code);
     let refusal = Refusal { event: "close", code: code.as_str(), reason, reconnect: code.status() == 503 };
-    frame::text(exchange.out, &json::write(&refusal));
-    part(exchange, CloseStatus::of_application(code.status()), reason);
+    frame::text(context.out, &json::write(&refusal));
+    part(context, CloseStatus::of_application(code.status()), reason);
 }
 
-fn part(exchange: &mut Exchange<'_>, status: CloseStatus, reason: &str) {
-    CloseFrame::write(exchange.out, status, reason);
-    if let Some(talk) = exchange.talk.as_deref_mut() {
-        talk.parts = true;
+fn part(context: &mut TransportContext<'_>, status: CloseStatus, reason: &str) {
+    CloseFrame::write(context.out, status, reason);
+    if let Some(duplex) = context.duplex.as_deref_mut() {
+        duplex.parts = true;
     }
 }
 
 /// Answers the client's close with the status that it gave (RFC 6455 section 5.5.1).
-fn answer_close(exchange: &mut Exchange<'_>, said: Option<&CloseFrame>) {
+fn answer_close(context: &mut TransportContext<'_>, said: Option<&CloseFrame>) {
     match said {
-        Some(close) => CloseFrame::write(exchange.out, close.status, ""),
-        None => frame::write(exchange.out, frame::CLOSE, &[]),
+        Some(close) => CloseFrame::write(context.out, close.status, ""),
+        None => frame::write(context.out, frame::CLOSE, &[]),
     }
 }
 

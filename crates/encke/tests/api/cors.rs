@@ -91,7 +91,7 @@ fn the_same_holds_for_what_the_table_writes() {
         (401, "/v1/sse", ""),
         (426, "/v1/ws", &bearer),
     ] {
-        // With so much in front the library reads it, and the table answers all the same.
+        // With so much in front hyper reads it, and the table answers all the same.
         for padding in [String::new(), format!("X-Padding: {}\r\n", "x".repeat(9_000))] {
             let ask = |origin: &str| {
                 format!(
@@ -147,7 +147,7 @@ fn a_head_that_is_too_long_is_refused_readably() {
     );
     let none = head(&world.raw(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200))));
     assert!(none.starts_with("http/1.1 431 ") && !none.contains("access-control-"), "{none}");
-    // One field too many for the library is the same to a client.
+    // One field too many for hyper is the same to a client.
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\nOrigin: {ALLOWED}\r\n{}\r\n", "X: y\r\n".repeat(200));
     let answer = head(&world.raw(&many));
     assert!(answer.starts_with("http/1.1 431 ") && may_read(&answer, ALLOWED), "{answer}");

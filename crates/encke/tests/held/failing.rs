@@ -45,8 +45,8 @@ fn a_server_that_has_lost_a_shard_is_not_ready_and_stops() {
         |_| {},
         async |config| {
             let retention = config.retention_table();
-            let open = async move |ears: encke_engine::Ears| {
-                let engine = MemoryEngine::new(ears.feed, retention, Epoch(1));
+            let open = async move |events: encke_engine::EngineEvents| {
+                let engine = MemoryEngine::new(events.feed, retention, Epoch(1));
                 Ok(Backing { engine: Arc::new(engine), cluster: None })
             };
             wire_on(Arc::new(config), clock, open).await

@@ -8,9 +8,8 @@ const SWITCH: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSock
 impl World {
     /// The status of the answer to a GET with these header fields. With much in front of them the HTTP
     /// library reads the request instead of the table.
-    fn status(&self, target: &str, fields: &str, by_library: bool) -> (u16, String) {
-        let padding =
-            if by_library { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
+    fn status(&self, target: &str, fields: &str, by_hyper: bool) -> (u16, String) {
+        let padding = if by_hyper { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
         let mut wire = self.connect();
         wire.send(&format!("GET {target} HTTP/1.1\r\nHost: push.example\r\n{padding}{fields}\r\n"));
         let head = wire.until("\r\n\r\n");
@@ -22,7 +21,7 @@ impl World {
 fn a_page_opens_a_websocket_behind_a_proxy_whatever_that_calls_https() {
     let world = World::new();
     let cookie = format!("Cookie: encke_token={}\r\n", world.token("alice"));
-    for by_library in [false, true] {
+    for by_hyper in [false, true] {
         for (proxies, https, http) in [
             (&["wss"][..], 101, 403),
             (&["https"], 101, 403),
@@ -42,8 +41,8 @@ fn a_page_opens_a_websocket_behind_a_proxy_whatever_that_calls_https() {
                 proxies.iter().map(|proto| format!("X-Forwarded-Proto: {proto}\r\n")).collect();
             for (scheme, status) in [("https", https), ("http", http)] {
                 let fields = format!("{SWITCH}{cookie}Origin: {scheme}://push.example\r\n{proxies}");
-                let (answered, head) = world.status("/v1/ws", &fields, by_library);
-                assert_eq!(answered, status, "{scheme}, by the library: {by_library}, {proxies}{head}");
+                let (answered, head) = world.status("/v1/ws", &fields, by_hyper);
+                assert_eq!(answered, status, "{scheme}, by the library: {by_hyper}, {proxies}{head}");
             }
         }
     }
@@ -53,7 +52,7 @@ fn a_page_opens_a_websocket_behind_a_proxy_whatever_that_calls_https() {
 fn a_cookie_that_is_good_counts_among_others() {
     let world = World::new();
     let (token, other) = (world.token("alice"), world.token("bob"));
-    for by_library in [false, true] {
+    for by_hyper in [false, true] {
         for (fields, status) in [
             (format!("Cookie: encke_token=old; encke_token={token}\r\n"), 200),
             (format!("Cookie: encke_token={token}; encke_token=old\r\n"), 200),
@@ -66,11 +65,11 @@ fn a_cookie_that_is_good_counts_among_others() {
             (format!("Cookie: encke_token={token}; encke_token={other}\r\n"), 401),
             ("Cookie: encke_token=old; encke_token=older\r\n".to_owned(), 401),
         ] {
-            let (answered, head) = world.status("/v1/poll?hold_s=0", &fields, by_library);
-            assert_eq!(answered, status, "by the library: {by_library}, {fields}{head}");
+            let (answered, head) = world.status("/v1/poll?hold_s=0", &fields, by_hyper);
+            assert_eq!(answered, status, "by the library: {by_hyper}, {fields}{head}");
         }
     }
-    // And where the library answers by itself.
+    // And where hyper answers by itself.
     let origin = "Origin: http://push.example\r\nContent-Length: 0\r\n";
     for cookies in
         [format!("encke_token=old; encke_token={token}"), format!("a=b\r\nCookie: encke_token=\"{token}\"")]

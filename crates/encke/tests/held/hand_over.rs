@@ -1,4 +1,4 @@
-//! Between the table and the HTTP library.
+//! Between the table and hyper.
 
 use super::*;
 

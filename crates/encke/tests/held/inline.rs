@@ -1,8 +1,8 @@
-//! Requests that a shard answers by itself, beside the same ones answered by the HTTP library.
+//! Requests that a shard answers by itself, beside the same ones answered by hyper.
 
 use super::*;
 
-/// A field that makes the library take a request, and changes nothing about it.
+/// A field that makes hyper take a request, and changes nothing about it.
 const BY_THE_LIBRARY: &str = "TE: trailers\r\n";
 
 fn request(path: &str, key: &str, fields: &str, body: &str) -> String {
@@ -231,7 +231,7 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
     let world = World::new();
     let body = "{\"to\":[\"alice\"],\"data\":1}";
     let marked = format!("\u{feff}{body}");
-    // With a query it is no errand, and the library's.
+    // With a query it is no inline request, and hyper's.
     for path in ["/api/push", "/api/publish", "/api/push?", "/v1/publish", "/v1/login", "/classic/writedata"]
     {
         let kind = if path.starts_with("/classic") {

@@ -10,7 +10,7 @@ use std::{
 
 use encke::{
     config::{Config, EngineUrl, Secret},
-    table::RESERVED_PER_ADDRESS_MAX,
+    connection::RESERVED_PER_ADDRESS_MAX,
     wire::{Server, WireError, wire},
 };
 use encke_engine::{Append, Targets};

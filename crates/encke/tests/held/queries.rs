@@ -99,16 +99,15 @@ fn libraries_of_event_source_connect_and_reconnect_with_what_they_add() {
         assert!(wire.until("\"data\":3").matches("\"data\":").count() == 1, "{add}");
     }
     // The header counts, so that nothing else needs to be right.
-    for by_library in [false, true] {
-        let padding =
-            if by_library { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
+    for by_hyper in [false, true] {
+        let padding = if by_hyper { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
         let mut wire = world.connect();
         let fields = format!("\r\n{padding}Last-Event-ID: {new}\r\n\r\n");
         wire.send(
             &world.head("alice", "/v1/poll?hold_s=0&lastEventId=nonsense").replace("\r\n\r\n", &fields),
         );
         let (status, answer) = wire.response();
-        assert_eq!((status, data(&answer)), (200, vec![3]), "{by_library}: {answer}");
+        assert_eq!((status, data(&answer)), (200, vec![3]), "{by_hyper}: {answer}");
     }
     let (status, answer) = world.poll("alice", &format!("hold_s=0&lastEventId={new}&lastEventId=nonsense"));
     assert_eq!((status, &answer["error"]["code"]), (400, &Value::from("bad_cursor")));

@@ -112,7 +112,7 @@ fn a_stream_goes_on_and_its_end_is_noticed_over_both_versions() {
         let mut body = world.runtime.block_on(sender.get(&token, target)).into_body();
         let first = world.runtime.block_on(body.frame()).unwrap().unwrap().into_data().unwrap();
         assert!(String::from_utf8_lossy(&first).contains("\"event\":\"open\""));
-        // More than the library takes ahead, so that the table has to stop and go on.
+        // More than hyper takes ahead, so that the table has to stop and go on.
         let big = format!("\"{}\"", "x".repeat(60_000));
         for _ in 0..40 {
             world.push("alice", &big);
@@ -182,14 +182,14 @@ fn a_websocket_talks_both_ways() {
         "{seen}"
     );
     world.until_held("alice", 1);
-    // More than the library takes ahead, with a question that waits until all of it has gone out.
+    // More than hyper takes ahead, with a question that waits until all of it has gone out.
     let big = format!("\"{}\"", "x".repeat(60_000));
     for _ in 0..40 {
         world.push("alice", &big);
     }
     let asks: Vec<u8> =
         (0..100).flat_map(|n| ws::frame(1, format!("{{\"do\":\"ping\",\"id\":{n}}}").as_bytes())).collect();
-    let talk = async {
+    let duplex = async {
         socket.write_all(&asks).await.unwrap();
         let mut seen = Vec::new();
         let last =
@@ -201,7 +201,7 @@ fn a_websocket_talks_both_ways() {
         rest
     };
     assert_eq!(
-        world.runtime.block_on(talk),
+        world.runtime.block_on(duplex),
         [0x88, 2, 0x03, 0xe8],
         "the close is answered, and the line is hung up"
     );
@@ -260,7 +260,7 @@ async fn narrow_two(
 }
 
 /// The client's kernel acknowledges all that comes, but the client takes little of the one response: the rest
-/// stays in the library.
+/// stays in hyper.
 #[test]
 fn what_http_2_holds_back_is_not_delivered() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! What cannot be served now, or not for this client, as the answers that the table writes by itself say it:
-//! with the fields that those of the HTTP library have.
+//! with the fields that those of hyper have.
 
 use encke::{
     clock::SystemClock,
@@ -65,11 +65,11 @@ fn while_the_engine_is_down_whatever_begins_is_told_when_to_come_back() {
         world.head("alice", "/v1/sse").replace("HTTP/1.1", "HTTP/1.0"),
         world.head("alice", "/v1/stream?as=ndjson"),
         world.head("alice", "/v1/stream?as=iframe"),
-        // Held by the library, and written by the table all the same.
+        // Held by hyper, and written by the table all the same.
         world.head("alice", "/v1/poll").replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
         world.head("alice", "/classic/backend"),
         format!("POST /classic/backend HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", world.address),
-        // An errand, and the same as the library reads it.
+        // An inline request, and the same as hyper reads it.
         post(&world, "/api/push", "", push),
         post(&world, "/api/push", "Expect: \r\n", push),
         post(&world, "/api/publish", "", publish),

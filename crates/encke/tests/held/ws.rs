@@ -22,7 +22,7 @@ impl World {
         let mut wire = self.connect();
         wire.send(&self.ws_head(user, query));
         wire.switched();
-        let open = wire.heard();
+        let open = wire.on_bytes();
         assert_eq!(open["event"], "open");
         (wire, open)
     }
@@ -91,7 +91,7 @@ impl Wire {
     }
 
     /// The next event; pings in between are answered.
-    fn heard(&mut self) -> Value {
+    fn on_bytes(&mut self) -> Value {
         loop {
             let (first, payload) = self.frame();
             match first {
@@ -124,13 +124,13 @@ fn a_websocket_opens_and_carries_messages() {
     let (mut wire, open) = world.ws("alice", "channels=news");
     assert!(open["cursor"].is_string() && open["session"].is_string() && open["heartbeat_s"] == 20);
     world.publish("news", "{\"a\":\n1}");
-    let first = wire.heard();
+    let first = wire.on_bytes();
     assert_eq!(
         (&first["event"], &first["channel"], &first["data"]["a"]),
         (&"message".into(), &"news".into(), &1.into())
     );
     world.push("alice", "2");
-    assert_eq!(wire.heard()["data"], 2);
+    assert_eq!(wire.on_bytes()["data"], 2);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn what_is_no_handshake_is_refused_and_the_connection_goes_on() {
     }
     wire.send(&good);
     wire.switched();
-    assert_eq!(wire.heard()["event"], "open");
+    assert_eq!(wire.on_bytes()["event"], "open");
 }
 
 #[test]
@@ -177,14 +177,14 @@ fn what_the_library_has_read_is_refused_in_the_same_way() {
         let head = wire.until("\r\n\r\n");
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{to}: {head}");
     }
-    // A connection that the library has had may still change.
+    // A connection that hyper has had may still change.
     let mut wire = world.connect();
     wire.send(&format!("GET /no-such-page HTTP/1.1\r\nHost: {}\r\n\r\n", world.address));
     assert_eq!(wire.response().0, 404);
     let ping = frame(PING, b"behind");
     wire.socket.write_all(&[world.ws_head("alice", "").as_bytes(), &ping].concat()).unwrap();
     wire.switched();
-    assert_eq!(wire.heard()["event"], "open");
+    assert_eq!(wire.on_bytes()["event"], "open");
     assert_eq!(wire.frame(), (0x8a, b"behind".to_vec()));
 }
 
@@ -226,16 +226,16 @@ fn bytes_may_come_one_at_a_time_and_frames_right_behind_the_handshake() {
         wire.socket.write_all(&[byte]).unwrap();
     }
     wire.switched();
-    assert_eq!(wire.heard()["event"], "open");
-    assert_eq!(wire.heard(), serde_json::json!({"event": "reply", "id": 7, "result": {"ok": true}}));
+    assert_eq!(wire.on_bytes()["event"], "open");
+    assert_eq!(wire.on_bytes(), serde_json::json!({"event": "reply", "id": 7, "result": {"ok": true}}));
 
     let mut wire = world.connect();
     wire.socket
         .write_all(&[world.ws_head("alice", "").as_bytes(), &ask, &frame(PING, b"x")].concat())
         .unwrap();
     wire.switched();
-    assert_eq!(wire.heard()["event"], "open");
-    assert_eq!(wire.heard()["id"], 7);
+    assert_eq!(wire.on_bytes()["event"], "open");
+    assert_eq!(wire.on_bytes()["id"], 7);
     assert_eq!(wire.frame(), (0x8a, b"x".to_vec()), "one thing after the other");
 }
 
@@ -244,23 +244,23 @@ fn control_requests_come_over_it() {
     let mut world = World::new();
     let (mut wire, open) = world.ws("alice", "");
     wire.ask("{\"do\":\"subscribe\",\"channels\":[\"a\",\"b\"],\"id\":1}");
-    let reply = wire.heard();
+    let reply = wire.on_bytes();
     assert_eq!(
         (&reply["event"], &reply["id"], &reply["result"]["channels"]),
         (&"reply".into(), &1.into(), &serde_json::json!(["a", "b"]))
     );
     assert!(reply["result"]["cursor"].as_str().unwrap().contains("~b~"), "{reply}");
     world.publish("b", "1");
-    assert_eq!(wire.heard()["channel"], "b");
+    assert_eq!(wire.on_bytes()["channel"], "b");
     wire.ask("{\"do\":\"unsubscribe\",\"channels\":[\"b\"],\"id\":2}");
-    assert_eq!(wire.heard()["result"]["channels"], serde_json::json!(["a"]));
+    assert_eq!(wire.on_bytes()["result"]["channels"], serde_json::json!(["a"]));
     wire.ask("{\"do\":\"publish\",\"channel\":\"a\",\"data\":null,\"key\":\"k\",\"id\":3}");
-    let (one, other) = (wire.heard(), wire.heard());
+    let (one, other) = (wire.on_bytes(), wire.on_bytes());
     let (message, reply) = if one["event"] == "message" { (one, other) } else { (other, one) };
     assert_eq!((&message["from"], &message["data"]), (&"alice".into(), &Value::Null));
     assert_eq!((&reply["id"], &reply["result"]["offset"]), (&3.into(), &1.into()));
     wire.ask(&format!("{{\"do\":\"ack\",\"cursor\":{},\"id\":4}}", open["cursor"]));
-    assert_eq!(wire.heard()["result"], serde_json::json!({"ok": true}));
+    assert_eq!(wire.on_bytes()["result"], serde_json::json!({"ok": true}));
     for (request, code) in [
         ("{\"do\":\"dance\"}", "bad_request"),
         ("{\"do\":\"subscribe\"}", "bad_request"),
@@ -274,7 +274,7 @@ fn control_requests_come_over_it() {
         ("", "bad_request"),
     ] {
         wire.ask(request);
-        let reply = wire.heard();
+        let reply = wire.on_bytes();
         assert_eq!(
             (&reply["event"], &reply["error"]["code"]),
             (&"reply".into(), &code.into()),
@@ -292,7 +292,7 @@ fn requests_are_answered_in_their_order_however_many_come_at_once() {
     let mut writer = wire.socket.try_clone().unwrap();
     let writes = std::thread::spawn(move || writer.write_all(&all).unwrap());
     for n in 0..2000 {
-        assert_eq!(wire.heard()["id"], n);
+        assert_eq!(wire.on_bytes()["id"], n);
     }
     writes.join().unwrap();
 }
@@ -303,7 +303,7 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
     let (mut wire, open) = world.ws("alice", "");
     wire.ask("{\"do\":\"close\",\"reason\":\"enough\",\"id\":1}");
     assert_eq!(
-        wire.heard(),
+        wire.on_bytes(),
         serde_json::json!({"event": "close", "code": "client", "reason": "enough", "reconnect": false})
     );
     assert_eq!(wire.closed(), (1000, "enough".into()));
@@ -314,7 +314,7 @@ fn a_close_that_the_client_asks_for_ends_with_a_word_and_a_status() {
     let mut again = world.connect();
     again.send(&world.ws_head("alice", &format!("session={}", open["session"].as_str().unwrap())));
     again.switched();
-    let told = again.heard();
+    let told = again.on_bytes();
     assert_eq!(
         (&told["event"], &told["code"], &told["reconnect"]),
         (&"close".into(), &"session_closed".into(), &false.into())
@@ -334,7 +334,7 @@ fn a_peer_that_does_not_close_is_not_waited_for_long() {
     };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
     assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
-    assert_eq!(wire.heard()["code"], "operator");
+    assert_eq!(wire.on_bytes()["code"], "operator");
     assert_eq!(wire.closed(), (4410, String::new()));
     assert!(wire.hung_up(), "within the two seconds that it has");
 }
@@ -374,7 +374,7 @@ fn what_breaks_the_protocol_is_closed_with_its_status() {
     let fits = format!("{{\"do\":\"ping\"{}}}", " ".repeat(64 * 1024 - 13));
     let (mut wire, _) = world.ws("alice", "");
     wire.ask(&fits);
-    assert_eq!(wire.heard()["result"]["ok"], true);
+    assert_eq!(wire.on_bytes()["result"]["ok"], true);
 }
 
 #[test]
@@ -383,12 +383,12 @@ fn one_session_goes_from_transport_to_transport_with_one_cursor() {
     let (mut ws, open) = world.ws("alice", "channels=news");
     let session = open["session"].as_str().unwrap();
     world.publish("news", "1");
-    assert_eq!(ws.heard()["data"], 1);
+    assert_eq!(ws.on_bytes()["data"], 1);
     let mut sse = world.connect();
     sse.send(&world.head("alice", &format!("/v1/sse?session={session}")));
     sse.until("\r\n\r\n");
     assert_eq!(sse.event().0, "open");
-    let told = ws.heard();
+    let told = ws.on_bytes();
     assert_eq!(
         (&told["event"], &told["code"], &told["reconnect"]),
         (&"close".into(), &"taken_over".into(), &false.into())
@@ -405,10 +405,10 @@ fn one_session_goes_from_transport_to_transport_with_one_cursor() {
     world.publish("news", "4");
     let (mut ws, open) = world.ws("alice", &format!("session={session}"));
     assert_eq!(open["session"].as_str(), Some(session));
-    assert_eq!(ws.heard()["data"], 4);
+    assert_eq!(ws.on_bytes()["data"], 4);
     let (mut ws, open) = world.ws("alice", &format!("cursor={}", polled["cursor"].as_str().unwrap()));
     assert_ne!(open["session"].as_str(), Some(session), "a cursor alone is enough");
-    assert_eq!(ws.heard()["data"], 4);
+    assert_eq!(ws.on_bytes()["data"], 4);
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_receiver_that_takes_nothing_lags_and_misses_nothing() {
     let mut offsets = Vec::new();
     let mut answered = false;
     while offsets.len() < 200 || !answered {
-        let event = wire.heard();
+        let event = wire.on_bytes();
         match event["offset"].as_i64() {
             Some(offset) => offsets.push(offset),
             None => answered = event["id"] == 1,
@@ -446,7 +446,7 @@ fn whoever_gives_no_sign_of_life_is_gone_and_whoever_does_stays() {
     assert_eq!(silent.seen, [0x89, 0, 0x89, 0], "it was asked twice");
     world.until_held("alice", 0);
     alive.ask("{\"do\":\"ping\"}");
-    assert_eq!(alive.heard()["result"]["ok"], true);
+    assert_eq!(alive.on_bytes()["result"]["ok"], true);
 }
 
 #[test]
@@ -486,7 +486,7 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
             answer,
             "{head}"
         );
-        assert_eq!(wire.heard()["event"], "open");
+        assert_eq!(wire.on_bytes()["event"], "open");
         world.push("alice", &text);
         let (first, payload) = wire.frame();
         assert_eq!(
@@ -498,7 +498,7 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
         let request = encke_proto::codec::ws::deflate::compress(b"{\"do\":\"ping\"}");
         wire.say(0x40 | TEXT, &request);
         if answer {
-            assert_eq!(wire.heard()["result"]["ok"], true);
+            assert_eq!(wire.on_bytes()["result"]["ok"], true);
             wire.say(0x40 | TEXT, &encke_proto::codec::ws::deflate::compress(&vec![b' '; 1 << 20]));
             assert_eq!(wire.closed().0, 1009, "a small frame that swells");
         } else {
@@ -528,7 +528,7 @@ fn every_code_of_a_close_has_its_status() {
             let close = Close { code, reason: "for the test".into(), reconnect, retry_ms: None };
             let target = CloseTarget::User(UserId::new(text).unwrap());
             assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
-            let told = wire.heard();
+            let told = wire.on_bytes();
             assert_eq!(
                 (&told["event"], &told["code"], &told["reconnect"]),
                 (&"close".into(), &text.into(), &reconnect.into())

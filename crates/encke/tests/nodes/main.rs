@@ -1,7 +1,7 @@
 //! Two nodes and more behave as one, for whoever asks any of them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod town;
+mod cluster;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -19,21 +19,21 @@ use encke_client::{
 use encke_engine::{Cluster, Engine};
 use encke_proto::UserId;
 
-use self::town::{House, Town};
+use self::cluster::{TestCluster, TestNode};
 
 /// How long a story waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Place {
     server: Server,
-    house: Arc<House>,
+    node: Arc<TestNode>,
     api: Api,
     url: String,
 }
 
 /// So many nodes.
 async fn nodes(count: usize) -> Vec<Place> {
-    let town = Town::new();
+    let cluster = TestCluster::new();
     let mut places = Vec::new();
     for number in 0..count {
         let config = Config {
@@ -46,13 +46,13 @@ async fn nodes(count: usize) -> Vec<Place> {
             workers: 2,
             ..Config::default()
         };
-        let (town, mut house) = (Arc::clone(&town), None);
+        let (cluster, mut node) = (Arc::clone(&cluster), None);
         let name = config.node.clone();
-        let open = async |ears| {
-            let moved = town.move_in(&name, ears);
-            house = Some(Arc::clone(&moved));
+        let open = async |events| {
+            let moved = cluster.move_in(&name, events);
+            node = Some(Arc::clone(&moved));
             Ok(Backing {
-                engine: Arc::clone(&town.engine) as Arc<dyn Engine>,
+                engine: Arc::clone(&cluster.engine) as Arc<dyn Engine>,
                 cluster: Some(moved as Arc<dyn Cluster>),
             })
         };
@@ -60,7 +60,7 @@ async fn nodes(count: usize) -> Vec<Place> {
         let url = format!("http://{}", server.address);
         places.push(Place {
             server,
-            house: house.unwrap(),
+            node: node.unwrap(),
             api: Api::new(&url, &"k".repeat(32)).unwrap(),
             url,
         });
@@ -137,15 +137,15 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
         token_secret: Some(Secret::new("s".repeat(32))),
         ..Config::default()
     };
-    let (town, mut refused) = (Town::new(), None);
-    let open = async |ears| {
+    let (cluster, mut refused) = (TestCluster::new(), None);
+    let open = async |events| {
         refused = Some(
             std::net::TcpStream::connect(listen)
                 .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused),
         );
-        let moved = town.move_in("node", ears);
+        let moved = cluster.move_in("node", events);
         Ok(Backing {
-            engine: Arc::clone(&town.engine) as Arc<dyn Engine>,
+            engine: Arc::clone(&cluster.engine) as Arc<dyn Engine>,
             cluster: Some(moved as Arc<dyn Cluster>),
         })
     };
@@ -331,7 +331,7 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
     let (_alice, _) = nodes[0].open("alice", sse()).await;
     assert_eq!(nodes[1].online().await.len(), 1);
     // It can neither say that it lives nor be reached.
-    nodes[0].house.cut_off.store(true, Ordering::SeqCst);
+    nodes[0].node.cut_off.store(true, Ordering::SeqCst);
     until("alice is offline for the other node", async || {
         nodes[1].server.app.sessions.nodes().unwrap().count() == 1
     })
@@ -345,7 +345,7 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
         matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))),
         "a node that is cut off takes nobody in: {refused:?}"
     );
-    nodes[0].house.cut_off.store(false, Ordering::SeqCst);
+    nodes[0].node.cut_off.store(false, Ordering::SeqCst);
     until("alice is online again", async || {
         let push = Push::data(Target::Users(vec!["alice".into()]), &2).unwrap();
         nodes[1].api.push(&push).await.unwrap().online == ["alice"]

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     nodes::{Nodes, says, start},
-    party::Party,
+    peer::Peer,
     probe::Probe,
     store::{Kind, Store},
 };
@@ -148,7 +148,7 @@ pub struct Subjects<'a> {
     /// The nodes.
     pub nodes: &'a mut Nodes,
     /// Their connections to the engine.
-    pub parties: &'a [Party],
+    pub peers: &'a [Peer],
     /// The engine.
     pub store: &'a mut Store,
     /// The nodes' keys.
@@ -356,7 +356,7 @@ impl Hand {
         self.probes += 1;
         let probe = Probe::open(address, format!("probe-{}", self.probes), on.keys).await?;
         self.note(format!("node {node} is cut off from the engine, up: {up}, down: {down}"));
-        on.parties[node].cut(up, down);
+        on.peers[node].cut(up, down);
         let told = says(address, 503, CUT_PATIENCE).await;
         let refused = match &told {
             Ok(_) => self.refuses(address, on).await,
@@ -364,7 +364,7 @@ impl Hand {
         };
         sleep(self.ms(0, 6_000)).await;
         let reset = self.choice.below(2) == 0;
-        on.parties[node].heal(reset);
+        on.peers[node].heal(reset);
         self.note(format!("node {node} reaches the engine again, connections were reset: {reset}"));
         match told {
             Ok(after) => self.refused = (self.refused.0 + 1, self.refused.1.max(after)),

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{gate::Gate, party::Party, process::Process};
+use super::{peer::Peer, port_forward::PortForward, process::Process};
 use crate::chaos::http::Asker;
 
 /// The variable that says where the program is.
@@ -22,7 +22,7 @@ const PROGRAM: &str = "ENCKE_NATS_SERVER";
 /// Where it is otherwise.
 const PROGRAM_HERE: &str = "target/tools/nats/bin/nats-server";
 /// How long servers may take to be there and to have caught up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often they are asked.
 const PERIOD: Duration = Duration::from_millis(100);
 /// How long an answer to a request may take.
@@ -62,12 +62,12 @@ pub fn server(
     name: &str,
     ports: Ports,
     all: &[Ports],
-    gate: Gate,
-    party: Party,
+    forward: PortForward,
+    peer: Peer,
     program: &Path,
     home: &Path,
 ) -> io::Result<Process> {
-    let process = Process::new(name, ports.clients, gate, party, program, home)?;
+    let process = Process::new(name, ports.clients, forward, peer, program, home)?;
     let mut config = format!(
         "server_name: {name}\nlisten: \"{}\"\nhttp: \"{}\"\njetstream {{\n  store_dir: \"{}\"\n  sync_interval: always\n}}\n",
         ports.clients,
@@ -93,7 +93,7 @@ pub fn server(
 pub async fn healthy(process: &Process, monitor: SocketAddr) -> io::Result<()> {
     let began = Instant::now();
     let mut said = String::from("it does not answer");
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < TIMEOUT {
         if let Ok((status, body)) = Asker::new(monitor, "").get("/healthz").await {
             if status == 200 {
                 return Ok(());

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::party::Party;
+use super::peer::Peer;
 use crate::{
     chaos::{
         http::Asker,
@@ -36,7 +36,7 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// One for each party. Not started yet.
+    /// One for each peer. Not started yet.
     ///
     /// # Errors
     /// When there is no place for one, or no port.
@@ -44,20 +44,13 @@ impl Nodes {
         program: &Path,
         engine: &str,
         keys: &Keys,
-        parties: &[Party],
+        peers: &[Peer],
         choice: &mut Choice,
     ) -> io::Result<Self> {
-        let node = |(number, party): (usize, &Party)| {
-            Server::node(
-                program,
-                engine,
-                &format!("node-{number}"),
-                keys.clone(),
-                Some(party.clone()),
-                choice,
-            )
+        let node = |(number, peer): (usize, &Peer)| {
+            Server::node(program, engine, &format!("node-{number}"), keys.clone(), Some(peer.clone()), choice)
         };
-        Ok(Self { list: parties.iter().enumerate().map(node).collect::<io::Result<_>>()? })
+        Ok(Self { list: peers.iter().enumerate().map(node).collect::<io::Result<_>>()? })
     }
 
     /// Starts all of them.
@@ -122,10 +115,10 @@ pub async fn start(node: &mut Server) -> io::Result<()> {
 /// Waits until a node answers with this status whether it is ready. How long that took.
 ///
 /// # Errors
-/// When it does not within `patience`.
-pub async fn says(node: SocketAddr, wanted: u16, patience: Duration) -> io::Result<Duration> {
+/// When it does not within `timeout`.
+pub async fn says(node: SocketAddr, wanted: u16, timeout: Duration) -> io::Result<Duration> {
     let (began, mut asker, mut last) = (Instant::now(), Asker::new(node, ""), None);
-    while began.elapsed() < patience {
+    while began.elapsed() < timeout {
         // An answer that does not come is not one that it would not take requests.
         if let Ok((status, body)) = asker.get("/readyz").await {
             if status == wanted {

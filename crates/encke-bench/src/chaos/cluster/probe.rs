@@ -25,7 +25,7 @@ use crate::chaos::{
 };
 
 /// How long a session may take to begin.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause before it is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -45,7 +45,7 @@ impl Probe {
     /// When no session begins.
     pub async fn open(node: SocketAddr, user: String, keys: &Keys) -> io::Result<Self> {
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < TIMEOUT {
             match Self::attempt(node, user.clone(), keys).await? {
                 Some(probe) => return Ok(probe),
                 None => sleep(AGAIN).await,
@@ -65,7 +65,7 @@ impl Probe {
             losing.store(true, Ordering::SeqCst);
         });
         let probe = Self { user, lost, task };
-        Ok(matches!(timeout(PATIENCE, open).await, Ok(Ok(()))).then_some(probe))
+        Ok(matches!(timeout(TIMEOUT, open).await, Ok(Ok(()))).then_some(probe))
     }
 
     /// Whether its connection has come to an end.

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{gate::Gate, party::Party};
+use super::{peer::Peer, port_forward::PortForward};
 
 /// A process, and the way to it.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub struct Process {
     /// Where it listens.
     pub address: SocketAddr,
     /// The way to it.
-    pub gate: Gate,
+    pub forward: PortForward,
     /// Its own connections to others of the engine.
-    pub party: Party,
+    pub peer: Peer,
     program: PathBuf,
     arguments: Vec<OsString>,
     home: PathBuf,
@@ -39,14 +39,14 @@ impl Process {
     pub fn new(
         name: &str,
         address: SocketAddr,
-        gate: Gate,
-        party: Party,
+        forward: PortForward,
+        peer: Peer,
         program: &Path,
         home: &Path,
     ) -> io::Result<Self> {
         fs::create_dir_all(home)?;
         let (name, program, home) = (name.to_owned(), program.to_owned(), home.to_owned());
-        Ok(Self { name, address, gate, party, program, arguments: Vec::new(), home, child: None })
+        Ok(Self { name, address, forward, peer, program, arguments: Vec::new(), home, child: None })
     }
 
     /// With these arguments.
@@ -80,7 +80,7 @@ impl Process {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program.display())))?;
         self.child = Some(child);
         if let Some(pid) = self.pid() {
-            self.party.is(pid);
+            self.peer.is(pid);
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::{collections::HashMap, fs, io, net::SocketAddr, path::Path, time::Durat
 use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 
-use super::{gate::Gate, party::Party, process::Process};
+use super::{peer::Peer, port_forward::PortForward, process::Process};
 
 /// How long a server may take to load its data, and a set of servers to agree.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a connection, and then an answer, may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
@@ -22,9 +22,15 @@ const SLOTS: u32 = 16_384;
 ///
 /// # Errors
 /// When its directory cannot be made.
-pub fn server(name: &str, address: SocketAddr, gate: Gate, party: Party, home: &Path) -> io::Result<Process> {
-    let (port, announced) = (address.port().to_string(), gate.address.port().to_string());
-    let process = Process::new(name, address, gate, party, Path::new("redis-server"), home)?;
+pub fn server(
+    name: &str,
+    address: SocketAddr,
+    forward: PortForward,
+    peer: Peer,
+    home: &Path,
+) -> io::Result<Process> {
+    let (port, announced) = (address.port().to_string(), forward.address.port().to_string());
+    let process = Process::new(name, address, forward, peer, Path::new("redis-server"), home)?;
     // The answer to a write is sent after its fsync, so that a killed server has lost nothing. Snapshots
     // would be a second truth.
     let config = format!(
@@ -49,12 +55,12 @@ pub fn configure(process: &Process, more: &str) -> io::Result<()> {
 /// When its directory cannot be made.
 pub fn sentinel(
     address: SocketAddr,
-    gate: Gate,
-    party: Party,
+    forward: PortForward,
+    peer: Peer,
     master: SocketAddr,
     home: &Path,
 ) -> io::Result<Process> {
-    let process = Process::new("sentinel", address, gate, party, Path::new("redis-sentinel"), home)?;
+    let process = Process::new("sentinel", address, forward, peer, Path::new("redis-sentinel"), home)?;
     let (own, port) = (address.port(), master.port());
     let config = format!(
         "port {own}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {port} 1\nsentinel down-after-milliseconds {MASTER} 2000\nsentinel failover-timeout {MASTER} 5000\n"
@@ -148,7 +154,7 @@ pub async fn master(sentinel: &Process, servers: &[Process]) -> io::Result<usize
     let told: Option<(String, u16)> =
         ask(sentinel.address, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await?;
     let Some((_, port)) = told else { return Err(io::Error::other("the sentinel knows no master")) };
-    let of_it = |server: &Process| port == server.gate.address.port();
+    let of_it = |server: &Process| port == server.forward.address.port();
     servers
         .iter()
         .position(of_it)
@@ -208,7 +214,7 @@ async fn role(server: &Process) -> Option<String> {
 async fn wait(what: &str, holds: impl AsyncFn() -> bool) -> io::Result<()> {
     let began = Instant::now();
     while !holds().await {
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > TIMEOUT {
             return Err(io::Error::other(what.to_owned()));
         }
         sleep(PERIOD).await;

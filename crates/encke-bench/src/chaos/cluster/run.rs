@@ -13,18 +13,18 @@ use tokio::time::sleep;
 use super::{
     faults::{Fault, Hand, Subjects},
     nodes::{Nodes, start},
-    party::Party,
+    peer::Peer,
     store::{Kind, Store},
 };
 use crate::{
     chaos::{
         crowd::{Crowd, Doors},
         evidence::{Evidence, Note},
+        phase::{PhaseSender, Stage},
         proxy::{Proxy, Side, Upstream, network},
         run::Setting,
         server::Keys,
         settle::Settle,
-        tide::{Stage, Tide},
         verdict::{Verdict, judge},
     },
     commands::latency::Choice,
@@ -84,40 +84,40 @@ pub struct Outcome {
 pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) -> io::Result<Outcome> {
     let mut choice = Choice(setting.seed);
     let keys = Keys::new(&mut choice);
-    let parties: Vec<Party> = (0..plan.nodes).map(|_| Party::new()).collect();
-    let mut store = Store::start(plan.kind, &parties, &mut choice).await?;
-    let mut nodes = Nodes::new(program, &store.url(), &keys, &parties, &mut choice)?;
+    let peers: Vec<Peer> = (0..plan.nodes).map(|_| Peer::new()).collect();
+    let mut store = Store::start(plan.kind, &peers, &mut choice).await?;
+    let mut nodes = Nodes::new(program, &store.url(), &keys, &peers, &mut choice)?;
     nodes.start().await?;
-    let (evidence, tide) = (Evidence::new(), Tide::new());
+    let (evidence, phase) = (Evidence::new(), PhaseSender::new());
     evidence.note(Note::Lineages);
     let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
     let upstream = Upstream::new(&nodes.addresses());
-    let front = Proxy::start(upstream.clone(), Side::Front, seed(), tide.look()).await?;
-    let for_subscribers = Proxy::start(upstream.clone(), Side::Subscribers, seed(), tide.look()).await?;
-    let for_publishers = Proxy::start(upstream, Side::Publishers, seed(), tide.look()).await?;
+    let front = Proxy::start(upstream.clone(), Side::Front, seed(), phase.look()).await?;
+    let for_subscribers = Proxy::start(upstream.clone(), Side::Subscribers, seed(), phase.look()).await?;
+    let for_publishers = Proxy::start(upstream, Side::Publishers, seed(), phase.look()).await?;
     let doors = Doors {
         direct: front.address,
         subscribers: for_subscribers.address,
         publishers: for_publishers.address,
     };
-    let mut crowd = Crowd::enter(setting, doors, &keys, &evidence, &tide, &mut Choice(seed()))?;
+    let mut crowd = Crowd::enter(setting, doors, &keys, &evidence, &phase, &mut Choice(seed()))?;
     let api = Api::new(&format!("http://{}", front.address), &keys.api).map_err(io::Error::other)?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()), setting.seed);
     let mut weather = Choice(seed());
     let mut rolls = 0;
     {
-        let settle = Settle { evidence: &evidence, tide: &tide, crowd: &crowd, api: &api };
+        let settle = Settle { evidence: &evidence, phase: &phase, crowd: &crowd, api: &api };
         let channel = &crowd.channels[0];
         let mut on = Subjects {
             nodes: &mut nodes,
-            parties: &parties,
+            peers: &peers,
             store: &mut store,
             keys: &keys,
             settle: &settle,
             channel,
         };
         let stormed = storm(setting, plan, &mut on, &mut hand, &mut weather, &evidence).await;
-        tide.turn(Stage::Breeze);
+        phase.turn(Stage::Breeze);
         let rolled = match stormed {
             Ok(()) => roll(plan, &mut nodes, &crowd, &evidence, &mut rolls).await,
             Err(error) => Err(error),
@@ -125,7 +125,7 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
         if let Err(error) = rolled {
             evidence.note(Note::Broken(error.to_string()));
             println!("{:>5.0} s: {error}", evidence.elapsed_s());
-            parties.iter().for_each(|party| party.heal(true));
+            peers.iter().for_each(|peer| peer.heal(true));
             store.revive().await?;
             for node in &mut nodes.list {
                 // It may have ended by itself, which is told already.
@@ -134,10 +134,10 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
             }
         }
     }
-    tide.turn(Stage::Calm);
+    phase.turn(Stage::Calm);
     println!("{:>5.0} s: calm; {} deliveries", evidence.elapsed_s(), evidence.deliveries());
     crowd.publishers_end(&evidence).await;
-    let settle = Settle { evidence: &evidence, tide: &tide, crowd: &crowd, api: &api };
+    let settle = Settle { evidence: &evidence, phase: &phase, crowd: &crowd, api: &api };
     if let Err(error) = settle.run(&mut nodes).await {
         evidence.note(Note::Broken(error.to_string()));
     }
@@ -187,7 +187,7 @@ async fn storm(
     choice: &mut Choice,
     evidence: &Evidence,
 ) -> io::Result<()> {
-    let schedule = match setting.lie {
+    let schedule = match setting.mutation {
         Some(_) => vec![Fault::KillNode, Fault::RestartNode],
         None => Fault::schedule(plan.kind, plan.rounds, choice),
     };

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{gate::Gate, nats, party::Party, process::Process, redis};
+use super::{nats, peer::Peer, port_forward::PortForward, process::Process, redis};
 use crate::{chaos::server::free_port, commands::latency::Choice, server::Scratch};
 
 /// Which servers.
@@ -83,26 +83,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts all servers and waits until they can be used. The nodes' parties come first among those whose
+    /// Starts all servers and waits until they can be used. The nodes' peers come first among those whose
     /// connections are known.
     ///
     /// # Errors
     /// When one does not come up.
-    pub async fn start(kind: Kind, nodes: &[Party], choice: &mut Choice) -> io::Result<Self> {
+    pub async fn start(kind: Kind, nodes: &[Peer], choice: &mut Choice) -> io::Result<Self> {
         let scratch = Scratch::new()?;
-        let own: Vec<Party> = (0..kind.servers()).map(|_| Party::new()).collect();
-        let watcher = Party::new();
-        let parties: Arc<[Party]> = nodes.iter().chain(&own).chain([&watcher]).cloned().collect();
+        let own: Vec<Peer> = (0..kind.servers()).map(|_| Peer::new()).collect();
+        let watcher = Peer::new();
+        let peers: Arc<[Peer]> = nodes.iter().chain(&own).chain([&watcher]).cloned().collect();
         let (mut servers, mut sentinel, mut monitors) = (Vec::new(), None, Vec::new());
         if kind.is_redis() {
-            for (number, party) in own.into_iter().enumerate() {
+            for (number, peer) in own.into_iter().enumerate() {
                 let (name, address) = (format!("redis-{number}"), free_port(choice)?);
-                let gate = Gate::open(address, Arc::clone(&parties)).await?;
-                servers.push(redis::server(&name, address, gate, party, &scratch.path().join(&name))?);
+                let forward = PortForward::open(address, Arc::clone(&peers)).await?;
+                servers.push(redis::server(&name, address, forward, peer, &scratch.path().join(&name))?);
             }
             if kind == Kind::RedisCluster {
                 for server in &servers {
-                    let (announced, bus) = (server.gate.address.port(), redis::bus(server.address.port()));
+                    let (announced, bus) = (server.forward.address.port(), redis::bus(server.address.port()));
                     let more = format!(
                         "cluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 2000\ncluster-announce-ip 127.0.0.1\ncluster-announce-port {announced}\ncluster-announce-bus-port {bus}\n"
                     );
@@ -110,12 +110,17 @@ impl Store {
                 }
             }
             if kind == Kind::RedisFailover {
-                let master = servers[0].gate.address;
+                let master = servers[0].forward.address;
                 redis::configure(&servers[1], &format!("replicaof 127.0.0.1 {}\n", master.port()))?;
                 let address = free_port(choice)?;
-                let gate = Gate::open(address, Arc::clone(&parties)).await?;
-                sentinel =
-                    Some(redis::sentinel(address, gate, watcher, master, &scratch.path().join("sentinel"))?);
+                let forward = PortForward::open(address, Arc::clone(&peers)).await?;
+                sentinel = Some(redis::sentinel(
+                    address,
+                    forward,
+                    watcher,
+                    master,
+                    &scratch.path().join("sentinel"),
+                )?);
             }
         } else {
             let program = nats::program()?;
@@ -127,15 +132,15 @@ impl Store {
                     routes: free_port(choice)?,
                 });
             }
-            for (number, (ports, party)) in all.iter().zip(own).enumerate() {
+            for (number, (ports, peer)) in all.iter().zip(own).enumerate() {
                 let name = format!("nats-{number}");
-                let gate = Gate::open(ports.clients, Arc::clone(&parties)).await?;
+                let forward = PortForward::open(ports.clients, Arc::clone(&peers)).await?;
                 servers.push(nats::server(
                     &name,
                     *ports,
                     &all,
-                    gate,
-                    party,
+                    forward,
+                    peer,
                     &program,
                     &scratch.path().join(&name),
                 )?);
@@ -163,16 +168,17 @@ impl Store {
     /// What nodes are told of it.
     #[must_use]
     pub fn url(&self) -> String {
-        let gates: Vec<String> = self.servers.iter().map(|server| server.gate.address.to_string()).collect();
-        let gates = gates.join(",");
+        let forwards: Vec<String> =
+            self.servers.iter().map(|server| server.forward.address.to_string()).collect();
+        let forwards = forwards.join(",");
         match (self.kind, &self.sentinel) {
             (Kind::RedisFailover, Some(sentinel)) => {
-                format!("redis://{}/?sentinel={}", sentinel.gate.address, redis::MASTER)
+                format!("redis://{}/?sentinel={}", sentinel.forward.address, redis::MASTER)
             }
-            (Kind::RedisCluster, _) => format!("redis://{gates}/?cluster=true"),
-            (Kind::NatsCluster, _) => format!("nats://{gates}/?replicas=3"),
-            (Kind::Nats, _) => format!("nats://{gates}"),
-            _ => format!("redis://{gates}/"),
+            (Kind::RedisCluster, _) => format!("redis://{forwards}/?cluster=true"),
+            (Kind::NatsCluster, _) => format!("nats://{forwards}/?replicas=3"),
+            (Kind::Nats, _) => format!("nats://{forwards}"),
+            _ => format!("redis://{forwards}/"),
         }
     }
 
@@ -271,7 +277,7 @@ impl Store {
         let Some(sentinel) = &self.sentinel else { return Err(io::Error::other("nobody can take over")) };
         for (number, server) in self.servers.iter().enumerate() {
             if number != master && stale > Duration::ZERO {
-                server.party.cut(true, true);
+                server.peer.cut(true, true);
             }
         }
         sleep(stale).await;
@@ -279,7 +285,7 @@ impl Store {
         let over = redis::fails_over(sentinel, &self.servers, master).await;
         for server in &self.servers {
             // What waited is of the master that is gone.
-            server.party.heal(true);
+            server.peer.heal(true);
         }
         over?;
         self.servers[master].start()?;
@@ -322,8 +328,8 @@ impl Store {
     /// How many connections were reset behind a cut.
     #[must_use]
     pub fn resets(&self) -> u64 {
-        let gates = self.servers.iter().chain(&self.sentinel).map(|server| &server.gate);
-        gates.map(|gate| gate.reset.load(std::sync::atomic::Ordering::Relaxed)).sum()
+        let forwards = self.servers.iter().chain(&self.sentinel).map(|server| &server.forward);
+        forwards.map(|forward| forward.reset.load(std::sync::atomic::Ordering::Relaxed)).sum()
     }
 
     /// The last that its servers wrote, for when something is wrong.

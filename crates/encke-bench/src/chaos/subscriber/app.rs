@@ -5,10 +5,10 @@ use encke_proto::{ChannelName, Cursor, Position, UserId};
 use super::{Plan, Shared};
 use crate::chaos::{
     evidence::{Evidence, Id, Note},
-    lie::Lie,
+    mutation::Mutation,
 };
 
-/// How many messages come before a lie is told.
+/// How many messages come before a mutation is told.
 const LIE_AFTER: u32 = 10;
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct App {
     pub(super) evidence: Evidence,
     /// Whether the session has begun, so that the cursor is one to go on from.
     begun: bool,
-    lie: Option<Lie>,
+    mutation: Option<Mutation>,
     had: u32,
 }
 
@@ -31,7 +31,7 @@ impl App {
             shared,
             evidence,
             begun: false,
-            lie: plan.lie,
+            mutation: plan.mutation,
             had: 0,
         }
     }
@@ -96,14 +96,14 @@ impl App {
         self.had += 1;
         let mut times = 1;
         if self.had > LIE_AFTER {
-            match self.lie {
-                Some(Lie::Hide) => times = 0,
-                Some(Lie::Repeat) => times = 2,
-                Some(Lie::Forge) => id = 0,
-                Some(Lie::Haunt) | None => {}
+            match self.mutation {
+                Some(Mutation::Hide) => times = 0,
+                Some(Mutation::Repeat) => times = 2,
+                Some(Mutation::Forge) => id = 0,
+                Some(Mutation::Haunt) | None => {}
             }
-            if self.lie != Some(Lie::Haunt) {
-                self.lie = None;
+            if self.mutation != Some(Mutation::Haunt) {
+                self.mutation = None;
             }
         }
         for _ in 0..times {

@@ -14,7 +14,7 @@ use super::{Mood, Plan, Whim, app::App, insist, rest};
 use crate::{
     chaos::{
         http::Asker,
-        tide::Look,
+        phase::Look,
         wire::{Event, Reader, Transport},
     },
     websocket::UPGRADE,

@@ -68,17 +68,17 @@ impl Assembly {
     }
 
     /// The message is complete.
-    pub(super) fn finish(mut self, max_bytes: usize) -> Result<super::Heard, Fault> {
+    pub(super) fn finish(mut self, max_bytes: usize) -> Result<super::Received, Fault> {
         if let Some(inflater) = &mut self.inflater {
             inflater.finish(&mut self.bytes, max_bytes)?;
             self.check()?;
         }
         if !self.text {
-            return Ok(super::Heard::Binary(self.bytes));
+            return Ok(super::Received::Binary(self.bytes));
         }
         // All but a broken character at the end is known to be sound.
         String::from_utf8(self.bytes)
-            .map(super::Heard::Text)
+            .map(super::Received::Text)
             .map_err(|_| Fault::content("text that ends within a character"))
     }
 }

@@ -22,7 +22,7 @@ pub struct Rules {
 
 /// What a peer said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// A message of text.
     Text(String),
     /// A message of bytes.
@@ -48,7 +48,7 @@ impl Reader {
     ///
     /// # Errors
     /// The peer's [`Fault`]. Nothing can be read after it.
-    pub fn next(&mut self, rules: &Rules, input: &mut &[u8]) -> Result<Option<Heard>, Fault> {
+    pub fn next(&mut self, rules: &Rules, input: &mut &[u8]) -> Result<Option<Received>, Fault> {
         let mut boxed = self.partial.take();
         let mut fresh = Partial::default();
         let partial = boxed.as_deref_mut().unwrap_or(&mut fresh);
@@ -113,7 +113,7 @@ impl Partial {
         self.head.is_empty() && self.frame.is_none() && self.message.is_none()
     }
 
-    fn next(&mut self, rules: &Rules, input: &mut &[u8]) -> Result<Option<Heard>, Fault> {
+    fn next(&mut self, rules: &Rules, input: &mut &[u8]) -> Result<Option<Received>, Fault> {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
@@ -179,11 +179,11 @@ impl Partial {
     }
 
     /// A frame is complete: what was said, if that is all of it.
-    fn end(&mut self, rules: &Rules, frame: Frame) -> Result<Option<Heard>, Fault> {
+    fn end(&mut self, rules: &Rules, frame: Frame) -> Result<Option<Received>, Fault> {
         match frame.head.opcode {
-            CLOSE => Ok(Some(Heard::Close(CloseFrame::read(&frame.control)?))),
-            PING => Ok(Some(Heard::Ping(frame.control))),
-            opcode if opcode > PING => Ok(Some(Heard::Pong(frame.control))),
+            CLOSE => Ok(Some(Received::Close(CloseFrame::read(&frame.control)?))),
+            PING => Ok(Some(Received::Ping(frame.control))),
+            opcode if opcode > PING => Ok(Some(Received::Pong(frame.control))),
             _ if !frame.head.fin => Ok(None),
             _ => self.message.take().map(|message| message.finish(rules.message_max_bytes)).transpose(),
         }

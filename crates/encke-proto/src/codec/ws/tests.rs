@@ -26,7 +26,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// All that is heard, and the fault at the end.
-fn hear(rules: &Rules, pieces: &[&[u8]]) -> (Vec<Heard>, Option<Fault>) {
+fn hear(rules: &Rules, pieces: &[&[u8]]) -> (Vec<Received>, Option<Fault>) {
     let (mut reader, mut heard) = (Reader::default(), Vec::new());
     for piece in pieces {
         let mut input = *piece;
@@ -42,7 +42,7 @@ fn hear(rules: &Rules, pieces: &[&[u8]]) -> (Vec<Heard>, Option<Fault>) {
     (heard, None)
 }
 
-fn one(bytes: &[u8]) -> Result<Heard, Fault> {
+fn one(bytes: &[u8]) -> Result<Received, Fault> {
     let (mut heard, fault) = hear(&RULES, &[bytes]);
     match fault {
         Some(fault) => Err(fault),
@@ -56,18 +56,18 @@ fn the_examples_of_rfc_6455_section_5_7() {
     frame::text(&mut out, "Hello");
     assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
     let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-    assert_eq!(one(&hello), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&hello), Ok(Received::Text("Hello".into())));
     let fragments = [masked(0x01, b"Hel"), masked(0x89, b"now"), masked(0x80, b"lo")].concat();
     let (heard, fault) = hear(&RULES, &[&fragments]);
-    assert_eq!((heard, fault), (vec![Heard::Ping(b"now".to_vec()), Heard::Text("Hello".into())], None));
-    assert_eq!(one(&masked(0x8a, b"Hello")), Ok(Heard::Pong(b"Hello".to_vec())));
+    assert_eq!((heard, fault), (vec![Received::Ping(b"now".to_vec()), Received::Text("Hello".into())], None));
+    assert_eq!(one(&masked(0x8a, b"Hello")), Ok(Received::Pong(b"Hello".to_vec())));
     for (length, head) in
         [(256, &[0x82, 0x7e, 0x01, 0x00][..]), (65536, &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0])]
     {
         let mut out = Vec::new();
         frame::write(&mut out, frame::BINARY, &vec![7; length]);
         assert_eq!((&out[..head.len()], out.len()), (head, head.len() + length));
-        assert_eq!(one(&masked(0x82, &vec![7; length])), Ok(Heard::Binary(vec![7; length])));
+        assert_eq!(one(&masked(0x82, &vec![7; length])), Ok(Received::Binary(vec![7; length])));
     }
 }
 
@@ -75,17 +75,17 @@ fn the_examples_of_rfc_6455_section_5_7() {
 fn the_examples_of_rfc_7692_section_7_2_3() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(deflate::compress(b"Hello"), hello);
-    assert_eq!(one(&masked(0xc1, &hello)), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&masked(0xc1, &hello)), Ok(Received::Text("Hello".into())));
     let fragments = [masked(0x41, &hello[..3]), masked(0x80, &hello[3..])].concat();
-    assert_eq!(one(&fragments), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&fragments), Ok(Received::Text("Hello".into())));
     let not_compressed = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
-    assert_eq!(one(&masked(0xc1, &not_compressed)), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&masked(0xc1, &not_compressed)), Ok(Received::Text("Hello".into())));
     let last_block = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
-    assert_eq!(one(&masked(0xc1, &last_block)), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&masked(0xc1, &last_block)), Ok(Received::Text("Hello".into())));
     let two_blocks = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
-    assert_eq!(one(&masked(0xc1, &two_blocks)), Ok(Heard::Text("Hello".into())));
+    assert_eq!(one(&masked(0xc1, &two_blocks)), Ok(Received::Text("Hello".into())));
     assert_eq!(deflate::compress(b""), [0x00]);
-    assert_eq!(one(&masked(0xc1, &[0x00])), Ok(Heard::Text(String::new())));
+    assert_eq!(one(&masked(0xc1, &[0x00])), Ok(Received::Text(String::new())));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_inflates_to_more_than_a_message_may_have_is_stopped_there() {
     let fault = reader.next(&RULES, &mut &frame[..]).unwrap_err();
     assert_eq!(fault.status, CloseStatus::TOO_BIG);
     let fits = deflate::compress(&vec![0; RULES.message_max_bytes]);
-    assert_eq!(one(&masked(0xc2, &fits)), Ok(Heard::Binary(vec![0; RULES.message_max_bytes])));
+    assert_eq!(one(&masked(0xc2, &fits)), Ok(Received::Binary(vec![0; RULES.message_max_bytes])));
     let one_more = deflate::compress(&vec![0; RULES.message_max_bytes + 1]);
     assert_eq!(one(&masked(0xc2, &one_more)).unwrap_err().status, CloseStatus::TOO_BIG);
 }
@@ -146,7 +146,7 @@ fn a_small_window_is_not_looked_out_of() {
     let payload = part.repeat(8);
     let (wide, narrow) = (deflate::compress(&payload), deflate::compress_within(&payload, 8));
     assert!(wide.len() < 2 * part.len() && narrow.len() > payload.len());
-    assert_eq!(one(&masked(0xc2, &narrow)), Ok(Heard::Binary(payload)));
+    assert_eq!(one(&masked(0xc2, &narrow)), Ok(Received::Binary(payload)));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn between_messages_nothing_is_kept() {
         assert_eq!(reader.next(&RULES, &mut &[*byte][..]), Ok(None));
         assert!(!reader.is_idle());
     }
-    assert_eq!(reader.next(&RULES, &mut &frame[frame.len() - 1..]), Ok(Some(Heard::Text("abc".into()))));
+    assert_eq!(reader.next(&RULES, &mut &frame[frame.len() - 1..]), Ok(Some(Received::Text("abc".into()))));
     assert!(reader.is_idle());
 }
 
@@ -200,11 +200,11 @@ fn another(role: Role, inbound: Vec<u8>) -> WebSocket<Pipe> {
 /// Writes a message as a server does.
 fn write(out: &mut Vec<u8>, message: &Message) {
     match heard(message) {
-        Heard::Text(text) => frame::text(out, &text),
-        Heard::Binary(bytes) => frame::write(out, frame::BINARY, &bytes),
-        Heard::Ping(bytes) => frame::write(out, frame::PING, &bytes),
-        Heard::Pong(bytes) => frame::write(out, frame::PONG, &bytes),
-        Heard::Close(_) => {}
+        Received::Text(text) => frame::text(out, &text),
+        Received::Binary(bytes) => frame::write(out, frame::BINARY, &bytes),
+        Received::Ping(bytes) => frame::write(out, frame::PING, &bytes),
+        Received::Pong(bytes) => frame::write(out, frame::PONG, &bytes),
+        Received::Close(_) => {}
     }
 }
 
@@ -226,12 +226,12 @@ fn said() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn heard(message: &Message) -> Heard {
+fn heard(message: &Message) -> Received {
     match message {
-        Message::Text(text) => Heard::Text(text.as_str().to_owned()),
-        Message::Binary(bytes) => Heard::Binary(bytes.to_vec()),
-        Message::Ping(bytes) => Heard::Ping(bytes.to_vec()),
-        Message::Pong(bytes) => Heard::Pong(bytes.to_vec()),
+        Message::Text(text) => Received::Text(text.as_str().to_owned()),
+        Message::Binary(bytes) => Received::Binary(bytes.to_vec()),
+        Message::Ping(bytes) => Received::Ping(bytes.to_vec()),
+        Message::Pong(bytes) => Received::Pong(bytes.to_vec()),
         other => panic!("{other:?} is not sent here"),
     }
 }
@@ -317,7 +317,7 @@ proptest! {
         let bytes = [masked(0x41, &compressed[..at]), masked(0x89, b""), masked(0x80, &compressed[at..])].concat();
         let (all, fault) = hear(&RULES, &cut(&bytes, &cuts));
         prop_assert_eq!(fault, None);
-        prop_assert_eq!(all, [Heard::Ping(Vec::new()), Heard::Text(text.clone())]);
+        prop_assert_eq!(all, [Received::Ping(Vec::new()), Received::Text(text.clone())]);
         if let Some(frame) = deflate::message(frame::TEXT, text.as_bytes()) {
             prop_assert!(frame.len() < text.len() + frame::HEAD_MAX_BYTES && frame[0] == 0xc1);
         }
@@ -327,7 +327,7 @@ proptest! {
     fn anything_compressed_is_bounded_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
         let frame = masked(0xc2, &bytes);
         let whole = hear(&RULES, &[&frame]);
-        if let [Heard::Binary(message)] = &whole.0[..] {
+        if let [Received::Binary(message)] = &whole.0[..] {
             prop_assert!(message.len() <= RULES.message_max_bytes);
         }
         prop_assert_eq!(whole, hear(&RULES, &cut(&frame, &cuts)));
@@ -339,7 +339,7 @@ fn each_side_is_held_to_its_own_masks() {
     let server = Rules { masked: false, ..RULES };
     let mut plain = Vec::new();
     frame::text(&mut plain, "Hello");
-    assert_eq!(hear(&server, &[&plain]), (vec![Heard::Text("Hello".into())], None));
+    assert_eq!(hear(&server, &[&plain]), (vec![Received::Text("Hello".into())], None));
     let masked = frame::masked(&plain, [0x37, 0xfa, 0x21, 0x3d]);
     assert_eq!(
         masked,

@@ -1,4 +1,4 @@
-//! How the two kinds of scripts are answered: one message a request. The HTTP library frames what is written
+//! How the two kinds of scripts are answered: one message a request. hyper frames what is written
 //! here, since the connections stay with it.
 
 use encke_hub::{Ending, Pulled};
@@ -7,7 +7,7 @@ use encke_proto::{ErrorCode, Position, codec::classic, codec::classic::Written};
 use super::{POSITION, channel};
 use crate::{
     http::response::{Body, JSON},
-    transports::{After, Exchange, Pace, Transport},
+    transports::{HoldKind, NextAction, Transport, TransportContext},
 };
 
 /// Where both are asked for, each with its method.
@@ -27,32 +27,32 @@ impl Transport for ByTimestamp {
         PATH
     }
 
-    fn pace(&self) -> Pace {
-        Pace::Stream
+    fn hold_kind(&self) -> HoldKind {
+        HoldKind::Stream
     }
 
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        exchange.head(200, JSON, Body::UntilClose, true, None);
-        After::Wait
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        context.head(200, JSON, Body::UntilClose, true, None);
+        NextAction::Wait
     }
 
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After {
-        let Some((msg, at)) = next(exchange).zip(position(exchange)) else { return After::Wait };
-        classic::with_timestamp(exchange.out, &msg, at);
-        After::Close
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let Some((msg, at)) = next(context).zip(position(context)) else { return NextAction::Wait };
+        classic::with_timestamp(context.out, &msg, at);
+        NextAction::Close
     }
 
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        exchange.out.extend_from_slice(classic::HEARTBEAT);
-        After::Wait
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction {
+        context.out.extend_from_slice(classic::HEARTBEAT);
+        NextAction::Wait
     }
 
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
-        if exchange.held.began {
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
+        if context.request_state.began {
             // White space alone is no answer: the script comes back, as after any error.
-            return After::Close;
+            return NextAction::Close;
         }
-        exchange.refuse(refusal(ending))
+        context.refuse(refusal(ending))
     }
 }
 
@@ -69,43 +69,43 @@ impl Transport for ByCookie {
         PATH
     }
 
-    fn pace(&self) -> Pace {
-        Pace::Once
+    fn hold_kind(&self) -> HoldKind {
+        HoldKind::Once
     }
 
-    fn begin(&self, exchange: &mut Exchange<'_>) -> After {
-        if exchange.held.hold_s == 0 { self.elapsed(exchange) } else { After::Wait }
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        if context.request_state.hold_s == 0 { self.elapsed(context) } else { NextAction::Wait }
     }
 
-    fn ready(&self, exchange: &mut Exchange<'_>) -> After {
-        match next(exchange) {
-            Some(msg) => answer(exchange, &msg),
-            None => After::Wait,
+    fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        match next(context) {
+            Some(msg) => answer(context, &msg),
+            None => NextAction::Wait,
         }
     }
 
-    fn elapsed(&self, exchange: &mut Exchange<'_>) -> After {
-        let msg = next(exchange).unwrap_or_default();
-        answer(exchange, &msg)
+    fn elapsed(&self, context: &mut TransportContext<'_>) -> NextAction {
+        let msg = next(context).unwrap_or_default();
+        answer(context, &msg)
     }
 
-    fn ended(&self, exchange: &mut Exchange<'_>, ending: &Ending) -> After {
+    fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
         match ending {
             // Whoever was taken over must not come back either, or two pages of one browser would take turns
             // without end.
-            Ending::TakenOver => write(exchange, &classic::with_stop("", true), None),
-            Ending::Closed(farewell) if !farewell.close.reconnect => {
-                write(exchange, &classic::with_stop("", true), None)
+            Ending::TakenOver => write(context, &classic::with_stop("", true), None),
+            Ending::Closed(close_notice) if !close_notice.close.reconnect => {
+                write(context, &classic::with_stop("", true), None)
             }
-            Ending::Closed(_) | Ending::Refused(_) => exchange.refuse(refusal(ending)),
+            Ending::Closed(_) | Ending::Refused(_) => context.refuse(refusal(ending)),
         }
     }
 }
 
 /// The next message. An empty one is passed over: the one kind would show it, the other takes it for none.
-fn next(exchange: &mut Exchange<'_>) -> Option<String> {
+fn next(context: &mut TransportContext<'_>) -> Option<String> {
     loop {
-        match exchange.pull() {
+        match context.pull() {
             Pulled::Message(entry) => {
                 let msg = classic::msg(&entry);
                 if !msg.is_empty() {
@@ -120,27 +120,27 @@ fn next(exchange: &mut Exchange<'_>) -> Option<String> {
 }
 
 /// Where the session stands in the channel.
-fn position(exchange: &Exchange<'_>) -> Option<Position> {
-    exchange.hub.cursor(exchange.conn).position(&channel().ok()?)
+fn position(context: &TransportContext<'_>) -> Option<Position> {
+    context.hub.cursor(context.conn).position(&channel().ok()?)
 }
 
 fn refusal(ending: &Ending) -> ErrorCode {
     match ending {
-        Ending::Closed(farewell) if farewell.close.reconnect => ErrorCode::ShuttingDown,
+        Ending::Closed(close_notice) if close_notice.close.reconnect => ErrorCode::ShuttingDown,
         Ending::Closed(_) => ErrorCode::SessionClosed,
         Ending::TakenOver => ErrorCode::SessionTakenOver,
         Ending::Refused(code) => *code,
     }
 }
 
-fn answer(exchange: &mut Exchange<'_>, msg: &str) -> After {
-    let at = position(exchange).map(|at| Written(at).to_string());
-    write(exchange, &classic::with_stop(msg, false), at.as_deref())
+fn answer(context: &mut TransportContext<'_>, msg: &str) -> NextAction {
+    let at = position(context).map(|at| Written(at).to_string());
+    write(context, &classic::with_stop(msg, false), at.as_deref())
 }
 
-fn write(exchange: &mut Exchange<'_>, body: &str, at: Option<&str>) -> After {
+fn write(context: &mut TransportContext<'_>, body: &str, at: Option<&str>) -> NextAction {
     let field = at.map(|at| (POSITION, at));
-    exchange.head(200, JSON, Body::Length(body.len()), true, field);
-    exchange.out.extend_from_slice(body.as_bytes());
-    After::Done
+    context.head(200, JSON, Body::Length(body.len()), true, field);
+    context.out.extend_from_slice(body.as_bytes());
+    NextAction::Done
 }

@@ -7,7 +7,7 @@ use super::Shard;
 use crate::{
     admission::Admission,
     shards::Peers,
-    shards::{Claim, Letter, State, Wish, Work},
+    shards::{Claim, EngineRequest, ShardCommand, State, Work},
 };
 
 /// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's
@@ -27,9 +27,9 @@ impl Shard {
                 self.set_deadline(key, CLAIM_MAX_MS);
                 let claim = async move {
                     let claim = peers.claim(user, session, ticket).await;
-                    Letter::Claimed { place: key, admission: Box::new(admission), claim }
+                    ShardCommand::Claimed { place: key, admission: Box::new(admission), claim }
                 };
-                self.wish(Wish::Work(Work(Box::pin(claim))));
+                self.request_engine(EngineRequest::Work(Work(Box::pin(claim))));
             }
         }
     }
@@ -50,7 +50,7 @@ impl Shard {
         let state = self.slots.get(place).map(|slot| &slot.state);
         let waits = matches!(state, Some(State::Claims { .. }));
         if matches!(state, Some(State::Claims { read_closed: true })) {
-            admission.held.end_now();
+            admission.request_state.end_now();
         }
         let claiming = match claim {
             Ok(Claim { carried, claiming }) => {
@@ -64,7 +64,7 @@ impl Shard {
             }
             Err(code) => {
                 if waits {
-                    self.refuse(place, &Refusal::new(code, why(code)), &admission.held);
+                    self.refuse(place, &Refusal::new(code, why(code)), &admission.request_state);
                 }
                 None
             }

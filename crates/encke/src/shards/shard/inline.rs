@@ -14,11 +14,11 @@ use metrics::{Counter, Histogram};
 use super::{Shard, Until};
 use crate::{
     admission::Admit,
+    connection::inline_head::{self, Asking},
     http::{refusal::retry_after_s, response},
     inline::{InlineRoutes, Outcome, Running},
-    shards::{Alarm, State, Task},
-    table::inline_head::{self, Asking},
-    transports::After,
+    shards::{InlineWaker, State, Task},
+    transports::NextAction,
 };
 
 /// How long an inline request may take before its connection is given up, in milliseconds. The engine answers
@@ -59,27 +59,27 @@ impl Tallies {
 impl Shard {
     /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the
     /// library, and so before its body is waited for.
-    pub(super) fn heard_inline(&mut self, key: Key, bytes: Vec<u8>) {
+    pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: Vec<u8>) {
         let asking = match inline_head::read(&bytes, &self.parts.inline) {
             inline_head::Verdict::More => return self.hear_more(key, bytes),
-            inline_head::Verdict::Stray => return self.lead_away(key, bytes),
+            inline_head::Verdict::Handoff => return self.hand_to_hyper(key, bytes),
             inline_head::Verdict::Inline(asking) => asking,
         };
         let Admit { stopping, auth, .. } = &self.parts.admit;
         if stopping.has_begun() || auth.operator(&asking.credentials).is_err() {
-            return self.lead_away(key, bytes);
+            return self.hand_to_hyper(key, bytes);
         }
         let Asking { route, keep_alive, head_bytes, body_bytes, .. } = asking;
         let end = head_bytes + body_bytes;
         if bytes.len() < end {
             return self.hear_more(key, bytes);
         }
-        let Some(inline) = self.parts.inline.get(route) else { return self.lead_away(key, bytes) };
+        let Some(inline) = self.parts.inline.get(route) else { return self.hand_to_hyper(key, bytes) };
         let running = (inline.run)(bytes[head_bytes..end].to_vec());
-        let alarm = Alarm::new(self.parts.shards.at(self.parts.index).clone(), key);
+        let waker = InlineWaker::new(self.parts.shards.at(self.parts.index).clone(), key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
-        slot.state = State::Asks(Box::new(Task { route, running, alarm, keep_alive, began: Instant::now() }));
+        slot.state = State::Asks(Box::new(Task { route, running, waker, keep_alive, began: Instant::now() }));
         self.set_deadline(key, INLINE_MS);
         self.take_further(key);
     }
@@ -96,16 +96,16 @@ impl Shard {
     fn take_further(&mut self, key: Key) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let State::Asks(task) = &mut slot.state else { return false };
-        task.alarm.heard();
-        let waker = Waker::from(Arc::clone(&task.alarm));
+        task.waker.on_bytes();
+        let waker = Waker::from(Arc::clone(&task.waker));
         let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else {
             return false;
         };
-        let keep_alive = task.keep_alive && !self.drains && !slot.line.is_reserved();
+        let keep_alive = task.keep_alive && !self.drains && !slot.sink.is_reserved();
         let (route, began) = (task.route, task.began);
         let status = self.write_outcome(outcome, keep_alive);
         self.tallies.count(route, status, began);
-        self.send(key, if keep_alive { After::Done } else { After::Close });
+        self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
         true
     }
 

@@ -5,23 +5,23 @@ use encke_proto::SessionId;
 
 use super::{Shard, Until};
 use crate::{
-    shards::{Hears, Letter, State, Wish, Work},
-    transports::{After, Asked},
+    shards::{EngineRequest, Hears, ShardCommand, State, Work},
+    transports::{Asked, NextAction},
 };
 
 impl Shard {
     /// Gives a transport what was read into the scratch buffer.
     pub(super) fn listen_to(&mut self, key: Key, count: usize) {
-        // Lent from the shard while its transport works, which does not read.
+        // Borrowed from the shard while its transport works, which does not read.
         let inbound = std::mem::take(&mut self.inbound);
         self.listen(key, &inbound[..count]);
         self.inbound = inbound;
     }
 
     fn listen(&mut self, key: Key, bytes: &[u8]) {
-        self.turns.heard();
+        self.wakeup_coalescing.on_bytes();
         let mut rest = bytes;
-        let Some(after) = self.act_alone(key, |service, exchange| service.heard(exchange, &mut rest)) else {
+        let Some(after) = self.act_alone(key, |service, context| service.on_bytes(context, &mut rest)) else {
             return;
         };
         if let Some(slot) = self.slots.get_mut(key)
@@ -31,7 +31,7 @@ impl Shard {
             slot.inbound = Some(Box::new(rest.to_vec()));
         }
         // What breaks no silence must not put off the next sign of life.
-        if after != After::Wait || !self.outbound.is_empty() {
+        if after != NextAction::Wait || !self.outbound.is_empty() {
             self.send(key, after);
         }
         self.await_message(key);
@@ -42,8 +42,8 @@ impl Shard {
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;
-        if let Some(talk) = slot.state.service().and_then(|service| service.talk.as_ref())
-            && let Some(due_ms) = talk.message_due_ms()
+        if let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_ref())
+            && let Some(due_ms) = duplex.message_due_ms()
             && due_ms < deadline_ms
         {
             self.set_deadline(key, due_ms.saturating_sub(self.now.mono_ms));
@@ -59,9 +59,9 @@ impl Shard {
         if slot.hears() != Hears::Now {
             return;
         }
-        if let Some(talk) = slot.state.service().and_then(|service| service.talk.as_mut()) {
+        if let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_mut()) {
             // While it was not listened to, the delay of a message that it had begun was not the client's.
-            talk.reader.wait_anew(self.now.mono_ms);
+            duplex.reader.wait_anew(self.now.mono_ms);
         }
         if let Some(bytes) = slot.inbound.take() {
             self.listen(key, &bytes);
@@ -70,31 +70,32 @@ impl Shard {
         self.readable(key, Until::Empty);
     }
 
-    /// Leaves what a client asks with the clerk, and does not listen until the answer is there.
+    /// Leaves what a client asks with the command handler, and does not listen until the answer is there.
     pub(super) fn pass_on(&mut self, place: Key, session: SessionId, text: String) {
-        let Some(talk) = self
+        let Some(duplex) = self
             .slots
             .get_mut(place)
             .and_then(|slot| slot.state.service())
-            .and_then(|service| service.talk.as_mut())
+            .and_then(|service| service.duplex.as_mut())
         else {
             return;
         };
-        talk.asked = true;
-        let answer = (self.parts.clerk.0)(Asked { identity: talk.identity.clone(), session, text });
-        self.wish(Wish::Work(Work(Box::pin(
-            async move { Letter::Answered { place, answer: answer.await } },
-        ))));
+        duplex.asked = true;
+        let answer =
+            (self.parts.command_handler.0)(Asked { identity: duplex.identity.clone(), session, text });
+        self.request_engine(EngineRequest::Work(Work(Box::pin(async move {
+            ShardCommand::Answered { place, answer: answer.await }
+        }))));
     }
 
-    /// The clerk has answered.
+    /// The command handler has answered.
     pub(super) fn answered(&mut self, place: Key, answer: &str) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let waits = matches!(slot.state, State::Waits(_));
-        let Some(talk) = slot.state.service().and_then(|service| service.talk.as_mut()) else { return };
-        talk.asked = false;
+        let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_mut()) else { return };
+        duplex.asked = false;
         if waits {
-            self.turn(place, |service, exchange| service.answered(exchange, answer));
+            self.turn(place, |service, context| service.answered(context, answer));
         }
         self.resume(place);
     }

@@ -6,56 +6,58 @@ use encke_proto::CloseCode;
 
 use super::{Shard, conn_key, slot_key_of};
 use crate::{
-    shards::{Slot, State, Wish},
-    transports::{After, Exchange, Transport},
+    shards::{EngineRequest, Slot, State},
+    transports::{NextAction, Transport, TransportContext},
 };
 
-/// The most connections of a broadcast served in one turn: a slice of well under a millisecond, behind which
-/// everybody else comes first.
-pub(super) const WIDE_PER_TURN: usize = 64;
+/// The most connections of a broadcast served in one turn: a send batch of well under a millisecond, behind
+/// which everybody else comes first.
+pub(super) const BROADCAST_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
-const NARROW_PER_TURN: usize = 1_024;
+const TARGETED_PER_TURN: usize = 1_024;
 
 impl Shard {
     pub(super) fn carry_out(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Begun { conn, .. } => {
-                    self.turn(slot_key_of(conn), |service, exchange| service.begin(exchange));
+                    self.turn(slot_key_of(conn), |service, context| service.begin(context));
                     self.resume(slot_key_of(conn));
                 }
-                Output::Ready { conn, wide } => {
+                Output::Ready { conn, broadcast } => {
                     let key = slot_key_of(conn);
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
                         service.ready = true;
-                        if wide {
-                            self.ready.put_wide(key, &mut service.queued, self.now.mono_ms);
+                        if broadcast {
+                            self.ready.put_broadcast(key, &mut service.queued, self.now.mono_ms);
                         } else {
-                            self.ready.put_narrow(key, &mut service.queued);
+                            self.ready.put_targeted(key, &mut service.queued);
                         }
                     }
                 }
                 Output::Ended { conn, mut ending } => {
-                    self.spread.put_into(&mut ending, &mut self.chance);
+                    self.reconnect_jitter.put_into(&mut ending, &mut self.random_pool);
                     self.ended(slot_key_of(conn), &ending);
                 }
-                Output::Open { key, channel } => self.wish(Wish::Open(key, channel)),
-                Output::Read { key, channel, after } => self.wish(Wish::Read(key, channel, after)),
+                Output::Open { key, channel } => self.request_engine(EngineRequest::Open(key, channel)),
+                Output::Read { key, channel, after } => {
+                    self.request_engine(EngineRequest::Read(key, channel, after))
+                }
                 Output::Handed { user, position } => {
-                    self.note(Wish::Mark(user, ReceiptState::Delivered, position))
+                    self.note_mark(EngineRequest::Mark(user, ReceiptState::Delivered, position))
                 }
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
-                    self.wish(Wish::Seen(user));
+                    self.request_engine(EngineRequest::Seen(user));
                 }
                 Output::Offline(user) => {
                     self.tell_peers(|peers| peers.went(user.clone()));
-                    self.wish(Wish::Seen(user));
+                    self.request_engine(EngineRequest::Seen(user));
                 }
                 // Engines of one node tell it everything.
                 Output::Watch(channel) => self.tell_peers(|peers| peers.watch(&channel)),
                 Output::Unwatch(channel) => self.tell_peers(|peers| peers.unwatch(&channel)),
-                Output::Closed { user, session } => self.tell_peers(|peers| peers.bury(user, session)),
+                Output::Closed { user, session } => self.tell_peers(|peers| peers.mark_closed(user, session)),
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
                         // Whoever asked may have gone.
@@ -71,28 +73,29 @@ impl Shard {
         if matches!(slot.state, State::Parting(_) | State::HungUp) {
             return;
         }
-        let slow = matches!(ending, Ending::Closed(farewell) if farewell.close.code == CloseCode::Slow);
+        let slow =
+            matches!(ending, Ending::Closed(close_notice) if close_notice.close.code == CloseCode::Slow);
         if slot.unsent.is_some() && !slow {
             // Its receiver takes nothing; the socket is freed at once, which says enough. Only who is slow
             // still has its time to take what it was sent, and reads why behind that.
             return self.drop_slot(key);
         }
-        self.turn(key, |service, exchange| service.ended(exchange, ending));
+        self.turn(key, |service, context| service.ended(context, ending));
     }
 
-    /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a slice.
+    /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a send batch.
     pub(super) fn serve_ready(&mut self) {
-        let (narrow, wide) = self.ready.counts(self.now.mono_ms);
-        for _ in 0..narrow.min(NARROW_PER_TURN) {
-            let Some(key) = self.ready.next_narrow() else { break };
+        let (narrow, broadcast) = self.ready.counts(self.now.mono_ms);
+        for _ in 0..narrow.min(TARGETED_PER_TURN) {
+            let Some(key) = self.ready.next_targeted() else { break };
             self.serve(key, false);
         }
-        self.send_slice();
-        for _ in 0..wide.min(WIDE_PER_TURN) {
-            let Some(key) = self.ready.next_wide() else { break };
+        self.send_gathered();
+        for _ in 0..broadcast.min(BROADCAST_PER_TURN) {
+            let Some(key) = self.ready.next_broadcast() else { break };
             self.serve(key, true);
         }
-        self.send_slice();
+        self.send_gathered();
         self.ready.make_small();
         self.carry_out();
     }
@@ -101,7 +104,7 @@ impl Shard {
     pub(super) fn turn(
         &mut self,
         key: Key,
-        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
+        act: impl FnOnce(&'static dyn Transport, &mut TransportContext<'_>) -> NextAction,
     ) {
         if let Some(after) = self.act_alone(key, act) {
             self.send(key, after);
@@ -113,9 +116,9 @@ impl Shard {
     pub(super) fn act_alone(
         &mut self,
         key: Key,
-        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
-    ) -> Option<After> {
-        // Lent from the shard while the transport writes.
+        act: impl FnOnce(&'static dyn Transport, &mut TransportContext<'_>) -> NextAction,
+    ) -> Option<NextAction> {
+        // Borrowed from the shard while the transport writes.
         let mut outbound = std::mem::take(&mut self.outbound);
         outbound.clear();
         let after = self.act(key, &mut outbound, act);
@@ -128,25 +131,25 @@ impl Shard {
         &mut self,
         key: Key,
         out: &mut Vec<u8>,
-        act: impl FnOnce(&'static dyn Transport, &mut Exchange<'_>) -> After,
-    ) -> Option<After> {
+        act: impl FnOnce(&'static dyn Transport, &mut TransportContext<'_>) -> NextAction,
+    ) -> Option<NextAction> {
         let service = self.slots.get_mut(key)?.state.service()?;
-        let mut exchange = Exchange {
+        let mut context = TransportContext {
             hub: &mut self.hub,
             conn: conn_key(key),
-            held: &mut service.held,
+            request_state: &mut service.request_state,
             out,
             cursor: &mut self.cursor,
             now: self.now,
             date: self.date.at(self.now.wall),
             origins: &self.parts.admit.origins,
-            heartbeat_s: self.parts.patience.heartbeat_ms / 1000,
-            talk: service.talk.as_deref_mut(),
+            heartbeat_s: self.parts.timeouts.heartbeat_ms / 1000,
+            duplex: service.duplex.as_deref_mut(),
             asked: None,
         };
-        let after = act(service.transport, &mut exchange);
-        if let Some(text) = exchange.asked.take() {
-            let session = exchange.session();
+        let after = act(service.transport, &mut context);
+        if let Some(text) = context.asked.take() {
+            let session = context.session();
             self.pass_on(key, session, text);
         }
         Some(after)

@@ -8,8 +8,8 @@ use encke_hub::{Key, Receipt};
 
 use super::{Shard, conn_key};
 use crate::{
-    shards::{Line, Slot},
-    table::{Acknowledged, Sent},
+    connection::{Acknowledged, Sent},
+    shards::{Sink, Slot},
 };
 
 /// How often the kernel is asked again for a connection whose peer has not acknowledged what it was sent, in
@@ -30,7 +30,7 @@ pub(super) struct Receipts {
     /// everything is in here until its next turn.
     by_key: HashMap<Key, VecDeque<Due>>,
     /// The same connections, in the order in which they are looked at.
-    turns: VecDeque<Key>,
+    wakeup_coalescing: VecDeque<Key>,
     /// When the next round of looks begins, in milliseconds of the clock that never goes back.
     look_ms: u64,
     /// How many connections are still to be looked at in the round under way.
@@ -49,14 +49,14 @@ struct Due {
 enum Behind {
     /// So many bytes that were written for a socket, as [`Slot::written`] counts them.
     Socket(u32),
-    /// What was given to the HTTP library.
-    Lent(Sent),
+    /// What was given to hyper.
+    BodySink(Sent),
 }
 
 impl Receipts {
     /// How long nothing is to be looked at, in milliseconds; none when nothing is due.
     pub(super) fn rests_ms(&self, now_ms: u64) -> Option<u64> {
-        (!self.turns.is_empty()).then(|| self.look_ms.saturating_sub(now_ms))
+        (!self.wakeup_coalescing.is_empty()).then(|| self.look_ms.saturating_sub(now_ms))
     }
 
     /// Whether this is the last that waits for a connection.
@@ -80,10 +80,10 @@ impl Receipts {
             if self.by_key.len() >= CONNECTIONS_MAX {
                 return;
             }
-            if self.turns.is_empty() {
+            if self.wakeup_coalescing.is_empty() {
                 self.look_ms = now_ms + LOOK_MS;
             }
-            self.turns.push_back(key);
+            self.wakeup_coalescing.push_back(key);
         }
         let dues = self.by_key.entry(key).or_default();
         if dues.len() >= RECEIPTS_MAX
@@ -101,7 +101,7 @@ impl Receipts {
 }
 
 impl Shard {
-    /// Everything that was written for a connection is with the kernel, or with the library. If a receipt is
+    /// Everything that was written for a connection is with the kernel, or with hyper. If a receipt is
     /// due for it, it is given now or when the peer has acknowledged it. True when one waits.
     pub(super) fn owe(&mut self, key: Key) -> bool {
         let Some(receipt) = self.hub.owed(conn_key(key)) else { return false };
@@ -111,10 +111,10 @@ impl Shard {
             return true;
         }
         let Some(slot) = self.slots.get(key) else { return false };
-        let behind = match &slot.line {
-            Line::Socket(..) => Behind::Socket(slot.written),
-            Line::Lent(lent) => match lent.sent() {
-                Some(sent) => Behind::Lent(sent),
+        let behind = match &slot.sink {
+            Sink::Socket(..) => Behind::Socket(slot.written),
+            Sink::Body(body_sink) => match body_sink.sent() {
+                Some(sent) => Behind::BodySink(sent),
                 // Nobody can say what became of it.
                 None => return false,
             },
@@ -138,14 +138,14 @@ impl Shard {
             return;
         }
         if self.receipts.round_left == 0 {
-            self.receipts.round_left = self.receipts.turns.len();
+            self.receipts.round_left = self.receipts.wakeup_coalescing.len();
         }
         let looks = self.receipts.round_left.min(LOOKS_PER_TURN);
         self.receipts.round_left -= looks;
         for _ in 0..looks {
-            let Some(key) = self.receipts.turns.pop_front() else { break };
+            let Some(key) = self.receipts.wakeup_coalescing.pop_front() else { break };
             if self.look_for_receipts(key) {
-                self.receipts.turns.push_back(key);
+                self.receipts.wakeup_coalescing.push_back(key);
             } else {
                 self.receipts.by_key.remove(&key);
             }
@@ -181,7 +181,7 @@ impl Shard {
     pub(super) fn settle_receipts(&mut self, key: Key) {
         if self.receipts.waits(key) {
             self.look_for_receipts(key);
-            if self.slots.get(key).is_some_and(|slot| !slot.line.is_lent())
+            if self.slots.get(key).is_some_and(|slot| !slot.sink.is_body())
                 && let Some(dues) = self.receipts.by_key.get_mut(&key)
             {
                 dues.clear();
@@ -203,7 +203,7 @@ impl Behind {
     /// who keep the answer in `outstanding`.
     fn acknowledged(&mut self, slot: Option<&Slot>, outstanding: &mut Option<usize>) -> Acknowledged {
         let written = match self {
-            Self::Lent(sent) => return sent.acknowledged(),
+            Self::BodySink(sent) => return sent.acknowledged(),
             Self::Socket(written) => *written,
         };
         let Some(slot) = slot else { return Acknowledged::Never };
@@ -220,7 +220,7 @@ impl Behind {
 
 /// How many bytes were written for a socket and are not acknowledged; none when the kernel does not say.
 fn outstanding_of(slot: &Slot) -> Option<usize> {
-    let Line::Socket(socket, _) = &slot.line else { return None };
+    let Sink::Socket(socket, _) = &slot.sink else { return None };
     // What the kernel did not take yet was written after everything that it did take.
     let kept = slot.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent);
     Some(unacknowledged(socket).ok()? + kept)

@@ -8,18 +8,18 @@ use mio::event::Event;
 use tokio::sync::mpsc;
 
 use super::{
-    READ_BYTES, Shard, Stray, Until, conn_key,
+    Handoff, READ_BYTES, Shard, Until, conn_key,
     read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
 };
 use crate::{
     admission::{Admission, Verdict},
+    connection::head,
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Hears, Letter, Line, Queued, Resting, Service, Slot, State},
-    table::head,
-    transports::{After, Held, Pace},
+    shards::{Arrival, Hears, Queued, Resting, Service, ShardCommand, Sink, Slot, State},
+    transports::{HoldKind, NextAction, RequestState},
 };
 
 impl Shard {
@@ -46,10 +46,10 @@ impl Shard {
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
                 return self.reads.defer(key);
             }
-            let drained = match slot.line.read(&mut self.inbound) {
+            let drained = match slot.sink.read(&mut self.inbound) {
                 Ok(0) => return self.read_ended(key),
                 Ok(count) => {
-                    let drained = until == Until::Short && count < READ_BYTES && !slot.line.is_lent();
+                    let drained = until == Until::Short && count < READ_BYTES && !slot.sink.is_body();
                     cost += self.reads.take(count);
                     self.take_in(key, hears, count);
                     drained
@@ -109,16 +109,18 @@ impl Shard {
         let begun = self.hub.has_begun(conn_key(key));
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
-            State::Waits(service) if service.transport.pace() == Pace::Once && !slot.line.is_lent() => {
-                service.held.end_now();
+            State::Waits(service)
+                if service.transport.hold_kind() == HoldKind::Once && !slot.sink.is_body() =>
+            {
+                service.request_state.end_now();
                 if begun && slot.unsent.is_none() {
-                    self.turn(key, |service, exchange| service.elapsed(exchange));
+                    self.turn(key, |service, context| service.elapsed(context));
                 }
             }
             State::Claims { read_closed } => *read_closed = true,
             // What was sent ahead is answered yet; the end is found again behind it.
             State::Answered if slot.inbound.is_some() => {}
-            State::Answered if !slot.line.is_lent() => slot.state = State::Closing,
+            State::Answered if !slot.sink.is_body() => slot.state = State::Closing,
             State::Closing => {}
             _ => self.free(key),
         }
@@ -136,15 +138,17 @@ impl Shard {
                 // Nearly always a whole request, which is read where it is.
                 (State::Head, None) => {
                     let inbound = std::mem::take(&mut self.inbound);
-                    self.heard(key, &inbound[..count]);
+                    self.on_bytes(key, &inbound[..count]);
                     self.inbound = inbound;
                 }
-                (State::Head, Some(held)) => {
-                    held.extend_from_slice(&self.inbound[..count]);
+                (State::Head, Some(request_state)) => {
+                    request_state.extend_from_slice(&self.inbound[..count]);
                     self.hear(key);
                 }
                 // The next request of a client that does not wait for the answer to this one.
-                (_, held) => held.get_or_insert_default().extend_from_slice(&self.inbound[..count]),
+                (_, request_state) => {
+                    request_state.get_or_insert_default().extend_from_slice(&self.inbound[..count])
+                }
             },
         }
     }
@@ -153,28 +157,28 @@ impl Shard {
     pub(super) fn hear(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(bytes) = slot.inbound.take() {
-            self.heard(key, &bytes);
+            self.on_bytes(key, &bytes);
         }
     }
 
     /// Looks at all that a connection between requests has sent.
-    pub(super) fn heard(&mut self, key: Key, bytes: &[u8]) {
-        self.turns.heard();
+    pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
+        self.wakeup_coalescing.on_bytes();
         if self.parts.inline.may_begin_with(bytes) {
-            return self.heard_inline(key, bytes.to_vec());
+            return self.on_inline_bytes(key, bytes.to_vec());
         }
         match head::read(bytes) {
-            head::Verdict::Stray => self.lead_away(key, bytes.to_vec()),
+            head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(waiting, length) => {
-                if self.slots.get(key).is_some_and(|slot| slot.line.is_reserved()) {
+                if self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved()) {
                     return self.refuse_in_reserve(key, waiting.origin);
                 }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
                     slot.inbound = Some(Box::new(rest.to_vec()));
                 }
                 match self.parts.admit.decide(&waiting, self.now.wall) {
-                    Verdict::Admitted(admission) => self.lead_home(key, admission),
+                    Verdict::Admitted(admission) => self.hand_to_home(key, admission),
                     verdict => self.carry_out_verdict(key, verdict),
                 }
             }
@@ -186,54 +190,54 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = Some(Box::new(bytes));
         // Its time begins with its first byte; more bytes do not buy more time.
-        if slot.deadline_ms > self.now.mono_ms + self.parts.patience.head_ms {
-            self.set_deadline(key, self.parts.patience.head_ms);
+        if slot.deadline_ms > self.now.mono_ms + self.parts.timeouts.head_ms {
+            self.set_deadline(key, self.parts.timeouts.head_ms);
         }
     }
 
-    /// Gives a connection to the HTTP library, with what was read.
-    pub(super) fn lead_away(&mut self, key: Key, bytes: Vec<u8>) {
-        let Some(Slot { line: Line::Socket(mut socket, pass), .. }) = self.take_out(key) else { return };
+    /// Gives a connection to hyper, with what was read.
+    pub(super) fn hand_to_hyper(&mut self, key: Key, bytes: Vec<u8>) {
+        let Some(Slot { sink: Sink::Socket(mut socket, permit), .. }) = self.take_out(key) else { return };
         if let Err(error) = self.parts.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let stray = Stray { socket: socket.into(), bytes, pass, shard: self.parts.index };
-        if let Err(mpsc::error::TrySendError::Full(stray)) = self.parts.strays.try_send(stray) {
+        let handoff = Handoff { socket: socket.into(), bytes, permit, shard: self.parts.index };
+        if let Err(mpsc::error::TrySendError::Full(handoff)) = self.parts.handoffs.try_send(handoff) {
             let mut out = Vec::new();
-            let origin = self.parts.admit.readable_by(head::origin_of(&stray.bytes));
+            let origin = self.parts.admit.readable_by(head::origin_of(&handoff.bytes));
             whole(
                 &mut out,
                 &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"),
                 origin,
                 self.date.at(self.now.wall),
             );
-            let _ = (&stray.socket).write(&out);
+            let _ = (&handoff.socket).write(&out);
         }
     }
 
     /// Serves a request in the shard where its user lives.
-    pub(super) fn lead_home(&mut self, key: Key, admission: Box<Admission>) {
+    pub(super) fn hand_to_home(&mut self, key: Key, admission: Box<Admission>) {
         let home = self.parts.shards.home_index(&admission.user);
         if home == self.parts.index {
             return self.come_in(key, *admission);
         }
         let Some(mut slot) = self.take_out(key) else { return };
-        if let Line::Socket(socket, _) = &mut slot.line
+        if let Sink::Socket(socket, _) = &mut slot.sink
             && self.parts.poll.registry().deregister(socket).is_err()
         {
             return;
         }
         let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
         let verdict = Verdict::Admitted(admission);
-        let arrival = Arrival { line: slot.line, inbound, verdict };
+        let arrival = Arrival { sink: slot.sink, inbound, verdict };
         // A shard that cannot take it drops it; the client comes back.
-        let _ = self.parts.shards.at(home).post(Letter::Arrived(Box::new(arrival)));
+        let _ = self.parts.shards.at(home).post(ShardCommand::Arrived(Box::new(arrival)));
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) {
-        let Arrival { line, inbound, verdict } = arrival;
-        let Some(key) = self.seat(line, self.parts.patience.idle_ms) else { return };
+        let Arrival { sink, inbound, verdict } = arrival;
+        let Some(key) = self.seat(sink, self.parts.timeouts.idle_ms) else { return };
         if let Some(slot) = self.slots.get_mut(key)
             && !inbound.is_empty()
         {
@@ -242,23 +246,23 @@ impl Shard {
         self.carry_out_verdict(key, verdict);
     }
 
-    /// Takes back a connection from the library, between two requests.
+    /// Takes back a connection from hyper, between two requests.
     pub(super) fn rests(&mut self, resting: Resting) {
         if self.drains {
             // As those that rested here already.
             return;
         }
-        let Some(key) = self.seat(resting.line, self.parts.patience.idle_ms) else { return };
+        let Some(key) = self.seat(resting.sink, self.parts.timeouts.idle_ms) else { return };
         if !resting.inbound.is_empty() {
-            self.heard(key, &resting.inbound);
+            self.on_bytes(key, &resting.inbound);
         }
     }
 
     pub(super) fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
         match verdict {
             Verdict::Admitted(admission) => self.come_in(key, *admission),
-            Verdict::Refused(refusal, held) => self.refuse(key, &refusal, &held),
-            Verdict::StayAway(held) => self.keep_away(key, &held),
+            Verdict::Refused(refusal, request_state) => self.refuse(key, &refusal, &request_state),
+            Verdict::StayAway(request_state) => self.keep_away(key, &request_state),
         }
     }
 
@@ -272,7 +276,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission {
             transport,
-            mut held,
+            mut request_state,
             user,
             token_ends,
             session,
@@ -280,28 +284,34 @@ impl Shard {
             lasting,
             start,
             channels,
-            talk,
+            duplex,
             ticket: _,
         } = admission;
-        held.plain |= slot.line.is_lent();
-        let (nonce, number) = self.chance.numbers();
-        held.nonce = nonce.to_be_bytes();
-        slot.state = State::Waits(Service { transport, held, ready: false, queued: Queued::default(), talk });
-        let patience_ms = match transport.pace() {
+        request_state.plain |= slot.sink.is_body();
+        let (nonce, number) = self.random_pool.numbers();
+        request_state.nonce = nonce.to_be_bytes();
+        slot.state = State::Waits(Service {
+            transport,
+            request_state,
+            ready: false,
+            queued: Queued::default(),
+            duplex,
+        });
+        let timeout_ms = match transport.hold_kind() {
             // Whoever began to wait together should not all come back together.
-            Pace::Once => {
-                let hold_ms = u64::from(held.hold_s) * 1000;
+            HoldKind::Once => {
+                let hold_ms = u64::from(request_state.hold_s) * 1000;
                 hold_ms - number % (hold_ms / 10 + 1)
             }
             // Whoever came together should not be written to together in each silence.
-            Pace::Stream => {
-                let heartbeat_ms = self.parts.patience.heartbeat_ms;
+            HoldKind::Stream => {
+                let heartbeat_ms = self.parts.timeouts.heartbeat_ms;
                 heartbeat_ms - number % (heartbeat_ms / 4 + 1)
             }
         };
-        self.set_deadline(key, patience_ms);
-        let (conn, chance) = (conn_key(key), self.chance.bits());
-        let fresh = fresh.unwrap_or(SessionId::from_bits(chance));
+        self.set_deadline(key, timeout_ms);
+        let (conn, random_pool) = (conn_key(key), self.random_pool.bits());
+        let fresh = fresh.unwrap_or(SessionId::from_bits(random_pool));
         let transport = transport.name();
         self.hub.attach(
             Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends },
@@ -309,10 +319,10 @@ impl Shard {
         );
     }
 
-    pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, held: &Held) {
+    pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, request_state: &RequestState) {
         self.outbound.clear();
-        let keep_alive = held.keep_alive && !self.drains;
-        let origin = held
+        let keep_alive = request_state.keep_alive && !self.drains;
+        let origin = request_state
             .origin
             .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
             .map(String::as_str);
@@ -327,7 +337,7 @@ impl Shard {
             field: None,
         };
         with_body(&mut self.outbound, head, &refusal.json());
-        self.send(key, if keep_alive { After::Done } else { After::Close });
+        self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
     }
 
     /// Refuses a request that wants to wait in a place that is kept for operators.
@@ -337,13 +347,13 @@ impl Shard {
             self.parts.admit.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin);
         self.outbound.clear();
         whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
-        self.send(key, After::Close);
+        self.send(key, NextAction::Close);
     }
 
-    pub(super) fn keep_away(&mut self, key: Key, held: &Held) {
+    pub(super) fn keep_away(&mut self, key: Key, request_state: &RequestState) {
         self.outbound.clear();
-        let keep_alive = held.keep_alive && !self.drains;
-        let origin = held
+        let keep_alive = request_state.keep_alive && !self.drains;
+        let origin = request_state
             .origin
             .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
             .map(String::as_str);
@@ -359,7 +369,7 @@ impl Shard {
             field: None,
         }
         .write(&mut self.outbound);
-        self.send(key, if keep_alive { After::Done } else { After::Close });
+        self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
     }
 }
 

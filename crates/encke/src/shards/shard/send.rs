@@ -4,13 +4,13 @@ use encke_hub::Key;
 
 use super::{PART_MS, Shard, conn_key};
 use crate::{
-    shards::{Line, Slot, State},
-    transports::{After, Pace},
+    shards::{Sink, Slot, State},
+    transports::{HoldKind, NextAction},
 };
 
 impl Shard {
     /// Sends what was gathered, and does what comes after it.
-    pub(super) fn send(&mut self, key: Key, after: After) {
+    pub(super) fn send(&mut self, key: Key, after: NextAction) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
         slot.wrote(self.outbound.len());
@@ -22,7 +22,7 @@ impl Shard {
         if self.outbound.is_empty() {
             return self.sent(key);
         }
-        match slot.line.write(&self.outbound) {
+        match slot.sink.write(&self.outbound) {
             Ok(count) if count == self.outbound.len() => self.sent(key),
             Ok(count) => self.keep(key, self.outbound[count..].to_vec()),
             Err(_) => self.free(key),
@@ -31,11 +31,11 @@ impl Shard {
 
     /// Sends what the kernel has not yet taken of what was written, all but the first `taken` bytes, and does
     /// what comes after it.
-    pub(super) fn send_rest(&mut self, key: Key, after: After, bytes: &[u8], mut taken: usize) {
+    pub(super) fn send_rest(&mut self, key: Key, after: NextAction, bytes: &[u8], mut taken: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
         if taken < bytes.len() {
-            match slot.line.write(&bytes[taken..]) {
+            match slot.sink.write(&bytes[taken..]) {
                 Ok(count) => taken += count,
                 Err(_) => return self.free(key),
             }
@@ -46,7 +46,7 @@ impl Shard {
     pub(super) fn writable(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(unsent) = &mut slot.unsent else { return };
-        match slot.line.write(&unsent.bytes[unsent.sent..]) {
+        match slot.sink.write(&unsent.bytes[unsent.sent..]) {
             Ok(count) => {
                 unsent.sent += count;
                 if unsent.sent == unsent.bytes.len() {
@@ -69,22 +69,22 @@ impl Shard {
             State::Head | State::Asks(_) | State::Claims { .. } => {}
             State::Waits(service) => {
                 if service.ready {
-                    self.ready.put_narrow(key, &mut service.queued);
+                    self.ready.put_targeted(key, &mut service.queued);
                 }
-                if service.transport.pace() == Pace::Stream {
-                    let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
+                if service.transport.hold_kind() == HoldKind::Stream {
+                    let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);
                     self.set_deadline(key, silence_ms);
                 }
                 self.owe(key);
             }
-            State::Closing | State::HungUp | State::Answered if slot.line.is_lent() => {
+            State::Closing | State::HungUp | State::Answered if slot.sink.is_body() => {
                 self.owe(key);
                 self.free(key);
             }
             State::Closing => self.close(key),
             State::Parting(_) | State::HungUp => {
                 if matches!(slot.state, State::HungUp) {
-                    slot.line.hang_up();
+                    slot.sink.hang_up();
                 }
                 self.owe(key);
                 self.hub.detach(conn, self.now);
@@ -98,7 +98,7 @@ impl Shard {
                 // The next request may be there already. It is answered in a turn of its own: requests that
                 // are answered as soon as they are read would be answered one within the other.
                 let ahead = slot.inbound.is_some();
-                self.set_deadline(key, self.parts.patience.idle_ms);
+                self.set_deadline(key, self.parts.timeouts.idle_ms);
                 if ahead {
                     self.reads.defer(key);
                 }
@@ -114,7 +114,7 @@ impl Shard {
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.state = State::HungUp;
-        slot.line.hang_up();
+        slot.sink.hang_up();
         self.hub.detach(conn_key(key), self.now);
         self.set_deadline(key, PART_MS);
     }
@@ -137,22 +137,22 @@ impl Shard {
             if let Some(unsent) = &slot.unsent {
                 self.laggards.release(unsent);
             }
-            match &mut slot.line {
+            match &mut slot.sink {
                 // Closing a socket ends its watch as well; this only tells the poll sooner.
-                Line::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
-                Line::Lent(lent) => drop(self.lent.remove(&lent.id)),
+                Sink::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
+                Sink::Body(body_sink) => drop(self.body_sink.remove(&body_sink.id)),
             }
         }
     }
 }
 
 /// What a socket does once a transport has had its turn.
-fn go_on(state: &mut State, after: After) {
+fn go_on(state: &mut State, after: NextAction) {
     *state = match (after, std::mem::replace(state, State::Head)) {
-        (After::Wait | After::More, state) => state,
-        (After::Done, _) => State::Answered,
-        (After::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
-        (After::HangUp, _) => State::HungUp,
-        (After::Close | After::Part, _) => State::Closing,
+        (NextAction::Wait | NextAction::More, state) => state,
+        (NextAction::Done, _) => State::Answered,
+        (NextAction::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
+        (NextAction::HangUp, _) => State::HungUp,
+        (NextAction::Close | NextAction::Part, _) => State::Closing,
     };
 }

@@ -82,7 +82,7 @@ impl Shard {
     /// is not kept; it lags by its cursor.
     pub(super) fn keep(&mut self, key: Key, rest: Vec<u8>) {
         let lag = self.hub.lag(conn_key(key));
-        let until_ms = self.now.mono_ms + self.parts.patience.stalled_ms;
+        let until_ms = self.now.mono_ms + self.parts.timeouts.stalled_ms;
         let Some(slot) = self.slots.get_mut(key) else { return };
         self.laggards.unsent_bytes += rest.len();
         slot.unsent = Some(Box::new(Unsent { bytes: rest, sent: 0, until_ms }));

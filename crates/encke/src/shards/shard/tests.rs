@@ -21,14 +21,14 @@ use http::Response;
 use mio::net::TcpStream;
 use serde_json::{Value, value::RawValue};
 
-use super::{outputs::WIDE_PER_TURN, *};
+use super::{outputs::BROADCAST_PER_TURN, *};
 use crate::{
     admission::{Admission, Verdict},
     app::App,
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
-    shards::{Arrival, Counts, LentBody, Line, Mailbox, Resting, lend, mailbox},
-    transports::{Held, asked_for},
+    shards::{Arrival, Counts, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
+    transports::{RequestState, asked_for},
 };
 
 mod stalled;
@@ -43,15 +43,15 @@ struct World {
     shard: Shard,
     _runtime: tokio::runtime::Runtime,
     events: Events,
-    mailbox: Mailbox<Letter>,
-    wishes: mpsc::UnboundedReceiver<Wish>,
+    mailbox: Mailbox<ShardCommand>,
+    wishes: mpsc::UnboundedReceiver<EngineRequest>,
     clock: Arc<TestClock>,
     log: HashMap<ChannelName, Vec<Arc<Entry>>>,
 }
 
-/// Somebody who waits by NDJSON on a lent line.
+/// Somebody who waits by NDJSON on a body sink.
 struct Receiver {
-    body: LentBody,
+    body: HyperBody,
     _head: oneshot::Receiver<Response<()>>,
     text: String,
     over: bool,
@@ -69,20 +69,20 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
         let poll = Poll::new().unwrap();
-        let (mailbox, letters) = mailbox(mio::Waker::new(poll.registry(), BELL).unwrap());
+        let (mailbox, commands) = mailbox(mio::Waker::new(poll.registry(), WAKER).unwrap());
         let shards = Shards::new(vec![mailbox.clone()]);
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
         let (slow, linger_ms, batched_sends) = (config.slow, config.linger_ms, config.batched_sends);
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
-        let (desk, wishes) = mpsc::unbounded_channel();
+        let (engine_io, wishes) = mpsc::unbounded_channel();
         let shard = Shard::new(Parts {
             poll,
-            door: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
-            letters,
+            listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            commands,
             shards,
             index: 0,
-            desk,
-            strays: mpsc::channel(1).0,
+            engine_io,
+            handoffs: mpsc::channel(1).0,
             admit: Admit {
                 auth: Arc::clone(&app.auth),
                 stopping: app.stopping.clone(),
@@ -91,11 +91,11 @@ impl World {
                 compression: false,
             },
             peers: None,
-            clerk: Clerk(Arc::new(|_| Box::pin(async { String::new() }))),
-            gate: Gate::new(0, None),
+            command_handler: CommandHandler(Arc::new(|_| Box::pin(async { String::new() }))),
+            connection_limit: ConnectionLimit::new(0, None),
             clock: clock.clone(),
-            hub: HubConfig { wide_members: if linger_ms > 0 { 1 } else { 64 }, ..HubConfig::default() },
-            patience: Patience {
+            hub: HubConfig { broadcast_members: if linger_ms > 0 { 1 } else { 64 }, ..HubConfig::default() },
+            timeouts: Timeouts {
                 head_ms: 10_000,
                 idle_ms: 75_000,
                 stalled_ms: slow.deadline_s * 1000,
@@ -120,22 +120,27 @@ impl World {
         }
     }
 
-    /// One turn, and what the engine says to the wishes that it brings.
+    /// One turn, and what the engine says to the engine requests that it brings.
     fn step(&mut self) -> Counts {
         let (answer, mut counts) = oneshot::channel();
-        // A letter keeps the turn from waiting for something to happen.
-        self.mailbox.post(Letter::Counts { answer }).unwrap();
+        // A command keeps the turn from waiting for something to happen.
+        self.mailbox.post(ShardCommand::Counts { answer }).unwrap();
         self.shard.step(&mut self.events).unwrap();
-        while let Ok(wish) = self.wishes.try_recv() {
-            let letter = match wish {
-                Wish::Open(key, channel) => {
+        while let Ok(request_engine) = self.wishes.try_recv() {
+            let command = match request_engine {
+                EngineRequest::Open(key, channel) => {
                     let handed = channel.is_own().then_some(Position { epoch: Epoch(1), offset: 0 });
-                    Letter::Opened(key, Some(Opening { page: self.page(&channel, u64::MAX), handed }))
+                    ShardCommand::Opened(key, Some(Opening { page: self.page(&channel, u64::MAX), handed }))
                 }
-                Wish::Read(key, channel, after) => Letter::Read(key, Some(self.page(&channel, after))),
-                Wish::Mark(..) | Wish::Seen(_) | Wish::Settle(_) | Wish::Work(_) => continue,
+                EngineRequest::Read(key, channel, after) => {
+                    ShardCommand::Read(key, Some(self.page(&channel, after)))
+                }
+                EngineRequest::Mark(..)
+                | EngineRequest::Seen(_)
+                | EngineRequest::Settle(_)
+                | EngineRequest::Work(_) => continue,
             };
-            self.mailbox.post(letter).unwrap();
+            self.mailbox.post(command).unwrap();
         }
         counts.try_recv().unwrap()
     }
@@ -166,43 +171,44 @@ impl World {
             Message { id: MessageId::from_bits(1), channel, position, time, body, from: None, expires: None };
         let entry = Arc::new(Entry::new(message));
         log.push(Arc::clone(&entry));
-        self.mailbox.post(Letter::Appended(entry)).unwrap();
+        self.mailbox.post(ShardCommand::Appended(entry)).unwrap();
     }
 
     /// Somebody who follows `news`, from there on.
     fn come(&mut self, user: &str, start: Start) -> Receiver {
-        let (lent, head, body) = lend(self.shard.parts.shards.lent_id(), self.mailbox.clone(), None);
-        self.arrive(Line::Lent(Box::new(lent)), user, start);
+        let (body_sink, head, body) =
+            body_sink(self.shard.parts.shards.body_sink_id(), self.mailbox.clone(), None);
+        self.arrive(Sink::Body(Box::new(body_sink)), user, start);
         Receiver { body, _head: head, text: String::new(), over: false }
     }
 
     /// The same by a socket for which the kernel keeps little on either side.
     fn come_by_socket(&mut self, user: &str) -> std::net::TcpStream {
-        let (line, client) = self.narrow_line();
-        self.arrive(line, user, Start::Absent);
+        let (sink, client) = self.narrow_line();
+        self.arrive(sink, user, Start::Absent);
         client
     }
 
     /// Both ends of a socket for which the kernel keeps little on either side.
-    fn narrow_line(&self) -> (Line, std::net::TcpStream) {
-        let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    fn narrow_line(&self) -> (Sink, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(4096).unwrap();
-        client.connect(&door.local_addr().unwrap().into()).unwrap();
-        let (socket, address) = door.accept().unwrap();
+        client.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let (socket, address) = listener.accept().unwrap();
         socket2::SockRef::from(&socket).set_send_buffer_size(4096).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let pass = self.shard.parts.gate.enter(address.ip()).unwrap();
-        (Line::Socket(TcpStream::from_std(socket), pass), client.into())
+        let permit = self.shard.parts.connection_limit.enter(address.ip()).unwrap();
+        (Sink::Socket(TcpStream::from_std(socket), permit), client.into())
     }
 
-    fn arrive(&mut self, line: Line, user: &str, start: Start) {
-        self.admit(line, admission(user, start));
+    fn arrive(&mut self, sink: Sink, user: &str, start: Start) {
+        self.admit(sink, admission(user, start));
     }
 
-    fn admit(&mut self, line: Line, admission: Admission) {
-        let arrival = Arrival { line, inbound: Vec::new(), verdict: Verdict::Admitted(Box::new(admission)) };
-        self.mailbox.post(Letter::Arrived(Box::new(arrival))).unwrap();
+    fn admit(&mut self, sink: Sink, admission: Admission) {
+        let arrival = Arrival { sink, inbound: Vec::new(), verdict: Verdict::Admitted(Box::new(admission)) };
+        self.mailbox.post(ShardCommand::Arrived(Box::new(arrival))).unwrap();
     }
 
     /// All that there is for somebody who takes it.
@@ -262,8 +268,8 @@ impl Receiver {
     fn read(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.text)
             .lines()
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|sink| !sink.is_empty())
+            .map(|sink| serde_json::from_str(sink).unwrap())
             .collect()
     }
 }
@@ -287,8 +293,8 @@ impl Reader {
         let lines = std::str::from_utf8(&self.bytes[..whole]).unwrap().lines();
         // Before the events is the head of the response.
         let events: Vec<Value> = lines
-            .filter(|line| line.starts_with('{'))
-            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|sink| sink.starts_with('{'))
+            .map(|sink| serde_json::from_str(sink).unwrap())
             .collect();
         offsets(&events, "news")
     }
@@ -301,7 +307,7 @@ fn offsets(events: &[Value], channel: &str) -> Vec<u64> {
 
 /// Who follows `news` by NDJSON on a line whose response ends with it.
 fn admission(user: &str, start: Start) -> Admission {
-    let held = Held {
+    let request_state = RequestState {
         hold_s: 25,
         origin: None,
         keep_alive: true,
@@ -313,7 +319,7 @@ fn admission(user: &str, start: Start) -> Admission {
     };
     Admission {
         transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
-        held,
+        request_state,
         user: UserId::new(user).unwrap(),
         token_ends: Time(0),
         session: None,
@@ -321,7 +327,7 @@ fn admission(user: &str, start: Start) -> Admission {
         lasting: true,
         start,
         channels: vec![ChannelName::public("news").unwrap()],
-        talk: None,
+        duplex: None,
         ticket: None,
     }
 }
@@ -346,15 +352,15 @@ fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
     world.publish("news", "1");
     world.step();
     let got = crowd.iter_mut().map(|receiver| receiver.events().len()).sum::<usize>();
-    assert_eq!(got, WIDE_PER_TURN);
+    assert_eq!(got, BROADCAST_PER_TURN);
     // The last in the row follows the broadcast too, and its turn for that is far off.
     world.publish("@user 1999", "2");
     world.step();
     let told = crowd[1999].events();
     assert_eq!((offsets(&told, "@user 1999"), offsets(&told, "news")), (vec![1], vec![1]));
     let others = crowd[..1999].iter_mut().map(|receiver| receiver.events().len()).sum::<usize>();
-    assert_eq!(got + others, 2 * WIDE_PER_TURN, "the broadcast is not held up either");
-    world.steps(2_000 / WIDE_PER_TURN);
+    assert_eq!(got + others, 2 * BROADCAST_PER_TURN, "the broadcast is not held up either");
+    world.steps(2_000 / BROADCAST_PER_TURN);
     let rest: usize = crowd.iter_mut().map(|receiver| receiver.events().len()).sum();
     assert_eq!(got + others + rest, 1_999, "everybody got it, once");
 }
@@ -557,7 +563,7 @@ fn who_arrives_when_everybody_was_sent_away_is_not_kept() {
     let mut world = World::new(|_| {});
     let mut early = world.come("alice", Start::Absent);
     world.begin(std::slice::from_mut(&mut early));
-    world.mailbox.post(Letter::Drain { elsewhere: true }).unwrap();
+    world.mailbox.post(ShardCommand::Drain { elsewhere: true }).unwrap();
     let mut late = world.come("bob", Start::Absent);
     world.steps(4);
     while late.take() {}
@@ -673,15 +679,18 @@ fn whoever_catches_up_is_not_slow_however_far_behind_it_began() {
 #[test]
 fn a_connection_that_the_library_gives_back_rests_as_long_as_any_other() {
     let mut world = World::new(|_| {});
-    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clients = Vec::new();
     for inbound in [&b""[..], b"GET /v1/po"] {
-        let client = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
-        let (socket, address) = door.accept().unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, address) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
-        let pass = world.shard.parts.gate.enter(address.ip()).unwrap();
-        let line = Line::Socket(TcpStream::from_std(socket), pass);
-        world.mailbox.post(Letter::Rests(Box::new(Resting { line, inbound: inbound.to_vec() }))).unwrap();
+        let permit = world.shard.parts.connection_limit.enter(address.ip()).unwrap();
+        let sink = Sink::Socket(TcpStream::from_std(socket), permit);
+        world
+            .mailbox
+            .post(ShardCommand::Rests(Box::new(Resting { sink, inbound: inbound.to_vec() })))
+            .unwrap();
         clients.push(client);
     }
     world.steps(2);

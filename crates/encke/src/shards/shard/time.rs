@@ -4,7 +4,7 @@ use encke_hub::Key;
 use encke_proto::{ErrorCode, Refusal};
 
 use super::{Shard, conn_key};
-use crate::{http::response::whole, shards::State, table::head::origin_of, transports::After};
+use crate::{connection::head::origin_of, http::response::whole, shards::State, transports::NextAction};
 
 /// How often the hub is told that time goes on, in milliseconds.
 const HUB_TICK_MS: u64 = 250;
@@ -29,7 +29,7 @@ impl Shard {
             self.hub.tick(self.now);
         }
         self.look_at_receipts();
-        if self.door_opens_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
+        if self.accept_resumes_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
             self.accept();
         }
     }
@@ -55,10 +55,10 @@ impl Shard {
             State::Waits(service) => {
                 // A service that the engine has not yet let begin is looked at again, like a stream at its
                 // next silence.
-                let silence_ms = service.silence_ms(self.parts.patience.heartbeat_ms, self.now);
+                let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);
                 self.set_deadline(key, silence_ms);
                 if self.hub.has_begun(conn_key(key)) {
-                    self.turn(key, |service, exchange| service.elapsed(exchange));
+                    self.turn(key, |service, context| service.elapsed(context));
                 }
             }
             State::Head if slot.inbound.is_some() => {
@@ -67,7 +67,7 @@ impl Shard {
                 let refusal = Refusal::new(ErrorCode::RequestTimeout, "the request took too long to come");
                 self.outbound.clear();
                 whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
-                self.send(key, After::Close);
+                self.send(key, NextAction::Close);
             }
             _ => self.free(key),
         }

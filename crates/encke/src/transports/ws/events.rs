@@ -3,12 +3,12 @@
 
 use encke_proto::{
     Event, Open,
-    codec::ws::{CloseStatus, Fault, Heard, frame},
+    codec::ws::{CloseStatus, Fault, Received, frame},
     limits::BODY_MAX_BYTES,
 };
 
 use super::Dialect;
-use crate::transports::Exchange;
+use crate::transports::TransportContext;
 
 /// The product's own: an event a message, and control requests the other way.
 #[derive(Debug)]
@@ -19,19 +19,19 @@ impl Dialect for Events {
     const PATH: &'static str = "/v1/ws";
     const MESSAGE_MAX_BYTES: usize = BODY_MAX_BYTES;
 
-    fn begin(exchange: &mut Exchange<'_>) {
+    fn begin(context: &mut TransportContext<'_>) {
         let open = Open {
-            session: exchange.session(),
-            cursor: exchange.hub.cursor(exchange.conn),
-            heartbeat_s: exchange.heartbeat_s,
+            session: context.session(),
+            cursor: context.hub.cursor(context.conn),
+            heartbeat_s: context.heartbeat_s,
         };
-        frame::text(exchange.out, &Event::Open(open).json());
+        frame::text(context.out, &Event::Open(open).json());
     }
 
-    fn said(exchange: &mut Exchange<'_>, said: Heard) -> Result<(), Fault> {
+    fn on_message(context: &mut TransportContext<'_>, said: Received) -> Result<(), Fault> {
         match said {
-            Heard::Text(request) => {
-                exchange.ask(request);
+            Received::Text(request) => {
+                context.ask(request);
                 Ok(())
             }
             _ => Err(Fault { status: CloseStatus::UNSUPPORTED, reason: "requests are text" }),

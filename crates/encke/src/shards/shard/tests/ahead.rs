@@ -22,7 +22,7 @@ const REQUESTS: usize = 60;
 
 impl World {
     fn connect(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.shard.parts.door.local_addr().unwrap()).unwrap();
+        let socket = TcpStream::connect(self.shard.parts.listener.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }
@@ -83,7 +83,7 @@ impl Peers for Silent {
 
     fn went(&self, _: UserId) {}
 
-    fn bury(&self, _: UserId, _: SessionId) {}
+    fn mark_closed(&self, _: UserId, _: SessionId) {}
 
     fn watch(&self, _: &ChannelName) {}
 
@@ -116,7 +116,7 @@ fn who_has_said_all_is_let_go_when_the_other_nodes_refuse() {
     let admission = admission("alice", Start::Absent);
     world
         .mailbox
-        .post(Letter::Claimed {
+        .post(ShardCommand::Claimed {
             place,
             admission: Box::new(admission),
             claim: Err(ErrorCode::EngineUnavailable),

@@ -8,7 +8,7 @@ use encke_proto::{Close, CloseCode, SessionId};
 use super::*;
 use crate::{
     auth::{Claims, Grant, Identity},
-    transports::Talk,
+    transports::Duplex,
 };
 
 /// Every transport that has a connection of its own, as it is asked for.
@@ -48,16 +48,16 @@ fn session() -> Option<SessionId> {
 fn asks(transport: (&str, &str), start: Start) -> Admission {
     let mut asked = admission("alice", start);
     asked.transport = asked_for(transport.0, transport.1).unwrap();
-    asked.held.plain = false;
+    asked.request_state.plain = false;
     asked.token_ends = Time(1_700_000_000_000 + TOKEN_MS);
-    if asked.transport.talks() {
+    if asked.transport.is_duplex() {
         let claims = Claims {
             user: asked.user.clone(),
             expires_s: u64::MAX,
             channels: Grant::all(),
             publish: Grant::none(),
         };
-        asked.talk = Some(Box::new(Talk::new(Identity::new(claims, false), "accepted".into(), None)));
+        asked.duplex = Some(Box::new(Duplex::new(Identity::new(claims, false), "accepted".into(), None)));
     }
     asked
 }
@@ -68,8 +68,8 @@ impl World {
         for _ in 0..20 {
             self.publish("news", &large());
         }
-        let (line, client) = self.narrow_line();
-        self.admit(line, Admission { fresh: session(), ..asks(transport, from(0)) });
+        let (sink, client) = self.narrow_line();
+        self.admit(sink, Admission { fresh: session(), ..asks(transport, from(0)) });
         let stalls = (0..TURNS_MAX).any(|_| self.step().slow == 1);
         assert!(stalls, "{transport:?}: the kernel takes it all");
         client
@@ -80,7 +80,7 @@ impl World {
         let (answer, mut closed) = oneshot::channel();
         let close = Close { code, reason: String::new(), reconnect, retry_ms: None };
         let target = CloseTarget::User(UserId::new("alice").unwrap());
-        self.mailbox.post(Letter::Close { target, close, answer }).unwrap();
+        self.mailbox.post(ShardCommand::Close { target, close, answer }).unwrap();
         let counts = self.step();
         assert_eq!(closed.try_recv().unwrap(), Reply::Closed(1));
         counts
@@ -111,11 +111,11 @@ fn however_a_session_ends_whose_receiver_takes_nothing_its_socket_goes_with_it()
                     (0, 0)
                 }
                 End::TakenOver => {
-                    let (lent, head, body) =
-                        lend(world.shard.parts.shards.lent_id(), world.mailbox.clone(), None);
+                    let (body_sink, head, body) =
+                        body_sink(world.shard.parts.shards.body_sink_id(), world.mailbox.clone(), None);
                     let newer =
                         Admission { session: session(), ..asks(("/v1/stream", "as=ndjson"), Start::Absent) };
-                    world.admit(Line::Lent(Box::new(lent)), newer);
+                    world.admit(Sink::Body(Box::new(body_sink)), newer);
                     // Its receiver is there, and is no part of the story.
                     std::mem::forget((head, body));
                     (1, 1)

@@ -30,12 +30,12 @@ const STEP_MS: u64 = 500;
 /// A client on a WebSocket, whose bytes since the handshake are kept.
 struct Client {
     socket: TcpStream,
-    heard: Vec<u8>,
+    on_bytes: Vec<u8>,
 }
 
 impl Client {
     fn join(world: &mut World) -> Self {
-        let address = world.shard.parts.door.local_addr().unwrap();
+        let address = world.shard.parts.listener.local_addr().unwrap();
         let parts = &world.shard.parts;
         let token =
             parts.admit.auth.dev_token(UserId::new("alice").unwrap(), parts.clock.now().wall).unwrap().0;
@@ -46,12 +46,12 @@ impl Client {
         );
         socket.write_all(head.as_bytes()).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let mut client = Self { socket, heard: Vec::new() };
+        let mut client = Self { socket, on_bytes: Vec::new() };
         until(|| {
             world.step();
             client.listen() && client.has_heard(b"\r\n\r\n")
         });
-        client.heard.clear();
+        client.on_bytes.clear();
         client
     }
 
@@ -62,7 +62,9 @@ impl Client {
             let slots = world.shard.slots.iter().map(|(_, slot)| &slot.state);
             let mut services = slots
                 .filter_map(|state| if let State::Waits(service) = state { Some(service) } else { None });
-            services.any(|service| service.talk.as_ref().is_some_and(|talk| talk.message_due_ms().is_some()))
+            services.any(|service| {
+                service.duplex.as_ref().is_some_and(|duplex| duplex.message_due_ms().is_some())
+            })
         };
         // The kernel may take a moment to carry it over.
         until(|| {
@@ -73,7 +75,7 @@ impl Client {
 
     /// Ends a ping, and waits for the answer.
     fn end_ping(&mut self, world: &mut World) {
-        self.heard.clear();
+        self.on_bytes.clear();
         self.socket.write_all(PING_ENDS).unwrap();
         until(|| {
             world.step();
@@ -87,7 +89,7 @@ impl Client {
         loop {
             match std::io::Read::read(&mut self.socket, &mut buffer) {
                 Ok(0) => return false,
-                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
+                Ok(count) => self.on_bytes.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(_) => return false,
             }
@@ -95,7 +97,7 @@ impl Client {
     }
 
     fn has_heard(&self, bytes: &[u8]) -> bool {
-        self.heard.windows(bytes.len()).any(|window| window == bytes)
+        self.on_bytes.windows(bytes.len()).any(|window| window == bytes)
     }
 
     /// Waits until it is told that its message took too long (status 1008).

@@ -1,0 +1,129 @@
+//! `POST /v1/login`: sets the cookie for a token, or in dev mode for a user id alone.
+
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_proto::{ErrorCode, Time, UserId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::cookie;
+use crate::{
+    app::App,
+    extractors::credentials,
+    http::{body::Json, refusal::Refused},
+    validation,
+};
+
+/// Exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    /// Who to be; in dev mode only.
+    user: Option<String>,
+    /// A token that the application gave.
+    token: Option<String>,
+}
+
+/// What a login gives.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedIn {
+    /// The token, for those who send it themselves.
+    token: String,
+    /// The user.
+    #[schema(value_type = String)]
+    user: UserId,
+    /// When the token ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires: Time,
+}
+
+/// Logs in: by a token, or in dev mode by an id alone; sets the cookie.
+#[utoipa::path(
+    post, path = "/v1/login", tag = "tokens", security(()), request_body = Login,
+    responses((status = 200, description = "Logged in; the cookie is set.", body = LoggedIn)),
+)]
+pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let credentials = credentials(&parts);
+    if credentials.query_token {
+        return Err(Refused::new(
+            ErrorCode::Unauthorized,
+            "a token does not belong into an address; send it in the body",
+        ));
+    }
+    // A foreign page must not log somebody in as somebody else.
+    if !app.auth.own_or_allowed(&credentials) {
+        return Err(ErrorCode::OriginForbidden.into());
+    }
+    let (by_https, path) = (credentials.is_https(), cookie::path(&parts.headers));
+    let host = credentials.host.map(str::to_owned);
+    let host_name = host.as_deref();
+    let Json(login) = Json::<Login>::from_request(Request::from_parts(parts, body), &()).await?;
+    let now = app.now().wall;
+    let (token, claims) = match (login.user, login.token) {
+        (Some(_), None) if !app.config.dev => return Err(ErrorCode::LoginDisabled.into()),
+        // A foreign site can make its own name lead here (DNS rebinding), but it cannot be called localhost
+        // or by an address.
+        (Some(_), None) if !host_name.is_none_or(is_this_machine) => {
+            return Err(Refused::new(
+                ErrorCode::OriginForbidden,
+                "login by id alone is for localhost, or this machine's address",
+            ));
+        }
+        (Some(user), None) => app.auth.dev_token(validation::user(&user)?, now)?,
+        (None, Some(token)) => app.auth.verify(&token, now).map(|claims| (token, claims))?,
+        _ => return Err(Refused::bad("send either `user` or `token`")),
+    };
+    let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
+    let cookie = cookie::holding(&token, left_s, &path, by_https);
+    let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
+    Ok((cookie::alone(cookie, &path), Answer(answer)).into_response())
+}
+
+/// Whether a `Host` names the machine by an address, or by a name that no foreign site can have (RFC 6761
+/// section 6.3).
+fn is_this_machine(host: &str) -> bool {
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<std::net::IpAddr>().is_ok()
+        || bare.eq_ignore_ascii_case("localhost")
+        || bare.to_ascii_lowercase().ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn a_foreign_name_is_not_this_machine() {
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST",
+            "a.localhost:1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "192.168.0.7",
+        ] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "notlocalhost",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `POST /v1/logout`: clears the cookie. It ends no session and revokes no token.
+
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_proto::ErrorCode;
+
+use super::{ack::Done, cookie};
+use crate::{
+    app::App,
+    extractors::credentials,
+    http::{body::Nothing, refusal::Refused},
+};
+
+/// Clears the cookie. The token itself stays good until it ends.
+#[utoipa::path(
+    post, path = "/v1/logout", tag = "tokens", security(()),
+    responses((status = 200, description = "The cookie is cleared.", body = Done)),
+)]
+pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    if !app.auth.own_or_allowed(&credentials(&parts)) {
+        return Err(ErrorCode::OriginForbidden.into());
+    }
+    let path = cookie::path(&parts.headers);
+    Nothing::from_request(Request::from_parts(parts, body), &()).await?;
+    Ok((cookie::alone(cookie::cleared(&path), &path), Answer(Done { ok: true })).into_response())
+}

@@ -1,0 +1,73 @@
+//! Publishing by a client, by POST or over a WebSocket, if its token grants that. The append is shared with
+//! `api/publish.rs`.
+
+use std::sync::Arc;
+
+use axum::{Json as Answer, extract::State};
+use encke_proto::{ChannelName, ErrorCode, json};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::Identity,
+    extractors::Client,
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
+    publishing::{Published, publish_to},
+    validation,
+};
+
+/// A message for a channel.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientPublish {
+    channel: String,
+    /// Any JSON, at most 32 deep.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = serde_json::Value, required = true)]
+    data: Option<Box<RawValue>>,
+    /// The idempotency key: the same key gives one message, however often it is sent.
+    id: Option<String>,
+}
+
+/// Publishes to a channel, if the token grants that. The message says who it is from.
+#[utoipa::path(
+    post, path = "/v1/publish", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = ClientPublish,
+    responses((status = 202, description = "In the log, as safely as the mode says.", body = Published)),
+)]
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Json(request): Json<ClientPublish>,
+) -> Result<(StatusCode, Answer<Published>), Refused> {
+    publish_from(&app, &identity, &request.channel, request.data.as_deref(), request.id.as_deref())
+        .await
+        .map(|published| (StatusCode::ACCEPTED, Answer(published)))
+}
+
+/// Publishes to a channel what a user sends, if the user may.
+pub(crate) async fn publish_from(
+    app: &App,
+    identity: &Identity,
+    channel: &str,
+    data: Option<&RawValue>,
+    key: Option<&str>,
+) -> Result<Published, Refused> {
+    let channel = ChannelName::public(channel)?;
+    if !identity.may_publish(&channel) {
+        return Err(Refused::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant publishing to {channel}"),
+        ));
+    }
+    let key = validation::key(&format!("user:{}", identity.user), key)?;
+    let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    let appended =
+        publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await?;
+    Published::of_one(&appended, app.engine.mode())
+}

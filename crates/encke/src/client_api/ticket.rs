@@ -1,0 +1,38 @@
+//! `POST /v1/ticket`: a one-use ticket for a data connection that cannot send a header.
+
+use std::sync::Arc;
+
+use axum::{Json as Answer, extract::State};
+use encke_proto::Time;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    extractors::Client,
+    http::{body::Nothing, refusal::Refused},
+};
+
+/// A ticket, for a data connection that can send no header.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ticket {
+    /// Good once, as the query parameter `ticket`.
+    ticket: String,
+    /// Until when; at most 30 seconds.
+    #[schema(value_type = String, format = DateTime)]
+    expires: Time,
+}
+
+/// Gives a one-use ticket.
+#[utoipa::path(
+    post, path = "/v1/ticket", tag = "tokens", security(("token" = []), ("cookie" = [])),
+    responses((status = 200, description = "A ticket.", body = Ticket)),
+)]
+pub(crate) async fn ticket(
+    State(app): State<Arc<App>>,
+    Client(identity): Client,
+    Nothing: Nothing,
+) -> Result<Answer<Ticket>, Refused> {
+    let given = app.auth.ticket(identity, app.now().wall)?;
+    Ok(Answer(Ticket { ticket: given.ticket, expires: given.expires }))
+}

@@ -1,0 +1,193 @@
+//! Questions to other nodes, and their answers.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use encke_engine::{Cluster, NODE_LIVES_MS, NodeId, NodeInbox};
+use encke_proto::ErrorCode;
+use futures_util::future::join_all;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    membership::Membership,
+    node_message::{Answer, NodeMessage, Question, code},
+    nodes::MESSAGES_MAX,
+    recent_answers::{RecentAnswers, Seen},
+};
+
+/// How long an answer is waited for. A node that is silent for longer is not counted any more.
+const ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 500);
+/// After how long a question is put once more, since a message may get lost.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Where messages from other nodes come in.
+#[derive(Clone, Debug)]
+pub struct NodeInboxSender {
+    messages: mpsc::Sender<Bytes>,
+}
+
+/// Where they are taken out.
+pub type Inbox = mpsc::Receiver<Bytes>;
+
+/// A box for the engine to put messages in.
+#[must_use]
+pub fn node_inbox() -> (NodeInboxSender, Inbox) {
+    let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
+    (NodeInboxSender { messages }, inbox)
+}
+
+impl NodeInbox for NodeInboxSender {
+    fn receive(&self, message: Bytes) {
+        // Who asked asks again.
+        if self.messages.try_send(message).is_err() {
+            tracing::warn!("a letter from another node was dropped: too many at a time");
+        }
+    }
+}
+
+/// The post of this node.
+pub(super) struct NodeRpc {
+    cluster: Arc<dyn Cluster>,
+    membership: Arc<Membership>,
+    /// Who waits for which answer; each for [`ANSWER_MAX`] at most.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Answer, ErrorCode>>>>,
+    next: AtomicU64,
+    recent_answers: RecentAnswers,
+}
+
+impl NodeRpc {
+    pub(super) fn new(cluster: Arc<dyn Cluster>, membership: Arc<Membership>) -> Self {
+        Self {
+            cluster,
+            membership,
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            recent_answers: RecentAnswers::default(),
+        }
+    }
+
+    /// Asks a node; none when it is dead, which is known at the latest when its answer is overdue.
+    ///
+    /// # Errors
+    /// What the node answers, or [`ErrorCode::EngineUnavailable`] when it lives and cannot be reached.
+    pub(super) async fn ask(&self, to: NodeId, question: Question) -> Result<Option<Answer>, ErrorCode> {
+        self.ask_within(to, question, ANSWER_MAX).await
+    }
+
+    /// The same, for whoever does not wait as long.
+    ///
+    /// # Errors
+    /// As [`NodeRpc::ask`].
+    pub(super) async fn ask_within(
+        &self,
+        to: NodeId,
+        question: Question,
+        timeouts: Duration,
+    ) -> Result<Option<Answer>, ErrorCode> {
+        let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let message = NodeMessage::Question { from: me.to_string(), number, question }.write()?;
+        let mut answer = self.wait_for(number);
+        let ends = Instant::now() + timeouts;
+        loop {
+            let sent = self.cluster.send(to, message.clone()).await;
+            match timeout_at((Instant::now() + ASK_AGAIN).min(ends), &mut answer.receiver).await {
+                Ok(Ok(answer)) => return answer.map(Some),
+                Ok(Err(_)) => return Err(ErrorCode::Internal),
+                Err(_) if !self.membership.lives(to) => return Ok(None),
+                Err(_) if Instant::now() >= ends => {
+                    tracing::warn!(node = %to, sent = sent.is_ok(), "a node does not answer");
+                    return Err(ErrorCode::EngineUnavailable);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Asks several nodes at once; the answers of those that live.
+    ///
+    /// # Errors
+    /// The first error of any.
+    pub(super) async fn ask_all(
+        &self,
+        nodes: &[NodeId],
+        question: &Question,
+    ) -> Result<Vec<Answer>, ErrorCode> {
+        let answers = join_all(nodes.iter().map(|node| self.ask(*node, question.clone()))).await;
+        answers.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Answers a question, now and when it is asked again.
+    pub(super) async fn answer(&self, to: NodeId, number: u64, answer: Result<Answer, ErrorCode>) {
+        let answer = answer.map_err(|code| code.as_str().to_owned());
+        let Ok(message) = (NodeMessage::Answer { number, answer }).write() else { return };
+        self.recent_answers.answer(to, number, &message);
+        self.send(to, message).await;
+    }
+
+    /// Whether a question is to be answered: one that is asked again is answered as before.
+    pub(super) async fn is_new(&self, from: NodeId, number: u64) -> bool {
+        match self.recent_answers.ask(from, number) {
+            Seen::Never => true,
+            Seen::Before => false,
+            Seen::Answered(message) => {
+                self.send(from, message).await;
+                false
+            }
+        }
+    }
+
+    async fn send(&self, to: NodeId, message: Bytes) {
+        if let Err(error) = self.cluster.send(to, message).await {
+            tracing::warn!(%error, node = %to, "an answer to another node was not sent");
+        }
+    }
+
+    /// Hands an answer to whoever waits for it.
+    pub(super) fn deliver(&self, number: u64, answer: Result<Answer, String>) {
+        if let Some(waiting) = self.lock().remove(&number) {
+            // Whoever asked may have gone.
+            let _ = waiting.send(answer.map_err(|text| code(&text)));
+        }
+    }
+
+    fn wait_for(&self, number: u64) -> Waiting<'_> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(number, sender);
+        Waiting { rpc: self, number, receiver }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Answer, ErrorCode>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits for an answer; forgotten when that ends in whatever way.
+struct Waiting<'a> {
+    rpc: &'a NodeRpc,
+    number: u64,
+    receiver: oneshot::Receiver<Result<Answer, ErrorCode>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.rpc.lock().remove(&self.number);
+    }
+}
+
+impl fmt::Debug for NodeRpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").finish_non_exhaustive()
+    }
+}

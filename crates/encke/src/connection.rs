@@ -1,0 +1,14 @@
+//! The connection table: sockets that wait, and what is needed to serve them from one thread a core.
+//!
+//! A socket that waits is a [`slot::Slot`] here: no task, no timer, no buffer. Its request's head was read by
+//! [`head`]; whatever else arrives is given to hyper with its bytes.
+
+mod carrier;
+mod connection_limit;
+pub mod head;
+pub mod inline_head;
+mod liveness;
+
+pub use carrier::{Acknowledged, Carrier, Given, Sent};
+pub use connection_limit::{ConnectionLimit, Permit, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
+pub use liveness::bound_silence;

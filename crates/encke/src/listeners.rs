@@ -1,0 +1,11 @@
+//! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection
+//! table; all others are served by hyper.
+
+mod activity;
+mod carried;
+mod hyper_bridge;
+pub mod hyper_server;
+mod long_head;
+pub mod tls;
+
+pub use hyper_bridge::{HyperBridge, hold};

@@ -1,0 +1,307 @@
+//! Requests that do not wait, served by hyper. One that turns out to wait, on a connection that
+//! hyper has, is taken from it and goes to the connection table; so does a
+//! connection that rests, since the table alone lets connections rest.
+//!
+//! hyper's connection is driven by hand for that. A request that waits is noticed when hyper
+//! hands it over; its service never answers, so no response byte is written, and hyper's parts (the
+//! socket, and what it read ahead) are taken out. ADR 0006 has the reasons.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, response::IntoResponse};
+use encke_proto::ErrorCode;
+use http::{HeaderValue, Method, Request, Response, Version, header};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tower::ServiceExt;
+
+use super::{
+    activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    long_head,
+};
+use crate::{
+    admission::{Admit, Verdict},
+    clock::Clock,
+    connection::{Permit, RESERVED_MAX, head::Waiting},
+    http::{
+        operation::{Full, is_operation},
+        refusal::Refused,
+    },
+    shards::{Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts},
+    transports::asked_for,
+};
+
+/// How long a connection may rest here until it goes back to the table. A client that sends one request after
+/// the other is not worth the way.
+const REST: Duration = Duration::from_millis(200);
+/// The longest head.
+const HEAD_MAX_BYTES: usize = 16 * 1024;
+/// The most header fields.
+const FIELDS_MAX: usize = 100;
+/// The most connections that hyper serves at a time. [`RESERVED_MAX`] more are served if they ask for
+/// what operators need.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// What serves requests that do not wait.
+#[derive(Clone)]
+pub struct HyperServer {
+    /// The handlers.
+    pub router: Router,
+    /// Who may wait.
+    pub admit: Admit,
+    /// Where requests that wait are served.
+    pub shards: Shards,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Turns true when the server stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// What a connection may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Anything.
+    All,
+    /// It has one of the places that are kept for operators: what they need, once.
+    Operation,
+}
+
+impl Scope {
+    /// What a connection with this pass may ask for.
+    pub(super) fn of(permit: &Permit) -> Self {
+        if permit.is_reserved() { Self::Operation } else { Self::All }
+    }
+
+    /// Whether it may ask for this.
+    pub(super) fn has(self, path: &str) -> bool {
+        self == Self::All || is_operation(path)
+    }
+}
+
+/// How hyper's part in a connection ends.
+enum End {
+    /// A request came that waits.
+    Waits(Verdict),
+    /// The connection rests.
+    Rests,
+    /// The connection is over.
+    Over,
+}
+
+impl HyperServer {
+    /// Serves connections until their senders are gone and they are done.
+    pub async fn run(self, mut handoffs: mpsc::Receiver<Handoff>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                handoff = handoffs.recv() => match handoff {
+                    Some(handoff) if connections.len() < CONNECTIONS_MAX => {
+                        let scope = Scope::of(&handoff.permit);
+                        connections.spawn(self.clone().serve(handoff, scope));
+                    }
+                    Some(handoff) if connections.len() < CONNECTIONS_MAX + RESERVED_MAX => {
+                        connections.spawn(self.clone().serve(handoff, Scope::Operation));
+                    }
+                    // Dropping it frees the socket; under such a load there is no better answer.
+                    Some(_) => tracing::warn!("too many connections for requests that do not wait"),
+                    None => break,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn serve(self, handoff: Handoff, scope: Scope) {
+        let Handoff { socket, bytes, permit, shard } = handoff;
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
+        let activity = Activity::new();
+        let service = service_fn(|request: Request<Incoming>| {
+            let waits = if scope == Scope::All { waiting(&request) } else { None };
+            let waits = waits.map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
+            let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
+            let (taken, router, activity) = (Arc::clone(&taken), self.router.clone(), Arc::clone(&activity));
+            // Boxed, because the connection is polled by hand, from wherever it stands.
+            Box::pin(async move {
+                if let Some(verdict) = waits {
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+                    return std::future::pending().await;
+                }
+                let response = answer(router, scope, &activity, request, unread).await;
+                Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
+            })
+        });
+        let mut io = Watched::new(bytes.into(), socket, Arc::clone(&activity));
+        io.long_head = LongHead::HeldBack;
+        let io = TokioIo::new(io);
+        // Without a timer: how long it may take is watched from here.
+        let mut connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(HEAD_MAX_BYTES)
+            .max_headers(FIELDS_MAX)
+            .serve_connection(io, service);
+        let mut watch = Watch::new(Arc::clone(&activity), Times { rest: REST, ..times(&self.timeouts) });
+        let mut stopping = self.stopping.clone();
+        let mut told = false;
+        let end = loop {
+            let next = poll_fn(|cx| {
+                // With the shutdown, since without it a connection counts as done before its last answer is
+                // flushed.
+                let done = Pin::new(&mut connection).poll(cx);
+                if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    return Poll::Ready(End::Waits(verdict));
+                }
+                if done.is_ready() {
+                    return Poll::Ready(End::Over);
+                }
+                watch.poll(cx).map(|over| if over == Over::Rest { End::Rests } else { End::Over })
+            });
+            tokio::select! {
+                end = next => break end,
+                _ = stopping.wait_for(|stops| *stops), if !told => {
+                    // A request under way is finished; a connection between two requests is not kept.
+                    told = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        };
+        let parts = connection.into_parts();
+        self.leave(end, parts.io.into_inner(), &parts.read_buf, (permit, shard)).await;
+    }
+
+    /// Gives the connection to where it goes on, or ends it. `ahead` is what hyper has read and not
+    /// taken.
+    async fn leave(
+        &self,
+        end: End,
+        mut io: Watched<TcpStream>,
+        ahead: &[u8],
+        (permit, shard): (Permit, usize),
+    ) {
+        if matches!(end, End::Over) {
+            if io.long_head == LongHead::Refused {
+                io.long_head = LongHead::PassedOn;
+                // A client that does not take it is refused all the same.
+                let _ = long_head::refuse(&mut io, ahead, &self.admit, self.clock.now().wall).await;
+            }
+            return drop(permit);
+        }
+        let inbound = [ahead, &io.before[..]].concat();
+        let Ok(socket) = io.socket.into_std() else { return };
+        let sink = Sink::Socket(mio::net::TcpStream::from_std(socket), permit);
+        match end {
+            End::Waits(verdict) => self.hand_over(verdict, sink, inbound),
+            End::Rests => self.give_back(shard, sink, inbound),
+            End::Over => {}
+        }
+    }
+
+    /// Gives a connection whose request waits to the table.
+    fn hand_over(&self, verdict: Verdict, sink: Sink, inbound: Vec<u8>) {
+        let home = match &verdict {
+            Verdict::Admitted(admission) => self.shards.home(&admission.user),
+            Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
+        };
+        let arrival = Arrival { sink, inbound, verdict };
+        if home.post(ShardCommand::Arrived(Box::new(arrival))).is_err() {
+            tracing::warn!("a shard has too much to do to take a connection");
+        }
+    }
+
+    /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
+    fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
+        if self.shards.at(shard).post(ShardCommand::Rests(Box::new(Resting { sink, inbound }))).is_err() {
+            tracing::warn!("a shard has too much to do to take a connection");
+        }
+    }
+}
+
+/// How long hyper's connections may take.
+pub(super) fn times(timeouts: &Timeouts) -> Times {
+    Times {
+        head: Duration::from_millis(timeouts.head_ms),
+        rest: Duration::from_millis(timeouts.idle_ms),
+        stalled: Duration::from_millis(timeouts.stalled_ms),
+    }
+}
+
+/// Answers a request, and says so if the connection ends with the answer.
+pub(super) async fn answer(
+    router: Router,
+    scope: Scope,
+    activity: &Activity,
+    request: Request<Incoming>,
+    unread: Unread,
+) -> Response<Body> {
+    let version = request.version();
+    let ends = scope == Scope::Operation || (version < Version::HTTP_11 && !keeps_alive(&request));
+    // hyper leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two
+    // servers may disagree on whose it is.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let misnamed = hosts > 1 || (hosts == 0 && version == Version::HTTP_11);
+    let mut response = if misnamed {
+        Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response()
+    } else {
+        let belongs = scope.has(request.uri().path());
+        let mut request = request.map(|body| Body::new(Asked { body, unread }.map_err(axum::Error::new)));
+        if !belongs {
+            request.extensions_mut().insert(Full);
+        }
+        router.oneshot(request).await.unwrap_or_else(|never| match never {})
+    };
+    // What was not read of a body would be the next request.
+    if version <= Version::HTTP_11 && (misnamed || ends || activity.has_unread()) {
+        response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn keeps_alive<B>(request: &Request<B>) -> bool {
+    let options =
+        request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
+}
+
+/// The request as the table sees it, when it is one that waits.
+pub(super) fn waiting(request: &Request<Incoming>) -> Option<Waiting<'_>> {
+    let query = request.uri().query().unwrap_or_default();
+    let transport = asked_for(request.uri().path(), query)?;
+    if request.method() != Method::GET || request.version() > Version::HTTP_2 {
+        return None;
+    }
+    // A request that does not name its host is refused where all such are.
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(http::header::HOST) {
+        return None;
+    }
+    let mut waiting = Waiting::new(transport, query);
+    for (name, value) in request.headers() {
+        if !waiting.take(name.as_str(), value.to_str().ok()?) {
+            return None;
+        }
+    }
+    if request.version() < Version::HTTP_11 {
+        waiting.http_10 = true;
+        waiting.keep_alive = false;
+    }
+    Some(waiting)
+}

@@ -1,0 +1,148 @@
+//! `POST /api/publish`: one message to one or several public channels, and the append that the clients'
+//! publish shares. A list of messages is in `publish_many.rs`.
+
+use std::sync::Arc;
+
+use axum::{Json as Answer, extract::State};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, json, objects};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
+use crate::{
+    app::App,
+    extractors::Operator,
+    http::{
+        body::{self, Json},
+        refusal::Refused,
+    },
+    inline::WITHIN_TURN_MAX,
+    publishing::{Published, publish_to},
+    validation,
+};
+
+/// A message for one channel, or for several at once; or several messages.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Publish {
+    /// Either this…
+    channel: Option<String>,
+    /// …or these; at most 128.
+    channels: Option<Vec<String>>,
+    /// Any JSON, at most 32 deep.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    data: Option<Box<RawValue>>,
+    /// The idempotency key: the same key gives one message, however often it is sent.
+    id: Option<String>,
+    /// Instead of all of these: several messages, each for a channel; at most 128.
+    #[serde(default, deserialize_with = "objects")]
+    messages: Option<Vec<OneOfMany>>,
+}
+
+impl Publish {
+    /// Whether there is so much in it that a shard must not do it within a turn.
+    pub(crate) fn is_large(&self) -> bool {
+        let channels = self.channels.as_ref().map_or(0, Vec::len);
+        let messages = self.messages.as_ref().map_or(0, Vec::len);
+        channels.max(messages) > WITHIN_TURN_MAX
+    }
+}
+
+/// A message in the logs of several channels.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PublishedToMany {
+    #[schema(value_type = String)]
+    id: MessageId,
+    /// How safe it is: `memory` or `sqlite`.
+    mode: &'static str,
+    /// Its place in each log.
+    positions: Vec<Place>,
+}
+
+/// A place in the log of a channel.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Place {
+    #[schema(value_type = String)]
+    channel: ChannelName,
+    offset: Offset,
+    #[schema(value_type = String)]
+    epoch: Epoch,
+}
+
+/// The answer to each form.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum PublishAnswer {
+    One(Published),
+    Many(PublishedToMany),
+    Together(PublishedTogether),
+}
+
+/// Publishes to channels.
+#[utoipa::path(
+    post, path = "/api/publish", tag = "server API", security(("api_key" = [])), request_body = Publish,
+    responses((status = 202, description = "In the logs of all of them, as safely as the mode says.", body = PublishAnswer)),
+)]
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Json(request): Json<Publish>,
+) -> Result<(StatusCode, Answer<PublishAnswer>), Refused> {
+    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+}
+
+/// Does it, whoever read the request.
+pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
+    if let Some(messages) = request.messages {
+        if request.channel.is_some()
+            || request.channels.is_some()
+            || request.data.is_some()
+            || request.id.is_some()
+        {
+            return Err(Refused::bad("send `messages` alone: each names its own channel, data and id"));
+        }
+        return Ok(PublishAnswer::Together(publish_many(app, messages).await?));
+    }
+    let (channels, one) = match (request.channel, request.channels) {
+        (Some(channel), None) => (vec![ChannelName::public(&channel)?], true),
+        (None, Some(channels)) => (validation::public_channels(&channels)?, false),
+        _ => return Err(Refused::bad("send either `channel` or `channels`, or `messages`")),
+    };
+    let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    let key = validation::key("api:publish", request.id.as_deref())?;
+    let appended = publish_to(app, channels, json::compact(&data)?, key, None).await?;
+    let mode = app.engine.mode();
+    if one {
+        return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));
+    }
+    let place = |(channel, position): (ChannelName, encke_proto::Position)| Place {
+        channel,
+        offset: position.offset,
+        epoch: position.epoch,
+    };
+    let positions = appended.positions.into_iter().map(place).collect();
+    Ok(PublishAnswer::Many(PublishedToMany { id: appended.id, mode: mode.as_str(), positions }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_publish_is_large_by_its_channels_or_its_messages() {
+        let is_large = |body: Value| body::parse::<Publish>(body.to_string().as_bytes()).unwrap().is_large();
+        let channels = |count: usize| json!({"channels": vec!["c"; count], "data": 1});
+        let messages = |count: usize| json!({"messages": vec![json!({"channel": "c", "data": 1}); count]});
+        assert!(!is_large(json!({"channel": "c", "data": "x".repeat(10_000)})));
+        for form in [channels, messages] {
+            assert_eq!(
+                [0, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(form(count))),
+                [false, false, true]
+            );
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with those who are
+//! online and may not be stored yet.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json as Answer, extract::State};
+use encke_engine::UserRecord;
+use encke_proto::{ErrorCode, Time, UserId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    extractors::Operator,
+    http::{
+        query::{self, Query},
+        refusal::Refused,
+    },
+    validation::{self, InPath},
+};
+
+/// Which users, and which part of the list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UsersQuery {
+    /// Only those who are online, or only those who are not; a page of the latter may be short although there
+    /// is a next one.
+    online: Option<bool>,
+    /// At most this many; 100 by default, 1,000 at most.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// A page of users, by id.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Users {
+    users: Vec<User>,
+    /// Where the next page begins, if there is one.
+    #[schema(value_type = Option<String>)]
+    next: Option<UserId>,
+}
+
+/// A user that the server knows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct User {
+    #[schema(value_type = String)]
+    id: UserId,
+    online: bool,
+    sessions: usize,
+    #[schema(value_type = String, format = DateTime)]
+    first_seen: Time,
+    /// Null for one who was only pushed to.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen: Option<Time>,
+}
+
+impl User {
+    /// What is known of a user from the engine and from the living sessions. One who has just come may not be
+    /// stored yet.
+    fn new(id: UserId, record: Option<&UserRecord>, sessions: usize, now: Time) -> Self {
+        let online = sessions > 0;
+        let first_seen = record.map_or(now, |record| record.first_seen);
+        let last_seen = if online { Some(now) } else { record.and_then(|record| record.last_seen) };
+        Self { id, online, sessions, first_seen, last_seen }
+    }
+}
+
+/// The users that the server knows.
+#[utoipa::path(
+    get, path = "/api/users", tag = "server API", security(("api_key" = [])), params(UsersQuery),
+    responses((status = 200, description = "A page of them.", body = Users)),
+)]
+pub(crate) async fn users(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    Query(asked): Query<UsersQuery>,
+) -> Result<Answer<Users>, Refused> {
+    let limit = query::limit(asked.limit)?;
+    let after = asked.after.as_deref().map(validation::user).transpose()?;
+    let now = app.now().wall;
+    let mut live = app.sessions.online(after.as_ref(), limit + 1).await?;
+    if asked.online == Some(true) {
+        let next = query::cut(&mut live, limit, |(user, _)| user.clone());
+        let mut users = Vec::with_capacity(live.len());
+        for (user, sessions) in live {
+            let record = app.engine.user(&user).await?;
+            users.push(User::new(user, record.as_ref(), sessions, now));
+        }
+        return Ok(Answer(Users { users, next }));
+    }
+    // Both lists are sorted and whole behind `after` for as long as one page of them together goes, so their
+    // union is.
+    live.truncate(limit + 1);
+    let mut union: BTreeMap<UserId, (Option<UserRecord>, usize)> =
+        live.into_iter().map(|(user, count)| (user, (None, count))).collect();
+    for record in app.engine.users(after.as_ref(), limit + 1).await? {
+        let user = record.user.clone();
+        union.entry(user).or_default().0 = Some(record);
+    }
+    let mut page: Vec<_> = union.into_iter().collect();
+    let next = query::cut(&mut page, limit, |(user, _)| user.clone());
+    let user = |(id, (record, sessions)): (UserId, (Option<UserRecord>, usize))| {
+        User::new(id, record.as_ref(), sessions, now)
+    };
+    let users = page
+        .into_iter()
+        .map(user)
+        .filter(|user| asked.online.is_none_or(|online| user.online == online))
+        .collect();
+    Ok(Answer(Users { users, next }))
+}
+
+/// One user.
+#[utoipa::path(
+    get, path = "/api/users/{user}", tag = "server API", security(("api_key" = [])),
+    params(("user" = String, Path, description = "The user, percent-encoded.")),
+    responses((status = 200, description = "The user.", body = User)),
+)]
+pub(crate) async fn user(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    InPath(user): InPath,
+) -> Result<Answer<User>, Refused> {
+    let user = validation::user(&user)?;
+    let sessions = app.sessions.count_of(&user).await?;
+    let record = app.engine.user(&user).await?;
+    if record.is_none() && sessions == 0 {
+        return Err(ErrorCode::UserUnknown.into());
+    }
+    Ok(Answer(User::new(user, record.as_ref(), sessions, app.now().wall)))
+}

@@ -1,0 +1,207 @@
+//! The commands that a shard receives through its mailbox, and the counts that it returns. Messages between
+//! nodes are a type of their own, in `cluster`.
+
+use std::sync::Arc;
+
+use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
+use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Page, SessionId, UserId};
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::{Admission, Verdict},
+    shards::{BodySinkId, Claim, Sink},
+};
+
+/// A connection whose request waits, on its way to the shard that serves it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What its answer is written to.
+    pub sink: Sink,
+    /// What was read behind the request's head.
+    pub inbound: Vec<u8>,
+    /// What was decided on the request.
+    pub verdict: Verdict,
+}
+
+/// A connection between two requests, on its way back from hyper.
+#[derive(Debug)]
+pub struct Resting {
+    /// What the next answer is written to.
+    pub sink: Sink,
+    /// What was read of the next request.
+    pub inbound: Vec<u8>,
+}
+
+/// What a shard is told or asked.
+#[derive(Debug)]
+pub enum ShardCommand {
+    /// A connection comes in.
+    Arrived(Box<Arrival>),
+    /// A connection rests.
+    Rests(Box<Resting>),
+    /// What a client asked over its connection is answered.
+    Answered {
+        /// The connection's place in the table.
+        place: Key,
+        /// The answer.
+        answer: String,
+    },
+    /// An inline request may have come further.
+    Go(Key),
+    /// hyper has taken something of a response, so that more can be written.
+    Drained(BodySinkId),
+    /// The client of a connection that hyper has, has said something.
+    Received(BodySinkId),
+    /// The receiver of a response that hyper sends is gone.
+    Gone(BodySinkId),
+    /// Let nobody in any more.
+    Drain {
+        /// Whether there are other nodes that those who are sent away can go to.
+        elsewhere: bool,
+    },
+    /// Stop working.
+    Stop,
+    /// A message is in the log.
+    Appended(Arc<Entry>),
+    /// The log of a channel may be further, or another, than was told.
+    Behind(ChannelName),
+    /// The engine's answer to the hub's engine request to open a channel.
+    Opened(Key, Option<Opening>),
+    /// The engine's answer to the hub's engine request to read a page.
+    Read(ReadKey, Option<Page>),
+    /// End sessions on purpose.
+    Close {
+        /// Whose.
+        target: CloseTarget,
+        /// How it is told.
+        close: Close,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Follow more channels.
+    Subscribe {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Follow fewer channels.
+    Unsubscribe {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Something was shown to the person.
+    Ack {
+        /// Which session.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// Up to where.
+        cursor: Cursor,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// A session goes on at another node.
+    Release {
+        /// Which.
+        session: SessionId,
+        /// Whose it has to be.
+        user: UserId,
+        /// Who asked.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Say so when all is written down that users of this shard were handed.
+    Settle(oneshot::Sender<()>),
+    /// The other nodes were asked for the session of a request that waits.
+    Claimed {
+        /// The connection's place in the table.
+        place: Key,
+        /// What it wants.
+        admission: Box<Admission>,
+        /// Whether it may have it here.
+        claim: Result<Claim, ErrorCode>,
+    },
+    /// How many sessions follow each of these?
+    Followers {
+        /// The channels.
+        channels: Vec<ChannelName>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<usize>>,
+    },
+    /// How many sessions has each of these?
+    SessionsOf {
+        /// The users.
+        users: Vec<UserId>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<usize>>,
+    },
+    /// Who is online?
+    Online {
+        /// Who asked.
+        answer: oneshot::Sender<Vec<(UserId, usize)>>,
+    },
+    /// Which sessions are there?
+    Sessions {
+        /// Of this user only.
+        user: Option<UserId>,
+        /// Who asked.
+        answer: oneshot::Sender<Vec<SessionView>>,
+    },
+    /// Who follows this channel?
+    Channel {
+        /// The channel.
+        channel: ChannelName,
+        /// Who asked.
+        answer: oneshot::Sender<ChannelView>,
+    },
+    /// How much is there of everything?
+    Counts {
+        /// Who asked.
+        answer: oneshot::Sender<Counts>,
+    },
+}
+
+/// How much there is of everything, in one shard or in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users who are online.
+    pub users: usize,
+    /// Sessions, those in their grace time among them.
+    pub sessions: usize,
+    /// Connections that are held.
+    pub held: usize,
+    /// Sockets in the connection table, whatever they are doing.
+    pub sockets: usize,
+    /// Channels with followers, users' own among them.
+    pub channels: usize,
+    /// Receivers that do not keep up with what they are sent.
+    pub slow: usize,
+    /// Bytes that are kept for them.
+    pub unsent_bytes: usize,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            users: self.users + other.users,
+            sessions: self.sessions + other.sessions,
+            held: self.held + other.held,
+            sockets: self.sockets + other.sockets,
+            channels: self.channels + other.channels,
+            slow: self.slow + other.slow,
+            unsent_bytes: self.unsent_bytes + other.unsent_bytes,
+        }
+    }
+}

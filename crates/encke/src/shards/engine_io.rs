@@ -1,0 +1,258 @@
+//! The engine I/O task between a shard and the engine: the shard never waits, so it leaves its engine
+//! requests here and finds the answers among its commands.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use encke_engine::{Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState};
+use encke_hub::{Key, Opening, ReadKey};
+use encke_proto::{ChannelName, Offset, Position, Time, UserId};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Mailbox, ShardCommand};
+use crate::clock::Clock;
+
+/// The most reads under way for one shard.
+const READS_MAX: usize = 128;
+/// How much of a log is read when a channel is opened.
+const OPENING: PageLimit = PageLimit { messages: 128, bytes: 256 * 1024 };
+/// How much is read for a session that is behind, at a time.
+const CATCH_UP: PageLimit = PageLimit { messages: 256, bytes: 512 * 1024 };
+/// How long pending marks that the engine did not take are kept before they are offered again.
+const RETRY: Duration = Duration::from_millis(500);
+/// The most pending marks that are written in one call.
+const PENDING_MARKS_MAX: usize = 1024;
+
+/// A engine request of a shard.
+#[derive(Debug)]
+pub enum EngineRequest {
+    /// The end of a channel's log.
+    Open(Key, ChannelName),
+    /// A page for one session.
+    Read(ReadKey, ChannelName, Offset),
+    /// Write down how far a user's own channel was handed over or shown.
+    Mark(UserId, ReceiptState, Position),
+    /// Write down that a user was here.
+    Seen(UserId),
+    /// Say so when all that was to be written down before is.
+    Settle(oneshot::Sender<()>),
+    /// Do what takes a while, and send me a command with what came of it.
+    Work(Work),
+}
+
+/// Something that takes a while.
+pub struct Work(pub Pin<Box<dyn Future<Output = ShardCommand> + Send>>);
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+/// Where engine requests are left. What waits here is bounded by the sessions: each has at most one read and
+/// one note a channel under way, and each connection one request.
+pub type EngineIo = mpsc::UnboundedSender<EngineRequest>;
+
+/// Opens the engine I/O task of a shard; it is served until the shard drops it.
+pub fn open(
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    mailbox: Mailbox<ShardCommand>,
+) -> (EngineIo, impl Future<Output = ()> + Send + 'static) {
+    let (engine_io, mut wishes) = mpsc::unbounded_channel();
+    let reads = Arc::new(Semaphore::new(READS_MAX));
+    let work = async move {
+        let mut pending_marks = PendingMarks::default();
+        let mut batch = Vec::new();
+        loop {
+            // Notes that are left are offered again after a while, whether or not new engine requests come.
+            let count = if pending_marks.is_empty() {
+                wishes.recv_many(&mut batch, PENDING_MARKS_MAX).await
+            } else {
+                tokio::time::timeout(RETRY, wishes.recv_many(&mut batch, PENDING_MARKS_MAX))
+                    .await
+                    .unwrap_or(usize::MAX)
+            };
+            for request_engine in batch.drain(..) {
+                match request_engine {
+                    EngineRequest::Mark(user, state, position) => pending_marks.mark(user, state, position),
+                    EngineRequest::Seen(user) => pending_marks.seen(user),
+                    EngineRequest::Settle(answer) => {
+                        pending_marks.write(&*engine, clock.now().wall).await;
+                        // Whoever asked may have gone.
+                        let _ = answer.send(());
+                    }
+                    EngineRequest::Work(Work(work)) => {
+                        let mailbox = mailbox.clone();
+                        tokio::spawn(async move { deliver(&mailbox, work.await).await });
+                    }
+                    read => {
+                        // Whoever comes back at once must not begin where it was before, or a push would come
+                        // twice.
+                        if let EngineRequest::Open(_, channel) = &read
+                            && pending_marks.handed(channel)
+                        {
+                            pending_marks.write(&*engine, clock.now().wall).await;
+                        }
+                        serve_read(read, &engine, &mailbox, &reads).await;
+                    }
+                }
+            }
+            pending_marks.write(&*engine, clock.now().wall).await;
+            if count == 0 {
+                return;
+            }
+        }
+    };
+    (engine_io, work)
+}
+
+async fn serve_read(
+    request_engine: EngineRequest,
+    engine: &Arc<dyn Engine>,
+    mailbox: &Mailbox<ShardCommand>,
+    reads: &Arc<Semaphore>,
+) {
+    let Ok(permit) = Arc::clone(reads).acquire_owned().await else { return };
+    let (engine, mailbox) = (Arc::clone(engine), mailbox.clone());
+    tokio::spawn(async move {
+        let command = match request_engine {
+            EngineRequest::Open(key, channel) => {
+                ShardCommand::Opened(key, answer(opening(&*engine, &channel).await))
+            }
+            EngineRequest::Read(key, channel, after) => {
+                ShardCommand::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await))
+            }
+            EngineRequest::Mark(..)
+            | EngineRequest::Seen(_)
+            | EngineRequest::Settle(_)
+            | EngineRequest::Work(_) => return,
+        };
+        drop(permit);
+        deliver(&mailbox, command).await;
+    });
+}
+
+/// Answers must arrive: the hub waits for each of them. A full mailbox empties as fast as its shard can work.
+pub async fn deliver(mailbox: &Mailbox<ShardCommand>, command: ShardCommand) {
+    let mut command = command;
+    while let Err(back) = mailbox.offer(command) {
+        let Some(back) = back else { return };
+        command = back;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn opening(engine: &dyn Engine, channel: &ChannelName) -> Result<Opening, EngineError> {
+    let handed = match channel.owner() {
+        Some(user) => Some(engine.handed(&user).await?),
+        None => None,
+    };
+    let page = engine.read(channel, ReadFrom::Before(Offset::MAX), OPENING).await?;
+    Ok(Opening { page, handed })
+}
+
+fn answer<T>(result: Result<T, EngineError>) -> Option<T> {
+    result.inspect_err(|error| tracing::warn!(%error, "the engine could not read")).ok()
+}
+
+/// What is to be written down. Later pending marks of a kind replace earlier ones, so they are bounded by the
+/// users.
+#[derive(Debug, Default)]
+struct PendingMarks {
+    marks: HashMap<(UserId, ReceiptState), Position>,
+    seen: HashSet<UserId>,
+}
+
+impl PendingMarks {
+    fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.seen.is_empty()
+    }
+
+    fn mark(&mut self, user: UserId, state: ReceiptState, position: Position) {
+        let old = self.marks.entry((user, state)).or_insert(position);
+        if old.epoch != position.epoch || old.offset < position.offset {
+            *old = position;
+        }
+    }
+
+    /// Whether it is still to be written down how far this channel was handed over.
+    fn handed(&self, channel: &ChannelName) -> bool {
+        channel.owner().is_some_and(|user| self.marks.contains_key(&(user, ReceiptState::Delivered)))
+    }
+
+    fn seen(&mut self, user: UserId) {
+        self.seen.insert(user);
+    }
+
+    async fn write(&mut self, engine: &dyn Engine, at: Time) {
+        while !self.is_empty() {
+            let users: Vec<UserId> = self.seen.iter().take(PENDING_MARKS_MAX).cloned().collect();
+            let keys: Vec<_> = self.marks.keys().take(PENDING_MARKS_MAX).cloned().collect();
+            let marks = keys.iter().filter_map(|key| {
+                let position = *self.marks.get(key)?;
+                Some(Mark { user: key.0.clone(), position, state: key.1, at })
+            });
+            let marks: Vec<Mark> = marks.collect();
+            let mut result = if marks.is_empty() { Ok(()) } else { engine.mark(marks).await };
+            if result.is_ok() {
+                result = all_seen(engine, &users, at).await;
+            }
+            if let Err(error) = result {
+                tracing::warn!(%error, "the engine could not take notes");
+                return;
+            }
+            users.iter().for_each(|user| {
+                self.seen.remove(user);
+            });
+            keys.iter().for_each(|key| {
+                self.marks.remove(key);
+            });
+        }
+    }
+}
+
+/// Writes all down together, so that an engine that gathers commits has something to gather.
+async fn all_seen(engine: &dyn Engine, users: &[UserId], at: Time) -> Result<(), EngineError> {
+    let all = futures_util::future::join_all(users.iter().map(|user| engine.seen(user, at))).await;
+    all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_engine::{Append, Targets, memory::MemoryEngine};
+    use encke_proto::{Body, Epoch, MessageId};
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+    use crate::{clock::SystemClock, config::Config, shards::mailbox};
+
+    #[tokio::test]
+    async fn whoever_comes_back_at_once_begins_behind_what_was_handed_over() {
+        let poll = Poll::new().unwrap();
+        let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        let engine = Arc::new(MemoryEngine::new(Arc::new(()), Config::default().retention_table(), Epoch(1)));
+        let (user, id) = (UserId::new("alice").unwrap(), MessageId::from_bits(1));
+        let (targets, body) = (Targets::Users(vec![user.clone()]), Body::Page("http://x/".into()));
+        let append = Append { id, key: None, targets, body, from: None, time: Time(1), expires: None };
+        let (channel, position) = engine.append(append).await.unwrap().positions.remove(0);
+        let (engine_io, work) = open(engine, Arc::new(SystemClock::new()), mailbox);
+        tokio::spawn(work);
+        // The engine I/O task has not had a turn yet, so it finds both together.
+        engine_io.send(EngineRequest::Mark(user, ReceiptState::Delivered, position)).unwrap();
+        engine_io.send(EngineRequest::Open(Key { index: 0, generation: 0 }, channel)).unwrap();
+        let command = loop {
+            tokio::task::yield_now().await;
+            if let Some(command) = commands.next() {
+                break command;
+            }
+        };
+        let ShardCommand::Opened(_, Some(opening)) = command else { panic!("not opened") };
+        assert_eq!(opening.handed, Some(position));
+    }
+}

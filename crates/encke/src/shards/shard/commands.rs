@@ -1,0 +1,130 @@
+//! What a shard is told and asked by the rest of the server.
+
+use std::net::Shutdown;
+
+use encke_hub::{Key, Reply};
+use socket2::SockRef;
+use tokio::sync::oneshot;
+
+use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard, Until};
+use crate::shards::{Counts, EngineRequest, ShardCommand, State};
+
+impl Shard {
+    pub(super) fn take_commands(&mut self) {
+        if self.parts.commands.missed() {
+            self.hub.stale();
+        }
+        // What is left is there in the next turn: a shard with commands does not rest.
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.parts.commands.next() else { return };
+            self.take(command);
+        }
+    }
+
+    pub(super) fn take(&mut self, command: ShardCommand) {
+        self.wakeup_coalescing.on_bytes();
+        match command {
+            ShardCommand::Appended(entry) => self.hub.appended(&entry, self.now),
+            ShardCommand::Behind(channel) => self.hub.behind(&channel),
+            ShardCommand::Opened(key, opening) => self.hub.opened(key, opening, self.now),
+            ShardCommand::Read(key, page) => self.hub.read(key, page, self.now),
+            ShardCommand::Rests(resting) => self.rests(*resting),
+            ShardCommand::Arrived(arrival) => self.arrived(*arrival),
+            ShardCommand::Close { target, close, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.close(ticket, &target, &close, self.now);
+            }
+            ShardCommand::Subscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.subscribe(ticket, session, &user, &channels);
+            }
+            ShardCommand::Unsubscribe { session, user, channels, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.unsubscribe(ticket, session, &user, &channels);
+            }
+            ShardCommand::Ack { session, user, cursor, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.ack(ticket, session, &user, &cursor);
+            }
+            ShardCommand::Release { session, user, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.release(ticket, session, &user, self.now);
+            }
+            ShardCommand::Settle(answer) => self.request_engine(EngineRequest::Settle(answer)),
+            ShardCommand::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
+            ShardCommand::Followers { channels, answer } => {
+                reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect())
+            }
+            ShardCommand::SessionsOf { users, answer } => {
+                reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect())
+            }
+            ShardCommand::Online { answer } => {
+                reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect())
+            }
+            ShardCommand::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
+            ShardCommand::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
+            ShardCommand::Counts { answer } => reply(answer, self.counts()),
+            ShardCommand::Answered { place, answer } => self.answered(place, &answer),
+            ShardCommand::Go(place) => self.go_on(place),
+            ShardCommand::Drained(id) => {
+                if let Some(key) = self.body_sink.get(&id).copied() {
+                    self.writable(key);
+                }
+            }
+            ShardCommand::Received(id) => {
+                if let Some(key) = self.body_sink.get(&id).copied() {
+                    self.readable(key, Until::Empty);
+                }
+            }
+            ShardCommand::Gone(id) => {
+                if let Some(key) = self.body_sink.get(&id).copied() {
+                    self.free(key);
+                }
+            }
+            ShardCommand::Drain { elsewhere } => self.drain(elsewhere),
+            ShardCommand::Stop => self.stops = true,
+        }
+        self.carry_out();
+    }
+
+    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by
+    /// a command of its own.
+    pub(super) fn drain(&mut self, elsewhere: bool) {
+        let _ = self.parts.poll.registry().deregister(&mut self.parts.listener);
+        // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they
+        // go to another node, or try again.
+        let _ = SockRef::from(&self.parts.listener).shutdown(Shutdown::Both);
+        self.drains = true;
+        self.reconnect_jitter =
+            ReconnectJitter::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            if let Some(service) = slot.state.service() {
+                // The connection ends with the answer, which says so.
+                service.request_state.keep_alive = false;
+            } else if matches!(slot.state, State::Head) {
+                self.free(key);
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self, answer: oneshot::Sender<Reply>) -> u64 {
+        self.next_ticket += 1;
+        self.asked.insert(self.next_ticket, answer);
+        self.next_ticket
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
+        let (slow, unsent_bytes) = self.laggards.counts();
+        let (held, sockets, channels) =
+            (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
+        Counts { users, sessions, held, sockets, channels, slow, unsent_bytes }
+    }
+}
+
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    // Whoever asked may have gone.
+    let _ = answer.send(value);
+}

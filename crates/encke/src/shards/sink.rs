@@ -1,0 +1,285 @@
+//! What a slot writes to: a socket of its own, or a response that hyper sends because the
+//! connection has to stay with it (TLS, HTTP/2, requests with a body).
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::body::HttpBody;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use mio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Mailbox, ShardCommand};
+use crate::connection::{Given, Permit, Sent};
+
+/// How many writes hyper may be behind before its receiver counts as slow.
+const WRITES_AHEAD: usize = 4;
+
+/// What a slot writes to.
+#[derive(Debug)]
+pub enum Sink {
+    /// A socket of its own, and the right to have it open.
+    Socket(TcpStream, Permit),
+    /// A response that hyper sends.
+    Body(Box<BodySink>),
+}
+
+/// The number of a body sink; one server never gives two alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BodySinkId(pub u64);
+
+/// The table's end of a response that hyper sends.
+#[derive(Debug)]
+pub struct BodySink {
+    /// Which it is.
+    pub id: BodySinkId,
+    head: Option<oneshot::Sender<Response<()>>>,
+    body: mpsc::Sender<Bytes>,
+    /// How many bytes of the body were given to hyper, and what it has taken of them. None where nobody
+    /// can say what becomes of it.
+    given: Option<(u64, Arc<Given>)>,
+    wants: Arc<AtomicBool>,
+    /// What its client says, if it talks, and what is left of the last that was taken in.
+    inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
+}
+
+/// hyper's end. Dropping it tells the table that the receiver is gone.
+#[derive(Debug)]
+pub struct HyperBody {
+    id: BodySinkId,
+    home: Mailbox<ShardCommand>,
+    body: mpsc::Receiver<Bytes>,
+    wants: Arc<AtomicBool>,
+    given: Option<Arc<Given>>,
+    /// How many bytes hyper has taken.
+    taken: u64,
+    /// The last byte of what it took last, which it is still to take.
+    last: Bytes,
+}
+
+/// Both ends of a response that hyper sends and the shard behind `home` writes. The head comes first,
+/// by itself. Without `given`, nobody is asked whether the client's side has it, and no
+/// receipt is given for it.
+#[must_use]
+pub fn body_sink(
+    id: BodySinkId,
+    home: Mailbox<ShardCommand>,
+    given: Option<Arc<Given>>,
+) -> (BodySink, oneshot::Receiver<Response<()>>, HyperBody) {
+    let (head, head_comes) = oneshot::channel();
+    let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
+    let wants = Arc::new(AtomicBool::new(false));
+    let counted = given.clone().map(|given| (0, given));
+    let body_sink = BodySink {
+        id,
+        head: Some(head),
+        body: sender,
+        given: counted,
+        wants: Arc::clone(&wants),
+        inbound: None,
+    };
+    (
+        body_sink,
+        head_comes,
+        HyperBody { id, home, body: receiver, wants, given, taken: 0, last: Bytes::new() },
+    )
+}
+
+impl Sink {
+    /// Whether hyper frames what is written, and reads what comes in.
+    #[must_use]
+    pub fn is_body(&self) -> bool {
+        matches!(self, Self::Body(_))
+    }
+
+    /// Whether it has a place that is kept for operators.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Self::Socket(_, permit) if permit.is_reserved())
+    }
+
+    /// Says that nothing more will be written. What has been goes out, and what comes in can still be read.
+    pub fn hang_up(&mut self) {
+        match self {
+            // A peer that is gone already needs no telling.
+            Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
+            // Whoever carries it does so when it is given back.
+            Self::Body(_) => {}
+        }
+    }
+
+    /// Reads what has come in. On a body sink that is what its client says, if it talks.
+    ///
+    /// # Errors
+    /// As the socket has it.
+    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket, _) => socket.read(into),
+            Self::Body(body_sink) => body_sink.read(into),
+        }
+    }
+
+    /// Writes until everything is taken or no more is taken now; how much was.
+    ///
+    /// # Errors
+    /// When the receiver is gone.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket, _) => write_all(socket, bytes),
+            Self::Body(body_sink) => body_sink.write(bytes),
+        }
+    }
+}
+
+fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.write(&bytes[sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+impl BodySink {
+    /// Lets its client talk: what it says is put in here, a read at a time, and a [`ShardCommand::Received`]
+    /// tells the table of it. Dropping the sender says that it has gone.
+    pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.inbound = Some((receiver, Bytes::new()));
+        sender
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Some((receiver, rest)) = &mut self.inbound else { return Err(io::ErrorKind::WouldBlock.into()) };
+        if rest.is_empty() {
+            *rest = match receiver.try_recv() {
+                Ok(bytes) => bytes,
+                Err(mpsc::error::TryRecvError::Empty) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(0),
+            };
+        }
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest.split_to(count));
+        Ok(count)
+    }
+
+    /// Everything that was given to hyper so far, to be asked after.
+    #[must_use]
+    pub fn sent(&self) -> Option<Sent> {
+        let (count, given) = self.given.as_ref()?;
+        Some(Sent::new(given, *count))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut head_bytes = 0;
+        let taken = self.give(bytes, &mut head_bytes)?;
+        if let Some((count, _)) = &mut self.given {
+            *count += (taken - head_bytes) as u64;
+        }
+        Ok(taken)
+    }
+
+    /// Gives hyper bytes, the head by itself; how many it has room for, and how many of them are the
+    /// head.
+    fn give(&mut self, bytes: &[u8], head_bytes: &mut usize) -> io::Result<usize> {
+        let mut taken = 0;
+        if let Some(head) = self.head.take() {
+            let (response, length) = read_head(bytes).ok_or(io::ErrorKind::InvalidData)?;
+            head.send(response).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            taken = length;
+            *head_bytes = length;
+        }
+        if taken == bytes.len() {
+            return Ok(taken);
+        }
+        let rest = Bytes::copy_from_slice(&bytes[taken..]);
+        let rest = match self.body.try_send(rest) {
+            Ok(()) => return Ok(bytes.len()),
+            Err(mpsc::error::TrySendError::Full(rest)) => rest,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        // hyper says when it has taken something; it may just have, so it is tried once more.
+        self.wants.store(true, Ordering::SeqCst);
+        match self.body.try_send(rest) {
+            Ok(()) => Ok(bytes.len()),
+            Err(mpsc::error::TrySendError::Full(_)) => Ok(taken),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// The head as a transport wrote it, in hyper's form. How the connection goes on is hyper's
+/// business.
+fn read_head(bytes: &[u8]) -> Option<(Response<()>, usize)> {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return None };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.code?).ok()?;
+    for field in head.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        if name != header::CONNECTION && name != header::TRANSFER_ENCODING {
+            response.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+    }
+    Some((response, length))
+}
+
+impl HttpBody for HyperBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if !self.last.is_empty() {
+            self.taken += self.last.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.last)))));
+        }
+        if let Some(given) = &self.given {
+            given.asks(self.taken);
+        }
+        let Some(mut bytes) = ready!(self.body.poll_recv(cx)) else { return Poll::Ready(None) };
+        if self.wants.swap(false, Ordering::SeqCst) {
+            self.home.post_or_miss(ShardCommand::Drained(self.id));
+        }
+        if let Some(given) = &self.given
+            && given.is_shared()
+            && bytes.len() > 1
+        {
+            // hyper waits for the peer to take a byte more of the response before it goes on, but not
+            // for as many as it goes on with (hyper's `PipeToSendStream`). So when it asks for what
+            // comes behind a byte, that has a place among those that go out, and so has everything before it.
+            let rest = bytes.len() - 1;
+            self.last = bytes.split_off(rest);
+        }
+        self.taken += bytes.len() as u64;
+        if let Some(given) = &self.given {
+            given.takes(self.taken);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+impl Drop for HyperBody {
+    fn drop(&mut self) {
+        // Should the command be missed, the next heartbeat finds out.
+        self.home.post_or_miss(ShardCommand::Gone(self.id));
+    }
+}

@@ -1,0 +1,171 @@
+//! What a transport is given to write to one connection: the hub to pull from, the output buffer and the
+//! request state. Sending the bytes is the shard's part.
+
+use encke_hub::{ConnKey, Hub, Now, Pulled};
+use encke_proto::{ErrorCode, Refusal, SessionId};
+
+use super::Duplex;
+use crate::http::{
+    refusal::{retry_after_s, sentence},
+    response::{self, Head},
+};
+
+/// How a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldKind {
+    /// Until there is something to say, or until its patience is over; then it is answered.
+    Once,
+    /// For good; a silence is broken in time.
+    Stream,
+}
+
+/// What the table keeps of a request that is held: a few bytes, since there are many.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestState {
+    /// How long a poll waits at most, in seconds.
+    pub hold_s: u32,
+    /// Which of the allowed origins asked, so that its browser lets the page read the answer.
+    pub origin: Option<u16>,
+    /// Whether the client keeps the connection after the response.
+    pub keep_alive: bool,
+    /// No chunks: the end of the line ends the response, as in HTTP/1.0, or hyper frames it.
+    pub plain: bool,
+    /// Whether response bytes were written.
+    pub began: bool,
+    /// Bytes that the transport counts for a purpose of its own.
+    pub tally: u32,
+    /// Random bits, for those who need some.
+    pub nonce: [u8; 8],
+    /// Which of the allowed origins embeds the stream; none for the server's own.
+    pub embedder: Option<u16>,
+}
+
+impl RequestState {
+    /// The client will ask nothing more: a poll is answered at once, and the connection ends with its answer.
+    pub fn end_now(&mut self) {
+        self.hold_s = 0;
+        self.keep_alive = false;
+    }
+}
+
+/// The most bytes that a transport gathers before they are sent, and the rest is left for the next turn.
+const GATHER_MAX_BYTES: usize = 32 * 1024;
+
+/// A transport's turn with one connection.
+#[derive(Debug)]
+pub struct TransportContext<'a> {
+    /// The hub, to pull from.
+    pub hub: &'a mut Hub,
+    /// Whose turn it is.
+    pub conn: ConnKey,
+    /// The request.
+    pub request_state: &'a mut RequestState,
+    /// Where response bytes go.
+    pub out: &'a mut Vec<u8>,
+    /// The session's cursor as text, after [`TransportContext::pull`].
+    pub cursor: &'a mut String,
+    /// The time.
+    pub now: Now,
+    /// The time for `Date:`.
+    pub date: &'a str,
+    /// The origins that may be answered, by the number in [`RequestState::origin`].
+    pub origins: &'a [String],
+    /// The longest silence of a stream, in seconds.
+    pub heartbeat_s: u64,
+    /// What is kept of a client that talks.
+    pub duplex: Option<&'a mut Duplex>,
+    /// What the client asks; see [`TransportContext::ask`].
+    pub asked: Option<String>,
+}
+
+impl TransportContext<'_> {
+    /// The next message or gap.
+    pub fn pull(&mut self) -> Pulled {
+        self.hub.pull(self.conn, self.now)
+    }
+
+    /// Writes where the session stands now to [`TransportContext::cursor`].
+    pub fn take_cursor(&mut self) {
+        self.cursor.clear();
+        self.hub.write_cursor(self.conn, self.cursor);
+    }
+
+    /// Leaves what the client asks with those who answer control requests. Nothing more is read from the
+    /// client until [`super::Transport::answered`] is called, so that it costs no queue.
+    pub fn ask(&mut self, request: String) {
+        self.asked = Some(request);
+    }
+
+    /// The session that the connection serves.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
+    }
+
+    /// The origin of the page that embeds the stream; none for the server's own.
+    #[must_use]
+    pub fn embedder(&self) -> Option<&str> {
+        self.request_state
+            .embedder
+            .and_then(|number| self.origins.get(usize::from(number)))
+            .map(String::as_str)
+    }
+
+    /// Whether enough is gathered for one turn.
+    #[must_use]
+    pub fn full(&self, gathered: usize) -> bool {
+        gathered >= GATHER_MAX_BYTES
+    }
+
+    /// Writes the head of a response, with one field more if this kind of answer has one.
+    pub fn head(
+        &mut self,
+        status: u16,
+        content_type: &str,
+        body: response::Body,
+        keep_alive: bool,
+        field: Option<(&str, &str)>,
+    ) {
+        let origin = self
+            .request_state
+            .origin
+            .and_then(|number| self.origins.get(usize::from(number)))
+            .map(String::as_str);
+        let head = Head {
+            status,
+            content_type,
+            body,
+            keep_alive,
+            origin,
+            date: self.date,
+            retry_after_s: None,
+            field,
+        };
+        head.write(self.out);
+        self.request_state.began = true;
+    }
+
+    /// Writes an error as the whole response.
+    pub fn refuse(&mut self, code: ErrorCode) -> super::NextAction {
+        let json = Refusal::new(code, sentence(code)).json();
+        let origin = self
+            .request_state
+            .origin
+            .and_then(|number| self.origins.get(usize::from(number)))
+            .map(String::as_str);
+        let keep_alive = self.request_state.keep_alive;
+        let head = Head {
+            status: code.status(),
+            content_type: response::JSON,
+            body: response::Body::Length(json.len()),
+            keep_alive,
+            origin,
+            date: self.date,
+            retry_after_s: retry_after_s(code),
+            field: None,
+        };
+        head.write(self.out);
+        self.out.extend_from_slice(json.as_bytes());
+        if keep_alive { super::NextAction::Done } else { super::NextAction::Close }
+    }
+}
