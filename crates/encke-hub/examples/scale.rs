@@ -9,7 +9,9 @@
 
 use std::{collections::VecDeque, process::ExitCode, sync::Arc};
 
-use encke_hub::{Attach, ConnKey, Following, Hub, HubConfig, Now, Opening, Output, Pulled, Reply, Start};
+use encke_hub::{
+    Attach, ConnKey, ControlReply, Following, Hub, HubConfig, Now, Opening, Output, Pulled, Start,
+};
 use encke_proto::{
     Body, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, NameError, Page, Position,
     SessionId, Time, UserId,
@@ -233,7 +235,9 @@ impl World {
                     hub.handed(receipt);
                 }
             }
-            Output::Replied { reply: Reply::Given(given), .. } => self.given = given.map(|given| *given),
+            Output::Replied { reply: ControlReply::Released(given), .. } => {
+                self.given = given.map(|given| *given)
+            }
             Output::Begun { .. }
             | Output::Ended { .. }
             | Output::Read { .. }

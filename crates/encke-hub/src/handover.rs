@@ -2,7 +2,7 @@
 
 use encke_proto::{Cursor, ErrorCode, SessionId, UserId};
 
-use crate::{Ending, Following, Hub, Key, Now, Output, Reply, session::Beginning};
+use crate::{ControlReply, Ending, Following, Hub, Key, Now, Output, session::Beginning};
 
 impl Hub {
     /// Gives a session up to the node that asks for it, with all that it follows: nothing of it stays, and no
@@ -18,7 +18,7 @@ impl Hub {
             self.end_session(key, None, now);
             Box::new(following)
         });
-        self.say(Output::Replied { ticket, reply: Reply::Given(given) });
+        self.say(Output::Replied { ticket, reply: ControlReply::Released(given) });
     }
 
     /// What a session follows: where it stands, or where it began as long as its client has not named the

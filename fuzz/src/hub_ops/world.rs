@@ -7,8 +7,8 @@ use std::{
 
 use encke_history::{History, Record, check};
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output, Pulled,
-    ReadKey, Reply, Start,
+    Attach, CloseTarget, ConnKey, ControlReply, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output,
+    Pulled, ReadKey, Start,
 };
 use encke_proto::{
     ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, MessageId, Offset, Page, Position, SessionId,
@@ -456,33 +456,35 @@ impl World {
         }
     }
 
-    fn replied(&mut self, ticket: u64, reply: Reply) {
+    fn replied(&mut self, ticket: u64, reply: ControlReply) {
         let asked = self.tickets.remove(&ticket).expect("a request is answered once");
         let refused = match &reply {
-            Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => true,
-            Reply::Refused(code) => panic!("{asked:?} is refused as {code}"),
+            ControlReply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => true,
+            ControlReply::Refused(code) => panic!("{asked:?} is refused as {code}"),
             _ => false,
         };
         match (asked, reply) {
-            (Asked::Subscribe(at, session, channel), Reply::Channels(_)) => {
+            (Asked::Subscribe(at, session, channel), ControlReply::Following(_)) => {
                 let client = &self.clients[at];
                 if client.session == Some(session) && client.wants.contains(&channel) {
                     let position = self.logs.head(&channel);
                     self.history.note(Record::Promised { client: at, channel, position });
                 }
             }
-            (Asked::Unsubscribe(session, channel), Reply::Channels(_)) => {
+            (Asked::Unsubscribe(session, channel), ControlReply::Following(_)) => {
                 self.history.note(Record::Unasked { session, channel })
             }
-            (Asked::Ack(head), Reply::Shown(shown)) => {
+            (Asked::Ack(head), ControlReply::Shown(shown)) => {
                 let shown = shown.filter(|shown| shown.epoch == head.epoch);
                 assert!(
                     shown.is_none_or(|shown| shown.offset <= head.offset),
                     "{shown:?} was shown, and the log ends at {head:?}"
                 );
             }
-            (Asked::GiveUp, Reply::Given(given)) => self.given = given,
-            (Asked::Close, Reply::Closed(count)) => assert!(count <= 1, "one session was to be closed"),
+            (Asked::GiveUp, ControlReply::Released(given)) => self.given = given,
+            (Asked::Close, ControlReply::Closed(count)) => {
+                assert!(count <= 1, "one session was to be closed")
+            }
             (asked, reply) => assert!(refused, "{asked:?} is answered with {reply:?}"),
         }
     }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use encke_history::Record;
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Output, Pulled, ReadKey, Reply};
+use encke_hub::{
+    Attach, CloseTarget, ConnKey, ControlReply, Ending, Hub, HubConfig, Output, Pulled, ReadKey,
+};
 use encke_proto::{
     ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
 };
@@ -174,7 +176,7 @@ impl Sim {
             Control::Subscribe(channel) => {
                 if self.plant == Some(Plant::EmptyPromise) && self.planting {
                     self.fired = true;
-                    self.replied(at, number, &Reply::Channels(Box::default()));
+                    self.replied(at, number, &ControlReply::Following(Box::default()));
                     return;
                 }
                 node.hub.subscribe(number, session, &user, std::slice::from_ref(&channel));
@@ -356,18 +358,18 @@ impl Sim {
         self.after(delay, Event::Execute { node: at, life, question, fails });
     }
 
-    fn replied(&mut self, at: usize, number: u64, reply: &Reply) {
-        if let Reply::Given(given) = reply {
+    fn replied(&mut self, at: usize, number: u64, reply: &ControlReply) {
+        if let ControlReply::Released(given) = reply {
             self.given.clone_from(given);
             return;
         }
         let Some(ticket) = self.nodes[at].tickets.remove(&number) else { return };
         let done = match reply {
-            Reply::Refused(
+            ControlReply::Refused(
                 ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels,
             ) => false,
-            Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => true,
+            ControlReply::Refused(code) => panic!("{code} in {}", self.seed),
+            _ => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });

@@ -1,6 +1,6 @@
 //! A session goes on at another node: there it follows what it followed, from where its client stands.
 
-use encke_hub::{Attach, ConnKey, Ending, Following, Output, Reply, Start};
+use encke_hub::{Attach, ConnKey, ControlReply, Ending, Following, Output, Start};
 
 use crate::{
     support::{session, user},
@@ -11,7 +11,7 @@ use crate::{
 fn move_over(from: &mut World) -> (World, Option<Following>) {
     from.hub.release(77, session(1001), &user("alice"), from.now);
     from.settle();
-    let Some(Reply::Given(given)) = from.reply() else { panic!("not answered") };
+    let Some(ControlReply::Released(given)) = from.reply() else { panic!("not answered") };
     let mut there = World::default();
     std::mem::swap(&mut there.logs, &mut from.logs);
     (there, given.map(|given| *given))
@@ -96,6 +96,6 @@ fn nobody_is_given_a_session_of_somebody_else() {
     here.settle();
     let replies: Vec<_> =
         here.said().into_iter().filter(|output| matches!(output, Output::Replied { .. })).collect();
-    assert_eq!(replies, [5, 6].map(|ticket| Output::Replied { ticket, reply: Reply::Given(None) }));
+    assert_eq!(replies, [5, 6].map(|ticket| Output::Replied { ticket, reply: ControlReply::Released(None) }));
     assert_eq!(here.hub.sessions_of(&user("alice")), 1);
 }

@@ -104,9 +104,10 @@ fn views_tell_who_is_here() {
     world.go(3);
     world.publish_many("news", 4);
     world.pull(1);
-    let mut users = world.hub.channel(&crate::support::channel("news")).users;
+    let news = crate::support::channel("news");
+    let mut users: Vec<_> = world.hub.users_following(&news).collect();
     users.sort();
-    assert_eq!(users, [(user("alice"), 2), (user("bob"), 1)]);
+    assert_eq!(users, [(&user("alice"), 2), (&user("bob"), 1)]);
     let views = world.hub.sessions(None);
     assert_eq!(
         views.iter().map(|view| (view.lag, view.connected)).collect::<Vec<_>>(),

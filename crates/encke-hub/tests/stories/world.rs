@@ -6,8 +6,8 @@ use std::{
 };
 
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply,
-    Start,
+    Attach, CloseTarget, ConnKey, ControlReply, Ending, Following, Hub, HubConfig, Now, Output, Pulled,
+    Receipt, Start,
 };
 use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, SessionId, Time, UserId};
 
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    pub fn reply(&mut self) -> Option<Reply> {
+    pub fn reply(&mut self) -> Option<ControlReply> {
         self.said().into_iter().find_map(|output| match output {
             Output::Replied { reply, .. } => Some(reply),
             _ => None,
@@ -376,7 +376,7 @@ impl World {
     /// The channels in the reply to a subscription.
     pub fn followed(&mut self) -> Vec<ChannelName> {
         match self.reply() {
-            Some(Reply::Channels(following)) => following.channels,
+            Some(ControlReply::Following(following)) => following.channels,
             other => panic!("not followed: {other:?}"),
         }
     }
@@ -384,7 +384,7 @@ impl World {
     /// Where the reply to a subscription says that it began.
     pub fn began(&mut self) -> Cursor {
         match self.reply() {
-            Some(Reply::Channels(following)) => following.began,
+            Some(ControlReply::Following(following)) => following.began,
             other => panic!("not followed: {other:?}"),
         }
     }

@@ -20,16 +20,12 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use encke_engine::{Cluster, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine};
-use encke_hub::{CloseTarget, Reply};
+use encke_hub::{CloseTarget, ControlReply, ControlRequest};
 use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
 
 use tokio::task::coop::unconstrained;
 
-use super::{
-    Nodes, Sessions,
-    answering::answer,
-    node_message::{Answer, Question, Target},
-};
+use super::{Nodes, Sessions, answering::answer};
 use crate::shards::{Commands, Peers, ShardCommand, Shards, mailbox};
 
 /// How many orders are tried.
@@ -403,8 +399,9 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
         let sessions = Sessions::new(shards, Some(Arc::clone(&nodes)), "node".into());
         let ask = async {
             if remote {
-                let question = Question::Close { target: Target::User(user("alice")), close: close() };
-                let Ok(Answer::Closed(count)) = answer(&nodes, question).await else { return 0 };
+                let request =
+                    ControlRequest::Close { target: CloseTarget::User(user("alice")), close: close() };
+                let Ok(ControlReply::Closed(count)) = answer(&nodes, request).await else { return 0 };
                 count
             } else {
                 sessions.close(&CloseTarget::User(user("alice")), &close()).await.unwrap_or(0)
@@ -413,9 +410,11 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
         let (mut asked, mut run) = (pin!(ask), pin!(nodes.user_locations.run()));
         let mut context = Context::from_waker(Waker::noop());
         assert!(asked.as_mut().poll(&mut context).is_pending());
-        let Some(ShardCommand::Close { answer, .. }) = commands.next() else { panic!("the shard is asked") };
+        let Some(ShardCommand::Control { answer, .. }) = commands.next() else {
+            panic!("the shard is asked")
+        };
         nodes.mark_closed(user("alice"), SessionId::from_bits(1));
-        answer.send(Reply::Closed(1)).unwrap();
+        answer.send(ControlReply::Closed(1)).unwrap();
         for _ in 0..10 {
             assert!(run.as_mut().poll(&mut context).is_pending());
             assert_eq!(asked.as_mut().poll(&mut context), Poll::Pending, "remote: {remote}");
