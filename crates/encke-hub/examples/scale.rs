@@ -10,7 +10,8 @@
 use std::{collections::VecDeque, process::ExitCode, sync::Arc};
 
 use encke_hub::{
-    Attach, ConnKey, ControlReply, Following, Hub, HubConfig, Now, Opening, Output, Pulled, Start,
+    Attach, ConnKey, ControlReply, ControlRequest, Following, Hub, HubConfig, Now, Opening, Output, Pulled,
+    Start,
 };
 use encke_proto::{
     Body, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, NameError, Page, Position,
@@ -158,7 +159,8 @@ impl World {
             return Ok(());
         }
         let cursor = self.nodes[from].hub.cursor(ConnKey(u64::from(conn)));
-        self.nodes[from].hub.release(1, SessionId::from_bits(index as u128 + 1), &user(index)?, self.now);
+        let session = Some(SessionId::from_bits(index as u128 + 1));
+        self.nodes[from].hub.control(1, ControlRequest::Release { session, user: user(index)? }, self.now);
         self.settle(from);
         let given = self.given.take().unwrap_or_default();
         self.nodes[to].work.fetched += 1;

@@ -77,7 +77,7 @@ impl Hub {
     }
 
     /// Ends sessions on purpose. [`Output::Replied`] comes after all that it caused.
-    pub fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
+    pub(crate) fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
         let keys: Vec<Key> = match target {
             CloseTarget::Session(id) => self.key_by_id(*id).into_iter().collect(),
             CloseTarget::SessionOf(id, user) => {
@@ -97,7 +97,13 @@ impl Hub {
     }
 
     /// Lets a session follow more channels, from now on.
-    pub fn subscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+    pub(crate) fn subscribe(
+        &mut self,
+        ticket: u64,
+        session: SessionId,
+        user: &UserId,
+        channels: &[ChannelName],
+    ) {
         let key = match self.session_for(session, user) {
             Ok(key) => key,
             Err(code) => return self.replied(ticket, ControlReply::Refused(code)),
@@ -151,7 +157,13 @@ impl Hub {
     }
 
     /// Lets a session follow fewer channels. The user's own stays.
-    pub fn unsubscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        ticket: u64,
+        session: SessionId,
+        user: &UserId,
+        channels: &[ChannelName],
+    ) {
         let reply = match self.session_for(session, user) {
             Err(code) => ControlReply::Refused(code),
             Ok(key) => {
@@ -171,7 +183,7 @@ impl Hub {
     }
 
     /// The client says that everything up to `cursor` was shown to the person.
-    pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
+    pub(crate) fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
             Err(code) => ControlReply::Refused(code),
             Ok(key) => ControlReply::Shown(

@@ -7,7 +7,7 @@ use crate::{ControlReply, Ending, Following, Hub, Key, Now, Output, session::Beg
 impl Hub {
     /// Gives a session up to the node that asks for it, with all that it follows: nothing of it stays, and no
     /// connection is told that it ended; its last one is told that another took over.
-    pub fn release(&mut self, ticket: u64, session: SessionId, user: &UserId, now: Now) {
+    pub(crate) fn release(&mut self, ticket: u64, session: SessionId, user: &UserId, now: Now) {
         let key = self.key_by_id(session).filter(|key| self.user_of(*key) == Some(user));
         let given = key.map(|key| {
             let following = self.carried_by(key);

@@ -109,6 +109,16 @@ impl Shards {
     /// # Errors
     /// As the hub refuses it, or [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn request(&self, request: ControlRequest) -> Result<ControlReply, ErrorCode> {
+        if let ControlRequest::CountSessions { users } = &request
+            && let [user] = users.as_slice()
+        {
+            // Every push to one user asks this, and there is nothing to be merged.
+            let home = self.home(user);
+            let request = Box::new(request);
+            let answer = ask(home, |answer| ShardCommand::Control { request, answer })?
+                .ok_or(ErrorCode::Overloaded)?;
+            return wait(answer).await;
+        }
         let mut answers = Vec::new();
         for (index, part) in self.parts(&request) {
             match ask(self.at(index), |answer| ShardCommand::Control { request: Box::new(part), answer })? {

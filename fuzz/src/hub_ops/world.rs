@@ -7,8 +7,8 @@ use std::{
 
 use encke_history::{History, Record, check};
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, ControlReply, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output,
-    Pulled, ReadKey, Start,
+    Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Following, Hub, HubConfig, Key, Now,
+    Opening, Output, Pulled, ReadKey, Start,
 };
 use encke_proto::{
     ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, MessageId, Offset, Page, Position, SessionId,
@@ -133,7 +133,7 @@ impl World {
         if let (true, Some(session)) = (moved, self.clients[at].session) {
             // It comes from another node, which has given its session up: here, the same one.
             let (ticket, user) = (self.ticket(Asked::GiveUp), self.clients[at].user.clone());
-            self.hub.give_up(ticket, session, &user, self.now);
+            self.hub.control(ticket, ControlRequest::Release { session: Some(session), user }, self.now);
             self.pump();
             if let Some(given) = self.given.take() {
                 (fresh, carried) = (session, *given);
@@ -247,7 +247,8 @@ impl World {
         }
         let user = self.clients[at].user.clone();
         let ticket = self.ticket(Asked::Subscribe(at, session, channel.clone()));
-        self.hub.subscribe(ticket, session, &user, std::slice::from_ref(&channel));
+        let channels = vec![channel.clone()];
+        self.hub.control(ticket, ControlRequest::Subscribe { session, user, channels }, self.now);
         self.history.note(Record::Asked { session, channel });
     }
 
@@ -264,7 +265,8 @@ impl World {
         let user = client.user.clone();
         self.history.note(Record::Released { client: at, channel: channel.clone() });
         let ticket = self.ticket(Asked::Unsubscribe(session, channel.clone()));
-        self.hub.unsubscribe(ticket, session, &user, &[channel]);
+        let channels = vec![channel];
+        self.hub.control(ticket, ControlRequest::Unsubscribe { session, user, channels }, self.now);
     }
 
     pub fn ack(&mut self, at: usize) {
@@ -277,7 +279,7 @@ impl World {
         let own = user.channel();
         let head = self.logs.head(&own);
         let ticket = self.ticket(Asked::Ack(head));
-        self.hub.ack(ticket, session, &user, &cursor);
+        self.hub.control(ticket, ControlRequest::Ack { session, user, cursor }, self.now);
     }
 
     pub fn close(&mut self, at: usize) {
@@ -286,7 +288,7 @@ impl World {
         let close =
             Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
         let ticket = self.ticket(Asked::Close);
-        self.hub.close(ticket, &target, &close, self.now);
+        self.hub.control(ticket, ControlRequest::Close { target, close }, self.now);
         self.pump();
         assert!(!self.hub.has_session(session, &self.clients[at].user), "a session that was closed is there");
         self.start_over(at);

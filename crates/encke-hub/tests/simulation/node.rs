@@ -7,7 +7,8 @@ use std::{
 
 use encke_history::Record;
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, ControlReply, Ending, Hub, HubConfig, Output, Pulled, ReadKey,
+    Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Hub, HubConfig, Output, Pulled,
+    ReadKey,
 };
 use encke_proto::{
     ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
@@ -155,7 +156,8 @@ impl Sim {
         let (now, other) = (self.now(), 1 - at);
         let missing = |session: &SessionId| !self.nodes[at].hub.has_session(*session, &attach.user);
         let Some(session) = attach.session.filter(|session| self.fetches && missing(session)) else { return };
-        self.nodes[other].hub.release(FETCHED, session, &attach.user, now);
+        let request = ControlRequest::Release { session: Some(session), user: attach.user.clone() };
+        self.nodes[other].hub.control(FETCHED, request, now);
         self.pump(other);
         if let Some(carried) = self.given.take() {
             attach.fresh = session;
@@ -179,11 +181,13 @@ impl Sim {
                     self.replied(at, number, &ControlReply::Following(Box::default()));
                     return;
                 }
-                node.hub.subscribe(number, session, &user, std::slice::from_ref(&channel));
+                let channels = vec![channel.clone()];
+                node.hub.control(number, ControlRequest::Subscribe { session, user, channels }, now);
                 self.history.note(Record::Asked { session, channel });
             }
             Control::Unsubscribe(channel) => {
-                node.hub.unsubscribe(number, session, &user, std::slice::from_ref(&channel));
+                let channels = vec![channel];
+                node.hub.control(number, ControlRequest::Unsubscribe { session, user, channels }, now);
             }
             Control::Close => {
                 let close = Close {
@@ -192,7 +196,8 @@ impl Sim {
                     reconnect: false,
                     retry_ms: None,
                 };
-                node.hub.close(number, &CloseTarget::SessionOf(session, user), &close, now);
+                let target = CloseTarget::SessionOf(session, user);
+                node.hub.control(number, ControlRequest::Close { target, close }, now);
             }
         }
         self.pump(at);

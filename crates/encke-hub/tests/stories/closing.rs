@@ -1,6 +1,6 @@
 //! Sessions are ended on purpose, and everything of them is freed.
 
-use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, ControlReply, Ending, Output};
+use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Output};
 use encke_proto::{Close, ErrorCode};
 
 use crate::{
@@ -64,8 +64,7 @@ fn a_close_that_invites_back_leaves_no_tombstone() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     let close = Close { reconnect: true, ..operator() };
-    world.hub.close(9, &CloseTarget::Everybody, &close, world.now);
-    world.settle();
+    world.control(ControlRequest::Close { target: CloseTarget::Everybody, close });
     world.said();
     world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
     assert!(world.has_begun(2));
