@@ -52,8 +52,9 @@ impl Hub {
                 let users = counted.map(|(count, user)| (user, count)).collect();
                 self.replied(ticket, ControlReply::Users(users));
             }
-            ControlRequest::ListUsers { after, limit } => {
-                let users = owned(page(self.online(), after.as_ref(), limit));
+            ControlRequest::ListUsers { lasting, after, limit } => {
+                let asked = self.online().filter(|(user, _)| !lasting || self.is_known(user));
+                let users = owned(page(asked, after.as_ref(), limit));
                 self.replied(ticket, ControlReply::Users(users));
             }
             ControlRequest::ListFollowers { channel, after, limit } => {

@@ -58,6 +58,8 @@ pub enum ControlRequest {
     },
     /// The users who are online; a page of [`ControlReply::Users`].
     ListUsers {
+        /// Only those who have a session that outlives its connections: whom the other nodes find.
+        lasting: bool,
         /// Behind this one.
         after: Option<UserId>,
         /// So many at most.
@@ -182,7 +184,7 @@ impl ControlRequest {
         let mut rest = self.clone();
         let (limit, count, goes_on) = match (&mut rest, reply) {
             (
-                Self::ListUsers { after, limit } | Self::ListFollowers { after, limit, .. },
+                Self::ListUsers { after, limit, .. } | Self::ListFollowers { after, limit, .. },
                 ControlReply::Users(users),
             ) => {
                 let last = users.last().map(|(user, _)| user.clone());
@@ -224,6 +226,7 @@ impl ControlReply {
     fn plus(self, other: Self) -> Self {
         match (self, other) {
             (Self::Closed(a), Self::Closed(b)) => Self::Closed(a + b),
+            (Self::Users(a), Self::Users(b)) if a.is_empty() => Self::Users(b),
             (Self::Users(mut a), Self::Users(b)) => {
                 a.extend(b);
                 Self::Users(a)
@@ -254,7 +257,11 @@ mod tests {
     }
 
     fn list(after: Option<&str>, limit: usize) -> ControlRequest {
-        ControlRequest::ListUsers { after: after.map(|name| UserId::new(name).unwrap()), limit }
+        ControlRequest::ListUsers {
+            lasting: false,
+            after: after.map(|name| UserId::new(name).unwrap()),
+            limit,
+        }
     }
 
     #[test]

@@ -40,6 +40,13 @@ impl Hub {
         self.user_key(user).and_then(|key| self.users.get(key)).map_or(0, |user| user.sessions.len())
     }
 
+    /// Whether a user has a session that outlives its connections: whether
+    /// [`Output::Online`](crate::Output::Online) was said of the user, and `Offline` was not since.
+    #[must_use]
+    pub fn is_known(&self, user: &UserId) -> bool {
+        self.user_key(user).is_some_and(|key| self.stays(key))
+    }
+
     /// Whether this connection's session stands in each of its channels, so that its service has begun.
     #[must_use]
     pub fn has_begun(&self, conn: ConnKey) -> bool {

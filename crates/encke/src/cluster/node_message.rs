@@ -86,7 +86,7 @@ mod tests {
             ControlRequest::Release { session: Some(session), user: user.clone() },
             ControlRequest::Release { session: None, user: user.clone() },
             ControlRequest::CountSessions { users: vec![user.clone()] },
-            ControlRequest::ListUsers { after: Some(user.clone()), limit: usize::MAX },
+            ControlRequest::ListUsers { lasting: true, after: Some(user.clone()), limit: usize::MAX },
             ControlRequest::ListFollowers { channel: user.channel(), after: None, limit: 0 },
             ControlRequest::ListSessions { user: Some(user), after: Some(session), limit: 3 },
             ControlRequest::CountFollowers { channels: channels() },

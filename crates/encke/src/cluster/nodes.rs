@@ -236,7 +236,11 @@ impl Nodes {
     async fn enter_all(&self) {
         tracing::warn!("the other nodes took this one for dead; its users are entered again");
         let renewal = self.user_locations.renew();
-        match self.shards.request(ControlRequest::ListUsers { after: None, limit: usize::MAX }).await {
+        match self
+            .shards
+            .request(ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX })
+            .await
+        {
             Ok(ControlReply::Users(users)) => {
                 // Beside the beat, which must go on.
                 tokio::spawn(async move { renewal.enter(users.into_iter().map(|(user, _)| user)).await });

@@ -134,6 +134,9 @@ impl Sessions {
         }
         let online =
             users(self.shards.request(ControlRequest::CountSessions { users: asked.to_vec() }).await?)?;
+        if asked.len() == 1 {
+            return Ok(vec![!online.is_empty()]);
+        }
         let online: HashSet<UserId> = online.into_iter().map(|(user, _)| user).collect();
         Ok(asked.iter().map(|user| online.contains(user)).collect())
     }
@@ -179,7 +182,10 @@ impl Sessions {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        users(self.everywhere(&ControlRequest::ListUsers { after: after.cloned(), limit }).await?)
+        users(
+            self.everywhere(&ControlRequest::ListUsers { lasting: false, after: after.cloned(), limit })
+                .await?,
+        )
     }
 
     /// Everybody who is online, by id.
