@@ -26,6 +26,8 @@ use crate::{
 const GIVE_UP_MAX: Duration = Duration::from_millis(600);
 /// How long a node that begins tries to say for the first time that it lives.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+/// The pause before shards that were overloaded are asked again who is here.
+const ASK_SHARDS_AGAIN: Duration = Duration::from_millis(250);
 /// The most questions of other nodes that are being answered.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -225,7 +227,7 @@ impl Nodes {
                 let renewed = live.renewed;
                 self.membership.update(live);
                 if renewed {
-                    self.enter_all().await;
+                    self.enter_all();
                 }
             }
             Err(error) => tracing::warn!(%error, "this node could not say that it lives"),
@@ -233,20 +235,11 @@ impl Nodes {
     }
 
     /// The others took this node for dead, and have forgotten who is here.
-    async fn enter_all(&self) {
+    pub(super) fn enter_all(&self) {
         tracing::warn!("the other nodes took this one for dead; its users are entered again");
-        let renewal = self.user_locations.renew();
-        match self
-            .shards
-            .request(ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX })
-            .await
-        {
-            Ok(ControlReply::Users(users)) => {
-                // Beside the beat, which must go on.
-                tokio::spawn(async move { renewal.enter(users.into_iter().map(|(user, _)| user)).await });
-            }
-            answer => tracing::warn!(error = ?answer.err(), "it is not known who is here"),
-        }
+        let (renewal, shards) = (self.user_locations.renew(), self.shards.clone());
+        // Beside the beat, which must go on.
+        tokio::spawn(async move { renewal.enter(who_is_here(&shards).await).await });
     }
 
     async fn read(self: &Arc<Self>, mut inbox: Inbox) {
@@ -278,6 +271,21 @@ impl Nodes {
 pub(super) struct Place {
     pub(super) here: bool,
     pub(super) others: Vec<NodeId>,
+}
+
+/// The users of this node's shards whom the other nodes have to find here. Shards that are overloaded are
+/// asked again.
+async fn who_is_here(shards: &Shards) -> Vec<UserId> {
+    loop {
+        match shards
+            .request(ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX })
+            .await
+        {
+            Ok(ControlReply::Users(users)) => return users.into_iter().map(|(user, _)| user).collect(),
+            answer => tracing::warn!(error = ?answer.err(), "it is not known who is here"),
+        }
+        sleep(ASK_SHARDS_AGAIN).await;
+    }
 }
 
 fn unavailable(error: &EngineError) -> ErrorCode {
