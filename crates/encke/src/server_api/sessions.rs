@@ -11,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     cluster::Listed,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation,
 };
@@ -76,7 +76,17 @@ impl From<Listed> for Session {
 /// The sessions there are, or those of one user.
 #[utoipa::path(
     get, path = "/api/sessions", tag = "server API", security(("api_key" = [])), params(SessionsQuery),
-    responses((status = 200, description = "A page of them.", body = Sessions)),
+    responses((
+        status = 200, description = "A page of them.", body = Sessions,
+        example = json!({
+            "sessions": [{
+                "session": "3q2-7wABCDEFGHIJKLMNOQ", "user": "alice", "transport": "sse", "node": "push-1",
+                "since": "2026-01-02T03:04:05.678Z", "lag": 0, "channels": ["news"], "connected": true,
+            }],
+            "next": null,
+        }),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn sessions(
     State(app): State<Arc<App>>,
