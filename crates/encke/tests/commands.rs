@@ -13,15 +13,18 @@ use serde_json::{Value, json};
 /// A server in dev mode, in a directory where the commands find its keys.
 struct Server {
     dir: tempfile::TempDir,
-    child: Child,
+    _running: Running,
     /// Its host and port.
     address: String,
 }
 
-impl Drop for Server {
+/// A process that ends with its test, whatever becomes of that.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -45,7 +48,7 @@ impl Server {
         let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
         // What it says later must find a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { dir, child, address }
+        Self { dir, _running: Running(child), address }
     }
 
     /// A command that is told where the server is without a scheme.
@@ -71,15 +74,14 @@ impl Server {
 
     /// What the user was sent last.
     fn last_data(&self, user: &str) -> Value {
-        let mut child = self
+        let child = self
             .command(&["listen", "--user", user, "--transport", "poll"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut listener = Running(child);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        BufReader::new(listener.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         serde_json::from_str::<Value>(&line).unwrap()["data"].clone()
     }
 }
@@ -235,7 +237,8 @@ fn one_id_gives_one_push_and_one_message() {
 fn a_push_to_those_who_are_online_leaves_others_out() {
     let server = Server::start();
     objects(&server.run(&["push", "--to", "away", "--data", "0"]));
-    let mut here = server.command(&["listen", "--user", "here"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut here =
+        Running(server.command(&["listen", "--user", "here"]).stdout(Stdio::piped()).spawn().unwrap());
     let mut tries = 0;
     while objects(&server.run(&["who"])).is_empty() {
         tries += 1;
@@ -244,9 +247,7 @@ fn a_push_to_those_who_are_online_leaves_others_out() {
     let pushed = objects(&server.run(&["push", "--online", "--data", "1"]));
     assert_eq!((&pushed[0]["online"], &pushed[0]["offline"]), (&json!(["here"]), &json!([])));
     let mut line = String::new();
-    BufReader::new(here.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    here.kill().unwrap();
-    here.wait().unwrap();
+    BufReader::new(here.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("\"data\":1"), "{line}");
 }
 
