@@ -1,5 +1,6 @@
-//! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one
-//! file.
+//! The servers that are measured: for each of them how to subscribe, to go on, and to publish.
+//!
+//! A peer is one file, and a line in [`KINDS`].
 
 mod encke;
 mod engine;
@@ -9,10 +10,47 @@ mod template;
 use std::{io, net::SocketAddr};
 
 pub use encke::{Encke, EnckeOptions, user_name};
-pub use nchan::Nchan;
-pub use template::{Template, TemplateOptions};
+pub use template::TemplateOptions;
 
 use crate::http::Head;
+
+/// Every kind of server that can be measured. The first is the one that is meant when none is named.
+const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, template::KIND];
+
+/// A kind of server.
+struct Kind {
+    /// Its name on the command line.
+    name: &'static str,
+    /// Starts one, or takes the one that runs.
+    open: fn(&PeerSettings) -> io::Result<Box<dyn Peer>>,
+}
+
+/// What servers are started with. Each kind takes of it what it has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PeerSettings {
+    /// Settings of Encke, and those that all kinds share.
+    #[command(flatten)]
+    pub encke: EnckeOptions,
+    /// Settings of a server that is described by patterns.
+    #[command(flatten)]
+    pub template: TemplateOptions,
+}
+
+/// The names of all kinds, for the command line.
+#[must_use]
+pub fn names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name))
+}
+
+/// Starts a server of the kind with this name, or takes the one that runs.
+///
+/// # Errors
+/// When there is no such kind, or it cannot be started.
+pub fn open(name: &str, settings: &PeerSettings) -> io::Result<Box<dyn Peer>> {
+    let kind = KINDS.iter().find(|kind| kind.name == name);
+    let kind = kind.ok_or_else(|| io::Error::other(format!("there is no kind of server named {name:?}")))?;
+    (kind.open)(settings)
+}
 
 /// How messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

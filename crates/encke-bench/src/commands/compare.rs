@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     awake::Awake,
-    peers::{Encke, EnckeOptions, Nchan, Peer, Transport},
+    peers::{self, EnckeOptions, PeerSettings, Transport},
     procfs,
     table::{Line, Table},
 };
@@ -32,10 +32,10 @@ const LINGER_MS: u64 = 5;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    server: EnckeOptions,
+    settings: PeerSettings,
     /// With whom
-    #[arg(long, value_enum, default_value_t = With::Nchan)]
-    peer: With,
+    #[arg(long, value_parser = peers::names(), default_value = "nchan")]
+    peer: String,
     /// How often each work is done by each; in every round one after the other
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -58,13 +58,6 @@ pub struct Args {
     /// Install the peer first, by apt-get
     #[arg(long)]
     install: bool,
-}
-
-/// Other servers that can be started here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum With {
-    /// nginx with Nchan.
-    Nchan,
 }
 
 /// A work.
@@ -128,7 +121,7 @@ pub fn run(args: &Args) -> io::Result<()> {
                     "round {} {} {}: {values:.2?} {note}",
                     round + 1,
                     row.name,
-                    ["Encke", "Nchan"][side]
+                    ["encke", args.peer.as_str()][side]
                 );
                 table.disturbed += usize::from(!note.is_empty());
                 table.windows += 1;
@@ -161,16 +154,16 @@ fn heading(args: &Args) -> io::Result<String> {
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let nchan = Nchan::start(None, None)?.name();
+    let peer = peers::open(&args.peer, &args.settings)?.name();
     let (date, kernel) = (word("date", &["-u", "+%F"]), word("uname", &["-sr"]));
     let version =
         format!("{} ({})", env!("CARGO_PKG_VERSION"), word("git", &["rev-parse", "--short", "HEAD"]));
     Ok(format!(
-        "`encke-bench {command}` on {date}; Encke {version}, {nchan}; {kernel}, {} processors; {} rounds, 100-byte messages, one worker each, server on processor {}, generator on processor {}.",
+        "`encke-bench {command}` on {date}; Encke {version}, {peer}; {kernel}, {} processors; {} rounds, 100-byte messages, one worker each, server on processor {}, generator on processor {}.",
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         args.rounds,
-        args.server.server_cpu.unwrap_or(0),
-        args.server.own_cpu.unwrap_or(1),
+        args.settings.encke.server_cpu.unwrap_or(0),
+        args.settings.encke.own_cpu.unwrap_or(1),
     ))
 }
 
@@ -296,7 +289,7 @@ fn rows(args: &Args) -> Vec<Row> {
 
 /// The figures of one side, in the order of the row's measures, and what speaks against them.
 fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)> {
-    let mut options = EnckeOptions { users_as_channels: true, ..args.server.clone() };
+    let mut options = EnckeOptions { users_as_channels: true, ..args.settings.encke.clone() };
     options.server_cpu = options.server_cpu.or(Some(0));
     options.own_cpu = options.own_cpu.or(Some(1));
     if let Work::Targeted(_, engine) = row.work {
@@ -307,10 +300,8 @@ fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)
         .awake
         .then(|| Awake::keep(&[options.server_cpu, options.own_cpu].map(Option::unwrap_or_default)))
         .transpose()?;
-    let peer: Box<dyn Peer> = match side {
-        0 => Box::new(Encke::open(&options)?),
-        _ => Box::new(Nchan::start(options.server_cpu, options.own_cpu)?),
-    };
+    let settings = PeerSettings { encke: options, ..args.settings.clone() };
+    let peer = peers::open(if side == 0 { "encke" } else { &args.peer }, &settings)?;
     let note = |others_busy: f64, stolen: f64| {
         // What keeps a processor awake is at work for itself.
         let disturbed = stolen > STOLEN_MAX || (others_busy > OTHERS_MAX && awake.is_none());

@@ -12,12 +12,15 @@ use std::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Peer, Place, Transport, Who, engine::Engine, post};
+use super::{Kind, Part, Peer, Place, Transport, Who, engine::Engine, post};
 use crate::{
     http::Head,
     server::{Scratch, Server},
 };
 
+/// Encke.
+pub(super) const KIND: Kind =
+    Kind { name: "encke", open: |settings| Ok(Box::new(Encke::open(&settings.encke)?)) };
 /// How long a poll is asked to be held, in seconds: the most that a server may be configured for.
 const HOLD_S: u32 = 120;
 /// How long an engine that has just begun may refuse, and how often it is tried.

@@ -7,18 +7,20 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Peer, Place, Transport, Who, free_port, post};
+use super::{Kind, Peer, PeerSettings, Place, Transport, Who, free_port, post};
 use crate::{
     http::Head,
     server::{Scratch, Server},
 };
 
+/// nginx with Nchan.
+pub(super) const KIND: Kind = Kind { name: "nchan", open: |settings| Ok(Box::new(Nchan::start(settings)?)) };
 /// Where Debian puts the module.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// An nginx with Nchan.
 #[derive(Debug)]
-pub struct Nchan {
+struct Nchan {
     server: Server,
     address: SocketAddr,
     version: String,
@@ -30,7 +32,7 @@ impl Nchan {
     ///
     /// # Errors
     /// When it is not installed or cannot be started.
-    pub fn start(cpu: Option<usize>, own_cpu: Option<usize>) -> io::Result<Self> {
+    fn start(settings: &PeerSettings) -> io::Result<Self> {
         if !Path::new(MODULE).exists() {
             return Err(io::Error::other("nginx with Nchan is not installed; bench/install-peers does it"));
         }
@@ -39,7 +41,7 @@ impl Nchan {
         fs::write(&file, configuration(scratch.path(), address))?;
         let mut command = Command::new("nginx");
         command.arg("-e").arg(scratch.path().join("error.log")).arg("-c").arg(file).stdout(Stdio::null());
-        let mut server = Server::start(command, scratch, cpu, own_cpu)?;
+        let mut server = Server::start(command, scratch, settings.encke.server_cpu, settings.encke.own_cpu)?;
         server.await_port(address)?;
         Ok(Self { server, address, version: versions() })
     }
