@@ -22,6 +22,7 @@ mod sse;
 mod subscribers;
 mod table;
 mod tally;
+mod tls;
 mod websocket;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use std::{io, net::SocketAddr};
 pub use encke::{Encke, EnckeOptions, user_name};
 pub use template::TemplateOptions;
 
-use crate::http::Head;
+use crate::{http::Head, tls};
 
 /// Every kind of server that can be measured. The first is the one that is meant when none is named.
 const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, template::KIND];
@@ -120,6 +120,19 @@ pub trait Peer {
         self.address()
     }
 
+    /// The client's side of its TLS, when it is spoken to by TLS alone.
+    fn tls(&self) -> Option<&tls::Client> {
+        None
+    }
+
+    /// Makes what has to be there before anything is published to these places, or subscribed to.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    fn prepare(&self, _places: &[Place]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Its processes, when it was started here; what it keeps its logs in is not among them.
     fn pids(&self) -> Vec<u32>;
 
@@ -146,9 +159,9 @@ pub trait Peer {
     /// Writes a request that publishes.
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str);
 
-    /// Writes one request that publishes them all. False, and nothing is written, when the server has no such
-    /// request.
-    fn publish_together(&self, _out: &mut Vec<u8>, _to: Place, _payloads: &[String]) -> bool {
+    /// Writes one request that publishes them all, each to its own place. False, and nothing is written, when
+    /// the server has no such request.
+    fn publish_together(&self, _out: &mut Vec<u8>, _messages: &[(Place, String)]) -> bool {
         false
     }
 }
