@@ -2,8 +2,11 @@
 //!
 //! A peer is one file, and a line in [`KINDS`].
 
+mod centrifugo;
+mod durable_streams;
 mod encke;
 mod engine;
+mod installed;
 mod nchan;
 mod template;
 
@@ -15,7 +18,7 @@ pub use template::TemplateOptions;
 use crate::{http::Head, tls};
 
 /// Every kind of server that can be measured. The first is the one that is meant when none is named.
-const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, template::KIND];
+const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, durable_streams::KIND, centrifugo::KIND, template::KIND];
 
 /// A kind of server.
 struct Kind {
@@ -31,6 +34,9 @@ pub struct PeerSettings {
     /// Settings of Encke, and those that all kinds share.
     #[command(flatten)]
     pub encke: EnckeOptions,
+    /// durable-streams answers appends before they are on the disk
+    #[arg(long)]
+    pub durable_streams_memory: bool,
     /// Settings of a server that is described by patterns.
     #[command(flatten)]
     pub template: TemplateOptions,
