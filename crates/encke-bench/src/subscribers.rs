@@ -1,6 +1,6 @@
 //! Everybody who waits for messages.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use crate::{
     http::{Piece, ResponseReader},
@@ -142,6 +142,14 @@ impl Subscribers {
             self.waiting -= 1;
         }
         one.stage = Stage::Gone;
+    }
+
+    /// Lets somebody read nothing more, with the connection open.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn deafen(&mut self, net: &mut Net, index: usize) -> io::Result<()> {
+        self.all[index].conn.map_or(Ok(()), |conn| net.deafen(conn))
     }
 
     /// The connection is over, and nobody here wanted it to be.

@@ -186,6 +186,23 @@ impl Encke {
         })
     }
 
+    /// Kills the node that was started here, and starts it again on what it left; how long it took until it
+    /// listened.
+    ///
+    /// # Errors
+    /// When there are several nodes or none was started here, or it does not start again.
+    pub fn crash(&mut self, options: &EnckeOptions) -> io::Result<Duration> {
+        let [Node { server, .. }] = &mut self.nodes[..] else {
+            return Err(io::Error::other("one node can be killed"));
+        };
+        let server =
+            server.take().ok_or_else(|| io::Error::other("only what was started here can be killed"))?;
+        let scratch = server.kill()?;
+        let began = Instant::now();
+        self.nodes = vec![start(options, &self.engine.url, None, None, scratch)?];
+        Ok(began.elapsed())
+    }
+
     /// The fields that say which user asks.
     fn with_token<T>(&self, user: u32, use_it: impl FnOnce(&str) -> T) -> T {
         let mut tokens = self.tokens.borrow_mut();
