@@ -8,6 +8,7 @@ mod chaos;
 mod choice;
 mod commands;
 mod http;
+mod http2;
 mod net;
 mod options;
 mod parts;

@@ -62,7 +62,14 @@ impl<'p> Run<'p> {
         pipeline: usize,
     ) -> io::Result<Self> {
         if !peer.speaks(transport) {
-            return Err(io::Error::other(format!("{} does not speak {}", peer.name(), transport.name())));
+            let why = format!("{} does not speak {}", peer.name(), transport.name());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        if transport == Transport::Ws && peer.tls().is_some_and(|tls| tls.http2) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "WebSockets are not measured over HTTP/2",
+            ));
         }
         let (net, publishers) = (Net::new(peer.tls().cloned())?, Publishers::new(publishers, pipeline));
         let subscribers = Subscribers::new(transport, size);

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, io, net::IpAddr};
 
 use crate::{
-    http::{Piece, ResponseReader},
+    http::{NotHttp, Piece, ResponseReader},
+    http2,
     net::{ConnId, Net, Role},
     payload,
     peers::{Peer, Transport, Who},
@@ -41,8 +42,24 @@ pub struct Subscriber {
     /// How often it has connected; with its own number that says to which node it connects next.
     turns: usize,
     conn: Option<ConnId>,
-    http: ResponseReader,
+    http: Http,
     stream: Stream,
+}
+
+/// By which version requests are made.
+#[derive(Debug)]
+enum Http {
+    One(ResponseReader),
+    Two(Box<http2::Connection>),
+}
+
+impl Http {
+    fn feed(&mut self, bytes: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), NotHttp> {
+        match self {
+            Self::One(reader) => reader.feed(bytes, sink),
+            Self::Two(connection) => connection.feed(bytes, sink),
+        }
+    }
 }
 
 /// What is read within the response.
@@ -93,18 +110,9 @@ impl Subscribers {
 
     /// Adds somebody, without a connection.
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
-        let stream = fresh(self.transport);
+        let (stream, http) = (fresh(self.transport), Http::One(ResponseReader::default()));
         let (stage, resume) = (Stage::Gone, String::new());
-        self.all.push(Subscriber {
-            who,
-            lanes,
-            stage,
-            resume,
-            turns: 0,
-            conn: None,
-            http: ResponseReader::default(),
-            stream,
-        });
+        self.all.push(Subscriber { who, lanes, stage, resume, turns: 0, conn: None, http, stream });
         self.all.len() - 1
     }
 
@@ -125,7 +133,10 @@ impl Subscribers {
         match net.connect(at, from, Role::Subscriber(index)) {
             Ok(conn) => {
                 (one.conn, one.stage) = (Some(conn), Stage::Asking);
-                (one.http, one.stream) = (ResponseReader::default(), fresh(self.transport));
+                let http2 = peer.tls().is_some_and(|tls| tls.http2);
+                one.http =
+                    if http2 { Http::Two(Box::default()) } else { Http::One(ResponseReader::default()) };
+                one.stream = fresh(self.transport);
                 self.ask(net, peer, index);
             }
             Err(error) => self.note(format!("connecting: {error}")),
@@ -170,6 +181,12 @@ impl Subscribers {
         {
             one.stage = Stage::Waiting;
             self.waiting += 1;
+        }
+        if let Http::Two(connection) = &mut one.http {
+            let text = std::mem::take(&mut self.out);
+            if let Err(error) = connection.request(&mut self.out, &text) {
+                return self.broken(net, index, error.0);
+            }
         }
         if let Err(error) = net.send(conn, &self.out) {
             self.broken(net, index, &error.to_string());
@@ -244,8 +261,10 @@ impl Subscribers {
             *stage = Stage::Waiting;
             self.waiting += 1;
         }
-        let conn = one.conn;
-        if let (false, Some(conn)) = (pongs.is_empty(), conn) {
+        if let Http::Two(connection) = &mut one.http {
+            pongs.append(&mut connection.out);
+        }
+        if let (false, Some(conn)) = (pongs.is_empty(), one.conn) {
             // A broken connection is told by its next event.
             let _ = net.send(conn, &pongs);
         }

@@ -35,7 +35,7 @@ impl DurableStreams {
     fn start(settings: &PeerSettings) -> io::Result<Self> {
         let encke = &settings.encke;
         if encke.tls {
-            return Err(io::Error::other("durable-streams has no TLS"));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "durable-streams has no TLS"));
         }
         let (scratch, address) = (Scratch::new()?, free_port()?);
         let mut command = Command::new(installed::program(VARIABLE, PROGRAM)?);

@@ -42,7 +42,8 @@ impl Nchan {
         let file = scratch.path().join("nginx.conf");
         let encke = &settings.encke;
         if encke.http2 {
-            return Err(io::Error::other("Nchan has no streams of events by HTTP/2"));
+            let why = "Nchan is not measured over HTTP/2";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
         let identity = encke.tls.then(|| Identity::make(scratch.path())).transpose()?;
         let tls = identity.as_ref().map(|identity| identity.client(false)).transpose()?;
