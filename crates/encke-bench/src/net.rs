@@ -237,3 +237,106 @@ impl Net {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        sync::Arc,
+        thread::JoinHandle,
+    };
+
+    use tokio_rustls::rustls::{
+        self, ServerConfig, ServerConnection, StreamOwned,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+
+    use super::*;
+    use crate::{server::Scratch, tls::Identity};
+
+    /// More than the kernel takes of a socket at once.
+    const MUCH: usize = 8 << 20;
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// A server for one connection: takes `MUCH` bytes, sends as many, and ends the connection in order or
+    /// not.
+    fn server(identity: &Identity, in_order: bool) -> (SocketAddr, JoinHandle<Vec<u8>>) {
+        let chain = vec![CertificateDer::from_pem_file(&identity.certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = move || {
+            let (socket, _) = listener.accept().unwrap();
+            socket.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
+            let mut taken = vec![0; MUCH];
+            stream.read_exact(&mut taken).unwrap();
+            stream.write_all(&bytes(7)).unwrap();
+            if in_order {
+                stream.conn.send_close_notify();
+            }
+            stream.flush().unwrap();
+            taken
+        };
+        (address, std::thread::spawn(serve))
+    }
+
+    /// Bytes of which no part is like another.
+    fn bytes(seed: usize) -> Vec<u8> {
+        (0..MUCH).map(|at| ((at + seed) % 251) as u8).collect()
+    }
+
+    /// What a client of the server gets, and how that ends.
+    fn exchange(in_order: bool) -> (Vec<u8>, Bytes) {
+        let scratch = Scratch::new().unwrap();
+        let identity = Identity::make(scratch.path()).unwrap();
+        let (address, server) = server(&identity, in_order);
+        let mut net = Net::new(Some(identity.client(false).unwrap())).unwrap();
+        let conn = net.connect(address, None, Role::Publisher(0)).unwrap();
+        // The first half waits for the connection, the second for the handshake.
+        let (sent, ends) = (bytes(3), Instant::now() + DEADLINE);
+        net.send(conn, &sent[..MUCH / 2]).unwrap();
+        let (mut got, mut ready, mut begun) = (Vec::new(), Vec::new(), false);
+        while Instant::now() < ends {
+            net.wait(ends, &mut ready).unwrap();
+            for event in ready.drain(..) {
+                if event.writable {
+                    net.flush(conn).unwrap();
+                    if !std::mem::replace(&mut begun, true) {
+                        net.send(conn, &sent[MUCH / 2..]).unwrap();
+                    }
+                }
+                loop {
+                    match net.read(conn) {
+                        Bytes::Some(count, _) => got.extend_from_slice(&net.buffer[..count]),
+                        Bytes::Nothing => break,
+                        end => {
+                            assert!(server.join().unwrap() == sent, "the server got something else");
+                            return (got, end);
+                        }
+                    }
+                }
+            }
+        }
+        panic!("{} bytes, and no end", got.len());
+    }
+
+    #[test]
+    fn much_goes_both_ways_over_tls() {
+        let (got, end) = exchange(true);
+        assert!(got == bytes(7), "{} bytes", got.len());
+        assert!(matches!(end, Bytes::End), "{end:?}");
+    }
+
+    #[test]
+    fn an_end_without_close_notify_is_told_from_one_with_it() {
+        let (got, end) = exchange(false);
+        assert!(got == bytes(7), "{} bytes", got.len());
+        assert!(matches!(end, Bytes::Broken(_)), "{end:?}");
+    }
+}

@@ -11,6 +11,8 @@ use crate::{
 
 /// How many messages are published between two looks at the memory.
 const BETWEEN_LOOKS: u32 = 10;
+/// What a server has begun before a look at its memory, it has finished by then.
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -39,7 +41,8 @@ pub struct Stalled {
 /// What receivers that take nothing cost, in bytes of the server's memory (PSS).
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// What as many messages cost to which nobody listens: the log.
+    /// What as many messages cost in a channel with one receiver that takes them: the log, and what is kept
+    /// to send.
     pub log: f64,
     /// The most that was held for each receiver beyond that.
     pub each: f64,
@@ -54,31 +57,37 @@ pub struct Cost {
 pub fn measure(peer: &dyn Peer, of: Stalled) -> io::Result<Cost> {
     let look = || procfs::pss_bytes(&peer.pids()) as f64;
     let mut run = Run::new(peer, of.transport, of.payload, 1, 1)?;
-    // To none of the channels is anybody counted as a receiver: what arrives there is not looked at.
-    run.tally = Tally::new([0; 3]);
-    peer.prepare(&[0, 1, 2].map(Place::Channel))?;
+    // Those that take nothing are not counted as receivers.
+    run.tally = Tally::new([0, 1, 0]);
+    peer.prepare(&[Place::Channel(0)])?;
+    run.gather(std::iter::once((Place::Channel(1), (1, 1))))?;
     let publish = |run: &mut Run<'_>, channel: u32, count: u32| {
         let time = Duration::from_secs_f64(f64::from(count) / of.rate);
         let load = Load { rate: of.rate, burst: 1, together: false, time };
         run.publish(load, |_| (channel, Place::Channel(channel), 0))?;
         run.drain()
     };
+    // The most memory while so many messages are published.
+    let most = |run: &mut Run<'_>, channel: u32| {
+        let (mut most, mut left) = (0.0_f64, of.messages);
+        while left > 0 {
+            let count = left.min(BETWEEN_LOOKS);
+            publish(run, channel, count)?;
+            (most, left) = (most.max(look()), left - count);
+        }
+        Ok::<_, io::Error>(most)
+    };
     publish(&mut run, 0, BETWEEN_LOOKS)?;
+    run.rest(SETTLES)?;
     let before = look();
-    publish(&mut run, 1, of.messages)?;
-    let log = look() - before;
+    let log = most(&mut run, 1)? - before;
     run.gather((0..of.receivers).map(|_| (Place::Channel(2), (2, 1))))?;
-    for index in 0..run.subscribers.all.len() {
+    for index in 1..run.subscribers.all.len() {
         run.subscribers.deafen(&mut run.net, index)?;
     }
-    run.rest(Duration::from_secs(1))?;
+    run.rest(SETTLES)?;
     let idle = look();
-    let (mut most, mut left) = (idle, of.messages);
-    while left > 0 {
-        let count = left.min(BETWEEN_LOOKS);
-        publish(&mut run, 2, count)?;
-        (most, left) = (most.max(look()), left - count);
-    }
+    let each = (most(&mut run, 2)? - idle - log) / f64::from(of.receivers.max(1));
     for index in 0..run.subscribers.all.len() {
         run.subscribers.disconnect(&mut run.net, index);
     }
@@ -86,7 +95,6 @@ pub fn measure(peer: &dyn Peer, of: Stalled) -> io::Result<Cost> {
     if let Some(verdict) = run.verdict() {
         return Err(io::Error::other(format!("{}: {verdict}", peer.name())));
     }
-    let each = (most - idle - log) / f64::from(of.receivers.max(1));
     Ok(Cost { log, each, left: look() - before - 2.0 * log })
 }
 

@@ -79,19 +79,29 @@ pub fn measure(peer: &dyn Peer, of: Sustain) -> io::Result<Sustained> {
     } else {
         run.gather(places)?;
     }
-    let (mut best, mut choice) = (Sustained::default(), Choice(1));
-    let (mut rate, mut too_much) = (of.from, None);
+    let mut choice = Choice(1);
+    highest(of.from, of.p99_ms, |rate| attempt(&mut run, of, rate, &mut choice))
+}
+
+/// The highest rate whose 99th percentile is within the bound, as far as trying finds it.
+fn highest(
+    from: f64,
+    p99_ms: f64,
+    mut attempt: impl FnMut(f64) -> io::Result<Sustained>,
+) -> io::Result<Sustained> {
+    let (mut best, mut rate, mut too_much) = (Sustained::default(), from, None);
     let mut halvings = 0;
-    while halvings < HALVINGS && rate < RATE_MAX {
-        let tried = attempt(&mut run, of, rate, &mut choice)?;
-        if tried.p99_ms <= of.p99_ms {
+    while rate < RATE_MAX {
+        let tried = attempt(rate)?;
+        if tried.p99_ms <= p99_ms {
             best = tried;
         } else {
             too_much = Some(rate);
         }
         rate = match too_much {
             None => rate * 2.0,
-            Some(_) if best.rate == 0.0 && rate / 2.0 < of.from * LEAST_SHARE => break,
+            Some(_) if halvings == HALVINGS => break,
+            Some(_) if best.rate == 0.0 && rate / 2.0 < from * LEAST_SHARE => break,
             Some(_) if best.rate == 0.0 => rate / 2.0,
             Some(too_much) => {
                 halvings += 1;
@@ -146,7 +156,10 @@ fn attempt(run: &mut Run<'_>, of: Sustain, rate: f64, choice: &mut Choice) -> io
         return Err(io::Error::other(format!("{}: {verdict}", run.peer.name())));
     }
     let took = if of.offline { &run.publishers.answered } else { &run.tally.each };
-    let ms = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1000.0;
+    // A rate at which nothing was measured proves nothing.
+    let ms = |quantile| {
+        if took.is_empty() { f64::INFINITY } else { took.value_at_quantile(quantile) as f64 / 1000.0 }
+    };
     let cpu_us = used.total.as_secs_f64() * 1e6 / (run.tally.sent() - sent).max(1) as f64;
     let tried = Sustained { rate, p50_ms: ms(0.5), p99_ms: ms(0.99), cpu_us };
     println!(
@@ -168,4 +181,27 @@ pub fn print(name: &str, of: Sustain, best: &Sustained) {
         of.p99_ms,
         best.cpu_us
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_rate_is_found_within_an_eighth() {
+        for capacity in [40.0, 999.0, 1000.0, 2500.0, 1_000_000.0] {
+            let mut tried = 0;
+            let attempt = |rate: f64| {
+                tried += 1;
+                let p99_ms = if rate <= capacity { 19.0 } else { 21.0 };
+                Ok(Sustained { rate, p99_ms, ..Sustained::default() })
+            };
+            let best = highest(1000.0, 20.0, attempt).unwrap();
+            assert!(best.rate <= capacity && best.rate >= capacity * 0.88, "{} of {capacity}", best.rate);
+            assert!(tried <= 16, "{tried} rates for {capacity}");
+        }
+        let none = highest(1000.0, 20.0, |rate| Ok(Sustained { rate, p99_ms: 21.0, ..Sustained::default() }))
+            .unwrap();
+        assert_eq!((none.rate, none.p99_ms), (0.0, 0.0), "no rate is sustained");
+    }
 }

@@ -96,5 +96,6 @@ pub fn measure(settings: &PeerSettings, row: &Row, side: &Side) -> io::Result<Me
 /// such part.
 fn engine_us(parts: &[Used], messages: u64) -> f64 {
     let engine = parts.iter().filter(|part| !part.name.starts_with("node "));
-    engine.map(|part| part.cpu_s).sum::<f64>() * 1e6 / messages.max(1) as f64
+    // The sum of nothing would be a negative zero.
+    engine.fold(0.0, |sum, part| sum + part.cpu_s) * 1e6 / messages.max(1) as f64
 }
