@@ -313,7 +313,12 @@ mod tests {
                 }
                 loop {
                     match net.read(conn) {
-                        Bytes::Some(count, _) => got.extend_from_slice(&net.buffer[..count]),
+                        Bytes::Some(count, more) => {
+                            got.extend_from_slice(&net.buffer[..count]);
+                            if !more {
+                                break;
+                            }
+                        }
                         Bytes::Nothing => break,
                         end => {
                             assert!(server.join().unwrap() == sent, "the server got something else");

@@ -9,8 +9,12 @@ use std::{
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use tokio_rustls::rustls::{
-    self, ClientConfig, ClientConnection, RootCertStore,
+    ClientConfig, ClientConnection, RootCertStore,
     client::Resumption,
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{self, kx_group},
+    },
     pki_types::{CertificateDer, ServerName},
     version::TLS13,
 };
@@ -54,8 +58,11 @@ impl Identity {
         let config = |protocol: &[u8], resumption: Resumption| {
             let mut roots = RootCertStore::empty();
             roots.add(self.der.clone()).map_err(io::Error::other)?;
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
+            // One key exchange that every server has, so that all do the same work.
+            let kx_groups = vec![kx_group::X25519];
+            let provider = CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() };
+            let builder =
+                ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13]);
             let mut config =
                 builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
             config.alpn_protocols = vec![protocol.to_vec()];
@@ -145,7 +152,7 @@ mod tests {
         let identity = Identity::make(directory.path()).unwrap();
         let chain = vec![CertificateDer::from_pem_file(&identity.certificate).unwrap()];
         let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
