@@ -60,6 +60,13 @@ impl Http {
             Self::Two(connection) => connection.feed(bytes, sink),
         }
     }
+
+    /// Adds what the server is to be sent for what has come.
+    fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        if let Self::Two(connection) = self {
+            out.append(&mut connection.out);
+        }
+    }
 }
 
 /// What is read within the response.
@@ -261,13 +268,8 @@ impl Subscribers {
             *stage = Stage::Waiting;
             self.waiting += 1;
         }
-        if let Http::Two(connection) = &mut one.http {
-            pongs.append(&mut connection.out);
-        }
-        if let (false, Some(conn)) = (pongs.is_empty(), one.conn) {
-            // A broken connection is told by its next event.
-            let _ = net.send(conn, &pongs);
-        }
+        one.http.acknowledge(&mut pongs);
+        answer(net, one.conn, &pongs);
         if asks_again && self.wander {
             self.disconnect(net, index);
             self.connect(net, peer, index);
@@ -278,6 +280,13 @@ impl Subscribers {
 
     fn note(&mut self, what: String) {
         *self.errors.entry(what).or_default() += 1;
+    }
+}
+
+fn answer(net: &mut Net, conn: Option<ConnId>, bytes: &[u8]) {
+    if let (false, Some(conn)) = (bytes.is_empty(), conn) {
+        // A broken connection is told by its next event.
+        let _ = net.send(conn, bytes);
     }
 }
 

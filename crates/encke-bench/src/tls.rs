@@ -50,7 +50,7 @@ impl Identity {
         Ok(Self { certificate, key, der: signed.der().clone() })
     }
 
-    /// Clients that trust this certificate and no other. Whoever subscribes speaks HTTP/2 if `http2`.
+    /// Clients that trust this certificate and no other. Subscribers speak HTTP/2 if `http2`.
     ///
     /// # Errors
     /// When the library refuses the certificate.

@@ -119,7 +119,7 @@ fn one_round(args: &Args, round: usize, row: &Row, table: &mut Table, first: usi
     }
     let mut figures: Vec<Option<Vec<f64>>> = vec![None; row.sides.len()];
     for turn in 0..row.sides.len() {
-        // Whoever comes second finds the machine as the first left it, so they take turns in that as well.
+        // The second finds the machine as the first left it, so they take turns in that as well.
         let at = (round + turn) % row.sides.len();
         let side = &row.sides[at];
         match measure(&args.settings, row, side) {

@@ -115,7 +115,7 @@ fn highest(
 /// Whether the server takes several messages in one request.
 fn probe(peer: &dyn Peer, of: Sustain) -> io::Result<()> {
     let payload = Stamp { lane: 0, number: 0, due_us: 0 }.payload(of.payload);
-    // Nobody waits there.
+    // These users are never there.
     let messages: Vec<_> = (0..2).map(|number| (Place::User(of.users + number), payload.clone())).collect();
     let mut request = Vec::new();
     let unsupported = |why: String| io::Error::new(io::ErrorKind::Unsupported, why);

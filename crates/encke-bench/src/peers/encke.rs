@@ -83,7 +83,7 @@ pub struct EnckeOptions {
     /// All connections are secured by TLS 1.3, with a certificate that is made for the run
     #[arg(long, conflicts_with = "url")]
     pub tls: bool,
-    /// Whoever waits speaks HTTP/2
+    /// Subscribers speak HTTP/2
     #[arg(long, requires = "tls")]
     pub http2: bool,
 }
