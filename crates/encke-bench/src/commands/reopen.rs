@@ -45,6 +45,9 @@ pub struct Reopened {
 /// # Errors
 /// When the server refuses a message, or has lost one.
 pub fn measure(options: &EnckeOptions, of: Reopen) -> io::Result<Reopened> {
+    if options.tls {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "this is measured without TLS"));
+    }
     let mut encke = Encke::open(options)?;
     let empty = encke.crash(options)?;
     let began = Instant::now();

@@ -9,6 +9,10 @@ use crate::http::Head;
 pub(super) const KIND: Kind = Kind {
     name: "template",
     open: |settings| {
+        if settings.encke.tls {
+            let why = "a server that is described is not measured over TLS";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let peer = Template::open(&settings.template);
         Ok(Box::new(peer.ok_or_else(|| io::Error::other("--peer-address is missing"))?))
     },
