@@ -2,9 +2,9 @@
 
 use std::{io, time::Duration};
 
-use super::latency::Choice;
 use crate::{
     blocking::Line,
+    choice::Choice,
     payload::Stamp,
     peers::{Peer, Place, Transport},
     procfs::Cpu,
