@@ -66,6 +66,38 @@ impl Hub {
         self.settle(key);
     }
 
+    /// Lets a session follow more channels: those that `from` names from there, also where it follows them
+    /// already, and all others from now on.
+    pub fn subscribe_from(
+        &mut self,
+        ticket: u64,
+        session: SessionId,
+        user: &UserId,
+        channels: &[ChannelName],
+        from: &Cursor,
+    ) {
+        let key = match self.session_for(session, user) {
+            Ok(key) => key,
+            Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
+        };
+        let named = from.entries.iter().map(|(channel, _)| channel);
+        let mut followed = self.may_follow(Some(key), user, channels.iter().chain(named));
+        for (channel, at) in &from.entries {
+            followed = followed.and_then(|()| self.follow(key, channel, Beginning::Here, Some(*at)));
+        }
+        if let Err(code) = followed {
+            return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
+        }
+        let others: Vec<ChannelName> =
+            channels.iter().filter(|channel| from.position(channel).is_none()).cloned().collect();
+        self.subscribe(ticket, session, user, &others);
+        // A channel whose window reaches back to the place is not asked for, so nothing else says that there
+        // is more.
+        if self.has_more(key) {
+            self.make_ready(key, false);
+        }
+    }
+
     /// Who subscribes to what its session follows already may not know that, say because it once left and was
     /// not heard. What it is sent from here on must reach it all the same.
     fn doubt(&mut self, key: Key, channel: &ChannelName) {

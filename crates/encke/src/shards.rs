@@ -37,7 +37,7 @@ pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
-pub use sink::{BodySink, BodySinkId, HyperBody, Sink, body_sink};
+pub use sink::{BodySink, BodySinkId, HyperBody, LentHome, Sink, body_sink};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
 
 /// How long a control request waits for a shard.
@@ -143,6 +143,24 @@ impl Shards {
             user: user.clone(),
             channels: channels.clone(),
             answer,
+        };
+        following(self.ask_home(user, command).await?)
+    }
+
+    /// Lets a session follow more channels, those that `from` names from there; all that it follows then.
+    ///
+    /// # Errors
+    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
+    pub async fn subscribe_from(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+        from: Cursor,
+    ) -> Result<Following, ErrorCode> {
+        let command = |answer| {
+            let (user, channels, from) = (user.clone(), channels.clone(), from.clone());
+            ShardCommand::SubscribeFrom { session, user, channels, from, answer }
         };
         following(self.ask_home(user, command).await?)
     }

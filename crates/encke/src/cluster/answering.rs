@@ -18,6 +18,10 @@ pub(super) async fn answer(nodes: &Nodes, question: Question) -> Result<Answer, 
         Question::Subscribe { session, user, channels } => {
             Ok(Answer::Following(shards.subscribe(session, &user, channels).await?.into()))
         }
+        Question::SubscribeFrom { session, user, channels, from } => {
+            let from = Cursor::parse(&from).map_err(|_| ErrorCode::BadCursor)?;
+            Ok(Answer::Following(shards.subscribe_from(session, &user, channels, from).await?.into()))
+        }
         Question::Unsubscribe { session, user, channels } => {
             Ok(Answer::Following(shards.unsubscribe(session, &user, channels).await?.into()))
         }

@@ -35,6 +35,7 @@ pub(super) enum NodeMessage {
 pub(super) enum Question {
     Close { target: Target, close: Close },
     Subscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
+    SubscribeFrom { session: SessionId, user: UserId, channels: Vec<ChannelName>, from: String },
     Unsubscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
     Ack { session: SessionId, user: UserId, cursor: String },
     Release { session: Option<SessionId>, user: UserId },

@@ -113,6 +113,25 @@ impl Sessions {
         )
     }
 
+    /// Lets a session follow more channels, those that `from` names from there; all that it follows then.
+    ///
+    /// # Errors
+    /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
+    pub async fn subscribe_from(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        channels: Vec<ChannelName>,
+        from: Cursor,
+    ) -> Result<Following, ErrorCode> {
+        let Some(nodes) = &self.nodes else {
+            return self.shards.subscribe_from(session, user, channels, from).await;
+        };
+        let question =
+            Question::SubscribeFrom { session, user: user.clone(), channels, from: from.to_string() };
+        following(where_it_is(nodes, user, question).await?)
+    }
+
     /// Lets a session follow fewer channels; all that it follows then.
     ///
     /// # Errors

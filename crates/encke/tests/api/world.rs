@@ -13,6 +13,7 @@ use encke::{
     auth::{Claims, Grant, TokenKey},
     clock::{Clock, TestClock},
     config::{Config, EngineUrl, Secret},
+    dialects::Registry,
     router::router,
     wire::{Server, wire},
 };
@@ -171,7 +172,7 @@ impl World {
         let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
-        let router = router(Arc::clone(&server.app));
+        let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }
 
@@ -182,7 +183,10 @@ impl World {
     /// A router with the same sessions, and another engine or clock.
     pub fn other(&self, engine: Arc<dyn Engine>, clock: Option<Arc<TestClock>>) -> Router {
         let clock = clock.map_or(Arc::clone(&self.app().clock), |clock| clock as Arc<dyn Clock>);
-        router(App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap())
+        router(
+            App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap(),
+            &Registry::built_in(),
+        )
     }
 
     pub fn call(&self, ask: Ask) -> Answer {

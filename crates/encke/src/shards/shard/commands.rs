@@ -38,6 +38,10 @@ impl Shard {
                 let ticket = self.ask(answer);
                 self.hub.subscribe(ticket, session, &user, &channels);
             }
+            ShardCommand::SubscribeFrom { session, user, channels, from, answer } => {
+                let ticket = self.ask(answer);
+                self.hub.subscribe_from(ticket, session, &user, &channels, &from);
+            }
             ShardCommand::Unsubscribe { session, user, channels, answer } => {
                 let ticket = self.ask(answer);
                 self.hub.unsubscribe(ticket, session, &user, &channels);
@@ -64,7 +68,8 @@ impl Shard {
             ShardCommand::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
             ShardCommand::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
             ShardCommand::Counts { answer } => reply(answer, self.counts()),
-            ShardCommand::Answered { place, answer } => self.answered(place, &answer),
+            ShardCommand::Answered { place, reply } => self.answered(place, reply),
+            ShardCommand::Decided { place, verdict } => self.decided(place, verdict),
             ShardCommand::Go(place) => self.go_on(place),
             ShardCommand::Drained(id) => {
                 if let Some(key) = self.body_sink.get(&id).copied() {
@@ -100,7 +105,9 @@ impl Shard {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            if let Some(service) = slot.state.service() {
+            if matches!(slot.state, State::Unclaimed(_)) {
+                self.send_away(key);
+            } else if let Some(service) = slot.state.service() {
                 // The connection ends with the answer, which says so.
                 service.request_state.keep_alive = false;
             } else if matches!(slot.state, State::Head) {
