@@ -22,7 +22,7 @@ pub use duplex::{Duplex, Kept, MESSAGE_WITHIN_MS};
 pub use one_answer::{AnswerForm, OneAnswer};
 pub use state::ConnectionState;
 pub use stream::{Form, Stream};
-pub use ws::{Spoken, Ws};
+pub use ws::{Spoken, Ws, close_with};
 
 /// What a dialect wants done that takes a while: a value of a type of its own.
 pub type Command = Box<dyn Any + Send>;

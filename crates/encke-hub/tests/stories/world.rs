@@ -301,6 +301,14 @@ impl World {
         self.settle();
     }
 
+    /// Subscribes to some of the channels from the positions in a cursor.
+    pub fn subscribe_from(&mut self, first: u64, name: &str, channels: &[&str], from: &Cursor) {
+        let names: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
+        self.tickets += 1;
+        self.hub.subscribe_from(self.tickets, session(1000 + u128::from(first)), &user(name), &names, from);
+        self.settle();
+    }
+
     pub fn unsubscribe(&mut self, first: u64, name: &str, channels: &[&str]) {
         let names: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
         self.tickets += 1;

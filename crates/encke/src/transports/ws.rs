@@ -161,8 +161,7 @@ impl<D: Spoken> Transport for Ws<D> {
             }
             Ending::Refused(code) => D::refuse(context, &Refusal::new(*code, sentence(*code))),
         };
-        part(context, &notice);
-        NextAction::Part
+        close_with(context, &notice)
     }
 
     fn refused(&self, context: &mut TransportContext<'_>, refusal: &Refusal) -> NextAction {
@@ -170,8 +169,7 @@ impl<D: Spoken> Transport for Ws<D> {
             return context.refuse_with(refusal);
         }
         let notice = D::refuse(context, refusal);
-        part(context, &notice);
-        NextAction::Part
+        close_with(context, &notice)
     }
 
     fn on_bytes(&self, context: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
@@ -255,12 +253,13 @@ fn switch(context: &mut TransportContext<'_>) {
     push(&["date: ", context.date, "\r\n\r\n"]);
 }
 
-/// Writes the close frame.
-fn part(context: &mut TransportContext<'_>, notice: &CloseFrame) {
+/// Writes the close frame; what the transport's turn ends with then.
+pub fn close_with(context: &mut TransportContext<'_>, notice: &CloseFrame) -> NextAction {
     CloseFrame::write(context.out, notice.status, &notice.reason);
     if let Some(duplex) = context.duplex.as_deref_mut() {
         duplex.parts = true;
     }
+    NextAction::Part
 }
 
 /// Answers the client's close with the status that it gave (RFC 6455 section 5.5.1).

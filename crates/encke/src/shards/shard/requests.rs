@@ -74,6 +74,13 @@ impl Shard {
             let Some(key) = self.reads.next() else { break };
             if self.answer_ahead(key) {
                 self.reads.defer(key);
+            } else if self
+                .slots
+                .get(key)
+                .is_some_and(|slot| slot.inbound.is_some() && slot.hears() == Hears::Now)
+            {
+                // What was sent behind the head of a WebSocket.
+                self.resume(key);
             } else {
                 self.readable(key, Until::Empty);
             }

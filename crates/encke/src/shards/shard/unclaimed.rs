@@ -31,7 +31,8 @@ impl Shard {
         slot.state = State::Unclaimed(Service::new(transport, request_state, Some(state)));
         self.set_deadline(key, IDENTIFY_WITHIN_MS);
         self.turn(key, |transport, context| transport.open(context));
-        self.resume(key);
+        // In a turn of its own, since the head may just be read from the buffer that all connections share.
+        self.reads.defer(key);
     }
 
     /// The client has named its user. The connection goes to where that user lives, with what was read and
@@ -118,7 +119,8 @@ impl Shard {
             duplex.asked = false;
         }
         self.turn(key, |transport, context| transport.refused(context, refusal));
-        self.resume(key);
+        // What its client has sent meanwhile is read in a turn of its own, as above.
+        self.reads.defer(key);
     }
 }
 
