@@ -42,7 +42,7 @@ fn a_subscription_from_a_position_goes_on_there() {
         cursor
     };
     world.said();
-    // One channel that nobody follows here, one whose window is in memory, and one from now on.
+    // One channel without followers here, one whose window is in memory, and one from now on.
     world.publish("new");
     let cursor = from(&mut world, &["cold", "warm"], 1);
     world.subscribe_from(1, "alice", &["cold", "new"], &cursor);

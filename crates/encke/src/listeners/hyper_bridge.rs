@@ -21,7 +21,7 @@ use crate::{
     connection::{Given, Permit},
     http::{readable, refusal::Refused},
     shards::{
-        Arrival, BodySink, BodySinkId, HyperBody, LentHome, Mailbox, ShardCommand, Shards, Sink, body_sink,
+        Arrival, BodySink, BodySinkId, HyperBody, Mailbox, ShardCommand, Shards, Sink, SinkHome, body_sink,
         deliver,
     },
 };
@@ -102,7 +102,7 @@ impl HyperBridge {
 /// Where what a client says is put in.
 struct Said {
     id: BodySinkId,
-    home: LentHome,
+    home: SinkHome,
     inbound: mpsc::Sender<Bytes>,
 }
 

@@ -51,14 +51,14 @@ pub struct BodySink {
     wants: Arc<AtomicBool>,
     /// What its client says, if it talks, and what is left of the last that was taken in.
     inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
-    home: LentHome,
+    home: SinkHome,
 }
 
 /// The shard that a response is of, which changes when its client names a user who lives elsewhere.
 #[derive(Clone, Debug)]
-pub struct LentHome(Arc<Mutex<Mailbox<ShardCommand>>>);
+pub struct SinkHome(Arc<Mutex<Mailbox<ShardCommand>>>);
 
-impl LentHome {
+impl SinkHome {
     /// The way into that shard.
     #[must_use]
     pub fn mailbox(&self) -> Mailbox<ShardCommand> {
@@ -71,7 +71,7 @@ impl LentHome {
 #[derive(Debug)]
 pub struct HyperBody {
     id: BodySinkId,
-    home: LentHome,
+    home: SinkHome,
     body: mpsc::Receiver<Bytes>,
     wants: Arc<AtomicBool>,
     given: Option<Arc<Given>>,
@@ -94,7 +94,7 @@ pub fn body_sink(
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
     let counted = given.clone().map(|given| (0, given));
-    let home = LentHome(Arc::new(Mutex::new(home)));
+    let home = SinkHome(Arc::new(Mutex::new(home)));
     let body_sink = BodySink {
         id,
         head: Some(head),
@@ -202,7 +202,7 @@ impl BodySink {
 
     /// The shard that it is of.
     #[must_use]
-    pub fn home(&self) -> LentHome {
+    pub fn home(&self) -> SinkHome {
         self.home.clone()
     }
 

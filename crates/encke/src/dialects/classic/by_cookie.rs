@@ -110,8 +110,8 @@ impl AnswerForm for Message {
 
     fn ended(context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
         match ending {
-            // Whoever was taken over must not come back either, or two pages of one browser would take turns
-            // without end.
+            // A script that was taken over must not come back either, or two pages of one browser would take
+            // turns without end.
             Ending::TakenOver => write(context, &classic::with_stop("", true), None),
             Ending::Closed(notice) if !notice.close.reconnect => {
                 write(context, &classic::with_stop("", true), None)

@@ -37,8 +37,8 @@ impl Shard {
         self.await_message(key);
     }
 
-    /// A message that a client has begun is looked at when it is due, if that is before the next sign of
-    /// life.
+    /// A message that a client has begun is looked at when it is due, and so is what its dialect waits for,
+    /// if that is before the next sign of life.
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;
@@ -97,6 +97,7 @@ impl Shard {
         if waits {
             let Reply { answer, identified } = reply;
             self.turn(place, |service, context| service.answered(context, answer));
+            self.await_message(place);
             if let Some(identified) = identified {
                 self.identified(place, *identified);
             }

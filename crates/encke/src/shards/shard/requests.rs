@@ -231,9 +231,9 @@ impl Shard {
             return self.come_in(key, *admission);
         }
         let Some(mut slot) = self.take_out(key) else { return };
+        self.laggards.forget(key);
         if let Some(unsent) = &slot.unsent {
             self.laggards.release(unsent);
-            self.laggards.forget(key);
         }
         let mailbox = self.parts.shards.at(home);
         match &mut slot.sink {
@@ -270,7 +270,7 @@ impl Shard {
             self.keep_on(key, unsent);
         }
         self.carry_out_verdict(key, verdict);
-        // What a body sink had to take, or to give, was said to the shard that it comes from.
+        // What hyper had taken meanwhile was said to the shard that it comes from.
         self.writable(key);
     }
 

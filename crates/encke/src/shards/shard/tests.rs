@@ -2,6 +2,7 @@
 //! are told to.
 
 mod ahead;
+mod posts;
 mod unfinished;
 
 use std::{
