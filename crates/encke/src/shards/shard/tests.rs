@@ -3,6 +3,7 @@
 
 mod ahead;
 mod posts;
+mod unclaimed;
 mod unfinished;
 
 use std::{
