@@ -216,6 +216,7 @@ fn data(answer: &Value) -> Vec<i64> {
 }
 
 mod classic;
+mod dialects;
 mod failing;
 mod forwarded;
 mod hand_over;
@@ -224,6 +225,7 @@ mod long_cursors;
 mod polls;
 mod queries;
 mod receipts;
+mod sample;
 mod settings;
 mod slow;
 mod stop;
