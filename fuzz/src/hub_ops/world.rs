@@ -78,7 +78,7 @@ impl World {
             window_messages,
             window_bytes: 1 << 20,
             window_ms: 3_000,
-            wide_members: if wide { 2 } else { 64 },
+            broadcast_members: if wide { 2 } else { 64 },
         };
         let user = |number: usize| UserId::new(&format!("user {}", number % USERS)).expect("a name");
         let mut history = History::default();
