@@ -46,6 +46,8 @@ impl Shard {
                 Output::Handed { user, position } => {
                     self.note_mark(EngineRequest::Mark(user, ReceiptState::Delivered, position))
                 }
+                Output::Present(user) => self.parts.shards.online_users().insert(user),
+                Output::Absent(user) => self.parts.shards.online_users().remove(&user),
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
                     self.request_engine(EngineRequest::Seen(user));
