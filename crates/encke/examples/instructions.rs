@@ -132,7 +132,6 @@ impl World {
             },
             slow: config.slow,
             linger_ms: config.linger_ms,
-            turn_us: config.turn_us,
             batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
@@ -199,11 +198,11 @@ impl World {
     /// Lets the shard work until everybody has the message, and asked for the next.
     fn deliver(&mut self, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
         for client in clients {
-            let mut wakeup_coalescing = 0;
+            let mut turns = 0;
             while !client.read("xxx\"")? {
                 counted(&mut self.shard, &mut self.events)?;
-                wakeup_coalescing += 1;
-                assert!(wakeup_coalescing < TURNS_MAX, "a message does not come");
+                turns += 1;
+                assert!(turns < TURNS_MAX, "a message does not come");
             }
             client.go_on()?;
         }
