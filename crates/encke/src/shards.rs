@@ -78,6 +78,18 @@ impl Shards {
         &self.online
     }
 
+    /// Whether each of these users has a session on this node, in the same order. No shard is asked.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard could not be asked: what is for its users is late or lost.
+    pub fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
+        let is_online = |user: &UserId| {
+            self.home(user).check().map_err(|Full| ErrorCode::Overloaded)?;
+            Ok(self.online.contains(user))
+        };
+        users.iter().map(is_online).collect()
+    }
+
     /// A shard that serves whoever has no home.
     #[must_use]
     pub fn any(&self) -> &Mailbox<ShardCommand> {

@@ -155,7 +155,7 @@ impl Sessions {
     pub async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
         match &self.nodes {
             // The shards have said so already, and are not asked.
-            None => Ok(users.iter().map(|user| self.shards.online_users().contains(user)).collect()),
+            None => self.shards.are_online(users),
             Some(nodes) => Ok(nodes
                 .places(users)
                 .await?

@@ -43,6 +43,8 @@ struct WakerState {
     /// Whether nobody needs to ring: the shard is awake, or somebody has.
     rung: AtomicBool,
     missed: AtomicBool,
+    /// Whether the shard is gone, and takes nothing out any more.
+    gone: AtomicBool,
     /// How many commands wait. It is raised before a command is there, so that none is overlooked. The queue
     /// itself is unbounded, since a bounded one of the standard library takes all of its memory at once.
     waiting: AtomicUsize,
@@ -56,6 +58,7 @@ pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Commands<T>) {
         waker,
         rung: AtomicBool::new(false),
         missed: AtomicBool::new(false),
+        gone: AtomicBool::new(false),
         waiting: AtomicUsize::new(0),
     });
     (
@@ -95,6 +98,17 @@ impl<T> Mailbox<T> {
         self.waker_state.waiting.fetch_add(1, Ordering::SeqCst);
         if self.commands.send(command).is_err() {
             // The shard is gone, and with it whatever the command was about.
+    /// Whether a command would be taken now: for a caller that relies on the shard without asking it anything.
+    ///
+    /// # Errors
+    /// As [`Mailbox::post`].
+    pub fn check(&self) -> Result<(), Full> {
+        let state = &self.waker_state;
+        let takes =
+            !state.gone.load(Ordering::Acquire) && state.waiting.load(Ordering::Acquire) < MAILBOX_MAX;
+        if takes { Ok(()) } else { Err(Full) }
+    }
+
             self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
         }
         self.ring();
@@ -130,6 +144,12 @@ impl<T> Commands<T> {
 
     /// The shard is awake, and looks in before it rests: nobody needs to ring.
     pub fn rise(&self) {
+impl<T> Drop for Commands<T> {
+    fn drop(&mut self) {
+        self.waker_state.gone.store(true, Ordering::Release);
+    }
+}
+
         self.waker_state.rung.store(true, Ordering::SeqCst);
     }
 
@@ -158,7 +178,11 @@ mod tests {
     fn a_full_mailbox_gives_letters_back_and_says_that_some_were_missed() {
         let poll = Poll::new().unwrap();
         let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
-        (0..MAILBOX_MAX).for_each(|number| mailbox.post(number).unwrap());
+        (0..MAILBOX_MAX).for_each(|number| {
+            mailbox.check().unwrap();
+            mailbox.post(number).unwrap();
+        });
+        assert_eq!(mailbox.check(), Err(Full));
         assert_eq!(mailbox.offer(7), Err(Some(7)));
         mailbox.post_or_miss(8);
         mailbox.post_always(MAILBOX_MAX);
@@ -181,8 +205,10 @@ mod tests {
         let mut events = mio::Events::with_capacity(4);
         let mut rung = || {
             poll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
+        assert_eq!(mailbox.check(), Ok(()));
             !events.is_empty()
         };
+        assert_eq!(mailbox.check(), Err(Full));
         commands.rise();
         mailbox.post(1).unwrap();
         assert!(!rung(), "it is awake");
