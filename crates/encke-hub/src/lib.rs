@@ -51,6 +51,7 @@ pub use control::CloseTarget;
 pub use deliver::{Opening, Pulled, Receipt};
 pub use hub::Hub;
 pub use index::{Index, Keyed};
+pub use int_hasher::IntHashState;
 pub use lag::Lag;
 pub use output::{CloseNotice, Ending, Following, Output, ReadKey, Reply};
 pub use session::ConnKey;

@@ -24,7 +24,7 @@ mod time;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
-use encke_hub::{ConnKey, Hub, HubConfig, Key, Now, Reply, Slab, Wheel};
+use encke_hub::{ConnKey, Hub, HubConfig, Key, Now, Receipt, Reply, Slab, Wheel};
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 use tokio::{
     runtime::Handle,
@@ -35,7 +35,7 @@ use self::{
     inline::Tallies, read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter,
     scheduler::Scheduler, send_batch::SendBatch, slow::Laggards,
 };
-use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards};
+use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards};
 use crate::{
     admission::Admit,
     clock::Clock,
@@ -163,8 +163,8 @@ pub struct Shard {
     scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
-    /// Notes for the engine, and when they are to be on their way.
-    pending_marks: Vec<EngineRequest>,
+    /// What users were handed and the engine is still to be told, and when it is to be on its way.
+    pending_marks: Vec<Receipt>,
     pending_marks_due_ms: u64,
     /// Control requests that wait for the hub's reply.
     asked: HashMap<u64, oneshot::Sender<Reply>>,

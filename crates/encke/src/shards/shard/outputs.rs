@@ -1,7 +1,6 @@
 //! What the hub says, and whoever has something to pull.
 
-use encke_engine::ReceiptState;
-use encke_hub::{Ending, Key, Output};
+use encke_hub::{Ending, Key, Output, Receipt};
 use encke_proto::CloseCode;
 
 use super::{Shard, conn_key, slot_key_of};
@@ -44,7 +43,7 @@ impl Shard {
                     self.request_engine(EngineRequest::Read(key, channel, after))
                 }
                 Output::Handed { user, position } => {
-                    self.note_mark(EngineRequest::Mark(user, ReceiptState::Delivered, position))
+                    self.note_mark(Receipt { user, position });
                 }
                 Output::Present(user) => self.parts.shards.online_users().insert(user),
                 Output::Absent(user) => self.parts.shards.online_users().remove(&user),

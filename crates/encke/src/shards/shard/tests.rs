@@ -27,7 +27,7 @@ use crate::{
     app::App,
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
-    shards::{Arrival, Counts, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
+    shards::{Arrival, Counts, EngineRequest, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
     transports::{RequestState, asked_for},
 };
 
@@ -134,7 +134,7 @@ impl World {
                 EngineRequest::Read(key, channel, after) => {
                     ShardCommand::Read(key, Some(self.page(&channel, after)))
                 }
-                EngineRequest::Mark(..)
+                EngineRequest::Handed(_)
                 | EngineRequest::Seen(_)
                 | EngineRequest::Settle(_)
                 | EngineRequest::Work(_) => continue,
