@@ -357,15 +357,23 @@ impl Shards {
 /// user's home, every other to all.
 impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
+        // A shard is woken when all of them are there, so that it takes in together what was written
+        // together.
+        let mut left = vec![false; self.mailboxes.len()];
         for entry in entries {
-            match entry.message().channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(ShardCommand::Appended(Arc::clone(entry))),
-                None => self
-                    .mailboxes
-                    .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Appended(Arc::clone(entry)))),
+            let homes = match entry.message().channel.owner() {
+                Some(user) => {
+                    let home = self.home_index(&user);
+                    home..home + 1
+                }
+                None => 0..self.mailboxes.len(),
+            };
+            for home in homes {
+                self.mailboxes[home].leave_or_miss(ShardCommand::Appended(Arc::clone(entry)));
+                left[home] = true;
             }
         }
+        self.mailboxes.iter().zip(left).filter(|(_, left)| *left).for_each(|(mailbox, _)| mailbox.wake());
     }
 
     fn behind(&self, channels: &[ChannelName]) {
@@ -421,5 +429,49 @@ fn following(reply: Reply) -> Result<Following, ErrorCode> {
         Reply::Channels(following) => Ok(*following),
         Reply::Refused(code) => Err(code),
         Reply::Closed(_) | Reply::Shown(_) | Reply::Given(_) => Err(ErrorCode::Internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use encke_proto::{Body, Epoch, Message, MessageId, Time};
+    use mio::{Events, Poll, Token, Waker};
+
+    use super::*;
+
+    /// How many messages are told of in one call.
+    const TOGETHER: u64 = 20_000;
+
+    #[test]
+    fn a_shard_that_is_woken_for_one_message_finds_all_that_were_told_of_with_it() {
+        let mut poll = Poll::new().unwrap();
+        let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        let shards = Shards::new(vec![mailbox]);
+        let entry = |offset| {
+            let user = UserId::new(&format!("user{}", offset % 100)).unwrap();
+            Arc::new(Entry::new(Message {
+                id: MessageId::from_bits(1),
+                channel: user.channel(),
+                position: Position { epoch: Epoch(1), offset },
+                time: Time(1),
+                body: Body::Page("http://x/".into()),
+                from: None,
+                expires: None,
+            }))
+        };
+        let entries: Vec<Arc<Entry>> = (1..=TOGETHER).map(entry).collect();
+        assert!(commands.rest());
+        thread::scope(|scope| {
+            scope.spawn(|| shards.appended(&entries));
+            let mut events = Events::with_capacity(4);
+            while events.is_empty() {
+                poll.poll(&mut events, None).unwrap();
+            }
+            commands.rise();
+            let told = std::iter::from_fn(|| commands.next()).count() as u64;
+            assert_eq!(told, TOGETHER, "none comes behind the waking");
+        });
     }
 }

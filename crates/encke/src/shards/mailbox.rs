@@ -81,6 +81,12 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The command when the mailbox is full; nothing when the shard is gone.
     pub fn offer(&self, command: T) -> Result<(), Option<T>> {
+        let offered = self.leave(command);
+        self.wake();
+        offered
+    }
+
+    fn leave(&self, command: T) -> Result<(), Option<T>> {
         let offered = if self.waker_state.waiting.fetch_add(1, Ordering::SeqCst) >= MAILBOX_MAX {
             Err(Some(command))
         } else {
@@ -89,15 +95,9 @@ impl<T> Mailbox<T> {
         if offered.is_err() {
             self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
         }
-        self.ring();
         offered
     }
 
-    /// Puts a command in however many wait: one that must not be lost, of a kind that is bounded otherwise.
-    pub fn post_always(&self, command: T) {
-        self.waker_state.waiting.fetch_add(1, Ordering::SeqCst);
-        if self.commands.send(command).is_err() {
-            // The shard is gone, and with it whatever the command was about.
     /// Whether a command would be taken now: for a caller that relies on the shard without asking it anything.
     ///
     /// # Errors
@@ -109,26 +109,44 @@ impl<T> Mailbox<T> {
         if takes { Ok(()) } else { Err(Full) }
     }
 
+    /// Puts a command in however many wait: one that must not be lost, of a kind that is bounded otherwise.
+    pub fn post_always(&self, command: T) {
+        self.waker_state.waiting.fetch_add(1, Ordering::SeqCst);
+        if self.commands.send(command).is_err() {
+            // The shard is gone, and with it whatever the command was about.
             self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
         }
-        self.ring();
+        self.wake();
     }
 
     /// Puts a command in that may be lost, as long as the shard knows that some were.
     pub fn post_or_miss(&self, command: T) {
-        if self.offer(command).is_err() {
+        self.leave_or_miss(command);
+        self.wake();
+    }
+
+    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands wakes
+    /// it afterwards.
+    pub fn leave_or_miss(&self, command: T) {
+        if self.leave(command).is_err() {
             self.waker_state.missed.store(true, Ordering::SeqCst);
-            self.ring();
         }
     }
 
-    fn ring(&self) {
+    /// Wakes the shard if it rests.
+    pub fn wake(&self) {
         if !self.waker_state.rung.swap(true, Ordering::SeqCst)
             && let Err(error) = self.waker_state.waker.wake()
         {
             // The shard still looks in at its next tick.
             tracing::warn!(%error, "a shard could not be woken");
         }
+    }
+}
+
+impl<T> Drop for Commands<T> {
+    fn drop(&mut self) {
+        self.waker_state.gone.store(true, Ordering::Release);
     }
 }
 
@@ -144,12 +162,6 @@ impl<T> Commands<T> {
 
     /// The shard is awake, and looks in before it rests: nobody needs to ring.
     pub fn rise(&self) {
-impl<T> Drop for Commands<T> {
-    fn drop(&mut self) {
-        self.waker_state.gone.store(true, Ordering::Release);
-    }
-}
-
         self.waker_state.rung.store(true, Ordering::SeqCst);
     }
 
@@ -193,8 +205,10 @@ mod tests {
         assert_eq!(commands.next(), Some(1));
         assert_eq!(mailbox.post(9), Ok(()), "there is room again");
         let rest: Vec<usize> = std::iter::from_fn(|| commands.next()).collect();
+        assert_eq!(mailbox.check(), Ok(()));
         assert_eq!((rest.len(), rest.last()), (MAILBOX_MAX, Some(&9)));
         drop(commands);
+        assert_eq!(mailbox.check(), Err(Full));
         assert_eq!(mailbox.offer(1), Err(None), "the shard is gone");
     }
 
@@ -205,10 +219,8 @@ mod tests {
         let mut events = mio::Events::with_capacity(4);
         let mut rung = || {
             poll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
-        assert_eq!(mailbox.check(), Ok(()));
             !events.is_empty()
         };
-        assert_eq!(mailbox.check(), Err(Full));
         commands.rise();
         mailbox.post(1).unwrap();
         assert!(!rung(), "it is awake");
