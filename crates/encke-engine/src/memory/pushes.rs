@@ -62,7 +62,9 @@ impl Pushes {
             let (user, offset) = (channel.owner()?, position.offset);
             Some(Held { user, offset, state: ReceiptState::Queued, at })
         };
-        let mut receipts: Box<[Held]> = places.iter().filter_map(held).collect();
+        let mut receipts = Vec::with_capacity(places.len());
+        receipts.extend(places.iter().filter_map(held));
+        let mut receipts = receipts.into_boxed_slice();
         receipts.sort_unstable_by(|a, b| a.user.cmp(&b.user));
         for held in &receipts {
             // Offsets of a log only rise.
