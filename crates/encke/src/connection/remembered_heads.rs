@@ -5,6 +5,8 @@
 //! not read again; nothing else is taken from here. The key of the server API is the same for as long as the
 //! server runs, so what was allowed once stays allowed.
 
+use std::fmt;
+
 use encke_proto::limits::BODY_MAX_BYTES;
 
 use super::inline_head::{Asking, LENGTH_MAX_DIGITS};
@@ -34,8 +36,7 @@ impl KnownHead {
     }
 }
 
-/// A head without the digits that say how long the body is.
-#[derive(Debug)]
+/// A head without the digits that say how long the body is. The key of the server API is in it.
 struct Head {
     before: Box<[u8]>,
     behind: Box<[u8]>,
@@ -70,6 +71,12 @@ impl RememberedHeads {
             self.heads[self.next] = head;
             self.next = (self.next + 1) % HEADS_MAX;
         }
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Head(redacted)")
     }
 }
 
@@ -172,5 +179,6 @@ mod tests {
         let known: Vec<bool> = texts.iter().map(|text| heads.find(text.as_bytes()).is_some()).collect();
         assert_eq!(known, [false, false, true, true, true, true]);
         assert_eq!(heads.heads.len(), HEADS_MAX);
+        assert!(!format!("{heads:?}").contains("Bearer"), "nor are they written to a log");
     }
 }
