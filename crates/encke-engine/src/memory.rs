@@ -62,8 +62,8 @@ impl MemoryEngine {
     }
 }
 
-/// Takes a lock. One that is held for a moment, as by another append, is tried again and again: to wait for it
-/// would be to have another thread wake this one for every append that comes meanwhile.
+/// Takes a lock. One that is held for a moment, as by another append, is tried again and again: to wait for
+/// it would be to have another thread wake this one for every append that comes meanwhile.
 async fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     for _ in 0..SPINS_MAX {
         if let Ok(guard) = lock.try_lock() {

@@ -1,9 +1,9 @@
 //! The heads of inline requests that were read and allowed just now.
 //!
 //! A backend sends the same head with each of its requests, but for the length of the body. To read it and to
-//! check its key again costs more than to append its message. So what is the same as before, byte for byte, is
-//! not read again; nothing else is taken from here. The key of the server API is the same for as long as the
-//! server runs, so what was allowed once stays allowed.
+//! check its key again costs more than to append its message. So what is the same as before, byte for byte,
+//! is not read again; nothing else is taken from here. The key of the server API is the same for as long as
+//! the server runs, so what was allowed once stays allowed.
 
 use std::fmt;
 
@@ -100,8 +100,8 @@ impl Head {
     }
 }
 
-/// Whether two heads are the same. All of both is looked at: how long that takes must not tell how much of the
-/// key in them is right.
+/// Whether two heads are the same. All of both is looked at: how long that takes must not tell how much of
+/// the key in them is right.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
@@ -154,7 +154,7 @@ mod tests {
             let text = head("/api/push", "k", length, "");
             assert_eq!(heads.find(text.as_bytes()), None, "{length:?}");
         }
-        // One byte is another, one is missing, or one is too many. What is too many at the end is of the body.
+        // One byte is another, one is missing, or one is too many. Behind the end it would be of the body.
         for at in (0..good.len() - 1).filter(|at| !good.as_bytes()[*at].is_ascii_digit()) {
             let mut other = good.clone().into_bytes();
             other[at] ^= 0x20;

@@ -78,8 +78,8 @@ pub(crate) enum To {
 
 const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
 
-/// Reads to whom. What is derived for [`To`], which the schema is made of, reads the same, but takes a copy of
-/// it first.
+/// Reads to whom. What is derived for [`To`], which the schema is made of, reads the same, but takes a copy
+/// of it first.
 fn to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<To, D::Error> {
     struct Reads;
     impl<'de> Visitor<'de> for Reads {

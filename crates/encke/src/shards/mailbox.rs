@@ -98,7 +98,7 @@ impl<T> Mailbox<T> {
         offered
     }
 
-    /// Whether a command would be taken now: for a caller that relies on the shard without asking it anything.
+    /// Whether a command would be taken now: for a caller that relies on the shard without a question.
     ///
     /// # Errors
     /// As [`Mailbox::post`].
@@ -125,8 +125,8 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
-    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands wakes
-    /// it afterwards.
+    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands
+    /// wakes it afterwards.
     pub fn leave_or_miss(&self, command: T) {
         if self.leave(command).is_err() {
             self.waker_state.missed.store(true, Ordering::SeqCst);

@@ -1,10 +1,10 @@
 //! The scheduler of a shard: which connections are written to in a turn, and which of them are held until
 //! there is more to write.
 //!
-//! Turns follow each other without a pause. What comes while one runs is done in the next, all of it together:
-//! the more there is to do, the more is done at once, and nothing waits for what may not come. In a turn,
-//! those are served first who became ready by a message for them alone, and then a batch of those whom a
-//! broadcast made ready. Only a broadcast may be held, and only from a receiver that was sent one just now:
+//! Turns follow each other without a pause. What comes while one runs is done in the next, all of it
+//! together: the more there is to do, the more is done at once, and nothing waits for what may not come. In a
+//! turn, those are served first who became ready by a message for them alone, and then a batch of those whom
+//! a broadcast made ready. Only a broadcast may be held, and only from a receiver that was sent one just now:
 //! each send owes a share of a millisecond, the time that goes by pays, and while a millisecond or more is
 //! owed such receivers are held until it is paid. A `linger_ms` takes the place of what is owed, and holds
 //! every receiver of a public channel.
