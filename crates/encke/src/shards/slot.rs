@@ -209,7 +209,7 @@ impl Service {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
     /// In that of those who became ready alone.
-    pub narrow: bool,
+    pub targeted: bool,
     /// In one of those of broadcasts.
     pub broadcast: bool,
     /// In which round of the shard's pacing it was last sent a broadcast; 0 when it never was.
