@@ -21,6 +21,8 @@ pub mod redis;
 mod retention;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "sqlite")]
+mod threads;
 mod user;
 
 pub use append::{Append, Appended, Targets};

@@ -22,7 +22,6 @@ mod schema;
 mod store;
 mod summary;
 mod sweep;
-mod threads;
 mod trim;
 mod users;
 mod writer;
