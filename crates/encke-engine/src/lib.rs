@@ -10,6 +10,8 @@ pub mod contract;
 mod engine;
 mod error;
 mod feed;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
@@ -21,7 +23,7 @@ pub mod redis;
 mod retention;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "log", feature = "sqlite"))]
 mod threads;
 mod user;
 

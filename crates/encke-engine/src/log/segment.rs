@@ -1,0 +1,140 @@
+//! A segment: one file of frames, and what is in use of it. Its bytes are in `frame.rs`, which of its pushes
+//! is where in `segment_index.rs`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use encke_proto::{MessageId, Time};
+
+use super::{
+    fault::Fault,
+    frame::{RECORD_HEADER_BYTES, open_record},
+    log_state::Place,
+    segment_index::{IdRange, SegmentIndex},
+    volume::VolumeFile,
+};
+
+/// What pushes are counted by: the hour in which their receipts are forgotten.
+const HOUR_MS: u64 = 3_600_000;
+/// The longest record that is read. One push to everybody has the place of each user in it.
+const RECORD_MAX_BYTES: usize = 1 << 30;
+
+/// The name of a segment's file.
+pub(super) fn file_name(number: u32) -> String {
+    format!("{number:010}.log")
+}
+
+/// The segment that a file of this name is, if it is one.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".log")?.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
+/// What keeps a segment's bytes from being dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Bytes of publishes that some log has.
+    pub(super) live: u64,
+    /// Bytes of pushes by the hour until which they have receipts; no log has one for longer.
+    pub(super) pushes: BTreeMap<u64, u64>,
+    /// The stamp until which some idempotency key leads here.
+    pub(super) keyed_until: Time,
+}
+
+impl Usage {
+    pub(super) fn add_push(&mut self, until: Time, length: u32) {
+        *self.pushes.entry(until.0 / HOUR_MS).or_default() += u64::from(length);
+    }
+
+    /// The bytes in use at this time.
+    fn bytes(&self, now: Time) -> u64 {
+        self.live + self.pushes.range(now.0 / HOUR_MS..).map(|(_, bytes)| bytes).sum::<u64>()
+    }
+}
+
+/// Where the pushes of a segment are found.
+pub(super) enum PushPlaces {
+    /// In memory, while the segment is written.
+    Open(BTreeMap<u128, u32>),
+    /// In the segment's index file, if within this range.
+    Sealed(IdRange),
+}
+
+/// One file of frames.
+pub(super) struct Segment {
+    pub(super) file: Arc<dyn VolumeFile>,
+    /// Where its last frame ends.
+    pub(super) end: u32,
+    pub(super) usage: Usage,
+    pub(super) push_places: PushPlaces,
+    /// A record in it is damaged, so it is kept as it is.
+    pub(super) damaged: bool,
+}
+
+impl Segment {
+    pub(super) fn new(file: Arc<dyn VolumeFile>, end: u32) -> Self {
+        let push_places = PushPlaces::Open(BTreeMap::new());
+        Self { file, end, usage: Usage::default(), push_places, damaged: false }
+    }
+
+    /// A segment whose index file says what it holds.
+    pub(super) fn sealed(file: Arc<dyn VolumeFile>, end: u32, usage: Usage, ids: IdRange) -> Self {
+        Self { file, end, usage, push_places: PushPlaces::Sealed(ids), damaged: false }
+    }
+
+    /// A push lies here.
+    pub(super) fn add_push(&mut self, id: &MessageId, at: u32, until: Time, length: u32) {
+        self.usage.add_push(until, length);
+        if let PushPlaces::Open(places) = &mut self.push_places {
+            places.insert(id.bits(), at);
+        }
+    }
+
+    /// The share of its bytes that is in use, in percent.
+    pub(super) fn percent_used(&self, now: Time) -> u64 {
+        self.usage.bytes(now).saturating_mul(100) / u64::from(self.end.max(1))
+    }
+
+    /// What goes into the index file once nothing is written here any more.
+    pub(super) fn index(&self) -> SegmentIndex {
+        match &self.push_places {
+            PushPlaces::Open(places) => {
+                SegmentIndex { places: places.iter().map(|(id, at)| (*id, *at)).collect() }
+            }
+            PushPlaces::Sealed(_) => SegmentIndex::default(),
+        }
+    }
+}
+
+/// Reads a record of which the length is known, header included.
+pub(super) fn read_record(file: &dyn VolumeFile, place: Place, length: u32) -> Result<Vec<u8>, Fault> {
+    let doing = || format!("segment {} at byte {}", place.segment, place.at);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if !(RECORD_HEADER_BYTES..=RECORD_MAX_BYTES).contains(&length) {
+        return Err(Fault::damaged(format!("{}: there is no record of {length} bytes", doing())));
+    }
+    let mut bytes = vec![0; length];
+    file.read_at(&mut bytes, place.at.into()).map_err(|error| Fault::from_io(&doing(), &error))?;
+    match open_record(&bytes) {
+        Some(payload) if payload.len() + RECORD_HEADER_BYTES == length => {
+            bytes.drain(..RECORD_HEADER_BYTES);
+            Ok(bytes)
+        }
+        _ => Err(Fault::damaged(format!("{}: a record's checksum is wrong", doing()))),
+    }
+}
+
+/// Reads a record of which only the place is known.
+pub(super) fn read_record_at(file: &dyn VolumeFile, place: Place) -> Result<(Vec<u8>, u32), Fault> {
+    let mut header = [0; RECORD_HEADER_BYTES];
+    let failed = |error: std::io::Error| Fault::from_io(&format!("segment {}", place.segment), &error);
+    file.read_at(&mut header, place.at.into()).map_err(failed)?;
+    let [a, b, c, d, ..] = header;
+    let length = u32::from_le_bytes([a, b, c, d]).saturating_add(RECORD_HEADER_BYTES as u32);
+    if u64::from(length) > file.length().map_err(failed)? {
+        return Err(Fault::damaged(format!(
+            "segment {} at byte {}: a record is too long",
+            place.segment, place.at
+        )));
+    }
+    Ok((read_record(file, place, length)?, length))
+}
