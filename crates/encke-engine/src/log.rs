@@ -15,6 +15,8 @@ mod draft;
 mod expiry;
 mod fault;
 mod frame;
+#[cfg(feature = "sqlite")]
+mod import;
 mod inspect;
 mod keys;
 mod log_state;
@@ -47,6 +49,8 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
 use tokio::sync::oneshot;
 
+#[cfg(feature = "sqlite")]
+pub use self::import::{ImportReport, import_sqlite};
 pub use self::{
     backup::{backup, restore},
     inspect::{CheckReport, check, dump},

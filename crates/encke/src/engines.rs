@@ -219,7 +219,8 @@ mod log {
             return Ok(());
         }
         let text = format!(
-            "{} is the store of the engine `sqlite`: set `engine = \"sqlite\"` to go on with it, or another `data`",
+            "{} is the store of the engine `sqlite`: take it over with `encke store import`, \
+             or go on with it by `engine = \"sqlite\"`",
             other.display()
         );
         Err(EngineError::Unavailable(text).into())

@@ -16,8 +16,8 @@ use super::{
 
 /// What one frame takes of a segment, in bytes that are read.
 const STEP_BYTES: usize = 2 << 20;
-/// A segment is compacted when less of it than this is in use: so the store is at most twice what is kept.
-const PERCENT_USED_MIN: u64 = 50;
+/// A segment of which no more than this is in use is compacted at once: next to nothing is written again.
+const PERCENT_LEFT_MAX: u64 = 5;
 
 /// A segment that is being compacted.
 pub(super) struct Compaction {
@@ -27,14 +27,23 @@ pub(super) struct Compaction {
     left: Vec<(u32, u32)>,
 }
 
-/// The segment of which the least is in use, among those that no replay needs.
+/// The segment of which the least is in use, among those that no replay needs: if next to nothing is, or if
+/// all of them together are more than twice what is in use. Most segments become empty if one waits for it.
 pub(super) fn choose(state: &State, first: u32) -> Option<(u32, Arc<dyn VolumeFile>)> {
-    let old = state.segments.range(..first);
-    let free = old.filter(|(_, segment)| !segment.damaged && segment.usage.keyed_until <= state.stamp);
-    let (used, number, segment) = free
-        .map(|(number, segment)| (segment.percent_used(state.swept), number, segment))
-        .min_by_key(|one| one.0)?;
-    (used < PERCENT_USED_MIN).then(|| (*number, Arc::clone(&segment.file)))
+    let (mut used, mut bytes) = (0, 0);
+    let mut least: Option<(u64, u32, &Arc<dyn VolumeFile>)> = None;
+    for (number, segment) in state.segments.range(..first) {
+        let segment_used = segment.usage.bytes(state.swept).min(segment.end.into());
+        used += segment_used;
+        bytes += u64::from(segment.end);
+        let percent = segment_used * 100 / u64::from(segment.end.max(1));
+        let is_free = !segment.damaged && segment.usage.keyed_until <= state.stamp;
+        if is_free && least.as_ref().is_none_or(|(known, ..)| percent < *known) {
+            least = Some((percent, *number, &segment.file));
+        }
+    }
+    let (percent, number, file) = least?;
+    (percent <= PERCENT_LEFT_MAX || used * 2 < bytes).then(|| (number, Arc::clone(file)))
 }
 
 impl Compaction {

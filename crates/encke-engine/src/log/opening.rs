@@ -28,6 +28,7 @@ const FIRST: u32 = 1;
 
 /// A store that is open.
 pub(super) struct Opened {
+    volume: Arc<dyn Volume>,
     pub(super) state: State,
     pub(super) appender: Appender,
     pub(super) manifest: Manifest,
@@ -80,7 +81,7 @@ fn make(
     manifest.write(&**volume)?;
     let mut state = State::new(&manifest, RetentionTable::default());
     state.segments.insert(FIRST, Segment::new(appender.file(), appender.end()));
-    Ok(Opened { state, appender, manifest, replayed: 0 })
+    Ok(Opened { volume: Arc::clone(volume), state, appender, manifest, replayed: 0 })
 }
 
 fn replay(
@@ -121,7 +122,7 @@ fn replay(
     let at = (scanned.end, capacity);
     let appender =
         Appender::resume(Arc::clone(volume), options.segment_bytes, newest, file, at, scanned.sequence);
-    Ok(Opened { state, appender, manifest, replayed: bytes })
+    Ok(Opened { volume: Arc::clone(volume), state, appender, manifest, replayed: bytes })
 }
 
 /// A segment at the end that was made, but whose header never came to the disk, is none.
@@ -223,18 +224,35 @@ fn set_rules(opened: &mut Opened, rules: RetentionTable) -> Result<(), Fault> {
     if bytes(&rules) == bytes(&opened.state.rules) {
         return Ok(());
     }
-    let record = Record::Rules(rules);
-    let mut frame = Frame::new();
-    let (at, length) = frame.add(|out| record.encode(out));
-    if opened.appender.is_full_for(frame.length()) {
-        opened.appender.roll(frame.length())?;
-        let segment = Segment::new(opened.appender.file(), opened.appender.end());
-        opened.state.segments.insert(opened.appender.number(), segment);
-        opened.manifest.newest = opened.appender.number();
+    opened.write(vec![Record::Rules(rules)]).map(drop)
+}
+
+impl Opened {
+    /// Writes records as one frame, before the writer does; returns where each lies and how long it is.
+    pub(super) fn write(&mut self, records: Vec<Record>) -> Result<Vec<(Place, u32)>, Fault> {
+        let mut frame = Frame::new();
+        let places: Vec<(usize, usize)> =
+            records.iter().map(|record| frame.add(|out| record.encode(out))).collect();
+        if frame.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.appender.is_full_for(frame.length()) {
+            self.appender.roll(frame.length())?;
+            let segment = Segment::new(self.appender.file(), self.appender.end());
+            self.state.segments.insert(self.appender.number(), segment);
+            self.manifest.newest = self.appender.number();
+            self.manifest.write(&*self.volume)?;
+        }
+        let base = self.appender.write(frame)?;
+        if let Some(segment) = self.state.segments.get_mut(&base.segment) {
+            segment.end = self.appender.end();
+        }
+        let mut written = Vec::with_capacity(places.len());
+        for (record, (at, length)) in records.into_iter().zip(places) {
+            let place = Place { segment: base.segment, at: base.at + at as u32 };
+            self.state.apply(record, place, length as u32)?;
+            written.push((place, length as u32));
+        }
+        Ok(written)
     }
-    let base = opened.appender.write(frame)?;
-    if let Some(segment) = opened.state.segments.get_mut(&base.segment) {
-        segment.end = opened.appender.end();
-    }
-    opened.state.apply(record, Place { segment: base.segment, at: base.at + at as u32 }, length as u32)
 }

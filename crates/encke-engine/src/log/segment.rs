@@ -46,7 +46,7 @@ impl Usage {
     }
 
     /// The bytes in use at this time.
-    fn bytes(&self, now: Time) -> u64 {
+    pub(super) fn bytes(&self, now: Time) -> u64 {
         self.live + self.pushes.range(now.0 / HOUR_MS..).map(|(_, bytes)| bytes).sum::<u64>()
     }
 }
@@ -87,11 +87,6 @@ impl Segment {
         if let PushPlaces::Open(places) = &mut self.push_places {
             places.insert(id.bits(), at);
         }
-    }
-
-    /// The share of its bytes that is in use, in percent.
-    pub(super) fn percent_used(&self, now: Time) -> u64 {
-        self.usage.bytes(now).saturating_mul(100) / u64::from(self.end.max(1))
     }
 
     /// What goes into the index file once nothing is written here any more.

@@ -1,9 +1,11 @@
-//! `encke store`: looks into the log store, copies it and brings it back. None of it needs a running server,
-//! and all but `restore` can be done beside one.
+//! `encke store`: looks into the log store, copies it, brings it back, or makes it of another. None of it
+//! needs a running server; check, dump and backup can be done beside one.
 
 mod backup;
 mod check;
 mod dump;
+#[cfg(feature = "sqlite")]
+mod import;
 mod restore;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ enum Command {
     Dump(dump::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    #[cfg(feature = "sqlite")]
+    Import(import::Args),
 }
 
 /// Where the store is.
@@ -62,5 +66,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Dump(args) => dump::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
+        #[cfg(feature = "sqlite")]
+        Command::Import(args) => import::run(args),
     }
 }
