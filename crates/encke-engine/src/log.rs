@@ -14,6 +14,7 @@ mod compaction;
 mod draft;
 mod expiry;
 mod fault;
+mod file_name;
 mod frame;
 #[cfg(feature = "sqlite")]
 mod import;
@@ -33,6 +34,8 @@ mod request;
 mod segment;
 mod segment_index;
 mod state;
+mod stored;
+mod usage;
 #[doc(hidden)]
 pub mod volume;
 mod writer;

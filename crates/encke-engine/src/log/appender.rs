@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{
     fault::Fault,
+    file_name::file_name,
     frame::{Frame, SEGMENT_HEADER_BYTES, next_frame, segment_header},
-    log_state::Place,
-    segment::file_name,
+    stored::Place,
     volume::{Volume, VolumeFile},
 };
 

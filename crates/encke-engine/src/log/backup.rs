@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fs, io, path::Path};
 
 use super::{
     fault::Fault,
+    file_name::{file_name, number_of},
     frame::Scan,
     manifest::Manifest,
-    segment::{file_name, number_of},
     volume::{DiskVolume, Volume, VolumeFile},
 };
 use crate::EngineError;

@@ -7,11 +7,11 @@ use super::{
     checkpoint::Checkpoint,
     compaction::{self, Compaction},
     fault::Fault,
+    file_name::{file_name, index_name},
     manifest::Manifest,
     options::LogOptions,
     record::Record,
-    segment::{PushPlaces, Segment, file_name},
-    segment_index::index_name,
+    segment::{PushPlaces, Segment},
     state::State,
     volume::Volume,
 };

@@ -8,9 +8,9 @@ use encke_proto::Time;
 use super::{
     fault::Fault,
     frame::Scan,
-    log_state::Place,
     record::{KeysImage, Record, holds_message},
     state::State,
+    stored::Place,
     volume::VolumeFile,
 };
 

@@ -7,11 +7,11 @@ use encke_proto::{Offset, Time};
 
 use super::{
     fault::Fault,
-    log_state::Stored,
     opening::{self, Opened},
     options::LogOptions,
     receipts::{Step, StepKind, add_step},
     record::{Key, KeysImage, LogId, LogImage, MessageRecord, Record, Target},
+    stored::Stored,
     volume::{DiskVolume, Volume},
 };
 use crate::{

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     fault::Fault,
+    file_name::{file_name, number_of},
     frame::Scan,
     manifest::Manifest,
     record::{LogId, MessageRecord, Record, holds_message, read_message},
-    segment::{file_name, number_of},
     volume::{DiskVolume, Volume},
 };
 use crate::EngineError;

@@ -9,7 +9,7 @@ use std::{
 use encke_proto::Time;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::{log_state::Place, record::KeysImage};
+use super::{record::KeysImage, stored::Place};
 use crate::{EngineError, KEY_KEPT_S};
 
 /// The most idempotency keys that are remembered at once. Each takes some 50 bytes.

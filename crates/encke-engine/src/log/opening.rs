@@ -11,14 +11,15 @@ use encke_proto::Epoch;
 use super::{
     appender::Appender,
     fault::Fault,
+    file_name::{file_name, index_name, number_of},
     frame::{Frame, SEGMENT_HEADER_BYTES, Scan, Scanned, read_segment_header},
-    log_state::Place,
     manifest::{self, Manifest},
     options::LogOptions,
     record::Record,
-    segment::{PushPlaces, Segment, file_name, number_of},
-    segment_index::{SegmentIndex, index_name},
+    segment::{PushPlaces, Segment},
+    segment_index::SegmentIndex,
     state::State,
+    stored::Place,
     volume::{Volume, VolumeFile},
 };
 use crate::RetentionTable;

@@ -7,10 +7,10 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Page, Pos
 
 use super::{
     fault::Fault,
-    log_state::Stored,
     record::{LogId, read_message},
     segment::read_record,
     state::State,
+    stored::Stored,
     volume::VolumeFile,
 };
 use crate::{PageLimit, ReadFrom};

@@ -7,12 +7,12 @@ use encke_proto::{MessageId, Offset, Time, UserId};
 
 use super::{
     fault::Fault,
-    log_state::Place,
     receipts::receipt,
     record::{LogId, MessageRecord, Record},
     segment::read_record_at,
     segment_index::SegmentIndex,
     state::State,
+    stored::Place,
     volume::Volume,
 };
 use crate::Receipt;

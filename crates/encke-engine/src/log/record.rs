@@ -145,7 +145,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::{
-        super::log_state::{Place, Stored},
+        super::stored::{Place, Stored},
         *,
     };
     use crate::Retention;

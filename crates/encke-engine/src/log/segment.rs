@@ -8,48 +8,14 @@ use encke_proto::{MessageId, Time};
 use super::{
     fault::Fault,
     frame::{RECORD_HEADER_BYTES, open_record},
-    log_state::Place,
     segment_index::{IdRange, SegmentIndex},
+    stored::Place,
+    usage::Usage,
     volume::VolumeFile,
 };
 
-/// What pushes are counted by: the hour in which their receipts are forgotten.
-const HOUR_MS: u64 = 3_600_000;
 /// The longest record that is read. One push to everybody has the place of each user in it.
 const RECORD_MAX_BYTES: usize = 1 << 30;
-
-/// The name of a segment's file.
-pub(super) fn file_name(number: u32) -> String {
-    format!("{number:010}.log")
-}
-
-/// The segment that a file of this name is, if it is one.
-pub(super) fn number_of(name: &str) -> Option<u32> {
-    let number = name.strip_suffix(".log")?.parse().ok()?;
-    (file_name(number) == name).then_some(number)
-}
-
-/// What keeps a segment's bytes from being dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    /// Bytes of publishes that some log has.
-    pub(super) live: u64,
-    /// Bytes of pushes by the hour until which they have receipts; no log has one for longer.
-    pub(super) pushes: BTreeMap<u64, u64>,
-    /// The stamp until which some idempotency key leads here.
-    pub(super) keyed_until: Time,
-}
-
-impl Usage {
-    pub(super) fn add_push(&mut self, until: Time, length: u32) {
-        *self.pushes.entry(until.0 / HOUR_MS).or_default() += u64::from(length);
-    }
-
-    /// The bytes in use at this time.
-    pub(super) fn bytes(&self, now: Time) -> u64 {
-        self.live + self.pushes.range(now.0 / HOUR_MS..).map(|(_, bytes)| bytes).sum::<u64>()
-    }
-}
 
 /// Where the pushes of a segment are found.
 pub(super) enum PushPlaces {

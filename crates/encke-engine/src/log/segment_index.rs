@@ -6,10 +6,11 @@ use encke_proto::Time;
 use super::{
     codec::{Malformed, Reader, put_number},
     fault::Fault,
+    file_name::{file_name, index_name},
     frame::Scan,
     keys::kept_until,
     record::{Record, holds_message},
-    segment::{Usage, file_name},
+    usage::Usage,
     volume::{Volume, VolumeFile},
 };
 
@@ -20,11 +21,6 @@ const PREFIX_BYTES: usize = 16;
 const HEAD_MAX_BYTES: usize = 1 << 20;
 /// A push: its id and its place.
 const ENTRY_BYTES: usize = 20;
-
-/// The name of a segment's index file.
-pub(super) fn index_name(number: u32) -> String {
-    format!("{number:010}.idx")
-}
 
 /// The pushes that a segment may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,11 @@ use super::{
     expiry::{ExpiryIndex, second},
     fault::Fault,
     keys::{Keys, kept_until},
-    log_state::{Log, Place, Stored},
+    log_state::Log,
     manifest::Manifest,
     record::{KeysImage, LogId, LogImage, MessageRecord, Record},
     segment::{PushPlaces, Segment},
+    stored::{Place, Stored},
 };
 use crate::{ChannelSummary, RetentionTable, UserRecord};
 

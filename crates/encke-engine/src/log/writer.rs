@@ -14,11 +14,11 @@ use super::{
     draft::Draft,
     fault::Fault,
     frame::Frame,
-    log_state::Place,
     queue::Queue,
     record::Record,
     request::{Answer, Request},
     state::State,
+    stored::Place,
 };
 use crate::{Append, Appended, EngineError, Feed, passed::Passed};
 

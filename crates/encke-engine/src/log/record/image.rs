@@ -6,8 +6,8 @@ use encke_proto::{ChannelName, Offset, Time};
 use super::{
     super::{
         codec::{Malformed, Reader, put_bytes, put_number},
-        log_state::{Place, Stored},
         receipts::{Step, StepKind},
+        stored::{Place, Stored},
     },
     LogId,
 };
