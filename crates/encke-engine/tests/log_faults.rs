@@ -10,7 +10,7 @@ use encke_engine::{
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
-use log_volume::{Fail, MemoryVolume};
+use log_volume::{Crash, Fail, MemoryVolume, Platter};
 use serde_json::value::RawValue;
 
 const SMALL: LogOptions = LogOptions { segment_bytes: 8192, checkpoint_bytes: 16_384 };
@@ -43,7 +43,7 @@ fn message(bits: u128, channels: &[&str], bytes: usize) -> Append {
 
 async fn log(engine: &LogEngine, channel: &str) -> Vec<MessageId> {
     let page = engine.read(&name(channel), ReadFrom::After(0), ALL).await.expect("the store reads");
-    assert_eq!(page.head - page.tail + 1, page.entries.len() as u64);
+    assert_eq!(page.head + 1 - page.tail, page.entries.len() as u64);
     page.entries.iter().map(|entry| entry.message().id.clone()).collect()
 }
 
@@ -268,4 +268,40 @@ async fn receipts_outlive_the_messages_and_their_segments() {
     let receipts = engine.receipts(&MessageId::from_bits(0), None, 1000, end).await.expect("it reads");
     assert_eq!(receipts, None);
     assert!(volume.total_bytes() < 100_000, "{} bytes are left", volume.total_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_found_no_space_is_no_damage_after_a_loss_of_power() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::WriteFullAt(5_000));
+    let mut accepted = Vec::new();
+    for bits in 0..12 {
+        if engine.append(message(bits, &["a"], 1_500)).await.is_ok() {
+            accepted.push((volume.steps(), bits));
+        }
+    }
+    engine.stop().await;
+    let (mut platter, mut opened) = (Platter::default(), 0);
+    for (number, step) in volume.all_steps().iter().enumerate() {
+        platter.step(step);
+        for seed in 0..8 {
+            let left = platter.crash(Crash::PowerSome(seed << 32 | number as u64));
+            if !left.contains_key("MANIFEST") {
+                continue;
+            }
+            let again =
+                open(&MemoryVolume::with(&left)).unwrap_or_else(|error| panic!("behind {step:?}: {error}"));
+            let answered = accepted.iter().filter(|(steps, _)| *steps <= number + 1).count();
+            let found = log(&again, "a").await;
+            let all: Vec<u128> = accepted.iter().map(|(_, bits)| *bits).collect();
+            assert!(
+                found.len() >= answered && found.len() <= answered + 1,
+                "{found:?} of {all:?}, {answered}"
+            );
+            again.stop().await;
+            opened += 1;
+        }
+    }
+    assert!(opened > 100 && accepted.len() > 5, "{opened}, {accepted:?}");
 }

@@ -114,7 +114,8 @@ impl Appender {
 
     /// A write failed: what there is of it must not stand behind the end.
     fn take_back(&mut self, error: &std::io::Error) -> Fault {
-        match (self.file.set_length(self.end as u64), Fault::from_io("a write to the log", error)) {
+        let cut = self.file.set_length(self.end as u64).and_then(|()| self.file.sync());
+        match (cut, Fault::from_io("a write to the log", error)) {
             (Ok(()), Fault::Full(text)) => {
                 // Its reserved space is gone as well: the next frame begins a new segment.
                 self.capacity = self.end as u64;
