@@ -210,4 +210,27 @@ mod tests {
         assert_eq!(seen.len(), 4);
         fs::remove_dir_all(&dir).unwrap();
     }
+
+    #[test]
+    fn what_is_harmed_of_a_segment_lies_behind_its_last_frame() {
+        let dir = std::env::temp_dir().join(format!("encke-tail-{}-log", std::process::id()));
+        fs::create_dir_all(dir.join("log")).unwrap();
+        let path = dir.join("log/0000000002.log");
+        fs::write(dir.join("log/0000000001.log"), [7; 100]).unwrap();
+        let (frames, mut seen) = ([9; 700], std::collections::BTreeSet::new());
+        for seed in 0..30 {
+            let mut segment = frames.to_vec();
+            segment.resize(8192, 0);
+            fs::write(&path, segment).unwrap();
+            seen.insert(tear(&dir, &mut Choice(seed)).unwrap().unwrap());
+            let torn = fs::read(&path).unwrap();
+            assert_eq!(torn[..700], frames, "what was synced is as it was");
+            assert!(
+                torn[700..1024.min(torn.len())].iter().all(|byte| *byte == 0),
+                "so is the rest of its sector"
+            );
+        }
+        assert_eq!(seen.len(), 3, "{seen:?}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
