@@ -8,7 +8,6 @@
 mod appender;
 mod backup;
 mod checkpoint;
-mod chores;
 mod codec;
 mod compaction;
 mod draft;
@@ -21,6 +20,7 @@ mod import;
 mod inspect;
 mod keys;
 mod log_state;
+mod maintenance;
 mod manifest;
 mod opening;
 mod options;
@@ -60,7 +60,7 @@ pub use self::{
     options::LogOptions,
 };
 use self::{
-    chores::Chores,
+    maintenance::Maintenance,
     page::PagePlan,
     queue::Queue,
     readers::{Access, Readers},
@@ -132,9 +132,10 @@ impl LogEngine {
         let opened = opening::open(&volume, retention, new_epoch, options)?;
         let state = Arc::new(RwLock::new(opened.state));
         let readers = Readers::start(Access { state: Arc::clone(&state), volume: Arc::clone(&volume) })?;
-        let chores = Chores::new(volume, Arc::clone(&state), opened.manifest, options, opened.replayed);
+        let maintenance =
+            Maintenance::new(volume, Arc::clone(&state), opened.manifest, options, opened.replayed);
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(Arc::clone(&queue), Arc::clone(&state), opened.appender, chores, feed);
+        let writer = Writer::new(Arc::clone(&queue), Arc::clone(&state), opened.appender, maintenance, feed);
         let mut threads = Threads::default();
         threads.start("encke-writer", move || writer.work())?;
         Ok(Self { state, readers, queue, writer: threads.complete(), stopped: AtomicBool::new(false) })

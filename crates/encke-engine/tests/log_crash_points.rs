@@ -17,7 +17,7 @@ use encke_engine::{
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Position, Time, UserId};
-use log_volume::{Crash, MemoryVolume, Platter};
+use log_volume::{Crash, CrashDisk, MemoryVolume};
 use serde_json::value::RawValue;
 
 const SMALL: LogOptions = LogOptions { segment_bytes: 4096, checkpoint_bytes: 6000 };
@@ -174,10 +174,10 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
     let volume = MemoryVolume::recording();
     let told = work(&volume).await;
     let steps = volume.all_steps();
-    let mut platter = Platter::default();
+    let mut disk = CrashDisk::default();
     let (mut opened, mut sizes) = (0, Vec::new());
     for (number, step) in steps.iter().enumerate() {
-        platter.step(step);
+        disk.step(step);
         let done = number + 1;
         let crashes = [
             Crash::Process,
@@ -185,10 +185,10 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
             Crash::PowerSome(number as u64),
             Crash::PowerSome(!(number as u64)),
         ];
-        for crash in crashes.into_iter().filter(|crash| *crash == Crash::Process || !platter.is_synced()) {
+        for crash in crashes.into_iter().filter(|crash| *crash == Crash::Process || !disk.is_synced()) {
             let what = format!("{crash:?} behind step {done} of {}, {step:?}", steps.len());
             let what = what.chars().take(160).collect::<String>();
-            let left = platter.crash(crash);
+            let left = disk.crash(crash);
             if !left.contains_key("MANIFEST") {
                 continue;
             }
@@ -202,7 +202,7 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
             again.stop().await;
             opened += 2;
         }
-        sizes.push(platter.crash(Crash::Process).len());
+        sizes.push(disk.crash(Crash::Process).len());
     }
     let removed = steps
         .iter()

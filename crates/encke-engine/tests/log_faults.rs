@@ -10,7 +10,7 @@ use encke_engine::{
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
-use log_volume::{Crash, Fail, MemoryVolume, Platter};
+use log_volume::{Crash, CrashDisk, Fail, MemoryVolume};
 use serde_json::value::RawValue;
 
 const SMALL: LogOptions = LogOptions { segment_bytes: 8192, checkpoint_bytes: 16_384 };
@@ -282,11 +282,11 @@ async fn a_write_that_found_no_space_is_no_damage_after_a_loss_of_power() {
         }
     }
     engine.stop().await;
-    let (mut platter, mut opened) = (Platter::default(), 0);
+    let (mut disk, mut opened) = (CrashDisk::default(), 0);
     for (number, step) in volume.all_steps().iter().enumerate() {
-        platter.step(step);
+        disk.step(step);
         for seed in 0..8 {
-            let left = platter.crash(Crash::PowerSome(seed << 32 | number as u64));
+            let left = disk.crash(Crash::PowerSome(seed << 32 | number as u64));
             if !left.contains_key("MANIFEST") {
                 continue;
             }

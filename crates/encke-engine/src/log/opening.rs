@@ -113,7 +113,7 @@ fn replay(
         sequence = Some(scanned.sequence);
         bytes += u64::from(length);
         if number == newest {
-            end = Some((mend_end(&*file, scanned, number)?, scanned, file));
+            end = Some((repair_end(&*file, scanned, number)?, scanned, file));
         } else {
             close_segment(&**volume, &mut state, number);
         }
@@ -188,7 +188,7 @@ fn replay_segment(
 /// Leaves the end of the log so that it can be written behind: cuts off what is torn, and makes the last
 /// frame durable. A process whose sync failed may have left it in memory alone, where a sync that writes
 /// nothing would succeed; so it is written again first. Returns up to where the file is reserved.
-fn mend_end(file: &dyn VolumeFile, scanned: Scanned, number: u32) -> Result<u64, Fault> {
+fn repair_end(file: &dyn VolumeFile, scanned: Scanned, number: u32) -> Result<u64, Fault> {
     let mend = || {
         if let Some(last) = scanned.last {
             let mut frame = vec![0; scanned.end - last];

@@ -103,7 +103,7 @@ impl Record {
         }
     }
 
-    /// Reads a record. The body of a message is left out: whoever needs it calls [`read_message`].
+    /// Reads a record. The body of a message is left out: a caller that needs it uses [`read_message`].
     pub(super) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(payload);
         let record = match reader.byte()? {

@@ -39,7 +39,7 @@ impl Request {
         }
     }
 
-    /// Whether it is done apart: what was there before does not wait for a push to everybody.
+    /// Whether it is done apart: what was there before does not wait for a push to all users.
     pub(super) fn is_alone(&self) -> bool {
         matches!(self, Self::Append(append, _) if append.targets == Targets::AllUsers)
     }

@@ -14,7 +14,7 @@ use super::{
     volume::VolumeFile,
 };
 
-/// The longest record that is read. One push to everybody has the place of each user in it.
+/// The longest record that is read. A push to all users has the place of each user in it.
 const RECORD_MAX_BYTES: usize = 1 << 30;
 
 /// Where the pushes of a segment are found.

@@ -10,10 +10,10 @@ use encke_proto::{Entry, Message, Time};
 
 use super::{
     appender::Appender,
-    chores::Chores,
     draft::Draft,
     fault::Fault,
     frame::Frame,
+    maintenance::Maintenance,
     queue::Queue,
     record::Record,
     request::{Answer, Request},
@@ -42,7 +42,7 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     state: Arc<RwLock<State>>,
     appender: Appender,
-    chores: Chores,
+    maintenance: Maintenance,
     feed: Arc<dyn Feed>,
     passed: Passed,
     /// Why nothing is written any more.
@@ -54,16 +54,16 @@ impl Writer {
         queue: Arc<Queue>,
         state: Arc<RwLock<State>>,
         appender: Appender,
-        chores: Chores,
+        maintenance: Maintenance,
         feed: Arc<dyn Feed>,
     ) -> Self {
         let stamp = state.read().unwrap_or_else(PoisonError::into_inner).stamp;
-        Self { queue, state, appender, chores, feed, passed: Passed::from(stamp), broken: None }
+        Self { queue, state, appender, maintenance, feed, passed: Passed::from(stamp), broken: None }
     }
 
     /// Works until the queue was closed and is empty.
     pub(super) fn work(mut self) {
-        while let Some(requests) = self.queue.take(self.broken.is_none() && self.chores.is_busy()) {
+        while let Some(requests) = self.queue.take(self.broken.is_none() && self.maintenance.is_busy()) {
             if let Some(why) = &self.broken {
                 let error = EngineError::Unavailable(why.clone());
                 requests.into_iter().for_each(|request| request.refuse(error.clone()));
@@ -76,16 +76,16 @@ impl Writer {
     /// Does what waits, as one frame.
     fn group(&mut self, requests: Vec<Request>) {
         let mut draft = Draft::default();
-        match self.chores.draft(&mut self.appender) {
+        match self.maintenance.draft(&mut self.appender) {
             Ok(records) => draft.records = records,
-            Err(fault) => self.give_up_chores(&fault),
+            Err(fault) => self.abandon_maintenance(&fault),
         }
         let drafted = self.draft(requests, &mut draft);
         match self.write(draft.records) {
             Ok(()) => self.answer(drafted),
             Err(fault) => {
                 tracing::warn!(?fault, calls = drafted.len(), "a group of calls was not written");
-                self.chores.failed();
+                self.maintenance.failed();
                 if let Fault::Broken(why) = &fault {
                     tracing::error!(why, "the store takes nothing until it is opened again");
                     self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
@@ -96,9 +96,9 @@ impl Writer {
         }
     }
 
-    fn give_up_chores(&mut self, fault: &Fault) {
+    fn abandon_maintenance(&mut self, fault: &Fault) {
         tracing::warn!(?fault, "a checkpoint or a compaction does not go on");
-        self.chores.failed();
+        self.maintenance.failed();
     }
 
     /// Makes records of calls. One that is refused is answered at once.
@@ -151,13 +151,13 @@ impl Writer {
         let (due, more) = state.take_due(now, SWEEP_MAX_LOGS, SWEEP_MAX_MESSAGES);
         drop(state);
         draft.records.extend(due.into_iter().map(|(log, tail)| Record::Trim { log, tail, at: now }));
-        self.chores.look();
+        self.maintenance.look();
         more || more_keys
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.appender.is_full_for(bytes) {
-            self.chores.roll(&mut self.appender, bytes)?;
+            self.maintenance.roll(&mut self.appender, bytes)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Writer {
         let places: Vec<(usize, usize)> =
             records.iter().map(|record| frame.add(|out| record.encode(out))).collect();
         if frame.is_empty() {
-            self.chores.written(0);
+            self.maintenance.written(0);
             return Ok(());
         }
         let bytes = frame.length();
@@ -187,11 +187,11 @@ impl Writer {
             state.apply(record, place, length as u32).map_err(|fault| Fault::Broken(format!("{fault:?}")))?;
         }
         drop(state);
-        self.chores.written(bytes as u64);
+        self.maintenance.written(bytes as u64);
         Ok(())
     }
 
-    /// Answers everybody, then tells the feed.
+    /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
         let mut added = Vec::new();
         for one in drafted {

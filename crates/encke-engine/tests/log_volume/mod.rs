@@ -243,9 +243,9 @@ struct Disk {
 /// What the steps so far have left on the disk. Names are durable when they are made: a crash that loses the
 /// name of a file that was not synced leaves the same as one before it was made, which is a step as well.
 #[derive(Clone, Debug, Default)]
-pub struct Platter(BTreeMap<String, Disk>);
+pub struct CrashDisk(BTreeMap<String, Disk>);
 
-impl Platter {
+impl CrashDisk {
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Create { name, .. } => {

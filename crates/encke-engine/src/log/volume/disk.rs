@@ -15,7 +15,7 @@ use crate::EngineError;
 
 /// The lock file's name.
 const LOCK: &str = "LOCK";
-/// Messages are nobody else's business: the owner alone reads and writes.
+/// Messages are not for other users of the machine: the owner alone reads and writes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How far checkpoints and compaction have come.
-pub(super) struct Chores {
+pub(super) struct Maintenance {
     volume: Arc<dyn Volume>,
     state: Arc<RwLock<State>>,
     manifest: Manifest,
@@ -40,7 +40,7 @@ struct Finishes {
     compaction: bool,
 }
 
-impl Chores {
+impl Maintenance {
     pub(super) fn new(
         volume: Arc<dyn Volume>,
         state: Arc<RwLock<State>>,
