@@ -15,7 +15,9 @@ use crate::{
 pub enum Mode {
     /// In this process's memory: gone when it ends.
     Memory,
-    /// On this machine's disk: fsynced.
+    /// On this machine's disk, in the log store: fsynced.
+    Log,
+    /// On this machine's disk, in SQLite: fsynced.
     Sqlite,
     /// In Redis, as safely as its AOF and its replicas are set.
     Redis,
@@ -29,6 +31,7 @@ impl Mode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Log => "log",
             Self::Sqlite => "sqlite",
             Self::Redis => "redis",
             Self::Nats => "nats",

@@ -10,6 +10,8 @@ pub mod contract;
 mod engine;
 mod error;
 mod feed;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
@@ -21,6 +23,8 @@ pub mod redis;
 mod retention;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "log", feature = "sqlite"))]
+mod threads;
 mod user;
 
 pub use append::{Append, Appended, Targets};

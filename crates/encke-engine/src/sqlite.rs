@@ -8,6 +8,8 @@ mod append;
 mod append_all;
 mod call;
 mod connection;
+#[cfg(feature = "log")]
+pub(crate) mod export;
 mod fault;
 mod hooks;
 mod keys;
@@ -22,7 +24,6 @@ mod schema;
 mod store;
 mod summary;
 mod sweep;
-mod threads;
 mod trim;
 mod users;
 mod writer;

@@ -146,6 +146,13 @@ impl MessageId {
         Self(IdText(encode(bits)).as_str().into())
     }
 
+    /// The 128 bits, as [`Self::from_bits`] takes them.
+    #[must_use]
+    pub fn bits(&self) -> u128 {
+        // No id has a text that is not one of bits.
+        decode(&self.0).unwrap_or_default()
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -195,6 +202,7 @@ mod tests {
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
             let id = SessionId::from_bits(bits);
             assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(MessageId::from_bits(bits).bits(), bits);
         }
         for text in
             ["", "short", "AAAAAAAAAAAAAAAAAAAAAA=", "zAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA/"]

@@ -12,6 +12,8 @@ use encke_proto::Epoch;
 /// Every engine of this build, in the order in which they are told.
 const OPENERS: &[Opener] = &[
     memory::OPENER,
+    #[cfg(feature = "log")]
+    log::OPENER,
     #[cfg(feature = "sqlite")]
     sqlite::OPENER,
     #[cfg(feature = "redis")]
@@ -182,6 +184,66 @@ mod memory {
     };
 }
 
+#[cfg(feature = "log")]
+mod log {
+    use std::path::Path;
+
+    use encke_engine::{EngineError, log::LogEngine};
+
+    use super::{Backing, OpenError, Opener};
+
+    /// The directory of the store in the data directory.
+    const DIRECTORY: &str = "log";
+    /// What an earlier version, or the engine `sqlite`, keeps its logs in.
+    const SQLITE_FILE: &str = "encke.sqlite3";
+
+    pub(super) const OPENER: Opener = Opener {
+        schemes: &["log"],
+        hosts: false,
+        check: |_| Ok(()),
+        open: |_, opening| {
+            Box::pin(async move {
+                let directory = opening.data.join(DIRECTORY);
+                refuse_other_store(&opening.data, &directory)?;
+                let engine =
+                    LogEngine::open(&directory, opening.events.feed, opening.retention, opening.epoch)?;
+                Ok(Backing::alone(engine))
+            })
+        },
+    };
+
+    /// A server that finds the store of another engine must not begin an empty one beside it without a word.
+    fn refuse_other_store(data: &Path, directory: &Path) -> Result<(), OpenError> {
+        let other = data.join(SQLITE_FILE);
+        if directory.exists() || !other.exists() {
+            return Ok(());
+        }
+        let text = format!(
+            "{} is the store of the engine `sqlite`: take it over with `encke store import`, \
+             or go on with it by `engine = \"sqlite\"`",
+            other.display()
+        );
+        Err(EngineError::Unavailable(text).into())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_store_of_another_engine_is_not_passed_over() {
+            let data = tempfile::tempdir().unwrap();
+            let directory = data.path().join(DIRECTORY);
+            assert!(refuse_other_store(data.path(), &directory).is_ok(), "a new directory");
+            std::fs::write(data.path().join(SQLITE_FILE), "").unwrap();
+            let told = refuse_other_store(data.path(), &directory).unwrap_err().to_string();
+            assert!(told.contains("engine = \"sqlite\""), "{told}");
+            std::fs::create_dir(&directory).unwrap();
+            assert!(refuse_other_store(data.path(), &directory).is_ok(), "both are there on purpose");
+        }
+    }
+}
+
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use encke_engine::sqlite::SqliteEngine;
@@ -288,13 +350,19 @@ mod tests {
         assert!(schemes.windows(2).all(|pair| pair[0] != pair[1]), "{schemes:?}");
     }
 
-    #[cfg(all(feature = "sqlite", feature = "redis", feature = "nats"))]
+    #[cfg(all(feature = "log", feature = "sqlite", feature = "redis", feature = "nats"))]
     #[test]
     fn all_engines_are_told_to_who_names_none() {
-        assert_eq!(forms(OPENERS), "memory, sqlite, redis://HOST… or nats://HOST…");
-        for good in
-            ["memory", "sqlite", "redis://127.0.0.1:6379/0", "rediss://h", "nats://n1:4222", "tls://n1"]
-        {
+        assert_eq!(forms(OPENERS), "memory, log, sqlite, redis://HOST… or nats://HOST…");
+        for good in [
+            "memory",
+            "log",
+            "sqlite",
+            "redis://127.0.0.1:6379/0",
+            "rediss://h",
+            "nats://n1:4222",
+            "tls://n1",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in ["redis://h/?nothing=1", "nats://n1/?replicas=2"] {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 const COMMANDS: &[&str] =
-    &["serve", "push", "publish", "listen", "who", "sessions", "close", "token", "check-config"];
+    &["serve", "push", "publish", "listen", "who", "sessions", "close", "token", "store", "check-config"];
 const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
 
 /// The program in a directory of its own, with nothing in its environment that belongs to it.

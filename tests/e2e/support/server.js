@@ -38,7 +38,7 @@ export class Server {
     server.#data = path.join(dir, 'data');
     const among = cluster !== '' && engine === undefined;
     server.#cluster = cluster;
-    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(cluster) : (engine ?? 'sqlite'), ...args];
+    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(cluster) : (engine ?? 'log'), ...args];
     server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
     server.port = await freePort();
     server.#ports = among ? await Promise.all(Array.from({ length: NODES }, freePort)) : [server.port];
@@ -91,7 +91,7 @@ export class Server {
 
   /** How safe a message is that was accepted. */
   get mode() {
-    return this.#front ? this.#cluster : 'sqlite';
+    return this.#front ? this.#cluster : 'log';
   }
 
   get data() {

@@ -271,16 +271,27 @@ impl Server {
     /// # Errors
     /// When the files cannot be copied.
     pub fn move_data(&mut self, to: &Path) -> io::Result<()> {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(&self.data)? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-            File::open(to.join(entry.file_name()))?.sync_all()?;
-        }
+        copy_directory(&self.data, to)?;
         fs::remove_dir_all(&self.data)?;
         self.data = to.to_owned();
         Ok(())
     }
+}
+
+/// Copies a directory with all that is in it. The engines' stores are one or two directories deep.
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?.path();
+        let copy = to.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() {
+            copy_directory(&entry, &copy)?;
+            continue;
+        }
+        fs::copy(&entry, &copy)?;
+        File::open(&copy)?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl Drop for Server {

@@ -50,10 +50,10 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         setting.publishers,
         setting.rate,
         setting.engine,
-        if setting.engine == "sqlite" {
-            "`accepted` after an fsync by group commit (WAL, `synchronous=FULL`)."
-        } else {
-            ""
+        match &*setting.engine {
+            "log" => "`accepted` after an fsync by group commit.",
+            "sqlite" => "`accepted` after an fsync by group commit (WAL, `synchronous=FULL`).",
+            _ => "",
         },
     );
     text.push_str("| judged | count |\n|---|---:|\n");

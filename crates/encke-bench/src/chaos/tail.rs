@@ -1,5 +1,5 @@
-//! The torn tail of the store: what a crash may leave behind the last whole transaction of SQLite's
-//! write-ahead log.
+//! The torn tail of the store: what a crash may leave behind the last frame of the log store, or behind the
+//! last whole transaction of SQLite's write-ahead log.
 //!
 //! A process that is killed leaves its writes to the kernel, so that the log ends with a whole transaction or
 //! with the beginning of one. A machine that loses its power may leave anything behind what was synced: half
@@ -11,11 +11,14 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    path::Path,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
 };
 
 use crate::choice::Choice;
 
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
@@ -24,6 +27,9 @@ const FRAME_HEADER_BYTES: usize = 24;
 /// # Errors
 /// When the files cannot be read or written.
 pub fn tear(data: &Path, choice: &mut Choice) -> io::Result<Option<&'static str>> {
+    if let Some(segment) = newest_segment(&data.join("log"))? {
+        return tear_segment(&segment, choice).map(Some);
+    }
     let path = data.join("encke.sqlite3-wal");
     let Ok(log) = fs::read(&path) else { return Ok(None) };
     let Some((end, frame_bytes)) = last_commit(&log) else { return Ok(None) };
@@ -56,6 +62,53 @@ pub fn tear(data: &Path, choice: &mut Choice) -> io::Result<Option<&'static str>
     file.write_all(&tail)?;
     file.sync_all()?;
     Ok(Some(how))
+}
+
+/// The file that the log store writes: that with the greatest number. None when there is no such store.
+fn newest_segment(store: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(store) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut newest = None;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            newest = newest.max(Some(path));
+        }
+    }
+    Ok(newest)
+}
+
+/// Harms what is behind the last frame. A disk writes whole sectors, and the first one behind was synced with
+/// the frame; so what is harmed begins with the next.
+fn tear_segment(path: &Path, choice: &mut Choice) -> io::Result<&'static str> {
+    let bytes = fs::read(path)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let begin = end.next_multiple_of(SECTOR_BYTES);
+    let file = OpenOptions::new().write(true).open(path)?;
+    let any =
+        |choice: &mut Choice, count: usize| (0..count).map(|_| choice.below(256) as u8).collect::<Vec<u8>>();
+    let how = match choice.below(3) {
+        0 => {
+            file.set_len(end as u64)?;
+            "cut behind the last frame"
+        }
+        1 => {
+            let count = 1 + choice.below(3 * SECTOR_BYTES as u32) as usize;
+            file.write_all_at(&any(choice, count), begin as u64)?;
+            "noise behind the last frame"
+        }
+        _ => {
+            // The end of it once more, as if it were a sector of a frame whose first one is missing.
+            let old = &bytes[end.saturating_sub(SECTOR_BYTES)..end];
+            file.write_all_at(old, (begin + SECTOR_BYTES) as u64)?;
+            "old bytes behind the last frame"
+        }
+    };
+    file.sync_all()?;
+    Ok(how)
 }
 
 /// Where the last whole transaction ends, and how long a frame is; nothing when there is none. SQLite's file
@@ -155,6 +208,29 @@ mod tests {
             assert_eq!(last_commit(&torn), last_commit(&whole), "nothing looks like another transaction");
         }
         assert_eq!(seen.len(), 4);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_harmed_of_a_segment_lies_behind_its_last_frame() {
+        let dir = std::env::temp_dir().join(format!("encke-tail-{}-log", std::process::id()));
+        fs::create_dir_all(dir.join("log")).unwrap();
+        let path = dir.join("log/0000000002.log");
+        fs::write(dir.join("log/0000000001.log"), [7; 100]).unwrap();
+        let (frames, mut seen) = ([9; 700], std::collections::BTreeSet::new());
+        for seed in 0..30 {
+            let mut segment = frames.to_vec();
+            segment.resize(8192, 0);
+            fs::write(&path, segment).unwrap();
+            seen.insert(tear(&dir, &mut Choice(seed)).unwrap().unwrap());
+            let torn = fs::read(&path).unwrap();
+            assert_eq!(torn[..700], frames, "what was synced is as it was");
+            assert!(
+                torn[700..1024.min(torn.len())].iter().all(|byte| *byte == 0),
+                "so is the rest of its sector"
+            );
+        }
+        assert_eq!(seen.len(), 3, "{seen:?}");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -37,7 +37,7 @@ pub struct Args {
     server_bin: PathBuf,
     /// Where the server keeps its logs; its `accepted` has to survive its process. With `redis` or `nats`
     /// there are several nodes, whose engine is started too
-    #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
+    #[arg(long, value_name = "ENGINE", default_value = "log")]
     engine: String,
     /// With redis or nats: the engine's servers
     #[arg(long, value_enum, default_value = "one")]

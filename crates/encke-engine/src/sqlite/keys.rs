@@ -42,20 +42,27 @@ fn read(bytes: &mut std::slice::Iter<'_, u8>) -> Result<u64, Fault> {
     Err(Fault::damaged("a key's place is too long"))
 }
 
+/// The places of a key: the number of each channel, and the offset.
+pub(super) fn places(bytes: &[u8]) -> Result<Vec<(i64, Offset)>, Fault> {
+    let (mut bytes, mut places) = (bytes.iter(), Vec::new());
+    while !bytes.as_slice().is_empty() {
+        places.push((read(&mut bytes)?.cast_signed(), read(&mut bytes)?));
+    }
+    Ok(places)
+}
+
 /// What the first message with this key led to.
 pub(super) fn find(db: &Connection, key: &str, epoch: Epoch) -> Result<Option<Appended>, Fault> {
     let found: Option<(String, Vec<u8>)> = db
         .prepare_cached("SELECT message, places FROM keys WHERE key = ?1")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((message, places)) = found else { return Ok(None) };
-    let mut bytes = places.iter();
+    let Some((message, bytes)) = found else { return Ok(None) };
     let mut positions = Vec::new();
-    while !bytes.as_slice().is_empty() {
-        let (channel, offset) = (read(&mut bytes)?, read(&mut bytes)?);
+    for (channel, offset) in places(&bytes)? {
         let name: Option<String> = db
             .prepare_cached("SELECT name FROM channels WHERE id = ?1")?
-            .query_row([channel.cast_signed()], |row| row.get(0))
+            .query_row([channel], |row| row.get(0))
             .optional()?;
         let name = name.ok_or_else(|| Fault::damaged("a key's channel is missing"))?;
         positions.push((row::channel(&name)?, Position { epoch, offset }));

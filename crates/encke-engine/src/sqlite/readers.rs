@@ -13,9 +13,8 @@ use super::{
     connection,
     fault::Fault,
     queue::{Bound, Queue, Taken},
-    threads::Threads,
 };
-use crate::EngineError;
+use crate::{EngineError, threads::Threads};
 
 /// How many threads read, each with its own connection.
 const READERS: usize = 2;

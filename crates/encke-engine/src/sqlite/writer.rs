@@ -15,9 +15,8 @@ use super::{
     lock::Lock,
     queue::{Bound, Queue, Taken},
     store::Store,
-    threads::Threads,
 };
-use crate::{EngineError, Feed};
+use crate::{EngineError, Feed, threads::Threads};
 
 /// How much may wait for the writer.
 const QUEUE: Bound = Bound { jobs: 8192, bytes: 64 << 20 };

@@ -10,7 +10,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use encke_engine::{Engine, Feed, RetentionTable, contract::Bed, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_engine::{
+    Engine, Feed, RetentionTable, contract::Bed, log::LogEngine, memory::MemoryEngine, sqlite::SqliteEngine,
+};
 use encke_proto::Epoch;
 use tempfile::TempDir;
 
@@ -83,6 +85,43 @@ impl Bed for SqliteBed {
         Arc::new(
             SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch())
                 .expect("the store opens again"),
+        )
+    }
+}
+
+/// Makes log engines, each in a directory of its own.
+#[derive(Default)]
+pub struct LogBed {
+    dirs: Mutex<Vec<TempDir>>,
+}
+
+impl LogBed {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn last_dir(&self) -> PathBuf {
+        let dirs = self.dirs.lock().expect("no test panics while it holds this");
+        dirs.last().expect("a store was opened").path().to_owned()
+    }
+}
+
+#[async_trait]
+impl Bed for LogBed {
+    async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
+        let dir = TempDir::new().expect("there is room for a directory");
+        self.dirs.lock().expect("no test panics while it holds this").push(dir);
+        Arc::new(LogEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("a new store opens"))
+    }
+
+    async fn reopen(
+        &self,
+        _: Arc<dyn Engine>,
+        feed: Arc<dyn Feed>,
+        retention: RetentionTable,
+    ) -> Arc<dyn Engine> {
+        Arc::new(
+            LogEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("the store opens again"),
         )
     }
 }

@@ -47,6 +47,12 @@ pub enum CliError {
     /// A token cannot be made.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] encke_engine::EngineError),
+    /// Something in the store is damaged; what, was printed.
+    #[error("the store is damaged")]
+    StoreDamaged,
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),

@@ -14,6 +14,8 @@ mod push;
 mod serve;
 mod server;
 mod sessions;
+#[cfg(feature = "log")]
+mod store;
 mod token;
 mod who;
 
@@ -46,6 +48,8 @@ enum Command {
     Sessions(sessions::Args),
     Close(close::Args),
     Token(token::Args),
+    #[cfg(feature = "log")]
+    Store(store::Args),
     CheckConfig(check_config::Args),
 }
 
@@ -82,6 +86,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Sessions(args) => block_on(sessions::run(args)),
         Command::Close(args) => block_on(close::run(args)),
         Command::Token(args) => token::run(args),
+        #[cfg(feature = "log")]
+        Command::Store(args) => store::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
     }
 }

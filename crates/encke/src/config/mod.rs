@@ -39,7 +39,7 @@ pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
 
 /// Where the logs live unless something else is said. A build without it needs to be told.
-const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("sqlite");
+const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
 /// the bounds that are documented here.
@@ -59,7 +59,7 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
     pub data: PathBuf,
-    /// Where the logs live: `memory`, `sqlite`, `redis://…` or `nats://…`. Default `sqlite`.
+    /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
     pub engine: EngineUrl,
     /// Dev mode: anyone may log in with an id alone, and missing keys are made. Default false.
     pub dev: bool,

@@ -56,7 +56,7 @@ impl Publish {
 pub(crate) struct PublishedToMany {
     #[schema(value_type = String)]
     id: MessageId,
-    /// How safe it is: `memory` or `sqlite`.
+    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
     mode: &'static str,
     /// Its place in each log.
     positions: Vec<Place>,

@@ -112,7 +112,7 @@ fn a_type_is_read_alike_however_it_is_written() {
 
 #[test]
 fn a_push_arrives_whichever_engine_keeps_it() {
-    for engine in [EngineUrl::local("memory"), EngineUrl::local("sqlite")] {
+    for engine in ["memory", "log", "sqlite"].map(EngineUrl::local) {
         let data = tempfile::tempdir().unwrap();
         let world = World::with(|config| {
             config.engine = engine.clone();
@@ -192,7 +192,7 @@ fn without_the_key_nothing_is_waited_for() {
 fn a_client_that_ends_its_side_gets_its_answer() {
     let data = tempfile::tempdir().unwrap();
     let world = World::with(|config| {
-        config.engine = EngineUrl::local("sqlite");
+        config.engine = EngineUrl::local("log");
         config.data = data.path().to_owned();
     });
     let mut wire = world.connect();
@@ -210,7 +210,7 @@ fn a_client_that_ends_its_side_gets_its_answer() {
 fn a_client_that_is_gone_does_no_harm() {
     let data = tempfile::tempdir().unwrap();
     let mut world = World::with(|config| {
-        config.engine = EngineUrl::local("sqlite");
+        config.engine = EngineUrl::local("log");
         config.data = data.path().to_owned();
     });
     for n in 0..50 {

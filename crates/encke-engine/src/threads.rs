@@ -1,4 +1,4 @@
-//! Starts the engine's threads and waits for their end, from async and from blocking code.
+//! Starts the threads of an embedded engine and waits for their end, from async and from blocking code.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::EngineError;
 
 /// Threads of the engine, and a way to wait until they have ended.
-pub(super) struct Threads {
+pub(crate) struct Threads {
     handles: Mutex<Vec<JoinHandle<()>>>,
     /// Each thread holds a clone of the sender; it is dropped with the thread's closure.
     running: Option<watch::Sender<()>>,
@@ -25,7 +25,7 @@ impl Default for Threads {
 }
 
 impl Threads {
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         name: &str,
         work: impl FnOnce() + Send + 'static,
@@ -43,20 +43,20 @@ impl Threads {
     }
 
     /// No thread is started after this.
-    pub(super) fn complete(mut self) -> Self {
+    pub(crate) fn complete(mut self) -> Self {
         self.running = None;
         self
     }
 
     /// Waits until all threads have ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();
         // Nothing is ever sent: this is over when all senders are gone.
         while ended.changed().await.is_ok() {}
     }
 
     /// The same for callers that are not asynchronous.
-    pub(super) fn join(&self) {
+    pub(crate) fn join(&self) {
         let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
         for handle in handles {
             // The engine may be dropped by what its own feed holds; no thread can wait for itself.

@@ -1,0 +1,131 @@
+//! The end of the log: writes frames behind each other, one sync for each, and begins a new segment when one
+//! is full.
+
+use std::sync::Arc;
+
+use super::{
+    fault::Fault,
+    file_name::file_name,
+    frame::{Frame, SEGMENT_HEADER_BYTES, next_frame, segment_header},
+    stored::Place,
+    volume::{Volume, VolumeFile},
+};
+
+/// Where the next frame is written.
+pub(super) struct Appender {
+    volume: Arc<dyn Volume>,
+    /// How long a segment is; a frame that is longer gets one of its own length.
+    segment_bytes: u64,
+    number: u32,
+    file: Arc<dyn VolumeFile>,
+    end: usize,
+    /// Up to where the file is reserved.
+    capacity: u64,
+    sequence: u32,
+}
+
+impl Appender {
+    /// Goes on at the end of a segment.
+    pub(super) fn resume(
+        volume: Arc<dyn Volume>,
+        segment_bytes: u64,
+        number: u32,
+        file: Arc<dyn VolumeFile>,
+        (end, capacity): (usize, u64),
+        sequence: u32,
+    ) -> Self {
+        Self { volume, segment_bytes, number, file, end, capacity, sequence }
+    }
+
+    /// Makes a segment that is empty.
+    pub(super) fn create(
+        volume: Arc<dyn Volume>,
+        segment_bytes: u64,
+        number: u32,
+        sequence: u32,
+        frame_bytes: usize,
+    ) -> Result<Self, Fault> {
+        let name = file_name(number);
+        let end = SEGMENT_HEADER_BYTES;
+        let capacity = segment_bytes.max((next_frame(end) + frame_bytes) as u64);
+        let make = || {
+            let file = volume.create(&name, capacity)?;
+            file.write_at(&segment_header(number, sequence), 0)?;
+            file.sync()?;
+            volume.sync_names()?;
+            Ok(file)
+        };
+        match make() {
+            Ok(file) => Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence }),
+            Err(error) => {
+                // Nothing leads to it yet. If it stays, the next that is made takes its place.
+                let _ = volume.remove(&name);
+                Err(Fault::from_io(&name, &error))
+            }
+        }
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn end(&self) -> u32 {
+        self.end as u32
+    }
+
+    pub(super) fn file(&self) -> Arc<dyn VolumeFile> {
+        Arc::clone(&self.file)
+    }
+
+    /// Whether a frame of this length needs a new segment.
+    pub(super) fn is_full_for(&self, frame_bytes: usize) -> bool {
+        (next_frame(self.end) + frame_bytes) as u64 > self.capacity && self.end > SEGMENT_HEADER_BYTES
+    }
+
+    /// Begins a new segment, with room for a frame of this length.
+    pub(super) fn roll(&mut self, frame_bytes: usize) -> Result<(), Fault> {
+        let number =
+            self.number.checked_add(1).ok_or_else(|| Fault::Broken("there is no next segment".into()))?;
+        let volume = Arc::clone(&self.volume);
+        let next = Self::create(volume, self.segment_bytes, number, self.sequence, frame_bytes)?;
+        let before = std::mem::replace(self, next);
+        // What was reserved and not used is given back; if that fails, it is only space.
+        if let Err(error) = before.file.set_length(before.end as u64) {
+            tracing::warn!(segment = before.number, %error, "the reserved rest of a segment was not given back");
+        }
+        Ok(())
+    }
+
+    /// Writes a frame and returns when it is on the disk: where it lies.
+    pub(super) fn write(&mut self, frame: Frame) -> Result<Place, Fault> {
+        let at = next_frame(self.end);
+        let place = Place { segment: self.number, at: u32::try_from(at).map_err(|_| too_long())? };
+        u32::try_from(at + frame.length()).map_err(|_| too_long())?;
+        let bytes = frame.finish(place.segment, place.at, self.sequence);
+        if let Err(error) = self.file.write_at(&bytes, at as u64) {
+            return Err(self.take_back(&error));
+        }
+        // After a failed sync the kernel may have dropped what was written, and a second sync would not tell.
+        self.file.sync().map_err(|error| Fault::Broken(format!("a sync of the log failed: {error}")))?;
+        self.end = at + bytes.len();
+        self.sequence = self.sequence.wrapping_add(1);
+        Ok(place)
+    }
+
+    /// A write failed: what there is of it must not stand behind the end.
+    fn take_back(&mut self, error: &std::io::Error) -> Fault {
+        let cut = self.file.set_length(self.end as u64).and_then(|()| self.file.sync());
+        match (cut, Fault::from_io("a write to the log", error)) {
+            (Ok(()), Fault::Full(text)) => {
+                // Its reserved space is gone as well: the next frame begins a new segment.
+                self.capacity = self.end as u64;
+                Fault::Full(text)
+            }
+            _ => Fault::Broken(format!("a write to the log failed: {error}")),
+        }
+    }
+}
+
+fn too_long() -> Fault {
+    Fault::Refused(crate::EngineError::Unavailable("one call is larger than a segment can be".into()))
+}

@@ -1,0 +1,173 @@
+//! What the next frame will hold: records made of calls, on top of a state that does not change meanwhile.
+//! Nothing is true of it before the frame is on the disk, so a frame that fails needs nothing undone.
+
+use std::collections::HashMap;
+
+use encke_proto::{ChannelName, Offset, Position, Time, UserId};
+
+use super::{
+    fault::Fault,
+    record::{Key, LogId, MessageRecord, Record, Target},
+    segment::read_record,
+    state::State,
+};
+use crate::{
+    Append, Appended, EngineError, Mark, RECEIPTS_KEPT_S, ReceiptState, Targets,
+    append::{body_bytes, each_once},
+};
+
+/// The most logs. One takes about 200 bytes of memory, its messages not counted.
+const LOGS_MAX: u32 = 16_000_000;
+
+/// Records that are not written yet, and what they would change.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) records: Vec<Record>,
+    /// The heads of the logs that are appended to.
+    heads: HashMap<LogId, Offset>,
+    /// The logs that are new.
+    names: HashMap<ChannelName, LogId>,
+    /// What the idempotency keys lead to that are new, by their hash.
+    keys: HashMap<u128, Appended>,
+    /// Where the record is by which a user was seen: several in one frame make one.
+    seen: HashMap<LogId, usize>,
+}
+
+impl Draft {
+    /// Adds a message. `stamp` is that of its key.
+    pub(super) fn append(
+        &mut self,
+        state: &State,
+        append: &Append,
+        stamp: Time,
+    ) -> Result<Appended, EngineError> {
+        let hash = append.key.as_ref().map(|key| state.keys.hash(key));
+        if let (Some(hash), Some(key)) = (hash, &append.key) {
+            if let Some(first) = self.repeat(state, hash, key)? {
+                return Ok(first);
+            }
+            state.keys.check_room(self.keys.len() + 1)?;
+        }
+        let (channels, is_push) = match &append.targets {
+            Targets::Channels(channels) => (each_once(channels.iter().cloned()), false),
+            Targets::Users(users) => (each_once(users.iter().map(UserId::channel)), true),
+            Targets::AllUsers => (state.all_users().map(|(_, log)| log.name.clone()).collect(), true),
+        };
+        self.check_room(state, &channels)?;
+        let mut targets = Vec::with_capacity(channels.len());
+        let mut positions = Vec::with_capacity(channels.len());
+        for name in channels {
+            let log = self.log(state, &name);
+            let head = self.heads.entry(log).or_insert_with(|| state.log(log).map_or(0, |log| log.head()));
+            *head += 1;
+            targets.push(Target { log, offset: *head });
+            positions.push((name, Position { epoch: state.epoch, offset: *head }));
+        }
+        let until = is_push.then(|| {
+            let end = append.expires.unwrap_or_else(|| append.time.plus_seconds(state.rules.own.max_age_s));
+            end.plus_seconds(RECEIPTS_KEPT_S)
+        });
+        self.records.push(Record::Message(MessageRecord {
+            id: append.id.clone(),
+            key: append.key.clone().map(|text| Key { text, stamp }),
+            time: append.time,
+            expires: append.expires,
+            from: append.from.clone(),
+            until,
+            body_bytes: u32::try_from(body_bytes(&append.body)).unwrap_or(u32::MAX),
+            body: Some(append.body.clone()),
+            targets,
+        }));
+        let appended = Appended { id: append.id.clone(), positions, repeated: false };
+        if let Some(hash) = hash {
+            self.keys.insert(hash, appended.clone());
+        }
+        Ok(appended)
+    }
+
+    /// What the first message with this key led to, if it is not the first.
+    fn repeat(&self, state: &State, hash: u128, key: &str) -> Result<Option<Appended>, Fault> {
+        if let Some(first) = self.keys.get(&hash) {
+            return Ok(Some(Appended { repeated: true, ..first.clone() }));
+        }
+        let Some((place, length)) = state.keys.find(hash) else { return Ok(None) };
+        let missing = || Fault::damaged("the message of an idempotency key is missing");
+        // A segment is removed when none of its keys has to be remembered any more.
+        let Some(segment) = state.segments.get(&place.segment) else { return Ok(None) };
+        let payload = read_record(&*segment.file, place, length)?;
+        let (Record::Message(message) | Record::Moved { message, .. }) = Record::decode(&payload)? else {
+            return Err(missing());
+        };
+        if message.key.as_ref().is_none_or(|first| first.text != key) {
+            return Err(Fault::damaged("an idempotency key leads to another one"));
+        }
+        let position = |target: Target| {
+            let log = state.log(target.log).ok_or_else(missing)?;
+            Ok((log.name.clone(), Position { epoch: state.epoch, offset: target.offset }))
+        };
+        let positions = message.targets.into_iter().map(position).collect::<Result<_, Fault>>()?;
+        Ok(Some(Appended { id: message.id, positions, repeated: true }))
+    }
+
+    fn check_room(&self, state: &State, channels: &[ChannelName]) -> Result<(), EngineError> {
+        let room =
+            u64::from(LOGS_MAX.saturating_sub(state.next_log())).saturating_sub(self.names.len() as u64);
+        if channels.len() as u64 <= room {
+            return Ok(());
+        }
+        let new = channels
+            .iter()
+            .filter(|name| state.find(name).is_none() && !self.names.contains_key(*name))
+            .count();
+        if new as u64 > room {
+            return Err(EngineError::Unavailable(format!("there are {LOGS_MAX} channels and users already")));
+        }
+        Ok(())
+    }
+
+    fn known(&self, state: &State, name: &ChannelName) -> Option<LogId> {
+        state.find(name).or_else(|| self.names.get(name).copied())
+    }
+
+    /// The number of a log, which is new if it has none.
+    fn log(&mut self, state: &State, name: &ChannelName) -> LogId {
+        if let Some(log) = self.known(state, name) {
+            return log;
+        }
+        let log = state.next_log() + self.names.len() as LogId;
+        self.names.insert(name.clone(), log);
+        self.records.push(Record::Name { log, name: name.clone() });
+        log
+    }
+
+    pub(super) fn seen(&mut self, state: &State, user: &UserId, at: Time) -> Result<(), EngineError> {
+        let name = user.channel();
+        if state.named(&name).is_some_and(|log| log.first_seen().is_some() && log.last_seen() >= Some(at)) {
+            return Ok(());
+        }
+        self.check_room(state, std::slice::from_ref(&name))?;
+        let log = self.log(state, &name);
+        if let Some(Record::Seen { at: last, .. }) =
+            self.seen.get(&log).and_then(|at| self.records.get_mut(*at))
+        {
+            *last = at.max(*last);
+            return Ok(());
+        }
+        self.seen.insert(log, self.records.len());
+        self.records.push(Record::Seen { log, at });
+        Ok(())
+    }
+
+    pub(super) fn mark(&mut self, state: &State, mark: &Mark) {
+        let moves = matches!(mark.state, ReceiptState::Delivered | ReceiptState::Shown);
+        if mark.position.epoch != state.epoch || !moves {
+            return;
+        }
+        let Some(log) = self.known(state, &mark.user.channel()) else { return };
+        let to = mark.position.offset;
+        if state.log(log).is_some_and(|log| log.is_marked(mark.state, to)) {
+            return;
+        }
+        self.records.push(Record::Mark { log, state: mark.state, to, at: mark.at });
+    }
+}

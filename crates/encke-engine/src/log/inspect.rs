@@ -1,0 +1,178 @@
+//! Looks into a store from outside, also while a server has it open: whether every record is whole, and what
+//! the records say. Nothing is changed, and no lock is taken.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    fault::Fault,
+    file_name::{file_name, number_of},
+    frame::Scan,
+    manifest::Manifest,
+    record::{LogId, MessageRecord, Record, holds_message, read_message},
+    volume::{DiskVolume, Volume},
+};
+use crate::EngineError;
+
+/// What was found in a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Segments that were read.
+    pub segments: u64,
+    /// Their bytes, with what is reserved.
+    pub bytes: u64,
+    /// Frames, each of which was one write.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Records that hold a message.
+    pub messages: u64,
+    /// A frame at the end that was not written whole: a crash or a write that goes on. It was never answered.
+    pub torn: bool,
+    /// What is damaged, a line each.
+    pub damages: Vec<String>,
+}
+
+/// Reads everything in the store at `directory`, and says what is damaged.
+///
+/// # Errors
+/// [`EngineError`] when there is no store, or it cannot be read.
+pub fn check(directory: &Path) -> Result<CheckReport, EngineError> {
+    let mut report = CheckReport::default();
+    each_segment(directory, |number, bytes, newest| {
+        report.segments += 1;
+        report.bytes += bytes.len() as u64;
+        if let Err(fault) = check_segment(number, bytes, newest, &mut report) {
+            report.damages.push(EngineError::from(fault).to_string());
+        }
+        Ok(())
+    })?;
+    Ok(report)
+}
+
+fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckReport) -> Result<(), Fault> {
+    let mut scan = Scan::begin(number, bytes, newest)?;
+    while let Some(records) = scan.next()? {
+        report.frames += 1;
+        for (at, _, payload) in records {
+            report.records += 1;
+            report.messages += u64::from(holds_message(payload));
+            let read = if holds_message(payload) {
+                read_message(payload).map(drop)
+            } else {
+                Record::decode(payload).map(drop)
+            };
+            if let Err(error) = read {
+                report.damages.push(format!("segment {number} at byte {at}: {error}"));
+            }
+        }
+    }
+    report.torn |= scan.scanned().torn;
+    Ok(())
+}
+
+/// Hands over every record of the store at `directory`, in the order in which they were written.
+///
+/// # Errors
+/// [`EngineError`] when there is no store, it cannot be read, or something in it is damaged.
+pub fn dump(
+    directory: &Path,
+    mut line: impl FnMut(Value) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let mut names = HashMap::new();
+    each_segment(directory, |number, bytes, newest| {
+        let mut scan = Scan::begin(number, bytes, newest)?;
+        while let Some(records) = scan.next()? {
+            for (at, _, payload) in records {
+                let mut value = value_of(payload, &mut names)?;
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("segment".into(), number.into());
+                    fields.insert("at".into(), at.into());
+                }
+                line(value).map_err(Fault::Refused)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value, Fault> {
+    let name_of = |names: &HashMap<LogId, String>, log: LogId| names.get(&log).cloned();
+    Ok(match Record::decode(payload)? {
+        Record::Name { log, name } => {
+            names.insert(log, name.to_string());
+            json!({"record": "name", "log": log, "channel": name.as_str()})
+        }
+        Record::Message(_) => message_value("message", &read_message(payload)?, names),
+        Record::Moved { .. } => message_value("moved", &read_message(payload)?, names),
+        Record::Trim { log, tail, at } => {
+            json!({"record": "trim", "log": log, "channel": name_of(names, log), "tail": tail, "time": at})
+        }
+        Record::Mark { log, state, to, at } => {
+            let channel = name_of(names, log);
+            json!({"record": "mark", "log": log, "channel": channel, "state": state.as_str(), "offset": to, "time": at})
+        }
+        Record::Seen { log, at } => {
+            json!({"record": "seen", "log": log, "channel": name_of(names, log), "time": at})
+        }
+        Record::Log(image) => {
+            names.insert(image.log, image.name.to_string());
+            json!({
+                "record": "log", "log": image.log, "channel": image.name.as_str(), "head": image.head,
+                "messages": image.messages.len(), "handed": image.handed, "shown": image.shown,
+                "first_seen": image.first_seen, "last_seen": image.last_seen,
+            })
+        }
+        Record::Keys(image) => json!({"record": "keys", "count": image.keys.len()}),
+        Record::Rules(rules) => json!({"record": "rules", "rules": format!("{rules:?}")}),
+    })
+}
+
+fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, String>) -> Value {
+    let target = |target: &super::record::Target| json!({"log": target.log, "channel": names.get(&target.log), "offset": target.offset});
+    let mut value = json!({
+        "record": record, "id": message.id.as_str(), "time": message.time,
+        "targets": message.targets.iter().map(target).collect::<Vec<_>>(),
+    });
+    let Some(fields) = value.as_object_mut() else { return value };
+    match &message.body {
+        Some(encke_proto::Body::Page(url)) => drop(fields.insert("url".into(), (**url).into())),
+        Some(encke_proto::Body::Data(data)) => {
+            fields.insert("data".into(), serde_json::from_str(data.get()).unwrap_or(Value::Null));
+        }
+        None => {}
+    }
+    let times = [("expires", message.expires), ("receipts_until", message.until)];
+    fields.extend(times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), json!(time?)))));
+    fields.extend(message.from.as_ref().map(|from| ("from".to_owned(), from.as_str().into())));
+    fields.extend(message.key.as_ref().map(|key| ("key".to_owned(), key.text.as_str().into())));
+    value
+}
+
+/// Reads the segments one after the other. One that a running server has removed meanwhile is passed over.
+fn each_segment(
+    directory: &Path,
+    mut each: impl FnMut(u32, &[u8], bool) -> Result<(), Fault>,
+) -> Result<(), EngineError> {
+    let volume = DiskVolume::look(directory);
+    let failed = |error| EngineError::from(Fault::from_io(&directory.display().to_string(), &error));
+    if Manifest::read(&volume)?.is_none() {
+        return Err(EngineError::Unavailable(format!("{}: there is no store", directory.display())));
+    }
+    let mut numbers: Vec<u32> =
+        volume.list().map_err(failed)?.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    let newest = numbers.last().copied();
+    for number in numbers {
+        let file = match volume.open(&file_name(number)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = vec![0; usize::try_from(file.length().map_err(failed)?).unwrap_or_default()];
+        file.read_at(&mut bytes, 0).map_err(failed)?;
+        each(number, &bytes, Some(number) == newest)?;
+    }
+    Ok(())
+}

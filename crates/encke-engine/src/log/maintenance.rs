@@ -1,0 +1,195 @@
+//! What the writer does besides: checkpoints and compaction, a bounded part of them with each frame.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{
+    appender::Appender,
+    checkpoint::Checkpoint,
+    compaction::{self, Compaction},
+    fault::Fault,
+    file_name::{file_name, index_name},
+    manifest::Manifest,
+    options::LogOptions,
+    record::Record,
+    segment::{PushPlaces, Segment},
+    state::State,
+    volume::Volume,
+};
+
+/// How far checkpoints and compaction have come.
+pub(super) struct Maintenance {
+    volume: Arc<dyn Volume>,
+    state: Arc<RwLock<State>>,
+    manifest: Manifest,
+    options: LogOptions,
+    /// What was written since the last checkpoint began, in bytes.
+    written: u64,
+    /// What the last checkpoint took, in bytes.
+    last_bytes: u64,
+    checkpoint: Option<Checkpoint>,
+    compaction: Option<Compaction>,
+    /// Whether some segment may have to be compacted.
+    look: bool,
+    /// What the frame that is being written finishes.
+    finishes: Finishes,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Finishes {
+    checkpoint: bool,
+    compaction: bool,
+}
+
+impl Maintenance {
+    pub(super) fn new(
+        volume: Arc<dyn Volume>,
+        state: Arc<RwLock<State>>,
+        manifest: Manifest,
+        options: LogOptions,
+        written: u64,
+    ) -> Self {
+        Self {
+            volume,
+            state,
+            manifest,
+            options,
+            written,
+            last_bytes: 0,
+            checkpoint: None,
+            compaction: None,
+            look: true,
+            finishes: Finishes::default(),
+        }
+    }
+
+    /// Whether there is something to do although no call waits.
+    pub(super) fn is_busy(&self) -> bool {
+        self.checkpoint.is_some() || self.compaction.is_some()
+    }
+
+    /// The sweep has made space: looks for a segment to compact.
+    pub(super) fn look(&mut self) {
+        self.look = true;
+    }
+
+    /// Adds the next part of what is to be done to a draft that is still empty.
+    pub(super) fn draft(&mut self, appender: &mut Appender) -> Result<Vec<Record>, Fault> {
+        let mut records = Vec::new();
+        self.finishes = Finishes::default();
+        if self.checkpoint.is_none() && self.written > self.options.checkpoint_bytes.max(self.last_bytes) {
+            self.roll(appender, 0)?;
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), &mut records));
+            (self.written, self.last_bytes) = (0, 0);
+        }
+        self.begin_compaction();
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(checkpoint) = &mut self.checkpoint {
+            self.finishes.checkpoint = checkpoint.step(&state, &mut records);
+        }
+        if let Some(compaction) = &mut self.compaction {
+            self.finishes.compaction = compaction.step(&state, state.swept, &mut records)?;
+        }
+        Ok(records)
+    }
+
+    fn begin_compaction(&mut self) {
+        if self.compaction.is_some() || !std::mem::take(&mut self.look) {
+            return;
+        }
+        let chosen = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let chosen = compaction::choose(&state, self.manifest.first);
+            chosen.and_then(|(number, file)| {
+                state.segments.get(&number).map(|segment| (number, file, segment.end))
+            })
+        };
+        let Some((number, file, end)) = chosen else { return };
+        match Compaction::begin(number, &*file, end) {
+            Ok(begun) => self.compaction = Some(begun),
+            Err(fault) => {
+                tracing::error!(segment = number, ?fault, "a segment is damaged; it stays as it is");
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(segment) = state.segments.get_mut(&number) {
+                    segment.damaged = true;
+                }
+                self.look = true;
+            }
+        }
+    }
+
+    /// Begins a new segment, and closes the one before.
+    pub(super) fn roll(&mut self, appender: &mut Appender, frame_bytes: usize) -> Result<(), Fault> {
+        let before = appender.number();
+        appender.roll(frame_bytes)?;
+        self.enter(Manifest { newest: appender.number(), ..self.manifest });
+        let index = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.segments.insert(appender.number(), Segment::new(appender.file(), appender.end()));
+            state.segments.get(&before).map(|segment| (segment.index(), segment.usage.clone()))
+        };
+        if let Some((index, usage)) = index {
+            // A file that cannot be written is made again when it is asked for: the index is derived.
+            if let Err(error) = index.write(&*self.volume, before, &usage) {
+                tracing::warn!(segment = before, %error, "the index of a segment was not written");
+            }
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(segment) = state.segments.get_mut(&before) {
+                segment.push_places = PushPlaces::Sealed(index.range());
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame of this length is on the disk, with what was drafted for it.
+    pub(super) fn written(&mut self, bytes: u64) {
+        self.written += bytes;
+        if self.checkpoint.is_some() {
+            self.last_bytes += bytes;
+        }
+        if std::mem::take(&mut self.finishes.checkpoint)
+            && let Some(done) = self.checkpoint.take()
+        {
+            self.enter(Manifest { first: done.first, ..self.manifest });
+            self.look = true;
+        }
+        if std::mem::take(&mut self.finishes.compaction)
+            && let Some(done) = self.compaction.take()
+        {
+            self.remove(done.segment);
+            self.look = true;
+        }
+    }
+
+    /// Writes the manifest. If that fails, the one before holds, and the next one tries again.
+    fn enter(&mut self, manifest: Manifest) {
+        match manifest.write(&*self.volume) {
+            Ok(()) => self.manifest = manifest,
+            Err(fault) => tracing::warn!(?fault, "the manifest was not written"),
+        }
+    }
+
+    /// The frame with what was drafted was not written: what was begun begins anew.
+    pub(super) fn failed(&mut self) {
+        if let Some(undone) = self.checkpoint.take() {
+            tracing::debug!(segment = undone.first, "a checkpoint was given up");
+            self.written = self.written.max(self.last_bytes);
+        }
+        self.compaction = None;
+        self.finishes = Finishes::default();
+    }
+
+    fn remove(&self, number: u32) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.segments.remove(&number);
+        drop(state);
+        for name in [file_name(number), index_name(number)] {
+            // What stays is removed when the store is opened next, or costs space alone.
+            if let Err(error) = self.volume.remove(&name)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(name, %error, "a file that is not used any more was not removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Receipts, derived: how far a user was handed messages, and what was trimmed before that. A push to a user
+//! costs no receipt of its own; what happened to it follows from the steps that the user's log has made.
+
+use encke_proto::{Offset, Time};
+
+use crate::ReceiptState;
+
+/// The most steps that are kept of one log. Beyond it the oldest step that a later one of its kind covers as
+/// well is forgotten: what it reached keeps its state, and has the time of the later one.
+pub(super) const STEPS_MAX: usize = 1024;
+/// A step's kind takes the lowest bits of its time.
+const KIND_BITS: u32 = 2;
+
+/// What moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StepKind {
+    /// A connection of the user was handed everything up to there.
+    Delivered = 0,
+    /// The user was shown everything up to there.
+    Shown = 1,
+    /// Everything up to there was trimmed.
+    Trimmed = 2,
+}
+
+impl StepKind {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Delivered),
+            1 => Some(Self::Shown),
+            2 => Some(Self::Trimmed),
+            _ => None,
+        }
+    }
+}
+
+/// One step of a user's own log. There may be a thousand of a user, so its fields are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Up to here, this one included.
+    pub(super) to: Offset,
+    at_and_kind: u64,
+}
+
+impl Step {
+    pub(super) fn new(kind: StepKind, to: Offset, at: Time) -> Self {
+        let at = at.0.min(u64::MAX >> KIND_BITS);
+        Self { to, at_and_kind: at << KIND_BITS | kind as u64 }
+    }
+
+    pub(super) fn at(self) -> Time {
+        Time(self.at_and_kind >> KIND_BITS)
+    }
+
+    pub(super) fn kind(self) -> StepKind {
+        match self.at_and_kind & ((1 << KIND_BITS) - 1) {
+            0 => StepKind::Delivered,
+            1 => StepKind::Shown,
+            _ => StepKind::Trimmed,
+        }
+    }
+}
+
+/// Adds a step, and forgets an old one if there are too many.
+pub(super) fn add_step(steps: &mut Vec<Step>, step: Step) {
+    if steps.len() >= STEPS_MAX {
+        let covered =
+            (0..steps.len()).find(|at| steps[at + 1..].iter().any(|later| later.kind() == steps[*at].kind()));
+        if let Some(at) = covered {
+            steps.remove(at);
+        }
+    }
+    steps.push(step);
+}
+
+/// What became of a push, for the user whose steps these are.
+pub(super) fn receipt(
+    steps: &[Step],
+    offset: Offset,
+    pushed: Time,
+    expires: Option<Time>,
+    now: Time,
+) -> (ReceiptState, Time) {
+    let (mut state, mut at) = (ReceiptState::Queued, pushed);
+    let (mut handed, mut shown) = (false, false);
+    for step in steps.iter().filter(|step| step.to >= offset) {
+        // What was skipped because its time was over does not become delivered by what came behind.
+        let over = state == ReceiptState::Queued && expires.is_some_and(|end| end <= step.at());
+        match step.kind() {
+            StepKind::Delivered if !std::mem::replace(&mut handed, true) => {
+                if state == ReceiptState::Queued && !over {
+                    (state, at) = (ReceiptState::Delivered, step.at());
+                }
+            }
+            StepKind::Shown if !std::mem::replace(&mut shown, true) => {
+                if !over {
+                    (state, at) = (ReceiptState::Shown, step.at());
+                }
+            }
+            StepKind::Trimmed if state == ReceiptState::Queued => {
+                return (ReceiptState::Expired, expires.map_or(step.at(), |end| end.min(step.at())));
+            }
+            StepKind::Delivered | StepKind::Shown | StepKind::Trimmed => {}
+        }
+    }
+    match expires {
+        Some(end) if state == ReceiptState::Queued && end <= now => (ReceiptState::Expired, end),
+        _ => (state, at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_packed_and_unpacked() {
+        for kind in [StepKind::Delivered, StepKind::Shown, StepKind::Trimmed] {
+            let step = Step::new(kind, u64::MAX, Time(1_763_800_000_123));
+            assert_eq!((step.kind(), step.to, step.at()), (kind, u64::MAX, Time(1_763_800_000_123)));
+        }
+    }
+
+    #[test]
+    fn steps_are_bounded_and_old_receipts_keep_their_state() {
+        let mut steps = Vec::new();
+        add_step(&mut steps, Step::new(StepKind::Shown, 5, Time(50)));
+        for offset in 1..=3 * STEPS_MAX as u64 {
+            add_step(&mut steps, Step::new(StepKind::Delivered, offset, Time(offset * 10)));
+        }
+        assert_eq!(steps.len(), STEPS_MAX);
+        let state = |offset| receipt(&steps, offset, Time(0), None, Time(u64::MAX)).0;
+        assert_eq!([1, 5].map(state), [ReceiptState::Shown; 2], "no later step says that they were shown");
+        assert_eq!([6, 100, 3000].map(state), [ReceiptState::Delivered; 3]);
+        assert_eq!(
+            receipt(&steps, 3000, Time(0), None, Time(0)).1,
+            Time(30_000),
+            "what is young has its own time"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! What the writer is asked for, each with the place where its answer goes.
+
+use encke_proto::{Time, UserId};
+use tokio::sync::oneshot;
+
+use crate::{Append, Appended, EngineError, Mark, Targets, append::body_bytes};
+
+/// What a target of a push weighs in the writer's queue besides the body, in bytes: its name, and its place.
+const TARGET_BYTES: usize = 64;
+
+/// Where an answer goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// One call to the writer.
+pub(super) enum Request {
+    Append(Box<Append>, Answer<Appended>),
+    Seen(UserId, Time, Answer<()>),
+    Mark(Vec<Mark>, Answer<()>),
+    /// The answer says whether there is more to forget.
+    Sweep(Time, Answer<bool>),
+    Ready(Answer<()>),
+}
+
+impl Request {
+    /// What it weighs in the queue.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append, _) => {
+                let targets = match &append.targets {
+                    Targets::Channels(channels) => channels.len(),
+                    Targets::Users(users) => users.len(),
+                    Targets::AllUsers => 0,
+                };
+                let body = usize::try_from(body_bytes(&append.body)).unwrap_or(usize::MAX);
+                body.saturating_add(targets.saturating_mul(TARGET_BYTES))
+            }
+            Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
+            Self::Seen(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
+        }
+    }
+
+    /// Whether it is done apart: what was there before does not wait for a push to all users.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Append(append, _) if append.targets == Targets::AllUsers)
+    }
+
+    /// Answers that it was not done. A caller that has gone away is told nothing.
+    pub(super) fn refuse(self, error: EngineError) {
+        match self {
+            Self::Append(_, answer) => drop(answer.send(Err(error))),
+            Self::Seen(.., answer) | Self::Mark(_, answer) | Self::Ready(answer) => {
+                drop(answer.send(Err(error)))
+            }
+            Self::Sweep(_, answer) => drop(answer.send(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The writer: the one thread that changes the store. It takes what waits, writes it as one frame, syncs
+//! once, and answers all. What comes meanwhile forms the next group; no timer is involved.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use encke_proto::{Entry, Message, Time};
+
+use super::{
+    appender::Appender,
+    draft::Draft,
+    fault::Fault,
+    frame::Frame,
+    maintenance::Maintenance,
+    queue::Queue,
+    record::Record,
+    request::{Answer, Request},
+    state::State,
+    stored::Place,
+};
+use crate::{Append, Appended, EngineError, Feed, passed::Passed};
+
+/// How many logs one sweep looks at, and how many messages of each it trims at most.
+const SWEEP_MAX_LOGS: usize = 5000;
+const SWEEP_MAX_MESSAGES: usize = 200;
+/// How many messages the feed is handed at once.
+const FEED_MAX_ENTRIES: usize = 1000;
+/// What has to fit for the store to be ready, in bytes.
+const READY_BYTES: usize = 64 << 10;
+
+/// A call that is answered when its frame is on the disk.
+enum Drafted {
+    Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
+    Done(Answer<()>),
+    Swept { more: bool, answer: Answer<bool> },
+}
+
+/// The thread's own things.
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    state: Arc<RwLock<State>>,
+    appender: Appender,
+    maintenance: Maintenance,
+    feed: Arc<dyn Feed>,
+    passed: Passed,
+    /// Why nothing is written any more.
+    broken: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        state: Arc<RwLock<State>>,
+        appender: Appender,
+        maintenance: Maintenance,
+        feed: Arc<dyn Feed>,
+    ) -> Self {
+        let stamp = state.read().unwrap_or_else(PoisonError::into_inner).stamp;
+        Self { queue, state, appender, maintenance, feed, passed: Passed::from(stamp), broken: None }
+    }
+
+    /// Works until the queue was closed and is empty.
+    pub(super) fn work(mut self) {
+        while let Some(requests) = self.queue.take(self.broken.is_none() && self.maintenance.is_busy()) {
+            if let Some(why) = &self.broken {
+                let error = EngineError::Unavailable(why.clone());
+                requests.into_iter().for_each(|request| request.refuse(error.clone()));
+                continue;
+            }
+            self.group(requests);
+        }
+    }
+
+    /// Does what waits, as one frame.
+    fn group(&mut self, requests: Vec<Request>) {
+        let mut draft = Draft::default();
+        match self.maintenance.draft(&mut self.appender) {
+            Ok(records) => draft.records = records,
+            Err(fault) => self.abandon_maintenance(&fault),
+        }
+        let drafted = self.draft(requests, &mut draft);
+        match self.write(draft.records) {
+            Ok(()) => self.answer(drafted),
+            Err(fault) => {
+                tracing::warn!(?fault, calls = drafted.len(), "a group of calls was not written");
+                self.maintenance.failed();
+                if let Fault::Broken(why) = &fault {
+                    tracing::error!(why, "the store takes nothing until it is opened again");
+                    self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
+                }
+                let error = EngineError::from(fault);
+                drafted.into_iter().for_each(|one| one.refuse(&error));
+            }
+        }
+    }
+
+    fn abandon_maintenance(&mut self, fault: &Fault) {
+        tracing::warn!(?fault, "a checkpoint or a compaction does not go on");
+        self.maintenance.failed();
+    }
+
+    /// Makes records of calls. One that is refused is answered at once.
+    fn draft(&mut self, requests: Vec<Request>, draft: &mut Draft) -> Vec<Drafted> {
+        let mut drafted = Vec::with_capacity(requests.len());
+        let state = Arc::clone(&self.state);
+        let mut reading = state.read().unwrap_or_else(PoisonError::into_inner);
+        for request in requests {
+            match request {
+                Request::Append(append, answer) => {
+                    let stamp = if append.key.is_some() { self.passed.at(append.time) } else { Time(0) };
+                    match draft.append(&reading, &append, stamp) {
+                        Ok(appended) => drafted.push(Drafted::Append { append, appended, answer }),
+                        Err(error) => drop(answer.send(Err(error))),
+                    }
+                }
+                Request::Seen(user, at, answer) => match draft.seen(&reading, &user, at) {
+                    Ok(()) => drafted.push(Drafted::Done(answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                },
+                Request::Mark(marks, answer) => {
+                    marks.iter().for_each(|mark| draft.mark(&reading, mark));
+                    drafted.push(Drafted::Done(answer));
+                }
+                Request::Sweep(now, answer) => {
+                    drop(reading);
+                    let more = self.sweep(now, draft);
+                    drafted.push(Drafted::Swept { more, answer });
+                    reading = state.read().unwrap_or_else(PoisonError::into_inner);
+                }
+                Request::Ready(answer) => {
+                    drop(reading);
+                    match self.make_room(READY_BYTES) {
+                        Ok(()) => drafted.push(Drafted::Done(answer)),
+                        Err(fault) => drop(answer.send(Err(fault.into()))),
+                    }
+                    reading = state.read().unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        drafted
+    }
+
+    /// Says whether there is more to forget.
+    fn sweep(&mut self, now: Time, draft: &mut Draft) -> bool {
+        let stamp = self.passed.at(now);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let more_keys = state.keys.forget_some(stamp);
+        state.stamp = state.stamp.max(stamp);
+        let (due, more) = state.take_due(now, SWEEP_MAX_LOGS, SWEEP_MAX_MESSAGES);
+        drop(state);
+        draft.records.extend(due.into_iter().map(|(log, tail)| Record::Trim { log, tail, at: now }));
+        self.maintenance.look();
+        more || more_keys
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
+        if self.appender.is_full_for(bytes) {
+            self.maintenance.roll(&mut self.appender, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes records as one frame, and makes them true once they are on the disk.
+    fn write(&mut self, records: Vec<Record>) -> Result<(), Fault> {
+        let mut frame = Frame::new();
+        let places: Vec<(usize, usize)> =
+            records.iter().map(|record| frame.add(|out| record.encode(out))).collect();
+        if frame.is_empty() {
+            self.maintenance.written(0);
+            return Ok(());
+        }
+        let bytes = frame.length();
+        self.make_room(bytes)?;
+        let base = self.appender.write(frame)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = state.segments.get_mut(&base.segment) {
+            segment.end = self.appender.end();
+        }
+        for (record, (at, length)) in records.into_iter().zip(places) {
+            if record.is_checkpoint() {
+                continue;
+            }
+            let place = Place { segment: base.segment, at: base.at + at as u32 };
+            // What is drafted fits the state, so this fails only by a mistake; then nothing may follow it.
+            state.apply(record, place, length as u32).map_err(|fault| Fault::Broken(format!("{fault:?}")))?;
+        }
+        drop(state);
+        self.maintenance.written(bytes as u64);
+        Ok(())
+    }
+
+    /// Answers all callers, then tells the feed.
+    fn answer(&self, drafted: Vec<Drafted>) {
+        let mut added = Vec::new();
+        for one in drafted {
+            match one {
+                Drafted::Append { append, appended, answer } => {
+                    if !appended.repeated {
+                        added.push((append, appended.clone()));
+                    }
+                    // A caller that has gone away finds by its key what became of it.
+                    drop(answer.send(Ok(appended)));
+                }
+                Drafted::Done(answer) => drop(answer.send(Ok(()))),
+                Drafted::Swept { more, answer } => drop(answer.send(Ok(more))),
+            }
+        }
+        let mut entries = Vec::new();
+        for (append, appended) in added {
+            for (channel, position) in appended.positions {
+                entries.push(Arc::new(Entry::new(Message {
+                    id: append.id.clone(),
+                    channel,
+                    position,
+                    time: append.time,
+                    body: append.body.clone(),
+                    from: append.from.clone(),
+                    expires: append.expires,
+                })));
+                if entries.len() == FEED_MAX_ENTRIES {
+                    self.tell(&entries);
+                    entries.clear();
+                }
+            }
+        }
+        if !entries.is_empty() {
+            self.tell(&entries);
+        }
+    }
+
+    fn tell(&self, entries: &[Arc<Entry>]) {
+        // What listens may fail; the log goes on, and the hole is found by the offsets.
+        if catch_unwind(AssertUnwindSafe(|| self.feed.appended(entries))).is_err() {
+            tracing::error!("the feed panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Reached in a panic too: no caller may wait for a thread that is no more.
+        self.queue.close();
+        self.queue.clear();
+    }
+}
+
+impl Drafted {
+    fn refuse(self, error: &EngineError) {
+        match self {
+            Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Done(answer) => drop(answer.send(Err(error.clone()))),
+            Self::Swept { answer, .. } => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}

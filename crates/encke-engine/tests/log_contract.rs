@@ -1,0 +1,5 @@
+//! The log engine keeps the contract.
+
+mod beds;
+
+encke_engine::contract_tests!(crate::beds::LogBed::new());

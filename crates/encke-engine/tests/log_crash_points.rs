@@ -1,0 +1,213 @@
+//! A workload is recorded, step by step of its files, and the store is opened again as it stood before each
+//! of them: after a crash of the process, which leaves all that was written, and after a loss of power, which
+//! leaves what was synced and any sectors of the rest. Whatever was answered by then is there, and nothing
+//! else. The files are small, so that segments, checkpoints and compactions begin and end all the time.
+
+mod beds;
+mod log_volume;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use encke_engine::{
+    Append, Appended, Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState, Retention,
+    RetentionTable, Targets,
+    log::{LogEngine, LogOptions},
+};
+use encke_proto::{Body, ChannelName, Epoch, MessageId, Position, Time, UserId};
+use log_volume::{Crash, CrashDisk, MemoryVolume};
+use serde_json::value::RawValue;
+
+const SMALL: LogOptions = LogOptions { segment_bytes: 4096, checkpoint_bytes: 6000 };
+const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
+/// How many messages a log keeps.
+const KEPT: u64 = 6;
+/// How many appends the workload does, and after how many it opens the store again.
+const APPENDS: u128 = 150;
+const OPENED_EVERY: u128 = 40;
+const EPOCH: Epoch = Epoch(77);
+
+fn rules() -> RetentionTable {
+    let retention = Retention { max_messages: KEPT, max_bytes: 1 << 20, max_age_s: 3600 };
+    RetentionTable { rules: Vec::new(), public: retention, own: retention }
+}
+
+fn open(volume: &MemoryVolume) -> Result<LogEngine, EngineError> {
+    LogEngine::open_on(Arc::new(volume.clone()), Arc::new(()), rules(), EPOCH, SMALL)
+}
+
+fn user(number: u128) -> UserId {
+    UserId::new(&format!("user-{}", number % 3)).expect("this is a name")
+}
+
+fn channel(number: u128) -> ChannelName {
+    ChannelName::public(&format!("room-{}", number % 2)).expect("this is a name")
+}
+
+/// When the message is appended: a minute after the one before, so that keys and messages grow old.
+fn time(bits: u128) -> Time {
+    Time(1_763_800_000_000).plus_seconds(u64::try_from(bits).expect("it is small") * 25)
+}
+
+fn message(bits: u128) -> Append {
+    let targets = match bits % 5 {
+        0 => Targets::Users(vec![user(bits), user(bits + 1)]),
+        1 => Targets::AllUsers,
+        2 => Targets::Users(vec![user(bits)]),
+        3 => Targets::Channels(vec![channel(bits), channel(bits + 1)]),
+        _ => Targets::Channels(vec![channel(bits)]),
+    };
+    let filler = "x".repeat(usize::try_from(bits % 7 * 90).expect("it is small"));
+    let body = RawValue::from_string(format!("[{bits},\"{filler}\"]")).expect("this is JSON");
+    Append {
+        id: MessageId::from_bits(bits + 1000),
+        key: bits.is_multiple_of(2).then(|| format!("api:{bits}")),
+        targets,
+        body: Body::Data(Arc::from(body)),
+        from: None,
+        time: time(bits),
+        expires: bits.is_multiple_of(11).then(|| time(bits).plus_seconds(100)),
+    }
+}
+
+/// What was answered, and after how many steps.
+#[derive(Default)]
+struct Told {
+    appended: Vec<(usize, u128, Appended)>,
+    marked: Vec<(usize, UserId, u64)>,
+}
+
+/// Does the workload, one call after the other, so that each step belongs to one call.
+async fn work(volume: &MemoryVolume) -> Told {
+    let mut told = Told::default();
+    let mut engine = open(volume).expect("a new store opens");
+    for bits in 0..APPENDS {
+        if bits % OPENED_EVERY == OPENED_EVERY - 1 {
+            engine.stop().await;
+            engine = open(volume).expect("it opens again");
+        }
+        let appended = engine.append(message(bits)).await.expect("a healthy engine appends");
+        told.appended.push((volume.steps(), bits, appended.clone()));
+        if bits % 5 == 2 {
+            let (name, position) = appended.positions[0].clone();
+            let user = name.owner().expect("it is a push");
+            let mark = Mark { user: user.clone(), position, state: ReceiptState::Delivered, at: time(bits) };
+            engine.mark(vec![mark]).await.expect("a healthy engine marks");
+            told.marked.push((volume.steps(), user, position.offset));
+        }
+        if bits % 4 == 0 {
+            engine.seen(&user(bits), time(bits)).await.expect("a healthy engine sees");
+        }
+        if bits % 9 == 0 {
+            engine.sweep(time(bits)).await.expect("a healthy engine sweeps");
+        }
+    }
+    engine.stop().await;
+    told
+}
+
+/// What every log must have: by name and offset, which message.
+fn expected(told: &Told, steps: usize) -> HashMap<ChannelName, BTreeMap<u64, u128>> {
+    let mut logs: HashMap<ChannelName, BTreeMap<u64, u128>> = HashMap::new();
+    for (_, bits, appended) in told.appended.iter().filter(|(at, ..)| *at <= steps) {
+        for (name, position) in &appended.positions {
+            logs.entry(name.clone()).or_default().insert(position.offset, *bits);
+        }
+    }
+    logs
+}
+
+/// Looks for everything that was answered within `steps`.
+async fn check(engine: &LogEngine, told: &Told, steps: usize, what: &str) {
+    let all = expected(told, usize::MAX);
+    for (name, sent) in &all {
+        let page = engine.read(name, ReadFrom::After(0), ALL).await.expect("the store reads");
+        assert_eq!(page.head + 1 - page.tail, page.entries.len() as u64, "{what}: {name} has a hole");
+        for (entry, offset) in page.entries.iter().zip(page.tail..) {
+            let bits = sent
+                .get(&offset)
+                .unwrap_or_else(|| panic!("{what}: {name} has {offset}, which was never sent"));
+            let (found, sent) = (entry.message(), message(*bits));
+            assert_eq!(
+                (found.position, &found.id),
+                (Position { epoch: EPOCH, offset }, &sent.id),
+                "{what}: {name}"
+            );
+            let (Body::Data(found), Body::Data(sent)) = (&found.body, &sent.body) else {
+                panic!("it is data")
+            };
+            assert_eq!(found.get(), sent.get(), "{what}: {name}");
+        }
+    }
+    for (name, sent) in expected(told, steps) {
+        let page = engine.read(&name, ReadFrom::Head, ALL).await.expect("the store reads");
+        let newest = *sent.last_key_value().expect("something was sent").0;
+        assert!(page.head >= newest, "{what}: {name} ends at {}, {newest} was answered", page.head);
+        assert!(page.tail + KEPT > newest || page.tail == 1, "{what}: {name}");
+    }
+    for (_, user, offset) in told.marked.iter().filter(|(at, ..)| *at <= steps) {
+        let handed = engine.handed(user).await.expect("the store reads");
+        assert!(handed.offset >= *offset, "{what}: {user} was handed {offset}, not {}", handed.offset);
+    }
+    // The newest answered keys lead to the first result, and the newest pushes have their receipts.
+    for (_, bits, appended) in told.appended.iter().filter(|(at, ..)| *at <= steps).rev().take(4) {
+        let push = message(*bits);
+        if push.key.is_some() {
+            let again = engine.append(push.clone()).await.expect("the store appends");
+            assert_eq!(again, Appended { repeated: true, ..appended.clone() }, "{what}: the key of {bits}");
+        }
+        if bits % 5 < 3 {
+            let receipts = engine.receipts(&push.id, None, 100, push.time).await.expect("the store reads");
+            assert_eq!(
+                receipts.map(|all| all.len()),
+                Some(appended.positions.len()),
+                "{what}: the push {bits}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
+    let volume = MemoryVolume::recording();
+    let told = work(&volume).await;
+    let steps = volume.all_steps();
+    let mut disk = CrashDisk::default();
+    let (mut opened, mut sizes) = (0, Vec::new());
+    for (number, step) in steps.iter().enumerate() {
+        disk.step(step);
+        let done = number + 1;
+        let crashes = [
+            Crash::Process,
+            Crash::Power,
+            Crash::PowerSome(number as u64),
+            Crash::PowerSome(!(number as u64)),
+        ];
+        for crash in crashes.into_iter().filter(|crash| *crash == Crash::Process || !disk.is_synced()) {
+            let what = format!("{crash:?} behind step {done} of {}, {step:?}", steps.len());
+            let what = what.chars().take(160).collect::<String>();
+            let left = disk.crash(crash);
+            if !left.contains_key("MANIFEST") {
+                continue;
+            }
+            let volume = MemoryVolume::with(&left);
+            let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
+            check(&engine, &told, done, &what).await;
+            engine.stop().await;
+            // What an opening mends is there at the next.
+            let again = open(&volume).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+            check(&again, &told, done, &what).await;
+            again.stop().await;
+            opened += 2;
+        }
+        sizes.push(disk.crash(Crash::Process).len());
+    }
+    let removed = steps
+        .iter()
+        .filter(|step| matches!(step, log_volume::Step::Remove { name } if name.ends_with(".log")));
+    let manifests = steps.iter().filter(|step| matches!(step, log_volume::Step::Rename { .. })).count();
+    assert!(removed.count() > 3 && manifests > 3, "segments were compacted and checkpoints were made");
+    println!("{} steps, opened {opened} times, {} answers, 0 missing", steps.len(), told.appended.len());
+}

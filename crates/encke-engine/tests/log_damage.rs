@@ -1,0 +1,178 @@
+//! Bits that are not what was written: each is told or harmless, and no message is ever another one.
+
+mod beds;
+mod log_volume;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use encke_engine::{
+    Append, Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable, Targets,
+    log::{LogEngine, LogOptions},
+};
+use encke_proto::{Body, ChannelName, Epoch, MessageId, Position, Time, UserId};
+use log_volume::MemoryVolume;
+use serde_json::value::RawValue;
+
+const SMALL: LogOptions = LogOptions { segment_bytes: 2048, checkpoint_bytes: 3000 };
+const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
+
+fn rules() -> RetentionTable {
+    let retention = Retention { max_messages: 8, max_bytes: 1 << 20, max_age_s: 3600 };
+    RetentionTable { rules: Vec::new(), public: retention, own: retention }
+}
+
+fn open(volume: &MemoryVolume) -> Result<LogEngine, EngineError> {
+    LogEngine::open_on(Arc::new(volume.clone()), Arc::new(()), rules(), Epoch(7), SMALL)
+}
+
+fn alice() -> UserId {
+    UserId::new("alice").expect("this is a name")
+}
+
+fn room() -> ChannelName {
+    ChannelName::public("room").expect("this is a name")
+}
+
+fn message(bits: u128) -> Append {
+    let targets = match bits % 3 {
+        0 => Targets::Users(vec![alice()]),
+        _ => Targets::Channels(vec![room()]),
+    };
+    let body = RawValue::from_string(format!("[{bits},\"{}\"]", "x".repeat(40))).expect("this is JSON");
+    Append {
+        id: MessageId::from_bits(bits + 1),
+        key: bits.is_multiple_of(4).then(|| format!("api:{bits}")),
+        targets,
+        body: Body::Data(Arc::from(body)),
+        from: None,
+        time: Time(1000 + bits as u64),
+        expires: None,
+    }
+}
+
+/// What a whole store says: every message with its place and body, and how far alice was handed hers.
+async fn says(engine: &LogEngine) -> Result<Vec<(String, u64, String, String)>, EngineError> {
+    let mut all = Vec::new();
+    for name in [room(), alice().channel()] {
+        let page = engine.read(&name, ReadFrom::After(0), ALL).await?;
+        all.push((name.to_string(), page.head, page.tail.to_string(), page.epoch.to_string()));
+        for entry in page.entries {
+            let message = entry.message();
+            let Body::Data(json) = &message.body else { panic!("it is data") };
+            all.push((
+                name.to_string(),
+                message.position.offset,
+                message.id.to_string(),
+                json.get().to_owned(),
+            ));
+        }
+    }
+    let handed = engine.handed(&alice()).await?.offset;
+    all.push(("handed".to_owned(), handed, String::new(), String::new()));
+    Ok(all)
+}
+
+async fn store() -> (BTreeMap<String, Vec<u8>>, Vec<(String, u64, String, String)>) {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    for bits in 0..40 {
+        let appended = engine.append(message(bits)).await.expect("a healthy engine appends");
+        if bits % 9 == 0 {
+            let position = Position { epoch: Epoch(7), offset: appended.positions[0].1.offset };
+            let mark = Mark { user: alice(), position, state: ReceiptState::Delivered, at: Time(9) };
+            engine.mark(vec![mark]).await.expect("a healthy engine marks");
+        }
+    }
+    let whole = says(&engine).await.expect("the store reads");
+    engine.stop().await;
+    (volume.files(), whole)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_changed_bit_is_told_or_harmless() {
+    let (files, whole) = store().await;
+    assert!(files.keys().filter(|name| name.ends_with(".log")).count() > 1, "{:?}", files.keys());
+    let (mut told_at_opening, mut told_at_reading, mut harmless) = (0, 0, 0);
+    for (name, bytes) in &files {
+        for at in 0..bytes.len() {
+            // Of what is reserved and empty, some is enough.
+            if bytes[at] == 0 && bytes[at..].iter().all(|byte| *byte == 0) && at % 64 != 0 {
+                continue;
+            }
+            let mut harmed = files.clone();
+            harmed.get_mut(name).expect("it is there")[at] ^= 1 << (at % 8);
+            match open(&MemoryVolume::with(&harmed)) {
+                Err(EngineError::Damaged(_)) => told_at_opening += 1,
+                Err(error) => panic!("{name} at {at}: {error}"),
+                Ok(engine) => {
+                    match says(&engine).await {
+                        Ok(says) => {
+                            assert_eq!(says, whole, "{name} at {at}");
+                            harmless += 1;
+                        }
+                        Err(EngineError::Damaged(_)) => told_at_reading += 1,
+                        Err(error) => panic!("{name} at {at}: {error}"),
+                    }
+                    engine.stop().await;
+                }
+            }
+        }
+    }
+    println!("told at opening {told_at_opening}, at reading {told_at_reading}; harmless {harmless}");
+    assert!(told_at_opening > 500 && harmless > 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_missing_is_told_or_made_again() {
+    let (files, whole) = store().await;
+    let mut told = 0;
+    for name in files.keys() {
+        let mut left = files.clone();
+        left.remove(name);
+        let opened = open(&MemoryVolume::with(&left));
+        if name.ends_with(".idx") {
+            let engine = opened.expect("an index is made again");
+            assert_eq!(says(&engine).await, Ok(whole.clone()), "without {name}");
+            engine.stop().await;
+        } else {
+            // One that is waiting to be compacted, and of which nothing is in use, is not missed.
+            match opened {
+                Err(EngineError::Damaged(_)) => told += 1,
+                Err(error) => panic!("without {name}: {error}"),
+                Ok(engine) => {
+                    assert_eq!(says(&engine).await, Ok(whole.clone()), "without {name}");
+                    engine.stop().await;
+                }
+            }
+        }
+    }
+    assert!(told > 1, "{:?}", files.keys());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bits_that_rot_while_it_is_open_are_told_and_the_rest_is_read() {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let engine = LogEngine::open(dir.path(), Arc::new(()), rules(), Epoch(7)).expect("a new store opens");
+    for bits in 0..20 {
+        engine.append(message(bits)).await.expect("a healthy engine appends");
+    }
+    let path = dir.path().join("0000000001.log");
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    let at = bytes.windows(4).rposition(|four| four == b"[19,").expect("the newest message is there");
+    bytes[at + 1] = b'7';
+    std::fs::write(&path, bytes).expect("there is room");
+    let from = |offset| engine.read(room_ref(), ReadFrom::After(offset), ALL);
+    assert!(matches!(from(0).await, Err(EngineError::Damaged(_))));
+    let before = PageLimit { messages: 3, ..ALL };
+    assert_eq!(
+        engine.read(room_ref(), ReadFrom::After(0), before).await.map(|page| page.entries.len()),
+        Ok(3)
+    );
+    engine.append(message(22)).await.expect("what comes is taken");
+    engine.stop().await;
+}
+
+fn room_ref() -> &'static ChannelName {
+    static ROOM: std::sync::OnceLock<ChannelName> = std::sync::OnceLock::new();
+    ROOM.get_or_init(room)
+}

@@ -1,0 +1,316 @@
+//! A volume in memory that remembers what was synced, can be crashed at any step, and fails on demand.
+#![allow(dead_code, reason = "each test program uses some of it")]
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use encke_engine::log::volume::{Volume, VolumeFile};
+
+/// What a disk writes as a whole.
+pub const SECTOR_BYTES: usize = 512;
+
+/// A step of a workload.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Create { name: String, bytes: usize },
+    Write { name: String, at: usize, bytes: Vec<u8> },
+    SetLength { name: String, bytes: usize },
+    Sync { name: String },
+    Rename { from: String, to: String },
+    Remove { name: String },
+    SyncNames,
+}
+
+/// What a test lets fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// Nothing.
+    Never,
+    /// Files may not be longer than this together, in bytes.
+    FullAt(usize),
+    /// Writes behind this many bytes of all files fail, although they were reserved.
+    WriteFullAt(usize),
+    /// Every sync.
+    Sync,
+    /// Every write.
+    Write,
+}
+
+#[derive(Default)]
+struct Inner {
+    files: BTreeMap<String, Arc<Mutex<Vec<u8>>>>,
+    steps: Vec<Step>,
+    recording: bool,
+    fail: Option<Fail>,
+    /// How many syncs there were.
+    syncs: usize,
+}
+
+/// The volume. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct MemoryVolume(Arc<Mutex<Inner>>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn full() -> io::Error {
+    io::ErrorKind::StorageFull.into()
+}
+
+impl MemoryVolume {
+    /// A volume that records its steps.
+    pub fn recording() -> Self {
+        let volume = Self::default();
+        lock(&volume.0).recording = true;
+        volume
+    }
+
+    /// A volume with these files.
+    pub fn with(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let volume = Self::default();
+        let copy = |(name, bytes): (&String, &Vec<u8>)| (name.clone(), Arc::new(Mutex::new(bytes.clone())));
+        lock(&volume.0).files = files.iter().map(copy).collect();
+        volume
+    }
+
+    pub fn fail(&self, fail: Fail) {
+        lock(&self.0).fail = Some(fail);
+    }
+
+    pub fn steps(&self) -> usize {
+        lock(&self.0).steps.len()
+    }
+
+    pub fn all_steps(&self) -> Vec<Step> {
+        lock(&self.0).steps.clone()
+    }
+
+    pub fn syncs(&self) -> usize {
+        lock(&self.0).syncs
+    }
+
+    /// All files as they are.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.0).files.iter().map(|(name, bytes)| (name.clone(), lock(bytes).clone())).collect()
+    }
+
+    pub fn total_bytes(&self) -> usize {
+        lock(&self.0).files.values().map(|bytes| lock(bytes).len()).sum()
+    }
+}
+
+impl Inner {
+    fn record(&mut self, step: impl FnOnce() -> Step) {
+        if self.recording {
+            let step = step();
+            self.steps.push(step);
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.files.values().map(|bytes| lock(bytes).len()).sum()
+    }
+}
+
+impl Volume for MemoryVolume {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(lock(&self.0).files.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn VolumeFile>> {
+        let mut inner = lock(&self.0);
+        let bytes = usize::try_from(bytes).expect("files are small here");
+        if let Some(Fail::FullAt(max)) = inner.fail
+            && inner.total() + bytes > max
+        {
+            return Err(full());
+        }
+        inner.record(|| Step::Create { name: name.to_owned(), bytes });
+        let file = Arc::new(Mutex::new(vec![0; bytes]));
+        inner.files.insert(name.to_owned(), Arc::clone(&file));
+        Ok(Arc::new(MemoryFile { name: name.to_owned(), bytes: file, volume: self.clone() }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn VolumeFile>> {
+        let inner = lock(&self.0);
+        let bytes = inner.files.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(MemoryFile { name: name.to_owned(), bytes, volume: self.clone() }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = lock(&self.0);
+        let file = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        inner.files.insert(to.to_owned(), file);
+        inner.record(|| Step::Rename { from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = lock(&self.0);
+        inner.files.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        inner.record(|| Step::Remove { name: name.to_owned() });
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        lock(&self.0).record(|| Step::SyncNames);
+        Ok(())
+    }
+}
+
+struct MemoryFile {
+    name: String,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    volume: MemoryVolume,
+}
+
+impl VolumeFile for MemoryFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(lock(&self.bytes).len() as u64)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        let file = lock(&self.bytes);
+        let at = usize::try_from(at).expect("files are small here");
+        let found = file.get(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut inner = lock(&self.volume.0);
+        let at = usize::try_from(at).expect("files are small here");
+        let mut file = lock(&self.bytes);
+        let room = match inner.fail {
+            Some(Fail::Write) => return Err(io::Error::other("a test lets this write fail")),
+            Some(Fail::WriteFullAt(max)) if at + bytes.len() > max => max.saturating_sub(at),
+            _ => bytes.len(),
+        };
+        // As a real disk does, it writes what there is space for before it says that there is none.
+        let bytes_written = &bytes[..room];
+        apply(&mut file, at, bytes_written);
+        inner.record(|| Step::Write { name: self.name.clone(), at, bytes: bytes_written.to_vec() });
+        if room < bytes.len() { Err(full()) } else { Ok(()) }
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).expect("files are small here");
+        lock(&self.volume.0).record(|| Step::SetLength { name: self.name.clone(), bytes });
+        lock(&self.bytes).resize(bytes, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = lock(&self.volume.0);
+        if inner.fail == Some(Fail::Sync) {
+            return Err(io::Error::other("a test lets this sync fail"));
+        }
+        inner.syncs += 1;
+        inner.record(|| Step::Sync { name: self.name.clone() });
+        Ok(())
+    }
+}
+
+fn apply(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if file.len() < at + bytes.len() {
+        file.resize(at + bytes.len(), 0);
+    }
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// What a crash leaves of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// The process ended: all that was written is there.
+    Process,
+    /// The power went: nothing is there that was not synced.
+    Power,
+    /// The power went: some of the sectors that were not synced are there, drawn by a seed.
+    PowerSome(u64),
+}
+
+/// A file as the disk may have it.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    synced: Vec<u8>,
+    since: Vec<Step>,
+}
+
+/// What the steps so far have left on the disk. Names are durable when they are made: a crash that loses the
+/// name of a file that was not synced leaves the same as one before it was made, which is a step as well.
+#[derive(Clone, Debug, Default)]
+pub struct CrashDisk(BTreeMap<String, Disk>);
+
+impl CrashDisk {
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Create { name, .. } => {
+                self.0.insert(name.clone(), Disk::default());
+                self.entry(name).since.push(step.clone());
+            }
+            Step::Write { name, .. } | Step::SetLength { name, .. } => {
+                self.entry(name).since.push(step.clone())
+            }
+            Step::Sync { name } => {
+                let disk = self.entry(name);
+                disk.synced = left(disk, Crash::Process);
+                disk.since.clear();
+            }
+            Step::Rename { from, to } => {
+                if let Some(disk) = self.0.remove(from) {
+                    self.0.insert(to.clone(), disk);
+                }
+            }
+            Step::Remove { name } => drop(self.0.remove(name)),
+            Step::SyncNames => {}
+        }
+    }
+
+    fn entry(&mut self, name: &str) -> &mut Disk {
+        self.0.entry(name.to_owned()).or_default()
+    }
+
+    pub fn is_synced(&self) -> bool {
+        self.0.values().all(|disk| disk.since.is_empty())
+    }
+
+    pub fn crash(&self, crash: Crash) -> BTreeMap<String, Vec<u8>> {
+        self.0.iter().map(|(name, disk)| (name.clone(), left(disk, crash))).collect()
+    }
+}
+
+fn left(disk: &Disk, crash: Crash) -> Vec<u8> {
+    let mut file = disk.synced.clone();
+    for (number, step) in disk.since.iter().enumerate() {
+        // A small hash: the same choice at every run.
+        let is_drawn = |sector: usize| match crash {
+            Crash::Process => true,
+            Crash::Power => false,
+            Crash::PowerSome(seed) => {
+                let mixed = seed ^ (number as u64) << 32 ^ sector as u64;
+                mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0
+            }
+        };
+        match step {
+            Step::Create { bytes, .. } if is_drawn(0) => file = vec![0; *bytes],
+            Step::SetLength { bytes, .. } if is_drawn(0) => file.resize(*bytes, 0),
+            Step::Write { at, bytes, .. } => {
+                let mut from = 0;
+                while from < bytes.len() {
+                    let sector = (at + from) / SECTOR_BYTES;
+                    let to = ((sector + 1) * SECTOR_BYTES - at).min(bytes.len());
+                    if is_drawn(sector) {
+                        apply(&mut file, at + from, &bytes[from..to]);
+                    }
+                    from = to;
+                }
+            }
+            _ => {}
+        }
+    }
+    file
+}

@@ -1,0 +1,72 @@
+//! `encke store`: looks into the log store, copies it, brings it back, or makes it of another. None of it
+//! needs a running server; check, dump and backup can be done beside one.
+
+mod backup;
+mod check;
+mod dump;
+#[cfg(feature = "sqlite")]
+mod import;
+mod restore;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{CliError, server::local_config};
+
+/// The directory of the store in the data directory, see `engines.rs`.
+const DIRECTORY: &str = "log";
+
+/// Look into the log store of the data directory, copy it, or bring it back
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Dump(dump::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    #[cfg(feature = "sqlite")]
+    Import(import::Args),
+}
+
+/// Where the store is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The server's data directory [default: that of the configuration]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The server's configuration file
+    #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn directory(self) -> Result<PathBuf, CliError> {
+        let data = match self.data {
+            Some(data) => data,
+            None => local_config(self.config)?.data,
+        };
+        Ok(data.join(DIRECTORY))
+    }
+}
+
+/// The words for a number of bytes that were copied.
+fn copied(bytes: u64, to: &Path) -> String {
+    format!("{bytes} bytes in {}", to.display())
+}
+
+pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Check(args) => check::run(args),
+        Command::Dump(args) => dump::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
+        #[cfg(feature = "sqlite")]
+        Command::Import(args) => import::run(args),
+    }
+}
