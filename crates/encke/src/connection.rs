@@ -8,6 +8,7 @@ mod connection_limit;
 pub mod head;
 pub mod inline_head;
 mod liveness;
+pub mod tls;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
 pub use connection_limit::{ConnectionLimit, Permit, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
