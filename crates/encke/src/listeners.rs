@@ -3,9 +3,13 @@
 
 mod activity;
 mod carried;
+mod handshake;
+mod http_2;
 mod hyper_bridge;
 pub mod hyper_server;
+mod hyper_socket;
 mod long_head;
 pub mod tls;
+mod tls_stream;
 
 pub use hyper_bridge::{HyperBridge, hold};

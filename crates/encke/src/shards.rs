@@ -10,9 +10,12 @@ mod inline_waker;
 mod mailbox;
 mod peers;
 mod random_pool;
+mod received;
 mod shard;
 mod sink;
 mod slot;
+mod tls_listener;
+mod tls_socket;
 
 use std::{
     collections::hash_map::RandomState,
@@ -36,9 +39,12 @@ pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
-pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
+pub use received::Received;
+pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
 pub use sink::{BodySink, BodySinkId, HyperBody, Sink, body_sink};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
+pub use tls_listener::TlsListener;
+pub use tls_socket::TlsSocket;
 
 /// How long a control request waits for a shard.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -20,10 +20,9 @@ use crate::{
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
     config::{Config, KeysMissing},
-    connection::{ConnectionLimit, RESERVED_MAX, bound_silence},
+    connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     engines::{self, AddressError, OpenError, Opening},
     listeners::{
-        HyperBridge,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls::{Tls, TlsError},
     },
@@ -31,8 +30,8 @@ use crate::{
     router::router,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, mailbox,
-        open_engine_io,
+        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, TlsListener,
+        mailbox, open_engine_io,
     },
 };
 
@@ -94,8 +93,6 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it listens for TLS.
     pub tls_address: Option<SocketAddr>,
-    /// The task that serves TLS connections.
-    pub tls: Option<tokio::task::JoinHandle<()>>,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -132,6 +129,8 @@ pub async fn wire_on(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
+    let tls = Tls::of(&config)?;
+    let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
@@ -163,17 +162,9 @@ pub async fn wire_on(
         ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    let hyper_bridge = HyperBridge::new(admit.clone(), shards.clone(), Arc::clone(&clock));
-    let tls = Tls::open(
-        &config,
-        router(Arc::clone(&app)),
-        hyper_bridge,
-        Arc::clone(&connection_limit),
-        timeouts,
-        stopping.clone(),
-    )?;
-    let tls_address = tls.as_ref().map(Tls::address).transpose()?;
-    let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
+    if let Some(tls) = &tls {
+        app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
+    }
     let hyper_server = HyperServer {
         router: router(Arc::clone(&app)),
         admit: admit.clone(),
@@ -187,14 +178,16 @@ pub async fn wire_on(
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
+    let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
+    let mut tls_listeners = listen_tls(tls, tls_sockets)?.into_iter();
     let workers = Workers { app: Arc::clone(&app), handoffs, admit, connection_limit, timeouts };
     let threads = rooms
         .into_iter()
         .zip(listeners)
         .enumerate()
-        .map(|(index, (room, listener))| workers.start(index, room, listener));
+        .map(|(index, (room, listener))| workers.start(index, room, listener, tls_listeners.next()));
     let threads = threads.collect::<io::Result<Vec<_>>>()?;
-    Ok(Server { address, tls_address, tls, app, threads, hyper_server, stop, among_nodes })
+    Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
 }
 
 /// What the threads of all shards are started with.
@@ -207,7 +200,13 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(&self, index: usize, room: Room, listener: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+    fn start(
+        &self,
+        index: usize,
+        room: Room,
+        listener: TcpListener,
+        tls: Option<TlsListener>,
+    ) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
         let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
@@ -215,6 +214,7 @@ impl Workers {
         let shard = Shard::new(Parts {
             poll,
             listener,
+            tls,
             commands,
             shards: app.shards.clone(),
             index,
@@ -289,6 +289,32 @@ fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result
         listeners.push(socket);
     }
     Ok((address, listeners))
+}
+
+/// The same for TLS.
+fn reserve_tls(
+    config: &Config,
+    address: SocketAddr,
+    count: usize,
+) -> Result<(SocketAddr, Vec<Socket>), TlsError> {
+    reserve(address, count, Duration::from_secs(config.heartbeat_s))
+        .map_err(|error| TlsError::Listen(address, error))
+}
+
+/// A listener for TLS for each shard, if there is to be any.
+fn listen_tls(
+    tls: Option<Tls>,
+    sockets: Option<(SocketAddr, Vec<Socket>)>,
+) -> Result<Vec<TlsListener>, TlsError> {
+    let Some((tls, (address, sockets))) = tls.zip(sockets) else { return Ok(Vec::new()) };
+    let listeners = listen(address, sockets).map_err(|error| TlsError::Listen(address, error))?;
+    let of = |listener| TlsListener {
+        listener,
+        config: Arc::clone(&tls.config),
+        signs_slowly: tls.signs_slowly(),
+        handshakes: HandshakeLimit::default(),
+    };
+    Ok(listeners.into_iter().map(of).collect())
 }
 
 /// Opens the doors; the kernel spreads connections over them.

@@ -1,16 +1,7 @@
-//! Connections under TLS: hyper has them to the end, and HTTP/2 with them. Requests that wait are held
-//! by the table all the same (see [`HyperBridge`]).
+//! Connections with HTTP/2, which hyper has to the end. Requests that wait are held by the table all the same
+//! (see [`HyperBridge`]).
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    io::{self, BufReader},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-    task::Poll,
-    time::{Duration, SystemTime},
-};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -23,22 +14,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::TcpStream,
     sync::watch,
-    task::JoinSet,
-    time::{interval, sleep, timeout},
-};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        self, ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-        server::{ClientHello, ResolvesServerCert},
-        sign::CertifiedKey,
-    },
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -46,10 +26,10 @@ use super::{
     activity::{Activity, Answered, Over, Times, Watch, Watched},
     carried::Carried,
     hyper_server::{Scope, answer, times, waiting},
+    tls_stream::TlsStream,
 };
 use crate::{
-    config::Config,
-    connection::{Carrier, ConnectionLimit, Given, Permit, bound_silence},
+    connection::{Carrier, Given, Permit, tls::TlsState},
     shards::Timeouts,
 };
 
@@ -63,145 +43,48 @@ const PART_MAX: Duration = Duration::from_secs(2);
 /// often that is looked at.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 const ACKNOWLEDGED_LOOK: Duration = Duration::from_millis(20);
-/// How often it is looked whether the certificate's files have changed.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
-/// Why there can be no TLS.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The address cannot be listened at.
-    #[error("cannot listen at {0}: {1}")]
-    Listen(SocketAddr, io::Error),
-    /// A file cannot be read, or holds something else.
-    #[error("{0}: {1}")]
-    File(PathBuf, String),
-    /// The key does not belong to the certificate.
-    #[error("the certificate cannot be used: {0}")]
-    Certificate(#[from] rustls::Error),
-}
-
-/// The door for TLS.
-pub struct Tls {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    certificate: Arc<Certificate>,
+/// What serves connections with HTTP/2. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Http2 {
     /// The handlers.
-    pub router: Router,
+    pub(super) router: Router,
     /// What holds requests that wait.
-    pub hyper_bridge: HyperBridge,
-    /// How many sockets may be open.
-    pub connection_limit: Arc<ConnectionLimit>,
+    pub(super) hyper_bridge: HyperBridge,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
     /// Turns true when the server stops.
-    pub stopping: watch::Receiver<bool>,
+    pub(super) stopping: watch::Receiver<bool>,
 }
 
-impl Tls {
-    /// Opens the door that the configuration names, if it names one.
-    ///
-    /// # Errors
-    /// [`TlsError`] says what is wrong.
-    pub fn open(
-        config: &Config,
-        router: Router,
-        hyper_bridge: HyperBridge,
-        connection_limit: Arc<ConnectionLimit>,
-        timeouts: Timeouts,
-        stopping: watch::Receiver<bool>,
-    ) -> Result<Option<Self>, TlsError> {
-        let (Some(address), Some(cert), Some(key)) = (config.tls_listen, &config.tls_cert, &config.tls_key)
-        else {
-            return Ok(None);
+impl Http2 {
+    /// Serves a connection until it is over. `before` is what was read and opened of it.
+    pub(super) async fn serve(self, socket: TcpStream, tls: Box<TlsState>, before: Vec<u8>, permit: Permit) {
+        let socket = Carried::new(socket);
+        let caller = Caller {
+            router: self.router,
+            hyper_bridge: self.hyper_bridge,
+            permit: Arc::new(permit),
+            carrier: Arc::clone(socket.carrier()),
         };
-        let certificate = Arc::new(Certificate::load(cert.clone(), key.clone())?);
-        let mut server = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Certificate>::clone(&certificate));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let heartbeat = Duration::from_millis(timeouts.heartbeat_ms);
-        let listener = listen(address, heartbeat).map_err(|error| TlsError::Listen(address, error))?;
-        let acceptor = TlsAcceptor::from(Arc::new(server));
-        Ok(Some(Self {
-            listener,
-            acceptor,
-            certificate,
-            router,
-            hyper_bridge,
-            connection_limit,
-            timeouts,
-            stopping,
-        }))
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// When the operating system does not know.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves connections until the server stops.
-    pub async fn run(self) {
-        let (mut connections, mut stopping) = (JoinSet::new(), self.stopping.clone());
-        let mut looks = interval(CERTIFICATE_LOOK);
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((socket, address)) => {
-                        if let Some(permit) = self.connection_limit.enter(address.ip()) {
-                            let (router, hyper_bridge) = (self.router.clone(), self.hyper_bridge.clone());
-                            let socket = Carried::new(socket);
-                            let caller = Caller { router, hyper_bridge, permit: Arc::new(permit), carrier: Arc::clone(socket.carrier()) };
-                            connections.spawn(serve(socket, caller, self.acceptor.clone(), self.timeouts, self.stopping.clone()));
-                        }
-                    }
-                    Err(error) => {
-                        // Out of file descriptors, most likely: some will be back soon.
-                        tracing::warn!(%error, "no TLS connection can be accepted now");
-                        sleep(Duration::from_millis(200)).await;
-                    }
-                },
-                _ = looks.tick() => self.certificate.look(),
-                () = stopped(&mut stopping) => break,
-                Some(_) = connections.join_next() => {}
-            }
-        }
-        drop(self.listener);
-        while connections.join_next().await.is_some() {}
+        drive(before.into(), TlsStream::new(socket, tls), caller, self.timeouts, self.stopping).await;
     }
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // Whoever tells is gone only when the server is.
+    // The sender is gone only when the server is.
     let _ = stopping.wait_for(|stops| *stops).await;
-}
-
-fn listen(address: SocketAddr, heartbeat: Duration) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    // Accepted sockets inherit both: what is written is a whole message, and is to go at once.
-    SockRef::from(&listener).set_tcp_nodelay(true)?;
-    bound_silence(SockRef::from(&listener), heartbeat)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-async fn serve(
-    socket: Carried,
-    caller: Caller,
-    acceptor: TlsAcceptor,
-    timeouts: Timeouts,
-    stopping: watch::Receiver<bool>,
-) {
-    let Ok(Ok(socket)) = timeout(times(&timeouts).head, acceptor.accept(socket)).await else { return };
-    drive(socket, caller, timeouts, stopping).await;
 }
 
 /// Serves a connection after its handshake. The table cannot have it, so it rests here, as long as it might
 /// there.
-async fn drive<S>(socket: S, caller: Caller, timeouts: Timeouts, mut stopping: watch::Receiver<bool>)
-where
+async fn drive<S>(
+    before: Bytes,
+    socket: S,
+    caller: Caller,
+    timeouts: Timeouts,
+    mut stopping: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (activity, times) = (Activity::new(), times(&timeouts));
@@ -209,7 +92,7 @@ where
     let rest = if Scope::of(&caller.permit) == Scope::All { times.rest } else { Duration::ZERO };
     let mut watch = Watch::new(Arc::clone(&activity), Times { rest, ..times });
     let (permit, carrier) = (Arc::clone(&caller.permit), Arc::clone(&caller.carrier));
-    let io = TokioIo::new(Watched::new(Bytes::new(), socket, Arc::clone(&activity)));
+    let io = TokioIo::new(Watched::new(before, socket, Arc::clone(&activity)));
     let service = service_fn(move |request| caller.clone().answer(Arc::clone(&activity), request));
     let builder = builder(Duration::from_millis(timeouts.heartbeat_ms));
     let connection = builder.serve_connection_with_upgrades(io, service);
@@ -315,73 +198,6 @@ impl Caller {
     }
 }
 
-/// The certificate as its files have it now.
-#[derive(Debug)]
-struct Certificate {
-    cert: PathBuf,
-    key: PathBuf,
-    now: RwLock<Loaded>,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    certified: Arc<CertifiedKey>,
-    changed: Option<(SystemTime, SystemTime)>,
-}
-
-impl Certificate {
-    fn load(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        let loaded = read(&cert, &key)?;
-        Ok(Self { cert, key, now: RwLock::new(loaded) })
-    }
-
-    /// Reads the files again when they have changed. What cannot be used is reported, and the old certificate
-    /// stays.
-    fn look(&self) {
-        let changed = changed(&self.cert, &self.key);
-        if self.now.read().unwrap_or_else(PoisonError::into_inner).changed == changed {
-            return;
-        }
-        match read(&self.cert, &self.key) {
-            Ok(loaded) => {
-                *self.now.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-                tracing::info!("the certificate was read again");
-            }
-            Err(error) => tracing::warn!(%error, "the new certificate cannot be used"),
-        }
-    }
-}
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).certified))
-    }
-}
-
-fn changed(cert: &PathBuf, key: &PathBuf) -> Option<(SystemTime, SystemTime)> {
-    let of = |path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    Some((of(cert)?, of(key)?))
-}
-
-fn read(cert: &PathBuf, key: &PathBuf) -> Result<Loaded, TlsError> {
-    let changed = changed(cert, key);
-    let open = |path: &PathBuf| {
-        std::fs::File::open(path)
-            .map(BufReader::new)
-            .map_err(|error| TlsError::File(path.clone(), error.to_string()))
-    };
-    let chain = CertificateDer::pem_reader_iter(open(cert)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::File(cert.clone(), error.to_string()))?;
-    let private = PrivateKeyDer::from_pem_reader(open(key)?)
-        .map_err(|error| TlsError::File(key.clone(), error.to_string()))?;
-    let provider = rustls::crypto::CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    let certified = CertifiedKey::from_der(chain, private, &provider)?;
-    Ok(Loaded { certified: Arc::new(certified), changed })
-}
-
 #[cfg(test)]
 mod tests {
     use axum::routing::{get, post};
@@ -397,7 +213,8 @@ mod tests {
         admission::Admit,
         app::App,
         clock::TestClock,
-        config::Secret,
+        config::{Config, Secret},
+        connection::ConnectionLimit,
         shards::{Shards, mailbox},
     };
 
@@ -459,7 +276,7 @@ mod tests {
         fn of(caller: Caller) -> Self {
             let (socket, server) = duplex(64 * 1024);
             let (stop, stopping) = watch::channel(false);
-            tokio::spawn(drive(server, caller, PATIENCE, stopping));
+            tokio::spawn(drive(Bytes::new(), server, caller, PATIENCE, stopping));
             Self { socket, began: Instant::now(), _stop: stop }
         }
 

@@ -34,6 +34,10 @@ use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    handshake::Handshakes,
+    http_2::Http2,
+    hyper_bridge::HyperBridge,
+    hyper_socket::HyperSocket,
     long_head,
 };
 use crate::{
@@ -44,7 +48,10 @@ use crate::{
         operation::{Full, is_operation},
         refusal::Refused,
     },
-    shards::{Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts},
+    shards::{
+        Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts, count_failed_handshake,
+        count_handshake,
+    },
     transports::asked_for,
 };
 
@@ -111,9 +118,26 @@ impl HyperServer {
     /// Serves connections until their senders are gone and they are done.
     pub async fn run(self, mut handoffs: mpsc::Receiver<Handoff>) {
         let mut connections = JoinSet::new();
+        // Those of HTTP/2 stay as long as their clients do, and handshakes are bounded where they begin; so
+        // they do not take the places of others.
+        let mut lasting = JoinSet::new();
+        let http_2 = Http2 {
+            router: self.router.clone(),
+            hyper_bridge: HyperBridge::new(self.admit.clone(), self.shards.clone(), Arc::clone(&self.clock)),
+            timeouts: self.timeouts,
+            stopping: self.stopping.clone(),
+        };
+        let handshakes = Handshakes::new(times(&self.timeouts).head);
         loop {
             tokio::select! {
                 handoff = handoffs.recv() => match handoff {
+                    Some(handoff) if handoff.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) => {
+                        lasting.spawn(self.clone().shake_hands(handoff, handshakes.clone(), http_2.clone()));
+                    }
+                    Some(Handoff { socket, tls: Some(tls), bytes, permit, .. }) if tls.is_http_2() => {
+                        let Ok(socket) = TcpStream::from_std(socket) else { continue };
+                        lasting.spawn(http_2.clone().serve(socket, tls, bytes, permit));
+                    }
                     Some(handoff) if connections.len() < CONNECTIONS_MAX => {
                         let scope = Scope::of(&handoff.permit);
                         connections.spawn(self.clone().serve(handoff, scope));
@@ -126,17 +150,46 @@ impl HyperServer {
                     None => break,
                 },
                 Some(_) = connections.join_next() => {}
+                Some(_) = lasting.join_next() => {}
             }
         }
         while connections.join_next().await.is_some() {}
+        while lasting.join_next().await.is_some() {}
+    }
+
+    /// Makes a handshake that is not for a shard's loop, and leads the connection on.
+    async fn shake_hands(self, handoff: Handoff, handshakes: Handshakes, http_2: Http2) {
+        let Handoff { socket, tls: Some(tls), permit, shard, .. } = handoff else { return };
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let mut stopping = self.stopping.clone();
+        let finished = tokio::select! {
+            finished = handshakes.finish(socket, tls) => finished,
+            _ = stopping.wait_for(|stops| *stops) => return,
+        };
+        let Ok((socket, mut state, said)) = finished else { return count_failed_handshake() };
+        if let Some(kind) = state.finished_handshake() {
+            count_handshake(kind);
+        }
+        if state.is_http_2() {
+            return http_2.serve(socket, state, said, permit).await;
+        }
+        if let Some((sink, _)) = HyperSocket::new(socket, Some(state)).into_sink(permit) {
+            self.give_back(shard, sink, said);
+        }
     }
 
     async fn serve(self, handoff: Handoff, scope: Scope) {
-        let Handoff { socket, bytes, permit, shard } = handoff;
+        let Handoff { socket, tls, bytes, permit, shard } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let socket = HyperSocket::new(socket, tls);
+        let is_tls = socket.is_tls();
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if is_tls {
+                // Whatever a proxy or the client says.
+                request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+            }
             let waits = if scope == Scope::All { waiting(&request) } else { None };
             let waits = waits.map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
@@ -194,7 +247,7 @@ impl HyperServer {
     async fn leave(
         &self,
         end: End,
-        mut io: Watched<TcpStream>,
+        mut io: Watched<HyperSocket>,
         ahead: &[u8],
         (permit, shard): (Permit, usize),
     ) {
@@ -206,9 +259,8 @@ impl HyperServer {
             }
             return drop(permit);
         }
-        let inbound = [ahead, &io.before[..]].concat();
-        let Ok(socket) = io.socket.into_std() else { return };
-        let sink = Sink::Socket(mio::net::TcpStream::from_std(socket), permit);
+        let Some((sink, opened)) = io.socket.into_sink(permit) else { return };
+        let inbound = [ahead, &io.before[..], &opened[..]].concat();
         match end {
             End::Waits(verdict) => self.hand_over(verdict, sink, inbound),
             End::Rests => self.give_back(shard, sink, inbound),

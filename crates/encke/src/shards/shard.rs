@@ -7,6 +7,7 @@ mod accept;
 mod broadcast_pacing;
 mod claims;
 mod commands;
+mod handshakes;
 mod inline;
 mod listen;
 mod outputs;
@@ -33,17 +34,21 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts,
+    handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts,
     reconnect_jitter::ReconnectJitter, send_batch::SendBatch, slow::Laggards,
     wakeup_coalescing::WakeupCoalescing,
 };
-use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards};
+use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::Admit,
     clock::Clock,
     config::Slow,
-    connection::{ConnectionLimit, Permit},
+    connection::{
+        ConnectionLimit, Permit,
+        tls::{RecordBuffer, TlsState},
+    },
     http::DateLine,
     inline::InlineRoutes,
     shards::{BodySinkId, Slot},
@@ -52,8 +57,9 @@ use crate::{
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
-/// Slots' tokens come behind those of the waker and the door.
-const FIRST_SLOT: usize = 2;
+const TLS_LISTENER: Token = Token(2);
+/// Slots' tokens come behind those of the waker and the listeners.
+const FIRST_SLOT: usize = 3;
 
 /// The table's ticks, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -63,8 +69,6 @@ const WHEEL_BUCKETS: usize = 512;
 pub const EVENTS_PER_TURN: usize = 1_024;
 /// The most commands taken out in one turn.
 const COMMANDS_PER_TURN: usize = 4_096;
-/// How much is read from a socket at a time.
-const READ_BYTES: usize = 16 * 1024;
 /// How long a client that talks may take to say its last, and to hang up, in milliseconds.
 const PART_MS: u64 = 2_000;
 
@@ -86,6 +90,8 @@ pub struct Timeouts {
 pub struct Handoff {
     /// The socket.
     pub socket: std::net::TcpStream,
+    /// What is known of its cryptography, under TLS.
+    pub tls: Option<Box<TlsState>>,
     /// What was read.
     pub bytes: Vec<u8>,
     /// The right to have it open.
@@ -100,6 +106,8 @@ pub struct Parts {
     pub poll: Poll,
     /// Where sockets come in.
     pub listener: TcpListener,
+    /// Where sockets come in that are to speak TLS, if there are to be any.
+    pub tls: Option<TlsListener>,
     /// What it is told and asked.
     pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
@@ -162,10 +170,11 @@ pub struct Shard {
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
-    /// When the door is tried again, although the kernel says nothing.
+    /// When the listeners are tried again, although the kernel says nothing.
     accept_resumes_ms: Option<u64>,
     wakeup_coalescing: WakeupCoalescing,
     reads: ReadBudget,
+    handshakes: Handshakes,
     ready: Ready,
     laggards: Laggards,
     receipts: Receipts,
@@ -179,7 +188,7 @@ pub struct Shard {
     next_ticket: u64,
     tallies: Tallies,
     /// Scratch, shared by all connections.
-    inbound: Vec<u8>,
+    inbound: RecordBuffer,
     outbound: Vec<u8>,
     send_batch: SendBatch,
     cursor: String,
@@ -197,6 +206,9 @@ impl Shard {
     pub fn new(mut parts: Parts) -> io::Result<Self> {
         let now = parts.clock.now();
         parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
+        if let Some(tls) = &mut parts.tls {
+            parts.poll.registry().register(&mut tls.listener, TLS_LISTENER, Interest::READABLE)?;
+        }
         Ok(Self {
             hub: Hub::new(parts.hub.clone(), now),
             slots: Slab::default(),
@@ -207,6 +219,7 @@ impl Shard {
             accept_resumes_ms: None,
             wakeup_coalescing: WakeupCoalescing::new(parts.turn_us),
             reads: ReadBudget::default(),
+            handshakes: Handshakes::default(),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
@@ -216,7 +229,7 @@ impl Shard {
             body_sink: HashMap::new(),
             next_ticket: 0,
             tallies: Tallies::new(&parts.inline),
-            inbound: vec![0; READ_BYTES],
+            inbound: RecordBuffer::new(),
             outbound: Vec::new(),
             send_batch: SendBatch::new(parts.batched_sends),
             cursor: String::new(),
@@ -254,7 +267,8 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let mut rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
+        let is_behind = self.reads.has_deferred() || self.handshakes.has_waiting();
+        let mut rest_ms = if at_the_door || is_behind { 0 } else { self.rest_ms() };
         if rest_ms > 0 {
             rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
         }
@@ -267,10 +281,12 @@ impl Shard {
         self.now = self.parts.clock.now();
         self.ready.go_on(self.now.mono_ms);
         self.read_deferred();
+        self.advance_handshakes();
         for event in &*events {
             match event.token() {
                 WAKER => {}
                 LISTENER => self.accept(),
+                TLS_LISTENER => self.accept_tls(),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }

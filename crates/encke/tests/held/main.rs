@@ -21,8 +21,10 @@ use serde_json::{Value, value::RawValue};
 struct World {
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
+    /// Where to connect in plain text: the server, or a forwarder that speaks TLS with it (see [`forwarder`]).
     address: SocketAddr,
     next_id: u128,
+    _certificate: Option<tempfile::TempDir>,
 }
 
 fn config() -> Config {
@@ -55,9 +57,18 @@ impl World {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = config();
         change(&mut config);
+        let mut certificate = None;
+        if forwarder::is_asked_for() && config.tls_listen.is_none() {
+            let dir = tempfile::tempdir().unwrap();
+            forwarder::configure(&mut config, dir.path());
+            certificate = Some(dir);
+        }
         let server = runtime.block_on(wire(config)).unwrap();
-        let address = server.address;
-        Self { runtime, server: Some(server), address, next_id: 1 }
+        let address = match (&certificate, server.tls_address) {
+            (Some(dir), Some(address)) => runtime.block_on(forwarder::start(address, dir.path())),
+            _ => server.address,
+        };
+        Self { runtime, server: Some(server), address, next_id: 1, _certificate: certificate }
     }
 
     fn app(&self) -> &Arc<encke::app::App> {
@@ -217,6 +228,7 @@ fn data(answer: &Value) -> Vec<i64> {
 mod classic;
 mod failing;
 mod forwarded;
+mod forwarder;
 mod hand_over;
 mod inline;
 mod long_cursors;

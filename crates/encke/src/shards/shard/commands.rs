@@ -94,6 +94,10 @@ impl Shard {
         // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they
         // go to another node, or try again.
         let _ = SockRef::from(&self.parts.listener).shutdown(Shutdown::Both);
+        if let Some(tls) = &mut self.parts.tls {
+            let _ = self.parts.poll.registry().deregister(&mut tls.listener);
+            let _ = SockRef::from(&tls.listener).shutdown(Shutdown::Both);
+        }
         self.drains = true;
         self.reconnect_jitter =
             ReconnectJitter::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);

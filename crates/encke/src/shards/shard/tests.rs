@@ -78,6 +78,7 @@ impl World {
         let shard = Shard::new(Parts {
             poll,
             listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            tls: None,
             commands,
             shards,
             index: 0,
