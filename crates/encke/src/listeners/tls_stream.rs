@@ -200,3 +200,96 @@ pub(super) fn open(state: &mut TlsState, mut bytes: &[u8]) -> Result<Vec<u8>, Tl
 fn invalid(fault: TlsFault) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer},
+    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio_rustls::{TlsConnector, client};
+
+    use super::*;
+    use crate::connection::tls::HandshakeLimit;
+
+    type Pair = (client::TlsStream<DuplexStream>, TlsStream<DuplexStream>);
+
+    /// Both ends of a connection whose pipe takes so many bytes at a time.
+    async fn pair(pipe: usize) -> Pair {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let (cert, key) = (CertificateDer::from(made.cert), made.signing_key.serialize_der());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.clone()).unwrap();
+        let key = PrivateKeyDer::try_from(key).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+        let state = TlsState::new(Arc::new(config), HandshakeLimit::default().enter()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let (near, far) = duplex(pipe);
+        let connects = async {
+            let name = "localhost".try_into().unwrap();
+            let mut client = TlsConnector::from(Arc::new(config)).connect(name, near).await.unwrap();
+            client.write_all(b"hello").await.unwrap();
+            client.flush().await.unwrap();
+            client
+        };
+        let mut server = TlsStream::new(far, Box::new(state));
+        let mut hello = [0; 5];
+        // A handshake is made as a matter of course while the other end is read.
+        let (client, read) = tokio::join!(connects, server.read_exact(&mut hello));
+        read.unwrap();
+        assert_eq!(&hello, b"hello");
+        (client, server)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_comes_whole_however_little_the_socket_takes() {
+        for pipe in [1, 100, 100_000] {
+            let (mut client, mut server) = pair(pipe).await;
+            let text: Vec<u8> = (0..50_000).map(|number| number as u8).collect();
+            let writes = async {
+                server.write_all(&text).await.unwrap();
+                server.flush().await.unwrap();
+                server.shutdown().await.unwrap();
+                server
+            };
+            let mut seen = Vec::new();
+            let (server, read) = tokio::join!(writes, client.read_to_end(&mut seen));
+            // The end was said, or it would be an error.
+            read.unwrap();
+            assert_eq!(seen, text);
+            assert!(server.into_parts().is_none(), "what was ended goes nowhere else");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_opened_and_not_read_goes_on_with_the_connection() {
+        let (mut client, mut server) = pair(100_000).await;
+        client.write_all(b"first, second").await.unwrap();
+        client.flush().await.unwrap();
+        let mut first = [0; 5];
+        server.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"first");
+        let (_, state, opened) = server.into_parts().unwrap();
+        assert_eq!((&opened[..], state.is_handshaking()), (&b", second"[..], false));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_was_not_said_is_an_error() {
+        for said in [true, false] {
+            let (mut client, mut server) = pair(100_000).await;
+            client.write_all(b"last").await.unwrap();
+            client.flush().await.unwrap();
+            if said {
+                client.shutdown().await.unwrap();
+            } else {
+                drop(client);
+            }
+            let mut seen = Vec::new();
+            assert_eq!(server.read_to_end(&mut seen).await.is_ok(), said);
+            assert_eq!(seen, b"last");
+        }
+    }
+}

@@ -219,7 +219,7 @@ impl Shard {
             accept_resumes_ms: None,
             wakeup_coalescing: WakeupCoalescing::new(parts.turn_us),
             reads: ReadBudget::default(),
-            handshakes: Handshakes::default(),
+            handshakes: Handshakes::new(),
             ready: Ready::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),

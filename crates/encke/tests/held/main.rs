@@ -24,7 +24,7 @@ struct World {
     /// Where to connect in plain text: the server, or a forwarder that speaks TLS with it (see [`forwarder`]).
     address: SocketAddr,
     next_id: u128,
-    _certificate: Option<tempfile::TempDir>,
+    certificate: Option<tempfile::TempDir>,
 }
 
 fn config() -> Config {
@@ -68,7 +68,7 @@ impl World {
             (Some(dir), Some(address)) => runtime.block_on(forwarder::start(address, dir.path())),
             _ => server.address,
         };
-        Self { runtime, server: Some(server), address, next_id: 1, _certificate: certificate }
+        Self { runtime, server: Some(server), address, next_id: 1, certificate: certificate }
     }
 
     fn app(&self) -> &Arc<encke::app::App> {
@@ -101,6 +101,11 @@ impl World {
 
     fn publish(&mut self, channel: &str, data: &str) {
         self.append(Targets::Channels(vec![ChannelName::public(channel).unwrap()]), data);
+    }
+
+    /// The scheme by which pages of this server are reached.
+    fn scheme(&self) -> &'static str {
+        if self.certificate.is_some() { "https" } else { "http" }
     }
 
     fn connect(&self) -> Wire {

@@ -86,7 +86,7 @@ impl Pair {
     }
 
     /// Hands the server what came, in pieces.
-    fn to_server(&mut self, mut bytes: &[u8]) -> Result<(), TlsFault> {
+    fn tell_server(&mut self, mut bytes: &[u8]) -> Result<(), TlsFault> {
         while !bytes.is_empty() {
             let room = self.server.room(&mut self.buffer);
             let count = bytes.len().min(self.step).min(room.len());
@@ -99,7 +99,7 @@ impl Pair {
         Ok(())
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) {
+    fn tell_client(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             self.client.read_tls(&mut bytes).unwrap();
             self.client.process_new_packets().unwrap();
@@ -111,9 +111,9 @@ impl Pair {
     fn talk(&mut self) {
         loop {
             let said = self.client_says();
-            self.to_server(&said).unwrap();
+            self.tell_server(&said).unwrap();
             let answer = self.server.take_control();
-            self.to_client(&answer);
+            self.tell_client(&answer);
             if said.is_empty() && answer.is_empty() {
                 return;
             }
@@ -155,7 +155,7 @@ fn a_conversation_is_the_same_however_it_is_cut() {
             pair.talk();
             assert_eq!(pair.heard, [&b"one"[..], &[b'x'; 300]].concat(), "{version:?} {step}");
             let out = pair.sealed(b"answer");
-            pair.to_client(&out);
+            pair.tell_client(&out);
             assert_eq!(pair.client_reads(), b"answer");
             assert_eq!((pair.server.partial_bytes(), pair.server.take_control().len()), (0, 0));
         }
@@ -172,18 +172,18 @@ fn a_flight_may_be_cut_at_any_byte() {
             let said = pair.client_says();
             // Greetings differ in length by what is chosen at random in them.
             let (first, second) = said.split_at(cut.min(said.len()));
-            pair.to_server(first).unwrap();
+            pair.tell_server(first).unwrap();
             assert_eq!(pair.server.partial_bytes(), first.len(), "all of it is kept until it is whole");
-            pair.to_server(second).unwrap();
+            pair.tell_server(second).unwrap();
             let answer = pair.server.take_control();
-            pair.to_client(&answer);
+            pair.tell_client(&answer);
             pair.talk();
             pair.client.writer().write_all(b"cut").unwrap();
             let said = pair.client_says();
             let (first, second) = said.split_at(cut % said.len());
-            pair.to_server(first).unwrap();
+            pair.tell_server(first).unwrap();
             assert_eq!((pair.heard.len(), pair.server.partial_bytes()), (0, first.len()));
-            pair.to_server(second).unwrap();
+            pair.tell_server(second).unwrap();
             assert_eq!((&pair.heard[..], pair.server.partial_bytes()), (&b"cut"[..], 0));
         }
     }
@@ -210,7 +210,7 @@ fn the_largest_records_fit_wherever_they_are_cut() {
                 pair.client.writer().write_all(&text[PLAIN_MAX_BYTES..2 * PLAIN_MAX_BYTES]).unwrap();
                 said.append(&mut pair.client_says());
             }
-            pair.to_server(&said).unwrap();
+            pair.tell_server(&said).unwrap();
             assert_eq!(pair.heard, text[..pair.heard.len()]);
             assert_eq!(pair.heard.len() % (2 * PLAIN_MAX_BYTES), 0);
             assert_eq!(pair.server.partial_bytes(), 0);
@@ -231,7 +231,7 @@ fn what_is_sealed_together_is_one_record_where_it_fits_and_leaves_what_is_before
             pair.server.seal(&mut out, start).unwrap();
             assert_eq!(&out[..start], b"of another");
             assert_eq!(records(&out[start..]), count, "{length}");
-            pair.to_client(&out[start..]);
+            pair.tell_client(&out[start..]);
             assert_eq!(pair.client_reads(), (0..length).map(|number| number as u8).collect::<Vec<_>>());
         }
     }
@@ -244,17 +244,17 @@ fn keys_are_changed_when_the_client_asks_for_it_and_what_is_sealed_next_says_so(
         pair.client.refresh_traffic_keys().unwrap();
         pair.client.writer().write_all(b"new keys").unwrap();
         let said = pair.client_says();
-        pair.to_server(&said).unwrap();
+        pair.tell_server(&said).unwrap();
         assert_eq!(pair.heard, b"new keys");
         pair.heard.clear();
         // Several requests are answered once.
         pair.client.refresh_traffic_keys().unwrap();
         let said = pair.client_says();
-        pair.to_server(&said).unwrap();
+        pair.tell_server(&said).unwrap();
         let mut out = pair.server.take_control();
         out.append(&mut pair.sealed(b"answer"));
         assert_eq!(records(&out), 2);
-        pair.to_client(&out);
+        pair.tell_client(&out);
         assert_eq!(pair.client_reads(), b"answer");
     }
 }
@@ -268,7 +268,7 @@ fn an_end_is_said_and_heard_and_what_comes_behind_it_is_not() {
         let mut said = pair.client_says();
         said.extend_from_slice(b"\x17\x03\x03\xff\xffgarbage");
         assert!(!pair.server.is_peer_closed());
-        pair.to_server(&said).unwrap();
+        pair.tell_server(&said).unwrap();
         assert!(pair.server.is_peer_closed() && pair.heard == b"last");
         assert_eq!(pair.server.partial_bytes(), 0);
         let mut out = pair.sealed(b"answer to it");
@@ -277,7 +277,7 @@ fn an_end_is_said_and_heard_and_what_comes_behind_it_is_not() {
         let mut twice = Vec::new();
         pair.server.end(&mut twice);
         assert!(twice.is_empty(), "it is said once");
-        pair.to_client(&out);
+        pair.tell_client(&out);
         assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
         assert_eq!(pair.client_reads(), b"answer to it");
     }
@@ -298,12 +298,12 @@ fn what_is_no_tls_is_told_so_once_and_never_processed_again() {
     for text in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"\x16\x03\x01\x00\x04\x01\x00\x00\x00", &[0; 64]]
     {
         let mut pair = Pair::new(&settings, usize::MAX);
-        assert!(matches!(pair.to_server(text), Err(TlsFault::Protocol(_))), "{text:?}");
+        assert!(matches!(pair.tell_server(text), Err(TlsFault::Protocol(_))), "{text:?}");
         let mut last = Vec::new();
         pair.server.end(&mut last);
         // A fatal alert (RFC 8446 section 6).
         assert!(matches!(last[..], [21, 3, 3, 0, 2, 2, _]), "{last:?}");
-        pair.to_server(text).unwrap();
+        pair.tell_server(text).unwrap();
         let mut out = b"text".to_vec();
         assert!(pair.server.seal(&mut out, 0).is_err());
         pair.server.end(&mut last);
@@ -324,7 +324,7 @@ fn a_changed_byte_makes_no_other_text() {
             let mut said = pair.client_says();
             said[place] ^= 1;
             // A longer record than there is, is waited for.
-            let _ = pair.to_server(&said);
+            let _ = pair.tell_server(&said);
             // TLS 1.3 does not protect the outer type and version, which mean nothing (RFC 8446 section 5.2).
             let unprotected = version == &TLS13 && place < 3;
             assert!(pair.heard.is_empty() || (unprotected && pair.heard == b"text"), "{place}");
@@ -336,9 +336,9 @@ fn a_changed_byte_makes_no_other_text() {
             let mut said = pair.client_says();
             let place = place.min(said.len() - 1);
             said[place] = said[place].wrapping_add(0x55);
-            let _ = pair.to_server(&said);
+            let _ = pair.tell_server(&said);
             pair.server.end(&mut Vec::new());
-            let _ = pair.to_server(&said);
+            let _ = pair.tell_server(&said);
         }
     }
 }
@@ -351,7 +351,7 @@ fn a_handshake_message_without_end_is_refused_and_little_of_it_kept() {
     record.resize(5 + 1_000, 0);
     let mut refused = false;
     for _ in 0..66 {
-        match pair.to_server(&record) {
+        match pair.tell_server(&record) {
             Ok(()) => assert!(pair.server.partial_bytes() < RECORD_MAX_BYTES),
             Err(_) => {
                 refused = true;

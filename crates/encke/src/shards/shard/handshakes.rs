@@ -14,7 +14,7 @@ use crate::shards::{Sink, State};
 
 /// The most steps in one turn: with a fast signature (P-256) about half a millisecond, since every second one
 /// only ends a handshake.
-const STEPS_PER_TURN: usize = 4;
+pub(super) const STEPS_PER_TURN: usize = 4;
 
 /// The steps of the turn, and connections that wait for the next one. Each stands in the queue once; one that
 /// has ended since stands there until its turn comes.
@@ -26,6 +26,15 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
+    /// None waits.
+    pub(super) fn new() -> Self {
+        metrics::describe_counter!(
+            "encke_tls_handshakes_total",
+            "TLS handshakes that are done, in full or by a ticket, and those that came to nothing."
+        );
+        Self::default()
+    }
+
     /// A turn begins. How many connections wait.
     fn begin(&mut self) -> usize {
         self.left = STEPS_PER_TURN;

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod fleeting;
+mod secure;
 mod unfinished;
 
 use std::{

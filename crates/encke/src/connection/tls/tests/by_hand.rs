@@ -59,17 +59,17 @@ fn empty_records_say_nothing_and_a_flood_of_them_is_refused() {
         let (mut pair, mut client) = ByHand::of(&Settings::of(version));
         for _ in 0..20 {
             let said = client.seal(ContentType::ApplicationData, b"");
-            pair.to_server(&said).unwrap();
+            pair.tell_server(&said).unwrap();
             assert_eq!((pair.heard.len(), pair.server.partial_bytes()), (0, 0));
         }
         let mut said = client.seal(ContentType::ApplicationData, b"");
         said.extend(client.seal(ContentType::ApplicationData, b"text"));
         said.extend(client.seal(ContentType::ApplicationData, b""));
-        pair.to_server(&said).unwrap();
+        pair.tell_server(&said).unwrap();
         assert_eq!(pair.heard, b"text");
         let refused = (0..100).any(|_| {
             let said = client.seal(ContentType::ApplicationData, b"");
-            pair.to_server(&said).is_err()
+            pair.tell_server(&said).is_err()
         });
         assert!(refused);
     }
@@ -82,7 +82,7 @@ fn one_byte_in_each_record_is_read_as_it_is_meant() {
         .iter()
         .flat_map(|byte| client.seal(ContentType::ApplicationData, &[*byte]))
         .collect();
-    pair.to_server(&said).unwrap();
+    pair.tell_server(&said).unwrap();
     assert_eq!(pair.heard, b"GET / HTTP/1.1");
 }
 
@@ -92,11 +92,11 @@ fn a_fatal_alert_ends_the_connection_and_a_warning_is_heeded_by_version() {
         let (mut pair, mut client) = ByHand::of(&Settings::of(version));
         // `internal_error`.
         let said = client.seal(ContentType::Alert, &[2, 80]);
-        assert!(pair.to_server(&said).is_err());
+        assert!(pair.tell_server(&said).is_err());
         let (mut pair, mut client) = ByHand::of(&Settings::of(version));
         // `no_renegotiation`, as a warning, which TLS 1.3 has not.
         let said = client.seal(ContentType::Alert, &[1, 100]);
-        assert_eq!(pair.to_server(&said).is_ok(), version == &TLS12);
+        assert_eq!(pair.tell_server(&said).is_ok(), version == &TLS12);
     }
 }
 
@@ -108,17 +108,17 @@ fn another_handshake_is_refused() {
     let hello: Vec<u8> = hello.collect();
     let (mut pair, mut client) = ByHand::of(&Settings::of(&TLS13));
     let said = client.seal(ContentType::Handshake, &hello);
-    assert!(pair.to_server(&said).is_err());
+    assert!(pair.tell_server(&said).is_err());
     let (mut pair, mut client) = ByHand::of(&Settings::of(&TLS12));
     let said = client.seal(ContentType::Handshake, &hello);
-    pair.to_server(&said).unwrap();
+    pair.tell_server(&said).unwrap();
     assert_eq!(records(&pair.server.take_control()), 1);
     let said = client.seal(ContentType::ApplicationData, b"goes on");
-    pair.to_server(&said).unwrap();
+    pair.tell_server(&said).unwrap();
     assert_eq!(pair.heard, b"goes on");
     let refused = (0..100).any(|_| {
         let said = client.seal(ContentType::Handshake, &hello);
-        pair.to_server(&said).is_err()
+        pair.tell_server(&said).is_err()
     });
     assert!(refused);
 }
@@ -130,7 +130,7 @@ fn a_flood_of_requests_for_new_keys_is_refused_before_it_costs_much() {
     let refused = (0..1_000).any(|_| {
         pair.client.refresh_traffic_keys().unwrap();
         let said = pair.client_says();
-        let refused = pair.to_server(&said).is_err();
+        let refused = pair.tell_server(&said).is_err();
         kept = pair.server.take_control().len();
         refused
     });
@@ -143,11 +143,11 @@ fn text_is_sealed_while_a_message_of_the_protocol_is_half_here() {
     // A request for new keys (RFC 8446 section 4.6.3), in two records of which the second is cut.
     let first = client.seal(ContentType::Handshake, &[24, 0, 0]);
     let second = client.seal(ContentType::Handshake, &[1, 1]);
-    pair.to_server(&first).unwrap();
-    pair.to_server(&second[..7]).unwrap();
+    pair.tell_server(&first).unwrap();
+    pair.tell_server(&second[..7]).unwrap();
     assert!(pair.server.partial_bytes() > 7);
     assert_eq!(records(&pair.sealed(b"text")), 1);
-    pair.to_server(&second[7..]).unwrap();
+    pair.tell_server(&second[7..]).unwrap();
     assert_eq!(pair.server.partial_bytes(), 0);
     assert_eq!(records(&pair.sealed(b"text")), 2, "the answer goes before it");
 }
