@@ -103,6 +103,7 @@ impl World {
         let shard = Shard::new(Parts {
             poll,
             listener,
+            tls: None,
             commands,
             shards,
             index: 0,

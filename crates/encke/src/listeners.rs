@@ -3,6 +3,7 @@
 
 mod activity;
 mod carried;
+mod handoffs;
 mod handshake;
 mod http_2;
 mod hyper_bridge;
@@ -12,4 +13,5 @@ mod long_head;
 pub mod tls;
 mod tls_stream;
 
+pub use handoffs::Handoffs;
 pub use hyper_bridge::{HyperBridge, hold};

@@ -23,6 +23,7 @@ use crate::{
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     engines::{self, AddressError, OpenError, Opening},
     listeners::{
+        Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls::{Tls, TlsError},
     },
@@ -173,7 +174,7 @@ pub async fn wire_on(
         timeouts,
         stopping,
     };
-    let hyper_server = app.supervisor.spawn("library", hyper_server.run(handoff_connections));
+    let hyper_server = app.supervisor.spawn("library", Handoffs::new(hyper_server).run(handoff_connections));
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
     // nodes could serve them.

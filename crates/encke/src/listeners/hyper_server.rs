@@ -25,33 +25,23 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, sync::watch};
 use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
-    handshake::Handshakes,
-    http_2::Http2,
-    hyper_bridge::HyperBridge,
     hyper_socket::HyperSocket,
     long_head,
 };
 use crate::{
     admission::{Admit, Verdict},
     clock::Clock,
-    connection::{Permit, RESERVED_MAX, head::Waiting},
+    connection::{Permit, head::Waiting},
     http::{
         operation::{Full, is_operation},
         refusal::Refused,
     },
-    shards::{
-        Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts, count_failed_handshake,
-        count_handshake,
-    },
+    shards::{Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts},
     transports::asked_for,
 };
 
@@ -115,70 +105,8 @@ enum End {
 }
 
 impl HyperServer {
-    /// Serves connections until their senders are gone and they are done.
-    pub async fn run(self, mut handoffs: mpsc::Receiver<Handoff>) {
-        let mut connections = JoinSet::new();
-        // Those of HTTP/2 stay as long as their clients do, and handshakes are bounded where they begin; so
-        // they do not take the places of others.
-        let mut lasting = JoinSet::new();
-        let http_2 = Http2 {
-            router: self.router.clone(),
-            hyper_bridge: HyperBridge::new(self.admit.clone(), self.shards.clone(), Arc::clone(&self.clock)),
-            timeouts: self.timeouts,
-            stopping: self.stopping.clone(),
-        };
-        let handshakes = Handshakes::new(times(&self.timeouts).head);
-        loop {
-            tokio::select! {
-                handoff = handoffs.recv() => match handoff {
-                    Some(handoff) if handoff.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) => {
-                        lasting.spawn(self.clone().shake_hands(handoff, handshakes.clone(), http_2.clone()));
-                    }
-                    Some(Handoff { socket, tls: Some(tls), bytes, permit, .. }) if tls.is_http_2() => {
-                        let Ok(socket) = TcpStream::from_std(socket) else { continue };
-                        lasting.spawn(http_2.clone().serve(socket, tls, bytes, permit));
-                    }
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX => {
-                        let scope = Scope::of(&handoff.permit);
-                        connections.spawn(self.clone().serve(handoff, scope));
-                    }
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX + RESERVED_MAX => {
-                        connections.spawn(self.clone().serve(handoff, Scope::Operation));
-                    }
-                    // Dropping it frees the socket; under such a load there is no better answer.
-                    Some(_) => tracing::warn!("too many connections for requests that do not wait"),
-                    None => break,
-                },
-                Some(_) = connections.join_next() => {}
-                Some(_) = lasting.join_next() => {}
-            }
-        }
-        while connections.join_next().await.is_some() {}
-        while lasting.join_next().await.is_some() {}
-    }
-
-    /// Makes a handshake that is not for a shard's loop, and leads the connection on.
-    async fn shake_hands(self, handoff: Handoff, handshakes: Handshakes, http_2: Http2) {
-        let Handoff { socket, tls: Some(tls), permit, shard, .. } = handoff else { return };
-        let Ok(socket) = TcpStream::from_std(socket) else { return };
-        let mut stopping = self.stopping.clone();
-        let finished = tokio::select! {
-            finished = handshakes.finish(socket, tls) => finished,
-            _ = stopping.wait_for(|stops| *stops) => return,
-        };
-        let Ok((socket, mut state, said)) = finished else { return count_failed_handshake() };
-        if let Some(kind) = state.finished_handshake() {
-            count_handshake(kind);
-        }
-        if state.is_http_2() {
-            return http_2.serve(socket, state, said, permit).await;
-        }
-        if let Some((sink, _)) = HyperSocket::new(socket, Some(state)).into_sink(permit) {
-            self.give_back(shard, sink, said);
-        }
-    }
-
-    async fn serve(self, handoff: Handoff, scope: Scope) {
+    /// Serves a connection until it goes to the table or is over.
+    pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
         let Handoff { socket, tls, bytes, permit, shard } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let socket = HyperSocket::new(socket, tls);
@@ -281,7 +209,7 @@ impl HyperServer {
     }
 
     /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
-    fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
+    pub(super) fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
         if self.shards.at(shard).post(ShardCommand::Rests(Box::new(Resting { sink, inbound }))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }

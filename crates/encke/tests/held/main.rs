@@ -68,7 +68,7 @@ impl World {
             (Some(dir), Some(address)) => runtime.block_on(forwarder::start(address, dir.path())),
             _ => server.address,
         };
-        Self { runtime, server: Some(server), address, next_id: 1, certificate: certificate }
+        Self { runtime, server: Some(server), address, next_id: 1, certificate }
     }
 
     fn app(&self) -> &Arc<encke::app::App> {
