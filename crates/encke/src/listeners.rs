@@ -3,6 +3,7 @@
 
 mod activity;
 mod carried;
+mod certificates;
 mod handoffs;
 mod handshake;
 mod http_2;
@@ -12,6 +13,7 @@ mod hyper_socket;
 mod long_head;
 pub mod tls;
 mod tls_stream;
+mod validity;
 
 pub use handoffs::Handoffs;
 pub use hyper_bridge::{HyperBridge, hold};
