@@ -94,8 +94,8 @@ impl Certificates {
         self.signs_slowly.store(self.all.iter().any(is_slow), Ordering::Relaxed);
     }
 
-    /// Reads files again that have changed. What cannot be used is reported, and the old certificate stays. So
-    /// is one that ends soon, by the seconds since 1970.
+    /// Reads files again that have changed. What cannot be used is reported, and the old certificate stays.
+    /// One that ends soon is reported, too, by the seconds since 1970.
     pub(super) fn look(&self, now_s: i64) {
         for certificate in &self.all {
             certificate.look();

@@ -1,4 +1,5 @@
-//! TLS by the configuration: versions, tickets, and certificates, which are read again when their files change.
+//! TLS by the configuration: versions, tickets, and certificates, which are read again when their files
+//! change.
 
 use std::{
     io,

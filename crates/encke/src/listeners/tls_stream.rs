@@ -1,7 +1,7 @@
 //! A connection under TLS that hyper has: the same state that a slot holds, around a socket of tokio's.
 //!
-//! Nothing is held at rest but that state. What is read is opened in a buffer that all connections of a thread
-//! share; of what is written, at most one record is kept until the socket has taken it.
+//! Nothing is held at rest but that state. What is read is opened in a buffer that all connections of a
+//! thread share; of what is written, at most one record is kept until the socket has taken it.
 
 use std::{
     cell::RefCell,

@@ -1,5 +1,5 @@
-//! What a slot writes to: a socket of its own, plain or under TLS, or a response that hyper sends because the
-//! connection has to stay with it (HTTP/2, requests with a body).
+//! What a slot writes to: a socket of its own, plain or under TLS, or a response that hyper sends because
+//! the connection has to stay with it (HTTP/2, requests with a body).
 
 use std::{
     io::{self, Read, Write},

@@ -21,7 +21,8 @@ use serde_json::{Value, value::RawValue};
 struct World {
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
-    /// Where to connect in plain text: the server, or a forwarder that speaks TLS with it (see [`forwarder`]).
+    /// Where to connect in plain text: the server, or a forwarder that speaks TLS with it (see
+    /// [`forwarder`]).
     address: SocketAddr,
     next_id: u128,
     certificate: Option<tempfile::TempDir>,

@@ -102,7 +102,7 @@ impl TlsState {
     }
 
     /// Whether the peer has said that it sends no more (`close_notify`). An end of the socket without that
-    /// may be somebody else's doing.
+    /// may be the doing of another on the way.
     #[must_use]
     pub fn is_peer_closed(&self) -> bool {
         self.peer_closed

@@ -72,7 +72,8 @@ impl Shard {
         self.accept_resumes_ms = Some(self.now.mono_ms + pause_ms);
     }
 
-    /// Begins a handshake. Whoever has no right to a connection is not told so: that would cost one.
+    /// Begins a handshake. A client that has no right to a connection is not told so: that would
+    /// cost one.
     fn welcome_tls(&mut self, socket: TcpStream, address: IpAddr) {
         let Some(permit) = self.parts.connection_limit.enter(address) else { return };
         let Some(tls) = &self.parts.tls else { return };

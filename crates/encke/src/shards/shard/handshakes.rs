@@ -1,8 +1,8 @@
 //! TLS handshakes in a shard's loop: how many steps of them are taken in one turn, and what they leave to do.
 //!
 //! A step may cost a signature and a key exchange, which is as much as some hundred deliveries. So a turn has
-//! few of them, and whoever is not served in one waits in a queue here: a flood of handshakes costs those who
-//! wait for messages a bounded share of each turn.
+//! few of them, and connections that are not served in one wait in a queue here: a flood of handshakes costs
+//! those who wait for messages a bounded share of each turn.
 
 use std::collections::{HashSet, VecDeque};
 
