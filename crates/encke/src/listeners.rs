@@ -11,7 +11,7 @@ mod hyper_bridge;
 pub mod hyper_server;
 mod hyper_socket;
 mod long_head;
-pub mod tls;
+pub mod tls_config;
 mod tls_stream;
 mod validity;
 

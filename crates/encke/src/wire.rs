@@ -25,7 +25,7 @@ use crate::{
     listeners::{
         Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
-        tls::{Tls, TlsError},
+        tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
     router::router,
@@ -130,7 +130,7 @@ pub async fn wire_on(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let tls = Tls::of(&config)?;
+    let tls = TlsConfig::of(&config)?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
@@ -304,7 +304,7 @@ fn reserve_tls(
 
 /// A listener for TLS for each shard, if there is to be any.
 fn listen_tls(
-    tls: Option<Tls>,
+    tls: Option<TlsConfig>,
     sockets: Option<(SocketAddr, Vec<Socket>)>,
 ) -> Result<Vec<TlsListener>, TlsError> {
     let Some((tls, (address, sockets))) = tls.zip(sockets) else { return Ok(Vec::new()) };

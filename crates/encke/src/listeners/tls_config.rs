@@ -33,7 +33,7 @@ pub enum TlsError {
 
 /// TLS as it is configured.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsConfig {
     /// Where to listen.
     pub address: SocketAddr,
     /// What handshakes are made with.
@@ -41,7 +41,7 @@ pub struct Tls {
     certificates: Arc<Certificates>,
 }
 
-impl Tls {
+impl TlsConfig {
     /// What the configuration says, if it asks for TLS.
     ///
     /// # Errors
