@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 pub use claim::Claim;
 pub use command::{Arrival, Counts, Resting, ShardCommand};
-pub use engine_io::{EngineIo, EngineRequest, Work, deliver, open as open_engine_io};
+pub use engine_io::{EngineIo, EngineRequest, Work, open as open_engine_io};
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use peers::{Claiming, Peers};

@@ -5,15 +5,9 @@ use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Dur
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::{
-    body::{Body as _, Incoming},
-    service::service_fn,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use http::{HeaderValue, Request, Response, header};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -95,7 +89,7 @@ async fn drive<S>(
     let io = TokioIo::new(Watched::new(before, socket, Arc::clone(&activity)));
     let service = service_fn(move |request| caller.clone().answer(Arc::clone(&activity), request));
     let builder = builder(Duration::from_millis(timeouts.heartbeat_ms));
-    let connection = builder.serve_connection_with_upgrades(io, service);
+    let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
     let (mut told, mut parting) = (false, false);
     let ended_well = loop {
@@ -136,13 +130,9 @@ async fn drive<S>(
     drop(permit);
 }
 
-fn builder(heartbeat: Duration) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // Without its timer for heads, which is one for rests as well: how long they may take is watched from
-    // here.
-    builder.http1().header_read_timeout(None).max_buf_size(HEAD_MAX_BYTES as usize);
+fn builder(heartbeat: Duration) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
@@ -166,9 +156,7 @@ impl Caller {
         activity: Arc<Activity>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Answered<Body>>, Infallible> {
-        let multiplexed = request.version() == Version::HTTP_2;
-        let (unread, under_way) =
-            activity.begin(multiplexed, !multiplexed && !request.body().is_end_stream());
+        let (unread, under_way) = activity.begin(true, false);
         // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
         if !request.headers().contains_key(header::HOST)
             && let Some(host) =
@@ -178,33 +166,28 @@ impl Caller {
         }
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let Self { router, hyper_bridge, permit, carrier } = self;
-        let given = Given::new(carrier, multiplexed);
+        let given = Given::new(carrier, true);
         let scope = Scope::of(&permit);
         let origin = request.headers().get(header::ORIGIN).cloned();
         let waits = if scope == Scope::All { waiting(&request) } else { None };
-        let response =
-            match waits.map(|waiting| (waiting.transport.is_duplex(), hyper_bridge.decide(&waiting))) {
-                Some((true, verdict)) => hyper_bridge.open(
-                    origin,
-                    hyper_bridge.duplex(verdict, given, hyper::upgrade::on(&mut request), permit).await,
-                ),
-                Some((false, verdict)) => hyper_bridge.open(origin, hyper_bridge.hold(verdict, given).await),
-                None => answer(router, scope, &activity, request, unread).await,
-            };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            activity.change();
-        }
+        let response = match waits.map(|waiting| hyper_bridge.decide(&waiting)) {
+            Some(verdict) => hyper_bridge.open(origin, hyper_bridge.hold(verdict, given).await),
+            None => answer(router, scope, &activity, request, unread).await,
+        };
         Ok(response.map(|body| Answered { body, _under_way: under_way }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::{get, post};
+    use axum::routing::get;
     use encke_engine::memory::MemoryEngine;
     use encke_proto::{Epoch, Time};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2::SendRequest;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        task::JoinHandle,
         time::Instant,
     };
 
@@ -220,7 +203,6 @@ mod tests {
 
     const PATIENCE: Timeouts =
         Timeouts { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
-    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     fn caller(connection_limit: &Arc<ConnectionLimit>) -> Caller {
         let config = Config {
@@ -250,7 +232,6 @@ mod tests {
             .route("/", get(async || "hello"))
             .route("/slow", slow)
             .route("/api/large", get(async || "x".repeat(1 << 20)))
-            .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE))
             .layer(axum::middleware::from_fn(crate::http::operation::refuse_when_full));
         let permit = Arc::new(connection_limit.enter([10, 0, 0, 1].into()).unwrap());
         Caller {
@@ -261,107 +242,87 @@ mod tests {
         }
     }
 
+    /// Serves the other end of what is returned.
+    fn served(caller: Caller) -> (DuplexStream, watch::Sender<bool>) {
+        let (socket, server) = duplex(64 * 1024);
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(drive(Bytes::new(), server, caller, PATIENCE, stopping));
+        (socket, stop)
+    }
+
     /// A client whose connection is served.
     struct Client {
-        socket: DuplexStream,
-        began: Instant,
+        sender: SendRequest<Empty<Bytes>>,
+        ends: JoinHandle<()>,
+        answered: Instant,
         _stop: watch::Sender<bool>,
     }
 
     impl Client {
-        fn new() -> Self {
-            Self::of(caller(&ConnectionLimit::new(0, None)))
+        async fn of(caller: Caller) -> Self {
+            let (socket, stop) = served(caller);
+            let io = TokioIo::new(socket);
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            let ends = tokio::spawn(async move { drop(connection.await) });
+            Self { sender, ends, answered: Instant::now(), _stop: stop }
         }
 
-        fn of(caller: Caller) -> Self {
-            let (socket, server) = duplex(64 * 1024);
-            let (stop, stopping) = watch::channel(false);
-            tokio::spawn(drive(Bytes::new(), server, caller, PATIENCE, stopping));
-            Self { socket, began: Instant::now(), _stop: stop }
+        async fn get(&mut self, path: &str) -> (Response<()>, String) {
+            let request = Request::get(format!("https://a{path}")).body(Empty::new()).unwrap();
+            let (head, body) = self.sender.send_request(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            self.answered = Instant::now();
+            (Response::from_parts(head, ()), String::from_utf8(body.to_vec()).unwrap())
         }
 
-        async fn send(&mut self, text: &str) {
-            self.socket.write_all(text.as_bytes()).await.unwrap();
-        }
-
-        /// An answer whose body ends with this.
-        async fn answer(&mut self, end: &str) -> String {
-            let mut seen = Vec::new();
-            while !seen.ends_with(end.as_bytes()) {
-                assert!(
-                    self.socket.read_buf(&mut seen).await.unwrap() > 0,
-                    "{}",
-                    String::from_utf8_lossy(&seen)
-                );
-            }
-            self.began = Instant::now();
-            String::from_utf8(seen).unwrap()
-        }
-
-        /// What comes until the connection ends, and after how many seconds since the last answer it does.
-        async fn rest(&mut self) -> (String, u64) {
-            let mut seen = Vec::new();
-            let _ = self.socket.read_to_end(&mut seen).await;
-            (String::from_utf8(seen).unwrap(), self.began.elapsed().as_secs())
+        /// After how many seconds since the last answer the connection ends.
+        async fn end(self) -> u64 {
+            self.ends.await.unwrap();
+            self.answered.elapsed().as_secs()
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_rests_as_long_as_in_the_table_and_ends_cleanly() {
-        let mut client = Client::new();
+        let mut client = Client::of(caller(&ConnectionLimit::new(0, None))).await;
         for seconds in [9, 1, 10, 11, 30, 60, 74] {
             sleep(Duration::from_secs(seconds)).await;
-            client.send(GET).await;
-            client.answer("hello").await;
+            assert_eq!(client.get("/").await.1, "hello");
         }
-        assert_eq!(client.rest().await, (String::new(), 75));
+        assert_eq!(client.end().await, 75);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_time_from_its_first_byte_whenever_that_comes() {
-        // None at all, some of the first, and the beginning of what HTTP/2 begins with.
-        for text in ["", "G", "PRI * HTT"] {
-            let mut client = Client::new();
-            client.send(text).await;
-            assert_eq!(client.rest().await.1, 10, "{text:?}");
+    async fn a_client_that_does_not_begin_has_the_time_of_a_head() {
+        // Nothing at all, and the beginning of what HTTP/2 begins with.
+        for text in ["", "PRI * HTT"] {
+            let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
+            let began = Instant::now();
+            socket.write_all(text.as_bytes()).await.unwrap();
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+            assert_eq!(began.elapsed().as_secs(), 10, "{text:?}");
         }
-        let mut client = Client::new();
-        client.send(GET).await;
-        client.answer("hello").await;
-        sleep(Duration::from_secs(70)).await;
-        for byte in ["G", "E", "T"] {
-            client.send(byte).await;
-            sleep(Duration::from_secs(3)).await;
-        }
-        assert_eq!(client.rest().await.1, 80, "more bytes buy no more time");
-        // One that takes 9 seconds is answered.
-        let mut client = Client::new();
-        client.send("GET / HT").await;
-        sleep(Duration::from_secs(9)).await;
-        client.send("TP/1.1\r\nHost: a\r\n\r\n").await;
-        client.answer("hello").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_under_way_is_no_rest_and_one_that_takes_nothing_is_not_waited_for() {
-        let mut client = Client::new();
-        client.send(&GET.replace("/ ", "/slow ")).await;
-        client.answer("slow").await;
-        client.send(&GET.replace("/ ", "/api/large ")).await;
+        let mut client = Client::of(caller(&ConnectionLimit::new(0, None))).await;
+        assert_eq!(client.get("/slow").await.1, "slow");
+        let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
+        let began = Instant::now();
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // SETTINGS and WINDOW_UPDATE let the server send all of it, HEADERS ask for it (RFC 9113 section 6).
+        socket.write_all(b"\0\0\x06\x04\0\0\0\0\0\0\x04\x40\0\0\0").await.unwrap();
+        socket.write_all(b"\0\0\x04\x08\0\0\0\0\0\x40\0\0\0").await.unwrap();
+        let fields = b"\x82\x87\x04\x0a/api/large\x41\x01a";
+        socket.write_all(&[0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1]).await.unwrap();
+        socket.write_all(fields).await.unwrap();
         sleep(Duration::from_secs(11)).await;
-        let (seen, _) = client.rest().await;
-        assert!(seen.len() < 1 << 20, "{}", seen.len());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_ends_the_connection_says_so_and_what_still_comes_is_read() {
-        let mut client = Client::new();
-        client.send("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
-        // More than fits into the pipe: it goes only when it is read.
-        client.send(&"x".repeat(150_000)).await;
-        let (seen, seconds) = client.rest().await;
-        assert!(seen.starts_with("HTTP/1.1 413 ") && seen.contains("\r\nconnection: close\r\n"), "{seen}");
-        assert!(seconds <= 1);
+        let mut seen = Vec::new();
+        let _ = socket.read_to_end(&mut seen).await;
+        assert!((10_000..1 << 20).contains(&seen.len()), "{}", seen.len());
+        assert!(began.elapsed().as_secs() < 15);
     }
 
     #[tokio::test(start_paused = true)]
@@ -369,16 +330,11 @@ mod tests {
         let connection_limit = ConnectionLimit::new(1, None);
         let _full = connection_limit.enter([10, 0, 0, 2].into()).unwrap();
         for (path, status) in [("/", 503), ("/v1/poll", 503), ("/api/nothing", 404)] {
-            let mut client = Client::of(caller(&connection_limit));
-            client.send(&GET.replace("/ ", &format!("{path} "))).await;
-            let (seen, seconds) = client.rest().await;
-            assert!(
-                seen.starts_with(&format!("HTTP/1.1 {status} "))
-                    && seen.contains("\r\nconnection: close\r\n"),
-                "{seen}"
-            );
-            assert_eq!(seen.contains("\r\nretry-after: "), status == 503);
-            assert!(seconds <= 1);
+            let mut client = Client::of(caller(&connection_limit)).await;
+            let (head, _) = client.get(path).await;
+            assert_eq!(head.status(), status, "{path}");
+            assert_eq!(head.headers().contains_key(header::RETRY_AFTER), status == 503);
+            assert!(client.end().await <= 2);
         }
     }
 }

@@ -54,8 +54,6 @@ pub struct BodySink {
     /// can say what becomes of it.
     given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
-    /// What its client says, if it talks, and what is left of the last that was taken in.
-    inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
 }
 
 /// hyper's end. Dropping it tells the table that the receiver is gone.
@@ -85,14 +83,8 @@ pub fn body_sink(
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
     let counted = given.clone().map(|given| (0, given));
-    let body_sink = BodySink {
-        id,
-        head: Some(head),
-        body: sender,
-        given: counted,
-        wants: Arc::clone(&wants),
-        inbound: None,
-    };
+    let body_sink =
+        BodySink { id, head: Some(head), body: sender, given: counted, wants: Arc::clone(&wants) };
     (
         body_sink,
         head_comes,
@@ -189,7 +181,7 @@ impl Sink {
         }
     }
 
-    /// Reads what has come in. On a body sink that is what its client says, if it talks.
+    /// Reads what has come in on a socket of its own.
     ///
     /// # Errors
     /// As the socket has it; and [`io::ErrorKind::InvalidData`] from a peer that does not keep to TLS.
@@ -204,10 +196,8 @@ impl Sink {
                 })
             }
             Self::Tls(tls) => tls.read(into),
-            Self::Body(body_sink) => Ok(match body_sink.read(into.plain_room())? {
-                0 => Received::End { orderly: true },
-                count => Received::Bytes { count, taken: count, is_all: false },
-            }),
+            // hyper reads what its client sends.
+            Self::Body(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -251,28 +241,6 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl BodySink {
-    /// Lets its client talk: what it says is put in here, a read at a time, and a [`ShardCommand::Received`]
-    /// tells the table of it. Dropping the sender says that it has gone.
-    pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
-        let (sender, receiver) = mpsc::channel(1);
-        self.inbound = Some((receiver, Bytes::new()));
-        sender
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Some((receiver, rest)) = &mut self.inbound else { return Err(io::ErrorKind::WouldBlock.into()) };
-        if rest.is_empty() {
-            *rest = match receiver.try_recv() {
-                Ok(bytes) => bytes,
-                Err(mpsc::error::TryRecvError::Empty) => return Err(io::ErrorKind::WouldBlock.into()),
-                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(0),
-            };
-        }
-        let count = rest.len().min(into.len());
-        into[..count].copy_from_slice(&rest.split_to(count));
-        Ok(count)
-    }
-
     /// Everything that was given to hyper so far, to be asked after.
     #[must_use]
     pub fn sent(&self) -> Option<Sent> {

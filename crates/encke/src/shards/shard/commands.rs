@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use encke_hub::Key;
 use socket2::SockRef;
 
-use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard, Until};
+use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard};
 use crate::shards::{Counts, EngineRequest, ShardCommand, State};
 
 impl Shard {
@@ -45,11 +45,6 @@ impl Shard {
             ShardCommand::Drained(id) => {
                 if let Some(key) = self.body_sink.get(&id).copied() {
                     self.writable(key);
-                }
-            }
-            ShardCommand::Received(id) => {
-                if let Some(key) = self.body_sink.get(&id).copied() {
-                    self.readable(key, Until::Empty);
                 }
             }
             ShardCommand::Gone(id) => {
