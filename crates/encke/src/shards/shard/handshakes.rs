@@ -52,7 +52,7 @@ impl Handshakes {
     }
 
     /// Whether the turn has a step left for a connection; else it waits for the next one.
-    fn has_left(&mut self, key: Key) -> bool {
+    pub(super) fn has_left(&mut self, key: Key) -> bool {
         if self.left == 0 && self.in_queue.insert(key) {
             self.waiting.push_back(key);
         }
@@ -77,12 +77,6 @@ impl Shard {
             let Some(key) = self.handshakes.next() else { return };
             self.readable(key, Until::Empty);
         }
-    }
-
-    /// Whether a connection is read now; one whose handshake is under way may have to wait for it.
-    pub(super) fn may_read(&mut self, key: Key) -> bool {
-        let handshaking = self.slots.get(key).is_some_and(|slot| slot.sink.is_handshaking());
-        !handshaking || self.handshakes.has_left(key)
     }
 
     /// Does what TLS itself asks for after a read, with so much plain text at the beginning of the buffer.

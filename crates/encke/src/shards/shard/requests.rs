@@ -46,17 +46,17 @@ impl Shard {
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
                 return self.reads.defer(key);
             }
-            if !self.may_read(key) {
+            if slot.sink.is_handshaking() && !self.handshakes.has_left(key) {
                 return;
             }
-            let Some(slot) = self.slots.get_mut(key) else { return };
+            let is_tls = slot.sink.is_tls();
             let drained = match slot.sink.read(&mut self.inbound) {
                 Ok(Received::End { orderly: true }) => return self.read_ended(key),
                 // What was said may not be all, so nothing of it counts any more.
                 Ok(Received::End { orderly: false }) => return self.free(key),
                 Ok(Received::Bytes { count, taken, is_all }) => {
                     cost += self.reads.take(taken);
-                    if !self.after_read(key, count) {
+                    if is_tls && !self.after_read(key, count) {
                         return;
                     }
                     if count > 0 {

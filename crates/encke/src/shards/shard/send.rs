@@ -13,10 +13,9 @@ impl Shard {
     pub(super) fn send(&mut self, key: Key, after: NextAction) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
-        if slot.sink.seal(&mut self.outbound, 0).is_err() {
+        if slot.seal(&mut self.outbound, 0).is_err() {
             return self.free(key);
         }
-        slot.wrote(self.outbound.len());
         if slot.unsent.is_some() {
             // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at
             // a time; and the last word to who is slow.

@@ -121,7 +121,7 @@ impl Shard {
         let mut bytes = std::mem::take(&mut self.send_batch.bytes);
         let start = bytes.len();
         let after = self.act(key, &mut bytes, |service, context| service.ready(context));
-        let sealed = self.slots.get_mut(key).map(|slot| slot.sink.seal(&mut bytes, start));
+        let sealed = self.slots.get_mut(key).map(|slot| slot.seal(&mut bytes, start));
         if matches!(sealed, Some(Err(_))) {
             bytes.truncate(start);
             self.send_batch.bytes = bytes;
@@ -130,9 +130,6 @@ impl Shard {
         let bytes_of = start..bytes.len();
         self.send_batch.bytes = bytes;
         let Some(after) = after else { return };
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.wrote(bytes_of.len());
-        }
         let settled = after == NextAction::Wait && self.settle(key);
         self.send_batch.parts.push(Part { key, bytes: bytes_of, after, broadcast, settled, result: None });
         if self.send_batch.is_full() {
