@@ -147,7 +147,7 @@ pub trait Cluster: Send + Sync + 'static {
     async fn places(&self, users: &[UserId]) -> Result<Vec<Vec<NodeId>>, EngineError>;
 
     /// Spends a ticket that is good once on whatever node: true for the first who does, false for all others
-    /// for `kept_ms`. The text is plain ASCII messages and digits.
+    /// for `kept_ms`. The text is plain ASCII letters and digits.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; the ticket may or may not be spent.

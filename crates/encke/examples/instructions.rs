@@ -131,6 +131,7 @@ impl World {
         let shard = Shard::new(Parts {
             poll,
             listener,
+            tls: None,
             commands,
             shards,
             index: 0,
@@ -294,7 +295,7 @@ impl World {
             if holds(self)? {
                 return Ok(());
             }
-            self.mailbox.post(ShardCommand::Received(encke::shards::BodySinkId(u64::MAX)))?;
+            self.mailbox.post(ShardCommand::Drained(encke::shards::BodySinkId(u64::MAX)))?;
             self.shard.step(&mut self.events)?;
             self.runtime.block_on(tokio::task::yield_now());
         }

@@ -9,6 +9,7 @@ pub mod head;
 pub mod inline_head;
 mod liveness;
 mod remembered_heads;
+pub mod tls;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
 pub use connection_limit::{ConnectionLimit, Permit, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};

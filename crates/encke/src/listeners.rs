@@ -3,10 +3,18 @@
 
 mod activity;
 mod carried;
+mod certificates;
+mod handoffs;
+mod handshake;
+mod http_2;
 mod hyper_bridge;
 pub mod hyper_server;
+mod hyper_socket;
 mod long_head;
-pub mod tls;
+pub mod tls_config;
+mod tls_stream;
+mod validity;
 mod waiting;
 
+pub use handoffs::Handoffs;
 pub use hyper_bridge::HyperBridge;

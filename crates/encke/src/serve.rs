@@ -98,7 +98,7 @@ async fn sweep(app: Arc<App>) {
 /// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished,
 /// the store is closed.
 async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, hyper_server, tls, stop, among_nodes, .. } = server;
+    let Server { app, threads, hyper_server, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
@@ -119,11 +119,6 @@ async fn stop(server: Server, drain: Duration) {
             Ok(counts) if counts.sockets > 0 => sleep(DRAIN_LOOK).await,
             _ => break,
         }
-    }
-    if let Some(tls) = tls
-        && timeout(ends.saturating_duration_since(Instant::now()), tls).await.is_err()
-    {
-        tracing::warn!("some TLS connections were cut off");
     }
     if let Some(nodes) = app.sessions.nodes() {
         // Whoever was here goes to another node, which asks this one for what it knows of him as long as it

@@ -11,9 +11,12 @@ mod mailbox;
 mod online_users;
 mod peers;
 mod random_pool;
+mod received;
 mod shard;
 mod sink;
 mod slot;
+mod tls_listener;
+mod tls_socket;
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -32,15 +35,18 @@ use tokio::sync::oneshot;
 
 pub use claim::Claim;
 pub use command::{Arrival, Counts, Resting, ShardCommand};
-pub use engine_io::{EngineIo, EngineRequest, Work, deliver, open as open_engine_io};
+pub use engine_io::{EngineIo, EngineRequest, Work, open as open_engine_io};
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
-pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
+pub use received::Received;
+pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
 pub use sink::{BodySink, BodySinkId, HyperBody, Sink, SinkHome, body_sink};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
+pub use tls_listener::TlsListener;
+pub use tls_socket::TlsSocket;
 
 /// How long a control request waits for a shard.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

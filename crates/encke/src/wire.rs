@@ -19,20 +19,20 @@ use crate::{
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
     config::{Config, KeysMissing},
-    connection::{ConnectionLimit, RESERVED_MAX, bound_silence},
+    connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
     listeners::{
-        HyperBridge,
+        Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
-        tls::{Tls, TlsError},
+        tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
     router::router,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, mailbox,
-        open_engine_io,
+        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, TlsListener,
+        mailbox, open_engine_io,
     },
 };
 
@@ -94,8 +94,6 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it listens for TLS.
     pub tls_address: Option<SocketAddr>,
-    /// The task that serves TLS connections.
-    pub tls: Option<tokio::task::JoinHandle<()>>,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -146,6 +144,8 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
+    let tls = TlsConfig::of(&config)?;
+    let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
@@ -177,20 +177,11 @@ pub async fn wire_speaking(
         ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
+    if let Some(tls) = &tls {
+        app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
+    }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let hyper_bridge =
-        HyperBridge::new(admit.clone(), Arc::clone(&endpoints), shards.clone(), Arc::clone(&clock));
     let routes = router(Arc::clone(&app), &dialects);
-    let tls = Tls::open(
-        &config,
-        routes.clone(),
-        hyper_bridge,
-        Arc::clone(&connection_limit),
-        timeouts,
-        stopping.clone(),
-    )?;
-    let tls_address = tls.as_ref().map(Tls::address).transpose()?;
-    let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
     let hyper_server = HyperServer {
         router: routes,
         admit: admit.clone(),
@@ -200,11 +191,13 @@ pub async fn wire_speaking(
         timeouts,
         stopping,
     };
-    let hyper_server = app.supervisor.spawn("library", hyper_server.run(handoff_connections));
+    let hyper_server = app.supervisor.spawn("library", Handoffs::new(hyper_server).run(handoff_connections));
 
     // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
+    let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
+    let mut tls_listeners = listen_tls(tls, tls_sockets)?.into_iter();
     let command_handler = dialects.command_handler(&app);
     let workers = Workers {
         app: Arc::clone(&app),
@@ -219,9 +212,9 @@ pub async fn wire_speaking(
         .into_iter()
         .zip(listeners)
         .enumerate()
-        .map(|(index, (room, listener))| workers.start(index, room, listener));
+        .map(|(index, (room, listener))| workers.start(index, room, listener, tls_listeners.next()));
     let threads = threads.collect::<io::Result<Vec<_>>>()?;
-    Ok(Server { address, tls_address, tls, app, threads, hyper_server, stop, among_nodes })
+    Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
 }
 
 /// What the threads of all shards are started with.
@@ -236,7 +229,13 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(&self, index: usize, room: Room, listener: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+    fn start(
+        &self,
+        index: usize,
+        room: Room,
+        listener: TcpListener,
+        tls: Option<TlsListener>,
+    ) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
         let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
@@ -244,6 +243,7 @@ impl Workers {
         let shard = Shard::new(Parts {
             poll,
             listener,
+            tls,
             commands,
             shards: app.shards.clone(),
             index,
@@ -318,6 +318,32 @@ fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result
         listeners.push(socket);
     }
     Ok((address, listeners))
+}
+
+/// The same for TLS.
+fn reserve_tls(
+    config: &Config,
+    address: SocketAddr,
+    count: usize,
+) -> Result<(SocketAddr, Vec<Socket>), TlsError> {
+    reserve(address, count, Duration::from_secs(config.heartbeat_s))
+        .map_err(|error| TlsError::Listen(address, error))
+}
+
+/// A listener for TLS for each shard, if there is to be any.
+fn listen_tls(
+    tls: Option<TlsConfig>,
+    sockets: Option<(SocketAddr, Vec<Socket>)>,
+) -> Result<Vec<TlsListener>, TlsError> {
+    let Some((tls, (address, sockets))) = tls.zip(sockets) else { return Ok(Vec::new()) };
+    let listeners = listen(address, sockets).map_err(|error| TlsError::Listen(address, error))?;
+    let of = |listener| TlsListener {
+        listener,
+        config: Arc::clone(&tls.config),
+        signs_slowly: tls.signs_slowly(),
+        handshakes: HandshakeLimit::default(),
+    };
+    Ok(listeners.into_iter().map(of).collect())
 }
 
 /// Opens the doors; the kernel spreads connections over them.

@@ -19,7 +19,7 @@ const KEYS: [&str; 15] = [
     "meta", "heads", "due", "keys", "ages", "names", "users", "people", "pushes", "ends", "receipts",
     "roster", "open", "intents", "places",
 ];
-/// Names from outside become part of a key only in messages, digits, `-`, `_`, `.`, `~` and `%`.
+/// Names from outside become part of a key only in letters, digits, `-`, `_`, `.`, `~` and `%`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Which keys and topics there are.

@@ -21,6 +21,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("tls_listen", Kind::Text),
     ("tls_cert", Kind::Text),
     ("tls_key", Kind::Text),
+    ("tls_certificates", Kind::Toml),
     ("data", Kind::Text),
     ("engine", Kind::Text),
     ("dev", Kind::Switch),

@@ -34,15 +34,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         checker.range(key, Some(value), min, max)?;
     }
     checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)?;
-    let tls = [config.tls_listen.is_some(), config.tls_cert.is_some(), config.tls_key.is_some()];
-    checker.rule("tls_listen", tls.iter().all(|there| *there == tls[0]), || {
-        "needs tls_cert and tls_key, and they need it".to_owned()
-    })?;
-    checker.rule(
-        "tls_listen",
-        !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
-        || "must be a loopback address in dev mode, like listen".to_owned(),
-    )?;
+    check_tls(&checker, config)?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
     checker.rule("node", node::is_name(&config.node), || {
         "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
@@ -91,6 +83,22 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         checker.retention("retention", rule.keep())?;
     }
     Ok(())
+}
+
+fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> {
+    let there = [config.tls_listen.is_some(), !config.certificates().is_empty()];
+    let pair = config.tls_cert.is_some() == config.tls_key.is_some();
+    checker.rule("tls_listen", pair && there[0] == there[1], || {
+        "needs tls_cert and tls_key, or tls_certificates, and they need it".to_owned()
+    })?;
+    checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
+        "must have at most 100 entries".to_owned()
+    })?;
+    checker.rule(
+        "tls_listen",
+        !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
+        || "must be a loopback address in dev mode, like listen".to_owned(),
+    )
 }
 
 struct Checker<'a> {

@@ -6,6 +6,7 @@
 //! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
 //! that over the default.
 
+mod certificate_files;
 mod dev_keys;
 mod dialects;
 mod engine_url;
@@ -27,6 +28,7 @@ use encke_engine::RetentionTable;
 use encke_proto::AllowList;
 use serde::Deserialize;
 
+pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use dialects::Dialects;
 pub use engine_url::EngineUrl;
@@ -50,13 +52,17 @@ pub struct Config {
     /// `127.0.0.1:8080`. In dev mode a loopback address.
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
-    /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and `tls_key`.
+    /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and
+    /// `tls_key`, or `tls_certificates`.
     #[serde(deserialize_with = "layers::optional_address")]
     pub tls_listen: Option<SocketAddr>,
     /// The file with the certificate and its chain, in PEM. Read again when it changes.
     pub tls_cert: Option<PathBuf>,
     /// The file with the certificate's private key, in PEM.
     pub tls_key: Option<PathBuf>,
+    /// More certificates with their keys, at most 100. A client is shown the first that is for the name that
+    /// it asks for, `tls_cert` before these, and the first of all when none is.
+    pub tls_certificates: Vec<CertificateFiles>,
     /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
     pub data: PathBuf,
     /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
@@ -163,6 +169,7 @@ impl Default for Config {
             tls_listen: None,
             tls_cert: None,
             tls_key: None,
+            tls_certificates: Vec::new(),
             data: PathBuf::from("./encke-data"),
             engine: DEFAULT_ENGINE,
             dev: false,

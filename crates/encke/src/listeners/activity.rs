@@ -65,8 +65,6 @@ struct State {
     began: bool,
     /// Whether the requests come over HTTP/2, where bytes between two of them may be anything.
     multiplexed: bool,
-    /// Whether the connection speaks another protocol by now.
-    changed: bool,
     /// Since when the socket takes nothing of what is to be written.
     blocked: Option<Instant>,
     /// Whether something was written since the connection was last found resting.
@@ -87,7 +85,6 @@ impl Activity {
             unread: 0,
             began: false,
             multiplexed: false,
-            changed: false,
             blocked: None,
             wrote: false,
             flushed: true,
@@ -115,11 +112,6 @@ impl Activity {
         (Unread(has_body.then(|| Arc::clone(self))), UnderWay(Arc::clone(self)))
     }
 
-    /// The connection changes to a protocol whose end is not this module's business.
-    pub(super) fn change(&self) {
-        self.lock().changed = true;
-    }
-
     /// Whether a request's body was not read to its end, so that the connection cannot go on.
     pub(super) fn has_unread(&self) -> bool {
         self.lock().unread > 0
@@ -131,7 +123,7 @@ impl Activity {
         if let Some(blocked) = state.blocked {
             return Some((blocked + times.stalled, Over::Stalled));
         }
-        if state.under_way > 0 || state.changed {
+        if state.under_way > 0 {
             return None;
         }
         if !state.began {
@@ -151,7 +143,7 @@ impl Activity {
 
     fn lingers(&self) -> bool {
         let state = self.lock();
-        state.wrote && !state.changed
+        state.wrote
     }
 }
 

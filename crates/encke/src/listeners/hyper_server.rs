@@ -25,22 +25,19 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, sync::watch};
 use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    hyper_socket::HyperSocket,
     long_head,
     waiting::{decide, endpoint, refuse},
 };
 use crate::{
     admission::{Admit, Endpoints, Verdict},
     clock::Clock,
-    connection::{Permit, RESERVED_MAX},
+    connection::Permit,
     http::{
         operation::{Full, is_operation},
         readable,
@@ -111,35 +108,19 @@ enum End {
 }
 
 impl HyperServer {
-    /// Serves connections until their senders are gone and they are done.
-    pub async fn run(self, mut handoffs: mpsc::Receiver<Handoff>) {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                handoff = handoffs.recv() => match handoff {
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX => {
-                        let scope = Scope::of(&handoff.permit);
-                        connections.spawn(self.clone().serve(handoff, scope));
-                    }
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX + RESERVED_MAX => {
-                        connections.spawn(self.clone().serve(handoff, Scope::Operation));
-                    }
-                    // Dropping it frees the socket; under such a load there is no better answer.
-                    Some(_) => tracing::warn!("too many connections for requests that do not wait"),
-                    None => break,
-                },
-                Some(_) = connections.join_next() => {}
-            }
-        }
-        while connections.join_next().await.is_some() {}
-    }
-
-    async fn serve(self, handoff: Handoff, scope: Scope) {
-        let Handoff { socket, bytes, permit, shard } = handoff;
+    /// Serves a connection until it goes to the table or is over.
+    pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
+        let Handoff { socket, tls, bytes, permit, shard } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let socket = HyperSocket::new(socket, tls);
+        let is_tls = socket.is_tls();
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if is_tls {
+                // Whatever a proxy or the client says.
+                request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+            }
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
             let (taken, activity, hyper_server) = (Arc::clone(&taken), Arc::clone(&activity), self.clone());
             // Boxed, because the connection is polled by hand, from wherever it stands.
@@ -231,7 +212,7 @@ impl HyperServer {
     async fn leave(
         &self,
         end: End,
-        mut io: Watched<TcpStream>,
+        mut io: Watched<HyperSocket>,
         ahead: &[u8],
         (permit, shard): (Permit, usize),
     ) {
@@ -243,9 +224,8 @@ impl HyperServer {
             }
             return drop(permit);
         }
-        let inbound = [ahead, &io.before[..]].concat();
-        let Ok(socket) = io.socket.into_std() else { return };
-        let sink = Sink::Socket(mio::net::TcpStream::from_std(socket), permit);
+        let Some((sink, opened)) = io.socket.into_sink(permit) else { return };
+        let inbound = [ahead, &io.before[..], &opened[..]].concat();
         match end {
             End::Waits(verdict) => self.hand_over(verdict, sink, inbound),
             End::Rests => self.give_back(shard, sink, inbound),
@@ -266,7 +246,7 @@ impl HyperServer {
     }
 
     /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
-    fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
+    pub(super) fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
         if self.shards.at(shard).post(ShardCommand::Rests(Box::new(Resting { sink, inbound }))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }

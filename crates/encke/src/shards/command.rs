@@ -59,8 +59,6 @@ pub enum ShardCommand {
     Go(Key),
     /// hyper has taken something of a response, so that more can be written.
     Drained(BodySinkId),
-    /// The client of a connection that hyper has, has said something.
-    Received(BodySinkId),
     /// The receiver of a response that hyper sends is gone.
     Gone(BodySinkId),
     /// Let nobody in any more.

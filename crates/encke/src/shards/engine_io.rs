@@ -139,7 +139,7 @@ async fn serve_read(
 }
 
 /// Answers must arrive: the hub waits for each of them. A full mailbox empties as fast as its shard can work.
-pub async fn deliver(mailbox: &Mailbox<ShardCommand>, command: ShardCommand) {
+async fn deliver(mailbox: &Mailbox<ShardCommand>, command: ShardCommand) {
     let mut command = command;
     while let Err(back) = mailbox.offer(command) {
         let Some(back) = back else { return };

@@ -7,6 +7,7 @@ mod accept;
 mod claims;
 mod commands;
 mod decisions;
+mod handshakes;
 mod inline;
 mod listen;
 mod outputs;
@@ -33,16 +34,20 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    inline::Tallies, read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter,
-    scheduler::Scheduler, send_batch::SendBatch, slow::Laggards,
+    handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget, receipts::Receipts,
+    reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch, slow::Laggards,
 };
-use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards};
+use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
     config::Slow,
-    connection::{ConnectionLimit, Permit, RememberedHeads},
+    connection::{
+        ConnectionLimit, Permit, RememberedHeads,
+        tls::{RecordBuffer, TlsState},
+    },
     http::DateLine,
     inline::InlineRoutes,
     shards::{BodySinkId, Slot},
@@ -50,8 +55,9 @@ use crate::{
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
-/// Slots' tokens come behind those of the waker and the door.
-const FIRST_SLOT: usize = 2;
+const TLS_LISTENER: Token = Token(2);
+/// Slots' tokens come behind those of the waker and the listeners.
+const FIRST_SLOT: usize = 3;
 
 /// The table's ticks, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -61,8 +67,6 @@ const WHEEL_BUCKETS: usize = 512;
 pub const EVENTS_PER_TURN: usize = 1_024;
 /// The most commands taken out in one turn.
 const COMMANDS_PER_TURN: usize = 4_096;
-/// How much is read from a socket at a time.
-const READ_BYTES: usize = 16 * 1024;
 /// How long a client that talks may take to say its last, and to hang up, in milliseconds.
 const PART_MS: u64 = 2_000;
 
@@ -84,6 +88,8 @@ pub struct Timeouts {
 pub struct Handoff {
     /// The socket.
     pub socket: std::net::TcpStream,
+    /// What is known of its cryptography, under TLS.
+    pub tls: Option<Box<TlsState>>,
     /// What was read.
     pub bytes: Vec<u8>,
     /// The right to have it open.
@@ -98,6 +104,8 @@ pub struct Parts {
     pub poll: Poll,
     /// Where sockets come in.
     pub listener: TcpListener,
+    /// Where sockets come in that are to speak TLS, if there are to be any.
+    pub tls: Option<TlsListener>,
     /// What it is told and asked.
     pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
@@ -160,9 +168,10 @@ pub struct Shard {
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
-    /// When the door is tried again, although the kernel says nothing.
+    /// When the listeners are tried again, although the kernel says nothing.
     accept_resumes_ms: Option<u64>,
     reads: ReadBudget,
+    handshakes: Handshakes,
     scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
@@ -177,7 +186,7 @@ pub struct Shard {
     tallies: Tallies,
     heads: RememberedHeads,
     /// Scratch, shared by all connections.
-    inbound: Vec<u8>,
+    inbound: RecordBuffer,
     outbound: Vec<u8>,
     send_batch: SendBatch,
     cursor: String,
@@ -195,6 +204,9 @@ impl Shard {
     pub fn new(mut parts: Parts) -> io::Result<Self> {
         let now = parts.clock.now();
         parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
+        if let Some(tls) = &mut parts.tls {
+            parts.poll.registry().register(&mut tls.listener, TLS_LISTENER, Interest::READABLE)?;
+        }
         Ok(Self {
             hub: Hub::new(parts.hub.clone(), now),
             slots: Slab::default(),
@@ -204,6 +216,7 @@ impl Shard {
             hub_tick_ms: now.mono_ms,
             accept_resumes_ms: None,
             reads: ReadBudget::default(),
+            handshakes: Handshakes::new(),
             scheduler: Scheduler::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
@@ -214,7 +227,7 @@ impl Shard {
             next_ticket: 0,
             tallies: Tallies::new(&parts.inline),
             heads: RememberedHeads::default(),
-            inbound: vec![0; READ_BYTES],
+            inbound: RecordBuffer::new(),
             outbound: Vec::new(),
             send_batch: SendBatch::new(parts.batched_sends),
             cursor: String::new(),
@@ -252,7 +265,8 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
+        let is_behind = self.reads.has_deferred() || self.handshakes.has_waiting();
+        let rest_ms = if at_the_door || is_behind { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -262,10 +276,12 @@ impl Shard {
         self.now = self.parts.clock.now();
         self.scheduler.begin_turn(self.now.mono_ms);
         self.read_deferred();
+        self.advance_handshakes();
         for event in &*events {
             match event.token() {
                 WAKER => {}
                 LISTENER => self.accept(),
+                TLS_LISTENER => self.accept_tls(),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }

@@ -1,5 +1,5 @@
-//! What a slot writes to: a socket of its own, or a response that hyper sends because the
-//! connection has to stay with it (TLS, HTTP/2, requests with a body).
+//! What a slot writes to: a socket of its own, plain or under TLS, or a response that hyper sends because
+//! the connection has to stay with it (HTTP/2, requests with a body).
 
 use std::{
     io::{self, Read, Write},
@@ -19,8 +19,11 @@ use http_body::Frame;
 use mio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Mailbox, ShardCommand};
-use crate::connection::{Given, Permit, Sent};
+use super::{Mailbox, Received, ShardCommand, TlsSocket, tls_socket::invalid};
+use crate::connection::{
+    Given, Permit, Sent,
+    tls::{RecordBuffer, TlsState},
+};
 
 /// How many writes hyper may be behind before its receiver counts as slow.
 const WRITES_AHEAD: usize = 4;
@@ -30,6 +33,8 @@ const WRITES_AHEAD: usize = 4;
 pub enum Sink {
     /// A socket of its own, and the right to have it open.
     Socket(TcpStream, Permit),
+    /// The same under TLS.
+    Tls(Box<TlsSocket>),
     /// A response that hyper sends.
     Body(Box<BodySink>),
 }
@@ -49,8 +54,6 @@ pub struct BodySink {
     /// can say what becomes of it.
     given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
-    /// What its client says, if it talks, and what is left of the last that was taken in.
-    inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
     home: SinkHome,
 }
 
@@ -101,7 +104,6 @@ pub fn body_sink(
         body: sender,
         given: counted,
         wants: Arc::clone(&wants),
-        inbound: None,
         home: home.clone(),
     };
     (
@@ -124,10 +126,67 @@ impl Sink {
         matches!(self, Self::Body(body_sink) if body_sink.body.is_closed())
     }
 
+    /// Whether it is a socket under TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether it is one whose handshake is under way.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.state.is_handshaking())
+    }
+
     /// Whether it has a place that is kept for operators.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        matches!(self, Self::Socket(_, permit) if permit.is_reserved())
+        match self {
+            Self::Socket(_, permit) => permit.is_reserved(),
+            Self::Tls(tls) => tls.permit.is_reserved(),
+            Self::Body(_) => false,
+        }
+    }
+
+    /// Its socket, if it has one of its own.
+    #[must_use]
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Socket(socket, _) => Some(socket),
+            Self::Tls(tls) => Some(&tls.socket),
+            Self::Body(_) => None,
+        }
+    }
+
+    /// The same.
+    pub fn socket_mut(&mut self) -> Option<&mut TcpStream> {
+        match self {
+            Self::Socket(socket, _) => Some(socket),
+            Self::Tls(tls) => Some(&mut tls.socket),
+            Self::Body(_) => None,
+        }
+    }
+
+    /// A socket with the right to have it open, and what is known of its cryptography.
+    #[must_use]
+    pub fn of_socket(socket: TcpStream, permit: Permit, tls: Option<Box<TlsState>>) -> Self {
+        match tls {
+            Some(state) => Self::Tls(Box::new(TlsSocket { socket, permit, state })),
+            None => Self::Socket(socket, permit),
+        }
+    }
+
+    /// What it was made of, if it has a socket of its own.
+    #[must_use]
+    pub fn into_socket(self) -> Option<(TcpStream, Permit, Option<Box<TlsState>>)> {
+        match self {
+            Self::Socket(socket, permit) => Some((socket, permit, None)),
+            Self::Tls(tls) => {
+                let TlsSocket { socket, permit, state } = *tls;
+                Some((socket, permit, Some(state)))
+            }
+            Self::Body(_) => None,
+        }
     }
 
     /// Says that nothing more will be written. What has been goes out, and what comes in can still be read.
@@ -135,29 +194,60 @@ impl Sink {
         match self {
             // A peer that is gone already needs no telling.
             Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
+            Self::Tls(tls) => tls.hang_up(),
             // Whoever carries it does so when it is given back.
             Self::Body(_) => {}
         }
     }
 
-    /// Reads what has come in. On a body sink that is what its client says, if it talks.
-    ///
-    /// # Errors
-    /// As the socket has it.
-    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Socket(socket, _) => socket.read(into),
-            Self::Body(body_sink) => body_sink.read(into),
+    /// Says what is still to be said before the connection is closed, when everything that was written is
+    /// with the kernel.
+    pub fn end(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.end();
         }
     }
 
-    /// Writes until everything is taken or no more is taken now; how much was.
+    /// Reads what has come in on a socket of its own.
+    ///
+    /// # Errors
+    /// As the socket has it; and [`io::ErrorKind::InvalidData`] from a peer that does not keep to TLS.
+    pub fn read(&mut self, into: &mut RecordBuffer) -> io::Result<Received> {
+        match self {
+            Self::Socket(socket, _) => {
+                let room = into.plain_room();
+                let room_bytes = room.len();
+                Ok(match socket.read(room)? {
+                    0 => Received::End { orderly: true },
+                    count => Received::Bytes { count, taken: count, is_all: count < room_bytes },
+                })
+            }
+            Self::Tls(tls) => tls.read(into),
+            // hyper reads what its client sends.
+            Self::Body(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Puts what is in `out` from `start` on into the form in which it is written: records under TLS, and as
+    /// it is elsewhere.
+    ///
+    /// # Errors
+    /// When nothing can be sent any more.
+    pub fn seal(&mut self, out: &mut Vec<u8>, start: usize) -> io::Result<()> {
+        match self {
+            Self::Tls(tls) => tls.state.seal(out, start).map_err(invalid),
+            Self::Socket(..) | Self::Body(_) => Ok(()),
+        }
+    }
+
+    /// Writes what was sealed until everything is taken or no more is taken now; how much was.
     ///
     /// # Errors
     /// When the receiver is gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Socket(socket, _) => write_all(socket, bytes),
+            Self::Tls(tls) => write_all(&mut tls.socket, bytes),
             Self::Body(body_sink) => body_sink.write(bytes),
         }
     }
@@ -178,28 +268,6 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl BodySink {
-    /// Lets its client talk: what it says is put in here, a read at a time, and a [`ShardCommand::Received`]
-    /// tells the table of it. Dropping the sender says that it has gone.
-    pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
-        let (sender, receiver) = mpsc::channel(1);
-        self.inbound = Some((receiver, Bytes::new()));
-        sender
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Some((receiver, rest)) = &mut self.inbound else { return Err(io::ErrorKind::WouldBlock.into()) };
-        if rest.is_empty() {
-            *rest = match receiver.try_recv() {
-                Ok(bytes) => bytes,
-                Err(mpsc::error::TryRecvError::Empty) => return Err(io::ErrorKind::WouldBlock.into()),
-                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(0),
-            };
-        }
-        let count = rest.len().min(into.len());
-        into[..count].copy_from_slice(&rest.split_to(count));
-        Ok(count)
-    }
-
     /// The shard that it is of.
     #[must_use]
     pub fn home(&self) -> SinkHome {

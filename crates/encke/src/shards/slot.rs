@@ -1,7 +1,7 @@
 //! A connection in the table and the states that it goes through. There is a slot for every open socket, so
 //! what only some connections need is boxed.
 
-use std::{sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use encke_hub::Now;
 
@@ -54,6 +54,16 @@ impl Slot {
     pub fn wrote(&mut self, count: usize) {
         // The low bits are what is counted.
         self.written = self.written.wrapping_add(count as u32);
+    }
+
+    /// Puts what was written for it, from `start` on, into the form in which it is sent, and counts that.
+    ///
+    /// # Errors
+    /// When nothing can be sent any more.
+    pub fn seal(&mut self, out: &mut Vec<u8>, start: usize) -> io::Result<()> {
+        self.sink.seal(out, start)?;
+        self.wrote(out.len() - start);
+        Ok(())
     }
 
     /// What becomes of what its client sends.

@@ -39,6 +39,7 @@ impl Reply {
     fn cookie(&self, whole: &str) -> Option<String> {
         let at = whole.to_ascii_lowercase().find("set-cookie: encke_classic=")?;
         let line = whole[at + "set-cookie: ".len()..].lines().next().unwrap();
+        let line = line.strip_suffix("; Secure").filter(|_| forwarder::is_asked_for()).unwrap_or(line);
         assert!(line.ends_with("; HttpOnly; SameSite=Lax"), "{line}");
         Some(line.split(';').next().unwrap().to_owned())
     }

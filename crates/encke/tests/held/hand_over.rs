@@ -256,9 +256,10 @@ fn a_connection_that_rests_goes_back_to_the_table_and_its_next_request_is_answer
     assert_eq!(wire.response().0, 404);
     let body = "{\"user\":\"alice\"}";
     wire.send(&format!(
-        "POST /v1/login HTTP/1.1\r\nHost: {0}\r\nOrigin: http://{0}\r\nContent-Type: application/json\r\nContent-Length: {1}\r\n\r\n{body}",
+        "POST /v1/login HTTP/1.1\r\nHost: {0}\r\nOrigin: {2}://{0}\r\nContent-Type: application/json\r\nContent-Length: {1}\r\n\r\n{body}",
         world.address,
-        body.len()
+        body.len(),
+        world.scheme()
     ));
     assert_eq!(wire.response().0, 200);
     world.until(|| in_table(&world) == 1);

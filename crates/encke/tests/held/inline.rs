@@ -243,8 +243,9 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
             let mut wire = world.connect();
             let credentials = if path.starts_with("/api") { "k".repeat(32) } else { world.token("alice") };
             let host = format!(
-                "Host: {0}\r\nOrigin: http://{0}\r\nAuthorization: Bearer {credentials}\r\n",
-                world.address
+                "Host: {0}\r\nOrigin: {1}://{0}\r\nAuthorization: Bearer {credentials}\r\n",
+                world.address,
+                world.scheme()
             );
             wire.send(&format!(
                 "POST {path} HTTP/1.1\r\n{host}{fields}Content-Length: {}\r\n\r\n{body}",

@@ -21,8 +21,11 @@ use serde_json::{Value, value::RawValue};
 struct World {
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
+    /// Where to connect in plain text: the server, or a forwarder that speaks TLS with it (see
+    /// [`forwarder`]).
     address: SocketAddr,
     next_id: u128,
+    certificate: Option<tempfile::TempDir>,
 }
 
 fn config() -> Config {
@@ -55,9 +58,18 @@ impl World {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = config();
         change(&mut config);
+        let mut certificate = None;
+        if forwarder::is_asked_for() && config.tls_listen.is_none() {
+            let dir = tempfile::tempdir().unwrap();
+            forwarder::configure(&mut config, dir.path());
+            certificate = Some(dir);
+        }
         let server = runtime.block_on(wire(config)).unwrap();
-        let address = server.address;
-        Self { runtime, server: Some(server), address, next_id: 1 }
+        let address = match (&certificate, server.tls_address) {
+            (Some(dir), Some(address)) => runtime.block_on(forwarder::start(address, dir.path())),
+            _ => server.address,
+        };
+        Self { runtime, server: Some(server), address, next_id: 1, certificate }
     }
 
     fn app(&self) -> &Arc<encke::app::App> {
@@ -90,6 +102,11 @@ impl World {
 
     fn publish(&mut self, channel: &str, data: &str) {
         self.append(Targets::Channels(vec![ChannelName::public(channel).unwrap()]), data);
+    }
+
+    /// The scheme by which pages of this server are reached.
+    fn scheme(&self) -> &'static str {
+        if self.certificate.is_some() { "https" } else { "http" }
     }
 
     fn connect(&self) -> Wire {
@@ -219,6 +236,7 @@ mod classic;
 mod dialects;
 mod failing;
 mod forwarded;
+mod forwarder;
 mod hand_over;
 mod inline;
 mod long_cursors;

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        ClientConfig, RootCertStore,
+        self, ClientConfig, RootCertStore,
         pki_types::{CertificateDer, ServerName},
     },
 };
@@ -23,6 +23,16 @@ pub(super) fn certify(dir: &Path) -> CertificateDer<'static> {
     std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
     made.cert.der().clone()
+}
+
+/// The same with a key for RSA, which is worth nothing anywhere else. Making one takes too long.
+fn certify_by_rsa(dir: &Path) -> CertificateDer<'static> {
+    let key = include_str!("rsa_key.pem");
+    let pair = rcgen::KeyPair::from_pem(key).unwrap();
+    let cert = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&pair).unwrap();
+    std::fs::write(dir.join("key.pem"), key).unwrap();
+    std::fs::write(dir.join("cert.pem"), cert.pem()).unwrap();
+    cert.der().clone()
 }
 
 fn world(dir: &Path) -> World {
@@ -98,6 +108,89 @@ fn a_poll_is_held_and_woken_over_both_versions() {
         assert_eq!((status.as_u16(), data(&answer)), (200, vec![7]));
         assert_eq!(version, if two { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
     }
+}
+
+/// Its handshakes are made beside the shards.
+#[test]
+fn a_key_for_rsa_serves_alike_and_silence_before_the_handshake_hurts_no_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify_by_rsa(dir.path());
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let _silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for two in [false, true] {
+        let user = if two { "two" } else { "one" };
+        let token = world.token(user);
+        let mut sender = world.runtime.block_on(Sender::connect(address, trusted.clone(), two)).unwrap();
+        let waiting = world.runtime.spawn(async move {
+            let first = sender.get(&token, "/healthz").await.status();
+            let answer = json_of(sender.get(&token, "/v1/poll").await).await;
+            // Once more on the same connection, which has been to hyper and back.
+            (first.as_u16(), answer, sender.get(&token, "/v1/poll?hold_s=0").await.status().as_u16())
+        });
+        world.until_held(user, 1);
+        world.push(user, "7");
+        let (first, answer, last) = world.runtime.block_on(waiting).unwrap();
+        assert_eq!((first, data(&answer), last), (200, vec![7], 200));
+    }
+}
+
+/// All that a client does that keeps its connection, on one connection: requests that wait are the table's,
+/// the others hyper's, and pushes are answered by the shard that reads them.
+#[test]
+fn a_connection_goes_from_hand_to_hand_and_is_kept() {
+    use std::io::{Read as _, Write as _};
+
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut wire = rustls::StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    wire.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let push = "{\"to\":[\"alice\"],\"data\":7}";
+    let key = "k".repeat(32);
+    let fields = format!("Authorization: Bearer {key}\r\nContent-Type: application/json");
+    let push = format!(
+        "POST /api/push HTTP/1.1\r\nHost: a\r\n{fields}\r\nContent-Length: {}\r\n\r\n{push}",
+        push.len()
+    );
+    let healthz = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned();
+    let poll = world.head("alice", "/v1/poll?hold_s=0");
+    let mut seen = Vec::new();
+    for (request, status) in [&push, &healthz, &poll, &healthz, &push, &poll, &poll, &push, &healthz]
+        .map(|request| (request, if *request == push { "202" } else { "200" }))
+    {
+        // In two records, of which the second comes later.
+        let (first, second) = request.split_at(request.len() / 2);
+        for part in [first, second] {
+            wire.write_all(part.as_bytes()).unwrap();
+            wire.flush().unwrap();
+        }
+        seen.clear();
+        let whole = |seen: &[u8]| {
+            let text = String::from_utf8_lossy(seen).into_owned();
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+            (body.len() == length.parse::<usize>().unwrap()).then(|| head.to_owned())
+        };
+        let head = loop {
+            if let Some(head) = whole(&seen) {
+                break head;
+            }
+            let mut bytes = [0; 4096];
+            let count = wire.read(&mut bytes).unwrap();
+            assert!(count > 0, "{request}");
+            seen.extend_from_slice(&bytes[..count]);
+        };
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{head}");
+    }
+    // It rests in the table in the end.
+    world.until(|| world.runtime.block_on(world.app().shards.counts()).unwrap().sockets == 1);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn without_engine() -> World {
         }))
         .unwrap();
     let address = server.address;
-    World { runtime, server: Some(server), address, next_id: 1 }
+    World { runtime, server: Some(server), address, next_id: 1, certificate: None }
 }
 
 /// The answer to one request: its head, and the code in its body.

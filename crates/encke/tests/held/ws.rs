@@ -192,7 +192,7 @@ fn what_the_library_has_read_is_refused_in_the_same_way() {
 fn pages_of_foreign_origins_open_none() {
     let world = World::with(|config| config.allowed_origins = vec!["https://app.example".into()]);
     let (bearer, cookie) = ("Authorization: Bearer ", "Cookie: encke_token=");
-    let own = format!("Origin: http://{}\r\n", world.address);
+    let own = format!("Origin: {}://{}\r\n", world.scheme(), world.address);
     for (auth, origin, welcome) in [
         (cookie, own.as_str(), true),
         (cookie, "Origin: https://app.example\r\n", true),

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use encke_hub::Key;
 use socket2::SockRef;
 
-use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard, Until};
+use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard};
 use crate::shards::{Counts, EngineRequest, ShardCommand, State};
 
 impl Shard {
@@ -47,11 +47,6 @@ impl Shard {
                     self.writable(key);
                 }
             }
-            ShardCommand::Received(id) => {
-                if let Some(key) = self.body_sink.get(&id).copied() {
-                    self.readable(key, Until::Empty);
-                }
-            }
             ShardCommand::Gone(id) => {
                 if let Some(key) = self.body_sink.get(&id).copied() {
                     self.free(key);
@@ -70,6 +65,10 @@ impl Shard {
         // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they
         // go to another node, or try again.
         let _ = SockRef::from(&self.parts.listener).shutdown(Shutdown::Both);
+        if let Some(tls) = &mut self.parts.tls {
+            let _ = self.parts.poll.registry().deregister(&mut tls.listener);
+            let _ = SockRef::from(&tls.listener).shutdown(Shutdown::Both);
+        }
         self.drains = true;
         self.reconnect_jitter =
             ReconnectJitter::over(self.hub.connection_count(), self.parts.spread_ms, elsewhere);

@@ -112,7 +112,7 @@ impl Shard {
         }
         let Some(slot) = self.slots.get(key) else { return false };
         let behind = match &slot.sink {
-            Sink::Socket(..) => Behind::Socket(slot.written),
+            Sink::Socket(..) | Sink::Tls(_) => Behind::Socket(slot.written),
             Sink::Body(body_sink) => match body_sink.sent() {
                 Some(sent) => Behind::BodySink(sent),
                 // Nobody can say what became of it.
@@ -220,7 +220,7 @@ impl Behind {
 
 /// How many bytes were written for a socket and are not acknowledged; none when the kernel does not say.
 fn outstanding_of(slot: &Slot) -> Option<usize> {
-    let Sink::Socket(socket, _) = &slot.sink else { return None };
+    let socket = slot.sink.socket()?;
     // What the kernel did not take yet was written after everything that it did take.
     let kept = slot.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent);
     Some(unacknowledged(socket).ok()? + kept)

@@ -8,7 +8,7 @@ use mio::event::Event;
 use tokio::sync::mpsc;
 
 use super::{
-    Handoff, READ_BYTES, Shard, Until, conn_key,
+    Handoff, Shard, Until, conn_key,
     read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
     unclaimed::shutting_down,
 };
@@ -19,7 +19,7 @@ use crate::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Hears, Resting, Service, ShardCommand, Sink, Slot, State},
+    shards::{Arrival, Hears, Received, Resting, Service, ShardCommand, Sink, Slot, State},
     transports::{HoldKind, NextAction, RequestState},
 };
 
@@ -47,13 +47,23 @@ impl Shard {
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
                 return self.reads.defer(key);
             }
+            if slot.sink.is_handshaking() && !self.handshakes.has_left(key) {
+                return;
+            }
+            let is_tls = slot.sink.is_tls();
             let drained = match slot.sink.read(&mut self.inbound) {
-                Ok(0) => return self.read_ended(key),
-                Ok(count) => {
-                    let drained = until == Until::Short && count < READ_BYTES && !slot.sink.is_body();
-                    cost += self.reads.take(count);
-                    self.take_in(key, hears, count);
-                    drained
+                Ok(Received::End { orderly: true }) => return self.read_ended(key),
+                // What was said may not be all, so nothing of it counts any more.
+                Ok(Received::End { orderly: false }) => return self.free(key),
+                Ok(Received::Bytes { count, taken, is_all }) => {
+                    cost += self.reads.take(taken);
+                    if is_tls && !self.after_read(key, count) {
+                        return;
+                    }
+                    if count > 0 {
+                        self.take_in(key, hears, count);
+                    }
+                    until == Until::Short && is_all
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
@@ -177,7 +187,11 @@ impl Shard {
         match head::read(bytes, &self.parts.endpoints) {
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
-            head::Verdict::Waits(number, waiting, length) => {
+            head::Verdict::Waits(number, mut waiting, length) => {
+                if self.slots.get(key).is_some_and(|slot| slot.sink.is_tls()) {
+                    // Whatever a proxy or the client says.
+                    waiting.forwarded_proto = Some("https");
+                }
                 if self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved()) {
                     return self.refuse_in_reserve(key, waiting.origin);
                 }
@@ -204,13 +218,16 @@ impl Shard {
 
     /// Gives a connection to hyper, with what was read.
     pub(super) fn hand_to_hyper(&mut self, key: Key, bytes: Vec<u8>) {
-        let Some(Slot { sink: Sink::Socket(mut socket, permit), .. }) = self.take_out(key) else { return };
+        let Some((mut socket, permit, tls)) = self.take_out(key).and_then(|slot| slot.sink.into_socket())
+        else {
+            return;
+        };
         if let Err(error) = self.parts.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let handoff = Handoff { socket: socket.into(), bytes, permit, shard: self.parts.index };
-        if let Err(mpsc::error::TrySendError::Full(handoff)) = self.parts.handoffs.try_send(handoff) {
+        let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index };
+        if let Err(mpsc::error::TrySendError::Full(mut handoff)) = self.parts.handoffs.try_send(handoff) {
             let mut out = Vec::new();
             let origin = self.parts.admit.readable_by(head::origin_of(&handoff.bytes));
             whole(
@@ -219,6 +236,12 @@ impl Shard {
                 origin,
                 self.date.at(self.now.wall),
             );
+            if let Some(tls) = &mut handoff.tls {
+                if tls.is_http_2() || tls.seal(&mut out, 0).is_err() {
+                    return;
+                }
+                tls.end(&mut out);
+            }
             let _ = (&handoff.socket).write(&out);
         }
     }
@@ -235,16 +258,14 @@ impl Shard {
             self.laggards.release(unsent);
         }
         let mailbox = self.parts.shards.at(home);
-        match &mut slot.sink {
-            Sink::Socket(socket, _) => {
-                if self.parts.poll.registry().deregister(socket).is_err() {
-                    return;
-                }
-            }
-            Sink::Body(body_sink) => {
-                self.body_sink.remove(&body_sink.id);
-                body_sink.move_to(mailbox);
-            }
+        if let Sink::Body(body_sink) = &slot.sink {
+            self.body_sink.remove(&body_sink.id);
+            body_sink.move_to(mailbox);
+        }
+        if let Some(socket) = slot.sink.socket_mut()
+            && self.parts.poll.registry().deregister(socket).is_err()
+        {
+            return;
         }
         let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
         let verdict = Verdict::Admitted(admission);
@@ -274,10 +295,10 @@ impl Shard {
     }
 
     /// Takes back a connection from hyper, between two requests.
-    pub(super) fn rests(&mut self, resting: Resting) {
+    pub(super) fn rests(&mut self, mut resting: Resting) {
         if self.drains {
             // As those that rested here already.
-            return;
+            return resting.sink.end();
         }
         let Some(key) = self.seat(resting.sink, self.parts.timeouts.idle_ms) else { return };
         if !resting.inbound.is_empty() {

@@ -2,7 +2,7 @@
 
 use encke_hub::Key;
 
-use super::{PART_MS, Shard, conn_key};
+use super::{PART_MS, Shard, conn_key, handshakes::count_failed_handshake};
 use crate::{
     shards::{Sink, Slot, State},
     transports::{HoldKind, NextAction},
@@ -13,7 +13,9 @@ impl Shard {
     pub(super) fn send(&mut self, key: Key, after: NextAction) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
-        slot.wrote(self.outbound.len());
+        if slot.seal(&mut self.outbound, 0).is_err() {
+            return self.free(key);
+        }
         if slot.unsent.is_some() {
             // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at
             // a time; and the last word to who is slow.
@@ -141,10 +143,16 @@ impl Shard {
             if let Some(unsent) = &slot.unsent {
                 self.laggards.release(unsent);
             }
+            if slot.sink.is_handshaking() {
+                count_failed_handshake();
+            }
+            if slot.unsent.is_none() {
+                slot.sink.end();
+            }
             match &mut slot.sink {
-                // Closing a socket ends its watch as well; this only tells the poll sooner.
-                Sink::Socket(socket, _) => drop(self.parts.poll.registry().deregister(socket)),
                 Sink::Body(body_sink) => drop(self.body_sink.remove(&body_sink.id)),
+                // Closing a socket ends its watch as well; this only tells the poll sooner.
+                sink => drop(sink.socket_mut().map(|socket| self.parts.poll.registry().deregister(socket))),
             }
         }
     }

@@ -8,7 +8,7 @@ use encke_hub::{Key, Slab};
 
 use super::{Shard, conn_key};
 use crate::{
-    shards::{Sink, Slot, State},
+    shards::{Slot, State},
     transports::{HoldKind, NextAction},
 };
 
@@ -68,9 +68,9 @@ impl SendBatch {
         self.make_ring();
         let Self { parts, bytes, results, ring } = self;
         let Ring::Made(batch) = ring else { return };
-        let socket = |part: &Part| match &slots.get(part.key)?.sink {
-            Sink::Socket(socket, _) if !part.bytes.is_empty() => Some(socket.as_fd()),
-            Sink::Socket(..) | Sink::Body(_) => None,
+        let socket = |part: &Part| {
+            let socket = slots.get(part.key)?.sink.socket()?;
+            (!part.bytes.is_empty()).then(|| socket.as_fd())
         };
         let sendings = parts.iter().filter_map(|part| Some((socket(part)?, &bytes[part.bytes.clone()])));
         let failed = batch
@@ -121,12 +121,15 @@ impl Shard {
         let mut bytes = std::mem::take(&mut self.send_batch.bytes);
         let start = bytes.len();
         let after = self.act(key, &mut bytes, |service, context| service.ready(context));
+        let sealed = self.slots.get_mut(key).map(|slot| slot.seal(&mut bytes, start));
+        if matches!(sealed, Some(Err(_))) {
+            bytes.truncate(start);
+            self.send_batch.bytes = bytes;
+            return self.free(key);
+        }
         let bytes_of = start..bytes.len();
         self.send_batch.bytes = bytes;
         let Some(after) = after else { return };
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.wrote(bytes_of.len());
-        }
         let settled = after == NextAction::Wait && self.settle(key);
         self.send_batch.parts.push(Part { key, bytes: bytes_of, after, broadcast, settled, result: None });
         if self.send_batch.is_full() {

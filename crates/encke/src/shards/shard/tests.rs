@@ -4,6 +4,8 @@
 mod ahead;
 mod fleeting;
 mod posts;
+mod reader;
+mod secure;
 mod unclaimed;
 mod unfinished;
 
@@ -24,6 +26,7 @@ use http::Response;
 use mio::net::TcpStream;
 use serde_json::{Value, value::RawValue};
 
+use self::reader::Reader;
 use super::{outputs::BROADCAST_PER_TURN, *};
 use crate::{
     admission::{Admission, Reply as CommandReply, Verdict},
@@ -84,6 +87,7 @@ impl World {
         let shard = Shard::new(Parts {
             poll,
             listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            tls: None,
             commands,
             shards,
             index: 0,
@@ -278,32 +282,6 @@ impl Receiver {
             .filter(|sink| !sink.is_empty())
             .map(|sink| serde_json::from_str(sink).unwrap())
             .collect()
-    }
-}
-
-/// Somebody who waits by NDJSON on a socket, and reads only what has come.
-struct Reader {
-    socket: std::net::TcpStream,
-    bytes: Vec<u8>,
-}
-
-impl Reader {
-    fn new(socket: std::net::TcpStream) -> Self {
-        socket.set_nonblocking(true).unwrap();
-        Self { socket, bytes: Vec::new() }
-    }
-
-    /// The offsets of all that has come since it came.
-    fn offsets(&mut self) -> Vec<u64> {
-        let _ = self.socket.read_to_end(&mut self.bytes);
-        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines = std::str::from_utf8(&self.bytes[..whole]).unwrap().lines();
-        // Before the events is the head of the response.
-        let events: Vec<Value> = lines
-            .filter(|sink| sink.starts_with('{'))
-            .map(|sink| serde_json::from_str(sink).unwrap())
-            .collect();
-        offsets(&events, "news")
     }
 }
 

@@ -31,6 +31,7 @@ impl Shard {
         self.look_at_receipts();
         if self.accept_resumes_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
             self.accept();
+            self.accept_tls();
         }
     }
 

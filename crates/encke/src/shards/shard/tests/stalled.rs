@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Closes the sessions of the receiver; how many there were.
-    fn close(&mut self, code: CloseCode, reconnect: bool) -> Counts {
+    pub(super) fn close(&mut self, code: CloseCode, reconnect: bool) -> Counts {
         let (answer, mut closed) = oneshot::channel();
         let close = Close { code, reason: String::new(), reconnect, retry_ms: None };
         let target = CloseTarget::User(UserId::new("alice").unwrap());

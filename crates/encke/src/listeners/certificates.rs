@@ -1,0 +1,286 @@
+//! The certificates of the server: read from their files, chosen by the name that a client asks for, and read
+//! again when the files change. It is told when one is about to end.
+
+use std::{
+    io::BufReader,
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use rustls::{
+    SignatureAlgorithm,
+    client::verify_server_name,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::validity::not_after_s;
+use crate::config::CertificateFiles;
+
+/// How many days before its end a certificate is warned of, once a day.
+const WARNS_DAYS: i64 = 14;
+const DAY_S: i64 = 86_400;
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file cannot be read, or holds something else.
+    #[error("{0}: {1}")]
+    File(PathBuf, String),
+    /// The key does not belong to the certificate, or either is of no kind that is known.
+    #[error("{0}: the certificate cannot be used: {1}")]
+    Unusable(PathBuf, rustls::Error),
+}
+
+/// All certificates, in the order in which they are chosen from. There is at least one.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    all: Vec<Certificate>,
+    signs_slowly: Arc<AtomicBool>,
+}
+
+/// One as its files have it now.
+#[derive(Debug)]
+struct Certificate {
+    files: CertificateFiles,
+    now: RwLock<Loaded>,
+    /// How many days were left when it was last warned of its end.
+    warned_days: AtomicI64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    certified: Arc<CertifiedKey>,
+    /// Its last second, since 1970; none when it does not say so in a form that is known.
+    not_after_s: Option<i64>,
+    changed: Option<(SystemTime, SystemTime)>,
+}
+
+impl Certificates {
+    /// Those in these files.
+    ///
+    /// # Errors
+    /// [`CertificateError`] of the first that cannot be used.
+    pub(super) fn load(files: Vec<CertificateFiles>) -> Result<Self, CertificateError> {
+        let load = |files| {
+            let now = RwLock::new(read(&files)?);
+            Ok(Certificate { files, now, warned_days: AtomicI64::new(WARNS_DAYS) })
+        };
+        metrics::describe_gauge!(
+            "encke_tls_certificate_not_after_seconds",
+            "The last second in which a certificate is valid, since 1970."
+        );
+        let all = files.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let certificates = Self { all, signs_slowly: Arc::default() };
+        certificates.note_speed();
+        Ok(certificates)
+    }
+
+    /// Whether any has a key for RSA: a signature with one takes a millisecond or some, and with a curve a
+    /// tenth of that.
+    pub(super) fn signs_slowly(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.signs_slowly)
+    }
+
+    fn note_speed(&self) {
+        let is_slow =
+            |certificate: &Certificate| certificate.certified().key.algorithm() == SignatureAlgorithm::RSA;
+        self.signs_slowly.store(self.all.iter().any(is_slow), Ordering::Relaxed);
+    }
+
+    /// Reads files again that have changed. What cannot be used is reported, and the old certificate stays.
+    /// One that ends soon is reported, too, by the seconds since 1970.
+    pub(super) fn look(&self, now_s: i64) {
+        for certificate in &self.all {
+            certificate.look();
+            certificate.warn(now_s);
+        }
+        self.note_speed();
+    }
+
+    /// The first that is for a name, among those whose signature the client can check.
+    fn choose(&self, name: Option<&str>, signs: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let mut first = None;
+        for certified in self.all.iter().map(Certificate::certified).filter(|certified| signs(certified)) {
+            if name.as_ref().is_some_and(|name| is_for(&certified, name)) {
+                return Some(certified);
+            }
+            first.get_or_insert(certified);
+        }
+        first
+    }
+}
+
+impl Certificate {
+    fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).certified)
+    }
+
+    fn look(&self) {
+        let changed = changed(&self.files);
+        if self.now.read().unwrap_or_else(PoisonError::into_inner).changed == changed {
+            return;
+        }
+        match read(&self.files) {
+            Ok(loaded) => {
+                *self.now.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+                tracing::info!(cert = %self.files.cert.display(), "the certificate was read again");
+            }
+            Err(error) => tracing::warn!(%error, "the new certificate cannot be used"),
+        }
+    }
+}
+
+impl Certificate {
+    /// Warns of its end, once a day. True when it did.
+    fn warn(&self, now_s: i64) -> bool {
+        let not_after_s = self.now.read().unwrap_or_else(PoisonError::into_inner).not_after_s;
+        let Some(not_after_s) = not_after_s else { return false };
+        let cert = self.files.cert.display().to_string();
+        // Seconds since 1970 are whole in a float for long.
+        metrics::gauge!("encke_tls_certificate_not_after_seconds", "cert" => cert.clone())
+            .set(not_after_s as f64);
+        let left_days = (not_after_s - now_s).div_euclid(DAY_S).clamp(-1, WARNS_DAYS);
+        if self.warned_days.swap(left_days, Ordering::Relaxed) == left_days || left_days == WARNS_DAYS {
+            return false;
+        }
+        if left_days < 0 {
+            tracing::error!(cert, "the certificate has ended: clients refuse it");
+        } else {
+            tracing::warn!(cert, left_days, "the certificate ends soon");
+        }
+        true
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        self.choose(hello.server_name(), |certified| certified.key.choose_scheme(schemes).is_some())
+    }
+}
+
+fn is_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    certified
+        .end_entity_cert()
+        .and_then(ParsedCertificate::try_from)
+        .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+}
+
+fn changed(files: &CertificateFiles) -> Option<(SystemTime, SystemTime)> {
+    let of = |path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    Some((of(&files.cert)?, of(&files.key)?))
+}
+
+fn read(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
+    let changed = changed(files);
+    let failed = |path: &PathBuf, error: String| CertificateError::File(path.clone(), error);
+    let open = |path: &PathBuf| {
+        std::fs::File::open(path).map(BufReader::new).map_err(|error| failed(path, error.to_string()))
+    };
+    let chain = CertificateDer::pem_reader_iter(open(&files.cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| failed(&files.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(failed(&files.cert, "there is no certificate in it".to_owned()));
+    }
+    let private = PrivateKeyDer::from_pem_reader(open(&files.key)?)
+        .map_err(|error| failed(&files.key, error.to_string()))?;
+    let provider =
+        CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    let certified = CertifiedKey::from_der(chain, private, &provider)
+        .map_err(|error| CertificateError::Unusable(files.cert.clone(), error))?;
+    let not_after_s = certified.end_entity_cert().ok().and_then(|certificate| not_after_s(certificate));
+    Ok(Loaded { certified: Arc::new(certified), not_after_s, changed })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn certify(dir: &Path, file: &str, names: &[&str]) -> CertificateFiles {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let (cert, key) = (dir.join(format!("{file}.pem")), dir.join(format!("{file}-key.pem")));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        CertificateFiles { cert, key }
+    }
+
+    #[test]
+    fn a_client_is_shown_what_is_for_the_name_that_it_asks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = vec![
+            certify(dir.path(), "first", &["a.example", "b.example"]),
+            certify(dir.path(), "second", &["c.example", "*.c.example"]),
+            certify(dir.path(), "third", &["x.c.example"]),
+        ];
+        let certificates = Certificates::load(files).unwrap();
+        for (name, shown) in [
+            (Some("a.example"), 0),
+            (Some("B.example"), 0),
+            (Some("c.example"), 1),
+            (Some("x.c.example"), 1),
+            (Some("y.x.c.example"), 0),
+            (Some("other.example"), 0),
+            (Some("not a name"), 0),
+            (None, 0),
+        ] {
+            let chosen = certificates.choose(name, |_| true).unwrap();
+            assert!(Arc::ptr_eq(&chosen, &certificates.all[shown].certified()), "{name:?}");
+        }
+        let second = certificates.all[1].certified();
+        let others = |certified: &CertifiedKey| certified.cert != second.cert;
+        let chosen = certificates.choose(Some("x.c.example"), others).unwrap();
+        assert!(Arc::ptr_eq(&chosen, &certificates.all[2].certified()), "whose signature it can check");
+        assert!(certificates.choose(None, |_| false).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = certify(dir.path(), "good", &["a.example"]);
+        let other = certify(dir.path(), "other", &["a.example"]);
+        let crossed = CertificateFiles { cert: good.cert.clone(), key: other.key.clone() };
+        let missing = CertificateFiles { cert: dir.path().join("missing.pem"), key: good.key.clone() };
+        let empty = CertificateFiles { cert: good.key.clone(), key: good.key.clone() };
+        for (files, named) in [(crossed, "good.pem"), (missing, "missing.pem"), (empty, "good-key.pem")] {
+            let error = Certificates::load(vec![good.clone(), files]).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let certificates = Certificates::load(vec![good.clone()]).unwrap();
+        let before = certificates.all[0].certified();
+        std::fs::write(&good.cert, "nothing").unwrap();
+        // As if it had been longer ago.
+        certificates.all[0].now.write().unwrap().changed = None;
+        certificates.look(0);
+        assert!(Arc::ptr_eq(&before, &certificates.all[0].certified()));
+    }
+
+    #[test]
+    fn an_end_that_is_near_is_warned_of_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = certify(dir.path(), "good", &["a.example"]);
+        let certificates = Certificates::load(vec![files]).unwrap();
+        let certificate = &certificates.all[0];
+        let end_s = 1_900_000_000;
+        certificate.now.write().unwrap().not_after_s = Some(end_s);
+        let at = |days_left: i64| certificate.warn(end_s - days_left * DAY_S);
+        assert_eq!([400, 15, 14].map(at), [false; 3]);
+        assert_eq!(
+            [13, 13, 12, 12, 0, 0, -1, -1, -2].map(at),
+            [true, false, true, false, true, false, true, false, false]
+        );
+        // Another one is there.
+        assert_eq!([90, 5].map(at), [false, true]);
+    }
+}

@@ -1,0 +1,86 @@
+//! TLS by the configuration: versions, tickets, and certificates, which are read again when their files
+//! change.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
+use tokio::{sync::watch, time::interval};
+
+use super::certificates::{CertificateError, Certificates};
+use crate::config::Config;
+
+/// How often it is looked whether a certificate's files have changed.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
+
+/// Why there can be no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// There is no randomness for tickets.
+    #[error("no keys for tickets: {0}")]
+    Tickets(#[from] rustls::Error),
+}
+
+/// TLS as it is configured.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// What handshakes are made with.
+    pub config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl TlsConfig {
+    /// What the configuration says, if it asks for TLS.
+    ///
+    /// # Errors
+    /// [`TlsError`] says what is wrong.
+    pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
+        let Some(address) = config.tls_listen else { return Ok(None) };
+        let certificates = Arc::new(Certificates::load(config.certificates())?);
+        let mut server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // What a client that comes back has agreed on is in its ticket, under keys that change every six
+        // hours. So nothing is kept here for those who have gone. Early data is not taken: it could be played
+        // again.
+        server.ticketer = aws_lc_rs::Ticketer::new()?;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Some(Self { address, config: Arc::new(server), certificates }))
+    }
+
+    /// Whether a signature takes so long that handshakes are not for a shard's loop.
+    #[must_use]
+    pub fn signs_slowly(&self) -> Arc<AtomicBool> {
+        self.certificates.signs_slowly()
+    }
+
+    /// Reads certificates again whenever their files change, until the server stops.
+    pub async fn watch(self, mut stopping: watch::Receiver<bool>) {
+        let mut looks = interval(CERTIFICATE_LOOK);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => self.certificates.look(now_s()),
+                // The sender is gone only when the server is.
+                _ = stopping.wait_for(|stops| *stops) => return,
+            }
+        }
+    }
+}
+
+/// Seconds since 1970, by the clock that clients check a certificate with.
+fn now_s() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
