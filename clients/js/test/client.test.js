@@ -176,7 +176,10 @@ test('a cursor that is refused becomes a gap in every channel, never silence', a
   w.client.connect();
   await settle();
   await w.next().fail(400, 'bad_cursor');
-  assert.deepEqual(w.of('gap'), [{ channel: '@alice', from: 5, to: null, reason: 'cursor' }, { channel: 'news', from: 10, to: null, reason: 'cursor' }]);
+  assert.deepEqual(w.of('gap'), [
+    { channel: '@alice', from: 5, to: null, reason: 'cursor' },
+    { channel: 'news', from: 10, to: null, reason: 'cursor' },
+  ]);
   assert.deepEqual(w.next('/v1/sse').query, { channels: 'news' });
 });
 
@@ -312,7 +315,11 @@ test('a stream that does not open in time gives way to polls', async () => {
 });
 
 test('so does one that is not there, or is no stream', async () => {
-  for (const answer of [(r) => r.fail(404, 'not_found'), (r) => r.sse({ type: 'text/html' }), (r) => r.sse().then(() => r.end())]) {
+  for (const answer of [
+    (r) => r.fail(404, 'not_found'),
+    (r) => r.sse({ type: 'text/html' }),
+    (r) => r.sse().then(() => r.end()),
+  ]) {
     const w = world({ token: 't' });
     w.client.connect();
     await settle();
@@ -335,23 +342,40 @@ async function polling(options = {}) {
   const w = world({ token: token('alice'), transport: 'poll', ...options });
   w.client.connect();
   await settle();
-  await w.next('/v1/poll').json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
+  await w
+    .next('/v1/poll')
+    .json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
   return w;
 }
 
 test('polls hand over gaps and messages, and bring the cursor back', async () => {
   const w = await polling();
   await w.next().json({
-    session: 's1', cursor: '1~e~@alice~6', close: null, gaps: [{ channel: '@alice', from: 1, to: 4 }], messages: [bare(message(5)), bare(message(6))],
+    session: 's1',
+    cursor: '1~e~@alice~6',
+    close: null,
+    gaps: [{ channel: '@alice', from: 1, to: 4 }],
+    messages: [bare(message(5)), bare(message(6))],
   });
-  assert.deepEqual(w.told.filter(([type]) => type === 'gap' || type === 'message').map(([type]) => type), ['gap', 'message', 'message']);
+  assert.deepEqual(
+    w.told.filter(([type]) => type === 'gap' || type === 'message').map(([type]) => type),
+    ['gap', 'message', 'message'],
+  );
   assert.equal(w.next().query.cursor, '1~e~@alice~6');
   assert.deepEqual(w.of('open').length, 1);
 });
 
 test('a poll that the server ends on purpose stays ended', async () => {
   const w = await polling();
-  await w.next().json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: { code: 'operator', reason: 'bye', reconnect: false } });
+  await w
+    .next()
+    .json({
+      session: 's1',
+      cursor: '1~e~@alice~0',
+      messages: [],
+      gaps: [],
+      close: { code: 'operator', reason: 'bye', reconnect: false },
+    });
   assert.equal(w.client.state, 'closed');
   assert.deepEqual(w.of('close'), [{ code: 'operator', reason: 'bye', reconnect: false }]);
   await w.clock.pass(3_600_000);
@@ -378,7 +402,9 @@ test('empty answers without a hold do not make a busy loop', async () => {
 
 test('a session that the server has forgotten gets its new name', async () => {
   const w = await polling();
-  await w.next().json({ session: 's2', cursor: '1~e~@alice~1', messages: [bare(message(1))], gaps: [], close: null });
+  await w
+    .next()
+    .json({ session: 's2', cursor: '1~e~@alice~1', messages: [bare(message(1))], gaps: [], close: null });
   assert.equal(w.client.session, 's2');
   assert.equal(w.next().query.session, 's2');
 });
@@ -386,10 +412,17 @@ test('a session that the server has forgotten gets its new name', async () => {
 // -- being told to stay away, or to go on elsewhere
 
 test('410 and a final close mean: stay away', async () => {
-  for (const end of [(w) => w.stream.event({ event: 'close', code: 'operator', reason: 'r', reconnect: false }, '1~e~@alice~0~closed'), async (w) => {
-    await w.stream.end();
-    await w.next().fail(410, 'session_closed');
-  }]) {
+  for (const end of [
+    (w) =>
+      w.stream.event(
+        { event: 'close', code: 'operator', reason: 'r', reconnect: false },
+        '1~e~@alice~0~closed',
+      ),
+    async (w) => {
+      await w.stream.end();
+      await w.next().fail(410, 'session_closed');
+    },
+  ]) {
     const w = await opened();
     await end(w);
     assert.equal(w.client.state, 'closed');
@@ -444,7 +477,9 @@ test('what can never succeed is not tried again', async () => {
   await w.next().fail(403, 'channel_forbidden');
   assert.equal(w.client.state, 'closed');
   assert.equal(w.of('error')[0].code, 'channel_forbidden');
-  assert.deepEqual(w.of('close'), [{ code: 'channel_forbidden', reason: 'channel_forbidden', reconnect: false }]);
+  assert.deepEqual(w.of('close'), [
+    { code: 'channel_forbidden', reason: 'channel_forbidden', reconnect: false },
+  ]);
 });
 
 // -- tokens
@@ -504,7 +539,10 @@ test('a close goes over its own connection, and there is no coming back', async 
   const request = w.next('/v1/close');
   assert.equal(request.method, 'POST');
   assert.deepEqual(request.body, { session: 's1', reason: 'done here' });
-  await w.stream.event({ event: 'close', code: 'client', reason: 'done here', reconnect: false }, '1~e~@alice~0~closed');
+  await w.stream.event(
+    { event: 'close', code: 'client', reason: 'done here', reconnect: false },
+    '1~e~@alice~0~closed',
+  );
   assert.ok(w.stream.aborted, 'nothing is held any more');
   await request.json({ closed: true });
   assert.equal(await closed, true);
@@ -579,7 +617,15 @@ test('closing twice is closing once, and connecting waits for it', async () => {
 test('a listener may close the client in the middle of an answer', async () => {
   const w = await polling();
   w.client.on('message', () => void w.client.close());
-  await w.next().json({ session: 's1', cursor: '1~e~@alice~2', messages: [bare(message(1)), bare(message(2))], gaps: [], close: null });
+  await w
+    .next()
+    .json({
+      session: 's1',
+      cursor: '1~e~@alice~2',
+      messages: [bare(message(1)), bare(message(2))],
+      gaps: [],
+      close: null,
+    });
   await w.next('/v1/close').json({ closed: true });
   assert.equal(w.client.state, 'closed');
   assert.equal(w.client.cursor, '1~e~@alice~2');

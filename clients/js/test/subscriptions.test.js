@@ -23,7 +23,11 @@ async function exhaust(w, path, fail) {
   }
 }
 
-const WAYS = { 'the network': (request) => request.lose(), '503': (request) => request.fail(503, 'engine_unavailable'), '429': (request) => request.fail(429, 'rate_limited') };
+const WAYS = {
+  'the network': (request) => request.lose(),
+  503: (request) => request.fail(503, 'engine_unavailable'),
+  429: (request) => request.fail(429, 'rate_limited'),
+};
 
 for (const [way, fail] of Object.entries(WAYS)) {
   test(`a subscribe that fails for a moment (${way}) is told, and the next connection brings the channel all the same`, async () => {

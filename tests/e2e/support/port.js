@@ -2,11 +2,20 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 
-/** The ports that the kernel gives to outgoing connections: none of ours may be one of them, or a connection could take it while its server restarts. */
-const [GIVEN_FROM, GIVEN_TO] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
+/**
+ * The ports that the kernel gives to outgoing connections: none of ours may be one of them, or a connection
+ * could take it while its server restarts.
+ */
+const [GIVEN_FROM, GIVEN_TO] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
+  .trim()
+  .split(/\s+/)
+  .map(Number);
 const [PORT_FROM, PORT_TO] = [10_240, 65_000];
 
-/** Whoever listens at a port of this address has it reserved at the address where servers listen, for as long as this process lives. No server listens here. */
+/**
+ * Whoever listens at a port of this address has it reserved at the address where servers listen, for as long
+ * as this process lives. No server listens here.
+ */
 const RESERVED_AT = '127.255.255.254';
 const LISTENED_AT = '127.0.0.1';
 const TRIES = 1_000;

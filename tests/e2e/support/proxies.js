@@ -7,7 +7,10 @@ import { freePort } from './port.js';
 import { temporaryDirectory } from './program.js';
 import { Never, until, within } from './until.js';
 
-/** How long the proxies let a client's connection rest: less than the server does, and no multiple of half a second. */
+/**
+ * How long the proxies let a client's connection rest: less than the server does, and no multiple of half a
+ * second.
+ */
 export const CLIENT_REST_MS = 60_250;
 
 /** As docs/OPERATING.md has it, before one server. */
@@ -63,7 +66,8 @@ export async function proxy(kind, server) {
   await writeFile(file, config(dir, port, server));
   const child = spawn(program, args(file, dir), { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
-  for (const output of [child.stdout, child.stderr]) output.setEncoding('utf8').on('data', (text) => (said += text));
+  for (const output of [child.stdout, child.stderr])
+    output.setEncoding('utf8').on('data', (text) => (said += text));
   let over = false;
   const ended = new Promise((resolve) => {
     child.on('error', (error) => (said += error)).on('close', resolve);
