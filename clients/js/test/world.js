@@ -277,3 +277,29 @@ export const message = (offset, more = {}) => ({
 
 /** A token that only says who it is. */
 export const token = (user) => 'x.' + Buffer.from(JSON.stringify({ sub: user })).toString('base64url') + '.y';
+
+/** An event without its name. */
+export const bare = (event) => {
+  const { event: _, ...rest } = event;
+  return rest;
+};
+
+/** A client whose stream is open. */
+export async function opened(options = {}) {
+  const w = world({ token: token('alice'), ...options });
+  w.client.connect();
+  await settle();
+  w.stream = await w.next('/v1/sse').open();
+  return w;
+}
+
+/** A client whose first poll is answered. */
+export async function polling(options = {}) {
+  const w = world({ token: token('alice'), transport: 'poll', ...options });
+  w.client.connect();
+  await settle();
+  await w
+    .next('/v1/poll')
+    .json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
+  return w;
+}
