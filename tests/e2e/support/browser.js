@@ -42,8 +42,15 @@ export async function startSite() {
     asked.push(request.url);
     const word = decodeURIComponent(request.url.slice(1)).replace(/[<&]/g, '');
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
-    response.end(`<!doctype html><meta charset="utf-8"><title>${word}</title><body style="margin:0;font:20px system-ui;background:linear-gradient(135deg,#234,#687);color:#fff;display:grid;place-items:center;height:100vh">
-      <main><h1 id="word">${word}</h1><p>Pushed to you a moment ago.</p><p id="script">no script</p></main><script>document.getElementById('script').textContent = 'scripts run: ' + location.host;</script>`);
+    response.end(`<!doctype html><meta charset="utf-8"><title>${word}</title>
+      <style>
+        body { margin: 0; font: 20px system-ui; background: linear-gradient(135deg, #234, #687); color: #fff }
+        body { display: grid; place-items: center; height: 100vh }
+      </style>
+      <main><h1 id="word">${word}</h1><p>Pushed to you a moment ago.</p><p id="script">no script</p></main>
+      <script>
+        document.getElementById('script').textContent = 'scripts run: ' + location.host;
+      </script>`);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

@@ -24,10 +24,14 @@ function missing() {
 }
 
 const page = (kind, me) => `<!doctype html><meta charset="utf-8"><title>${kind} ${me}</title>
-<style>body { font: 16px system-ui; margin: 1rem } iframe { width: 100%; height: 12rem; border: 1px solid #999 }</style>
+<style>
+  body { font: 16px system-ui; margin: 1rem }
+  iframe { width: 100%; height: 12rem; border: 1px solid #999 }
+</style>
 <script src="/library/${kind}.js"></script><script src="/script/${kind}.js"></script>
 <h1>${kind}: user <span id="me"></span>, <span id="state"></span></h1>
-<form id="form"><input id="to" size="3"> <input id="address" size="40"> <button id="send">Send</button> <button id="stop" type="button">Stop</button></form>
+<form id="form"><input id="to" size="3"> <input id="address" size="40">
+  <button id="send">Send</button> <button id="stop" type="button">Stop</button></form>
 <iframe id="shown"></iframe><ol id="log"></ol>`;
 
 /**

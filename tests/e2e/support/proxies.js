@@ -18,7 +18,8 @@ const nginx = (dir, port, server) => `
 daemon off; master_process off; pid ${dir}/nginx.pid; error_log ${dir}/error.log;
 events { worker_connections 2048; }
 http {
-  access_log off; client_body_temp_path ${dir}/body; proxy_temp_path ${dir}/proxy; fastcgi_temp_path ${dir}/fastcgi; uwsgi_temp_path ${dir}/uwsgi; scgi_temp_path ${dir}/scgi;
+  access_log off; client_body_temp_path ${dir}/body; proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi; uwsgi_temp_path ${dir}/uwsgi; scgi_temp_path ${dir}/scgi;
   keepalive_timeout ${CLIENT_REST_MS}ms;
   upstream encke { server 127.0.0.1:${server} max_fails=0; keepalive 256; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
@@ -26,8 +27,10 @@ http {
     listen 127.0.0.1:${port};
     location / {
       proxy_pass http://encke; proxy_http_version 1.1;
-      proxy_set_header Host $http_host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_buffering off; proxy_request_buffering off; proxy_connect_timeout 2s; proxy_read_timeout 150s; proxy_send_timeout 150s; proxy_next_upstream error timeout http_503;
+      proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+      proxy_buffering off; proxy_request_buffering off; proxy_connect_timeout 2s;
+      proxy_read_timeout 150s; proxy_send_timeout 150s; proxy_next_upstream error timeout http_503;
     }
   }
 }`;

@@ -339,7 +339,9 @@ impl Link {
         count: usize,
         bytes: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        let question = json!({ "seq": from.max(1), "next_by_subj": subject, "batch": count.max(1), "max_bytes": bytes.max(1) });
+        let question = json!({
+            "seq": from.max(1), "next_by_subj": subject, "batch": count.max(1), "max_bytes": bytes.max(1),
+        });
         Ok(self.ask_many(stream, &question, count.max(1)).await?.0)
     }
 

@@ -67,8 +67,8 @@ impl MultiPartitionAppend {
     fn to_json(&self) -> String {
         let Parcel { id, text, bytes, time, expires, until } = &self.parcel;
         json!({
-            "id": id, "text": text, "bytes": bytes, "time": time, "expires": expires, "until": until, "first": self.first,
-            "targets": self.names(),
+            "id": id, "text": text, "bytes": bytes, "time": time, "expires": expires, "until": until,
+            "first": self.first, "targets": self.names(),
         })
         .to_string()
     }

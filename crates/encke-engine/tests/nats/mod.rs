@@ -160,7 +160,8 @@ impl Servers {
                 "listen: 127.0.0.1:{port}\nserver_name: s{at}\nmax_payload: 1MB\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
                  accounts {{ SYS: {{ users: [{{ user: sys, password: {PASSWORD:?} }}] }}, \
-                 APP: {{ jetstream: enabled, users: [{{ user: app, password: {PASSWORD:?}, permissions: {rights} }}] }} }}\n\
+                 APP: {{ jetstream: enabled, \
+                 users: [{{ user: app, password: {PASSWORD:?}, permissions: {rights} }}] }} }}\n\
                  system_account: SYS\n{settings}\n",
                 home.join("js")
             );

@@ -258,7 +258,10 @@ async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_awa
         let mut back = place.client("alice").listen(sse().session(&open.session).cursor(&cursor));
         let refused = tokio::time::timeout(PATIENCE, back.next()).await.unwrap();
         assert!(
-            matches!(&refused, Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect),
+            matches!(
+                &refused,
+                Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect
+            ),
             "{refused:?}"
         );
     }
