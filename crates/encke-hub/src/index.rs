@@ -82,7 +82,7 @@ impl<S: BuildHasher> Index<S> {
         self.places.is_empty()
     }
 
-    /// The places of those who can be found, in no order.
+    /// The places of all values that can be found, in no order.
     pub fn places(&self) -> impl Iterator<Item = u32> {
         self.places.iter().copied()
     }

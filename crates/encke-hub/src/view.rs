@@ -5,7 +5,7 @@ use encke_proto::{ChannelName, SessionId, Time, UserId};
 
 use crate::{ConnKey, Hub, Key};
 
-/// A session, for those who ask.
+/// A session, as lists of sessions show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
     /// Its id.

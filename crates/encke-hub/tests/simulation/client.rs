@@ -1,4 +1,4 @@
-//! A client, as a browser's library would be: it keeps its cursor, drops repeats, comes back, and changes its
+//! A client, as one in a browser would be: it keeps its cursor, drops repeats, comes back, and changes its
 //! mind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,21 @@ impl Client {
             away_ms: 0,
             old: None,
         }
+    }
+
+    /// Planted: takes an older cursor than it has, if that would bring something again.
+    fn resume_from_old(&mut self) -> bool {
+        let Some(old) = self.old.take().filter(|old| Some(old) != self.cursor.as_ref()) else { return false };
+        let behind = |(channel, position): &(ChannelName, Position)| {
+            let seen = self.seen.get(channel);
+            seen.is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
+        };
+        let is_behind = old.entries.iter().any(behind);
+        if is_behind {
+            self.cursor = Some(old);
+            self.seen.clear();
+        }
+        is_behind
     }
 }
 
@@ -135,20 +150,8 @@ impl Sim {
         if forgets {
             client.session = None;
         }
-        if resumes_wrong
-            && let Some(old) = client.old.take().filter(|old| Some(old) != client.cursor.as_ref())
-        {
-            let behind = |(channel, position): &(ChannelName, Position)| {
-                client
-                    .seen
-                    .get(channel)
-                    .is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
-            };
-            if old.entries.iter().any(behind) {
-                client.cursor = Some(old);
-                client.seen.clear();
-                self.fired = true;
-            }
+        if resumes_wrong {
+            self.fired |= client.resume_from_old();
         }
         let start = match &client.cursor {
             Some(cursor) => Start::Cursor(Cursor::parse(&cursor.to_string()).unwrap()),

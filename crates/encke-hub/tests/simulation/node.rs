@@ -22,7 +22,7 @@ pub const GRACE_MS: u64 = 5_000;
 #[derive(Debug)]
 pub struct Node {
     pub hub: Hub,
-    /// How often it was started. What was meant for an earlier life of it comes to nothing.
+    /// How often it was started. What was meant for an earlier incarnation comes to nothing.
     pub life: u32,
     pub conns: BTreeMap<u64, Conn>,
     tickets: BTreeMap<u64, Ticket>,

@@ -111,7 +111,7 @@ impl Sim {
         let clients: Vec<Client> = (0..count)
             .map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50)))
             .collect();
-        // So many that those who are there all fit, and too few as soon as some leave sessions behind.
+        // So many that all users who are there fit, and too few as soon as some leave sessions behind.
         let tabs = |user: &UserId| clients.iter().filter(|client| client.user == *user).count();
         let max_sessions = users.iter().map(tabs).max().unwrap_or(0) + 1;
         let mut sim = Self {
@@ -401,7 +401,7 @@ impl Sim {
                     let there = |client: &Client| {
                         round < count && client.user == user && client.node == node && client.conn.is_some()
                     };
-                    // A poll that was answered is not renewed by those who leave, so only held streams count.
+                    // Clients that leave do not renew a poll that was answered, so only held streams count.
                     let online = self.clients.iter().any(there);
                     self.history.note(Record::Truth { node, user, online });
                 }

@@ -87,7 +87,7 @@ fn without_a_cursor_it_goes_on_where_it_stood() {
 }
 
 #[test]
-fn nobody_is_given_a_session_of_somebody_else() {
+fn no_user_is_given_the_session_of_another() {
     let mut here = World::default();
     here.come(attach(1, "alice"));
     here.said();
