@@ -145,7 +145,7 @@ async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epo
     }
 }
 
-/// Whoever forgets to stop it leaves no task behind.
+/// An engine that was not stopped leaves no task behind.
 impl Drop for NatsEngine {
     fn drop(&mut self) {
         self.store.link.stop();

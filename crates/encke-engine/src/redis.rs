@@ -74,8 +74,8 @@ fn fresh_bits() -> String {
     format!("{:016x}", chance())
 }
 
-/// 64 random bits that no other node will come by, from the keys that the standard library's maps have:
-/// nobody gains by guessing them.
+/// 64 random bits that no other node will come by, from the keys that the standard library's maps have: there
+/// is nothing to gain by guessing them.
 fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -207,8 +207,8 @@ impl Engine for RedisEngine {
 
     async fn ready(&self) -> Result<(), EngineError> {
         self.server_map.ready()?;
-        // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a
-        // disk, or of replicas.
+        // A server that is connected may still be silent, or answer and take no writes: for want of memory,
+        // of a disk, or of replicas.
         let tried =
             self.server_map.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
         let tries = tried.map(|partition| {

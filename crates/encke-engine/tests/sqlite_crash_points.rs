@@ -148,21 +148,26 @@ fn record(dir: &Path) -> Vec<Step> {
     read(&text, &dir.join("store"))
 }
 
+/// The call of this line, with its beginning if others interrupted it; none when it is the beginning.
+fn whole_call<'a>(line: &'a str, begun: &mut HashMap<&'a str, String>) -> Option<String> {
+    let (thread, call) = line.split_once(' ').expect("strace names the thread");
+    let call = call.trim_start();
+    if let Some(part) = call.strip_suffix("<unfinished ...>") {
+        begun.insert(thread, part.trim_end().to_owned());
+        None
+    } else if let Some(rest) = call.strip_prefix("<... ") {
+        let (_, rest) = rest.split_once("resumed>").expect("strace says what goes on");
+        Some(begun.remove(thread).expect("it was begun") + rest)
+    } else {
+        Some(call.to_owned())
+    }
+}
+
 /// Reads strace's record: `PID name(arguments) = result`, with calls that others interrupt in two parts.
 fn read(text: &str, store: &Path) -> Vec<Step> {
     let (mut begun, mut files, mut steps) = (HashMap::new(), HashMap::new(), Vec::new());
     for line in text.lines() {
-        let (thread, call) = line.split_once(' ').expect("strace names the thread");
-        let call = call.trim_start();
-        let call = if let Some(part) = call.strip_suffix("<unfinished ...>") {
-            begun.insert(thread, part.trim_end().to_owned());
-            continue;
-        } else if let Some(rest) = call.strip_prefix("<... ") {
-            let (_, rest) = rest.split_once("resumed>").expect("strace says what goes on");
-            begun.remove(thread).expect("it was begun") + rest
-        } else {
-            call.to_owned()
-        };
+        let Some(call) = whole_call(line, &mut begun) else { continue };
         let Some((name, rest)) = call.split_once('(') else { continue };
         // The result stands behind spaces that line it up.
         let Some((arguments, result)) = rest.rsplit_once("= ") else { continue };
@@ -327,7 +332,7 @@ async fn check(
             let message = entry.message();
             let bits = (0..OPENINGS * APPENDS)
                 .find(|bits| MessageId::from_bits(*bits) == message.id)
-                .expect("somebody sent it");
+                .expect("it was sent");
             assert_eq!(
                 (text(&message.body), message.position.offset),
                 (text(&self::message(bits).body), offset),

@@ -19,8 +19,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Waits until something is so. A macro, since what a closure lends to a future is not general enough for a
-/// task.
+/// Waits until something is so. A macro, since what a future borrows from a closure is not general enough for
+/// a task.
 macro_rules! until {
     ($what:literal, $is_so:expr) => {{
         let waiting = async {
@@ -74,7 +74,7 @@ impl Hearing {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, enough).await;
-        assert!(waited.is_ok(), "{} letters were received, not {count}", received().len());
+        assert!(waited.is_ok(), "{} messages were received, not {count}", received().len());
         received()
     }
 }

@@ -16,7 +16,7 @@ fn session(bits: u128) -> SessionId {
     SessionId::from_bits(bits)
 }
 
-pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed) {
+pub(super) async fn every_node_that_beats_is_a_member(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 3).await;
     let mut lives = Vec::new();
     for at in 0..3 {
@@ -25,7 +25,7 @@ pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed)
         assert_eq!(
             live.nodes.iter().filter(|node| node.id == live.me).count(),
             1,
-            "it is among those who live"
+            "it is among the live nodes"
         );
         lives.push(live.me);
     }
@@ -79,7 +79,7 @@ pub(super) async fn after_a_loss_of_everything_all_begin_another_life(bed: &dyn 
     }
 }
 
-pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBed) {
+pub(super) async fn a_message_arrives_whole_at_its_node(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 3).await;
     let lives = [circle.beat(0).await.me, circle.beat(1).await.me, circle.beat(2).await.me];
     let bytes: Vec<u8> = (0..LETTER_MAX_BYTES).map(|at| (at % 256) as u8).collect();
@@ -93,11 +93,11 @@ pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBe
     let own = Bytes::from_static(b"to myself");
     circle.nodes[2].cluster.send(lives[2], own.clone()).await.expect("a healthy engine sends");
     assert_eq!(circle.events[2].messages(1).await, [own]);
-    assert!(circle.events[0].messages(0).await.is_empty(), "nobody else gets them");
+    assert!(circle.events[0].messages(0).await.is_empty(), "no other node gets them");
     assert_eq!(circle.events[1].messages(0).await.len(), messages.len(), "each once");
 }
 
-pub(super) async fn a_letter_for_another_life_does_not_arrive(bed: &dyn ClusterBed) {
+pub(super) async fn a_message_for_another_incarnation_does_not_arrive(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     circle.beat(0).await;
     let old = circle.beat(1).await.me;
@@ -185,14 +185,14 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
     circle.nodes[0].cluster.resign().await;
     let new = circle.beat(0).await.me;
     let places = circle.places(1, &[user("alice")]).await;
-    assert!(!places[0].contains(&new) && !places[0].contains(&other), "nobody who lives has the user");
+    assert!(!places[0].contains(&new) && !places[0].contains(&other), "no live node has the user");
     let entered = circle.nodes[0].cluster.enter(&user("alice"), None).await.expect("a healthy engine enters");
-    // The dead life may still be found; a caller knows by the list of live nodes that it is dead.
+    // The dead incarnation may still be found; a caller knows by the list of live nodes that it is dead.
     assert!(entered.elsewhere.iter().all(|life| *life == old));
     assert!(circle.places(1, &[user("alice")]).await[0].contains(&new));
 }
 
-pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn ClusterBed) {
+pub(super) async fn a_ticket_is_spent_once_by_the_first_caller(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     for (at, ticket, is_first) in [(0, "one", true), (0, "one", false), (1, "one", false), (1, "other", true)]
     {
@@ -210,7 +210,7 @@ pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn Cluster
     for one in tries {
         firsts += usize::from(one.await.expect("no task panics"));
     }
-    assert_eq!(firsts, 1, "of those who try at the same time, too");
+    assert_eq!(firsts, 1, "of callers at the same time, too");
 }
 
 pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over(bed: &dyn ClusterBed) {

@@ -49,7 +49,7 @@ pub(super) struct Member {
     name: String,
     messages: Arc<dyn NodeInbox>,
     incarnation: tokio::sync::Mutex<Option<Incarnation>>,
-    /// The same incarnation for those who must not wait.
+    /// The same incarnation, for callers that must not wait.
     id: Mutex<Option<NodeId>>,
     places: Places,
 }
@@ -154,9 +154,9 @@ impl NatsEngine {
     ) -> Result<Option<LiveNodes>, Fault> {
         let Some(incarnation) = incarnation else { return Ok(None) };
         let mine = self.store.names.node(&incarnation.id.to_string());
-        let everybody = [self.store.names.node("*")];
+        let all_nodes = [self.store.names.node("*")];
         for _ in 0..BEHIND_TRIES {
-            let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &everybody, 0).await?;
+            let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &all_nodes, 0).await?;
             let own = beats
                 .iter()
                 .find(|stored| stored.subject == mine && stored.seq >= incarnation.seq)
@@ -202,7 +202,7 @@ impl NatsEngine {
         });
     }
 
-    /// Forgets where users were on nodes that died while nobody looked.
+    /// Forgets where users were on nodes that died while no other node ran.
     fn forget_the_dead(&self, live: &LiveNodes) {
         let (link, names) = (Arc::clone(&self.store.link), self.store.names.clone());
         let living: HashSet<NodeId> = live.nodes.iter().map(|node| node.id).collect();
@@ -378,7 +378,7 @@ impl Cluster for NatsEngine {
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
         if message.len() > LETTER_MAX_BYTES {
-            return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
+            return Err(EngineError::Unavailable(format!("a message has at most {LETTER_MAX_BYTES} bytes")));
         }
         self.store.link.check()?;
         let sent = self.store.link.client().publish(self.store.names.messages(to), message).await;

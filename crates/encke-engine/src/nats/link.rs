@@ -94,11 +94,11 @@ pub(super) struct StreamInfo {
 /// The connection.
 pub(super) struct Link {
     client: Client,
-    /// Whether each stream is on one server only, so that whoever answers knows the newest.
+    /// Whether each stream is on one server only, so that every answer knows the newest.
     alone: bool,
     stopped: AtomicBool,
-    /// How often the connection was made or may have missed something; whoever remembers another number looks
-    /// again.
+    /// How often the connection was made or may have missed something; a task that remembers another number
+    /// looks again.
     breaks: watch::Receiver<u64>,
     /// For the names of batches.
     next_batch: AtomicU64,

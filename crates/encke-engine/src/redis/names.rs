@@ -7,8 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::options::RedisOptions;
 use crate::NodeId;
 
-/// Into how many parts the channels of a store are divided. Fixed for a store: whoever changes it finds none
-/// of the old keys.
+/// Into how many parts the channels of a store are divided. Fixed for a store: with another number none of
+/// the old keys is found.
 pub(super) const PARTITIONS: u16 = 256;
 /// What the nodes know of each other lies beside the partitions, under a number of its own.
 pub(super) const NODES: u16 = PARTITIONS;
@@ -19,7 +19,7 @@ const KEYS: [&str; 15] = [
     "meta", "heads", "due", "keys", "ages", "names", "users", "people", "pushes", "ends", "receipts",
     "roster", "open", "intents", "places",
 ];
-/// Names from outside become part of a key only in messages, digits, `-`, `_`, `.`, `~` and `%`.
+/// Names from outside become part of a key only in letters, digits, `-`, `_`, `.`, `~` and `%`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Which keys and topics there are.

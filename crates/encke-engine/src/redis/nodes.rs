@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId};
 
-/// For how long a life that ended is remembered as such, in milliseconds: that long others may still throw
-/// away what was kept under it.
+/// For how long an incarnation that ended is remembered as such, in milliseconds: that long other nodes may
+/// still throw away what was kept under it.
 const ENDED_KEPT_MS: u64 = 24 * 3600 * 1000;
-/// The most such lives.
+/// The most such incarnations.
 const ENDED_MAX: usize = 1_000;
 /// The most users that one script lets leave.
 const LEAVE_MAX_USERS: usize = 256;
@@ -110,12 +110,12 @@ impl RedisEngine {
         LiveNodes { me, renewed, nodes: beat.0 }
     }
 
-    /// This node's life, for what is kept under it.
+    /// This node's incarnation, for what is kept under it.
     fn me(&self) -> Result<NodeId, EngineError> {
         self.lives.known().me.ok_or_else(|| EngineError::Unavailable("this node does not live".into()))
     }
 
-    /// Ends this node's life, if it has one.
+    /// Ends this node's incarnation, if it has one.
     pub(super) async fn end_life(&self) {
         let Some(me) = self.lives.known().me.take() else { return };
         self.watching.unwatch_life(me);
@@ -138,7 +138,7 @@ impl Cluster for RedisEngine {
             self.watching.unwatch_life(me);
         }
         let me = NodeId::from_bits(chance());
-        // Whoever finds this life may write to it at once.
+        // A node that finds this incarnation may write to it at once.
         let begun = match self.watching.watch_life(me).await {
             Ok(()) => self.say_alive(me, true).await,
             Err(error) => Err(error),
@@ -162,7 +162,7 @@ impl Cluster for RedisEngine {
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
         if message.len() > LETTER_MAX_BYTES {
-            return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
+            return Err(EngineError::Unavailable(format!("a message has at most {LETTER_MAX_BYTES} bytes")));
         }
         let mut command = redis::cmd("SPUBLISH");
         command.arg(self.names.life_topic(to)).arg(&message[..]);

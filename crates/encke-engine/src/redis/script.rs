@@ -68,7 +68,8 @@ scripts! {
     LEASE include_str!("lua/lease.lua");
 }
 
-/// Which of a partition's keys are asked for by plain commands, too: people, pushes, intents and places.
+/// Which of a partition's keys are asked for by plain commands, too: user locations, pushes, intents and
+/// places.
 pub(super) const PEOPLE_KEY: usize = 7;
 pub(super) const PUSHES_KEY: usize = 8;
 pub(super) const INTENTS_KEY: usize = 13;

@@ -55,14 +55,14 @@ pub struct Listener(pub Mutex<Heard>);
 
 impl Feed for Listener {
     fn appended(&self, entries: &[Arc<Entry>]) {
-        let mut heard = self.0.lock().expect("nobody panics while holding this");
+        let mut heard = self.0.lock().expect("no thread panics while holding this");
         for message in entries.iter().map(|entry| entry.message()) {
             heard.told.insert(message.channel.clone(), message.position);
         }
     }
 
     fn behind(&self, channels: &[ChannelName]) {
-        let mut heard = self.0.lock().expect("nobody panics while holding this");
+        let mut heard = self.0.lock().expect("no thread panics while holding this");
         for channel in channels {
             *heard.behind.entry(channel.clone()).or_default() += 1;
         }
@@ -125,7 +125,7 @@ impl Node {
         self.feed
             .0
             .lock()
-            .expect("nobody panics while holding this")
+            .expect("no thread panics while holding this")
             .behind
             .get(&channel(name))
             .copied()
@@ -133,6 +133,6 @@ impl Node {
     }
 
     pub fn told(&self, name: &str) -> Option<Position> {
-        self.feed.0.lock().expect("nobody panics while holding this").told.get(&channel(name)).copied()
+        self.feed.0.lock().expect("no thread panics while holding this").told.get(&channel(name)).copied()
     }
 }
