@@ -98,7 +98,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// The server's inline routes, which nobody runs here.
+/// The server's inline routes, which are not run here.
 fn routes() -> InlineRoutes {
     let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
     InlineRoutes::new(["/api/push", "/api/publish"].map(route).into())
@@ -107,8 +107,8 @@ fn routes() -> InlineRoutes {
 fn check(bytes: &[u8]) {
     let (waits, inline) = (head::read(bytes), inline_head::read(bytes, &routes()));
     assert!(
-        matches!(waits, head::Verdict::Stray)
-            || matches!(inline, inline_head::Verdict::Stray)
+        matches!(waits, head::Verdict::Handoff)
+            || matches!(inline, inline_head::Verdict::Handoff)
             || bytes.is_empty(),
         "both readers want it"
     );
@@ -149,13 +149,13 @@ fn check(bytes: &[u8]) {
 /// What is known of a part of the bytes is not taken back when more come.
 fn prefixes(bytes: &[u8], known: bool) {
     let half = &bytes[..bytes.len() / 2];
-    let stray = |bytes| {
+    let is_handoff = |bytes| {
         matches!(
             (head::read(bytes), inline_head::read(bytes, &routes())),
-            (head::Verdict::Stray, inline_head::Verdict::Stray)
+            (head::Verdict::Handoff, inline_head::Verdict::Handoff)
         )
     };
-    assert!(!(known && stray(half)), "half of a good request was turned away");
+    assert!(!(known && is_handoff(half)), "half of a good request was turned away");
 }
 
 /// A request as the table's reader understood it.

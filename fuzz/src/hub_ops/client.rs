@@ -1,5 +1,5 @@
-//! A client, as a library for applications would be: it keeps its cursor, drops repeats, and writes down what
-//! it was promised and given.
+//! A client, as one in an application would be: it keeps its cursor, drops repeats, and writes down what it
+//! was promised and given.
 
 use std::collections::{BTreeMap, BTreeSet};
 
