@@ -216,6 +216,7 @@ fn data(answer: &Value) -> Vec<i64> {
 
 mod classic;
 mod failing;
+mod fairness;
 mod forwarded;
 mod hand_over;
 mod inline;
@@ -228,6 +229,5 @@ mod slow;
 mod stop;
 mod streams;
 mod tls;
-mod turns;
 mod unavailable;
 mod ws;

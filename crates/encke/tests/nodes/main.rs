@@ -1,4 +1,4 @@
-//! Two nodes and more behave as one, for whoever asks any of them.
+//! Two nodes and more behave as one, whichever of them is asked.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
@@ -127,8 +127,8 @@ fn sse() -> Listen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_let_in_before_the_engine_is_there() {
-    // A port that was free a moment ago, and that the kernel gives to nobody so soon again.
+async fn no_client_is_let_in_before_the_engine_is_there() {
+    // A port that was free a moment ago, and that the kernel does not give away again so soon.
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Config {
         listen,
@@ -150,7 +150,7 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
         })
     };
     let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
-    assert_eq!(refused, Some(true), "another node may serve those who come");
+    assert_eq!(refused, Some(true), "another node may serve the clients that come");
     assert_eq!(server.address, listen);
     std::net::TcpStream::connect(listen).unwrap();
 }
@@ -346,7 +346,7 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
     let refused = nodes[0].client("bob").listen(sse()).next().await;
     assert!(
         matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))),
-        "a node that is cut off takes nobody in: {refused:?}"
+        "a node that is cut off takes no client in: {refused:?}"
     );
     nodes[0].node.cut_off.store(false, Ordering::SeqCst);
     until("alice is online again", async || {
