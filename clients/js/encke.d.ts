@@ -63,7 +63,7 @@ export interface Gap {
   channel: string;
   /** The first offset that will not come. */
   from: number;
-  /** The last offset that will not come; null when nobody can say what was lost. */
+  /** The last offset that will not come; null when it is not known what was lost. */
   to: number | null;
   /** `trimmed`, `epoch` or `slow`, by the server; `cursor` when the server did not accept the cursor. */
   reason?: string;

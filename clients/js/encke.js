@@ -26,8 +26,8 @@ export { showPage } from './client/pages.js';
 const CONTROL_WITHIN_MS = 10000;
 const CONTROL_TRIES = 6;
 /**
- * A close is asked for less often: whoever wants to leave should not wait, and the server frees a silent
- * session by itself.
+ * A close is asked for less often: a page that leaves should not wait, and the server frees a silent session
+ * by itself.
  */
 const CLOSE_TRIES = 3;
 /**
@@ -417,7 +417,7 @@ export class Encke {
     if (status === 409) {
       // Another connection took this session over. That connection keeps it; this client goes on by its
       // cursor in a session of its own, where the two can not take it from each other for ever. Nothing is
-      // lost and nobody needs to be told.
+      // lost, and there is nothing to tell.
       this.#session = null;
       return { kind: 'lost', afterMs: 250 + 750 * this.#env.random() };
     }
@@ -546,7 +546,7 @@ export class Encke {
     // A server that stops says to each client when to come back, so that they do not all do so together.
     if (Number.isFinite(asked) && asked >= 0)
       return { kind: 'pause', afterMs: laterMs(Math.min(asked, RETRY_MAX_MS), this.#env.random) };
-    // One that does not say it sends everybody away at the same moment all the same.
+    // A server that does not say it sends all clients away at the same moment all the same.
     return { kind: 'pause', afterMs: 500 + 4500 * this.#env.random() };
   }
 
@@ -572,7 +572,7 @@ export class Encke {
   }
 
   /**
-   * The server does not accept the cursor, so nobody can say what was missed; the application is told so for
+   * The server does not accept the cursor, so it is not known what was missed; the application is told so for
    * each channel.
    */
   #forgetCursor() {
@@ -633,7 +633,7 @@ export class Encke {
         method, headers, signal,
         body: body === undefined ? undefined : JSON.stringify(body),
         cache: 'no-store',
-        // With a token, the cookie of whoever logged in last in this browser must not have a say.
+        // With a token, the cookie of the last login in this browser must not count.
         credentials: this.#options.credentials ?? (this.#token ? 'omit' : 'same-origin'),
       });
     } catch (cause) {
@@ -754,7 +754,7 @@ export class Encke {
       this.#tokenTried = true;
       return (await this.#fetchToken()) ? { kind: 'pause' } : refused;
     } catch (cause) {
-      // Whoever gives out tokens can not be reached either; that is no refusal.
+      // The source of tokens can not be reached either; that is no refusal.
       this.#tokenTried = false;
       return { kind: 'lost', error: new EnckeError('network', 'no fresh token could be had', { cause }) };
     }
@@ -820,7 +820,7 @@ export class Encke {
   }
 
   /**
-   * The page goes away, perhaps for ever, perhaps into the back/forward cache: nobody can know which. The
+   * The page goes away, perhaps for ever, perhaps into the back/forward cache: it cannot be known which. The
    * session is ended by a beacon, which outlives the page; if the page comes back, the cursor is enough to go
    * on.
    */

@@ -1,4 +1,4 @@
-// The story in real browsers: pages pushed to the people who are named, sessions ended from either side, a
+// The story in real browsers: pages pushed to the users who are named, sessions ended from either side, a
 // server that goes and comes back.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -9,8 +9,8 @@ import { always, until } from './support/until.js';
 
 const GRACE_S = 3;
 /**
- * Longer than the longest pause of the client's first attempts, so that whoever meant to come back has done
- * so.
+ * Longer than the longest pause of the client's first attempts, so that a client that meant to come back has
+ * done so.
  */
 const QUIET_MS = 6500;
 
@@ -26,7 +26,7 @@ after(async () => {
 
 const start = (env = {}) => Server.start({ env: { ENCKE_SESSION_GRACE_S: String(GRACE_S), ...env } });
 
-/** Chooses users in the console and nobody else. */
+/** Chooses these users in the console and no others. */
 async function choose(desk, users) {
   await desk.click('#select-none');
   for (const user of users) await desk.check(`input[data-select-user="${user}"]`);
@@ -53,7 +53,7 @@ const receiptsIn = (desk, push) =>
 const TRANSPORTS = ['sse', 'poll', 'ws', 'iframe'];
 
 for (const transport of TRANSPORTS) {
-  test(`five people, by ${transport}`, { timeout: 240_000 }, async (t) => {
+  test(`five users, by ${transport}`, { timeout: 240_000 }, async (t) => {
     // A browser does not tell that the connection of a frame was cut, so that is found out by silence.
     const server = await start(transport === 'iframe' ? { ENCKE_HEARTBEAT_S: '2' } : {});
     const names = ['alice', 'bob', 'carol', 'dave', 'erin'];
@@ -163,7 +163,7 @@ for (const transport of TRANSPORTS) {
 
       await t.test('none of them comes back by itself', async () => {
         const before = [tabs.alice.requests.length, tabs.carol.requests.length];
-        await always('nobody of them is online', QUIET_MS, async () => {
+        await always('none of them is online', QUIET_MS, async () => {
           const online = (await server.api('GET', '/api/users?online=true'))
             .with(200)
             .users.map(({ id }) => id);
@@ -289,7 +289,7 @@ describe('what else a browser does', () => {
     });
   }
 
-  test('what is pushed to a hidden tab is shown when somebody looks at it', async () => {
+  test('what is pushed to a hidden tab is shown when a user looks at it', async () => {
     const tab = await Tab.open(browser, server, 'hidden');
     const hide = (hidden) => tab.page.evaluate((hidden) => {
       Object.defineProperty(document, 'visibilityState', {
@@ -380,7 +380,7 @@ describe('what else a browser does', () => {
     await tab.context.close();
   });
 
-  test('one browser may be several people, a tab each, and one in several tabs', async () => {
+  test('one browser may be several users, a tab each, and one in several tabs', async () => {
     const first = await Tab.open(browser, server, 'several');
     const page = await first.context.newPage();
     await page.goto(server.url);
@@ -397,7 +397,7 @@ describe('what else a browser does', () => {
     await first.context.close();
   });
 
-  test('people publish, follow and leave channels by the page', async () => {
+  test('users publish, follow and leave channels by the page', async () => {
     const [first, second] = [
       await Tab.open(browser, server, 'talks'),
       await Tab.open(browser, server, 'listens'),

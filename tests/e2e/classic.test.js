@@ -105,14 +105,14 @@ for (const [kind, { waits }] of Object.entries(KINDS)) {
         count = messages.length;
         await picture(readers[0].page, `classic-${kind}`);
         const asked = site.waits.length;
-        await always('nobody asks while there is nothing', QUIET_MS, () => site.waits.length === asked);
+        await always('no page asks while there is nothing', QUIET_MS, () => site.waits.length === asked);
       });
 
       await t.test('gets what came between two requests', async () => {
         site.hold();
         const between = ['77one', '77two & <b>three</b> ü', '77four'];
         await publish('77the last that is waited for');
-        await until('nobody waits', async () => site.back.length === 4 && (await held(server)) === 0);
+        await until('no poll waits', async () => site.back.length === 4 && (await held(server)) === 0);
         for (const msg of between) await publish(msg);
         site.release();
         await all((reader) => reader.logs(['77the last that is waited for', ...between], count));

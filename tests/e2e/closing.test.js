@@ -147,7 +147,7 @@ test('a session of another user can not be closed, whatever is known of it', asy
   assert.equal(await server.isOnline('victim'), true);
 });
 
-test('what is no session is closed by nobody', async () => {
+test('what is no session is not closed', async () => {
   const alice = await server.login('nothing');
   for (const session of ['AAAAAAAAAAAAAAAAAAAAAA', 'x', '']) {
     assert.deepEqual((await alice.post('/v1/close', { session })).with(200), { closed: false });

@@ -76,7 +76,7 @@ test('users: who is known, who is online, one of them', async () => {
   assert.deepEqual([left.online, left.sessions], [false, 0]);
   isTime(left.last_seen);
   assert.equal((await server.user('u-never')).last_seen, null);
-  (await server.api('GET', '/api/users/nobody')).refused(404, 'user_unknown');
+  (await server.api('GET', '/api/users/unknown')).refused(404, 'user_unknown');
   (await server.api('GET', '/api/users/a%00b')).refused(400, 'bad_name');
   (await server.api('GET', '/api/users/%ff')).refused(400, 'bad_name');
 });
@@ -109,7 +109,7 @@ test('sessions: all, and those of one user', async () => {
   const all = await pages('/api/sessions', 'sessions', 1);
   assert.equal(new Set(all.map((one) => one.session)).size, all.length);
   assert.ok(['s-a', 's-b'].every((user) => all.some((one) => one.user === user)));
-  assert.deepEqual(await server.sessions('nobody-here'), []);
+  assert.deepEqual(await server.sessions('never-here'), []);
   await stream.drop();
 });
 
@@ -135,7 +135,7 @@ test('channels: where their logs begin and end, and how many follow', async () =
   assert.deepEqual(all.map(({ channel }) => channel), [...all.map(({ channel }) => channel)].sort());
   const present = await pages('/api/channels/ch-a/presence', 'users', 1);
   assert.deepEqual(present, [{ user: 'ch-u', sessions: 2 }, { user: 'ch-v', sessions: 1 }]);
-  assert.deepEqual(await get('/api/channels/nobody-here/presence'), { users: [], next: null });
+  assert.deepEqual(await get('/api/channels/never-here/presence'), { users: [], next: null });
   await Promise.all(streams.map((stream) => stream.drop()));
 });
 

@@ -317,7 +317,7 @@ test('a page that is not on the list gets no ticket, no WebSocket and no frame',
     assert.deepEqual(await server.sessions(`stranger-${transport}`), []);
     await guest.close();
   }
-  // A ticket that somebody else got does not help it.
+  // A ticket that another page got does not help it.
   const guest = await Guest.visit(strangers.byName, 'stolen');
   const ticket = async () => (await guest.user.post('/v1/ticket')).with(200).ticket;
   const opened = await guest.page.evaluate((address) => new Promise((resolve) => {
@@ -329,7 +329,7 @@ test('a page that is not on the list gets no ticket, no WebSocket and no frame',
   await guest.close();
 });
 
-test('a frame of the stream is shown to nobody but the origin that it is for', async () => {
+test('a frame of the stream is shown to no origin but the one that it is for', async () => {
   /** Puts the stream into a frame of this page, by a good ticket, and gives what the page hears of it. */
   const embed = async (page, embedder) => {
     const guest = await Guest.visit(page, 'framed');

@@ -70,7 +70,7 @@ test("the server's own hold_s is the most", async () => {
   }
 });
 
-test('without a cursor, channels go on from now and the own channel from what nobody was handed', async () => {
+test('without a cursor, channels go on from now and the own channel from what was not handed over', async () => {
   await publish('absent', 'before');
   await server.push({ to: ['absent'], data: 'while away' });
   const alice = await server.login('absent');

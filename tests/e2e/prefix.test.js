@@ -54,7 +54,7 @@ async function visit(address) {
 for (const transport of ['sse', 'poll', 'ws', 'iframe']) {
   test(`the demo and the console work behind a prefix, ${transport}`, async () => {
     const user = `prefix-${transport}`;
-    // Without the slash, as people type it: nginx sends them on.
+    // Without the slash, as users type it: nginx sends them on.
     const demo = await visit(`${nginx.url}${PREFIX}`);
     await demo.page.fill('#login-user', user);
     await demo.page.selectOption('#login-transport', transport);

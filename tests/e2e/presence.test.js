@@ -56,7 +56,7 @@ describe('a session outlives its connection by the grace time', () => {
     const alice = await server.login('back');
     const stream = await alice.stream();
     await stream.drop();
-    await until('nobody serves the session', async () => !(await server.sessions('back'))[0].connected);
+    await until('no node serves the session', async () => !(await server.sessions('back'))[0].connected);
     const again = await alice.stream({ session: stream.session, cursor: stream.opened.cursor });
     assert.equal(again.session, stream.session);
     await always('it stays online past the first grace time', GRACE_S * 1000 + 1000, () =>
@@ -90,7 +90,7 @@ describe('a session outlives its connection by the grace time', () => {
 
 describe('after the server', () => {
   for (const signal of ['SIGKILL', 'SIGTERM']) {
-    test(`ended by ${signal} nobody is online until they come back, and what was accepted is delivered`, async () => {
+    test(`ended by ${signal} no user is online until they come back, and what was accepted is delivered`, async () => {
       const server = await Server.start();
       try {
         const [alice, bob] = [await server.login('alice'), await server.login('bob')];
@@ -103,7 +103,7 @@ describe('after the server', () => {
         const delivered = await server.push({ to: ['alice'], data: 'seen' });
         const { sseId: last } = await stream.next();
         await server.receipt(delivered.id, 'alice', 'delivered');
-        // Nobody has got these when the server dies.
+        // No client has got these when the server dies.
         const waiting = await server.push({ to: ['bob', 'carol'], data: 'accepted' });
         const brief = await server.push({ to: ['carol'], data: 'brief', ttl_s: 1 });
         const published = (

@@ -147,7 +147,7 @@ describe('serve and check-config', () => {
     assert.equal(keys[0], keys[1], 'the key outlives the process');
   });
 
-  test('SIGINT and SIGTERM end the server with 0, soon, even while somebody waits', async () => {
+  test('SIGINT and SIGTERM end the server with 0, soon, even while a client waits', async () => {
     for (const signal of ['SIGINT', 'SIGTERM']) {
       const server = await Server.start();
       const alice = await server.login('alice');
@@ -220,7 +220,7 @@ describe('the commands', () => {
       ['close', '--user', 'a'],
       ['listen', '--user', 'a'],
     ]) {
-      // Port 1 needs a privilege to listen at, so nobody does.
+      // Port 1 needs a privilege to listen at, so no server does.
       failed(await run(args, { env: { ENCKE_URL: 'http://127.0.0.1:1', ENCKE_API_KEY: API_KEY } }), 69);
     }
   });
@@ -358,7 +358,7 @@ describe('the commands', () => {
     assert.deepEqual(push.objects.slice(1).map(({ state }) => state), ['queued', 'expired']);
   });
 
-  test('push --all reaches everybody whom the server knows', async () => {
+  test('push --all reaches all users whom the server knows', async () => {
     await (await server.login('known')).look();
     await until('it is known', () => server.user('known'));
     const { accepted, offline, online } = done(await server.cli('push', '--all', '--data', '1')).objects[0];

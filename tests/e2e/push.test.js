@@ -35,7 +35,7 @@ describe('push', () => {
       );
   });
 
-  test('to all that the server knows, and to those who are online', async () => {
+  test('to all that the server knows, and to users who are online', async () => {
     const own = await Server.start();
     try {
       const [here, away] = [await own.login('here'), await own.login('away')];
@@ -46,7 +46,7 @@ describe('push', () => {
       const online = await own.push({ to: 'online', data: 'online' });
       assert.deepEqual([online.accepted, online.online, online.offline], [1, ['here'], []]);
       await until(
-        'everybody is known',
+        'all users are known',
         async () => (await own.api('GET', '/api/users')).with(200).users.length === 3,
       );
       const all = await own.push({ to: 'all', data: 'all' });
@@ -65,7 +65,7 @@ describe('push', () => {
     }
   });
 
-  test('to all of an empty server is accepted for nobody', async () => {
+  test('to all of an empty server is accepted for no users', async () => {
     const own = await Server.start({ engine: 'memory' });
     try {
       for (const to of ['all', 'online']) {

@@ -80,7 +80,7 @@ test('a session goes on over connections', async () => {
   const alice = await server.login('continues');
   const stream = await alice.stream({ channels: 'continues' });
   await stream.drop();
-  await until('nobody serves it', async () =>
+  await until('no connection serves it', async () =>
     (await server.sessions('continues')).every(({ connected }) => !connected),
   );
   await publish('continues', 1);

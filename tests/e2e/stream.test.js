@@ -83,5 +83,5 @@ test('streams are refused as everything else is', async () => {
     const { status } = await ask(`?as=iframe&origin=${encodeURIComponent(origin)}`);
     assert.ok([400, 403].includes(status), `${origin}: ${status}`);
   }
-  await until('nobody is left', async () => (await server.sessions('stream-refused')).length === 0);
+  await until('no session is left', async () => (await server.sessions('stream-refused')).length === 0);
 });

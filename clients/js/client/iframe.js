@@ -67,7 +67,7 @@ export async function receive(link) {
         }
       };
       window.addEventListener('message', listener);
-      // A document that is loaded has ended, or was none of the server's: a browser tells nobody which.
+      // A document that is loaded has ended, or was none of the server's: a browser does not tell which.
       frame.addEventListener('load', () => {
         ends = env.setTimeout(
           () =>

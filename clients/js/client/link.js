@@ -15,23 +15,16 @@ const OPEN_WITHIN_MS = 5000;
  */
 
 /**
- * What a transport may ask of the client that it serves.
- * @typedef {object} Host
- * @property {any} env time, chance, the network and the page, as the client was given them
- * @property {number | undefined} holdS how long a poll is to be held
- * @property {() => boolean} stopped whether nobody wants what comes any more
+ * What a transport may ask of the client that it serves. @typedef {object} Host @property {any} env time,
+ * chance, the network and the page, as the client was given them @property {number | undefined} holdS how
+ * long a poll is to be held @property {() => boolean} stopped whether what comes is not wanted any more
  * @property {(path: string, more?: Record<string, string>) => string} path a data connection's path, with the
- * query that says where to go on
- * @property {(path: string) => URL} address a path with the server in front
+ * query that says where to go on @property {(path: string) => URL} address a path with the server in front
  * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) =>
- * Promise<Response>} request
- * @property {(ms: number) => Promise<void>} sleep
- * @property {(session: unknown, cursor: unknown) => void} opened
- * @property {(session: unknown) => void} renamed the session goes on under this name
- * @property {(message: any) => void} message
- * @property {(gap: any) => void} gap
- * @property {(close: any) => Ending} closed
- * @property {(cursor: string) => void} adopt
+ * Promise<Response>} request @property {(ms: number) => Promise<void>} sleep @property {(session: unknown,
+ * cursor: unknown) => void} opened @property {(session: unknown) => void} renamed the session goes on under
+ * this name @property {(message: any) => void} message @property {(gap: any) => void} gap @property {(close:
+ * any) => Ending} closed @property {(cursor: string) => void} adopt
  */
 
 export class Link {

@@ -78,9 +78,8 @@ function acknowledge(client, message) {
 }
 
 /**
- * A page that loaded in a hidden tab was not seen by anybody yet.
- * @param {Document} document
- * @param {() => void} then
+ * A page that loaded in a hidden tab was not seen by the user yet. @param {Document} document @param {() =>
+ * void} then
  */
 function whenVisible(document, then) {
   if (document.visibilityState !== 'hidden') return then();

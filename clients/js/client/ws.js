@@ -56,7 +56,7 @@ export async function receive(link) {
         try {
           const event = parseJson(data);
           if (event.event === 'reply') return questions.answer(event);
-          // What is asked by whoever hears that it is open goes this way already.
+          // What a listener asks on hearing that it is open goes this way already.
           if (event.event === 'open') link.ask = (path, body, signal) => questions.ask(path, body, signal);
           const ending = link.take(event);
           if (ending) resolve(ending);
@@ -64,7 +64,7 @@ export async function receive(link) {
           reject(error);
         }
       };
-      // A browser tells nobody why a WebSocket did not open.
+      // A browser does not tell why a WebSocket did not open.
       socket.onclose = () =>
         link.openedAt
           ? resolve({ kind: 'lost' })
@@ -137,7 +137,7 @@ class Questions {
     else question?.resolve(result);
   }
 
-  /** Nothing that is still open will be answered here; whether it was done, nobody knows. */
+  /** Nothing that is still open will be answered here; it is not known whether it was done. */
   giveUp() {
     for (const { reject } of this.#open.values())
       reject(new EnckeError('network', 'the connection was lost before the answer'));

@@ -54,7 +54,7 @@ test('a page whose address is not one to show is not handed over, but counted', 
   assert.equal(w.client.cursor, '1~e~@alice~1');
 });
 
-test('a listener that throws harms nobody else', async () => {
+test('a listener that throws harms no other', async () => {
   const w = await opened();
   const reported = [];
   const before = console.error;
@@ -152,7 +152,7 @@ test('gaps are told, and the position moves behind them', async () => {
   assert.deepEqual(w.of('gap'), [{ channel: '@alice', from: 1, to: 12, reason: 'trimmed' }]);
   assert.equal(w.client.cursor, '1~e~@alice~12');
   await w.stream.event({ event: 'gap', channel: '@alice', from: 13, to: null, reason: 'epoch' });
-  assert.equal(w.client.cursor, '1~e~@alice~12', 'nobody knows the new epoch yet');
+  assert.equal(w.client.cursor, '1~e~@alice~12', 'the new epoch is not known yet');
   await w.stream.event(message(3, { epoch: 'f' }), '1~f~@alice~3');
   assert.equal(w.client.cursor, '1~f~@alice~3');
 });

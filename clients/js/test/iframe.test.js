@@ -30,7 +30,7 @@ test('a hidden frame is asked for by ticket, for exactly the origin of the page'
   assert.equal(w.client.cursor, '1~e~@alice~2');
 });
 
-test('nobody else is listened to', async () => {
+test('no other window is listened to', async () => {
   const w = await opened();
   await w.page.post(message(1), { origin: 'http://evil' });
   await w.page.post(message(1), { origin: 'http://server:81' });

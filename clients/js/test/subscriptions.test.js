@@ -93,5 +93,5 @@ test('a gap never moves a position back', async () => {
   await w.stream.event({ event: 'gap', channel: '@alice', from: 13, to: 20, reason: 'trimmed' });
   assert.equal(w.client.cursor, '1~e~@alice~20');
   await w.stream.event({ event: 'gap', channel: 'unknown', from: 1, to: 5, reason: 'trimmed' });
-  assert.equal(w.client.cursor, '1~e~@alice~20', 'nobody knows the epoch of that');
+  assert.equal(w.client.cursor, '1~e~@alice~20', 'its epoch is not known');
 });

@@ -295,7 +295,7 @@ test('a question without an answer is given up', async () => {
   await w.clock.pass(10001);
   await w.clock.pass(1000);
   assert.equal(w.next('/v1/publish').body.id, 'k1');
-  // An answer that is late answers nobody.
+  // An answer that is late answers no request.
   await w.socket.event({ event: 'reply', id: 1, result: {} });
   assert.equal(w.client.state, 'open');
 });

@@ -229,7 +229,7 @@ async function openGate() {
     refreshUsers();
     refreshChannels();
   } catch (error) {
-    // A key that was refused has shut the gate by itself; without an answer it may still be right.
+    // A key that was refused has shown the form by itself; without an answer it may still be right.
     if (/** @type {ApiError} */ (error).status !== 401) {
       at('gate').hidden = false;
       problem('key-error', /** @type {Error} */ (error).message);
@@ -239,7 +239,7 @@ async function openGate() {
   }
 }
 
-// -- people
+// -- users
 
 /** @param {'live' | 'paused' | 'lost'} state */
 function showLive(state) {
@@ -277,7 +277,7 @@ function showUsers(more = !at('users-more').hidden) {
   at('users-empty').hidden = shown.length > 0;
   setText(
     at('users-empty'),
-    users.length ? 'Nobody of that name.' : 'Nobody yet. Open the demo in another tab and log in.',
+    users.length ? 'No user of that name.' : 'No users yet. Open the demo in another tab and log in.',
   );
   keep(at('users'), shown, (user) => user.id, makeUser, showUser);
   setText(at('selected-count'), selected.size.toLocaleString());
@@ -425,7 +425,7 @@ function showKind() {
 /** @returns {{body: Record<string, unknown>, what: string} | string} what to push, or what is wrong */
 function readPush() {
   const to = at('to-all').checked ? 'all' : at('to-online').checked ? 'online' : [...selected];
-  if (Array.isArray(to) && to.length === 0) return 'Select somebody first.';
+  if (Array.isArray(to) && to.length === 0) return 'Select a user first.';
   /** @type {Record<string, unknown>} */
   const body = { to };
   let what;
@@ -587,7 +587,7 @@ function showReceipts(id, receipts, more) {
 
 const refreshChannels = whileVisible(CHANNELS_EVERY_MS, async () => {
   try {
-    // The users' own channels are the list of people over again.
+    // The users' own channels are the list of users over again.
     const all = (await list('/api/channels', 'channels', 1)).all.filter(
       (channel) => !channel.channel.startsWith('@'),
     );
@@ -609,7 +609,7 @@ const refreshChannels = whileVisible(CHANNELS_EVERY_MS, async () => {
       },
     );
   } catch {
-    // The list of people has told already that the server is not reached.
+    // The list of users has told already that the server is not reached.
   }
 });
 

@@ -15,7 +15,7 @@ const KEPT = 'encke.demo';
 const KEPT_PAGES = 'encke.demo.pages';
 const MOST_MESSAGES = 500;
 const MOST_PAGES = 50;
-/** What the transports are called for people. @type {Record<string, string>} */
+/** What the transports are called on the page. @type {Record<string, string>} */
 const TRANSPORTS = { sse: 'SSE', poll: 'long poll', ws: 'WebSocket', iframe: 'forever frame' };
 
 /** @param {string} id @returns {any} */
@@ -232,7 +232,7 @@ function showState() {
 function onClose({ code, reason, reconnect }) {
   const why = reason ? ` (${reason})` : '';
   at('notice').dataset.code = code;
-  if (reconnect) say('notice', `The server asked everybody to come back in a moment${why}.`);
+  if (reconnect) say('notice', `The server asked all clients to come back in a moment${why}.`);
   else if (code === 'client')
     say(
       'notice',
@@ -352,7 +352,7 @@ function onGap({ channel, from, to }) {
 /** @param {Element} entry */
 function log(entry) {
   const list = at('messages');
-  // Whoever has scrolled back to read must not be torn away by what is new.
+  // A reader who has scrolled back must not be torn away by what is new.
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   list.append(entry);
   while (list.childElementCount > MOST_MESSAGES) list.firstElementChild.remove();
@@ -442,7 +442,7 @@ at('clear-button').addEventListener('click', () => {
 const asked =
   new URLSearchParams(location.search).get('user') ?? new URLSearchParams(location.hash.slice(1)).get('user');
 login = remembered(KEPT);
-// An address that names somebody else is a wish to be that one.
+// An address that names another user is a wish to be that one.
 if (login && (asked === null || asked === login.user)) {
   pages = remembered(KEPT_PAGES) ?? [];
   enter();

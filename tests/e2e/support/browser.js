@@ -24,12 +24,12 @@ export const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
   args: FLAGS,
-  // Playwright takes the back/forward cache away, which people's browsers have.
+  // Playwright takes the back/forward cache away, which users' browsers have.
   ignoreDefaultArgs: ['--disable-back-forward-cache'],
   timeout: 60_000,
 });
 
-/** Writes a picture for people to look at. */
+/** Writes a screenshot to look at. */
 export function picture(page, name, options = {}) {
   mkdirSync(SCREENSHOTS, { recursive: true });
   return page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), animations: 'disabled', ...options });

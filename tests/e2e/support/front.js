@@ -2,8 +2,8 @@ import http from 'node:http';
 import net from 'node:net';
 
 /**
- * A front without a memory: each request goes to the next node in turn, whoever sent it and over whatever
- * connection. A node that does not answer is passed over, as a load balancer does.
+ * A front without a memory: each request goes to the next node in turn, whichever client sent it and over
+ * whatever connection. A node that does not answer is passed over, as a load balancer does.
  */
 export class Front {
   #server;
@@ -75,7 +75,7 @@ export class Front {
     });
     asked.on('error', (error) => {
       if (response.headersSent || response.destroyed) return response.destroy();
-      // Nobody was there, so nobody has taken the request.
+      // No node was there, so the request was not taken.
       if (error.code === 'ECONNREFUSED' && others.length > 0)
         return this.#ask(request, body, response, others[0], others.slice(1));
       return response.destroy();

@@ -20,8 +20,8 @@ function binary() {
 }
 
 /**
- * The environment without anything that Encke reads: what a test does not say must not come from whoever runs
- * it.
+ * The environment without anything that Encke reads: what a test does not say must not come from the shell
+ * that runs it.
  */
 function cleanEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ENCKE_')));

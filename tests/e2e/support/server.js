@@ -160,7 +160,7 @@ export class Server {
     if (failed) throw new Error(`the server ended with ${failed.status}: ${failed.stderr}`);
   }
 
-  /** A request as anybody. */
+  /** A request without a token. */
   ask(method, address, options = {}) {
     return request(this.url + address, { method, ...options });
   }
@@ -260,7 +260,7 @@ export class Server {
   }
 }
 
-/** Somebody with a token. */
+/** A user with a token. */
 export class User {
   constructor(server, name, token) {
     this.server = server;

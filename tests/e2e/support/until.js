@@ -12,10 +12,8 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Looks again and again until `look` gives something true, and gives that. A look that throws counts as not
- * yet, and its error is told at the deadline.
- * @template T
- * @param {string} what the condition, for whoever reads the failure
- * @param {() => T | Promise<T>} look
+ * yet, and its error is told at the deadline. @template T @param {string} what the condition, for the reader
+ * of the failure @param {() => T | Promise<T>} look
  */
 export async function until(what, look, ms = DEADLINE_MS) {
   const ends = performance.now() + ms;
