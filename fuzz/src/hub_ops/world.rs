@@ -78,7 +78,7 @@ impl World {
             window_messages,
             window_bytes: 1 << 20,
             window_ms: 3_000,
-            wide_members: if wide { 2 } else { 64 },
+            broadcast_members: if wide { 2 } else { 64 },
         };
         let user = |number: usize| UserId::new(&format!("user {}", number % USERS)).expect("a name");
         let mut history = History::default();
@@ -133,7 +133,7 @@ impl World {
         if let (true, Some(session)) = (moved, self.clients[at].session) {
             // It comes from another node, which has given its session up: here, the same one.
             let (ticket, user) = (self.ticket(Asked::GiveUp), self.clients[at].user.clone());
-            self.hub.give_up(ticket, session, &user, self.now);
+            self.hub.release(ticket, session, &user, self.now);
             self.pump();
             if let Some(given) = self.given.take() {
                 (fresh, carried) = (session, *given);
