@@ -281,9 +281,9 @@ describe('the commands', () => {
         assert.equal(listener.status, 0, 'a purposeful close is no failure');
         assert.match(listener.stderr, /closed \(operator\): tidy up/);
         assert.equal(done(await server.cli('who')).objects.some((one) => one.id === user), false);
-        assert.deepEqual(done(await server.cli('close', '--session', sessions[0].session)).objects, [
-          { closed: 0 },
-        ]);
+        const again = await server.cli('close', '--session', sessions[0].session);
+        failed(again, 1, 'nothing was closed', sessions[0].session);
+        assert.deepEqual(again.objects, [{ closed: 0 }]);
       } finally {
         await listener.kill('SIGKILL');
       }

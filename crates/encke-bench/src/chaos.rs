@@ -12,6 +12,7 @@ pub mod fsync;
 pub mod http;
 pub mod ledger;
 pub mod mutation;
+pub mod peer;
 pub mod phase;
 #[cfg(test)]
 mod planted;
@@ -19,6 +20,7 @@ pub mod proxy;
 pub mod publisher;
 pub mod run;
 pub mod server;
+pub mod setting;
 pub mod settle;
 pub mod subscriber;
 pub mod summary;

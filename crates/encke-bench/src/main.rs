@@ -5,6 +5,7 @@
 mod awake;
 mod blocking;
 mod chaos;
+mod choice;
 mod commands;
 mod http;
 mod net;

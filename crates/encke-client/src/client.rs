@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::Http;
 use crate::id::new_id;
-use crate::listen::{Listen, Listener};
 use crate::publish::PublishAnswer;
 use crate::{Error, Publish, Published};
 
@@ -76,12 +75,6 @@ impl Client {
         let login: Login = http.post("/v1/login", &Body { user }).await?;
         let http = http.with_credentials(&login.token)?;
         Ok((Self { http }, login))
-    }
-
-    /// Begins to listen. Nothing is sent before the listener is polled.
-    #[must_use]
-    pub fn listen(&self, options: Listen) -> Listener {
-        Listener::new(self.clone(), options)
     }
 
     /// Publishes to one channel, if the token may.

@@ -1,5 +1,6 @@
 //! What can go wrong.
 
+use std::io;
 use std::time::Duration;
 
 /// Why a request failed, or why a listener stopped or lost its connection.
@@ -21,8 +22,9 @@ pub enum Error {
     /// The operating system gave no randomness, which ids are made from.
     #[error("the operating system gives no randomness")]
     NoRandomness,
-    /// No answer came: there is no connection, or it broke, or it took too long.
-    #[error("cannot reach the server: {0}")]
+    /// No answer came: there is no connection, or it broke, or it took too long. Holds the server's address,
+    /// where it is known, and why.
+    #[error("cannot reach {0}")]
     Unreachable(String),
     /// The server cannot just now (5xx, 408, 429).
     #[error("the server cannot answer just now: {status} {code}: {message}")]
@@ -100,6 +102,11 @@ impl Error {
         }
     }
 
+    /// A connection that was there and broke.
+    pub(crate) fn broken(error: &io::Error) -> Self {
+        Self::Unreachable(format!("the server: {}", why(error)))
+    }
+
     /// How long the server asked to wait, when it did.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -112,11 +119,39 @@ impl Error {
 impl From<reqwest::Error> for Error {
     /// Every failure of the HTTP library is one of reaching the server; answers are parsed elsewhere.
     fn from(error: reqwest::Error) -> Self {
-        // The outermost error only says that a request failed; the innermost says why.
-        let mut innermost: &dyn std::error::Error = &error;
-        while let Some(source) = innermost.source() {
-            innermost = source;
-        }
-        Self::Unreachable(innermost.to_string())
+        // The query may hold a ticket, so no more is told than where the server is.
+        let address =
+            error.url().map_or_else(|| "the server".to_owned(), |url| url.origin().ascii_serialization());
+        Self::Unreachable(format!("{address}: {}", why(&error)))
+    }
+}
+
+/// Why a request failed, in the words of the innermost error: the outermost only says that it did. What a
+/// wrong scheme or a certificate looks like is explained.
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let words = innermost.to_string();
+    // The errors of TLS are known by their texts: their types are of libraries below the HTTP library.
+    if let Some((_, what)) = words.split_once("invalid peer certificate: ") {
+        return format!(
+            "the TLS handshake was refused: the certificate does not verify ({what}); authorities of your own can be named by SSL_CERT_FILE"
+        );
+    }
+    if words.contains("InvalidContentType") {
+        return "the TLS handshake was refused: what answers there does not speak TLS; try http://"
+            .to_owned();
+    }
+    if words.contains("received fatal alert") {
+        return format!("the TLS handshake was refused by the server: {words}");
+    }
+    if words.contains("invalid HTTP version parsed") {
+        return "what answers there does not speak HTTP; if that is TLS, try https://".to_owned();
+    }
+    match innermost.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => words,
     }
 }

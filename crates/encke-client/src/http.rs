@@ -120,9 +120,7 @@ impl Http {
             let bytes = read_at_most(response, MAX_ANSWER_BYTES).await?;
             serde_json::from_slice(&bytes).map_err(|error| Error::BadAnswer(format!("{path}: {error}")))
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, exchange).await.unwrap_or_else(|_| {
-            Err(Error::Unreachable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))
-        })
+        tokio::time::timeout(REQUEST_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
     /// Sends one request and waits for the head of the answer, without a bound in time. Any status but 2xx is
@@ -159,6 +157,12 @@ impl Http {
         } else {
             Err(refusal(response).await)
         }
+    }
+
+    /// The server has not answered in time.
+    fn silent(&self) -> Error {
+        let (address, seconds) = (self.base.origin().ascii_serialization(), REQUEST_TIMEOUT.as_secs());
+        Error::Unreachable(format!("{address}: no answer within {seconds} s"))
     }
 
     fn request(&self, method: Method, path: &str, query: &Query) -> RequestBuilder {

@@ -132,8 +132,16 @@ impl std::fmt::Debug for Listener {
     }
 }
 
+impl Client {
+    /// Begins to listen. Nothing is sent before the listener is polled.
+    #[must_use]
+    pub fn listen(&self, options: Listen) -> Listener {
+        Listener::new(self.clone(), options)
+    }
+}
+
 impl Listener {
-    pub(crate) fn new(client: Client, options: Listen) -> Self {
+    fn new(client: Client, options: Listen) -> Self {
         let shared = Arc::new(Shared::new(options.session, options.cursor, options.channels));
         let driver = Driver {
             client: client.clone(),

@@ -93,8 +93,7 @@ impl Socket {
         if self.parted {
             return Err(Error::Ended);
         }
-        let unreachable = |error: std::io::Error| Error::Unreachable(error.to_string());
-        let count = self.stream.read(&mut self.buffer).await.map_err(unreachable)?;
+        let count = self.stream.read(&mut self.buffer).await.map_err(|error| Error::broken(&error))?;
         if count == 0 {
             return Err(Error::Ended);
         }
@@ -131,7 +130,7 @@ impl Socket {
             self.stream.flush().await
         };
         match timeout(WRITE_TIMEOUT, sending).await {
-            Ok(sent) => sent.map_err(|error| Error::Unreachable(error.to_string())),
+            Ok(sent) => sent.map_err(|error| Error::broken(&error)),
             Err(_) => Err(Error::Silent(WRITE_TIMEOUT)),
         }
     }

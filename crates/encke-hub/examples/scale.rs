@@ -9,7 +9,10 @@
 
 use std::{collections::VecDeque, process::ExitCode, sync::Arc};
 
-use encke_hub::{Attach, ConnKey, Following, Hub, HubConfig, Now, Opening, Output, Pulled, Reply, Start};
+use encke_hub::{
+    Attach, ConnKey, ControlReply, ControlRequest, Following, Hub, HubConfig, Now, Opening, Output, Pulled,
+    Start,
+};
 use encke_proto::{
     Body, ChannelName, Cursor, Entry, Epoch, Lineage, Message, MessageId, NameError, Page, Position,
     SessionId, Time, UserId,
@@ -156,7 +159,8 @@ impl World {
             return Ok(());
         }
         let cursor = self.nodes[from].hub.cursor(ConnKey(u64::from(conn)));
-        self.nodes[from].hub.release(1, SessionId::from_bits(index as u128 + 1), &user(index)?, self.now);
+        let session = Some(SessionId::from_bits(index as u128 + 1));
+        self.nodes[from].hub.control(1, ControlRequest::Release { session, user: user(index)? }, self.now);
         self.settle(from);
         let given = self.given.take().unwrap_or_default();
         self.nodes[to].work.fetched += 1;
@@ -233,7 +237,9 @@ impl World {
                     hub.handed(receipt);
                 }
             }
-            Output::Replied { reply: Reply::Given(given), .. } => self.given = given.map(|given| *given),
+            Output::Replied { reply: ControlReply::Released(given), .. } => {
+                self.given = given.map(|given| *given)
+            }
             Output::Begun { .. }
             | Output::Ended { .. }
             | Output::Read { .. }

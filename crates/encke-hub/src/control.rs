@@ -1,17 +1,19 @@
-//! The hub's control requests: close, subscribe, unsubscribe and ack, each answered by an output with the
-//! caller's ticket. Who may make them was checked before.
+//! How the hub answers control requests: each by an output with the caller's ticket. The caller's right to
+//! make them was checked before.
 
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Following, Hub, Key, Now, Output, Reply,
+    ControlReply, ControlRequest, Following, Hub, Key, Now, Output,
     channel::Channel,
     presence::Why,
     session::{Beginning, Session, Sub},
 };
 
 /// Whom a close ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloseTarget {
     /// One session, whichever client asks: knowing its id is the right to end it.
     Session(SessionId),
@@ -19,13 +21,64 @@ pub enum CloseTarget {
     SessionOf(SessionId, UserId),
     /// All sessions of a user.
     User(UserId),
-    /// All sessions there are.
+    /// All sessions there are on a node. No node asks that of another.
+    #[serde(skip)]
     Everybody,
 }
 
 impl Hub {
+    /// Answers a control request: [`Output::Replied`] comes with the same ticket, after all that it caused.
+    pub fn control(&mut self, ticket: u64, request: ControlRequest, now: Now) {
+        match request {
+            ControlRequest::Close { target, close } => self.close(ticket, &target, &close, now),
+            ControlRequest::Subscribe { session, user, channels } => {
+                self.subscribe(ticket, session, &user, &channels)
+            }
+            ControlRequest::Unsubscribe { session, user, channels } => {
+                self.unsubscribe(ticket, session, &user, &channels)
+            }
+            ControlRequest::Ack { session, user, cursor } => self.ack(ticket, session, &user, &cursor),
+            ControlRequest::Release { session: Some(session), user } => {
+                self.release(ticket, session, &user, now)
+            }
+            ControlRequest::Release { session: None, .. } => {
+                self.replied(ticket, ControlReply::Released(None))
+            }
+            ControlRequest::CountSessions { users } => {
+                let counted = users
+                    .into_iter()
+                    .map(|user| (self.sessions_of(&user), user))
+                    .filter(|(count, _)| *count > 0);
+                let users = counted.map(|(count, user)| (user, count)).collect();
+                self.replied(ticket, ControlReply::Users(users));
+            }
+            ControlRequest::ListUsers { lasting, after, limit } => {
+                let asked = self.online().filter(|(user, _)| !lasting || self.is_known(user));
+                let users = owned(page(asked, after.as_ref(), limit));
+                self.replied(ticket, ControlReply::Users(users));
+            }
+            ControlRequest::ListFollowers { channel, after, limit } => {
+                let users = owned(page(self.users_following(&channel), after.as_ref(), limit));
+                self.replied(ticket, ControlReply::Users(users));
+            }
+            ControlRequest::ListSessions { user, after, limit } => {
+                let page = page(self.sessions_by_id(user.as_ref()), after, limit);
+                let views = page.into_iter().filter_map(|(_, key)| self.session_view(key)).collect();
+                self.replied(ticket, ControlReply::Sessions(views));
+            }
+            ControlRequest::CountFollowers { channels } => {
+                let counts = channels.iter().map(|channel| self.followers(channel)).collect();
+                self.replied(ticket, ControlReply::Counts(counts));
+            }
+        }
+    }
+
+    pub(crate) fn replied(&mut self, ticket: u64, reply: ControlReply) {
+        self.say(Output::Replied { ticket, reply });
+    }
+
     /// Ends sessions on purpose. [`Output::Replied`] comes after all that it caused.
-    pub fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
+    pub(crate) fn close(&mut self, ticket: u64, target: &CloseTarget, close: &Close, now: Now) {
         let keys: Vec<Key> = match target {
             CloseTarget::Session(id) => self.key_by_id(*id).into_iter().collect(),
             CloseTarget::SessionOf(id, user) => {
@@ -41,21 +94,27 @@ impl Hub {
         for key in &keys {
             self.end_session(*key, Some(Why::Closed(close.clone())), now);
         }
-        self.say(Output::Replied { ticket, reply: Reply::Closed(keys.len()) });
+        self.replied(ticket, ControlReply::Closed(keys.len()));
     }
 
     /// Lets a session follow more channels, from now on.
-    pub fn subscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+    pub(crate) fn subscribe(
+        &mut self,
+        ticket: u64,
+        session: SessionId,
+        user: &UserId,
+        channels: &[ChannelName],
+    ) {
         let key = match self.session_for(session, user) {
             Ok(key) => key,
-            Err(code) => return self.say(Output::Replied { ticket, reply: Reply::Refused(code) }),
+            Err(code) => return self.replied(ticket, ControlReply::Refused(code)),
         };
         let followed = self.may_follow(Some(key), user, channels.iter());
         let followed = followed.and_then(|()| {
             channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None))
         });
         if let Err(code) = followed {
-            return self.say(Output::Replied { ticket, reply: Reply::Refused(code) });
+            return self.replied(ticket, ControlReply::Refused(code));
         }
         for channel in channels {
             self.doubt(key, channel);
@@ -90,18 +149,24 @@ impl Hub {
         for ticket in self.subscribing.remove(&key).unwrap_or_default() {
             let known = self.sessions.get(key).is_some();
             let reply = if known {
-                Reply::Channels(Box::new(self.following(key)))
+                ControlReply::Following(Box::new(self.following(key)))
             } else {
-                Reply::Refused(ErrorCode::SessionUnknown)
+                ControlReply::Refused(ErrorCode::SessionUnknown)
             };
-            self.say(Output::Replied { ticket, reply });
+            self.replied(ticket, reply);
         }
     }
 
     /// Lets a session follow fewer channels. The user's own stays.
-    pub fn unsubscribe(&mut self, ticket: u64, session: SessionId, user: &UserId, channels: &[ChannelName]) {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        ticket: u64,
+        session: SessionId,
+        user: &UserId,
+        channels: &[ChannelName],
+    ) {
         let reply = match self.session_for(session, user) {
-            Err(code) => Reply::Refused(code),
+            Err(code) => ControlReply::Refused(code),
             Ok(key) => {
                 for channel in channels.iter().filter(|channel| !channel.is_own()) {
                     let wanted = self.channel_key(channel);
@@ -112,19 +177,19 @@ impl Hub {
                 // A connection that only waited for the place in a channel that it does not follow any more
                 // need not wait.
                 self.settle(key);
-                Reply::Channels(Box::new(self.following(key)))
+                ControlReply::Following(Box::new(self.following(key)))
             }
         };
         self.say(Output::Replied { ticket, reply });
     }
 
     /// The client says that everything up to `cursor` was shown to the person.
-    pub fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
+    pub(crate) fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
         let reply = match self.session_for(session, user) {
-            Err(code) => Reply::Refused(code),
-            Ok(key) => {
-                Reply::Shown(cursor.position(&user.channel()).map(|position| self.at_most(key, position)))
-            }
+            Err(code) => ControlReply::Refused(code),
+            Ok(key) => ControlReply::Shown(
+                cursor.position(&user.channel()).map(|position| self.at_most(key, position)),
+            ),
         };
         self.say(Output::Replied { ticket, reply });
     }
@@ -164,4 +229,18 @@ impl Hub {
         }
         following
     }
+}
+
+/// The first `limit` behind `after`, in no order.
+fn page<K: Ord + Copy, V>(all: impl Iterator<Item = (K, V)>, after: Option<K>, limit: usize) -> Vec<(K, V)> {
+    let mut page: Vec<(K, V)> = all.filter(|(key, _)| after.is_none_or(|after| *key > after)).collect();
+    if page.len() > limit {
+        page.select_nth_unstable_by(limit, |a, b| a.0.cmp(&b.0));
+        page.truncate(limit);
+    }
+    page
+}
+
+fn owned(users: Vec<(&UserId, usize)>) -> Vec<(UserId, usize)> {
+    users.into_iter().map(|(user, count)| (user.clone(), count)).collect()
 }

@@ -2,12 +2,12 @@
 
 use encke_proto::{Cursor, ErrorCode, SessionId, UserId};
 
-use crate::{Ending, Following, Hub, Key, Now, Output, Reply, session::Beginning};
+use crate::{ControlReply, Ending, Following, Hub, Key, Now, Output, session::Beginning};
 
 impl Hub {
     /// Gives a session up to the node that asks for it, with all that it follows: nothing of it stays, and no
     /// connection is told that it ended; its last one is told that another took over.
-    pub fn release(&mut self, ticket: u64, session: SessionId, user: &UserId, now: Now) {
+    pub(crate) fn release(&mut self, ticket: u64, session: SessionId, user: &UserId, now: Now) {
         let key = self.key_by_id(session).filter(|key| self.user_of(*key) == Some(user));
         let given = key.map(|key| {
             let following = self.carried_by(key);
@@ -18,7 +18,7 @@ impl Hub {
             self.end_session(key, None, now);
             Box::new(following)
         });
-        self.say(Output::Replied { ticket, reply: Reply::Given(given) });
+        self.say(Output::Replied { ticket, reply: ControlReply::Released(given) });
     }
 
     /// What a session follows: where it stands, or where it began as long as its client has not named the

@@ -2,8 +2,9 @@
 //! messages to other nodes, is the driver's part.
 
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
+use serde::{Deserialize, Serialize};
 
-use crate::{ConnKey, Key};
+use crate::{ConnKey, ControlReply, Key};
 
 /// How a connection's service ends, when it is not by the driver's own doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,29 +38,13 @@ pub struct ReadKey {
 }
 
 /// What a session follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Following {
     /// The channels, the user's own not among them.
     pub channels: Vec<ChannelName>,
     /// Where it began in those that no cursor of its client has named yet. It may have come further since,
     /// but it is not known yet whether that arrived.
     pub began: Cursor,
-}
-
-/// The answer to a control request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// So many sessions were ended, and everything of them is freed.
-    Closed(usize),
-    /// What the session follows now.
-    Channels(Box<Following>),
-    /// Everything in the user's own channel up to here was shown to the person, which is to be written down
-    /// before it is answered. Nothing when the cursor does not name that channel.
-    Shown(Option<Position>),
-    /// What the session followed that was given up; none when there was no such session of the user.
-    Given(Option<Box<Following>>),
-    /// Refused.
-    Refused(ErrorCode),
 }
 
 /// What the driver is to do.
@@ -133,7 +118,7 @@ pub enum Output {
         /// The number that the request came with.
         ticket: u64,
         /// The answer.
-        reply: Reply,
+        reply: ControlReply,
     },
 }
 

@@ -128,7 +128,7 @@ impl Hub {
     }
 
     /// Whether a user has a session that outlives its connections.
-    fn stays(&self, user: Key) -> bool {
+    pub(crate) fn stays(&self, user: Key) -> bool {
         let sessions = self.users.get(user).map_or(&[][..], |user| &user.sessions);
         sessions.iter().any(|key| self.sessions.get(*key).is_some_and(|session| session.lasting))
     }

@@ -1,19 +1,22 @@
 //! What the hub shows to the API: counts, sessions, and the followers of a channel. Everything here only
 //! reads.
 
+use std::borrow::Cow;
+
 use encke_proto::{ChannelName, SessionId, Time, UserId};
+use serde::{Deserialize, Serialize};
 
 use crate::{ConnKey, Hub, Key};
 
 /// A session, as lists of sessions show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// Its id.
     pub session: SessionId,
     /// Its user.
     pub user: UserId,
     /// The transport of its connection, or of the last one.
-    pub transport: &'static str,
+    pub transport: Cow<'static, str>,
     /// When it began.
     pub since: Time,
     /// How many messages it has not been given.
@@ -23,13 +26,6 @@ pub struct SessionView {
     /// Whether a connection serves it now, so that it would be handed what comes; otherwise it is about to
     /// begin, or its grace time runs.
     pub connected: bool,
-}
-
-/// Who follows a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChannelView {
-    /// The users, each with the number of sessions that follow it.
-    pub users: Vec<(UserId, usize)>,
 }
 
 impl Hub {
@@ -42,6 +38,13 @@ impl Hub {
     #[must_use]
     pub fn sessions_of(&self, user: &UserId) -> usize {
         self.user_key(user).and_then(|key| self.users.get(key)).map_or(0, |user| user.sessions.len())
+    }
+
+    /// Whether a user has a session that outlives its connections: whether
+    /// [`Output::Online`](crate::Output::Online) was said of the user, and `Offline` was not since.
+    #[must_use]
+    pub fn is_known(&self, user: &UserId) -> bool {
+        self.user_key(user).is_some_and(|key| self.stays(key))
     }
 
     /// Whether this connection's session stands in each of its channels, so that its service has begun.
@@ -71,6 +74,11 @@ impl Hub {
     /// The sessions of one user, or of all.
     #[must_use]
     pub fn sessions(&self, user: Option<&UserId>) -> Vec<SessionView> {
+        self.sessions_by_id(user).filter_map(|(_, key)| self.session_view(key)).collect()
+    }
+
+    /// The same, in no order, by what finds them.
+    pub(crate) fn sessions_by_id(&self, user: Option<&UserId>) -> impl Iterator<Item = (SessionId, Key)> {
         let keys: Vec<Key> = match user {
             Some(user) => self
                 .user_key(user)
@@ -79,29 +87,23 @@ impl Hub {
                 .unwrap_or_default(),
             None => self.sessions.iter().map(|(key, _)| key).collect(),
         };
-        keys.into_iter().filter_map(|key| self.session_view(key)).collect()
+        keys.into_iter().filter_map(|key| self.sessions.get(key).map(|session| (session.id, key)))
     }
 
-    /// Who follows a channel.
-    #[must_use]
-    pub fn channel(&self, name: &ChannelName) -> ChannelView {
-        let mut view = ChannelView::default();
-        let Some(channel) = self.channel_key(name).and_then(|key| self.channels.get(key)) else {
-            return view;
-        };
-        let mut users: Vec<Key> = channel
-            .members
-            .iter()
+    /// The users who follow a channel, in no order, each with the number of sessions that do.
+    pub fn users_following(&self, name: &ChannelName) -> impl Iterator<Item = (&UserId, usize)> {
+        let channel = self.channel_key(name).and_then(|key| self.channels.get(key));
+        let members = channel.into_iter().flat_map(|channel| channel.members.iter());
+        let mut users: Vec<Key> = members
             .filter_map(|member| self.sessions.at(member.session))
             .map(|session| session.user)
             .collect();
         users.sort_unstable();
+        let mut counts: Vec<(Key, usize)> = Vec::new();
         for same in users.chunk_by(|a, b| a == b) {
-            if let Some(user) = self.users.get(same[0]) {
-                view.users.push((user.id.clone(), same.len()));
-            }
+            counts.push((same[0], same.len()));
         }
-        view
+        counts.into_iter().filter_map(|(key, count)| self.users.get(key).map(|user| (&user.id, count)))
     }
 
     /// How many sessions follow a channel.
@@ -118,7 +120,7 @@ impl Hub {
         self.key_by_id(session).is_some_and(|key| self.user_of(key) == Some(user))
     }
 
-    fn session_view(&self, key: Key) -> Option<SessionView> {
+    pub(crate) fn session_view(&self, key: Key) -> Option<SessionView> {
         let session = self.sessions.get(key)?;
         let (mut lag, mut channels) = (0, Vec::new());
         for sub in &session.subs {
@@ -134,7 +136,7 @@ impl Hub {
         Some(SessionView {
             session: session.id,
             user,
-            transport,
+            transport: transport.into(),
             since: session.since,
             lag,
             channels,

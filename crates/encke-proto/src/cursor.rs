@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{ChannelName, Epoch, Position, limits::CURSOR_MAX_BYTES, limits::SESSION_MAX_CHANNELS};
 
 /// Why a text is not a cursor.
@@ -20,8 +22,9 @@ pub enum CursorError {
 }
 
 /// How far a session has come in each channel it follows. The text form is what clients hand back; its
-/// grammar is in `docs/PROTOCOL.md`, the reasons in ADR 0003.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// grammar is in `docs/PROTOCOL.md`, the reasons in ADR 0003. Between nodes it is its fields, which have no
+/// bound on their text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The positions, each channel once.
     pub entries: Vec<(ChannelName, Position)>,

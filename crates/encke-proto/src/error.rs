@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::json;
 
@@ -97,10 +97,49 @@ codes! {
     ShuttingDown = "shutting_down", 503;
 }
 
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ErrorCode {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::{ObjectBuilder, Type};
+        let codes = Self::ALL.iter().map(|code| code.as_str());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).build().into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ErrorCode {}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// The body of each refusal.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ErrorAnswer<'a> {
+    /// What is wrong.
+    pub error: ErrorDetail<'a>,
+    /// False when a client must not come back by itself; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnect: Option<bool>,
+}
+
+/// What is wrong.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ErrorDetail<'a> {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people. Its words may change.
+    pub message: &'a str,
 }
 
 /// A request that was refused: the code for programs, the message for the person who reads the log.
@@ -122,22 +161,10 @@ impl Refusal {
     /// The body of the answer, `{"error":{"code","message"}}`; a closed session is told not to come back.
     #[must_use]
     pub fn json(&self) -> String {
-        #[derive(Serialize)]
-        struct Inner<'a> {
-            code: &'a str,
-            message: &'a str,
-        }
-        #[derive(Serialize)]
-        struct Outer<'a> {
-            error: Inner<'a>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            reconnect: Option<bool>,
-        }
-        let outer = Outer {
-            error: Inner { code: self.code.as_str(), message: &self.message },
+        json::write(&ErrorAnswer {
+            error: ErrorDetail { code: self.code, message: &self.message },
             reconnect: (self.code == ErrorCode::SessionClosed).then_some(false),
-        };
-        json::write(&outer)
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{ChannelName, Cursor, Offset, SessionId, json};
 /// Why a session was ended, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CloseCode {
     /// The client asked for it.
     Client,
@@ -29,6 +30,7 @@ pub enum CloseCode {
 
 /// The end of a session, as its connection is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Close {
     /// Why, for programs.
     pub code: CloseCode,
@@ -44,6 +46,7 @@ pub struct Close {
 /// Why messages will not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum GapReason {
     /// Retention removed them before this receiver came.
     Trimmed,
@@ -55,8 +58,10 @@ pub enum GapReason {
 
 /// Messages of one channel that a receiver will not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Gap {
     /// The channel.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub channel: ChannelName,
     /// The first offset that is missing.
     pub from: Offset,
@@ -68,11 +73,14 @@ pub struct Gap {
 
 /// The beginning of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Open {
     /// The session that the connection serves.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub session: SessionId,
     /// Where it goes on from.
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub cursor: Cursor,
     /// The longest silence on a sound connection, in seconds.
     pub heartbeat_s: u64,
@@ -82,6 +90,7 @@ pub struct Open {
 /// for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Event {
     /// First of all.
     Open(Open),
@@ -109,6 +118,7 @@ impl Event {
     }
 }
 
-fn as_text<S: serde::Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a cursor as its text.
+pub(crate) fn as_text<S: serde::Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(cursor)
 }

@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Epoch {
 }
 
 /// How far something has come in one channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The epoch that the offset belongs to.
     pub epoch: Epoch,

@@ -10,6 +10,7 @@ use encke_proto::{
 };
 
 use percent_encoding::percent_decode_str;
+use utoipa::IntoParams;
 
 use crate::{
     auth::{Authenticator, Credentials, Identity},
@@ -226,18 +227,30 @@ fn read_start(text: &str) -> Result<Start, Refusal> {
 }
 
 /// The query of a request that waits.
-#[derive(Debug)]
-struct Query<'a> {
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Query<'a> {
+    /// Where to go on; `earliest` for the oldest that is kept.
+    #[param(rename = "cursor", value_type = Option<String>)]
     start: Start,
     /// What a client that is no browser's EventSource sends in the place of `Last-Event-ID`, unread.
+    #[param(rename = "lastEventId", value_type = Option<String>)]
     last_event_id: Cow<'a, str>,
+    /// Continue this session.
+    #[param(value_type = Option<String>)]
     session: Option<SessionId>,
+    /// Subscribe to these too, separated by commas.
+    #[param(value_type = Option<String>)]
     channels: Vec<ChannelName>,
+    /// A poll waits at most this long, in seconds.
     hold_s: Option<u32>,
+    /// From `POST /v1/ticket`.
     ticket: Option<String>,
-    /// The origin of the page around a frame.
+    /// The origin of the page that embeds the stream, as `iframe`; the server's own when absent.
+    #[param(rename = "origin")]
     embedder: Option<String>,
     /// Whether it holds a token, which does not belong there.
+    #[param(ignore)]
     token: bool,
 }
 

@@ -21,7 +21,7 @@ mod user_locations;
 
 pub use interest::Interest;
 pub use listed::Listed;
-pub use node_rpc::{Inbox, NodeInboxSender, node_inbox};
-pub use nodes::{MESSAGES_MAX, Nodes};
+pub use node_rpc::{Inbox, MESSAGES_MAX, NodeInboxSender, node_inbox};
+pub use nodes::Nodes;
 pub use sessions::Sessions;
 pub use user_locations::Claiming;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use encke_proto::ErrorCode;
 use http::request::Parts;
 
 use crate::{
@@ -10,6 +11,13 @@ use crate::{
     auth::{Credentials, Identity},
     http::refusal::Refused,
 };
+
+/// What a client's request may be refused with before its handler looks at it: for its token, or as the
+/// server stops.
+pub(crate) const CLIENT: &[ErrorCode] =
+    &[ErrorCode::Unauthorized, ErrorCode::TokenExpired, ErrorCode::OriginForbidden, ErrorCode::ShuttingDown];
+/// The same of a backend's.
+pub(crate) const OPERATOR: &[ErrorCode] = &[ErrorCode::Unauthorized, ErrorCode::ShuttingDown];
 
 /// A client with a verified token.
 #[derive(Debug)]

@@ -12,7 +12,13 @@ use http::header;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, extractors::Operator, http::refusal::Refused, metrics::Gauge, shards::Counts};
+use crate::{
+    app::App,
+    extractors::Operator,
+    http::refusal::{ENGINE, Refused, codes},
+    metrics::Gauge,
+    shards::Counts,
+};
 
 /// All is well.
 #[derive(Serialize, ToSchema)]
@@ -26,7 +32,8 @@ pub(crate) struct Well {
 /// Whether the process lives.
 #[utoipa::path(
     get, path = "/healthz", tag = "operation", security(()),
-    responses((status = 200, description = "It does.", body = Well)),
+    responses((status = 200, description = "It does.", body = Well, example = json!({"ok": true, "node": "push-1"}))),
+    extensions(("x-error-codes" = json!(codes(&[])))),
 )]
 pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
     Answer(Well { ok: true, node: app.config.node.clone() })
@@ -36,7 +43,8 @@ pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
 /// work, and its engine takes messages.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", security(()),
-    responses((status = 200, description = "It would.", body = Well)),
+    responses((status = 200, description = "It would.", body = Well, example = json!({"ok": true, "node": "push-1"}))),
+    extensions(("x-error-codes" = json!(codes(&[ENGINE, &[ErrorCode::ShuttingDown]])))),
 )]
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, Refused> {
     if app.is_stopping() {
@@ -53,6 +61,7 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, 
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(("api_key" = []), ()),
     responses((status = 200, description = "Text.", body = String, content_type = "text/plain")),
+    extensions(("x-error-codes" = json!(codes(&[&[ErrorCode::Unauthorized]])))),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     if !app.config.dev {

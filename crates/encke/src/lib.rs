@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod app;
+mod asyncapi;
 pub mod auth;
 pub mod cli;
 mod client_api;
@@ -25,7 +26,6 @@ mod pages;
 mod publishing;
 pub mod random;
 pub mod router;
-mod schemas;
 mod serve;
 mod server_api;
 pub mod shards;

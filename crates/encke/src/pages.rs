@@ -11,7 +11,10 @@ use axum::response::{IntoResponse, Response};
 use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{http::refusal::Refused, validation::InPath};
+use crate::{
+    http::refusal::{Refused, codes},
+    validation::{self, InPath},
+};
 
 /// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames.
 /// Nothing else, above all nothing inline.
@@ -84,19 +87,31 @@ static ASSETS: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
 });
 
 /// The demo: log in, see pages arrive, close.
-#[utoipa::path(get, path = "/", tag = "pages", security(()), responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+#[utoipa::path(
+    get, path = "/", tag = "pages", security(()),
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
+    extensions(("x-error-codes" = json!(codes(&[])))),
+)]
 pub(crate) async fn demo(headers: HeaderMap) -> Response {
     DEMO.answer(&headers)
 }
 
 /// The operators' console. It uses the server API, with the API key.
-#[utoipa::path(get, path = "/console", tag = "pages", security(()), responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+#[utoipa::path(
+    get, path = "/console", tag = "pages", security(()),
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
+    extensions(("x-error-codes" = json!(codes(&[])))),
+)]
 pub(crate) async fn console(headers: HeaderMap) -> Response {
     CONSOLE.answer(&headers)
 }
 
 /// The browser client, a module; pages of every origin may load it.
-#[utoipa::path(get, path = "/client.js", tag = "pages", security(()), responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")))]
+#[utoipa::path(
+    get, path = "/client.js", tag = "pages", security(()),
+    responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")),
+    extensions(("x-error-codes" = json!(codes(&[])))),
+)]
 pub(crate) async fn client(headers: HeaderMap) -> Response {
     to_all(CLIENT.answer(&headers))
 }
@@ -104,8 +119,9 @@ pub(crate) async fn client(headers: HeaderMap) -> Response {
 /// What the browser client imports by itself.
 #[utoipa::path(
     get, path = "/client/{file}", tag = "pages", security(()),
-    params(("file" = String, Path, description = "Its name.")),
+    params(("file" = String, Path, description = "Its name.", example = "cursor.js")),
     responses((status = 200, description = "A script.", body = String, content_type = "text/javascript")),
+    extensions(("x-error-codes" = json!(codes(&[validation::ERRORS, &[ErrorCode::NotFound]])))),
 )]
 pub(crate) async fn client_module(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
     CLIENT_MODULES
@@ -130,8 +146,10 @@ fn to_all(answer: Response) -> Response {
 /// What the pages are made of.
 #[utoipa::path(
     get, path = "/assets/{file}", tag = "pages", security(()),
-    params(("file" = String, Path, description = "Its name.")),
-    responses((status = 200, description = "A file.", body = String)),
+    params(("file" = String, Path, description = "Its name.", example = "style.css")),
+    responses((status = 200, description = "A file.",
+        content((String = "text/javascript"), (String = "text/css"), (String = "image/svg+xml")))),
+    extensions(("x-error-codes" = json!(codes(&[validation::ERRORS, &[ErrorCode::NotFound]])))),
 )]
 pub(crate) async fn asset(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
     ASSETS.get(name.as_str()).map(|file| file.answer(&headers)).ok_or(ErrorCode::NotFound.into())

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
     app::App,
-    client_api,
+    asyncapi, client_api,
     cors::cors,
     dialects, health,
     http::{
@@ -86,6 +86,7 @@ pub(crate) fn routes() -> Vec<Route> {
         api_get("/api/channels/{channel}/history", get(server_api::history::history)),
         api_get("/api/channels/{channel}/presence", get(server_api::presence::presence)),
         operation("/api/openapi.json", get(openapi::openapi)),
+        operation("/api/asyncapi.json", get(asyncapi::asyncapi)),
         operation("/metrics", get(health::metrics)),
         operation("/healthz", get(health::healthz)),
         operation("/readyz", get(health::readyz)),

@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc, time::Duration};
 
 use encke_engine::BEAT_MS;
-use encke_hub::CloseTarget;
+use encke_hub::{CloseTarget, ControlRequest};
 use encke_proto::{Close, CloseCode};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -110,7 +110,8 @@ async fn stop(server: Server, drain: Duration) {
         reconnect: true,
         retry_ms: None,
     };
-    if app.shards.close(&CloseTarget::Everybody, &close).await.is_err() {
+    let request = ControlRequest::Close { target: CloseTarget::Everybody, close };
+    if app.shards.request(request).await.is_err() {
         tracing::warn!("not everybody could be told that the server stops");
     }
     while Instant::now() < ends {

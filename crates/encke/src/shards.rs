@@ -15,7 +15,7 @@ mod sink;
 mod slot;
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
         Arc,
@@ -25,8 +25,8 @@ use std::{
 };
 
 use encke_engine::Feed;
-use encke_hub::{ChannelView, CloseTarget, Following, Reply, SessionView};
-use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Position, SessionId, UserId};
+use encke_hub::{ControlReply, ControlRequest};
+use encke_proto::{ChannelName, Entry, ErrorCode, UserId};
 use tokio::sync::oneshot;
 
 pub use claim::Claim;
@@ -104,99 +104,54 @@ impl Shards {
         usize::try_from(self.hasher.hash_one(user) % self.mailboxes.len() as u64).unwrap_or(0)
     }
 
-    /// Ends sessions on purpose, and returns how many after everything of them is freed.
+    /// Asks the shards that a control request concerns; their answers make one.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn close(&self, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
-        let homes: Vec<&Mailbox<ShardCommand>> = match target {
-            CloseTarget::SessionOf(_, user) | CloseTarget::User(user) => vec![self.home(user)],
-            CloseTarget::Session(_) | CloseTarget::Everybody => self.mailboxes.iter().collect(),
-        };
-        let mut closed = 0;
-        for answer in ask_living(&homes, |answer| ShardCommand::Close {
-            target: target.clone(),
-            close: close.clone(),
-            answer,
-        })? {
-            match wait(answer).await? {
-                Reply::Closed(count) => closed += count,
-                Reply::Refused(code) => return Err(code),
-                Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => return Err(ErrorCode::Internal),
+    /// As the hub refuses it, or [`ErrorCode::Overloaded`] when a shard does not answer.
+    pub async fn request(&self, request: ControlRequest) -> Result<ControlReply, ErrorCode> {
+        if let ControlRequest::CountSessions { users } = &request
+            && let [user] = users.as_slice()
+        {
+            // Every push to one user asks this, and there is nothing to be merged.
+            let home = self.home(user);
+            let request = Box::new(request);
+            let answer = ask(home, |answer| ShardCommand::Control { request, answer })?
+                .ok_or(ErrorCode::Overloaded)?;
+            return wait(answer).await;
+        }
+        let mut answers = Vec::new();
+        for (index, part) in self.parts(&request) {
+            match ask(self.at(index), |answer| ShardCommand::Control { request: Box::new(part), answer })? {
+                Some(answer) => answers.push(answer),
+                // A shard that has failed serves no connection any more.
+                None if matches!(request, ControlRequest::Close { .. }) => {}
+                None => return Err(ErrorCode::Overloaded),
             }
         }
-        Ok(closed)
-    }
-
-    /// Lets a session follow more channels; all that it follows then.
-    ///
-    /// # Errors
-    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn subscribe(
-        &self,
-        session: SessionId,
-        user: &UserId,
-        channels: Vec<ChannelName>,
-    ) -> Result<Following, ErrorCode> {
-        let command = |answer| ShardCommand::Subscribe {
-            session,
-            user: user.clone(),
-            channels: channels.clone(),
-            answer,
-        };
-        following(self.ask_home(user, command).await?)
-    }
-
-    /// Lets a session follow fewer channels; all that it follows then.
-    ///
-    /// # Errors
-    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn unsubscribe(
-        &self,
-        session: SessionId,
-        user: &UserId,
-        channels: Vec<ChannelName>,
-    ) -> Result<Following, ErrorCode> {
-        let command = |answer| ShardCommand::Unsubscribe {
-            session,
-            user: user.clone(),
-            channels: channels.clone(),
-            answer,
-        };
-        following(self.ask_home(user, command).await?)
-    }
-
-    /// How far the user's own channel was shown when `cursor` was, if it says so. Writing that down is left
-    /// to the caller.
-    ///
-    /// # Errors
-    /// As the hub refuses it, or [`ErrorCode::Overloaded`].
-    pub async fn ack(
-        &self,
-        session: SessionId,
-        user: &UserId,
-        cursor: Cursor,
-    ) -> Result<Option<Position>, ErrorCode> {
-        let command =
-            |answer| ShardCommand::Ack { session, user: user.clone(), cursor: cursor.clone(), answer };
-        match self.ask_home(user, command).await? {
-            Reply::Shown(position) => Ok(position),
-            Reply::Refused(code) => Err(code),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Given(_) => Err(ErrorCode::Internal),
+        let mut replies = Vec::with_capacity(answers.len());
+        for answer in answers {
+            replies.push(wait(answer).await?);
+        }
+        match request.merge(replies) {
+            ControlReply::Refused(code) => Err(code),
+            reply => Ok(reply),
         }
     }
 
-    /// Gives a session up to another node, with all that it follows; none when it is not here.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn release(&self, session: SessionId, user: &UserId) -> Result<Option<Following>, ErrorCode> {
-        let command = |answer| ShardCommand::Release { session, user: user.clone(), answer };
-        match self.ask_home(user, command).await? {
-            Reply::Given(following) => Ok(following.map(|following| *following)),
-            Reply::Refused(code) => Err(code),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) => Err(ErrorCode::Internal),
+    /// Which shard is asked what.
+    fn parts(&self, request: &ControlRequest) -> Vec<(usize, ControlRequest)> {
+        if let Some(user) = request.user() {
+            return vec![(self.home_index(user), request.clone())];
         }
+        let ControlRequest::CountSessions { users } = request else {
+            return (0..self.mailboxes.len()).map(|index| (index, request.clone())).collect();
+        };
+        // Only the homes of the users are woken.
+        let mut homes: BTreeMap<usize, Vec<UserId>> = BTreeMap::new();
+        for user in users {
+            homes.entry(self.home_index(user)).or_default().push(user.clone());
+        }
+        homes.into_iter().map(|(index, users)| (index, ControlRequest::CountSessions { users })).collect()
     }
 
     /// Waits until it is written down what this user was handed here.
@@ -204,89 +159,8 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when the shard does not answer.
     pub async fn settle(&self, user: &UserId) -> Result<(), ErrorCode> {
-        for answer in ask(&[self.home(user)], ShardCommand::Settle)? {
-            wait(answer).await?;
-        }
-        Ok(())
-    }
-
-    /// How many sessions each of these users has, in the same order.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn sessions_of(&self, users: &[UserId]) -> Result<Vec<usize>, ErrorCode> {
-        if let [user] = users {
-            let answers = ask(&[self.home(user)], |answer| ShardCommand::SessionsOf {
-                users: vec![user.clone()],
-                answer,
-            })?;
-            let mut counts = Vec::new();
-            for answer in answers {
-                counts = wait(answer).await?;
-            }
-            return Ok(counts);
-        }
-        let mut split: Vec<Vec<(usize, UserId)>> = vec![Vec::new(); self.mailboxes.len()];
-        for (index, user) in users.iter().enumerate() {
-            split[self.home_index(user)].push((index, user.clone()));
-        }
-        let mut counts = vec![0; users.len()];
-        for (mailbox, part) in self.mailboxes.iter().zip(split).filter(|(_, part)| !part.is_empty()) {
-            let (indices, part): (Vec<usize>, Vec<UserId>) = part.into_iter().unzip();
-            let answers = ask(&[mailbox], |answer| ShardCommand::SessionsOf { users: part.clone(), answer })?;
-            for answer in answers {
-                for (index, count) in indices.iter().zip(wait(answer).await?) {
-                    counts[*index] = count;
-                }
-            }
-        }
-        Ok(counts)
-    }
-
-    /// Everybody who is online, by id, with the number of sessions.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn online(&self) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        let mut all = self.ask_all(|answer| ShardCommand::Online { answer }).await?.concat();
-        all.sort_unstable();
-        Ok(all)
-    }
-
-    /// The sessions of one user, or of all.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn sessions(&self, user: Option<&UserId>) -> Result<Vec<SessionView>, ErrorCode> {
-        let mut all =
-            self.ask_all(|answer| ShardCommand::Sessions { user: user.cloned(), answer }).await?.concat();
-        all.sort_unstable_by(|a, b| (&a.user, a.session).cmp(&(&b.user, b.session)));
-        Ok(all)
-    }
-
-    /// Who follows a channel, by user.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn channel(&self, channel: &ChannelName) -> Result<ChannelView, ErrorCode> {
-        let views = self.ask_all(|answer| ShardCommand::Channel { channel: channel.clone(), answer }).await?;
-        let mut users: Vec<_> = views.into_iter().flat_map(|view| view.users).collect();
-        users.sort_unstable();
-        Ok(ChannelView { users })
-    }
-
-    /// How many sessions follow each of these channels, in the same order.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer.
-    pub async fn followers(&self, channels: &[ChannelName]) -> Result<Vec<usize>, ErrorCode> {
-        let mut sums = vec![0; channels.len()];
-        for counts in
-            self.ask_all(|answer| ShardCommand::Followers { channels: channels.to_vec(), answer }).await?
-        {
-            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        }
-        Ok(sums)
+        let answer = ask(self.home(user), ShardCommand::Settle)?.ok_or(ErrorCode::Overloaded)?;
+        wait(answer).await
     }
 
     /// How much there is of everything, in the shards that are at work.
@@ -294,36 +168,15 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer.
     pub async fn counts(&self) -> Result<Counts, ErrorCode> {
-        let all: Vec<&Mailbox<ShardCommand>> = self.mailboxes.iter().collect();
+        let mut answers = Vec::with_capacity(self.mailboxes.len());
+        for mailbox in self.mailboxes.iter() {
+            answers.extend(ask(mailbox, |answer| ShardCommand::Counts { answer })?);
+        }
         let mut sum = Counts::default();
-        for answer in ask_living(&all, |answer| ShardCommand::Counts { answer })? {
+        for answer in answers {
             sum = sum.plus(wait(answer).await?);
         }
         Ok(sum)
-    }
-
-    async fn ask_home(
-        &self,
-        user: &UserId,
-        command: impl Fn(oneshot::Sender<Reply>) -> ShardCommand,
-    ) -> Result<Reply, ErrorCode> {
-        let mut last = Err(ErrorCode::Internal);
-        for answer in ask(&[self.home(user)], command)? {
-            last = wait(answer).await;
-        }
-        last
-    }
-
-    async fn ask_all<T>(
-        &self,
-        command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
-    ) -> Result<Vec<T>, ErrorCode> {
-        let all: Vec<&Mailbox<ShardCommand>> = self.mailboxes.iter().collect();
-        let mut answers = Vec::with_capacity(all.len());
-        for answer in ask(&all, command)? {
-            answers.push(wait(answer).await?);
-        }
-        Ok(answers)
     }
 }
 
@@ -355,45 +208,22 @@ impl Feed for Shards {
     }
 }
 
+/// Puts a question into a shard's mailbox; none when the shard is gone.
 fn ask<T>(
-    homes: &[&Mailbox<ShardCommand>],
-    command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
-) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
-    let post = |mailbox: &&Mailbox<ShardCommand>| {
-        let (answer, receiver) = oneshot::channel();
-        mailbox.post(command(answer)).map(|()| receiver).map_err(|Full| ErrorCode::Overloaded)
-    };
-    homes.iter().map(post).collect()
-}
-
-/// The same, without those that are gone: a shard that has failed serves no connection any more.
-fn ask_living<T>(
-    homes: &[&Mailbox<ShardCommand>],
-    command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
-) -> Result<Vec<oneshot::Receiver<T>>, ErrorCode> {
-    let mut receivers = Vec::with_capacity(homes.len());
-    for mailbox in homes {
-        let (answer, receiver) = oneshot::channel();
-        match mailbox.offer(command(answer)) {
-            Ok(()) => receivers.push(receiver),
-            Err(None) => {}
-            Err(Some(_)) => return Err(ErrorCode::Overloaded),
-        }
+    mailbox: &Mailbox<ShardCommand>,
+    command: impl FnOnce(oneshot::Sender<T>) -> ShardCommand,
+) -> Result<Option<oneshot::Receiver<T>>, ErrorCode> {
+    let (answer, receiver) = oneshot::channel();
+    match mailbox.offer(command(answer)) {
+        Ok(()) => Ok(Some(receiver)),
+        Err(None) => Ok(None),
+        Err(Some(_)) => Err(ErrorCode::Overloaded),
     }
-    Ok(receivers)
 }
 
 async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
     match tokio::time::timeout(ANSWER_MAX, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) | Err(_) => Err(ErrorCode::Overloaded),
-    }
-}
-
-fn following(reply: Reply) -> Result<Following, ErrorCode> {
-    match reply {
-        Reply::Channels(following) => Ok(*following),
-        Reply::Refused(code) => Err(code),
-        Reply::Closed(_) | Reply::Shown(_) | Reply::Given(_) => Err(ErrorCode::Internal),
     }
 }

@@ -9,6 +9,9 @@ use http::request::Parts;
 
 use crate::http::refusal::Refused;
 
+/// What a request may be refused with for a name, in its path or elsewhere.
+pub(crate) const ERRORS: &[ErrorCode] = &[ErrorCode::BadName];
+
 /// The one name in a request's path, decoded.
 #[derive(Debug)]
 pub(crate) struct InPath(pub(crate) String);

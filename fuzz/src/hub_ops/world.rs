@@ -7,8 +7,8 @@ use std::{
 
 use encke_history::{History, Record, check};
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Key, Now, Opening, Output, Pulled,
-    ReadKey, Reply, Start,
+    Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Following, Hub, HubConfig, Key, Now,
+    Opening, Output, Pulled, ReadKey, Start,
 };
 use encke_proto::{
     ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, MessageId, Offset, Page, Position, SessionId,
@@ -133,7 +133,7 @@ impl World {
         if let (true, Some(session)) = (moved, self.clients[at].session) {
             // It comes from another node, which has given its session up: here, the same one.
             let (ticket, user) = (self.ticket(Asked::GiveUp), self.clients[at].user.clone());
-            self.hub.release(ticket, session, &user, self.now);
+            self.hub.control(ticket, ControlRequest::Release { session: Some(session), user }, self.now);
             self.pump();
             if let Some(given) = self.given.take() {
                 (fresh, carried) = (session, *given);
@@ -247,7 +247,8 @@ impl World {
         }
         let user = self.clients[at].user.clone();
         let ticket = self.ticket(Asked::Subscribe(at, session, channel.clone()));
-        self.hub.subscribe(ticket, session, &user, std::slice::from_ref(&channel));
+        let channels = vec![channel.clone()];
+        self.hub.control(ticket, ControlRequest::Subscribe { session, user, channels }, self.now);
         self.history.note(Record::Asked { session, channel });
     }
 
@@ -264,7 +265,8 @@ impl World {
         let user = client.user.clone();
         self.history.note(Record::Released { client: at, channel: channel.clone() });
         let ticket = self.ticket(Asked::Unsubscribe(session, channel.clone()));
-        self.hub.unsubscribe(ticket, session, &user, &[channel]);
+        let channels = vec![channel];
+        self.hub.control(ticket, ControlRequest::Unsubscribe { session, user, channels }, self.now);
     }
 
     pub fn ack(&mut self, at: usize) {
@@ -277,7 +279,7 @@ impl World {
         let own = user.channel();
         let head = self.logs.head(&own);
         let ticket = self.ticket(Asked::Ack(head));
-        self.hub.ack(ticket, session, &user, &cursor);
+        self.hub.control(ticket, ControlRequest::Ack { session, user, cursor }, self.now);
     }
 
     pub fn close(&mut self, at: usize) {
@@ -286,7 +288,7 @@ impl World {
         let close =
             Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
         let ticket = self.ticket(Asked::Close);
-        self.hub.close(ticket, &target, &close, self.now);
+        self.hub.control(ticket, ControlRequest::Close { target, close }, self.now);
         self.pump();
         assert!(!self.hub.has_session(session, &self.clients[at].user), "a session that was closed is there");
         self.start_over(at);
@@ -456,33 +458,35 @@ impl World {
         }
     }
 
-    fn replied(&mut self, ticket: u64, reply: Reply) {
+    fn replied(&mut self, ticket: u64, reply: ControlReply) {
         let asked = self.tickets.remove(&ticket).expect("a request is answered once");
         let refused = match &reply {
-            Reply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => true,
-            Reply::Refused(code) => panic!("{asked:?} is refused as {code}"),
+            ControlReply::Refused(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => true,
+            ControlReply::Refused(code) => panic!("{asked:?} is refused as {code}"),
             _ => false,
         };
         match (asked, reply) {
-            (Asked::Subscribe(at, session, channel), Reply::Channels(_)) => {
+            (Asked::Subscribe(at, session, channel), ControlReply::Following(_)) => {
                 let client = &self.clients[at];
                 if client.session == Some(session) && client.wants.contains(&channel) {
                     let position = self.logs.head(&channel);
                     self.history.note(Record::Promised { client: at, channel, position });
                 }
             }
-            (Asked::Unsubscribe(session, channel), Reply::Channels(_)) => {
+            (Asked::Unsubscribe(session, channel), ControlReply::Following(_)) => {
                 self.history.note(Record::Unasked { session, channel })
             }
-            (Asked::Ack(head), Reply::Shown(shown)) => {
+            (Asked::Ack(head), ControlReply::Shown(shown)) => {
                 let shown = shown.filter(|shown| shown.epoch == head.epoch);
                 assert!(
                     shown.is_none_or(|shown| shown.offset <= head.offset),
                     "{shown:?} was shown, and the log ends at {head:?}"
                 );
             }
-            (Asked::GiveUp, Reply::Given(given)) => self.given = given,
-            (Asked::Close, Reply::Closed(count)) => assert!(count <= 1, "one session was to be closed"),
+            (Asked::GiveUp, ControlReply::Released(given)) => self.given = given,
+            (Asked::Close, ControlReply::Closed(count)) => {
+                assert!(count <= 1, "one session was to be closed")
+            }
             (asked, reply) => assert!(refused, "{asked:?} is answered with {reply:?}"),
         }
     }

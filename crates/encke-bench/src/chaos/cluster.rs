@@ -4,7 +4,6 @@
 pub mod faults;
 pub mod nats;
 pub mod nodes;
-pub mod peer;
 pub mod port_forward;
 pub mod probe;
 pub mod process;

@@ -16,11 +16,11 @@ use super::{
     mutation::Mutation,
     phase::{PhaseSender, Stage},
     publisher,
-    run::Setting,
     server::Keys,
+    setting::Setting,
     subscriber::{self, Means, Shared},
 };
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// How long the tokens are good, in seconds: longer than any jump of the clock.
 const TOKEN_S: u64 = 30 * 86_400;

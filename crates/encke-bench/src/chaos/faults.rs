@@ -13,7 +13,7 @@ use super::{
     server::Server,
     tail::tear,
 };
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::evidence::Id;
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 #[derive(Deserialize)]
 struct Payload {

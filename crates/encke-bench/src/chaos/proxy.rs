@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::phase::{Look, Stage};
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 16 * 1024;

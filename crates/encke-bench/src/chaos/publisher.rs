@@ -15,7 +15,7 @@ use super::{
     ledger,
     phase::{Look, Stage},
 };
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// How long a message may take to be accepted once nothing is in the way.
 const CALM_PATIENCE: Duration = Duration::from_secs(90);

@@ -8,43 +8,20 @@ use tokio::time::{Instant, sleep};
 use super::{
     crowd::{Crowd, Doors},
     evidence::{Evidence, Note},
-    faults::{Counts, Fault, Hand},
-    mutation::Mutation,
+    faults::{Fault, Hand},
     phase::{PhaseSender, Stage},
     proxy::{Proxy, Side, Upstream, network},
     server::Server,
+    setting::Setting,
     settle::Settle,
     verdict::{Verdict, judge},
 };
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// The longest that a run goes on for the sake of the count of deliveries.
 const RUN_MAX: Duration = Duration::from_secs(3 * 3600);
 /// How often it is said how far the run is.
 const TELL: Duration = Duration::from_secs(10);
-
-/// What a run consists of.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// Where everything that is left to chance begins.
-    pub seed: u64,
-    /// The server's engine.
-    pub engine: String,
-    /// How many faults of each kind.
-    pub counts: Counts,
-    /// How many deliveries there are at least.
-    pub deliveries: u64,
-    /// How many subscribers.
-    pub clients: usize,
-    /// How many channels, publishers, and messages a second of all publishers.
-    pub channels: usize,
-    /// See `channels`.
-    pub publishers: u64,
-    /// See `channels`.
-    pub rate: f64,
-    /// What a subscriber mutations about.
-    pub mutation: Option<Mutation>,
-}
 
 /// What came of it.
 #[derive(Debug)]

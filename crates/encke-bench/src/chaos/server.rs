@@ -12,8 +12,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{clock::Clock, cluster::peer::Peer};
-use crate::{commands::latency::Choice, server::Scratch};
+use super::{clock::Clock, peer::Peer};
+use crate::{choice::Choice, server::Scratch};
 
 /// How long it may take to be there, and to be gone when it was asked to go.
 const START_PATIENCE: Duration = Duration::from_secs(30);

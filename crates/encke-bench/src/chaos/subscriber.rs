@@ -21,7 +21,7 @@ use super::{
     phase::{Look, Stage},
     wire::Transport,
 };
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 /// How often a request of the control connection is tried in calm weather before that counts as being stuck.
 const ASKS_MAX: u32 = 60;

@@ -4,11 +4,7 @@ use std::{fs, io, path::Path, process::Command};
 
 use encke_history::Kind;
 
-use super::{
-    faults::Fault,
-    run::{Outcome, Setting},
-    verdict::Verdict,
-};
+use super::{faults::Fault, run::Outcome, setting::Setting, verdict::Verdict};
 use crate::table::replaced;
 
 const MARKS: (&str, &str) = ("<!-- encke-bench chaos: begin -->", "<!-- encke-bench chaos: end -->");

@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use crate::commands::latency::Choice;
+use crate::choice::Choice;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;

@@ -13,7 +13,8 @@ use crate::chaos::{
     evidence::{self, Note},
     faults::Counts,
     mutation::Mutation,
-    run::{Setting, run},
+    run::run,
+    setting::Setting,
     summary,
     verdict::Verdict,
 };

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     blocking::Line,
+    choice::Choice,
     parts::{self, Parts},
     peers::{Encke, EnckeOptions, Peer, Place, Transport, user_name},
     report,
@@ -193,20 +194,4 @@ fn micros(since: Instant) -> u64 {
 #[must_use]
 pub fn per(time: Duration, count: u64) -> f64 {
     if count == 0 { f64::NAN } else { time.as_secs_f64() * 1e6 / count as f64 }
-}
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-#[derive(Debug)]
-pub struct Choice(pub u64);
-
-impl Choice {
-    /// The next one, below `bound`.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        u32::try_from((u128::from(mixed) * u128::from(bound)) >> 64).unwrap_or(0)
-    }
 }

@@ -2,11 +2,9 @@
 
 use std::{io, time::Duration};
 
-use super::{
-    fanout::{Delivered, measure_load},
-    latency::Choice,
-};
+use super::fanout::{Delivered, measure_load};
 use crate::{
+    choice::Choice,
     peers::{Peer, Place, Transport},
     run::{Load, Run},
     tally::Tally,

@@ -6,7 +6,10 @@ use std::{
 };
 
 use encke_history::Record;
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Hub, HubConfig, Output, Pulled, ReadKey, Reply};
+use encke_hub::{
+    Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Hub, HubConfig, Output, Pulled,
+    ReadKey,
+};
 use encke_proto::{
     ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
 };
@@ -153,7 +156,8 @@ impl Sim {
         let (now, other) = (self.now(), 1 - at);
         let missing = |session: &SessionId| !self.nodes[at].hub.has_session(*session, &attach.user);
         let Some(session) = attach.session.filter(|session| self.fetches && missing(session)) else { return };
-        self.nodes[other].hub.release(FETCHED, session, &attach.user, now);
+        let request = ControlRequest::Release { session: Some(session), user: attach.user.clone() };
+        self.nodes[other].hub.control(FETCHED, request, now);
         self.pump(other);
         if let Some(carried) = self.given.take() {
             attach.fresh = session;
@@ -174,14 +178,16 @@ impl Sim {
             Control::Subscribe(channel) => {
                 if self.plant == Some(Plant::EmptyPromise) && self.planting {
                     self.fired = true;
-                    self.replied(at, number, &Reply::Channels(Box::default()));
+                    self.replied(at, number, &ControlReply::Following(Box::default()));
                     return;
                 }
-                node.hub.subscribe(number, session, &user, std::slice::from_ref(&channel));
+                let channels = vec![channel.clone()];
+                node.hub.control(number, ControlRequest::Subscribe { session, user, channels }, now);
                 self.history.note(Record::Asked { session, channel });
             }
             Control::Unsubscribe(channel) => {
-                node.hub.unsubscribe(number, session, &user, std::slice::from_ref(&channel));
+                let channels = vec![channel];
+                node.hub.control(number, ControlRequest::Unsubscribe { session, user, channels }, now);
             }
             Control::Close => {
                 let close = Close {
@@ -190,7 +196,8 @@ impl Sim {
                     reconnect: false,
                     retry_ms: None,
                 };
-                node.hub.close(number, &CloseTarget::SessionOf(session, user), &close, now);
+                let target = CloseTarget::SessionOf(session, user);
+                node.hub.control(number, ControlRequest::Close { target, close }, now);
             }
         }
         self.pump(at);
@@ -356,18 +363,18 @@ impl Sim {
         self.after(delay, Event::Execute { node: at, life, question, fails });
     }
 
-    fn replied(&mut self, at: usize, number: u64, reply: &Reply) {
-        if let Reply::Given(given) = reply {
+    fn replied(&mut self, at: usize, number: u64, reply: &ControlReply) {
+        if let ControlReply::Released(given) = reply {
             self.given.clone_from(given);
             return;
         }
         let Some(ticket) = self.nodes[at].tickets.remove(&number) else { return };
         let done = match reply {
-            Reply::Refused(
+            ControlReply::Refused(
                 ErrorCode::SessionUnknown | ErrorCode::SessionClosed | ErrorCode::TooManyChannels,
             ) => false,
-            Reply::Refused(code) => panic!("{code} in {}", self.seed),
-            Reply::Closed(_) | Reply::Channels(_) | Reply::Shown(_) | Reply::Given(_) => true,
+            ControlReply::Refused(code) => panic!("{code} in {}", self.seed),
+            _ => true,
         };
         if let (true, Control::Unsubscribe(channel)) = (done, &ticket.control) {
             self.history.note(Record::Unasked { session: ticket.session, channel: channel.clone() });

@@ -177,7 +177,7 @@ fn no_session_follows_another_users_own_channel() {
     assert_eq!(world.refusal(2), Some(ErrorCode::ChannelForbidden));
     world.come(attach(3, "mallory"));
     world.subscribe(3, "mallory", &["@alice"]);
-    assert_eq!(world.reply(), Some(encke_hub::Reply::Refused(ErrorCode::ChannelForbidden)));
+    assert_eq!(world.reply(), Some(encke_hub::ControlReply::Refused(ErrorCode::ChannelForbidden)));
     assert_eq!(world.pull(3), [""; 0]);
 }
 

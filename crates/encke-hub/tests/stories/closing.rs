@@ -1,6 +1,6 @@
 //! Sessions are ended on purpose, and everything of them is freed.
 
-use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, Ending, Output, Reply};
+use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Output};
 use encke_proto::{Close, ErrorCode};
 
 use crate::{
@@ -23,12 +23,12 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
             Output::Closed { user: user("alice"), session: session(1001) },
             Output::Ended { conn: ConnKey(1), ending: Ending::Closed(Box::new(close_notice)) },
             Output::Offline(user("alice")),
-            Output::Replied { ticket: 1, reply: Reply::Closed(1) },
+            Output::Replied { ticket: 1, reply: ControlReply::Closed(1) },
         ]
     );
     assert!(world.is_empty());
     world.close(&CloseTarget::Session(session(1001)));
-    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+    assert_eq!(world.reply(), Some(ControlReply::Closed(0)));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_closed_session_is_told_so_for_at_least_the_grace_time() {
     world.come(back(2, "alice", 1, &cursor));
     assert_eq!(world.refusal(2), Some(ErrorCode::SessionClosed));
     world.subscribe(1, "alice", &["news"]);
-    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionClosed)));
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionClosed)));
     assert!(world.is_empty());
     world.wait_ms(2_000);
     world.come(back(3, "alice", 1, &cursor));
@@ -56,7 +56,7 @@ fn to_another_user_a_closed_session_is_unknown_like_any_other() {
     world.come(Attach { session: Some(session(1001)), ..attach(2, "mallory") });
     assert!(world.has_begun(2));
     world.subscribe(1, "mallory", &["news"]);
-    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionUnknown)));
 }
 
 #[test]
@@ -64,8 +64,7 @@ fn a_close_that_invites_back_leaves_no_tombstone() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     let close = Close { reconnect: true, ..operator() };
-    world.hub.close(9, &CloseTarget::Everybody, &close, world.now);
-    world.settle();
+    world.control(ControlRequest::Close { target: CloseTarget::Everybody, close });
     world.said();
     world.come(Attach { session: Some(session(1001)), ..attach(2, "alice") });
     assert!(world.has_begun(2));
@@ -82,10 +81,10 @@ fn a_user_is_closed_with_all_sessions_connected_or_not() {
     world.close(&CloseTarget::User(user("alice")));
     let said = world.said_of_people();
     assert_eq!(said.iter().filter(|output| matches!(output, Output::Offline(_))).count(), 1);
-    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: Reply::Closed(2) }));
+    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: ControlReply::Closed(2) }));
     assert_eq!(world.hub.session_count(), 1);
     world.close(&CloseTarget::User(user("unknown")));
-    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+    assert_eq!(world.reply(), Some(ControlReply::Closed(0)));
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn all_sessions_are_closed_and_nothing_is_left() {
     world.said();
     world.close(&CloseTarget::Everybody);
     let said = world.said();
-    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: Reply::Closed(49) }));
+    assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: ControlReply::Closed(49) }));
     let count = |fits: fn(&Output) -> bool| said.iter().filter(|output| fits(output)).count();
     assert_eq!(count(|output| matches!(output, Output::Ended { .. })), 49);
     assert_eq!(count(|output| matches!(output, Output::Offline(_))), 20);
@@ -110,9 +109,9 @@ fn a_session_is_closed_by_its_user_and_by_no_other() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     world.close(&CloseTarget::SessionOf(session(1001), user("mallory")));
-    assert_eq!(world.reply(), Some(Reply::Closed(0)));
+    assert_eq!(world.reply(), Some(ControlReply::Closed(0)));
     world.close(&CloseTarget::SessionOf(session(1001), user("alice")));
-    assert_eq!(world.reply(), Some(Reply::Closed(1)));
+    assert_eq!(world.reply(), Some(ControlReply::Closed(1)));
 }
 
 #[test]

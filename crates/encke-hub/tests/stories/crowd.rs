@@ -1,7 +1,7 @@
 //! Twenty thousand in one channel: whatever is done for each of them must not look at all of them, or this
 //! would take minutes.
 
-use encke_hub::{CloseTarget, ConnKey, Hub, HubConfig, Now, Output, Pulled};
+use encke_hub::{CloseTarget, ConnKey, ControlRequest, Hub, HubConfig, Now, Output, Pulled};
 use encke_proto::Time;
 
 use crate::{
@@ -54,7 +54,7 @@ fn a_crowd_comes_listens_and_goes() {
     for second in 1..=20 {
         hub.tick(Now { mono_ms: 1_000 + second * 1_000, ..now });
     }
-    hub.close(1, &CloseTarget::Everybody, &operator(), now);
+    hub.control(1, ControlRequest::Close { target: CloseTarget::Everybody, close: operator() }, now);
     assert_eq!(drive(&mut hub, &mut logs), (CROWD, 5 * CROWD, CROWD / 2));
     assert_eq!((hub.session_count(), hub.channel_count(), hub.online().count()), (0, 0, 0));
 }

@@ -1,7 +1,7 @@
 //! Sessions that end with their connection: their clients keep the cursor, and have no session id to come
 //! back with.
 
-use encke_hub::{Attach, CloseTarget, ConnKey, Ending, Output, Start};
+use encke_hub::{Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Output, Start};
 use encke_proto::ErrorCode;
 
 use crate::{
@@ -123,4 +123,28 @@ fn no_session_gets_the_id_of_another() {
     assert_eq!(world.hub.sessions(None).len(), 1);
     world.publish("@alice");
     assert_eq!(world.pull(1), ["@alice 1"], "and no session is disturbed");
+}
+
+#[test]
+fn other_nodes_find_only_users_whose_sessions_outlive_a_connection() {
+    let mut world = World::default();
+    world.come(fleeting(1, "alice"));
+    world.come(fleeting(2, "bob"));
+    world.come(attach_to(3, "bob", &["news"]));
+    let users = |world: &mut World, lasting| {
+        world.said();
+        world.control(ControlRequest::ListUsers { lasting, after: None, limit: 9 });
+        match world.reply() {
+            Some(ControlReply::Users(mut users)) => {
+                users.sort();
+                users
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(users(&mut world, true), [(user("bob"), 2)]);
+    assert_eq!(users(&mut world, false), [(user("alice"), 1), (user("bob"), 2)]);
+    assert_eq!((world.hub.is_known(&user("alice")), world.hub.is_known(&user("bob"))), (false, true));
+    world.close(&CloseTarget::Session(session(1003)));
+    assert!(!world.hub.is_known(&user("bob")));
 }

@@ -1,6 +1,7 @@
 //! A session goes on at another node: there it follows what it followed, from where its client stands.
 
-use encke_hub::{Attach, ConnKey, Ending, Following, Output, Reply, Start};
+use encke_hub::{Attach, ConnKey, ControlReply, ControlRequest, Ending, Following, Output, Start};
+use encke_proto::SessionId;
 
 use crate::{
     support::{session, user},
@@ -9,9 +10,9 @@ use crate::{
 
 /// Asks `from` for alice's session 1001 as another node would, and makes the logs those of a second node.
 fn move_over(from: &mut World) -> (World, Option<Following>) {
-    from.hub.release(77, session(1001), &user("alice"), from.now);
+    from.hub.control(77, release(session(1001), "alice"), from.now);
     from.settle();
-    let Some(Reply::Given(given)) = from.reply() else { panic!("not answered") };
+    let Some(ControlReply::Released(given)) = from.reply() else { panic!("not answered") };
     let mut there = World::default();
     std::mem::swap(&mut there.logs, &mut from.logs);
     (there, given.map(|given| *given))
@@ -45,7 +46,7 @@ fn its_last_connection_is_told_that_another_took_over() {
     let mut here = World::default();
     here.come(attach(1, "alice"));
     here.said();
-    here.hub.release(5, session(1001), &user("alice"), here.now);
+    here.hub.control(5, release(session(1001), "alice"), here.now);
     here.settle();
     let said = here.said_of_people();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
@@ -91,11 +92,15 @@ fn no_user_is_given_the_session_of_another() {
     let mut here = World::default();
     here.come(attach(1, "alice"));
     here.said();
-    here.hub.release(5, session(1001), &user("mallory"), here.now);
-    here.hub.release(6, session(4), &user("alice"), here.now);
+    here.hub.control(5, release(session(1001), "mallory"), here.now);
+    here.hub.control(6, release(session(4), "alice"), here.now);
     here.settle();
     let replies: Vec<_> =
         here.said().into_iter().filter(|output| matches!(output, Output::Replied { .. })).collect();
-    assert_eq!(replies, [5, 6].map(|ticket| Output::Replied { ticket, reply: Reply::Given(None) }));
+    assert_eq!(replies, [5, 6].map(|ticket| Output::Replied { ticket, reply: ControlReply::Released(None) }));
     assert_eq!(here.hub.sessions_of(&user("alice")), 1);
+}
+
+fn release(session: SessionId, name: &str) -> ControlRequest {
+    ControlRequest::Release { session: Some(session), user: user(name) }
 }

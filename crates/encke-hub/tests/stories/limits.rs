@@ -1,6 +1,6 @@
 //! Bounds hold exactly, and being over one changes nothing.
 
-use encke_hub::{Attach, Ending, HubConfig, Reply, Start};
+use encke_hub::{Attach, ControlReply, Ending, HubConfig, Start};
 use encke_proto::{CloseCode, ErrorCode, limits::SESSION_MAX_CHANNELS};
 
 use crate::{
@@ -24,16 +24,16 @@ fn a_session_has_as_many_channels_as_the_limit_says_and_not_one_more() {
     assert!(world.has_begun(1));
     assert_eq!(world.hub.channel_count(), SESSION_MAX_CHANNELS + 1, "the user's own is not counted");
     world.subscribe(1, "alice", &["one more"]);
-    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::TooManyChannels)));
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::TooManyChannels)));
     world.subscribe(1, "alice", &["room 5"]);
-    assert!(matches!(world.reply(), Some(Reply::Channels(_))), "what it has already is not one more");
+    assert!(matches!(world.reply(), Some(ControlReply::Following(_))), "what it has already is not one more");
     world.unsubscribe(1, "alice", &["room 5"]);
     world.said();
     world.subscribe(1, "alice", &["one more", "two more"]);
-    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::TooManyChannels)));
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::TooManyChannels)));
     assert_eq!(world.hub.channel_count(), SESSION_MAX_CHANNELS, "half of it was not done");
     world.subscribe(1, "alice", &["one more", "one more"]);
-    assert!(matches!(world.reply(), Some(Reply::Channels(_))));
+    assert!(matches!(world.reply(), Some(ControlReply::Following(_))));
     let cursor = world.cursor(1);
     world.come(back(2, "alice", 1, &cursor));
     assert!(world.has_begun(2), "a full session's cursor is brought back whole");
@@ -114,8 +114,8 @@ fn a_session_never_has_a_cursor_that_is_too_long_to_be_brought_back() {
         world.said();
         world.subscribe(1, "alice", &[name]);
         match world.reply() {
-            Some(Reply::Channels(_)) => followed += 1,
-            other => assert_eq!(other, Some(Reply::Refused(ErrorCode::TooManyChannels))),
+            Some(ControlReply::Following(_)) => followed += 1,
+            other => assert_eq!(other, Some(ControlReply::Refused(ErrorCode::TooManyChannels))),
         }
     }
     assert!((35..50).contains(&followed), "{followed}");

@@ -1,6 +1,6 @@
 //! Who is online: every user with a session, connected or within its grace time.
 
-use encke_hub::{Attach, HubConfig, Output};
+use encke_hub::{Attach, ControlReply, ControlRequest, HubConfig, Output};
 use encke_proto::{CloseCode, Time};
 
 use crate::{
@@ -104,9 +104,10 @@ fn views_tell_who_is_here() {
     world.go(3);
     world.publish_many("news", 4);
     world.pull(1);
-    let mut users = world.hub.channel(&crate::support::channel("news")).users;
+    let news = crate::support::channel("news");
+    let mut users: Vec<_> = world.hub.users_following(&news).collect();
     users.sort();
-    assert_eq!(users, [(user("alice"), 2), (user("bob"), 1)]);
+    assert_eq!(users, [(&user("alice"), 2), (&user("bob"), 1)]);
     let views = world.hub.sessions(None);
     assert_eq!(
         views.iter().map(|view| (view.lag, view.connected)).collect::<Vec<_>>(),
@@ -114,4 +115,43 @@ fn views_tell_who_is_here() {
     );
     assert_eq!(world.hub.sessions(Some(&user("bob"))).len(), 1);
     assert_eq!(world.hub.sessions(Some(&user("carol"))).len(), 0);
+}
+
+#[test]
+fn lists_are_the_same_whole_and_page_by_page() {
+    let mut world = World::default();
+    for conn in 1..=9 {
+        // Some have two sessions, and they come in another order than that of their names and ids.
+        world.come(attach_to(conn, &format!("user {}", conn * 5 % 7), &["news"]));
+    }
+    let news = crate::support::channel("news");
+    for request in [
+        ControlRequest::ListUsers { lasting: false, after: None, limit: usize::MAX },
+        ControlRequest::ListFollowers { channel: news, after: None, limit: 5 },
+        ControlRequest::ListSessions { user: None, after: None, limit: 8 },
+        ControlRequest::ListSessions { user: Some(user("user 3")), after: None, limit: usize::MAX },
+    ] {
+        let whole = request.merge([answer(&mut world, request.clone())]);
+        for size in 1..=9 {
+            let (mut pages, mut next) = (Vec::new(), Some(request.clone()));
+            while let Some(asked) = next {
+                let page = asked.page(size).merge([answer(&mut world, asked.page(size))]);
+                next = asked.rest(size, &page);
+                pages.push(page);
+            }
+            assert_eq!(request.merge(pages), whole, "{request:?} in pages of {size}");
+        }
+        let count = match whole {
+            ControlReply::Users(users) => users.len(),
+            ControlReply::Sessions(sessions) => sessions.len(),
+            other => panic!("{other:?}"),
+        };
+        assert!((2..=8).contains(&count), "{request:?}: {count}");
+    }
+}
+
+fn answer(world: &mut World, request: ControlRequest) -> ControlReply {
+    world.said();
+    world.control(request);
+    world.reply().unwrap()
 }

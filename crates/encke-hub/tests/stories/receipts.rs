@@ -1,6 +1,6 @@
 //! How far a user was handed the pushes, and what was shown.
 
-use encke_hub::{ConnKey, Output, Reply};
+use encke_hub::{ConnKey, ControlReply, Output};
 use encke_proto::{Cursor, Epoch, Position};
 
 use crate::{
@@ -106,9 +106,9 @@ fn an_acknowledgement_is_what_was_shown() {
     world.publish_many("@alice", 3);
     world.pull(1);
     world.ack(1, "alice", &own(7, 2));
-    assert_eq!(world.reply(), Some(Reply::Shown(Some(Position { epoch: Epoch(7), offset: 2 }))));
+    assert_eq!(world.reply(), Some(ControlReply::Shown(Some(Position { epoch: Epoch(7), offset: 2 }))));
     world.ack(1, "alice", &Cursor::default());
-    assert_eq!(world.reply(), Some(Reply::Shown(None)));
+    assert_eq!(world.reply(), Some(ControlReply::Shown(None)));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn nothing_can_be_shown_that_is_not_there_yet() {
     world.come(attach(1, "alice"));
     world.publish_many("@alice", 3);
     world.ack(1, "alice", &own(7, 999));
-    assert_eq!(world.reply(), Some(Reply::Shown(Some(Position { epoch: Epoch(7), offset: 3 }))));
+    assert_eq!(world.reply(), Some(ControlReply::Shown(Some(Position { epoch: Epoch(7), offset: 3 }))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Channels come and go while a session lives.
 
-use encke_hub::{Attach, Reply, Start};
+use encke_hub::{Attach, ControlReply, Start};
 use encke_proto::{ChannelName, ErrorCode};
 
 use crate::{
@@ -67,7 +67,7 @@ fn a_subscription_of_a_session_that_ends_meanwhile_is_refused() {
     world.subscribe(1, "alice", &["news"]);
     world.said();
     world.close(&encke_hub::CloseTarget::Session(session(1001)));
-    assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionUnknown)));
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn strangers_and_unknown_sessions_are_refused() {
     world.come(attach(1, "alice"));
     for (first, name) in [(1, "mallory"), (9, "alice")] {
         world.subscribe(first, name, &["news"]);
-        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+        assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionUnknown)));
         world.unsubscribe(first, name, &["news"]);
-        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+        assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionUnknown)));
         let cursor = world.cursor(1);
         world.ack(first, name, &cursor);
-        assert_eq!(world.reply(), Some(Reply::Refused(ErrorCode::SessionUnknown)));
+        assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::SessionUnknown)));
     }
 }
 

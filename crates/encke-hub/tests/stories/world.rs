@@ -6,8 +6,8 @@ use std::{
 };
 
 use encke_hub::{
-    Attach, CloseTarget, ConnKey, Ending, Following, Hub, HubConfig, Now, Output, Pulled, Receipt, Reply,
-    Start,
+    Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Following, Hub, HubConfig, Now,
+    Output, Pulled, Receipt, Start,
 };
 use encke_proto::{ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, SessionId, Time, UserId};
 
@@ -295,28 +295,27 @@ impl World {
     }
 
     pub fn subscribe(&mut self, first: u64, name: &str, channels: &[&str]) {
-        let names: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
-        self.tickets += 1;
-        self.hub.subscribe(self.tickets, session(1000 + u128::from(first)), &user(name), &names);
-        self.settle();
+        let channels: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
+        self.control(ControlRequest::Subscribe { session: session_of(first), user: user(name), channels });
     }
 
     pub fn unsubscribe(&mut self, first: u64, name: &str, channels: &[&str]) {
-        let names: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
-        self.tickets += 1;
-        self.hub.unsubscribe(self.tickets, session(1000 + u128::from(first)), &user(name), &names);
-        self.settle();
+        let channels: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
+        self.control(ControlRequest::Unsubscribe { session: session_of(first), user: user(name), channels });
     }
 
     pub fn ack(&mut self, first: u64, name: &str, cursor: &Cursor) {
-        self.tickets += 1;
-        self.hub.ack(self.tickets, session(1000 + u128::from(first)), &user(name), cursor);
-        self.settle();
+        let cursor = cursor.clone();
+        self.control(ControlRequest::Ack { session: session_of(first), user: user(name), cursor });
     }
 
     pub fn close(&mut self, target: &CloseTarget) {
+        self.control(ControlRequest::Close { target: target.clone(), close: operator() });
+    }
+
+    pub fn control(&mut self, request: ControlRequest) {
         self.tickets += 1;
-        self.hub.close(self.tickets, target, &operator(), self.now);
+        self.hub.control(self.tickets, request, self.now);
         self.settle();
     }
 
@@ -366,7 +365,7 @@ impl World {
         }
     }
 
-    pub fn reply(&mut self) -> Option<Reply> {
+    pub fn reply(&mut self) -> Option<ControlReply> {
         self.said().into_iter().find_map(|output| match output {
             Output::Replied { reply, .. } => Some(reply),
             _ => None,
@@ -376,7 +375,7 @@ impl World {
     /// The channels in the reply to a subscription.
     pub fn followed(&mut self) -> Vec<ChannelName> {
         match self.reply() {
-            Some(Reply::Channels(following)) => following.channels,
+            Some(ControlReply::Following(following)) => following.channels,
             other => panic!("not followed: {other:?}"),
         }
     }
@@ -384,7 +383,7 @@ impl World {
     /// Where the reply to a subscription says that it began.
     pub fn began(&mut self) -> Cursor {
         match self.reply() {
-            Some(Reply::Channels(following)) => following.began,
+            Some(ControlReply::Following(following)) => following.began,
             other => panic!("not followed: {other:?}"),
         }
     }
@@ -403,4 +402,9 @@ impl World {
 pub enum Late {
     Opened(encke_hub::Key, encke_hub::Opening),
     Read(encke_hub::ReadKey, encke_proto::Page),
+}
+
+/// The session that this connection began.
+fn session_of(first: u64) -> SessionId {
+    session(1000 + u128::from(first))
 }

@@ -1,7 +1,29 @@
 //! The answer to a long poll: one JSON object, written piece by piece so that messages are copied from their
 //! shared form.
 
-use crate::{Entry, Gap, json};
+use serde::Serialize;
+
+use crate::{Close, Cursor, Entry, Gap, MessageJson, SessionId, event, json};
+
+/// What [`Answer`] writes, as a type: for the description of the API.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PollAnswer<'a> {
+    /// The session, to be continued by the next poll.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    /// Where to go on.
+    #[serde(serialize_with = "event::as_text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub cursor: Cursor,
+    /// What came, in the order of each channel's log.
+    pub messages: Vec<MessageJson<'a>>,
+    /// What will not come; before the messages in time.
+    pub gaps: Vec<Gap>,
+    /// How the session ended, if it did.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub close: Option<Close>,
+}
 
 /// How many pieces a body is put together from.
 const PIECES: usize = 11;

@@ -30,6 +30,20 @@ pub enum CliError {
     /// The server did not start, or stopped.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// There was nothing to close.
+    #[error("nothing was closed: {0} has no session here")]
+    NothingClosed(String),
+    /// Not every user has got the push in the time that was given.
+    #[error("after {within_s} s {queued} of the users have not got the push; it stays in the log")]
+    StillQueued {
+        /// The time that was given.
+        within_s: u64,
+        /// How many users have not got it.
+        queued: u64,
+    },
+    /// What is to be sent cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Input(String, #[source] io::Error),
     /// A token cannot be made.
     #[error(transparent)]
     Token(#[from] TokenError),

@@ -133,9 +133,9 @@ async fn client(args: &Args) -> Result<Client, CliError> {
     }
     let config = args.server.config()?;
     if let Some(secret) = &config.token_secret {
-        let token =
+        let signed =
             sign(&config, secret, args.user.clone(), Grant::of(args.channel.clone()), Grant::none(), None)?;
-        return Ok(Client::new(address, &token)?);
+        return Ok(Client::new(address, &signed.token)?);
     }
     match Client::login(address, args.user.as_str()).await {
         Ok((client, _)) => Ok(client),

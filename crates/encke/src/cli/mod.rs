@@ -7,6 +7,7 @@ mod check_config;
 mod close;
 mod error;
 mod listen;
+mod message;
 mod output;
 mod publish;
 mod push;

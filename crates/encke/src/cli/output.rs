@@ -12,6 +12,21 @@ pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// How a command prints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON object a line, as is done anyway when the output is not a terminal
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    /// Whether it prints for people.
+    pub(crate) fn is_text(&self) -> bool {
+        is_terminal() && !self.json
+    }
+}
+
 /// One line to stderr.
 pub(crate) fn note(words: &impl Display) {
     // Words from a server may hold anything; a line break in them would make two lines out of one.

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use encke_client::{Api, Page, Push, ReceiptState, Target};
-use serde_json::value::RawValue;
-
+use super::message::MessageArgs;
 use super::server::ApiArgs;
-use super::{CliError, output};
+use super::{CliError, output, output::OutputArgs};
+use encke_client::{Api, Page, Push, ReceiptState, Target};
 
 /// How often receipts are asked for: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -15,55 +14,95 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Push a page or a message to users
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("target").required(true).args(["to", "all"])))]
-#[command(group(clap::ArgGroup::new("content").required(true).args(["url", "data"])))]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["to", "all", "online"])))]
+#[command(group(clap::ArgGroup::new("content").required(true).args(["url", "data", "file", "stdin"])))]
 pub(crate) struct Args {
-    /// To these users
-    #[arg(long, value_name = "USER", num_args = 1..)]
+    /// To these users, with spaces between them
+    #[arg(long, value_name = "USER", num_args = 1.., value_parser = user)]
     to: Vec<String>,
     /// To all users that the server knows
     #[arg(long)]
     all: bool,
+    /// To all users who are online now
+    #[arg(long)]
+    online: bool,
     /// A page for them to show: http or https
     #[arg(long)]
     url: Option<String>,
-    /// A message: any JSON
-    #[arg(long, value_name = "JSON", value_parser = json)]
-    data: Option<Box<RawValue>>,
+    #[command(flatten)]
+    message: MessageArgs,
+    /// The idempotency key: the same one makes one push, however often it is sent [default: a new one]
+    #[arg(long, value_name = "KEY")]
+    id: Option<String>,
     /// Not delivered after this many seconds [default: the server's push_ttl_s]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     ttl: Option<u64>,
-    /// Show receipts as they come in, until each user has got the push or never will
-    #[arg(long)]
-    wait: bool,
+    /// Show receipts as they come in, until each user has got the push or never will, but not longer than so
+    /// many seconds, if they are given: ends with 1 when they are over
+    #[arg(
+        long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000),
+    )]
+    wait: Option<Option<u64>>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ApiArgs,
 }
 
-/// Reads JSON as it is written.
-pub(crate) fn json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str(text)
-        .map_err(|error| format!("this is not JSON ({error}); a text needs quotes of its own: '\"hello\"'"))
+/// Reads a user. One id may hold a comma, but hardly anything else is meant by one.
+fn user(text: &str) -> Result<String, String> {
+    if text.contains(',') {
+        let users = text.split(',').map(str::trim).collect::<Vec<_>>().join(" ");
+        return Err(format!("users have spaces between them: --to {users}"));
+    }
+    if text == "-" {
+        return Err("a `-` for the standard input stands before --to".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
-    let target = if args.all { Target::All } else { Target::Users(args.to) };
-    let mut push = match (args.url, args.data) {
+    let target = match (args.all, args.online) {
+        (true, _) => Target::All,
+        (_, true) => Target::Online,
+        _ => Target::Users(args.to),
+    };
+    let mut push = match (args.url, args.message.read()?) {
         (Some(url), _) => Push::page(target, url),
         (None, data) => Push::data(target, &data)?,
     };
     if let Some(ttl) = args.ttl {
         push = push.ttl_s(ttl);
     }
+    if let Some(id) = args.id {
+        push = push.id(id);
+    }
     let api = args.server.api()?;
     let accepted = api.push(&push).await?;
-    if output::is_terminal() {
+    if args.output.is_text() {
         let (id, mode) = (&accepted.id, &accepted.mode);
         output::line(&format!("push {id} accepted ({mode}) for {}", count(accepted.accepted, "user")))?;
     } else {
         output::json(&accepted)?;
     }
-    if args.wait { wait(&api, &accepted.id).await } else { Ok(()) }
+    let mut receipts = Receipts {
+        api,
+        push: accepted.id,
+        users: accepted.accepted,
+        seen: HashMap::new(),
+        as_text: args.output.is_text(),
+    };
+    match args.wait {
+        None => Ok(()),
+        Some(None) => receipts.wait().await,
+        Some(Some(within_s)) => {
+            match tokio::time::timeout(Duration::from_secs(within_s), receipts.wait()).await {
+                Ok(done) => done,
+                Err(_) => Err(CliError::StillQueued { within_s, queued: receipts.missing() }),
+            }
+        }
+    }
 }
 
 /// `1 user`, `2 users`
@@ -71,35 +110,56 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-async fn wait(api: &Api, push: &str) -> Result<(), CliError> {
-    let mut seen: HashMap<String, ReceiptState> = HashMap::new();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let (mut settled, mut news) = (true, false);
-        let mut page = Page::default();
+/// The receipts of a push, as far as they were shown.
+struct Receipts {
+    api: Api,
+    push: String,
+    /// For how many users it is.
+    users: u64,
+    seen: HashMap<String, ReceiptState>,
+    as_text: bool,
+}
+
+impl Receipts {
+    /// Shows what is new until all are settled.
+    async fn wait(&mut self) -> Result<(), CliError> {
+        let mut pause = FIRST_PAUSE;
         loop {
-            let receipts = api.receipts(push, &page).await?;
+            let news = self.look().await?;
+            if self.seen.values().all(|state| state.is_settled()) {
+                return Ok(());
+            }
+            pause = if news { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// How many users are not known to have got it yet.
+    fn missing(&self) -> u64 {
+        let settled = self.seen.values().filter(|state| state.is_settled()).count() as u64;
+        self.users.saturating_sub(settled)
+    }
+
+    /// Asks once, and tells whether anything was new.
+    async fn look(&mut self) -> Result<bool, CliError> {
+        let (mut news, mut page) = (false, Page::default());
+        loop {
+            let receipts = self.api.receipts(&self.push, &page).await?;
             for receipt in receipts.receipts {
-                settled &= receipt.state.is_settled();
-                if seen.insert(receipt.user.clone(), receipt.state) == Some(receipt.state) {
+                if self.seen.insert(receipt.user.clone(), receipt.state) == Some(receipt.state) {
                     continue;
                 }
                 news = true;
-                if output::is_terminal() {
+                if self.as_text {
                     output::line(&format!("{}  {}  {}", receipt.time, receipt.state, receipt.user))?;
                 } else {
                     output::json(&receipt)?;
                 }
             }
             if receipts.next.is_none() {
-                break;
+                return Ok(news);
             }
             page.after = receipts.next;
         }
-        if settled {
-            return Ok(());
-        }
-        pause = if news { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-        tokio::time::sleep(pause).await;
     }
 }

@@ -1,5 +1,6 @@
 //! How the commands find the server and the keys for it.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,8 +14,8 @@ const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 /// Where the server is.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The server's address
-    #[arg(long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS)]
+    /// The server's address; HOST:PORT stands for http://HOST:PORT
+    #[arg(long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS, value_parser = address)]
     address: String,
     /// Where else to look for keys: the server's configuration file
     #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
@@ -30,6 +31,15 @@ pub(crate) struct ApiArgs {
     /// that `serve --dev` made
     #[arg(long, env = "ENCKE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<String>,
+}
+
+/// Reads an address, to which `http://` is added if it is a host and a port alone.
+fn address(text: &str) -> Result<String, Infallible> {
+    let authority = text.split('/').next().unwrap_or_default();
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    Ok(if has_port { format!("http://{text}") } else { text.to_owned() })
 }
 
 impl ServerArgs {

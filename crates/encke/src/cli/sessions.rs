@@ -3,7 +3,7 @@
 use encke_client::{Page, Session};
 
 use super::server::ApiArgs;
-use super::{CliError, output};
+use super::{CliError, output, output::OutputArgs};
 
 /// Show the sessions there are
 #[derive(Debug, clap::Args)]
@@ -11,16 +11,15 @@ pub(crate) struct Args {
     /// Only those of this user
     #[arg(long)]
     user: Option<String>,
-    /// Print one JSON object a line, as is done anyway when the output is not a terminal
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ApiArgs,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let as_table = output::is_terminal() && !args.json;
+    let as_table = args.output.is_text();
     let mut table = output::Table::new(&[
         "SESSION",
         "USER",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use encke_proto::UserId;
+use encke_proto::{Time, UserId};
 
 use super::server::local_config;
 use super::{CliError, output};
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How long it is good, in seconds, at most a year [default: token_ttl_s, a day]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     ttl: Option<u64>,
+    /// Print a JSON object with the token, its user and when it ends
+    #[arg(long)]
+    json: bool,
     /// The server's configuration file
     #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -47,7 +50,21 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let hint = "set ENCKE_TOKEN_SECRET, or name the configuration file with --config, or the data directory of a server in dev mode with ENCKE_DATA";
     let secret = secret.ok_or(CliError::NoKey { key: "token_secret", hint })?;
     let (channels, publish) = (Grant::of(args.channel), Grant::of(args.publish));
-    output::line(&sign(&config, &secret, args.user, channels, publish, args.ttl)?)
+    let signed = sign(&config, &secret, args.user.clone(), channels, publish, args.ttl)?;
+    if args.json {
+        let expires = Time(signed.expires_s.saturating_mul(1000));
+        return output::json(
+            &serde_json::json!({ "token": signed.token, "user": args.user, "expires": expires }),
+        );
+    }
+    output::line(&signed.token)
+}
+
+/// A token and when it ends.
+pub(crate) struct Signed {
+    pub(crate) token: String,
+    /// In seconds since 1970.
+    pub(crate) expires_s: u64,
 }
 
 /// Signs a token that is good from now on, for `ttl_s` or as long as the configuration says.
@@ -58,9 +75,10 @@ pub(crate) fn sign(
     channels: Grant,
     publish: Grant,
     ttl_s: Option<u64>,
-) -> Result<String, CliError> {
+) -> Result<Signed, CliError> {
     // A clock before 1970 makes a token that has expired, which is right: nobody can say when it would.
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let expires_s = now_s + ttl_s.unwrap_or(config.token_ttl_s);
-    Ok(TokenKey::hs256(secret).sign(&Claims { user, expires_s, channels, publish })?)
+    let token = TokenKey::hs256(secret).sign(&Claims { user, expires_s, channels, publish })?;
+    Ok(Signed { token, expires_s })
 }

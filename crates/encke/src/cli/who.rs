@@ -3,21 +3,20 @@
 use encke_client::Page;
 
 use super::server::ApiArgs;
-use super::{CliError, output};
+use super::{CliError, output, output::OutputArgs};
 
 /// Show who is online
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print one JSON object a line, as is done anyway when the output is not a terminal
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ApiArgs,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let as_table = output::is_terminal() && !args.json;
+    let as_table = args.output.is_text();
     let mut table = output::Table::new(&["USER", "SESSIONS", "FIRST SEEN", "LAST SEEN"]);
     let mut page = Page::default();
     loop {

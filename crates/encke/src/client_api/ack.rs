@@ -12,8 +12,11 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::Identity,
-    extractors::Client,
-    http::{body::Json, refusal::Refused},
+    extractors::{CLIENT, Client},
+    http::{
+        body::{self, Json},
+        refusal::{ENGINE, Refused, SESSION, codes},
+    },
     validation,
 };
 
@@ -34,8 +37,15 @@ pub(crate) struct Done {
 
 /// Takes note that what the cursor covers of the user's own channel was shown to the person.
 #[utoipa::path(
-    post, path = "/v1/ack", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = Ack,
-    responses((status = 200, description = "The receipts are moved on.", body = Done)),
+    post, path = "/v1/ack", tag = "control connection", security(("token" = []), ("cookie" = [])),
+    request_body(content = Ack, examples(
+        ("shown" = (summary = "Up to a cursor", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7"}))),
+    )),
+    responses((
+        status = 200, description = "The receipts are moved on.", body = Done,
+        example = json!({"ok": true}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, SESSION, ENGINE, &[ErrorCode::BadCursor]])))),
 )]
 pub(crate) async fn ack(
     State(app): State<Arc<App>>,

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::Client,
+    extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation,
 };
@@ -45,8 +45,15 @@ pub(crate) struct SessionClosed {
 /// id is the secret, and no token is needed.
 #[utoipa::path(
     post, path = "/v1/close", tag = "control connection", security(("token" = []), ("cookie" = []), ()),
-    request_body(content((CloseSession = "application/json"), (CloseSession = "text/plain"))),
-    responses((status = 200, description = "Whether there was something to close.", body = SessionClosed)),
+    request_body(content(
+        (CloseSession = "application/json", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})),
+        (CloseSession = "text/plain", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ"})),
+    )),
+    responses((
+        status = 200, description = "Whether there was something to close.", body = SessionClosed,
+        example = json!({"closed": true}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn close(
     State(app): State<Arc<App>>,

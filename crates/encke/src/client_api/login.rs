@@ -14,8 +14,11 @@ use utoipa::ToSchema;
 use super::cookie;
 use crate::{
     app::App,
-    extractors::credentials,
-    http::{body::Json, refusal::Refused},
+    extractors::{CLIENT, credentials},
+    http::{
+        body::{self, Json},
+        refusal::{Refused, codes},
+    },
     validation,
 };
 
@@ -44,8 +47,16 @@ pub(crate) struct LoggedIn {
 
 /// Logs in: by a token, or in dev mode by an id alone; sets the cookie.
 #[utoipa::path(
-    post, path = "/v1/login", tag = "tokens", security(()), request_body = Login,
-    responses((status = 200, description = "Logged in; the cookie is set.", body = LoggedIn)),
+    post, path = "/v1/login", tag = "tokens", security(()),
+    request_body(content = Login, examples(
+        ("user" = (summary = "In dev mode", value = json!({"user": "alice"}))),
+        ("token" = (summary = "By a token", value = json!({"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"}))),
+    )),
+    responses((
+        status = 200, description = "Logged in; the cookie is set.", body = LoggedIn,
+        example = json!({"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl", "user": "alice", "expires": "2026-01-02T03:04:05.678Z"}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, &[ErrorCode::LoginDisabled, ErrorCode::Internal]])))),
 )]
 pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();

@@ -13,13 +13,20 @@ use super::{ack::Done, cookie};
 use crate::{
     app::App,
     extractors::credentials,
-    http::{body::Nothing, refusal::Refused},
+    http::{
+        body::{self, Nothing},
+        refusal::{Refused, codes},
+    },
 };
 
 /// Clears the cookie. The token itself stays good until it ends.
 #[utoipa::path(
     post, path = "/v1/logout", tag = "tokens", security(()),
-    responses((status = 200, description = "The cookie is cleared.", body = Done)),
+    responses((
+        status = 200, description = "The cookie is cleared.", body = Done,
+        example = json!({"ok": true}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[body::ERRORS, &[ErrorCode::OriginForbidden, ErrorCode::ShuttingDown]])))),
 )]
 pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();

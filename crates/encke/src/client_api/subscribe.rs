@@ -12,8 +12,11 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::Identity,
-    extractors::Client,
-    http::{body::Json, refusal::Refused},
+    extractors::{CLIENT, Client},
+    http::{
+        body::{self, Json},
+        refusal::{ENGINE, Refused, SESSION, codes},
+    },
     validation,
 };
 
@@ -46,8 +49,17 @@ impl From<Following> for Followed {
 
 /// Lets a session follow more channels, from now on; takes effect on the held connection.
 #[utoipa::path(
-    post, path = "/v1/subscribe", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = SessionChannels,
-    responses((status = 200, description = "All that the session follows now.", body = Followed)),
+    post, path = "/v1/subscribe", tag = "control connection", security(("token" = []), ("cookie" = [])),
+    request_body(content = SessionChannels, examples(
+        ("channels" = (summary = "Two channels", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news", "room:7"]}))),
+    )),
+    responses((
+        status = 200, description = "All that the session follows now.", body = Followed,
+        example = json!({"channels": ["news", "room:7"], "cursor": "1~k3x9~news~7~room:7~0"}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, SESSION, ENGINE, &[
+        ErrorCode::ChannelForbidden, ErrorCode::TooManyChannels,
+    ]])))),
 )]
 pub(crate) async fn subscribe(
     State(app): State<Arc<App>>,
@@ -76,8 +88,15 @@ pub(crate) async fn follow(
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
 #[utoipa::path(
-    post, path = "/v1/unsubscribe", tag = "control connection", security(("token" = []), ("cookie" = [])), request_body = SessionChannels,
-    responses((status = 200, description = "All that the session follows now.", body = Followed)),
+    post, path = "/v1/unsubscribe", tag = "control connection", security(("token" = []), ("cookie" = [])),
+    request_body(content = SessionChannels, examples(
+        ("channels" = (summary = "One channel", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news"]}))),
+    )),
+    responses((
+        status = 200, description = "All that the session follows now.", body = Followed,
+        example = json!({"channels": ["room:7"], "cursor": "1~k3x9~room:7~0"}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, SESSION, ENGINE, &[ErrorCode::TooManyChannels]])))),
 )]
 pub(crate) async fn unsubscribe(
     State(app): State<Arc<App>>,

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::Time;
+use encke_proto::{ErrorCode, Time};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::Client,
-    http::{body::Nothing, refusal::Refused},
+    extractors::{CLIENT, Client},
+    http::{
+        body::{self, Nothing},
+        refusal::{Refused, codes},
+    },
 };
 
 /// A ticket, for a data connection that can send no header.
@@ -26,7 +29,11 @@ pub(crate) struct Ticket {
 /// Gives a one-use ticket.
 #[utoipa::path(
     post, path = "/v1/ticket", tag = "tokens", security(("token" = []), ("cookie" = [])),
-    responses((status = 200, description = "A ticket.", body = Ticket)),
+    responses((
+        status = 200, description = "A ticket.", body = Ticket,
+        example = json!({"ticket": "dGlja2V0LW9mLWFsaWNl", "expires": "2026-01-02T03:04:05.678Z"}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, &[ErrorCode::RateLimited, ErrorCode::Internal]])))),
 )]
 pub(crate) async fn ticket(
     State(app): State<Arc<App>>,

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use encke_hub::CloseTarget;
-use encke_proto::{Close, CloseCode, ErrorCode, json};
+use encke_proto::{Close, CloseCode, ErrorCode, ErrorDetail, json};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
+use utoipa::ToSchema;
 
 use super::{
     ack::{Done, shown},
@@ -40,75 +41,102 @@ struct Request {
     id: Option<u64>,
 }
 
-#[derive(Deserialize)]
+/// A command that has nothing more to say.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Bare {
+pub(crate) struct PingCommand {
+    /// `ping`
     #[serde(rename = "do")]
+    #[schema(value_type = String)]
     _do: IgnoredAny,
+    /// Comes back in the reply.
     #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
 }
 
-#[derive(Deserialize)]
+/// More or fewer channels for the session.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Channels {
+pub(crate) struct SubscribeCommand {
+    /// `subscribe` or `unsubscribe`
     #[serde(rename = "do")]
+    #[schema(value_type = String)]
     _do: IgnoredAny,
+    /// Comes back in the reply.
     #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
+    /// Public channels; at most 128.
     channels: Vec<String>,
 }
 
-#[derive(Deserialize)]
+/// A message for a channel.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Publish {
+pub(crate) struct PublishCommand {
+    /// `publish`
     #[serde(rename = "do")]
+    #[schema(value_type = String)]
     _do: IgnoredAny,
+    /// Comes back in the reply.
     #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
     channel: String,
+    /// Any JSON, at most 32 deep.
     #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = serde_json::Value, required = true)]
     data: Option<Box<RawValue>>,
     /// The idempotency key.
     key: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// How far the person has seen.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Ack {
+pub(crate) struct AckCommand {
+    /// `ack`
     #[serde(rename = "do")]
+    #[schema(value_type = String)]
     _do: IgnoredAny,
+    /// Comes back in the reply.
     #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
     cursor: String,
 }
 
-#[derive(Deserialize)]
+/// Ends the session on purpose.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct End {
+pub(crate) struct CloseCommand {
+    /// `close`
     #[serde(rename = "do")]
+    #[schema(value_type = String)]
     _do: IgnoredAny,
+    /// Comes back in the reply.
     #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
+    /// For people; at most 256 bytes.
     reason: Option<String>,
 }
 
-/// What is answered.
-#[derive(Serialize)]
-struct Reply<'a> {
+/// What is answered: either `result` or `error`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Reply<'a> {
+    /// `reply`
     event: &'a str,
+    /// As the command had it.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
+    /// What the same request by POST would be answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Problem<'a>>,
-}
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    code: &'a str,
-    message: &'a str,
+    error: Option<ErrorDetail<'a>>,
 }
 
 async fn answer(app: &App, asked: &Asked) -> String {
@@ -119,7 +147,7 @@ async fn answer(app: &App, asked: &Asked) -> String {
     let reply = match &result {
         Ok(result) => Reply { event: "reply", id, result: Some(result.clone()), error: None },
         Err(Refused(refusal)) => {
-            let error = Problem { code: refusal.code.as_str(), message: &refusal.message };
+            let error = ErrorDetail { code: refusal.code, message: &refusal.message };
             Reply { event: "reply", id, result: None, error: Some(error) }
         }
     };
@@ -130,15 +158,15 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
     let (text, identity, session) = (asked.text.as_bytes(), &asked.identity, asked.session);
     match what {
         "subscribe" => {
-            let channels = validation::public_channels(&parse::<Channels>(text)?.channels)?;
+            let channels = validation::public_channels(&parse::<SubscribeCommand>(text)?.channels)?;
             encode(&follow(app, identity, session, channels).await?)
         }
         "unsubscribe" => {
-            let channels = validation::public_channels(&parse::<Channels>(text)?.channels)?;
+            let channels = validation::public_channels(&parse::<SubscribeCommand>(text)?.channels)?;
             encode(&unfollow(app, identity, session, channels).await?)
         }
         "publish" => {
-            let request = parse::<Publish>(text)?;
+            let request = parse::<PublishCommand>(text)?;
             encode(
                 &publish_from(
                     app,
@@ -150,11 +178,11 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
                 .await?,
             )
         }
-        "ack" => encode(&shown(app, identity, session, &parse::<Ack>(text)?.cursor).await?),
+        "ack" => encode(&shown(app, identity, session, &parse::<AckCommand>(text)?.cursor).await?),
         "close" => {
             let close = Close {
                 code: CloseCode::Client,
-                reason: validation::reason(parse::<End>(text)?.reason)?,
+                reason: validation::reason(parse::<CloseCommand>(text)?.reason)?,
                 reconnect: false,
                 retry_ms: None,
             };
@@ -163,7 +191,7 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
             encode(&SessionClosed { closed: closed > 0 })
         }
         "ping" => {
-            parse::<Bare>(text)?;
+            parse::<PingCommand>(text)?;
             encode(&Done { ok: true })
         }
         other => {

@@ -63,6 +63,12 @@ impl Membership {
             .is_some_and(|live| lives(&live.nodes, id))
     }
 
+    /// What the operator of a node that lives calls it.
+    pub(super) fn name(&self, id: NodeId) -> Option<String> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.as_ref()?.nodes.iter().find(|node| node.id == id).map(|node| node.name.clone())
+    }
+
     /// How many nodes live.
     pub(super) fn count(&self) -> usize {
         self.live.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |live| live.nodes.len())

@@ -1,11 +1,9 @@
 //! What nodes write to each other, as JSON.
 
 use bytes::Bytes;
-use encke_hub::{CloseTarget, Following};
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use encke_hub::{ControlReply, ControlRequest};
+use encke_proto::ErrorCode;
 use serde::{Deserialize, Serialize};
-
-use super::Listed;
 
 /// A message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,60 +16,15 @@ pub(super) enum NodeMessage {
         /// Its number of the question.
         number: u64,
         /// What it asks.
-        question: Question,
+        request: ControlRequest,
     },
     /// The answer to a question.
     Answer {
         /// The number that the question had.
         number: u64,
         /// What there is to say, or the code of an error.
-        answer: Result<Answer, String>,
+        answer: Result<ControlReply, String>,
     },
-}
-
-/// What one node asks another.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Question {
-    Close { target: Target, close: Close },
-    Subscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
-    Unsubscribe { session: SessionId, user: UserId, channels: Vec<ChannelName> },
-    Ack { session: SessionId, user: UserId, cursor: String },
-    Release { session: Option<SessionId>, user: UserId },
-    Counts { users: Vec<UserId> },
-    Online { after: Option<UserId>, limit: usize },
-    Sessions { user: Option<UserId>, after: Option<SessionId>, limit: usize },
-    Present { channel: ChannelName, after: Option<UserId>, limit: usize },
-    Followers { channels: Vec<ChannelName> },
-}
-
-/// Whom a close ends. Everybody is never closed from elsewhere.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Target {
-    Session(SessionId),
-    SessionOf(SessionId, UserId),
-    User(UserId),
-}
-
-/// What is answered.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
-    Closed(usize),
-    Following(Followed),
-    Shown(Option<(u64, u64)>),
-    Given(Option<Followed>),
-    Counts(Vec<usize>),
-    Users(Vec<(UserId, usize)>),
-    Sessions(Vec<Listed>),
-}
-
-/// What a session follows.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Followed {
-    channels: Vec<ChannelName>,
-    began: String,
 }
 
 impl NodeMessage {
@@ -90,46 +43,6 @@ impl NodeMessage {
     }
 }
 
-impl Target {
-    /// The target, unless it is everybody.
-    pub(super) fn of(target: &CloseTarget) -> Option<Self> {
-        match target {
-            CloseTarget::Session(session) => Some(Self::Session(*session)),
-            CloseTarget::SessionOf(session, user) => Some(Self::SessionOf(*session, user.clone())),
-            CloseTarget::User(user) => Some(Self::User(user.clone())),
-            CloseTarget::Everybody => None,
-        }
-    }
-}
-
-impl From<Target> for CloseTarget {
-    fn from(target: Target) -> Self {
-        match target {
-            Target::Session(session) => Self::Session(session),
-            Target::SessionOf(session, user) => Self::SessionOf(session, user),
-            Target::User(user) => Self::User(user),
-        }
-    }
-}
-
-impl From<Following> for Followed {
-    fn from(following: Following) -> Self {
-        Self { channels: following.channels, began: following.began.to_string() }
-    }
-}
-
-impl Followed {
-    pub(super) fn read(self) -> Result<Following, ErrorCode> {
-        let began = Cursor::parse(&self.began).map_err(|_| ErrorCode::Internal)?;
-        Ok(Following { channels: self.channels, began })
-    }
-}
-
-/// A position, as messages have it.
-pub(super) fn pair(position: Position) -> (u64, u64) {
-    (position.epoch.0, position.offset)
-}
-
 /// The error of an answer.
 pub(super) fn code(text: &str) -> ErrorCode {
     ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text).unwrap_or(ErrorCode::Internal)
@@ -137,43 +50,139 @@ pub(super) fn code(text: &str) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{CloseCode, Epoch};
+    use encke_hub::{CloseTarget, Following, SessionView};
+    use encke_proto::{ChannelName, Close, CloseCode, Cursor, Epoch, Position, SessionId, Time, UserId};
 
     use super::*;
+
+    fn channels() -> Vec<ChannelName> {
+        vec![ChannelName::public("news").unwrap(), ChannelName::public("a {b} * > .").unwrap()]
+    }
+
+    fn cursor(user: &UserId) -> Cursor {
+        let mut cursor = Cursor::default();
+        cursor.set(&user.channel(), Position { epoch: Epoch(u64::MAX), offset: 9 });
+        cursor
+    }
+
+    /// One of each that a node may ask of another.
+    fn requests(user: &UserId) -> Vec<ControlRequest> {
+        let (session, user) = (SessionId::from_bits(7), user.clone());
+        let close =
+            Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: Some(1) };
+        let targets = [
+            CloseTarget::Session(session),
+            CloseTarget::SessionOf(session, user.clone()),
+            CloseTarget::User(user.clone()),
+        ];
+        let mut requests: Vec<ControlRequest> = targets
+            .into_iter()
+            .map(|target| ControlRequest::Close { target, close: close.clone() })
+            .collect();
+        requests.extend([
+            ControlRequest::Subscribe { session, user: user.clone(), channels: channels() },
+            ControlRequest::Unsubscribe { session, user: user.clone(), channels: Vec::new() },
+            ControlRequest::Ack { session, user: user.clone(), cursor: cursor(&user) },
+            ControlRequest::Release { session: Some(session), user: user.clone() },
+            ControlRequest::Release { session: None, user: user.clone() },
+            ControlRequest::CountSessions { users: vec![user.clone()] },
+            ControlRequest::ListUsers { lasting: true, after: Some(user.clone()), limit: usize::MAX },
+            ControlRequest::ListFollowers { channel: user.channel(), after: None, limit: 0 },
+            ControlRequest::ListSessions { user: Some(user), after: Some(session), limit: 3 },
+            ControlRequest::CountFollowers { channels: channels() },
+        ]);
+        requests
+    }
+
+    /// One of each that a node may answer.
+    fn replies(user: &UserId) -> Vec<ControlReply> {
+        let following = Following { channels: channels(), began: cursor(user) };
+        let view = SessionView {
+            session: SessionId::from_bits(8),
+            user: user.clone(),
+            transport: "sse".into(),
+            since: Time(1_763_800_000_123),
+            lag: u64::MAX,
+            channels: channels(),
+            connected: true,
+        };
+        vec![
+            ControlReply::Closed(usize::MAX),
+            ControlReply::Following(Box::new(following.clone())),
+            ControlReply::Shown(Some(Position { epoch: Epoch(u64::MAX), offset: u64::MAX })),
+            ControlReply::Shown(None),
+            ControlReply::Released(Some(Box::new(following))),
+            ControlReply::Released(None),
+            ControlReply::Users(vec![(user.clone(), 3)]),
+            ControlReply::Sessions(vec![view]),
+            ControlReply::Counts(vec![0, 1]),
+        ]
+    }
 
     #[test]
     fn letters_are_read_as_they_were_written() {
         let user = UserId::new("a {b} * > .").unwrap();
-        let close =
-            Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
-        let target = Target::SessionOf(SessionId::from_bits(7), user.clone());
-        let message = NodeMessage::Question {
-            from: "x".into(),
-            number: 3,
-            question: Question::Close { target, close: close.clone() },
-        };
-        let Some(NodeMessage::Question {
-            number: 3, question: Question::Close { target, close: read }, ..
-        }) = NodeMessage::read(&message.write().unwrap())
-        else {
-            panic!("another letter")
-        };
-        assert_eq!(
-            (CloseTarget::from(target), read),
-            (CloseTarget::SessionOf(SessionId::from_bits(7), user.clone()), close)
-        );
+        for request in requests(&user) {
+            let message = NodeMessage::Question { from: "x".into(), number: 3, request: request.clone() };
+            let Some(NodeMessage::Question { number: 3, request: read, .. }) =
+                NodeMessage::read(&message.write().unwrap())
+            else {
+                panic!("{request:?} is another letter")
+            };
+            assert_eq!(read, request);
+        }
+        for answer in replies(&user).into_iter().map(Ok).chain([Err("overloaded".to_owned())]) {
+            let message = NodeMessage::Answer { number: 4, answer: answer.clone() };
+            let Some(NodeMessage::Answer { number: 4, answer: read }) =
+                NodeMessage::read(&message.write().unwrap())
+            else {
+                panic!("{answer:?} is another letter")
+            };
+            assert_eq!(read, answer);
+        }
+    }
 
-        let mut began = Cursor::default();
-        began.set(&user.channel(), Position { epoch: Epoch(u64::MAX), offset: 9 });
-        let following = Following { channels: vec![ChannelName::public("news").unwrap()], began };
-        let message =
-            NodeMessage::Answer { number: 4, answer: Ok(Answer::Given(Some(following.clone().into()))) };
-        let Some(NodeMessage::Answer { answer: Ok(Answer::Given(Some(given))), .. }) =
-            NodeMessage::read(&message.write().unwrap())
+    #[test]
+    fn a_cursor_whose_text_would_be_too_long_is_carried() {
+        // A client may leave out epochs that this server's own text of the same cursor has to name.
+        let mut cursor = Cursor::default();
+        let long = encke_proto::limits::CURSOR_MAX_BYTES / encke_proto::limits::SESSION_MAX_CHANNELS;
+        for at in 0..encke_proto::limits::SESSION_MAX_CHANNELS {
+            let name = format!("{at}{}", "x".repeat(long));
+            cursor.entries.push((
+                ChannelName::public(&name).unwrap(),
+                Position { epoch: Epoch(u64::MAX - at as u64), offset: u64::MAX },
+            ));
+        }
+        assert!(Cursor::parse(&cursor.to_string()).is_err());
+        let request = ControlRequest::Ack {
+            session: SessionId::from_bits(1),
+            user: UserId::new("alice").unwrap(),
+            cursor,
+        };
+        let message = NodeMessage::Question { from: "x".into(), number: 3, request: request.clone() };
+        let Some(NodeMessage::Question { request: read, .. }) = NodeMessage::read(&message.write().unwrap())
         else {
             panic!("another letter")
         };
-        assert_eq!(given.read(), Ok(following));
+        assert_eq!(read, request);
+    }
+
+    #[test]
+    fn no_node_closes_the_sessions_of_another_all_at_once() {
+        let close =
+            Close { code: CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
+        let request = ControlRequest::Close { target: CloseTarget::Everybody, close };
+        let message = NodeMessage::Question { from: "x".into(), number: 3, request };
+        assert_eq!(message.write(), Err(ErrorCode::Internal));
+        let close = r#"{"code":"operator","reason":"","reconnect":false}"#;
+        let question = |target: &str| {
+            format!(
+                r#"{{"question":{{"from":"x","number":3,"request":{{"close":{{"target":{target},"close":{close}}}}}}}}}"#
+            )
+        };
+        assert!(NodeMessage::read(question(r#"{"user":"alice"}"#).as_bytes()).is_some());
+        assert!(NodeMessage::read(question(r#""everybody""#).as_bytes()).is_none());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use encke_engine::{Cluster, NODE_LIVES_MS, NodeId, NodeInbox};
+use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::ErrorCode;
 use futures_util::future::join_all;
 use tokio::{
@@ -21,11 +22,12 @@ use tokio::{
 
 use super::{
     membership::Membership,
-    node_message::{Answer, NodeMessage, Question, code},
-    nodes::MESSAGES_MAX,
+    node_message::{NodeMessage, code},
     recent_answers::{RecentAnswers, Seen},
 };
 
+/// The most messages from other nodes that wait to be read.
+pub const MESSAGES_MAX: usize = 16_384;
 /// How long an answer is waited for. A node that is silent for longer is not counted any more.
 const ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 500);
 /// After how long a question is put once more, since a message may get lost.
@@ -61,7 +63,7 @@ pub(super) struct NodeRpc {
     cluster: Arc<dyn Cluster>,
     membership: Arc<Membership>,
     /// Who waits for which answer; each for [`ANSWER_MAX`] at most.
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Answer, ErrorCode>>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<ControlReply, ErrorCode>>>>,
     next: AtomicU64,
     recent_answers: RecentAnswers,
 }
@@ -81,8 +83,12 @@ impl NodeRpc {
     ///
     /// # Errors
     /// What the node answers, or [`ErrorCode::EngineUnavailable`] when it lives and cannot be reached.
-    pub(super) async fn ask(&self, to: NodeId, question: Question) -> Result<Option<Answer>, ErrorCode> {
-        self.ask_within(to, question, ANSWER_MAX).await
+    pub(super) async fn ask(
+        &self,
+        to: NodeId,
+        request: ControlRequest,
+    ) -> Result<Option<ControlReply>, ErrorCode> {
+        self.ask_within(to, request, ANSWER_MAX).await
     }
 
     /// The same, for whoever does not wait as long.
@@ -92,12 +98,12 @@ impl NodeRpc {
     pub(super) async fn ask_within(
         &self,
         to: NodeId,
-        question: Question,
+        request: ControlRequest,
         timeouts: Duration,
-    ) -> Result<Option<Answer>, ErrorCode> {
+    ) -> Result<Option<ControlReply>, ErrorCode> {
         let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let message = NodeMessage::Question { from: me.to_string(), number, question }.write()?;
+        let message = NodeMessage::Question { from: me.to_string(), number, request }.write()?;
         let mut answer = self.wait_for(number);
         let ends = Instant::now() + timeouts;
         loop {
@@ -122,14 +128,14 @@ impl NodeRpc {
     pub(super) async fn ask_all(
         &self,
         nodes: &[NodeId],
-        question: &Question,
-    ) -> Result<Vec<Answer>, ErrorCode> {
-        let answers = join_all(nodes.iter().map(|node| self.ask(*node, question.clone()))).await;
+        request: &ControlRequest,
+    ) -> Result<Vec<ControlReply>, ErrorCode> {
+        let answers = join_all(nodes.iter().map(|node| self.ask(*node, request.clone()))).await;
         answers.into_iter().filter_map(Result::transpose).collect()
     }
 
     /// Answers a question, now and when it is asked again.
-    pub(super) async fn answer(&self, to: NodeId, number: u64, answer: Result<Answer, ErrorCode>) {
+    pub(super) async fn answer(&self, to: NodeId, number: u64, answer: Result<ControlReply, ErrorCode>) {
         let answer = answer.map_err(|code| code.as_str().to_owned());
         let Ok(message) = (NodeMessage::Answer { number, answer }).write() else { return };
         self.recent_answers.answer(to, number, &message);
@@ -155,7 +161,7 @@ impl NodeRpc {
     }
 
     /// Hands an answer to whoever waits for it.
-    pub(super) fn deliver(&self, number: u64, answer: Result<Answer, String>) {
+    pub(super) fn deliver(&self, number: u64, answer: Result<ControlReply, String>) {
         if let Some(waiting) = self.lock().remove(&number) {
             // Whoever asked may have gone.
             let _ = waiting.send(answer.map_err(|text| code(&text)));
@@ -168,7 +174,9 @@ impl NodeRpc {
         Waiting { rpc: self, number, receiver }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Answer, ErrorCode>>>> {
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<ControlReply, ErrorCode>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,7 +185,7 @@ impl NodeRpc {
 struct Waiting<'a> {
     rpc: &'a NodeRpc,
     number: u64,
-    receiver: oneshot::Receiver<Result<Answer, ErrorCode>>,
+    receiver: oneshot::Receiver<Result<ControlReply, ErrorCode>>,
 }
 
 impl Drop for Waiting<'_> {

@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, LiveNodes, NodeId};
-use encke_hub::Following;
+use encke_hub::{ControlReply, ControlRequest, Following};
 use encke_proto::{ChannelName, ErrorCode, SessionId, UserId};
 use futures_util::future::join_all;
 use tokio::{
@@ -14,11 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Inbox, Interest,
-    answering::answer,
-    membership::Membership,
-    node_message::{Answer, NodeMessage, Question},
-    node_rpc::NodeRpc,
+    Inbox, Interest, answering::answer, membership::Membership, node_message::NodeMessage, node_rpc::NodeRpc,
     user_locations::UserLocations,
 };
 use crate::{
@@ -26,12 +22,12 @@ use crate::{
     shards::{Claim, Claiming, Peers, Shards},
 };
 
-/// The most messages from other nodes that wait to be read.
-pub const MESSAGES_MAX: usize = 16_384;
 /// How long a node may take to give a session up; its client waits for that.
 const GIVE_UP_MAX: Duration = Duration::from_millis(600);
 /// How long a node that begins tries to say for the first time that it lives.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+/// The pause before shards that were overloaded are asked again who is here.
+const ASK_SHARDS_AGAIN: Duration = Duration::from_millis(250);
 /// The most questions of other nodes that are being answered.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -152,13 +148,13 @@ impl Nodes {
         user: &UserId,
     ) -> Result<Option<Following>, ErrorCode> {
         let asked = nodes.iter().map(|node| {
-            let question = Question::Release { session, user: user.clone() };
-            self.rpc.ask_within(*node, question, GIVE_UP_MAX)
+            let request = ControlRequest::Release { session, user: user.clone() };
+            self.rpc.ask_within(*node, request, GIVE_UP_MAX)
         });
         let mut carried = None;
         for answer in join_all(asked).await {
             match answer {
-                Ok(Some(Answer::Given(Some(followed)))) => carried = Some(followed.read()?),
+                Ok(Some(ControlReply::Released(Some(following)))) => carried = Some(*following),
                 // A node that does not answer has most likely died; its session ends there in its grace time.
                 Ok(_) | Err(ErrorCode::EngineUnavailable) => {}
                 Err(code) => return Err(code),
@@ -231,7 +227,7 @@ impl Nodes {
                 let renewed = live.renewed;
                 self.membership.update(live);
                 if renewed {
-                    self.enter_all().await;
+                    self.enter_all();
                 }
             }
             Err(error) => tracing::warn!(%error, "this node could not say that it lives"),
@@ -239,16 +235,11 @@ impl Nodes {
     }
 
     /// The others took this node for dead, and have forgotten who is here.
-    async fn enter_all(&self) {
+    pub(super) fn enter_all(&self) {
         tracing::warn!("the other nodes took this one for dead; its users are entered again");
-        let renewal = self.user_locations.renew();
-        match self.shards.online().await {
-            Ok(online) => {
-                // Beside the beat, which must go on.
-                tokio::spawn(async move { renewal.enter(online.into_iter().map(|(user, _)| user)).await });
-            }
-            Err(code) => tracing::warn!(%code, "it is not known who is here"),
-        }
+        let (renewal, shards) = (self.user_locations.renew(), self.shards.clone());
+        // Beside the beat, which must go on.
+        tokio::spawn(async move { renewal.enter(who_is_here(&shards).await).await });
     }
 
     async fn read(self: &Arc<Self>, mut inbox: Inbox) {
@@ -256,7 +247,7 @@ impl Nodes {
         while let Some(bytes) = inbox.recv().await {
             match NodeMessage::read(&bytes) {
                 Some(NodeMessage::Answer { number, answer }) => self.rpc.deliver(number, answer),
-                Some(NodeMessage::Question { from, number, question }) => {
+                Some(NodeMessage::Question { from, number, request }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };
                     if !self.rpc.is_new(from, number).await {
                         continue;
@@ -264,7 +255,7 @@ impl Nodes {
                     let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
                     let nodes = Arc::clone(self);
                     tokio::spawn(async move {
-                        let answer = answer(&nodes, question).await;
+                        let answer = answer(&nodes, request).await;
                         nodes.rpc.answer(from, number, answer).await;
                         drop(permit);
                     });
@@ -280,6 +271,21 @@ impl Nodes {
 pub(super) struct Place {
     pub(super) here: bool,
     pub(super) others: Vec<NodeId>,
+}
+
+/// The users of this node's shards whom the other nodes have to find here. Shards that are overloaded are
+/// asked again.
+async fn who_is_here(shards: &Shards) -> Vec<UserId> {
+    loop {
+        match shards
+            .request(ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX })
+            .await
+        {
+            Ok(ControlReply::Users(users)) => return users.into_iter().map(|(user, _)| user).collect(),
+            answer => tracing::warn!(error = ?answer.err(), "it is not known who is here"),
+        }
+        sleep(ASK_SHARDS_AGAIN).await;
+    }
 }
 
 fn unavailable(error: &EngineError) -> ErrorCode {

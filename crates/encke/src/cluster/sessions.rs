@@ -2,21 +2,18 @@
 //! where needed. A single node pays nothing for the others.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashSet,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use encke_engine::NodeId;
-use encke_hub::{CloseTarget, Following};
-use encke_proto::{ChannelName, Close, Cursor, Epoch, ErrorCode, Position, SessionId, UserId};
+use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use futures_util::future::try_join_all;
 
-use super::{
-    Listed, Nodes,
-    answering::answer,
-    node_message::{Answer, Question, Target},
-};
+use super::{Listed, Nodes};
 use crate::shards::Shards;
 
 /// How long a session is between two nodes at most, unless one of them is in trouble.
@@ -55,7 +52,8 @@ impl Sessions {
     /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
     /// does not.
     pub async fn close(&self, target: &CloseTarget, close: &Close) -> Result<usize, ErrorCode> {
-        let mut closed = self.shards.close(target, close).await?;
+        let request = ControlRequest::Close { target: target.clone(), close: close.clone() };
+        let mut closed = closed(self.shards.request(request.clone()).await?)?;
         let Some(nodes) = &self.nodes else { return Ok(closed) };
         if closed > 0 {
             nodes.user_locations.settled().await;
@@ -65,34 +63,13 @@ impl Sessions {
         if (is_one && closed > 0) || matches!(target, CloseTarget::Everybody) {
             return Ok(closed);
         }
-        closed += self.close_elsewhere(nodes, target, close).await?;
+        closed += close_elsewhere(nodes, &request).await?;
         if is_one && closed == 0 {
             // It may have been between two nodes.
             tokio::time::sleep(CROSSING_MAX).await;
-            closed =
-                self.shards.close(target, close).await? + self.close_elsewhere(nodes, target, close).await?;
+            closed = self::closed(self.shards.request(request.clone()).await?)?
+                + close_elsewhere(nodes, &request).await?;
             nodes.user_locations.settled().await;
-        }
-        Ok(closed)
-    }
-
-    async fn close_elsewhere(
-        &self,
-        nodes: &Nodes,
-        target: &CloseTarget,
-        close: &Close,
-    ) -> Result<usize, ErrorCode> {
-        let Some(asked) = Target::of(target) else { return Ok(0) };
-        let others = match target {
-            CloseTarget::SessionOf(_, user) => others_of(nodes, user).await?,
-            _ => nodes.membership.others(),
-        };
-        let mut closed = 0;
-        for answer in
-            nodes.rpc.ask_all(&others, &Question::Close { target: asked, close: close.clone() }).await?
-        {
-            let Answer::Closed(count) = answer else { return Err(ErrorCode::Internal) };
-            closed += count;
         }
         Ok(closed)
     }
@@ -107,9 +84,9 @@ impl Sessions {
         user: &UserId,
         channels: Vec<ChannelName>,
     ) -> Result<Following, ErrorCode> {
-        let Some(nodes) = &self.nodes else { return self.shards.subscribe(session, user, channels).await };
         following(
-            where_it_is(nodes, user, Question::Subscribe { session, user: user.clone(), channels }).await?,
+            self.where_it_is(user, ControlRequest::Subscribe { session, user: user.clone(), channels })
+                .await?,
         )
     }
 
@@ -123,9 +100,9 @@ impl Sessions {
         user: &UserId,
         channels: Vec<ChannelName>,
     ) -> Result<Following, ErrorCode> {
-        let Some(nodes) = &self.nodes else { return self.shards.unsubscribe(session, user, channels).await };
         following(
-            where_it_is(nodes, user, Question::Unsubscribe { session, user: user.clone(), channels }).await?,
+            self.where_it_is(user, ControlRequest::Unsubscribe { session, user: user.clone(), channels })
+                .await?,
         )
     }
 
@@ -140,10 +117,8 @@ impl Sessions {
         user: &UserId,
         cursor: Cursor,
     ) -> Result<Option<Position>, ErrorCode> {
-        let Some(nodes) = &self.nodes else { return self.shards.ack(session, user, cursor).await };
-        let question = Question::Ack { session, user: user.clone(), cursor: cursor.to_string() };
-        match where_it_is(nodes, user, question).await? {
-            Answer::Shown(pair) => Ok(pair.map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset })),
+        match self.where_it_is(user, ControlRequest::Ack { session, user: user.clone(), cursor }).await? {
+            ControlReply::Shown(position) => Ok(position),
             _ => Err(ErrorCode::Internal),
         }
     }
@@ -152,16 +127,18 @@ impl Sessions {
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
-        match &self.nodes {
-            None => Ok(self.shards.sessions_of(users).await?.into_iter().map(|count| count > 0).collect()),
-            Some(nodes) => Ok(nodes
-                .places(users)
-                .await?
-                .into_iter()
-                .map(|place| place.here || !place.others.is_empty())
-                .collect()),
+    pub async fn are_online(&self, asked: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
+        if let Some(nodes) = &self.nodes {
+            let places = nodes.places(asked).await?;
+            return Ok(places.into_iter().map(|place| place.here || !place.others.is_empty()).collect());
         }
+        let online =
+            users(self.shards.request(ControlRequest::CountSessions { users: asked.to_vec() }).await?)?;
+        if asked.len() == 1 {
+            return Ok(vec![!online.is_empty()]);
+        }
+        let online: HashSet<UserId> = online.into_iter().map(|(user, _)| user).collect();
+        Ok(asked.iter().map(|user| online.contains(user)).collect())
     }
 
     /// How many sessions a user has.
@@ -183,20 +160,20 @@ impl Sessions {
 
     /// How many sessions of a user are found, and whether the user is entered at a node that lives.
     async fn counted(&self, user: &UserId) -> Result<(usize, bool), ErrorCode> {
-        let users = std::slice::from_ref(user);
-        let mut count: usize = self.shards.sessions_of(users).await?.iter().sum();
-        let Some(nodes) = &self.nodes else { return Ok((count, false)) };
-        let Some(place) = nodes.places(users).await?.pop() else { return Ok((count, false)) };
-        let is_entered = place.here || !place.others.is_empty();
-        for answer in nodes.rpc.ask_all(&place.others, &Question::Counts { users: users.to_vec() }).await? {
-            let Answer::Counts(counts) = answer else { return Err(ErrorCode::Internal) };
-            count += counts.iter().sum::<usize>();
+        let request = ControlRequest::CountSessions { users: vec![user.clone()] };
+        let mut replies = vec![self.shards.request(request.clone()).await?];
+        let mut is_entered = false;
+        if let Some(nodes) = &self.nodes
+            && let Some(place) = nodes.places(std::slice::from_ref(user)).await?.pop()
+        {
+            is_entered = place.here || !place.others.is_empty();
+            replies.extend(nodes.rpc.ask_all(&place.others, &request).await?);
         }
+        let count = users(request.merge(replies))?.into_iter().map(|(_, count)| count).sum();
         Ok((count, is_entered))
     }
 
-    /// Who is online, by id, with the number of sessions: at least the first `limit` behind `after`, if there
-    /// are as many.
+    /// Who is online, by id, with the number of sessions: the first `limit` behind `after`.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
@@ -205,12 +182,10 @@ impl Sessions {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        let mut here = self.shards.online().await?;
-        here.retain(|(user, _)| after.is_none_or(|after| user > after));
-        let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| async move {
-            nodes.rpc.ask(node, Question::Online { after, limit }).await
-        };
-        self.users_everywhere(here, after, limit, page).await
+        users(
+            self.everywhere(&ControlRequest::ListUsers { lasting: false, after: after.cloned(), limit })
+                .await?,
+        )
     }
 
     /// Everybody who is online, by id.
@@ -221,8 +196,7 @@ impl Sessions {
         Ok(self.online(None, usize::MAX).await?.into_iter().map(|(user, _)| user).collect())
     }
 
-    /// Who follows a channel, by user, with the number of sessions: at least the first `limit` behind
-    /// `after`, if there are as many.
+    /// Who follows a channel, by user, with the number of sessions: the first `limit` behind `after`.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
@@ -232,13 +206,9 @@ impl Sessions {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        let mut here = self.shards.channel(channel).await?.users;
-        here.retain(|(user, _)| after.is_none_or(|after| user > after));
-        let page = |nodes: Arc<Nodes>, node: NodeId, after: Option<UserId>, limit: usize| {
-            let channel = channel.clone();
-            async move { nodes.rpc.ask(node, Question::Present { channel, after, limit }).await }
-        };
-        self.users_everywhere(here, after, limit, page).await
+        let request =
+            ControlRequest::ListFollowers { channel: channel.clone(), after: after.cloned(), limit };
+        users(self.everywhere(&request).await?)
     }
 
     /// How many sessions follow each of these channels, in the same order.
@@ -246,18 +216,13 @@ impl Sessions {
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn followers(&self, channels: &[ChannelName]) -> Result<Vec<usize>, ErrorCode> {
-        let mut counts = self.shards.followers(channels).await?;
-        let Some(nodes) = &self.nodes else { return Ok(counts) };
-        let question = Question::Followers { channels: channels.to_vec() };
-        for answer in nodes.rpc.ask_all(&nodes.membership.others(), &question).await? {
-            let Answer::Counts(more) = answer else { return Err(ErrorCode::Internal) };
-            counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+        match self.everywhere(&ControlRequest::CountFollowers { channels: channels.to_vec() }).await? {
+            ControlReply::Counts(counts) => Ok(counts),
+            _ => Err(ErrorCode::Internal),
         }
-        Ok(counts)
     }
 
-    /// The sessions of one user or of all, by id: at least the first `limit` behind `after`, if there are as
-    /// many.
+    /// The sessions of one user or of all, by id: the first `limit` behind `after`.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
@@ -267,95 +232,110 @@ impl Sessions {
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<Listed>, ErrorCode> {
-        let here = self.shards.sessions(user).await?.into_iter().map(|view| Listed::here(view, &self.name));
-        let mut all: Vec<Listed> =
-            here.filter(|listed| after.is_none_or(|after| listed.session > after)).collect();
-        if let Some(nodes) = &self.nodes {
-            let others = match user {
-                Some(user) => others_of(nodes, user).await?,
-                None => nodes.membership.others(),
-            };
-            for node in others {
-                let (mut after, mut left) = (after, limit);
-                loop {
-                    let size = left.min(PAGE_MAX);
-                    let question = Question::Sessions { user: user.cloned(), after, limit: size };
-                    let Some(Answer::Sessions(page)) = nodes.rpc.ask(node, question).await? else { break };
-                    let count = page.len();
-                    after = page.last().map(|listed| listed.session);
-                    left -= count.min(left);
-                    all.extend(page);
-                    if count < size || left == 0 {
-                        break;
-                    }
-                }
-            }
+        let request = ControlRequest::ListSessions { user: user.cloned(), after, limit };
+        let mut all = Vec::new();
+        for (node, reply) in self.answers(&request).await? {
+            let ControlReply::Sessions(sessions) = reply else { return Err(ErrorCode::Internal) };
+            all.extend(sessions.into_iter().map(|session| Listed { node: node.clone(), session }));
         }
-        all.sort_unstable_by_key(|listed| listed.session);
+        all.sort_unstable_by_key(|listed| listed.session.session);
+        all.truncate(limit);
         Ok(all)
     }
 
-    /// Adds up what this node has and what the others answer, page by page.
-    async fn users_everywhere<F: Future<Output = Result<Option<Answer>, ErrorCode>>>(
-        &self,
-        here: Vec<(UserId, usize)>,
-        after: Option<&UserId>,
-        limit: usize,
-        page: impl Fn(Arc<Nodes>, NodeId, Option<UserId>, usize) -> F,
-    ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        let Some(nodes) = &self.nodes else { return Ok(here) };
-        let mut all: BTreeMap<UserId, usize> = here.into_iter().collect();
-        for node in nodes.membership.others() {
-            let (mut after, mut left) = (after.cloned(), limit);
-            loop {
-                let size = left.min(PAGE_MAX);
-                let Some(Answer::Users(users)) = page(Arc::clone(nodes), node, after, size).await? else {
-                    break;
-                };
-                let count = users.len();
-                after = users.last().map(|(user, _)| user.clone());
-                left -= count.min(left);
-                for (user, sessions) in users {
-                    *all.entry(user).or_default() += sessions;
-                }
-                if count < size || left == 0 {
-                    break;
+    /// What all nodes together answer.
+    async fn everywhere(&self, request: &ControlRequest) -> Result<ControlReply, ErrorCode> {
+        Ok(request.merge(self.answers(request).await?.into_iter().map(|(_, reply)| reply)))
+    }
+
+    /// What each node answers that may know of it, this one first, with its name.
+    async fn answers(&self, request: &ControlRequest) -> Result<Vec<(String, ControlReply)>, ErrorCode> {
+        let mut answers = vec![(self.name.clone(), self.shards.request(request.clone()).await?)];
+        let Some(nodes) = &self.nodes else { return Ok(answers) };
+        let asked = others_for(nodes, request).await?.into_iter().filter_map(|node| {
+            // A node that has died meanwhile has no sessions any more.
+            let name = nodes.membership.name(node)?;
+            Some(async move { pages(nodes, node, request).await.map(|reply| (name, reply)) })
+        });
+        answers.extend(try_join_all(asked).await?);
+        Ok(answers)
+    }
+
+    /// What this node answers about a user's session, or when it does not know it, a node that does.
+    async fn where_it_is(&self, user: &UserId, request: ControlRequest) -> Result<ControlReply, ErrorCode> {
+        let Some(nodes) = &self.nodes else { return self.shards.request(request).await };
+        for again in [true, false] {
+            match self.shards.request(request.clone()).await {
+                Err(ErrorCode::SessionUnknown) => {}
+                answered => return answered,
+            }
+            for node in others_of(nodes, user).await? {
+                match nodes.rpc.ask(node, request.clone()).await {
+                    Ok(None) | Err(ErrorCode::SessionUnknown) => {}
+                    Ok(Some(answer)) => return Ok(answer),
+                    Err(code) => return Err(code),
                 }
             }
+            if again {
+                // It may be between two nodes.
+                tokio::time::sleep(CROSSING_MAX).await;
+            }
         }
-        Ok(all.into_iter().collect())
+        Err(ErrorCode::SessionUnknown)
     }
 }
 
-/// What this node answers about a session, or when it does not know it, a node that does.
-async fn where_it_is(nodes: &Nodes, user: &UserId, question: Question) -> Result<Answer, ErrorCode> {
-    for again in [true, false] {
-        match answer(nodes, question.clone()).await {
-            Err(ErrorCode::SessionUnknown) => {}
-            answered => return answered,
+/// Closes at all other nodes that may know of it.
+async fn close_elsewhere(nodes: &Nodes, request: &ControlRequest) -> Result<usize, ErrorCode> {
+    let others = match request {
+        ControlRequest::Close { target: CloseTarget::SessionOf(_, user), .. } => {
+            others_of(nodes, user).await?
         }
-        for node in others_of(nodes, user).await? {
-            match nodes.rpc.ask(node, question.clone()).await {
-                Ok(None) | Err(ErrorCode::SessionUnknown) => {}
-                Ok(Some(answer)) => return Ok(answer),
-                Err(code) => return Err(code),
-            }
-        }
-        if again {
-            // It may be between two nodes.
-            tokio::time::sleep(CROSSING_MAX).await;
-        }
+        _ => nodes.membership.others(),
+    };
+    closed(request.merge(nodes.rpc.ask_all(&others, request).await?))
+}
+
+/// What another node answers to a request, page by page; nothing when it is dead.
+async fn pages(nodes: &Nodes, node: NodeId, request: &ControlRequest) -> Result<ControlReply, ErrorCode> {
+    let (mut pages, mut next) = (Vec::new(), Some(request.clone()));
+    while let Some(asked) = next {
+        let Some(reply) = nodes.rpc.ask(node, asked.page(PAGE_MAX)).await? else { break };
+        next = asked.rest(PAGE_MAX, &reply);
+        pages.push(reply);
     }
-    Err(ErrorCode::SessionUnknown)
+    Ok(request.merge(pages))
+}
+
+/// The other nodes that may know of what is asked.
+async fn others_for(nodes: &Nodes, request: &ControlRequest) -> Result<Vec<NodeId>, ErrorCode> {
+    match request.user() {
+        Some(user) => others_of(nodes, user).await,
+        None => Ok(nodes.membership.others()),
+    }
 }
 
 async fn others_of(nodes: &Nodes, user: &UserId) -> Result<Vec<NodeId>, ErrorCode> {
     Ok(nodes.places(std::slice::from_ref(user)).await?.into_iter().flat_map(|place| place.others).collect())
 }
 
-fn following(answer: Answer) -> Result<Following, ErrorCode> {
-    match answer {
-        Answer::Following(followed) => followed.read(),
+fn closed(reply: ControlReply) -> Result<usize, ErrorCode> {
+    match reply {
+        ControlReply::Closed(count) => Ok(count),
+        _ => Err(ErrorCode::Internal),
+    }
+}
+
+fn following(reply: ControlReply) -> Result<Following, ErrorCode> {
+    match reply {
+        ControlReply::Following(following) => Ok(*following),
+        _ => Err(ErrorCode::Internal),
+    }
+}
+
+fn users(reply: ControlReply) -> Result<Vec<(UserId, usize)>, ErrorCode> {
+    match reply {
+        ControlReply::Users(users) => Ok(users),
         _ => Err(ErrorCode::Internal),
     }
 }

@@ -7,15 +7,15 @@ use std::{
     time::Duration,
 };
 
-use encke_engine::Cluster;
+use encke_engine::{Cluster, EngineError};
 use encke_proto::{SessionId, UserId};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, watch};
 
 /// The most users that leave in one call.
 const LEAVE_MAX: usize = 1_024;
-/// The most users that are entered at a time after this node was taken for dead.
-const ENTER_AT_ONCE: usize = 256;
+/// The most calls of the engine at a time that are about one user each.
+const CALLS_AT_ONCE: usize = 256;
 /// How long what the engine did not take is kept before it is offered again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How long a close waits until all nodes know of it.
@@ -46,11 +46,16 @@ struct State {
     leaving: HashSet<UserId>,
     /// Those of them of whom the engine is being told.
     on_the_way: HashSet<UserId>,
-    graves: Vec<(UserId, SessionId)>,
+    /// Sessions that were closed, and the engine does not know it yet.
+    graves: HashMap<UserId, Vec<SessionId>>,
+    /// How many sessions these are.
+    grave_count: usize,
     asked: u64,
-    /// How many renewals are under way. Meanwhile nobody leaves: who was overtaken by being entered would
-    /// stay for ever.
+    /// How many renewals do not know their users yet. Meanwhile no departure is told: a user who is entered
+    /// after that would stay for ever.
     renewals: u32,
+    /// Users who are being entered by renewals, and by how many. Their departures are told after that.
+    entering: HashMap<UserId, u32>,
 }
 
 impl UserLocations {
@@ -74,9 +79,7 @@ impl UserLocations {
     pub(super) fn mark_closed(&self, user: UserId, session: SessionId) {
         let mut state = self.lock();
         state.asked += 1;
-        if state.graves.len() < GRAVES_MAX {
-            state.graves.push((user, session));
-        }
+        state.keep(user, [session]);
         drop(state);
         self.news.notify_one();
     }
@@ -121,81 +124,126 @@ impl UserLocations {
         Renewal { user_locations: Arc::clone(self), claimed }
     }
 
-    /// Tells the engine what is to be told, for ever.
+    /// Tells the engine what is to be told, for ever. What it does not take of one user holds up no other.
     pub(super) async fn run(&self) {
         loop {
             self.news.notified().await;
-            while !(self.mark_all_closed().await && self.let_go().await) {
+            loop {
+                let buried = self.mark_all_closed().await;
+                let left = self.let_go().await;
+                if buried && left {
+                    break;
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 
+    /// Tells of the sessions that were closed; whether the engine took all.
     async fn mark_all_closed(&self) -> bool {
         let (graves, asked) = {
             let mut state = self.lock();
+            state.grave_count = 0;
             (std::mem::take(&mut state.graves), state.asked)
         };
-        let mut by_user: HashMap<&UserId, Vec<SessionId>> = HashMap::new();
-        for (user, session) in &graves {
-            by_user.entry(user).or_default().push(*session);
+        let mark_closed = |(user, sessions): (UserId, Vec<SessionId>)| async move {
+            let error = self.cluster.mark_closed(&user, &sessions, self.kept_ms).await.err()?;
+            self.lock().keep(user, sessions);
+            Some(error)
+        };
+        let errors = stream::iter(graves).map(mark_closed).buffer_unordered(CALLS_AT_ONCE);
+        let mut errors = std::pin::pin!(errors.filter_map(|error| async { error }));
+        let mut last = None;
+        while let Some(error) = errors.next().await {
+            last = Some(error);
         }
-        let all =
-            by_user.iter().map(|(user, sessions)| self.cluster.mark_closed(user, sessions, self.kept_ms));
-        let results = futures_util::future::join_all(all).await;
-        if let Some(error) = results.into_iter().find_map(Result::err) {
+        if let Some(error) = last {
             tracing::warn!(%error, "sessions that were closed could not be remembered for the other nodes");
-            let mut state = self.lock();
-            let room = GRAVES_MAX.saturating_sub(state.graves.len());
-            state.graves.extend(graves.into_iter().take(room));
             return false;
         }
         self.buried.send_modify(|count| *count = asked.max(*count));
         true
     }
 
+    /// Tells of the users who have left; whether the engine took all.
     async fn let_go(&self) -> bool {
+        let mut failed = HashSet::new();
         loop {
-            let users: Vec<UserId> = {
-                let mut state = self.lock();
-                if state.renewals > 0 {
-                    return true;
-                }
-                let State { claims, leaving, on_the_way, .. } = &mut *state;
-                let users: Vec<_> = leaving
-                    .iter()
-                    .filter(|user| !claims.contains_key(*user))
-                    .take(LEAVE_MAX)
-                    .cloned()
-                    .collect();
-                users.iter().for_each(|user| {
-                    leaving.remove(user);
-                });
-                on_the_way.extend(users.iter().cloned());
-                users
-            };
+            let users = self.lock().next_to_leave(&failed);
             if users.is_empty() {
-                return true;
+                return failed.is_empty();
             }
-            let result = self.cluster.leave(&users).await;
+            let mut results = vec![(users.clone(), self.cluster.leave(&users).await)];
+            if users.len() > 1 && results[0].1.is_err() {
+                // One of them may be the reason, and the others can be told of alone.
+                let leave = |user: UserId| async move {
+                    let result = self.cluster.leave(std::slice::from_ref(&user)).await;
+                    (vec![user], result)
+                };
+                results = stream::iter(users).map(leave).buffer_unordered(CALLS_AT_ONCE).collect().await;
+            }
+            let mut last = None;
             let mut state = self.lock();
-            users.iter().for_each(|user| {
-                state.on_the_way.remove(user);
-            });
-            if let Err(error) = result {
-                tracing::warn!(%error, "users could not be taken out for the other nodes");
-                state.leaving.extend(users);
-                drop(state);
-                self.left.notify_waiters();
-                return false;
+            for (users, result) in results {
+                users.iter().for_each(|user| {
+                    state.on_the_way.remove(user);
+                });
+                if let Err(error) = result {
+                    last = Some(error);
+                    failed.extend(users.iter().cloned());
+                    state.leaving.extend(users);
+                }
             }
             drop(state);
+            if let Some(error) = last {
+                tracing::warn!(%error, "users could not be taken out for the other nodes");
+            }
             self.left.notify_waiters();
         }
     }
 
+    /// A renewal enters this user, until the guard is dropped.
+    fn enters(self: &Arc<Self>, user: UserId) -> Entering {
+        *self.lock().entering.entry(user.clone()).or_default() += 1;
+        Entering { user_locations: Arc::clone(self), user }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Keeps closed sessions until the engine knows of them, as many as there is room for.
+    fn keep(&mut self, user: UserId, sessions: impl IntoIterator<Item = SessionId>) {
+        let room = GRAVES_MAX.saturating_sub(self.grave_count);
+        let sessions: Vec<SessionId> = sessions.into_iter().take(room).collect();
+        if !sessions.is_empty() {
+            self.grave_count += sessions.len();
+            self.graves.entry(user).or_default().extend(sessions);
+        }
+    }
+
+    /// Users of whom the engine is to be told next that they have left, at most [`LEAVE_MAX`], without those
+    /// of whom that has just `failed`.
+    fn next_to_leave(&mut self, failed: &HashSet<UserId>) -> Vec<UserId> {
+        if self.renewals > 0 {
+            return Vec::new();
+        }
+        // As long as a closed session is not known as such, the other nodes have to find the user here and
+        // ask.
+        let may_leave = |user: &&UserId| {
+            !self.claims.contains_key(*user)
+                && !self.entering.contains_key(*user)
+                && !self.graves.contains_key(*user)
+                && !failed.contains(*user)
+        };
+        let users: Vec<UserId> = self.leaving.iter().filter(may_leave).take(LEAVE_MAX).cloned().collect();
+        for user in &users {
+            self.leaving.remove(user);
+            self.on_the_way.insert(user.clone());
+        }
+        users
     }
 }
 
@@ -206,18 +254,25 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// Enters all of them: those who are `here`, and those who were about to be.
+    /// Enters all of them: those who are `here`, and those who were about to be. Each is tried until the
+    /// engine takes it, or the user has left.
     pub(super) async fn enter(mut self, here: impl IntoIterator<Item = UserId>) {
         let mut users = std::mem::take(&mut self.claimed);
         users.extend(here);
-        let user_locations = &self.user_locations;
-        let enter = |user: UserId| async move {
-            while let Err(error) = user_locations.cluster.enter(&user, None).await {
-                tracing::warn!(%error, "a user could not be entered for the other nodes");
+        let mut entering: Vec<Entering> =
+            users.into_iter().map(|user| self.user_locations.enters(user)).collect();
+        // From here on all others may leave.
+        drop(self);
+        while !entering.is_empty() {
+            let tries = stream::iter(entering).map(Entering::enter).buffer_unordered(CALLS_AT_ONCE);
+            let failed: Vec<(Entering, EngineError)> =
+                tries.filter_map(|failed| async { failed }).collect().await;
+            if let Some((_, error)) = failed.last() {
+                tracing::warn!(%error, users = failed.len(), "users could not be entered for the other nodes");
                 tokio::time::sleep(RETRY).await;
             }
-        };
-        stream::iter(users).map(enter).buffer_unordered(ENTER_AT_ONCE).for_each(|()| async {}).await;
+            entering = failed.into_iter().map(|(entering, _)| entering).collect();
+        }
     }
 }
 
@@ -225,6 +280,44 @@ impl Drop for Renewal {
     fn drop(&mut self) {
         self.user_locations.lock().renewals -= 1;
         self.user_locations.news.notify_one();
+    }
+}
+
+/// A user whom a renewal enters.
+struct Entering {
+    user_locations: Arc<UserLocations>,
+    user: UserId,
+}
+
+impl Entering {
+    /// Enters the user, unless it has left; the same once more when the engine did not take it.
+    async fn enter(self) -> Option<(Self, EngineError)> {
+        // While the user is claimed, a session may be here already of which is told behind the end of an
+        // earlier one.
+        let has_left =
+            |state: &State| state.leaving.contains(&self.user) && !state.claims.contains_key(&self.user);
+        if has_left(&self.user_locations.lock()) {
+            return None;
+        }
+        let result = self.user_locations.cluster.enter(&self.user, None).await;
+        result.err().map(|error| (self, error))
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        let mut state = self.user_locations.lock();
+        if let Some(count) = state.entering.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                state.entering.remove(&self.user);
+            }
+        }
+        let leaves = state.leaving.contains(&self.user);
+        drop(state);
+        if leaves {
+            self.user_locations.news.notify_one();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a configuration is refused.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::DevKeysError;
@@ -16,6 +17,9 @@ pub enum Source {
     /// Nobody said anything.
     Default,
 }
+
+/// Where each key came from about which anything was said.
+pub(crate) type Sources = BTreeMap<String, Source>;
 
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

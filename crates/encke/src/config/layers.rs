@@ -1,6 +1,5 @@
 //! The layers of a configuration, put over each other and read.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -8,11 +7,9 @@ use encke_proto::AllowList;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use super::error::Sources;
 use super::keys::{KEYS, Kind, is_top_level, variable};
 use super::{Config, ConfigError, Source, limits};
-
-/// Where each key that somebody said something about came from.
-pub(crate) type Sources = BTreeMap<String, Source>;
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The bounds of every value.
 
-use super::layers::Sources;
+use super::error::Sources;
 use super::{Config, ConfigError, RetentionSection, Source, node};
 
 /// A year, in seconds.

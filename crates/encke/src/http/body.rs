@@ -22,6 +22,14 @@ use serde_json::value::RawValue;
 
 use crate::http::refusal::Refused;
 
+/// What a request may be refused with for its body.
+pub(crate) const ERRORS: &[ErrorCode] = &[
+    ErrorCode::BadRequest,
+    ErrorCode::TooDeep,
+    ErrorCode::RequestTimeout,
+    ErrorCode::TooLarge,
+    ErrorCode::UnsupportedMediaType,
+];
 /// How long a whole body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
 /// What some editors and libraries put before text in UTF-8.

@@ -1,11 +1,14 @@
 //! Queries, read as strictly as bodies, and the paging that lists share.
 
 use axum::extract::FromRequestParts;
+use encke_proto::ErrorCode;
 use http::request::Parts;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::http::{body::quoted, refusal::Refused};
 
+/// What a request may be refused with for its query.
+pub(crate) const ERRORS: &[ErrorCode] = &[ErrorCode::BadRequest];
 /// How many entries a list has when nobody says.
 const LIMIT_DEFAULT: usize = 100;
 /// How many it has at most; who asks for more gets these, and where to go on.

@@ -30,6 +30,21 @@ impl Refused {
     }
 }
 
+/// What any request may be refused with, wherever it leads: its head is too long, or the server is full.
+const ANY: &[ErrorCode] = &[ErrorCode::HeadTooLarge, ErrorCode::Overloaded];
+/// What a request may be refused with that needs the engine, or the other nodes of one engine.
+pub(crate) const ENGINE: &[ErrorCode] = &[ErrorCode::EngineUnavailable, ErrorCode::Internal];
+
+/// What a control request may be refused with for the session that it names.
+pub(crate) const SESSION: &[ErrorCode] = &[ErrorCode::SessionUnknown, ErrorCode::SessionClosed];
+
+/// The codes that an operation may be refused with, each once, in the order of the table: these, and those of
+/// any request. For the description of the API; a test asks the server for each.
+pub(crate) fn codes(groups: &[&[ErrorCode]]) -> Vec<ErrorCode> {
+    let has = |code: &&ErrorCode| ANY.contains(code) || groups.iter().any(|group| group.contains(code));
+    ErrorCode::ALL.iter().filter(has).copied().collect()
+}
+
 /// After how many seconds it is worth while to try again, for those refusals that pass.
 #[must_use]
 pub fn retry_after_s(code: ErrorCode) -> Option<u64> {

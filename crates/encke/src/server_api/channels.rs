@@ -9,11 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
+    validation,
 };
 
 /// Which part of the list.
@@ -54,7 +55,11 @@ pub(crate) struct Channel {
 /// The public channels that have a log.
 #[utoipa::path(
     get, path = "/api/channels", tag = "server API", security(("api_key" = [])), params(ChannelsQuery),
-    responses((status = 200, description = "A page of them.", body = Channels)),
+    responses((
+        status = 200, description = "A page of them.", body = Channels,
+        example = json!({"channels": [{"channel": "news", "epoch": "k3x9", "tail": 1, "head": 7, "subscribers": 3}], "next": null}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn channels(
     State(app): State<Arc<App>>,

@@ -11,8 +11,11 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::Operator,
-    http::{body::Json, refusal::Refused},
+    extractors::{OPERATOR, Operator},
+    http::{
+        body::{self, Json},
+        refusal::{ENGINE, Refused, codes},
+    },
     validation,
 };
 
@@ -39,8 +42,16 @@ pub(crate) struct SessionsClosed {
 
 /// Ends sessions on purpose. Everything of them is freed before this is answered.
 #[utoipa::path(
-    post, path = "/api/close", tag = "server API", security(("api_key" = [])), request_body = CloseSessions,
-    responses((status = 200, description = "How many there were.", body = SessionsClosed)),
+    post, path = "/api/close", tag = "server API", security(("api_key" = [])),
+    request_body(content = CloseSessions, examples(
+        ("user" = (summary = "All sessions of a user", value = json!({"user": "alice", "reason": "signed out elsewhere"}))),
+        ("session" = (summary = "One session", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reconnect": true}))),
+    )),
+    responses((
+        status = 200, description = "How many there were.", body = SessionsClosed,
+        example = json!({"closed": 1}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn close(
     State(app): State<Arc<App>>,

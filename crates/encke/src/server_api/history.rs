@@ -8,20 +8,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use encke_engine::{PageLimit, ReadFrom};
-use encke_proto::{ChannelName, Cursor, ErrorCode, Gap, GapReason, Offset, Page, Position, Time, json};
+use encke_proto::{
+    ChannelName, Cursor, ErrorCode, Gap, GapReason, Message, MessageJson, Offset, Page, Position, Time, json,
+};
 use http::header;
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
-    schemas,
-    validation::InPath,
+    validation::{self, InPath},
 };
 
 /// The most bytes of message bodies in an answer.
@@ -41,11 +42,34 @@ pub(crate) struct HistoryQuery {
     limit: Option<u32>,
 }
 
+/// A part of a channel's log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct History<'a> {
+    messages: Vec<MessageJson<'a>>,
+    /// Before the messages.
+    gaps: Vec<Gap>,
+    /// Where to go on.
+    cursor: String,
+    /// What `before` takes to get the messages in front of these; `null` when none are kept.
+    #[schema(required = true)]
+    previous: Option<String>,
+}
+
 /// A part of a channel's log, forwards or backwards from a cursor.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/history", tag = "server API", security(("api_key" = [])),
-    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too."), HistoryQuery),
-    responses((status = 200, description = "Messages, and where to go on.", body = schemas::History)),
+    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too.", example = "news"), HistoryQuery),
+    responses((
+        status = 200, description = "Messages, and where to go on.", body = History<'static>,
+        example = json!({
+            "messages": [{
+                "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "channel": "news", "offset": 7, "epoch": "k3x9", "time": "2026-01-02T03:04:05.678Z",
+                "type": "message", "data": {"text": "hello"},
+            }],
+            "gaps": [], "cursor": "1~k3x9~news~7", "previous": "1~k3x9~news~6",
+        }),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::BadCursor]])))),
 )]
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
@@ -60,7 +84,8 @@ pub(crate) async fn history(
         (from, None) => forwards(&app, &channel, place(&channel, from, "earliest")?, limit).await?,
         (None, before) => backwards(&app, &channel, place(&channel, before, "latest")?, limit).await?,
     };
-    Ok(([(header::CONTENT_TYPE, "application/json")], part.json(&channel, app.now().wall)).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], json::write(&part.answer(&channel, app.now().wall)))
+        .into_response())
 }
 
 /// The place in the channel that a cursor names; none when it is the `end` of the log, or silent about the
@@ -144,35 +169,21 @@ fn is_elsewhere(at: Position, page: &Page) -> bool {
 }
 
 impl Part {
-    /// The answer, put together from the form in which the messages are shared.
-    fn json(&self, channel: &ChannelName, now: Time) -> String {
-        let mut end = self.begin;
-        let mut out = String::from("{\"messages\":[");
-        let mut comma = "";
-        for entry in &self.page.entries {
-            let message = entry.message();
-            end = message.position;
-            // A message past its time is passed over, here as everywhere.
-            if message.expires.is_none_or(|expires| expires > now) {
-                out.push_str(comma);
-                out.push('{');
-                out.push_str(entry.members_json());
-                comma = ",";
-            }
-        }
-        out.push_str("],\"gaps\":[");
-        if let Some(gap) = &self.gap {
-            out.push_str(&json::write(gap));
-        }
+    /// The answer. A message past its time is passed over, here as everywhere.
+    fn answer(&self, channel: &ChannelName, now: Time) -> History<'_> {
+        let lives = |message: &&Message| message.expires.is_none_or(|expires| expires > now);
+        let messages = self.page.entries.iter().map(|entry| entry.message());
+        let end = self.page.entries.last().map_or(self.begin, |entry| entry.message().position);
         let cursor = |position| {
             let mut cursor = Cursor::default();
             cursor.set(channel, position);
-            // A cursor's text holds nothing that JSON would escape.
-            format!("\"{cursor}\"")
+            cursor.to_string()
         };
-        let previous =
-            if self.begin.offset >= self.page.tail { cursor(self.begin) } else { "null".to_owned() };
-        out.push_str(&format!("],\"cursor\":{},\"previous\":{previous}}}", cursor(end)));
-        out
+        History {
+            messages: messages.filter(lives).map(MessageJson::from).collect(),
+            gaps: self.gap.iter().cloned().collect(),
+            cursor: cursor(end),
+            previous: (self.begin.offset >= self.page.tail).then(|| cursor(self.begin)),
+        }
     }
 }

@@ -9,10 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation::{self, InPath},
 };
@@ -49,8 +49,12 @@ pub(crate) struct Present {
 /// Who follows a channel now.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/presence", tag = "server API", security(("api_key" = [])),
-    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too."), PresenceQuery),
-    responses((status = 200, description = "A page of them.", body = Presence)),
+    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too.", example = "news"), PresenceQuery),
+    responses((
+        status = 200, description = "A page of them.", body = Presence,
+        example = json!({"users": [{"user": "alice", "sessions": 2}], "next": null}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn presence(
     State(app): State<Arc<App>>,

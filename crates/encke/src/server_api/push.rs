@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         body::{self, Json},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
     random, validation,
@@ -110,8 +110,18 @@ pub(crate) struct Pushed {
 
 /// Pushes a page or a message to users, whether they are online or not.
 #[utoipa::path(
-    post, path = "/api/push", tag = "server API", security(("api_key" = [])), request_body = Push,
-    responses((status = 202, description = "In the logs of all of them, as safely as the mode says.", body = Pushed)),
+    post, path = "/api/push", tag = "server API", security(("api_key" = [])),
+    request_body(content = Push, examples(
+        ("page" = (summary = "A page for two users", value = json!({"to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"}))),
+        ("data" = (summary = "Data for all who are online", value = json!({"to": "online", "data": {"text": "hello"}}))),
+    )),
+    responses((
+        status = 202, description = "In the logs of all of them, as safely as the mode says.", body = Pushed,
+        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"], "offline": ["bob"]}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[
+        ErrorCode::BadUrl, ErrorCode::UrlNotAllowed, ErrorCode::TooManyTargets,
+    ]])))),
 )]
 pub(crate) async fn push(
     State(app): State<Arc<App>>,

@@ -9,10 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation::{self, InPath},
 };
@@ -56,8 +56,12 @@ pub(crate) struct Receipt {
 /// What became of a push, by user.
 #[utoipa::path(
     get, path = "/api/push/{id}", tag = "server API", security(("api_key" = [])),
-    params(("id" = String, Path, description = "The push."), ReceiptsQuery),
-    responses((status = 200, description = "The receipts.", body = Receipts)),
+    params(("id" = String, Path, description = "The push.", example = "AZ6dZ2hUJq0b3m5k7n9pRQ"), ReceiptsQuery),
+    responses((
+        status = 200, description = "The receipts.", body = Receipts,
+        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "receipts": [{"user": "alice", "state": "delivered", "time": "2026-01-02T03:04:05.678Z"}]}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::PushUnknown]])))),
 )]
 pub(crate) async fn receipts(
     State(app): State<Arc<App>>,

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{Json as Answer, extract::State};
+use encke_hub::SessionView;
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     cluster::Listed,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation,
 };
@@ -66,7 +67,8 @@ pub(crate) struct Session {
 
 impl From<Listed> for Session {
     fn from(listed: Listed) -> Self {
-        let Listed { session, user, transport, node, since, lag, channels, connected } = listed;
+        let Listed { node, session } = listed;
+        let SessionView { session, user, transport, since, lag, channels, connected } = session;
         Self { session, user, transport, node, since, lag, channels, connected }
     }
 }
@@ -74,7 +76,17 @@ impl From<Listed> for Session {
 /// The sessions there are, or those of one user.
 #[utoipa::path(
     get, path = "/api/sessions", tag = "server API", security(("api_key" = [])), params(SessionsQuery),
-    responses((status = 200, description = "A page of them.", body = Sessions)),
+    responses((
+        status = 200, description = "A page of them.", body = Sessions,
+        example = json!({
+            "sessions": [{
+                "session": "3q2-7wABCDEFGHIJKLMNOQ", "user": "alice", "transport": "sse", "node": "push-1",
+                "since": "2026-01-02T03:04:05.678Z", "lag": 0, "channels": ["news"], "connected": true,
+            }],
+            "next": null,
+        }),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn sessions(
     State(app): State<Arc<App>>,
@@ -87,6 +99,6 @@ pub(crate) async fn sessions(
     let after = after.map_err(|_| Refused::bad("`after` has to be the `next` of the page before"))?;
     // By id, so that a page goes on in the right place even when the session that it ended with is gone.
     let mut listed = app.sessions.list(user.as_ref(), after, limit + 1).await?;
-    let next = query::cut(&mut listed, limit, |listed| listed.session);
+    let next = query::cut(&mut listed, limit, |listed| listed.session.session);
     Ok(Answer(Sessions { sessions: listed.into_iter().map(Session::from).collect(), next }))
 }

@@ -11,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::{OPERATOR, Operator},
     http::{
         query::{self, Query},
-        refusal::Refused,
+        refusal::{ENGINE, Refused, codes},
     },
     validation::{self, InPath},
 };
@@ -70,7 +70,11 @@ impl User {
 /// The users that the server knows.
 #[utoipa::path(
     get, path = "/api/users", tag = "server API", security(("api_key" = [])), params(UsersQuery),
-    responses((status = 200, description = "A page of them.", body = Users)),
+    responses((
+        status = 200, description = "A page of them.", body = Users,
+        example = json!({"users": [{"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}], "next": null}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
 pub(crate) async fn users(
     State(app): State<Arc<App>>,
@@ -115,8 +119,12 @@ pub(crate) async fn users(
 /// One user.
 #[utoipa::path(
     get, path = "/api/users/{user}", tag = "server API", security(("api_key" = [])),
-    params(("user" = String, Path, description = "The user, percent-encoded.")),
-    responses((status = 200, description = "The user.", body = User)),
+    params(("user" = String, Path, description = "The user, percent-encoded.", example = "alice")),
+    responses((
+        status = 200, description = "The user.", body = User,
+        example = json!({"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}),
+    )),
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, validation::ERRORS, ENGINE, &[ErrorCode::UserUnknown]])))),
 )]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,

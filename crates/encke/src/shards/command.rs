@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use encke_hub::{ChannelView, CloseTarget, Key, Opening, ReadKey, Reply, SessionView};
-use encke_proto::{ChannelName, Close, Cursor, Entry, ErrorCode, Page, SessionId, UserId};
+use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey};
+use encke_proto::{ChannelName, Entry, ErrorCode, Page};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -69,56 +69,12 @@ pub enum ShardCommand {
     Opened(Key, Option<Opening>),
     /// The engine's answer to the hub's engine request to read a page.
     Read(ReadKey, Option<Page>),
-    /// End sessions on purpose.
-    Close {
-        /// Whose.
-        target: CloseTarget,
-        /// How it is told.
-        close: Close,
-        /// Who asked.
-        answer: oneshot::Sender<Reply>,
-    },
-    /// Follow more channels.
-    Subscribe {
-        /// Which session.
-        session: SessionId,
-        /// Whose it has to be.
-        user: UserId,
-        /// The channels.
-        channels: Vec<ChannelName>,
-        /// Who asked.
-        answer: oneshot::Sender<Reply>,
-    },
-    /// Follow fewer channels.
-    Unsubscribe {
-        /// Which session.
-        session: SessionId,
-        /// Whose it has to be.
-        user: UserId,
-        /// The channels.
-        channels: Vec<ChannelName>,
-        /// Who asked.
-        answer: oneshot::Sender<Reply>,
-    },
-    /// Something was shown to the person.
-    Ack {
-        /// Which session.
-        session: SessionId,
-        /// Whose it has to be.
-        user: UserId,
-        /// Up to where.
-        cursor: Cursor,
-        /// Who asked.
-        answer: oneshot::Sender<Reply>,
-    },
-    /// A session goes on at another node.
-    Release {
-        /// Which.
-        session: SessionId,
-        /// Whose it has to be.
-        user: UserId,
-        /// Who asked.
-        answer: oneshot::Sender<Reply>,
+    /// A control request, for the hub.
+    Control {
+        /// What is asked.
+        request: Box<ControlRequest>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<ControlReply>,
     },
     /// Say so when all is written down that users of this shard were handed.
     Settle(oneshot::Sender<()>),
@@ -130,39 +86,6 @@ pub enum ShardCommand {
         admission: Box<Admission>,
         /// Whether it may have it here.
         claim: Result<Claim, ErrorCode>,
-    },
-    /// How many sessions follow each of these?
-    Followers {
-        /// The channels.
-        channels: Vec<ChannelName>,
-        /// Who asked.
-        answer: oneshot::Sender<Vec<usize>>,
-    },
-    /// How many sessions has each of these?
-    SessionsOf {
-        /// The users.
-        users: Vec<UserId>,
-        /// Who asked.
-        answer: oneshot::Sender<Vec<usize>>,
-    },
-    /// Who is online?
-    Online {
-        /// Who asked.
-        answer: oneshot::Sender<Vec<(UserId, usize)>>,
-    },
-    /// Which sessions are there?
-    Sessions {
-        /// Of this user only.
-        user: Option<UserId>,
-        /// Who asked.
-        answer: oneshot::Sender<Vec<SessionView>>,
-    },
-    /// Who follows this channel?
-    Channel {
-        /// The channel.
-        channel: ChannelName,
-        /// Who asked.
-        answer: oneshot::Sender<ChannelView>,
     },
     /// How much is there of everything?
     Counts {

@@ -26,7 +26,7 @@ mod wakeup_coalescing;
 
 use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 
-use encke_hub::{ConnKey, Hub, HubConfig, Key, Now, Reply, Slab, Wheel};
+use encke_hub::{ConnKey, ControlReply, Hub, HubConfig, Key, Now, Slab, Wheel};
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 use tokio::{
     runtime::Handle,
@@ -173,7 +173,7 @@ pub struct Shard {
     pending_marks: Vec<EngineRequest>,
     pending_marks_due_ms: u64,
     /// Control requests that wait for the hub's reply.
-    asked: HashMap<u64, oneshot::Sender<Reply>>,
+    asked: HashMap<u64, oneshot::Sender<ControlReply>>,
     /// Where the responses are that hyper sends.
     body_sink: HashMap<BodySinkId, Key>,
     next_ticket: u64,

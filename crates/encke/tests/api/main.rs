@@ -5,6 +5,7 @@ mod bodies;
 mod control;
 mod cookies;
 mod cors;
+mod documented;
 mod double;
 mod errors;
 mod hardening;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -11,10 +11,10 @@ use axum::{Router, body::Body};
 use encke::{
     app::App,
     auth::{Claims, Grant, TokenKey},
-    clock::{Clock, TestClock},
+    clock::{Clock, SystemClock, TestClock},
     config::{Config, EngineUrl, Secret},
     router::router,
-    wire::{Server, wire},
+    wire::{Backing, Server, wire, wire_on},
 };
 use encke_engine::Engine;
 use encke_proto::{AllowList, UserId};
@@ -22,6 +22,8 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
+
+use crate::documented::assert_described;
 
 pub const KEY: &str = "the-key-of-the-server-api-in-tests";
 pub const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
@@ -175,6 +177,34 @@ impl World {
         Self { runtime, server: Some(server), router }
     }
 
+    /// A server whose log is this engine.
+    pub fn on(engine: Arc<dyn Engine>) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let open = async move |_| Ok(Backing { engine, cluster: None });
+        let server =
+            runtime.block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), open)).unwrap();
+        let router = router(Arc::clone(&server.app));
+        Self { runtime, server: Some(server), router }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address
+    }
+
+    /// Waits until so many sessions of the user are served by a connection.
+    pub fn until_held(&self, user: &str, count: usize) {
+        let user = UserId::new(user).unwrap();
+        for _ in 0..4000 {
+            let sessions = self.runtime.block_on(self.app().shards.sessions(Some(&user))).unwrap();
+            if sessions.iter().filter(|session| session.connected).count() == count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("there are not {count} sessions of {user} that are held");
+    }
+
     pub fn app(&self) -> &Arc<App> {
         &self.server.as_ref().unwrap().app
     }
@@ -189,7 +219,16 @@ impl World {
         self.call_router(&self.router, ask)
     }
 
+    /// The answer of a router, which has to be one that the description of the API names.
     pub fn call_router(&self, router: &Router, ask: Ask) -> Answer {
+        let (method, path) = (ask.method.clone(), ask.path.clone());
+        let answer = self.ask_router(router, ask);
+        assert_described(self, router, &method, &path, answer.code());
+        answer
+    }
+
+    /// The answer of a router, whatever it is.
+    pub fn ask_router(&self, router: &Router, ask: Ask) -> Answer {
         self.runtime.block_on(async {
             let response = router.clone().oneshot(ask.build()).await.unwrap();
             let (parts, body) = response.into_parts();

@@ -327,7 +327,7 @@ fn pages_that_are_pushed_to_a_browser_arrive_as_their_address() {
     let mut reader = Browser::new();
     let waiting = reader.begin(&world, "GET", "/classic/backend?timestamp=0");
     world.until_waiting(1);
-    let (user, _) = world.runtime.block_on(world.app().shards.online()).unwrap().remove(0);
+    let user = world.runtime.block_on(world.app().sessions.everybody()).unwrap().remove(0);
     let append = Append {
         id: MessageId::from_bits(77),
         key: None,
@@ -355,7 +355,7 @@ fn when_the_server_stops_scripts_are_told_to_come_back() {
     let post = reader.begin(&world, "POST", "/classic/backend");
     world.until_waiting(2);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
-    world.runtime.block_on(world.app().shards.close(&encke_hub::CloseTarget::Everybody, &close)).unwrap();
+    world.runtime.block_on(world.app().sessions.close(&encke_hub::CloseTarget::Everybody, &close)).unwrap();
     assert_eq!(reader.end(post).code(), (503, "shutting_down".into()));
     assert!(get.ends());
     assert_eq!(

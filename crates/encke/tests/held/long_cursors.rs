@@ -59,7 +59,7 @@ fn who_is_cut_off_before_the_first_message_goes_on_from_the_id_of_the_opening() 
     // And with the end, so that a browser knows that it should stay away.
     let close = Close { code: CloseCode::Operator, reason: String::new(), reconnect: false, retry_ms: None };
     let target = CloseTarget::User(UserId::new("alice").unwrap());
-    assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 2);
+    assert_eq!(world.runtime.block_on(world.app().sessions.close(&target, &close)).unwrap(), 2);
     let id = loop {
         let (name, _, id) = wire.event();
         if name == "close" {

@@ -117,8 +117,9 @@ impl World {
     fn until_held(&self, user: &str, count: usize) {
         let user = UserId::new(user).unwrap();
         self.until(|| {
-            let sessions = self.runtime.block_on(self.app().shards.sessions(Some(&user))).unwrap();
-            sessions.iter().filter(|session| session.connected).count() == count
+            let sessions =
+                self.runtime.block_on(self.app().sessions.list(Some(&user), None, usize::MAX)).unwrap();
+            sessions.iter().filter(|listed| listed.session.connected).count() == count
         });
     }
 
@@ -133,7 +134,7 @@ impl World {
     }
 
     fn sessions(&self, user: &str) -> usize {
-        self.runtime.block_on(self.app().shards.sessions_of(&[UserId::new(user).unwrap()])).unwrap()[0]
+        self.runtime.block_on(self.app().sessions.count_of(&UserId::new(user).unwrap())).unwrap()
     }
 }
 

@@ -96,7 +96,7 @@ fn a_closed_poll_is_answered_at_once_and_its_session_is_gone() {
         retry_ms: None,
     };
     let target = encke_hub::CloseTarget::Session(session.parse().unwrap());
-    let closed = world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap();
+    let closed = world.runtime.block_on(world.app().sessions.close(&target, &close)).unwrap();
     assert_eq!((closed, world.sessions("alice")), (1, 0), "everything is freed when the close is answered");
     let counts = world.runtime.block_on(world.app().shards.counts()).unwrap();
     assert_eq!((counts.held, counts.sessions, counts.users, counts.channels), (0, 0, 0, 0));

@@ -154,7 +154,9 @@ fn a_receipt_waits_until_the_last_byte_is_read_and_not_longer() {
     // Broadcasts behind it change nothing.
     world.publish("news", "7");
     let alice = UserId::new("alice").unwrap();
-    world.until(|| world.runtime.block_on(world.app().shards.sessions(Some(&alice))).unwrap()[0].lag == 0);
+    world.until(|| {
+        world.runtime.block_on(world.app().sessions.list(Some(&alice), None, 1)).unwrap()[0].session.lag == 0
+    });
     world.runtime.block_on(world.app().shards.settle(&alice)).unwrap();
     assert_eq!(world.receipt_of(push), ReceiptState::Queued);
     wire.until("xxxx\"");

@@ -141,7 +141,9 @@ fn as_configured_a_stream_goes_on_with_a_gap() {
     let mut wire = follow(&world, narrow(&world), "alice");
     leave_behind(&mut world, 200);
     let alice = UserId::new("alice").unwrap();
-    world.until(|| world.runtime.block_on(world.app().shards.sessions(Some(&alice))).unwrap()[0].lag == 50);
+    world.until(|| {
+        world.runtime.block_on(world.app().sessions.list(Some(&alice), None, 1)).unwrap()[0].session.lag == 50
+    });
     let mut last = 0;
     let gap = loop {
         let (name, event, _) = wire.event();

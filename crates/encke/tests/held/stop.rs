@@ -33,7 +33,7 @@ fn each_client_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transp
     world.app().shards.drain(false);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
     assert_eq!(
-        world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(),
+        world.runtime.block_on(world.app().sessions.close(&CloseTarget::Everybody, &close)).unwrap(),
         wires.len()
     );
     let mut pauses = BTreeSet::new();
@@ -86,7 +86,7 @@ fn they_are_spread_over_no_longer_than_configured_however_many_they_are() {
     world.app().shards.drain(false);
     let close = Close { code: CloseCode::Shutdown, reason: String::new(), reconnect: true, retry_ms: None };
     assert_eq!(
-        world.runtime.block_on(world.app().shards.close(&CloseTarget::Everybody, &close)).unwrap(),
+        world.runtime.block_on(world.app().sessions.close(&CloseTarget::Everybody, &close)).unwrap(),
         count
     );
     for wire in &mut wires {

@@ -51,7 +51,7 @@ fn a_stream_that_was_closed_on_purpose_does_not_come_back() {
         retry_ms: None,
     };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
-    assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
+    assert_eq!(world.runtime.block_on(world.app().sessions.close(&target, &close)).unwrap(), 1);
     let (name, body, id) = wire.event();
     assert_eq!(
         (name.as_str(), &body["code"], &body["reconnect"]),

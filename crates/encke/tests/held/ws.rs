@@ -333,7 +333,7 @@ fn a_peer_that_does_not_close_is_not_waited_for_long() {
         retry_ms: None,
     };
     let target = encke_hub::CloseTarget::User(UserId::new("alice").unwrap());
-    assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
+    assert_eq!(world.runtime.block_on(world.app().sessions.close(&target, &close)).unwrap(), 1);
     assert_eq!(wire.on_bytes()["code"], "operator");
     assert_eq!(wire.closed(), (4410, String::new()));
     assert!(wire.hung_up(), "within the two seconds that it has");
@@ -527,7 +527,7 @@ fn every_code_of_a_close_has_its_status() {
             let (mut wire, _) = world.ws(text, "");
             let close = Close { code, reason: "for the test".into(), reconnect, retry_ms: None };
             let target = CloseTarget::User(UserId::new(text).unwrap());
-            assert_eq!(world.runtime.block_on(world.app().shards.close(&target, &close)).unwrap(), 1);
+            assert_eq!(world.runtime.block_on(world.app().sessions.close(&target, &close)).unwrap(), 1);
             let told = wire.on_bytes();
             assert_eq!(
                 (&told["event"], &told["code"], &told["reconnect"]),

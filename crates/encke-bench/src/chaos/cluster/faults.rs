@@ -13,7 +13,6 @@ use tokio::time::sleep;
 
 use super::{
     nodes::{Nodes, says, start},
-    peer::Peer,
     probe::Probe,
     store::{Kind, Store},
 };
@@ -22,10 +21,11 @@ use crate::{
         evidence::{Evidence, Note},
         http::Asker,
         ledger,
+        peer::Peer,
         server::Keys,
         settle::Settle,
     },
-    commands::latency::Choice,
+    choice::Choice,
 };
 
 /// Within which time a node that died has no users any more, as far as others are concerned.

@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{peer::Peer, port_forward::PortForward, process::Process};
-use crate::chaos::http::Asker;
+use super::{port_forward::PortForward, process::Process};
+use crate::chaos::{http::Asker, peer::Peer};
 
 /// The variable that says where the program is.
 const PROGRAM: &str = "ENCKE_NATS_SERVER";

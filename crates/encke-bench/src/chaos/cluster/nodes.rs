@@ -9,14 +9,14 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::peer::Peer;
 use crate::{
     chaos::{
         http::Asker,
+        peer::Peer,
         server::{Keys, Server},
         settle::Subject,
     },
-    commands::latency::Choice,
+    choice::Choice,
 };
 
 /// How long a node may take until it would take requests.

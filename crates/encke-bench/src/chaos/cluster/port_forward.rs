@@ -21,7 +21,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::peer::{Cut, Peer, whose};
+use crate::chaos::peer::{Cut, Peer, whose};
 
 /// How much is read at a time.
 const READ_BYTES: usize = 64 * 1024;

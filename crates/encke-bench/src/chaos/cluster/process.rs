@@ -12,7 +12,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{peer::Peer, port_forward::PortForward};
+use super::port_forward::PortForward;
+use crate::chaos::peer::Peer;
 
 /// A process, and the way to it.
 #[derive(Debug)]

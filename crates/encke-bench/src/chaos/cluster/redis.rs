@@ -5,7 +5,8 @@ use std::{collections::HashMap, fs, io, net::SocketAddr, path::Path, time::Durat
 use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 
-use super::{peer::Peer, port_forward::PortForward, process::Process};
+use super::{port_forward::PortForward, process::Process};
+use crate::chaos::peer::Peer;
 
 /// How long a server may take to load its data, and a set of servers to agree.
 const TIMEOUT: Duration = Duration::from_secs(40);

@@ -13,21 +13,21 @@ use tokio::time::sleep;
 use super::{
     faults::{Fault, Hand, Subjects},
     nodes::{Nodes, start},
-    peer::Peer,
     store::{Kind, Store},
 };
 use crate::{
     chaos::{
         crowd::{Crowd, Doors},
         evidence::{Evidence, Note},
+        peer::Peer,
         phase::{PhaseSender, Stage},
         proxy::{Proxy, Side, Upstream, network},
-        run::Setting,
         server::Keys,
+        setting::Setting,
         settle::Settle,
         verdict::{Verdict, judge},
     },
-    commands::latency::Choice,
+    choice::Choice,
 };
 
 /// How long clients may take to be connected before the nodes are restarted.

@@ -5,8 +5,12 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{nats, peer::Peer, port_forward::PortForward, process::Process, redis};
-use crate::{chaos::server::free_port, commands::latency::Choice, server::Scratch};
+use super::{nats, port_forward::PortForward, process::Process, redis};
+use crate::{
+    chaos::{peer::Peer, server::free_port},
+    choice::Choice,
+    server::Scratch,
+};
 
 /// Which servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     chaos::{
-        run::Setting,
+        setting::Setting,
         summary::{KINDS, commit},
     },
     table::replaced,

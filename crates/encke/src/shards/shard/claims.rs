@@ -38,7 +38,8 @@ impl Shard {
     fn must_claim(&self, admission: &Admission) -> bool {
         let here = match admission.session {
             Some(session) => self.hub.has_session(session, &admission.user),
-            None => self.hub.sessions_of(&admission.user) > 0,
+            // Other nodes do not find a user by a session that ends with its connection.
+            None => self.hub.is_known(&admission.user),
         };
         (admission.lasting && !here) || admission.ticket.is_some()
     }
@@ -72,7 +73,7 @@ impl Shard {
         // The nodes are told what has become of the user before the claim ends. Else they would take the user
         // for gone when an earlier session has ended while it was claimed.
         self.carry_out();
-        if self.hub.sessions_of(&user) == 0 {
+        if !self.hub.is_known(&user) {
             self.tell_peers(|peers| peers.went(user));
         }
         drop(claiming);

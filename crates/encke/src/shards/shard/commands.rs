@@ -2,9 +2,8 @@
 
 use std::net::Shutdown;
 
-use encke_hub::{Key, Reply};
+use encke_hub::Key;
 use socket2::SockRef;
-use tokio::sync::oneshot;
 
 use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard, Until};
 use crate::shards::{Counts, EngineRequest, ShardCommand, State};
@@ -30,40 +29,17 @@ impl Shard {
             ShardCommand::Read(key, page) => self.hub.read(key, page, self.now),
             ShardCommand::Rests(resting) => self.rests(*resting),
             ShardCommand::Arrived(arrival) => self.arrived(*arrival),
-            ShardCommand::Close { target, close, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.close(ticket, &target, &close, self.now);
-            }
-            ShardCommand::Subscribe { session, user, channels, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.subscribe(ticket, session, &user, &channels);
-            }
-            ShardCommand::Unsubscribe { session, user, channels, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.unsubscribe(ticket, session, &user, &channels);
-            }
-            ShardCommand::Ack { session, user, cursor, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.ack(ticket, session, &user, &cursor);
-            }
-            ShardCommand::Release { session, user, answer } => {
-                let ticket = self.ask(answer);
-                self.hub.release(ticket, session, &user, self.now);
+            ShardCommand::Control { request, answer } => {
+                self.next_ticket += 1;
+                self.asked.insert(self.next_ticket, answer);
+                self.hub.control(self.next_ticket, *request, self.now);
             }
             ShardCommand::Settle(answer) => self.request_engine(EngineRequest::Settle(answer)),
             ShardCommand::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
-            ShardCommand::Followers { channels, answer } => {
-                reply(answer, channels.iter().map(|channel| self.hub.followers(channel)).collect())
+            ShardCommand::Counts { answer } => {
+                // The caller may have gone.
+                let _ = answer.send(self.counts());
             }
-            ShardCommand::SessionsOf { users, answer } => {
-                reply(answer, users.iter().map(|user| self.hub.sessions_of(user)).collect())
-            }
-            ShardCommand::Online { answer } => {
-                reply(answer, self.hub.online().map(|(user, count)| (user.clone(), count)).collect())
-            }
-            ShardCommand::Sessions { user, answer } => reply(answer, self.hub.sessions(user.as_ref())),
-            ShardCommand::Channel { channel, answer } => reply(answer, self.hub.channel(&channel)),
-            ShardCommand::Counts { answer } => reply(answer, self.counts()),
             ShardCommand::Answered { place, answer } => self.answered(place, &answer),
             ShardCommand::Go(place) => self.go_on(place),
             ShardCommand::Drained(id) => {
@@ -109,12 +85,6 @@ impl Shard {
         }
     }
 
-    pub(super) fn ask(&mut self, answer: oneshot::Sender<Reply>) -> u64 {
-        self.next_ticket += 1;
-        self.asked.insert(self.next_ticket, answer);
-        self.next_ticket
-    }
-
     pub(super) fn counts(&self) -> Counts {
         let (users, sessions) = (self.hub.online().count(), self.hub.session_count());
         let (slow, unsent_bytes) = self.laggards.counts();
@@ -122,9 +92,4 @@ impl Shard {
             (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
         Counts { users, sessions, held, sockets, channels, slow, unsent_bytes }
     }
-}
-
-fn reply<T>(answer: oneshot::Sender<T>, value: T) {
-    // Whoever asked may have gone.
-    let _ = answer.send(value);
 }

@@ -2,6 +2,7 @@
 //! are told to.
 
 mod ahead;
+mod fleeting;
 mod unfinished;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::slice::from_mut;
 
-use encke_hub::CloseTarget;
+use encke_hub::{CloseTarget, ControlReply, ControlRequest};
 use encke_proto::{Close, CloseCode, SessionId};
 
 use super::*;
@@ -80,9 +80,10 @@ impl World {
         let (answer, mut closed) = oneshot::channel();
         let close = Close { code, reason: String::new(), reconnect, retry_ms: None };
         let target = CloseTarget::User(UserId::new("alice").unwrap());
-        self.mailbox.post(ShardCommand::Close { target, close, answer }).unwrap();
+        let request = Box::new(ControlRequest::Close { target, close });
+        self.mailbox.post(ShardCommand::Control { request, answer }).unwrap();
         let counts = self.step();
-        assert_eq!(closed.try_recv().unwrap(), Reply::Closed(1));
+        assert_eq!(closed.try_recv().unwrap(), ControlReply::Closed(1));
         counts
     }
 }
