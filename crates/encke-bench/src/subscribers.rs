@@ -1,4 +1,4 @@
-//! Everybody who waits for messages.
+//! The subscribers: all that wait for messages.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -68,14 +68,14 @@ pub struct Subscribers {
     /// From how many addresses they connect in turn; 1: from any.
     pub addresses: u8,
     /// Whether each poll is a connection of its own, to the next node: what a load balancer does that
-    /// remembers nobody.
+    /// remembers no client.
     pub wander: bool,
     connects: usize,
     out: Vec<u8>,
 }
 
 impl Subscribers {
-    /// Nobody yet. Payloads have `size` bytes.
+    /// No subscribers yet. Payloads have `size` bytes.
     #[must_use]
     pub fn new(transport: Transport, size: usize) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Subscribers {
         }
     }
 
-    /// Adds somebody, without a connection.
+    /// Adds a subscriber, without a connection.
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
         let stream = fresh(self.transport);
         let (stage, resume) = (Stage::Gone, String::new());
@@ -108,7 +108,7 @@ impl Subscribers {
         self.all.len() - 1
     }
 
-    /// Connects somebody.
+    /// Connects a subscriber.
     pub fn connect(&mut self, net: &mut Net, peer: &dyn Peer, index: usize) {
         self.connects += 1;
         let turn = match self.addresses {
@@ -132,7 +132,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes somebody's connection away.
+    /// Takes a subscriber's connection away.
     pub fn disconnect(&mut self, net: &mut Net, index: usize) {
         let one = &mut self.all[index];
         if let Some(conn) = one.conn.take() {
@@ -144,7 +144,7 @@ impl Subscribers {
         one.stage = Stage::Gone;
     }
 
-    /// The connection is over, and nobody here wanted it to be.
+    /// The connection is over, and not because this side ended it.
     pub fn broken(&mut self, net: &mut Net, index: usize, why: &str) {
         self.note(format!("a subscriber's connection ended: {why}"));
         self.disconnect(net, index);
@@ -155,7 +155,7 @@ impl Subscribers {
         let Some(conn) = one.conn else { return };
         self.out.clear();
         peer.subscribe(&mut self.out, self.transport, one.who, &one.resume);
-        // A poll that nobody has to answer at once waits from the moment it is sent.
+        // A poll that need not be answered at once waits from the moment it is sent.
         if self.transport == Transport::Poll
             && one.stage == Stage::Asking
             && !(peer.first_poll_answers() && one.resume.is_empty())
@@ -168,7 +168,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes in what somebody's connection brought.
+    /// Takes in what a subscriber's connection brought.
     pub fn take(
         &mut self,
         net: &mut Net,

@@ -110,8 +110,7 @@ pub fn run(args: &Args) -> io::Result<()> {
     for round in 0..args.rounds {
         let mut first = 0;
         for row in &rows {
-            // Whoever comes second finds the machine as the first left it, so they take turns in that as
-            // well.
+            // The second finds the machine as the first left it, so they take turns in that as well.
             let mut figures = [Vec::new(), Vec::new()];
             for turn in 0..2 {
                 let side = (round + turn) % 2;
