@@ -18,7 +18,7 @@ pub const BEAT_MS: u64 = 500;
 pub const NODE_LIVES_MS: u64 = 3 * BEAT_MS;
 
 /// The longest message from node to node, in bytes.
-pub const LETTER_MAX_BYTES: usize = 512 * 1024;
+pub const NODE_MESSAGE_MAX_BYTES: usize = 512 * 1024;
 
 /// A node's incarnation, as the others know it: a new one each time a node begins, and each time the others
 /// may have taken it for dead. It is never used again, so whatever is kept under that of a dead node may be
@@ -122,7 +122,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// This node ends: it does not live any more, from now on.
     async fn resign(&self);
 
-    /// Sends a message of at most [`LETTER_MAX_BYTES`] to a node, this one included. The caller is not told
+    /// Sends a message of at most [`NODE_MESSAGE_MAX_BYTES`] to a node, this one included. The caller is not told
     /// when it gets lost; one that needs an answer waits for it.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ use crate::{
 };
 
 /// How long a node that begins waits until the streams can be used.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(20);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it looks.
 const BEGIN_PERIOD: Duration = Duration::from_millis(100);
 
@@ -130,7 +130,7 @@ impl NatsEngine {
 /// Makes what is not there yet, and finds out the epoch. What another node is making at this moment is there
 /// in name before it has a leader, and so is what servers have that have just begun.
 async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epochs, Fault> {
-    let ends = Instant::now() + BEGIN_PATIENCE;
+    let ends = Instant::now() + BEGIN_TIMEOUT;
     loop {
         let begun = async {
             streams.prepare(link).await?;

@@ -38,7 +38,7 @@ use tokio::{task::JoinHandle, time::timeout};
 pub use self::options::{OptionsError, RedisOptions};
 use self::{
     names::Names,
-    nodes::Lives,
+    nodes::Incarnations,
     ordered_calls::OrderedCalls,
     script::Lua,
     server_map::{Call, ServerMap},
@@ -64,7 +64,7 @@ pub struct RedisEngine {
     retention: RetentionTable,
     watching: Arc<Watching>,
     ordered_calls: OrderedCalls,
-    lives: Lives,
+    lives: Incarnations,
     sweeper: Sweeper,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -107,7 +107,7 @@ impl RedisEngine {
             retention,
             watching,
             ordered_calls,
-            lives: Lives::new(node_name),
+            lives: Incarnations::new(node_name),
             sweeper: Sweeper::default(),
             tasks: Mutex::new(tasks.into()),
         });
@@ -223,8 +223,8 @@ impl Engine for RedisEngine {
         if self.server_map.check().is_err() {
             return;
         }
-        self.give_up_sweeping().await;
-        self.end_life().await;
+        self.release_sweeping().await;
+        self.end_incarnation().await;
         self.server_map.stop();
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();

@@ -165,7 +165,7 @@ async fn who_hears_nothing_under_load_is_told_or_found() {
         }
         listen(&reader, &names, &mut noticed, &mut read).await;
     }
-    let end = Instant::now() + redis_beds::server::PATIENCE;
+    let end = Instant::now() + redis_beds::server::TIMEOUT;
     let knows = |at: usize, read: &[Option<Position>]| {
         reader.told(&names[at]) == Some(heads[at]) || read[at] == Some(heads[at])
     };
@@ -188,7 +188,7 @@ async fn a_redis_that_is_frozen_refuses_and_comes_back() {
     node.watch("a").await;
     let last = node.append("a").await;
     server.freeze();
-    let refused = tokio::time::timeout(redis_beds::server::PATIENCE, async {
+    let refused = tokio::time::timeout(redis_beds::server::TIMEOUT, async {
         node.try_append("a").await.is_err() && node.engine.ready().await.is_err()
     });
     assert!(refused.await.expect("the caller is answered"));

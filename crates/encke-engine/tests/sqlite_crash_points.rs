@@ -171,7 +171,7 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
         let Some((name, rest)) = call.split_once('(') else { continue };
         // The result stands behind spaces that line it up.
         let Some((arguments, result)) = rest.rsplit_once("= ") else { continue };
-        let Some(arguments) = arguments.trim_end().strip_suffix(')') else { continue };
+        let Some(arguments) = arguments.trim_end().strip_suffix(')').map(str::trim_end) else { continue };
         let Some(result) = result
             .split(' ')
             .next()
@@ -180,7 +180,6 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
         else {
             continue;
         };
-        let arguments = arguments.trim_end();
         let mut parts = arguments.splitn(2, ", ");
         let first = parts.next().unwrap_or_default();
         let number = |text: &str| text.trim().parse::<usize>().expect("strace writes numbers");
@@ -188,9 +187,8 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
             |files: &HashMap<i64, String>| first.parse().ok().and_then(|fd: i64| files.get(&fd).cloned());
         match name {
             "openat" => {
-                let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-                if path.parent() == Some(store) {
+                let (folder, name) = path(arguments);
+                if folder == store {
                     if arguments.contains("O_CREAT") {
                         steps.push(Step::Change(name.clone(), Change::Made));
                     }
@@ -226,16 +224,22 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
                 }
             }
             "unlink" => {
-                let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
-                if path.parent() == Some(store) {
-                    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                    steps.push(Step::Change(name.to_owned(), Change::Gone));
+                let (folder, name) = path(arguments);
+                if folder == store {
+                    steps.push(Step::Change(name, Change::Gone));
                 }
             }
             _ => {}
         }
     }
     steps
+}
+
+/// The folder and the name of the file that a call names.
+fn path(arguments: &str) -> (PathBuf, String) {
+    let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    (path.parent().map(Path::to_owned).unwrap_or_default(), name)
 }
 
 /// The bytes of the first text between quotes, each written as `\x41`.

@@ -128,7 +128,7 @@ impl Checker {
                 self.asked.remove(&(*session, channel.clone()));
             }
             Record::Sent { session, channel } => self.sent(*session, channel),
-            Record::Life { client } => {
+            Record::Incarnation { client } => {
                 self.clients.insert(*client, Client::default());
             }
             Record::At { client, channel, position, time } => self.cursor(*client, channel, *position, *time),

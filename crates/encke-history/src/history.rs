@@ -64,7 +64,7 @@ pub enum Record {
         channel: ChannelName,
     },
     /// A client begins anew: without cursor, without memory.
-    Life {
+    Incarnation {
         /// Which client.
         client: usize,
     },

@@ -54,7 +54,7 @@ impl Client {
     pub fn forget(&mut self, history: &mut History) {
         (self.cursor, self.session) = (None, None);
         self.seen.clear();
-        history.note(Record::Life { client: self.at });
+        history.note(Record::Incarnation { client: self.at });
     }
 
     /// The channels that it has to name besides its cursor.

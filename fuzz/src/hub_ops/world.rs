@@ -40,7 +40,7 @@ enum Asked {
     Unsubscribe(SessionId, ChannelName),
     Ack(Position),
     Close,
-    GiveUp,
+    Release,
 }
 
 /// See the module.
@@ -82,7 +82,7 @@ impl World {
         };
         let user = |number: usize| UserId::new(&format!("user {}", number % USERS)).expect("a name");
         let mut history = History::default();
-        (0..CLIENTS).for_each(|client| history.note(Record::Life { client }));
+        (0..CLIENTS).for_each(|client| history.note(Record::Incarnation { client }));
         Self {
             hub: Hub::new(config, now),
             logs: Logs::new(100, page_max),
@@ -132,7 +132,7 @@ impl World {
         let mut carried = Following::default();
         if let (true, Some(session)) = (moved, self.clients[at].session) {
             // It comes from another node, which has given its session up: here, the same one.
-            let (ticket, user) = (self.ticket(Asked::GiveUp), self.clients[at].user.clone());
+            let (ticket, user) = (self.ticket(Asked::Release), self.clients[at].user.clone());
             self.hub.control(ticket, ControlRequest::Release { session: Some(session), user }, self.now);
             self.pump();
             if let Some(given) = self.given.take() {
@@ -483,7 +483,7 @@ impl World {
                     "{shown:?} was shown, and the log ends at {head:?}"
                 );
             }
-            (Asked::GiveUp, ControlReply::Released(given)) => self.given = given,
+            (Asked::Release, ControlReply::Released(given)) => self.given = given,
             (Asked::Close, ControlReply::Closed(count)) => {
                 assert!(count <= 1, "one session was to be closed")
             }

@@ -24,7 +24,7 @@ use super::{
     stored::Stored,
 };
 use crate::{
-    Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId, NodeInbox,
+    Cluster, EngineError, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId, NodeInbox,
 };
 
 /// How long the stream keeps a heartbeat, in seconds: a little longer than it counts.
@@ -54,7 +54,7 @@ pub(super) struct Member {
     places: Places,
 }
 
-/// A incarnation: the record that says so, and where its messages arrive.
+/// An incarnation: the record that says so, and where its messages arrive.
 struct Incarnation {
     id: NodeId,
     /// Of its last heartbeat.
@@ -377,8 +377,10 @@ impl Cluster for NatsEngine {
     }
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
-        if message.len() > LETTER_MAX_BYTES {
-            return Err(EngineError::Unavailable(format!("a message has at most {LETTER_MAX_BYTES} bytes")));
+        if message.len() > NODE_MESSAGE_MAX_BYTES {
+            return Err(EngineError::Unavailable(format!(
+                "a message has at most {NODE_MESSAGE_MAX_BYTES} bytes"
+            )));
         }
         self.store.link.check()?;
         let sent = self.store.link.client().publish(self.store.names.messages(to), message).await;
@@ -433,8 +435,8 @@ impl Cluster for NatsEngine {
                 ttl_s,
             })
         };
-        for buried in at_once(ASKED_MAX, sessions.iter().map(mark_closed).collect()).await {
-            buried?;
+        for marked in at_once(ASKED_MAX, sessions.iter().map(mark_closed).collect()).await {
+            marked?;
         }
         Ok(())
     }

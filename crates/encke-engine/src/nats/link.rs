@@ -32,7 +32,7 @@ pub(super) const DEADLINE_MS: u64 = 2_000;
 const RECONNECT_MS: std::ops::Range<u64> = 50..1_000;
 /// How long a call waits for it, in milliseconds.
 const RECONNECT_WAIT_MS: u64 = 1_000;
-/// How often a silent connection is asked for a sign of incarnation, in seconds.
+/// How often a silent connection is asked whether it lives, in seconds.
 const PING_S: u64 = 2;
 /// The most requests that wait to be written.
 const REQUESTS_MAX: usize = 4_096;

@@ -87,7 +87,7 @@ impl RedisEngine {
         Ok(())
     }
 
-    pub(super) async fn give_up_sweeping(&self) {
+    pub(super) async fn release_sweeping(&self) {
         // If it is not given up, it runs out.
         drop(self.lease(0).await);
     }
@@ -106,8 +106,13 @@ impl RedisEngine {
         gone_by: u64,
         cursors: &mut BTreeMap<u16, String>,
     ) -> Result<Vec<u16>, EngineError> {
-        let ended: Vec<String> =
-            self.lives.ended().into_iter().take(ENDED_MAX).map(|life| life.to_string()).collect();
+        let ended: Vec<String> = self
+            .lives
+            .ended()
+            .into_iter()
+            .take(ENDED_MAX)
+            .map(|incarnation| incarnation.to_string())
+            .collect();
         let questions = partitions.iter().map(|partition| {
             let mut command = self.scripted(&script::SWEEP, *partition, &[]);
             command

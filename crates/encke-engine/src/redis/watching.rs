@@ -89,7 +89,7 @@ pub(super) struct Watching {
 fn partition_of_topic(topic: &str) -> Option<u16> {
     match Names::read_topic(topic)? {
         Topic::Channel(channel) => Some(partition_of(channel.as_str())),
-        Topic::Life(_) => Some(NODES),
+        Topic::Incarnation(_) => Some(NODES),
     }
 }
 
@@ -127,14 +127,14 @@ impl Watching {
     }
 
     /// Listens to what comes for an incarnation of this node, and waits until it does.
-    pub(super) async fn watch_life(&self, life: NodeId) -> Result<(), EngineError> {
-        let topic = self.names.life_topic(life);
+    pub(super) async fn watch_incarnation(&self, incarnation: NodeId) -> Result<(), EngineError> {
+        let topic = self.names.incarnation_topic(incarnation);
         self.begin(topic.clone(), NODES);
         self.confirmed(&topic).await
     }
 
-    pub(super) fn unwatch_life(&self, life: NodeId) {
-        self.end(&self.names.life_topic(life), NODES);
+    pub(super) fn unwatch_incarnation(&self, incarnation: NodeId) {
+        self.end(&self.names.incarnation_topic(incarnation), NODES);
     }
 
     /// Waits until a channel that is watched is listened to. At once for one that is not watched.
@@ -214,7 +214,7 @@ impl Watching {
     fn message(&self, topic: &str, said: Vec<u8>) {
         let channel = match Names::read_topic(topic) {
             Some(Topic::Channel(channel)) => channel,
-            Some(Topic::Life(_)) => {
+            Some(Topic::Incarnation(_)) => {
                 if self.table().topics.contains_key(topic) {
                     self.events.messages.receive(said.into());
                 }

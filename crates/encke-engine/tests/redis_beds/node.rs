@@ -17,7 +17,7 @@ use encke_engine::{
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time};
 use serde_json::value::RawValue;
 
-use super::{open, server::PATIENCE};
+use super::{open, server::TIMEOUT};
 
 /// More than any log of these tests holds.
 const ALL: PageLimit = PageLimit { messages: 100_000, bytes: 1 << 30 };
@@ -81,7 +81,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl Fn
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+    assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "in vain: {what}");
 }
 
 impl Node {

@@ -116,9 +116,9 @@ impl Sim {
         } else {
             self.random.below(if self.faults { 12_000 } else { 1_000 })
         };
-        let life = self.nodes[node].life;
+        let incarnation = self.nodes[node].incarnation;
         // Not before the request itself has arrived.
-        self.after(250 + delay, Event::Gone { node, life, conn });
+        self.after(250 + delay, Event::Gone { node, incarnation, conn });
         let away = if self.random.chance(20) { self.random.below(12_000) } else { self.random.below(500) };
         self.clients[at].away_ms = self.now_ms + away;
     }
@@ -140,8 +140,8 @@ impl Sim {
         if let Some(old) = client.conn.take() {
             // The older connection stays as it is: the node will see that a newer one took over, or that this
             // one is silent.
-            let life = self.nodes[before].life;
-            self.after(20_000, Event::Gone { node: before, life, conn: old });
+            let incarnation = self.nodes[before].incarnation;
+            self.after(20_000, Event::Gone { node: before, incarnation, conn: old });
         }
         let client = &mut self.clients[at];
         if elsewhere {
@@ -190,8 +190,8 @@ impl Sim {
             carried: Following::default(),
             token_ends,
         };
-        let (delay, life) = (self.random.below(200) + 1, self.nodes[node].life);
-        self.after(delay, Event::Request { node, life, client: at, attach: Box::new(attach) });
+        let (delay, incarnation) = (self.random.below(200) + 1, self.nodes[node].incarnation);
+        self.after(delay, Event::Request { node, incarnation, client: at, attach: Box::new(attach) });
     }
 
     /// The application starts over, with nothing in its memory.
@@ -201,7 +201,7 @@ impl Sim {
         client.session = None;
         client.old = None;
         client.seen.clear();
-        self.history.note(Record::Life { client: at });
+        self.history.note(Record::Incarnation { client: at });
     }
 
     fn client_control(&mut self, at: usize, more: bool) {
@@ -235,8 +235,11 @@ impl Sim {
     fn client_asks(&mut self, at: usize, session: SessionId, control: Control) {
         let node = self.clients[at].node;
         if self.random.chance(90) {
-            let (delay, life) = (self.random.below(300) + 1, self.nodes[node].life);
-            self.after(delay, Event::Control { node, life, ticket: Ticket { client: at, session, control } });
+            let (delay, incarnation) = (self.random.below(300) + 1, self.nodes[node].incarnation);
+            self.after(
+                delay,
+                Event::Control { node, incarnation, ticket: Ticket { client: at, session, control } },
+            );
         }
     }
 

@@ -16,7 +16,7 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     let close_notice =
         CloseNotice { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
     world.close(&CloseTarget::Session(session(1001)));
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(
         said,
         [
@@ -79,7 +79,7 @@ fn a_user_is_closed_with_all_sessions_connected_or_not() {
     world.come(attach(3, "bob"));
     world.said();
     world.close(&CloseTarget::User(user("alice")));
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(said.iter().filter(|output| matches!(output, Output::Offline(_))).count(), 1);
     assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: ControlReply::Closed(2) }));
     assert_eq!(world.hub.session_count(), 1);

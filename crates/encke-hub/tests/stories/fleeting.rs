@@ -23,10 +23,10 @@ fn named(conn: u64, name: &str) -> Attach {
 fn nothing_is_left_behind_and_no_user_becomes_known() {
     let mut world = World::default();
     world.come(fleeting(1, "anybody"));
-    assert_eq!(world.said_of_people(), [Output::Begun { conn: ConnKey(1), session: session(1001) }]);
+    assert_eq!(world.said_of_users(), [Output::Begun { conn: ConnKey(1), session: session(1001) }]);
     assert_eq!(world.hub.online().count(), 1, "a user whose poll waits is online");
     world.go(1);
-    assert_eq!(world.said_of_people(), []);
+    assert_eq!(world.said_of_users(), []);
     assert!(world.is_empty(), "without a grace time");
 }
 
@@ -51,7 +51,7 @@ fn a_newer_connection_takes_over_as_it_does_elsewhere() {
     world.publish("news");
     world.said();
     world.come(Attach { start: Start::Cursor(cursor), ..named(2, "anybody") });
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Begun { conn: ConnKey(2), session: session(5) });
     assert_eq!(world.pull(2), ["news 1"]);

@@ -48,7 +48,7 @@ fn its_last_connection_is_told_that_another_took_over() {
     here.said();
     here.hub.control(5, release(session(1001), "alice"), here.now);
     here.settle();
-    let said = here.said_of_people();
+    let said = here.said_of_users();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Offline(user("alice")));
     assert!(!said.iter().any(|output| matches!(output, Output::Closed { .. })), "it is not closed");

@@ -19,7 +19,7 @@ const CALLS_AT_ONCE: usize = 256;
 /// How long what the engine did not take is kept before it is offered again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How long a close waits until all nodes know of it.
-const BURY_MAX: Duration = Duration::from_secs(1);
+const MARK_CLOSED_MAX: Duration = Duration::from_secs(1);
 /// The most sessions whose end the engine has not taken yet; past it the oldest are known on this node alone.
 const GRAVES_MAX: usize = 65_536;
 
@@ -35,7 +35,7 @@ pub(super) struct UserLocations {
     /// Somebody may enter who was leaving.
     left: Notify,
     /// How many burials were asked for, and how many of them are done.
-    buried: watch::Sender<u64>,
+    marked: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -60,8 +60,8 @@ struct State {
 
 impl UserLocations {
     pub(super) fn new(cluster: Arc<dyn Cluster>, kept_ms: u64) -> Self {
-        let (buried, _) = watch::channel(0);
-        Self { cluster, kept_ms, state: Mutex::default(), news: Notify::new(), left: Notify::new(), buried }
+        let (marked, _) = watch::channel(0);
+        Self { cluster, kept_ms, state: Mutex::default(), news: Notify::new(), left: Notify::new(), marked }
     }
 
     /// A user has a session here.
@@ -87,9 +87,9 @@ impl UserLocations {
     /// Waits until all nodes can know of the sessions that were closed before, for a bounded time.
     pub(super) async fn settled(&self) {
         let asked = self.lock().asked;
-        let mut buried = self.buried.subscribe();
-        let done = buried.wait_for(|count| *count >= asked);
-        if tokio::time::timeout(BURY_MAX, done).await.is_err() {
+        let mut marked = self.marked.subscribe();
+        let done = marked.wait_for(|count| *count >= asked);
+        if tokio::time::timeout(MARK_CLOSED_MAX, done).await.is_err() {
             tracing::warn!("other nodes may not know yet of sessions that were closed");
         }
     }
@@ -129,9 +129,9 @@ impl UserLocations {
         loop {
             self.news.notified().await;
             loop {
-                let buried = self.mark_all_closed().await;
+                let marked = self.mark_all_closed().await;
                 let left = self.let_go().await;
-                if buried && left {
+                if marked && left {
                     break;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -161,7 +161,7 @@ impl UserLocations {
             tracing::warn!(%error, "sessions that were closed could not be remembered for the other nodes");
             return false;
         }
-        self.buried.send_modify(|count| *count = asked.max(*count));
+        self.marked.send_modify(|count| *count = asked.max(*count));
         true
     }
 

@@ -22,7 +22,7 @@ use encke_proto::UserId;
 use self::cluster::{TestCluster, TestNode};
 
 /// How long a story waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Place {
     server: Server,
@@ -74,7 +74,7 @@ async fn nodes(count: usize) -> Vec<Place> {
 }
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waited = tokio::time::timeout(TIMEOUT, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -105,7 +105,7 @@ impl Place {
 }
 
 async fn next(listener: &mut Listener) -> Event {
-    tokio::time::timeout(PATIENCE, listener.next())
+    tokio::time::timeout(TIMEOUT, listener.next())
         .await
         .expect("something comes")
         .expect("it goes on")
@@ -256,7 +256,7 @@ async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_awa
     assert!(matches!(next(&mut listener).await, Event::Close(close) if !close.reconnect));
     for place in &nodes {
         let mut back = place.client("alice").listen(sse().session(&open.session).cursor(&cursor));
-        let refused = tokio::time::timeout(PATIENCE, back.next()).await.unwrap();
+        let refused = tokio::time::timeout(TIMEOUT, back.next()).await.unwrap();
         assert!(
             matches!(
                 &refused,
@@ -409,7 +409,7 @@ async fn raw(address: std::net::SocketAddr, head: &str) -> (u16, String) {
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
