@@ -122,8 +122,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// This node ends: it does not live any more, from now on.
     async fn resign(&self);
 
-    /// Sends a message of at most [`NODE_MESSAGE_MAX_BYTES`] to a node, this one included. The caller is not told
-    /// when it gets lost; one that needs an answer waits for it.
+    /// Sends a message of at most [`NODE_MESSAGE_MAX_BYTES`] to a node, this one included. The caller is not
+    /// told when it gets lost; one that needs an answer waits for it.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it was not sent.
