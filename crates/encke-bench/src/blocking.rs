@@ -6,23 +6,38 @@ use std::{
     time::Duration,
 };
 
-use crate::http::{Piece, ResponseReader};
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+
+use crate::{
+    http::{Piece, ResponseReader},
+    tls::{self, Use},
+};
 
 /// A kept connection.
 #[derive(Debug)]
 pub struct Line {
-    socket: TcpStream,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Line {
-    /// Connects.
+    /// Connects, with TLS if it is given.
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
+    pub fn open(address: SocketAddr, tls: Option<&tls::Client>) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let socket = match tls {
+            None => Socket::Plain(socket),
+            Some(tls) => Socket::Tls(Box::new(StreamOwned::new(tls.connection(Use::Ask)?, socket))),
+        };
         Ok(Self { socket })
     }
 
@@ -31,11 +46,20 @@ impl Line {
     /// # Errors
     /// When the connection breaks.
     pub fn ask(&mut self, request: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-        self.socket.write_all(request)?;
+        match &mut self.socket {
+            Socket::Plain(socket) => socket.write_all(request)?,
+            Socket::Tls(socket) => {
+                socket.write_all(request)?;
+                socket.flush()?;
+            }
+        }
         let (mut reader, mut status, mut body, mut done) = (ResponseReader::default(), 0, Vec::new(), false);
         let mut buffer = vec![0; 64 * 1024];
         while !done {
-            let count = self.socket.read(&mut buffer)?;
+            let count = match &mut self.socket {
+                Socket::Plain(socket) => socket.read(&mut buffer)?,
+                Socket::Tls(socket) => socket.read(&mut buffer)?,
+            };
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

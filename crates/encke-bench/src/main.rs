@@ -8,6 +8,7 @@ mod chaos;
 mod choice;
 mod commands;
 mod http;
+mod http2;
 mod net;
 mod options;
 mod parts;
@@ -22,6 +23,7 @@ mod sse;
 mod subscribers;
 mod table;
 mod tally;
+mod tls;
 mod websocket;
 
 use std::process::ExitCode;
@@ -69,6 +71,39 @@ enum Command {
         #[command(flatten)]
         churn: commands::churn::Churn,
     },
+    /// Pushes a second that a server sustains with a bounded 99th percentile
+    Sustain {
+        #[command(flatten)]
+        peer: options::PeerOptions,
+        #[command(flatten)]
+        sustain: commands::sustain::Sustain,
+    },
+    /// Receivers that take nothing while large messages come: the server's memory for each, and what stays of
+    /// it
+    Stalled {
+        #[command(flatten)]
+        peer: options::PeerOptions,
+        #[command(flatten)]
+        stalled: commands::stalled::Stalled,
+    },
+    /// TLS handshakes one after the other (with --tls): processor time for each
+    Handshake {
+        #[command(flatten)]
+        peer: options::PeerOptions,
+        #[command(flatten)]
+        handshakes: commands::handshake::Handshakes,
+    },
+    /// Appends to a store that is opened in this process, without a server before it
+    Append(commands::append::AppendOptions),
+    /// How long a server takes to open its store again after it was killed
+    Reopen {
+        #[command(flatten)]
+        server: peers::EnckeOptions,
+        #[command(flatten)]
+        reopen: commands::reopen::Reopen,
+    },
+    /// A bare loop of appends and fdatasyncs: what the disk takes by itself
+    Fdatasync(commands::fdatasync::Fdatasync),
     Compare(commands::compare::Args),
     Chaos(commands::chaos::Args),
 }
@@ -101,6 +136,24 @@ fn main() -> ExitCode {
             let churned = commands::churn::measure(peer, churn)?;
             commands::churn::print(&peer.name(), churn, &churned)
         }),
+        Command::Sustain { peer, sustain } => peer.with(|peer| {
+            let best = commands::sustain::measure(peer, sustain)?;
+            commands::sustain::print(&peer.name(), sustain, &best);
+            Ok(())
+        }),
+        Command::Stalled { peer, stalled } => peer.with(|peer| {
+            let cost = commands::stalled::measure(peer, stalled)?;
+            commands::stalled::print(&peer.name(), stalled, &cost);
+            Ok(())
+        }),
+        Command::Handshake { peer, handshakes } => peer.with(|peer| {
+            let cpu_us = commands::handshake::measure(peer, handshakes)?;
+            commands::handshake::print(&peer.name(), handshakes, cpu_us);
+            Ok(())
+        }),
+        Command::Append(options) => commands::append::run(&options),
+        Command::Reopen { server, reopen } => commands::reopen::run(&server, reopen),
+        Command::Fdatasync(options) => commands::fdatasync::run(options),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Chaos(args) => commands::chaos::execute(&args),
     };

@@ -1,8 +1,10 @@
 //! Many connections in one thread: an epoll, a timer of fine grain, and for each socket what could not be
 //! sent yet.
 
+mod socket;
+
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
@@ -12,7 +14,11 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream, unix::SourceFd};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
+
+use socket::Socket;
+
+use crate::tls::{self, Use};
 
 const TIMER: Token = Token(usize::MAX);
 /// How much is read from a socket at a time.
@@ -59,7 +65,7 @@ pub enum Bytes {
 }
 
 struct Conn {
-    socket: TcpStream,
+    socket: Socket,
     role: Role,
     out: Vec<u8>,
     open: bool,
@@ -75,16 +81,18 @@ pub struct Net {
     /// Places that were left in this turn; events of this turn may still name them, so they are given away in
     /// the next.
     left: Vec<ConnId>,
+    /// With what all connections are secured.
+    tls: Option<tls::Client>,
     /// Bytes read last.
     pub buffer: Vec<u8>,
 }
 
 impl Net {
-    /// No connections yet.
+    /// No connections yet. All will have TLS, if it is given.
     ///
     /// # Errors
     /// When the kernel gives no epoll or no timer.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(tls: Option<tls::Client>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
@@ -97,6 +105,7 @@ impl Net {
             conns: Vec::new(),
             free: Vec::new(),
             left: Vec::new(),
+            tls,
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -106,7 +115,9 @@ impl Net {
     /// # Errors
     /// When the kernel refuses.
     pub fn connect(&mut self, to: SocketAddr, from: Option<IpAddr>, role: Role) -> io::Result<ConnId> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        let of = if let Role::Subscriber(_) = role { Use::Subscribe } else { Use::Ask };
+        let tls = self.tls.as_ref().map(|tls| tls.connection(of)).transpose()?;
+        let socket = socket2::Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(from) = from {
@@ -121,7 +132,7 @@ impl Net {
         let mut socket = TcpStream::from_std(socket.into());
         let id = self.free.pop().unwrap_or(self.conns.len());
         self.poll.registry().register(&mut socket, Token(id), Interest::READABLE | Interest::WRITABLE)?;
-        let conn = Some(Conn { socket, role, out: Vec::new(), open: false });
+        let conn = Some(Conn { socket: Socket::new(socket, tls), role, out: Vec::new(), open: false });
         if id == self.conns.len() {
             self.conns.push(conn)
         } else {
@@ -140,7 +151,7 @@ impl Net {
             conn.out.extend_from_slice(bytes);
             return Ok(());
         }
-        let sent = write_all(&mut conn.socket, bytes)?;
+        let sent = conn.socket.write(bytes)?;
         conn.out.extend_from_slice(&bytes[sent..]);
         Ok(())
     }
@@ -152,17 +163,18 @@ impl Net {
     pub fn flush(&mut self, id: ConnId) -> io::Result<()> {
         let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
         if !conn.open {
-            if let Some(error) = conn.socket.take_error()? {
+            if let Some(error) = conn.socket.tcp.take_error()? {
                 return Err(error);
             }
-            match conn.socket.peer_addr() {
+            match conn.socket.tcp.peer_addr() {
                 Ok(_) => conn.open = true,
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
+        conn.socket.flush()?;
         if !conn.out.is_empty() {
-            let sent = write_all(&mut conn.socket, &conn.out)?;
+            let sent = conn.socket.write(&conn.out)?;
             conn.out.drain(..sent);
             if conn.out.is_empty() {
                 // Tens of thousands of connections each sent a request once; its buffer need not stay.
@@ -175,16 +187,16 @@ impl Net {
     /// Reads into [`Net::buffer`].
     pub fn read(&mut self, id: ConnId) -> Bytes {
         let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Bytes::Nothing };
-        match conn.socket.read(&mut self.buffer) {
-            Ok(0) => Bytes::End,
-            // A read that does not fill the buffer has emptied the socket (epoll(7)); what comes later is
-            // told anew.
-            Ok(count) => Bytes::Some(count, count == self.buffer.len()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Bytes::Nothing
-            }
-            Err(error) => Bytes::Broken(error),
-        }
+        conn.socket.read(&mut self.buffer)
+    }
+
+    /// Reads nothing more from a connection, which stays open: a receiver that takes nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn deafen(&mut self, id: ConnId) -> io::Result<()> {
+        let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
+        self.poll.registry().deregister(&mut conn.socket.tcp)
     }
 
     /// Ends a connection.
@@ -226,16 +238,110 @@ impl Net {
     }
 }
 
-fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match socket.write(&bytes[sent..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        sync::Arc,
+        thread::JoinHandle,
+    };
+
+    use tokio_rustls::rustls::{
+        self, ServerConfig, ServerConnection, StreamOwned,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+
+    use super::*;
+    use crate::{server::Scratch, tls::Identity};
+
+    /// More than the kernel takes of a socket at once.
+    const MUCH: usize = 8 << 20;
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// A server for one connection: takes `MUCH` bytes, sends as many, and ends the connection in order or
+    /// not.
+    fn server(identity: &Identity, in_order: bool) -> (SocketAddr, JoinHandle<Vec<u8>>) {
+        let chain = vec![CertificateDer::from_pem_file(&identity.certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = move || {
+            let (socket, _) = listener.accept().unwrap();
+            socket.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
+            let mut taken = vec![0; MUCH];
+            stream.read_exact(&mut taken).unwrap();
+            stream.write_all(&bytes(7)).unwrap();
+            if in_order {
+                stream.conn.send_close_notify();
+            }
+            stream.flush().unwrap();
+            taken
+        };
+        (address, std::thread::spawn(serve))
     }
-    Ok(sent)
+
+    /// Bytes of which no part is like another.
+    fn bytes(seed: usize) -> Vec<u8> {
+        (0..MUCH).map(|at| ((at + seed) % 251) as u8).collect()
+    }
+
+    /// What a client of the server gets, and how that ends.
+    fn exchange(in_order: bool) -> (Vec<u8>, Bytes) {
+        let scratch = Scratch::new().unwrap();
+        let identity = Identity::make(scratch.path()).unwrap();
+        let (address, server) = server(&identity, in_order);
+        let mut net = Net::new(Some(identity.client(false).unwrap())).unwrap();
+        let conn = net.connect(address, None, Role::Publisher(0)).unwrap();
+        // The first half waits for the connection, the second for the handshake.
+        let (sent, ends) = (bytes(3), Instant::now() + DEADLINE);
+        net.send(conn, &sent[..MUCH / 2]).unwrap();
+        let (mut got, mut ready, mut begun) = (Vec::new(), Vec::new(), false);
+        while Instant::now() < ends {
+            net.wait(ends, &mut ready).unwrap();
+            for event in ready.drain(..) {
+                if event.writable {
+                    net.flush(conn).unwrap();
+                    if !std::mem::replace(&mut begun, true) {
+                        net.send(conn, &sent[MUCH / 2..]).unwrap();
+                    }
+                }
+                loop {
+                    match net.read(conn) {
+                        Bytes::Some(count, more) => {
+                            got.extend_from_slice(&net.buffer[..count]);
+                            if !more {
+                                break;
+                            }
+                        }
+                        Bytes::Nothing => break,
+                        end => {
+                            assert!(server.join().unwrap() == sent, "the server got something else");
+                            return (got, end);
+                        }
+                    }
+                }
+            }
+        }
+        panic!("{} bytes, and no end", got.len());
+    }
+
+    #[test]
+    fn much_goes_both_ways_over_tls() {
+        let (got, end) = exchange(true);
+        assert!(got == bytes(7), "{} bytes", got.len());
+        assert!(matches!(end, Bytes::End), "{end:?}");
+    }
+
+    #[test]
+    fn an_end_without_close_notify_is_told_from_one_with_it() {
+        let (got, end) = exchange(false);
+        assert!(got == bytes(7), "{} bytes", got.len());
+        assert!(matches!(end, Bytes::Broken(_)), "{end:?}");
+    }
 }

@@ -1,18 +1,62 @@
-//! The servers that are measured: for each of them how to subscribe, to go on, and to publish. A peer is one
-//! file.
+//! The servers that are measured: for each of them how to subscribe, to go on, and to publish.
+//!
+//! A peer is one file, and a line in [`KINDS`].
 
+mod centrifugo;
+mod durable_streams;
 mod encke;
 mod engine;
+mod installed;
 mod nchan;
 mod template;
 
 use std::{io, net::SocketAddr};
 
 pub use encke::{Encke, EnckeOptions, user_name};
-pub use nchan::Nchan;
-pub use template::{Template, TemplateOptions};
+pub use template::TemplateOptions;
 
-use crate::http::Head;
+use crate::{http::Head, tls};
+
+/// Every kind of server that can be measured. The first is the one that is meant when none is named.
+const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, durable_streams::KIND, centrifugo::KIND, template::KIND];
+
+/// A kind of server.
+struct Kind {
+    /// Its name on the command line.
+    name: &'static str,
+    /// Starts one, or takes the one that runs.
+    open: fn(&PeerSettings) -> io::Result<Box<dyn Peer>>,
+}
+
+/// What servers are started with. Each kind takes of it what it has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PeerSettings {
+    /// Settings of Encke, and those that all kinds share.
+    #[command(flatten)]
+    pub encke: EnckeOptions,
+    /// durable-streams answers appends before they are on the disk
+    #[arg(long)]
+    pub durable_streams_memory: bool,
+    /// Settings of a server that is described by patterns.
+    #[command(flatten)]
+    pub template: TemplateOptions,
+}
+
+/// The names of all kinds, for the command line.
+#[must_use]
+pub fn names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name))
+}
+
+/// Starts a server of the kind with this name, or takes the one that runs.
+///
+/// # Errors
+/// When there is no such kind, or it cannot be started.
+pub fn open(name: &str, settings: &PeerSettings) -> io::Result<Box<dyn Peer>> {
+    let kind = KINDS.iter().find(|kind| kind.name == name);
+    let kind = kind.ok_or_else(|| io::Error::other(format!("there is no kind of server named {name:?}")))?;
+    (kind.open)(settings)
+}
 
 /// How messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +126,19 @@ pub trait Peer {
         self.address()
     }
 
+    /// The client's side of its TLS, when it is spoken to by TLS alone.
+    fn tls(&self) -> Option<&tls::Client> {
+        None
+    }
+
+    /// Makes what has to be there before anything is published to these places, or subscribed to.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    fn prepare(&self, _places: &[Place]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Its processes, when it was started here; what it keeps its logs in is not among them.
     fn pids(&self) -> Vec<u32>;
 
@@ -108,9 +165,9 @@ pub trait Peer {
     /// Writes a request that publishes.
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str);
 
-    /// Writes one request that publishes them all. False, and nothing is written, when the server has no such
-    /// request.
-    fn publish_together(&self, _out: &mut Vec<u8>, _to: Place, _payloads: &[String]) -> bool {
+    /// Writes one request that publishes them all, each to its own place. False, and nothing is written, when
+    /// the server has no such request.
+    fn publish_together(&self, _out: &mut Vec<u8>, _messages: &[(Place, String)]) -> bool {
         false
     }
 }

@@ -62,9 +62,16 @@ impl<'p> Run<'p> {
         pipeline: usize,
     ) -> io::Result<Self> {
         if !peer.speaks(transport) {
-            return Err(io::Error::other(format!("{} does not speak {}", peer.name(), transport.name())));
+            let why = format!("{} does not speak {}", peer.name(), transport.name());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        let (net, publishers) = (Net::new()?, Publishers::new(publishers, pipeline));
+        if transport == Transport::Ws && peer.tls().is_some_and(|tls| tls.http2) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "WebSockets are not measured over HTTP/2",
+            ));
+        }
+        let (net, publishers) = (Net::new(peer.tls().cloned())?, Publishers::new(publishers, pipeline));
         let subscribers = Subscribers::new(transport, size);
         let ready = Vec::new();
         Ok(Self {
@@ -91,6 +98,8 @@ impl<'p> Run<'p> {
     /// When not all of them can.
     pub fn gather(&mut self, places: impl Iterator<Item = (Place, (u32, u32))>) -> io::Result<()> {
         let first = self.subscribers.all.len();
+        let places: Vec<_> = places.collect();
+        self.peer.prepare(&places.iter().map(|(place, _)| *place).collect::<Vec<_>>())?;
         for (place, lanes) in places {
             let user = u32::try_from(self.subscribers.all.len()).unwrap_or(u32::MAX);
             self.subscribers.add(Who { user, place }, lanes);
@@ -229,14 +238,14 @@ impl<'p> Run<'p> {
                 self.turn(begins + after)?;
             }
             let due_us = begins_us + us(after);
-            let mut payloads = Vec::with_capacity(load.burst.max(1) as usize);
+            let mut messages = Vec::with_capacity(load.burst.max(1) as usize);
             for _ in 0..load.burst.max(1) {
                 let (lane, place, publisher) = target(number);
                 number += 1;
-                payloads.push(self.tally.send(lane, due_us).payload(self.size));
-                // All of a burst go to the same place.
-                if !load.together || payloads.len() == load.burst.max(1) as usize {
-                    self.submit(place, publisher, due_us, &mut payloads);
+                messages.push((place, self.tally.send(lane, due_us).payload(self.size)));
+                // What is published in one request goes by the publisher of the last.
+                if !load.together || messages.len() == load.burst.max(1) as usize {
+                    self.submit(publisher, due_us, &mut messages);
                 }
             }
             // A publisher that is late for the next moment still looks at what has come.
@@ -250,14 +259,14 @@ impl<'p> Run<'p> {
         Ok(())
     }
 
-    /// Publishes to one place: in one request, when there are several and the server has one for that.
-    fn submit(&mut self, place: Place, publisher: usize, due_us: u64, payloads: &mut Vec<String>) {
+    /// Publishes: in one request, when there are several and the server has one for that.
+    fn submit(&mut self, publisher: usize, due_us: u64, messages: &mut Vec<(Place, String)>) {
         let mut request = Vec::with_capacity(512);
-        if payloads.len() > 1 && self.peer.publish_together(&mut request, place, payloads) {
-            payloads.clear();
+        if messages.len() > 1 && self.peer.publish_together(&mut request, messages) {
+            messages.clear();
             return self.publishers.submit(&mut self.net, self.peer, publisher, due_us, request);
         }
-        for payload in payloads.drain(..) {
+        for (place, payload) in messages.drain(..) {
             let mut request = Vec::with_capacity(512);
             self.peer.publish(&mut request, place, &payload);
             self.publishers.submit(&mut self.net, self.peer, publisher, due_us, request);

@@ -46,7 +46,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays behind in the directory for temporary files does no harm.
+        // What stays behind in the directory for temporary files does no harm; what was handed on has no
+        // path.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -125,6 +126,16 @@ impl Server {
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         procfs::family(self.child.id())
+    }
+
+    /// Ends it at once, as a crash would, and hands back its files.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(mut self) -> io::Result<Scratch> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(std::mem::replace(&mut self.scratch, Scratch(PathBuf::new())))
     }
 
     /// What it wrote to its standard error: the last of it.

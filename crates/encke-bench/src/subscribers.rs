@@ -1,9 +1,10 @@
 //! The subscribers: all that wait for messages.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use crate::{
-    http::{Piece, ResponseReader},
+    http::{NotHttp, Piece, ResponseReader},
+    http2,
     net::{ConnId, Net, Role},
     payload,
     peers::{Peer, Transport, Who},
@@ -41,8 +42,31 @@ pub struct Subscriber {
     /// How often it has connected; with its own number that says to which node it connects next.
     turns: usize,
     conn: Option<ConnId>,
-    http: ResponseReader,
+    http: Http,
     stream: Stream,
+}
+
+/// By which version requests are made.
+#[derive(Debug)]
+enum Http {
+    One(ResponseReader),
+    Two(Box<http2::Connection>),
+}
+
+impl Http {
+    fn feed(&mut self, bytes: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), NotHttp> {
+        match self {
+            Self::One(reader) => reader.feed(bytes, sink),
+            Self::Two(connection) => connection.feed(bytes, sink),
+        }
+    }
+
+    /// Adds what the server is to be sent for what has come.
+    fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        if let Self::Two(connection) = self {
+            out.append(&mut connection.out);
+        }
+    }
 }
 
 /// What is read within the response.
@@ -93,18 +117,9 @@ impl Subscribers {
 
     /// Adds a subscriber, without a connection.
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
-        let stream = fresh(self.transport);
+        let (stream, http) = (fresh(self.transport), Http::One(ResponseReader::default()));
         let (stage, resume) = (Stage::Gone, String::new());
-        self.all.push(Subscriber {
-            who,
-            lanes,
-            stage,
-            resume,
-            turns: 0,
-            conn: None,
-            http: ResponseReader::default(),
-            stream,
-        });
+        self.all.push(Subscriber { who, lanes, stage, resume, turns: 0, conn: None, http, stream });
         self.all.len() - 1
     }
 
@@ -125,7 +140,10 @@ impl Subscribers {
         match net.connect(at, from, Role::Subscriber(index)) {
             Ok(conn) => {
                 (one.conn, one.stage) = (Some(conn), Stage::Asking);
-                (one.http, one.stream) = (ResponseReader::default(), fresh(self.transport));
+                let http2 = peer.tls().is_some_and(|tls| tls.http2);
+                one.http =
+                    if http2 { Http::Two(Box::default()) } else { Http::One(ResponseReader::default()) };
+                one.stream = fresh(self.transport);
                 self.ask(net, peer, index);
             }
             Err(error) => self.note(format!("connecting: {error}")),
@@ -142,6 +160,14 @@ impl Subscribers {
             self.waiting -= 1;
         }
         one.stage = Stage::Gone;
+    }
+
+    /// Lets a subscriber read nothing more, with the connection open.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn deafen(&mut self, net: &mut Net, index: usize) -> io::Result<()> {
+        self.all[index].conn.map_or(Ok(()), |conn| net.deafen(conn))
     }
 
     /// The connection is over, and not because this side ended it.
@@ -162,6 +188,12 @@ impl Subscribers {
         {
             one.stage = Stage::Waiting;
             self.waiting += 1;
+        }
+        if let Http::Two(connection) = &mut one.http {
+            let text = std::mem::take(&mut self.out);
+            if let Err(error) = connection.request(&mut self.out, &text) {
+                return self.broken(net, index, error.0);
+            }
         }
         if let Err(error) = net.send(conn, &self.out) {
             self.broken(net, index, &error.to_string());
@@ -236,11 +268,8 @@ impl Subscribers {
             *stage = Stage::Waiting;
             self.waiting += 1;
         }
-        let conn = one.conn;
-        if let (false, Some(conn)) = (pongs.is_empty(), conn) {
-            // A broken connection is told by its next event.
-            let _ = net.send(conn, &pongs);
-        }
+        one.http.acknowledge(&mut pongs);
+        answer(net, one.conn, &pongs);
         if asks_again && self.wander {
             self.disconnect(net, index);
             self.connect(net, peer, index);
@@ -251,6 +280,13 @@ impl Subscribers {
 
     fn note(&mut self, what: String) {
         *self.errors.entry(what).or_default() += 1;
+    }
+}
+
+fn answer(net: &mut Net, conn: Option<ConnId>, bytes: &[u8]) {
+    if let (false, Some(conn)) = (bytes.is_empty(), conn) {
+        // A broken connection is told by its next event.
+        let _ = net.send(conn, bytes);
     }
 }
 

@@ -11,45 +11,98 @@ const END: &str = "<!-- encke-bench compare: end -->";
 pub struct Line {
     work: String,
     measure: String,
-    bar: f64,
+    /// What Encke's figure is put beside.
+    beside: String,
+    /// The most that Encke's figure may be of the other; nothing where it is only told.
+    bar: Option<f64>,
+    /// More is better: then the ratio is that of the other figure to Encke's.
+    more_is_better: bool,
     own: Vec<f64>,
-    peers: Vec<f64>,
+    others: Vec<f64>,
+    /// Which of the two cannot do this work, if one cannot.
+    pub unsupported: Option<Figure>,
+}
+
+/// A figure of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Encke's.
+    Own,
+    /// What it is put beside.
+    Other,
 }
 
 impl Line {
-    /// A line without figures. Encke's may be at most `bar` of the peer's.
+    /// A line without figures. Encke's may be at most `bar` of what it is put beside, or the other way round
+    /// if more is better.
     #[must_use]
-    pub fn new(work: &str, measure: &str, bar: f64) -> Self {
-        Self { work: work.to_owned(), measure: measure.to_owned(), bar, own: Vec::new(), peers: Vec::new() }
+    pub fn new(work: &str, measure: &str, beside: &str, bar: Option<f64>, more_is_better: bool) -> Self {
+        let (work, measure, beside) = (work.to_owned(), measure.to_owned(), beside.to_owned());
+        Self {
+            work,
+            measure,
+            beside,
+            bar,
+            more_is_better,
+            own: Vec::new(),
+            others: Vec::new(),
+            unsupported: None,
+        }
+    }
+
+    /// A line of figures that are put beside nothing.
+    #[must_use]
+    pub fn told(work: &str, measure: &str) -> Self {
+        Self::new(work, measure, "", None, false)
     }
 
     /// Adds a round.
-    pub fn add(&mut self, own: f64, peers: f64) {
+    pub fn add(&mut self, own: f64, other: f64) {
         self.own.push(own);
-        self.peers.push(peers);
+        self.others.push(other);
+    }
+
+    /// Adds a round of a figure that is put beside nothing, or beside what is not supported.
+    pub fn tell(&mut self, value: f64) {
+        self.own.push(value);
     }
 
     fn markdown(&self) -> String {
-        let ratios: Vec<f64> = self.own.iter().zip(&self.peers).map(|(own, peers)| own / peers).collect();
+        let ratio = |(own, other): (&f64, &f64)| if self.more_is_better { other / own } else { own / other };
+        let ratios: Vec<f64> = self.own.iter().zip(&self.others).map(ratio).collect();
         let (low, middle, high) = spread(&ratios);
-        // A ratio whose spread reaches across the bar proves nothing.
-        let verdict = match (low, high) {
-            (_, high) if high <= self.bar => "met",
-            (low, _) if low > self.bar => "**missed**",
+        // A ratio whose spread reaches across the bar proves nothing, and one that is none proves less.
+        let verdict = match (self.bar, low, high) {
+            (None, ..) => "",
+            (Some(_), ..) if self.unsupported.is_some() => "not supported",
+            (Some(_), ..) if ratios.is_empty() => "no figure",
+            (Some(bar), _, high) if high <= bar => "met",
+            (Some(bar), low, _) if low > bar => "**missed**",
             _ => "open",
         };
-        let figure = |of: &[f64]| {
+        let figure = |of: &[f64], which: Figure| {
             let (low, middle, high) = spread(of);
             let digits = digits(middle);
-            format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
+            match of {
+                [] if self.unsupported == Some(which) => "not supported".to_owned(),
+                [] => String::new(),
+                _ if low == high => format!("{middle:.digits$}"),
+                _ => format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})"),
+            }
+        };
+        let ratio = if ratios.is_empty() {
+            String::new()
+        } else {
+            format!("**{middle:.2}** ({low:.2} to {high:.2})")
         };
         format!(
-            "| {} | {} | {} | {} | **{middle:.2}** ({low:.2} to {high:.2}) | {:.2} | {verdict} |",
+            "| {} | {} | {} | {} | {} | {ratio} | {} | {verdict} |",
             self.work,
             self.measure,
-            figure(&self.own),
-            figure(&self.peers),
-            self.bar
+            figure(&self.own, Figure::Own),
+            self.beside,
+            figure(&self.others, Figure::Other),
+            self.bar.map_or(String::new(), |bar| format!("{bar:.2}"))
         )
     }
 }
@@ -100,13 +153,13 @@ impl Table {
         for failure in &self.failures {
             text.push_str(&format!("Without a figure: {failure}.\n\n"));
         }
-        text.push_str("| work | measure | Encke | peer | ratio | bar | |\n|---|---|---|---|---|---|---|\n");
+        text.push_str("| work | measure | Encke | beside | its figure | ratio | bar | |\n|---|---|---|---|---|---|---|---|\n");
         for line in &self.lines {
             text.push_str(&line.markdown());
             text.push('\n');
         }
         text.push_str(
-            "\nFigures are medians of the rounds (least to most); ratios are Encke's to the peer's in the same round, so less is better.\n",
+            "\nFigures are medians of the rounds (least to most); ratios are Encke's figure to that beside it in the same round, or the other way round where it is to be at least so much: less is better.\n",
         );
         text
     }
@@ -150,24 +203,51 @@ mod tests {
         assert!(replaced("# A", (BEGIN, END), "new").is_err());
     }
 
+    fn line(own: [f64; 3], other: f64, more_is_better: bool) -> String {
+        let mut line = Line::new("work", "us", "peer", Some(0.7), more_is_better);
+        own.iter().for_each(|own| line.add(*own, other));
+        line.markdown()
+    }
+
     #[test]
     fn a_line_says_whether_the_bar_is_met_by_its_whole_spread() {
-        let line = |own: [f64; 3]| {
-            let mut line = Line::new("work", "us", 0.7);
-            own.iter().for_each(|own| line.add(*own, 10.0));
-            line.markdown()
-        };
-        assert!(
-            line([5.0, 7.0, 6.0]).ends_with("**0.60** (0.50 to 0.70) | 0.70 | met |"),
-            "{}",
-            line([5.0, 7.0, 6.0])
+        let met = line([5.0, 7.0, 6.0], 10.0, false);
+        assert_eq!(
+            met,
+            "| work | us | 6.00 (5.00 to 7.00) | peer | 10.00 | **0.60** (0.50 to 0.70) | 0.70 | met |"
         );
-        assert!(line([5.0, 7.1, 6.0]).ends_with("open |"));
-        assert!(line([8.0, 7.1, 9.0]).ends_with("**missed** |"));
-        assert!(
-            line([5.0, 7.0, 6.0]).starts_with("| work | us | 6.00 (5.00 to 7.00) | 10.00 (10.00 to 10.00) |"),
-            "{}",
-            line([5.0, 7.0, 6.0])
+        assert!(line([5.0, 7.1, 6.0], 10.0, false).ends_with("open |"));
+        assert!(line([8.0, 7.1, 9.0], 10.0, false).ends_with("**missed** |"));
+    }
+
+    #[test]
+    fn where_more_is_better_the_ratio_is_turned_round() {
+        assert!(line([10.0, 10.0, 10.0], 5.0, true).ends_with("**0.50** (0.50 to 0.50) | 0.70 | met |"));
+        assert!(line([5.0, 5.0, 5.0], 10.0, true).ends_with("**missed** |"));
+        assert!(line([0.0, 0.0, 0.0], 10.0, true).ends_with("**missed** |"), "nothing was sustained");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let mut cannot = Line::new("work", "a second", "at least", Some(1.0), true);
+        assert_eq!(cannot.markdown(), "| work | a second |  | at least |  |  | 1.00 | no figure |");
+        cannot.unsupported = Some(Figure::Own);
+        assert_eq!(
+            cannot.markdown(),
+            "| work | a second | not supported | at least |  |  | 1.00 | not supported |"
         );
+        cannot.tell(7.0);
+        cannot.unsupported = Some(Figure::Other);
+        assert_eq!(
+            cannot.markdown(),
+            "| work | a second | 7.00 | at least | not supported |  | 1.00 | not supported |"
+        );
+    }
+
+    #[test]
+    fn what_is_only_told_has_no_verdict() {
+        let mut told = Line::told("work", "ms");
+        told.tell(2.0);
+        assert_eq!(told.markdown(), "| work | ms | 2.00 |  |  |  |  |  |");
     }
 }

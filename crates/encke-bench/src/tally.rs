@@ -169,7 +169,9 @@ impl Tally {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// Of times in microseconds, up to ten minutes.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
     // Three digits between one microsecond and ten minutes is a form that the library has.
     Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).unwrap_or_else(|error| unreachable!("{error}"))
 }

@@ -1,41 +1,39 @@
 //! `encke-bench compare`
 
+mod measure;
+mod row;
+mod rows;
+
 use std::{
     io,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
-use super::{
-    churn::{self, Churn},
-    fanout::{self, Delivered, Fanout},
-    hold::{self, Hold},
-    targeted::{self, Targeted},
+use self::{
+    measure::{Measured, measure},
+    row::{Row, Work},
 };
+use super::fdatasync::{self, Fdatasync};
 use crate::{
-    awake::Awake,
-    peers::{Encke, EnckeOptions, Nchan, Peer, Transport},
-    procfs,
-    table::{Line, Table},
+    peers::{self, PeerSettings},
+    table::{Figure, Line, Table},
 };
 
-/// What the comparison needs to have installed.
-const PACKAGES: [&str; 2] = ["nginx", "libnginx-mod-nchan"];
-/// Above this share of stolen time, or of work by others, in percent, a window says little.
-const STOLEN_MAX: f64 = 2.0;
-const OTHERS_MAX: f64 = 10.0;
-/// How long Encke lets broadcasts gather in the work that is about that, in milliseconds.
-const LINGER_MS: u64 = 5;
+/// What installs peers.
+const INSTALL: &str = "bench/install-peers";
 
-/// The same work for Encke and Nchan in turns, one worker each, server and generator on a processor each;
-/// writes the table of docs/BENCHMARKS.md
+/// The same work for Encke and its peers in turns; writes the table of docs/BENCHMARKS.md
+///
+/// The rows from `idle-sse` to `churn` give each server one worker, on a processor of its own. All others
+/// leave every server as it comes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    server: EnckeOptions,
-    /// With whom
-    #[arg(long, value_enum, default_value_t = With::Nchan)]
-    peer: With,
+    settings: PeerSettings,
+    /// With whom; may be given several times. Rows and bars about others are left out
+    #[arg(long, value_parser = peers::names(), default_value = "nchan")]
+    peer: Vec<String>,
     /// How often each work is done by each; in every round one after the other
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -45,98 +43,48 @@ pub struct Args {
     /// How long to rest before each look at the memory, in seconds
     #[arg(long, default_value_t = 20.0)]
     rest: f64,
-    /// Only these works: idle-sse, idle-ws, idle-poll, one-sse, one-ws, one-poll, fast-sse, fast-ws, hundred,
-    /// hundred-linger, burst, together, targeted, targeted-sqlite, churn
+    /// Only these rows, by their names; a wrong one tells all
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// How many connections, as a share of the full work's
+    /// How many connections, and how many messages a second to one each, as a share of the full work's
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// The file whose table is replaced
     #[arg(long, default_value = "docs/BENCHMARKS.md")]
     out: PathBuf,
-    /// Install the peer first, by apt-get
+    /// Install the peers first, by bench/install-peers
     #[arg(long)]
     install: bool,
 }
 
-/// Other servers that can be started here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum With {
-    /// nginx with Nchan.
-    Nchan,
-}
-
-/// A work.
-#[derive(Clone, Copy, Debug)]
-enum Work {
-    Hold(Hold),
-    Fanout(Fanout),
-    Targeted(Targeted, &'static str),
-    Churn(Churn),
-}
-
-/// A measure of a work: what it is called, and the most that Encke's may be of the peer's.
-type Measure = (&'static str, f64);
-
-/// A work with its name, what it is, and its measures.
-struct Row {
-    name: &'static str,
-    text: String,
-    work: Work,
-    /// How long Encke lets broadcasts gather, in milliseconds.
-    linger_ms: Option<u64>,
-    /// Whether no processor may sleep meanwhile.
-    awake: bool,
-    measures: Vec<Measure>,
-}
-
-/// Measures both.
+/// Measures them.
 ///
 /// # Errors
-/// When either cannot be measured.
+/// When a row is not known, or a peer is not there. A work that fails is told in the table.
 pub fn run(args: &Args) -> io::Result<()> {
     if args.install {
-        install()?;
+        install(&args.peer)?;
     }
-    let rows: Vec<Row> = rows(args)
-        .into_iter()
-        .filter(|row| args.only.is_empty() || args.only.iter().any(|only| only == row.name))
-        .collect();
+    let rows = chosen(args)?;
     let mut table = Table::new(heading(args)?);
     for row in &rows {
-        table.lines.extend(row.measures.iter().map(|(what, bar)| Line::new(&row.text, what, *bar)));
+        for bar in &row.bars {
+            let least = matches!(bar.limit, row::Limit::Least(_));
+            table.lines.push(Line::new(&row.text, bar.measure, &bar.limit.words(), bar.most, least));
+        }
+        if row.durable {
+            table.lines.extend(
+                ["p50", "p99"]
+                    .map(|what| Line::told(&row.text, &format!("a bare append and fdatasync, {what}, ms"))),
+            );
+        }
     }
     for round in 0..args.rounds {
         let mut first = 0;
         for row in &rows {
-            // The second finds the machine as the first left it, so they take turns in that as well.
-            let mut figures = [Vec::new(), Vec::new()];
-            for turn in 0..2 {
-                let side = (round + turn) % 2;
-                let (values, note) = match measure(args, row, side) {
-                    Ok(measured) => measured,
-                    Err(error) => {
-                        // The round has no ratio for this work then, and the table says so.
-                        eprintln!("round {} {}: {error}", round + 1, row.name);
-                        table.failures.push(format!("round {}, {}: {error}", round + 1, row.name));
-                        continue;
-                    }
-                };
-                println!(
-                    "round {} {} {}: {values:.2?} {note}",
-                    round + 1,
-                    row.name,
-                    ["Encke", "Nchan"][side]
-                );
-                table.disturbed += usize::from(!note.is_empty());
-                table.windows += 1;
-                figures[side] = values;
-            }
-            for (index, (own, peers)) in figures[0].iter().zip(&figures[1]).enumerate() {
-                table.lines[first + index].add(*own, *peers);
-            }
-            first += row.measures.len();
+            let lines = row.bars.len() + if row.durable { 2 } else { 0 };
+            one_round(args, round, row, &mut table, first)?;
+            first += lines;
         }
         // What is there by now is of use even if a later round fails.
         table.write(&args.out)?;
@@ -145,13 +93,85 @@ pub fn run(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-fn install() -> io::Result<()> {
-    let status = Command::new("apt-get")
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(PACKAGES)
-        .stdout(Stdio::null())
-        .status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other("apt-get could not install them")) }
+/// The rows that are asked for, with the sides that are there.
+fn chosen(args: &Args) -> io::Result<Vec<Row>> {
+    let names = rows::names(args);
+    if let Some(wrong) = args.only.iter().find(|only| !names.contains(&only.as_str())) {
+        return Err(io::Error::other(format!(
+            "there is no row {wrong:?}; the rows are {}",
+            names.join(", ")
+        )));
+    }
+    let chosen = |row: &Row| args.only.is_empty() || args.only.iter().any(|only| only == row.name);
+    Ok(rows::all(args).into_iter().filter(chosen).filter_map(|row| row.among(&args.peer)).collect())
+}
+
+/// Does the work of a row once by each of its sides, and puts the figures into its lines, which begin at
+/// `first`.
+fn one_round(args: &Args, round: usize, row: &Row, table: &mut Table, first: usize) -> io::Result<()> {
+    let mut bare = (f64::NAN, f64::NAN);
+    if row.durable {
+        let took = fdatasync::measure(Fdatasync { rate: 100.0, seconds: args.seconds.min(5.0), bytes: 180 })?;
+        bare = (took.value_at_quantile(0.5) as f64 / 1000.0, took.value_at_quantile(0.99) as f64 / 1000.0);
+        for (line, value) in table.lines[first + row.bars.len()..].iter_mut().zip([bare.0, bare.1]) {
+            line.tell(value);
+        }
+    }
+    let mut figures: Vec<Option<Vec<f64>>> = vec![None; row.sides.len()];
+    for turn in 0..row.sides.len() {
+        // The second finds the machine as the first left it, so they take turns in that as well.
+        let at = (round + turn) % row.sides.len();
+        let side = &row.sides[at];
+        match measure(&args.settings, row, side) {
+            Ok(Measured { figures: values, note }) => {
+                println!("round {} {} {}: {values:.2?} {note}", round + 1, row.name, side.label);
+                table.disturbed += usize::from(!note.is_empty());
+                // Those of which it is not told whether they were disturbed are no windows.
+                table.windows +=
+                    usize::from(matches!(row.work, Work::Fanout(_) | Work::Targeted(_) | Work::Churn(_)));
+                figures[at] = Some(values);
+            }
+            Err(error) => {
+                // The round has no ratio for this work then, and the table says so.
+                eprintln!("round {} {} {}: {error}", round + 1, row.name, side.label);
+                if error.kind() != io::ErrorKind::Unsupported {
+                    table.failures.push(format!(
+                        "round {}, {}, {}: {error}",
+                        round + 1,
+                        row.name,
+                        side.label
+                    ));
+                    continue;
+                }
+                for (line, bar) in table.lines[first..].iter_mut().zip(&row.bars) {
+                    if at == 0 {
+                        line.unsupported = Some(Figure::Own);
+                    } else if bar.limit.side() == Some(side.label) {
+                        line.unsupported = Some(Figure::Other);
+                    }
+                }
+            }
+        }
+    }
+    let Some(own) = figures.first().cloned().flatten() else { return Ok(()) };
+    for (line, bar) in table.lines[first..].iter_mut().zip(&row.bars) {
+        let own = own[bar.figure];
+        match row.sides.iter().position(|side| Some(side.label) == bar.limit.side()) {
+            None => line.add(own, bar.limit.reference(f64::NAN, bare)),
+            Some(_) if line.unsupported == Some(Figure::Other) => line.tell(own),
+            Some(at) => {
+                if let Some(figures) = &figures[at] {
+                    line.add(own, bar.limit.reference(figures[bar.figure], bare));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn install(peers: &[String]) -> io::Result<()> {
+    let status = Command::new(INSTALL).args(peers).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{INSTALL} could not install them"))) }
 }
 
 fn heading(args: &Args) -> io::Result<String> {
@@ -160,181 +180,80 @@ fn heading(args: &Args) -> io::Result<String> {
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let nchan = Nchan::start(None, None)?.name();
+    let names = args
+        .peer
+        .iter()
+        .map(|peer| Ok(peers::open(peer, &args.settings)?.name()))
+        .collect::<io::Result<Vec<_>>>()?;
     let (date, kernel) = (word("date", &["-u", "+%F"]), word("uname", &["-sr"]));
     let version =
         format!("{} ({})", env!("CARGO_PKG_VERSION"), word("git", &["rev-parse", "--short", "HEAD"]));
     Ok(format!(
-        "`encke-bench {command}` on {date}; Encke {version}, {nchan}; {kernel}, {} processors; {} rounds, 100-byte messages, one worker each, server on processor {}, generator on processor {}.",
+        "`encke-bench {command}` on {date}; Encke {version}, {}; {kernel}, {} processors; {} rounds, 100-byte messages.",
+        names.join(", "),
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         args.rounds,
-        args.server.server_cpu.unwrap_or(0),
-        args.server.own_cpu.unwrap_or(1),
     ))
 }
 
-fn rows(args: &Args) -> Vec<Row> {
-    let scaled = |count: u32| (f64::from(count) * args.scale).round().max(1.0) as u32;
-    let seconds = args.seconds;
-    let cpu: Measure = ("CPU per delivery, us", 1.0);
-    let hold = |transport| Hold { transport, connections: scaled(10_000), rest: args.rest, churn: 0.0 };
-    let one = Fanout {
-        transport: Transport::Sse,
-        channels: 1,
-        subscribers: scaled(10_000),
-        rate: 2.0,
-        burst: 1,
-        together: false,
-        seconds,
-        payload: 100,
-        publishers: 1,
-        pipeline: 1,
-    };
-    let idle = |name, transport: Transport| Row {
-        name,
-        text: format!("{} idle, {}", scaled(10_000), transport.name()),
-        work: Work::Hold(hold(transport)),
-        linger_ms: None,
-        awake: false,
-        measures: vec![("PSS per connection, bytes", 0.12), ("the same after 3 messages", 0.12)],
-    };
-    let targeted = |name, engine| Row {
-        name,
-        text: format!("1,000 users by SSE, 5,000 publishes/s to one each, {engine}"),
-        work: Work::Targeted(
-            Targeted {
-                transport: Transport::Sse,
-                users: 1000,
-                rate: 5000.0,
-                seconds,
-                payload: 100,
-                publishers: 16,
-                wander: false,
-            },
-            engine,
-        ),
-        linger_ms: None,
-        awake: false,
-        measures: vec![
-            ("CPU per publish and delivery, us", if engine == "memory" { 0.4 } else { 0.6 }),
-            ("p99, ms", 1.0),
-        ],
-    };
-    let fan = |name, text: String, fanout, bar| Row {
-        name,
-        text,
-        work: Work::Fanout(fanout),
-        linger_ms: None,
-        awake: false,
-        measures: vec![
-            (cpu.0, bar),
-            ("p99 to the last subscriber, ms", if name == "one-sse" || name == "one-ws" { 0.4 } else { 1.0 }),
-        ],
-    };
-    let poll = Fanout { transport: Transport::Poll, subscribers: scaled(5000), ..one };
-    let hundred = Fanout { subscribers: 100, rate: 2000.0, pipeline: 16, ..one };
-    // So many messages that there is a hundredth of them.
-    let fast = |name, way, transport| Row {
-        awake: true,
-        measures: vec![("CPU per delivery, us", 1.0), ("p99 to the last subscriber, ms", 0.4)],
-        ..fan(
-            name,
-            format!("1 channel, {} by {way}, 5 messages/s, processors kept awake", scaled(10_000)),
-            Fanout { transport, rate: 5.0, seconds: seconds * 4.0, ..one },
-            1.0,
-        )
-    };
-    let lingering = |row: Row| Row { linger_ms: Some(LINGER_MS), ..row };
-    let churn = Churn {
-        transport: Transport::Sse,
-        connections: scaled(10_000),
-        rate: 1000,
-        seconds: (seconds * 2.0).ceil() as u32,
-        rest: args.rest,
-        drift_max: f64::INFINITY,
-    };
-    let burst = Fanout { subscribers: scaled(2000), rate: 1.0, burst: 10, pipeline: 10, ..one };
-    vec![
-        idle("idle-sse", Transport::Sse),
-        idle("idle-ws", Transport::Ws),
-        idle("idle-poll", Transport::Poll),
-        fan("one-sse", format!("1 channel, {} by SSE, one message at a time", scaled(10_000)), one, 0.72),
-        fan(
-            "one-ws",
-            format!("1 channel, {} by WebSocket, one message at a time", scaled(10_000)),
-            Fanout { transport: Transport::Ws, ..one },
-            0.75,
-        ),
-        fan("one-poll", format!("1 channel, {} by poll, delivery and re-request", scaled(5000)), poll, 0.65),
-        fast("fast-sse", "SSE", Transport::Sse),
-        fast("fast-ws", "WebSocket", Transport::Ws),
-        fan("hundred", "1 channel, 100 by SSE, 2,000 messages/s".to_owned(), hundred, 0.75),
-        lingering(fan("hundred-linger", format!("the same, Encke lingers for {LINGER_MS} ms"), hundred, 0.3)),
-        fan("burst", format!("1 channel, {} by SSE, ten messages at a time", scaled(2000)), burst, 0.2),
-        fan(
-            "together",
-            format!("1 channel, {} by SSE, ten messages in one call", scaled(2000)),
-            Fanout { together: true, ..burst },
-            0.2,
-        ),
-        targeted("targeted", "memory"),
-        targeted("targeted-sqlite", "sqlite"),
-        Row {
-            name: "churn",
-            text: format!("{} by SSE, 1,000 come and go each second", scaled(10_000)),
-            work: Work::Churn(churn),
-            linger_ms: None,
-            awake: false,
-            measures: vec![
-                ("CPU for each that comes and goes, us", 1.0),
-                ("PSS after a rest, to that before", 1.0),
-            ],
-        },
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
 
-/// The figures of one side, in the order of the row's measures, and what speaks against them.
-fn measure(args: &Args, row: &Row, side: usize) -> io::Result<(Vec<f64>, String)> {
-    let mut options = EnckeOptions { users_as_channels: true, ..args.server.clone() };
-    options.server_cpu = options.server_cpu.or(Some(0));
-    options.own_cpu = options.own_cpu.or(Some(1));
-    if let Work::Targeted(_, engine) = row.work {
-        engine.clone_into(&mut options.engine);
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
     }
-    options.linger_ms = row.linger_ms;
-    let awake = row
-        .awake
-        .then(|| Awake::keep(&[options.server_cpu, options.own_cpu].map(Option::unwrap_or_default)))
-        .transpose()?;
-    let peer: Box<dyn Peer> = match side {
-        0 => Box::new(Encke::open(&options)?),
-        _ => Box::new(Nchan::start(options.server_cpu, options.own_cpu)?),
-    };
-    let note = |others_busy: f64, stolen: f64| {
-        // What keeps a processor awake is at work for itself.
-        let disturbed = stolen > STOLEN_MAX || (others_busy > OTHERS_MAX && awake.is_none());
-        let note = || {
-            format!("(disturbed: others {others_busy:.0} %, stolen {stolen:.1} %, load {})", procfs::load())
-        };
-        if disturbed { note() } else { String::new() }
-    };
-    let figures = |of: Delivered, to: fn(&Delivered) -> u64| {
-        (vec![of.cpu_us, to(&of) as f64 / 1000.0], note(of.others_busy, of.stolen))
-    };
-    Ok(match row.work {
-        Work::Hold(hold) => {
-            let held = hold::measure(&*peer, hold)?;
-            (vec![held.slope, held.after_messages], String::new())
+
+    fn args(words: &[&str]) -> Args {
+        Line::parse_from(std::iter::once("compare").chain(words.iter().copied())).args
+    }
+
+    #[test]
+    fn every_row_is_sound() {
+        let args = args(&["--peer", "nchan", "--peer", "durable-streams", "--peer", "centrifugo"]);
+        let all = rows::all(&args);
+        let mut names = std::collections::BTreeSet::new();
+        for row in &all {
+            assert!(names.insert(row.name), "{} is there twice", row.name);
+            let labels: std::collections::BTreeSet<_> = row.sides.iter().map(|side| side.label).collect();
+            assert_eq!(labels.len(), row.sides.len(), "{}: two sides have one label", row.name);
+            assert_eq!(row.sides[0].peer, "encke", "{}: the bars are about Encke", row.name);
+            let count = match row.work {
+                Work::Hold(_) | Work::Fanout(_) | Work::Churn(_) | Work::Sustain(_) | Work::Stalled(_) => 2,
+                Work::Targeted(_) => 4,
+                Work::Handshake(_) | Work::Append(_) | Work::Reopen(_) => 1,
+            };
+            assert!(row.bars.iter().all(|bar| bar.figure < count), "{}: a bar is about no figure", row.name);
         }
-        Work::Fanout(fanout) => {
-            figures(fanout::measure(&*peer, fanout)?, |of| of.last.value_at_quantile(0.99))
+        let kept = chosen(&args).unwrap();
+        assert_eq!(kept.len(), all.len(), "no row is without a bar when all peers are there");
+        for (row, before) in kept.iter().zip(&all) {
+            // What is told only of a peer that the row does not have would never be seen.
+            let named = |row: &Row| row.bars.iter().filter_map(|bar| bar.limit.side()).collect::<Vec<_>>();
+            let lost: Vec<_> = named(before).into_iter().filter(|side| !named(row).contains(side)).collect();
+            assert!(lost.iter().all(|side| ["Nchan", "Centrifugo"].contains(side)), "{}: {lost:?}", row.name);
         }
-        Work::Churn(churn) => {
-            let churned = churn::measure(&*peer, churn)?;
-            (vec![churned.cpu_us, 1.0 + churned.drift() / 100.0], note(churned.others_busy, churned.stolen))
-        }
-        Work::Targeted(targeted, _) => {
-            figures(targeted::measure(&*peer, targeted)?, |of| of.each.value_at_quantile(0.99))
-        }
-    })
+    }
+
+    #[test]
+    fn rows_that_are_not_there_are_told() {
+        let error = chosen(&args(&["--only", "targeted,nonsense"])).unwrap_err().to_string();
+        assert!(error.contains("\"nonsense\"") && error.contains("sustain-calls"), "{error}");
+    }
+
+    #[test]
+    fn without_a_peer_its_rows_are_left_out() {
+        let names =
+            |peer| chosen(&args(&["--peer", peer])).unwrap().iter().map(|row| row.name).collect::<Vec<_>>();
+        assert!(names("nchan").contains(&"idle-poll") && !names("nchan").contains(&"two-nodes"));
+        assert!(names("centrifugo").contains(&"two-nodes") && !names("centrifugo").contains(&"idle-poll"));
+        assert!(
+            names("durable-streams").contains(&"targeted-durable")
+                && names("durable-streams").contains(&"reopen")
+        );
+    }
 }

@@ -83,6 +83,8 @@ pub struct Delivered {
     pub faults: Faults,
     /// What each part of the server used, when it has several, idle time subtracted.
     pub parts: Vec<Used>,
+    /// How long it was measured, in seconds.
+    pub seconds: f64,
 }
 
 /// Measures a peer.
@@ -181,6 +183,7 @@ fn sum_up(
         answered: run.publishers.answered.clone(),
         faults: run.tally.faults(),
         parts: Vec::new(),
+        seconds: time,
     }
 }
 

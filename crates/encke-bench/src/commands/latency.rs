@@ -155,7 +155,7 @@ fn close(
     gone: &mut Gone,
 ) -> io::Result<()> {
     let index = user as usize;
-    let mut line = Line::open(peer.publish_at(index))?;
+    let mut line = Line::open(peer.publish_at(index), peer.tls())?;
     let session = run.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
     // The tally would take the close for a fault.
     run.rest(Duration::from_millis(2))?;

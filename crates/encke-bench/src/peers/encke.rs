@@ -12,12 +12,18 @@ use std::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Peer, Place, Transport, Who, engine::Engine, post};
+use super::{Kind, Part, Peer, Place, Transport, Who, engine::Engine, post};
 use crate::{
     http::Head,
     server::{Scratch, Server},
+    tls::{self, Identity},
 };
 
+/// Encke.
+pub(super) const KIND: Kind =
+    Kind { name: "encke", open: |settings| Ok(Box::new(Encke::open(&settings.encke)?)) };
+/// The engine that the server takes by itself.
+const DEFAULT: &str = "default";
 /// How long a poll is asked to be held, in seconds: the most that a server may be configured for.
 const HOLD_S: u32 = 120;
 /// How long an engine that has just begun may refuse, and how often it is tried.
@@ -32,8 +38,8 @@ pub struct EnckeOptions {
     /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     pub server_bin: PathBuf,
-    /// Where the started server keeps its logs: memory or sqlite; redis or nats, which are started too (three
-    /// servers of NATS); or the address of such a one
+    /// Where the started server keeps its logs: memory or sqlite, or `default` for what it takes by itself;
+    /// redis or nats, which are started too (three servers of NATS); or the address of such a one
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: String,
     /// The processes of an engine that runs already, to measure what it uses
@@ -71,6 +77,15 @@ pub struct EnckeOptions {
     /// How long the started server lets broadcasts gather, in milliseconds
     #[arg(long)]
     pub linger_ms: Option<u64>,
+    /// The started server has as many workers as it likes, as its peers have; else one
+    #[arg(long)]
+    pub as_it_comes: bool,
+    /// All connections are secured by TLS 1.3, with a certificate that is made for the run
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
+    /// Subscribers speak HTTP/2
+    #[arg(long, requires = "tls")]
+    pub http2: bool,
 }
 
 /// An Encke server: a node, or several on one engine.
@@ -81,8 +96,11 @@ pub struct Encke {
     key: EncodingKey,
     users_as_channels: bool,
     apart: bool,
-    // It ends after the nodes, which need it to the last.
+    /// Of all nodes.
+    tls: Option<tls::Client>,
+    // These end after the nodes, which need them to the last.
     engine: Engine,
+    _certificate: Option<Scratch>,
     /// Tokens by user, made when they are first needed.
     tokens: RefCell<Vec<Option<Box<str>>>>,
 }
@@ -137,6 +155,8 @@ impl Encke {
         // Nodes that run have an engine.
         let engine =
             if options.url.is_empty() { Engine::open(named, pids)? } else { Engine::running(named, pids) };
+        let certificate = options.tls.then(Scratch::new).transpose()?;
+        let identity = certificate.as_ref().map(|scratch| Identity::make(scratch.path())).transpose()?;
         let (nodes, api_key, secret) = match (&options.api_key, &options.token_secret) {
             (Some(api_key), Some(secret)) if !options.url.is_empty() => {
                 let pids = options.pid.iter().copied().map(Some).chain(std::iter::repeat(None));
@@ -148,11 +168,39 @@ impl Encke {
                     .collect();
                 (nodes, api_key.clone(), secret.clone())
             }
-            _ => start_all(options, &engine.url)?,
+            _ => start_all(options, &engine.url, identity.as_ref())?,
         };
+        let tls = identity.map(|identity| identity.client(options.http2)).transpose()?;
         let key = EncodingKey::from_secret(secret.as_bytes());
         let EnckeOptions { users_as_channels, apart, .. } = *options;
-        Ok(Self { nodes, api_key, key, users_as_channels, apart, engine, tokens: RefCell::default() })
+        Ok(Self {
+            nodes,
+            api_key,
+            key,
+            users_as_channels,
+            apart,
+            tls,
+            engine,
+            _certificate: certificate,
+            tokens: RefCell::default(),
+        })
+    }
+
+    /// Kills the node that was started here, and starts it again on what it left; how long it took until it
+    /// listened.
+    ///
+    /// # Errors
+    /// When there are several nodes or none was started here, or it does not start again.
+    pub fn crash(&mut self, options: &EnckeOptions) -> io::Result<Duration> {
+        let [Node { server, .. }] = &mut self.nodes[..] else {
+            return Err(io::Error::other("one node can be killed"));
+        };
+        let server =
+            server.take().ok_or_else(|| io::Error::other("only what was started here can be killed"))?;
+        let scratch = server.kill()?;
+        let began = Instant::now();
+        self.nodes = vec![start(options, &self.engine.url, None, None, scratch)?];
+        Ok(began.elapsed())
     }
 
     /// The fields that say which user asks.
@@ -209,11 +257,15 @@ impl Encke {
 }
 
 /// Starts all nodes; they share the keys that the first has made.
-fn start_all(options: &EnckeOptions, engine: &str) -> io::Result<(Vec<Node>, String, String)> {
+fn start_all(
+    options: &EnckeOptions,
+    engine: &str,
+    identity: Option<&Identity>,
+) -> io::Result<(Vec<Node>, String, String)> {
     let ends = Instant::now() + AGREED_WITHIN;
     // Servers that have just begun take a moment to agree who leads, and requests before that are refused.
     let first = loop {
-        match start(options, engine, None) {
+        match start(options, engine, identity, None, Scratch::new()?) {
             Err(_) if engine.contains("://") && Instant::now() < ends => std::thread::sleep(AGREED_LOOK),
             other => break other?,
         }
@@ -222,27 +274,34 @@ fn start_all(options: &EnckeOptions, engine: &str) -> io::Result<(Vec<Node>, Str
     let keys: DevKeys = serde_json::from_str(&fs::read_to_string(data.join("dev-keys.json"))?)?;
     let mut nodes = vec![first];
     for _ in 1..options.nodes {
-        nodes.push(start(options, engine, Some(&keys))?);
+        nodes.push(start(options, engine, identity, Some(&keys), Scratch::new()?)?);
     }
     Ok((nodes, keys.api_key, keys.token_secret))
 }
 
-fn start(options: &EnckeOptions, engine: &str, keys: Option<&DevKeys>) -> io::Result<Node> {
-    let scratch = Scratch::new()?;
+fn start(
+    options: &EnckeOptions,
+    engine: &str,
+    identity: Option<&Identity>,
+    keys: Option<&DevKeys>,
+    scratch: Scratch,
+) -> io::Result<Node> {
     let data = scratch.path().join("data");
     let mut command = Command::new(&options.server_bin);
-    command
-        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", engine, "--data"])
-        .arg(&data)
-        .stdout(Stdio::piped());
-    // One worker, as all peers; and all load comes from this machine, so that a bound for each address would
-    // only be in the way.
-    for (name, value) in
-        [("ENCKE_WORKERS", "1"), ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")]
-    {
-        if std::env::var_os(name).is_none() {
+    command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"]).arg(&data).stdout(Stdio::piped());
+    if engine != DEFAULT {
+        command.args(["--engine", engine]);
+    }
+    // All load comes from this machine, so that a bound for each address would only be in the way.
+    let workers = ("ENCKE_WORKERS", "1");
+    for (name, value) in [workers, ("ENCKE_LOG", "warn"), ("ENCKE_MAX_CONNECTIONS_PER_ADDRESS", "0")] {
+        if std::env::var_os(name).is_none() && !(options.as_it_comes && name == workers.0) {
             command.env(name, value);
         }
+    }
+    if let Some(identity) = identity {
+        let files = [("ENCKE_TLS_CERT", &identity.certificate), ("ENCKE_TLS_KEY", &identity.key)];
+        command.envs(files).env("ENCKE_TLS_LISTEN", "127.0.0.1:0");
     }
     if let Some(linger_ms) = options.linger_ms {
         command.env("ENCKE_LINGER_MS", linger_ms.to_string());
@@ -253,7 +312,8 @@ fn start(options: &EnckeOptions, engine: &str, keys: Option<&DevKeys>) -> io::Re
         command.env("ENCKE_API_KEY", api_key).env("ENCKE_TOKEN_SECRET", token_secret);
     }
     let mut server = Server::start(command, scratch, options.server_cpu, options.own_cpu)?;
-    let url = server.line("listening on http://")?;
+    let url =
+        server.line(if identity.is_some() { "listening on https://" } else { "listening on http://" })?;
     let address = url.parse().map_err(|_| io::Error::other(format!("{url:?} is no address")))?;
     Ok(Node { address, server: Some(server), pid: None })
 }
@@ -284,6 +344,10 @@ impl Peer for Encke {
         // A subscriber of the same number waits at the node before, so that what is published goes from node
         // to node.
         self.nodes[if self.apart { 0 } else { (number + 1) % self.nodes.len() }].address
+    }
+
+    fn tls(&self) -> Option<&tls::Client> {
+        self.tls.as_ref()
     }
 
     fn pids(&self) -> Vec<u32> {
@@ -363,23 +427,27 @@ impl Peer for Encke {
         post(out, path, self.address(), &self.api_fields(), &body);
     }
 
-    fn publish_together(&self, out: &mut Vec<u8>, to: Place, payloads: &[String]) -> bool {
-        let channel = match to {
-            Place::Channel(channel) => format!("c{channel}"),
-            Place::User(user) if self.users_as_channels => format!("p{user}"),
-            Place::User(_) => return false,
+    fn publish_together(&self, out: &mut Vec<u8>, messages: &[(Place, String)]) -> bool {
+        let (mut publishes, mut pushes) = (Vec::new(), Vec::new());
+        for (place, payload) in messages {
+            match place {
+                Place::Channel(channel) => {
+                    publishes.push(format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}"))
+                }
+                Place::User(user) if self.users_as_channels => {
+                    publishes.push(format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}"));
+                }
+                Place::User(user) => {
+                    pushes.push(format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(*user)))
+                }
+            }
+        }
+        let (path, body) = match (publishes.is_empty(), pushes.is_empty()) {
+            (false, true) => ("/api/publish", format!("{{\"messages\":[{}]}}", publishes.join(","))),
+            (true, false) => ("/api/push", format!("{{\"pushes\":[{}]}}", pushes.join(","))),
+            _ => return false,
         };
-        let messages: Vec<String> = payloads
-            .iter()
-            .map(|payload| format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}"))
-            .collect();
-        post(
-            out,
-            "/api/publish",
-            self.address(),
-            &self.api_fields(),
-            &format!("{{\"messages\":[{}]}}", messages.join(",")),
-        );
+        post(out, path, self.address(), &self.api_fields(), &body);
         true
     }
 }
@@ -397,7 +465,9 @@ mod tests {
             key: EncodingKey::from_secret(b""),
             users_as_channels: false,
             apart,
+            tls: None,
             engine: Engine::running("redis://127.0.0.1/", &[]),
+            _certificate: None,
             tokens: RefCell::default(),
         }
     }

@@ -7,20 +7,24 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Peer, Place, Transport, Who, free_port, post};
+use super::{Kind, Peer, PeerSettings, Place, Transport, Who, free_port, post};
 use crate::{
     http::Head,
     server::{Scratch, Server},
+    tls::{self, Identity},
 };
 
+/// nginx with Nchan.
+pub(super) const KIND: Kind = Kind { name: "nchan", open: |settings| Ok(Box::new(Nchan::start(settings)?)) };
 /// Where Debian puts the module.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// An nginx with Nchan.
 #[derive(Debug)]
-pub struct Nchan {
+struct Nchan {
     server: Server,
     address: SocketAddr,
+    tls: Option<tls::Client>,
     version: String,
 }
 
@@ -30,18 +34,25 @@ impl Nchan {
     ///
     /// # Errors
     /// When it is not installed or cannot be started.
-    pub fn start(cpu: Option<usize>, own_cpu: Option<usize>) -> io::Result<Self> {
+    fn start(settings: &PeerSettings) -> io::Result<Self> {
         if !Path::new(MODULE).exists() {
             return Err(io::Error::other("nginx with Nchan is not installed; bench/install-peers does it"));
         }
         let (scratch, address) = (Scratch::new()?, free_port()?);
         let file = scratch.path().join("nginx.conf");
-        fs::write(&file, configuration(scratch.path(), address))?;
+        let encke = &settings.encke;
+        if encke.http2 {
+            let why = "Nchan is not measured over HTTP/2";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let identity = encke.tls.then(|| Identity::make(scratch.path())).transpose()?;
+        let tls = identity.as_ref().map(|identity| identity.client(false)).transpose()?;
+        fs::write(&file, configuration(scratch.path(), address, identity.as_ref()))?;
         let mut command = Command::new("nginx");
         command.arg("-e").arg(scratch.path().join("error.log")).arg("-c").arg(file).stdout(Stdio::null());
-        let mut server = Server::start(command, scratch, cpu, own_cpu)?;
+        let mut server = Server::start(command, scratch, encke.server_cpu, encke.own_cpu)?;
         server.await_port(address)?;
-        Ok(Self { server, address, version: versions() })
+        Ok(Self { server, address, tls, version: versions() })
     }
 }
 
@@ -53,7 +64,18 @@ fn versions() -> String {
     text.trim_end_matches(", ").to_owned()
 }
 
-fn configuration(directory: &Path, address: SocketAddr) -> String {
+fn configuration(directory: &Path, address: SocketAddr, identity: Option<&Identity>) -> String {
+    let (secured, files) = match identity {
+        None => ("", String::new()),
+        Some(Identity { certificate, key, .. }) => (
+            " ssl",
+            format!(
+                "ssl_certificate {};\n        ssl_certificate_key {};\n        ssl_protocols TLSv1.2 TLSv1.3;",
+                certificate.display(),
+                key.display()
+            ),
+        ),
+    };
     let directory = directory.display();
     format!(
         "load_module {MODULE};
@@ -77,7 +99,8 @@ http {{
     nchan_message_buffer_length 1000;
     nchan_message_timeout 1d;
     server {{
-        listen {address} backlog=4096;
+        listen {address}{secured} backlog=4096;
+        {files}
         location ~ ^/pub/(\\w+)$ {{ nchan_publisher http; nchan_channel_id $1; }}
         location ~ ^/poll/(\\w+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
         location ~ ^/sse/(\\w+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
@@ -102,6 +125,10 @@ impl Peer for Nchan {
 
     fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    fn tls(&self) -> Option<&tls::Client> {
+        self.tls.as_ref()
     }
 
     fn pids(&self) -> Vec<u32> {

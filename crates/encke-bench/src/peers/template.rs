@@ -1,9 +1,22 @@
 //! Any other server whose streams and publishing can be said by URL patterns.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
-use super::{Peer, Place, Transport, Who, post};
+use super::{Kind, Peer, Place, Transport, Who, post};
 use crate::http::Head;
+
+/// Whatever is described.
+pub(super) const KIND: Kind = Kind {
+    name: "template",
+    open: |settings| {
+        if settings.encke.tls {
+            let why = "a server that is described is not measured over TLS";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let peer = Template::open(&settings.template);
+        Ok(Box::new(peer.ok_or_else(|| io::Error::other("--peer-address is missing"))?))
+    },
+};
 
 /// Which server, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,7 +46,7 @@ pub struct TemplateOptions {
 
 /// A server that runs already.
 #[derive(Debug)]
-pub struct Template {
+struct Template {
     address: SocketAddr,
     options: TemplateOptions,
     fields: String,
@@ -41,8 +54,7 @@ pub struct Template {
 
 impl Template {
     /// The server that the options name, if they do.
-    #[must_use]
-    pub fn open(options: &TemplateOptions) -> Option<Self> {
+    fn open(options: &TemplateOptions) -> Option<Self> {
         let fields = options.peer_field.iter().map(|field| format!("{field}\r\n")).collect();
         Some(Self { address: options.peer_address?, options: options.clone(), fields })
     }

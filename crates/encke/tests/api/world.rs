@@ -196,8 +196,8 @@ impl World {
     pub fn until_held(&self, user: &str, count: usize) {
         let user = UserId::new(user).unwrap();
         for _ in 0..4000 {
-            let sessions = self.runtime.block_on(self.app().shards.sessions(Some(&user))).unwrap();
-            if sessions.iter().filter(|session| session.connected).count() == count {
+            let sessions = self.runtime.block_on(self.app().sessions.list(Some(&user), None, 1_000)).unwrap();
+            if sessions.iter().filter(|listed| listed.session.connected).count() == count {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
