@@ -236,14 +236,8 @@ impl Subscribers {
             (Piece::Body(bytes), Stream::Poll(_, body)) => body.extend_from_slice(bytes),
             (Piece::Body(bytes), Stream::Sse(reader)) => reader.feed(bytes, &mut received),
             (Piece::Body(bytes), Stream::Ws(reader)) => {
-                let mut incoming = |incoming: Incoming<'_>| match incoming {
-                    Incoming::Message(bytes) => received(bytes),
-                    Incoming::Ping(body) => websocket::write_pong(&mut pongs, body),
-                    Incoming::Close => found(&mut fault, "a WebSocket was closed".to_owned()),
-                };
-                if let Err(error) = reader.feed(bytes, &mut incoming) {
-                    found(&mut fault, error.0.to_owned());
-                }
+                feed_websocket(reader, bytes, &mut received, &mut pongs)
+                    .unwrap_or_else(|what| found(&mut fault, what));
             }
             (Piece::End, Stream::Poll(head, body)) => {
                 received(body);
@@ -288,6 +282,23 @@ fn answer(net: &mut Net, conn: Option<ConnId>, bytes: &[u8]) {
         // A broken connection is told by its next event.
         let _ = net.send(conn, bytes);
     }
+}
+
+/// Hands the messages in these bytes to `received`, and writes the pongs that they ask for.
+fn feed_websocket(
+    reader: &mut FrameReader,
+    bytes: &[u8],
+    received: &mut impl FnMut(&[u8]),
+    pongs: &mut Vec<u8>,
+) -> Result<(), String> {
+    let mut closed = false;
+    let mut incoming = |incoming: Incoming<'_>| match incoming {
+        Incoming::Message(bytes) => received(bytes),
+        Incoming::Ping(body) => websocket::write_pong(pongs, body),
+        Incoming::Close => closed = true,
+    };
+    reader.feed(bytes, &mut incoming).map_err(|error| error.0.to_owned())?;
+    if closed { Err("a WebSocket was closed".to_owned()) } else { Ok(()) }
 }
 
 /// Keeps the first fault: those that follow come from it.
