@@ -84,7 +84,7 @@ fn gauges(counts: Counts, nodes: usize) -> [Gauge; 8] {
         ("encke_sockets", "Sockets in the connection table.", counts.sockets),
         (
             "encke_channels_followed",
-            "Channels that somebody follows, users' own among them.",
+            "Channels that a session follows, users' own among them.",
             counts.channels,
         ),
         ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),

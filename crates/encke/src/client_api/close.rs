@@ -27,7 +27,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct CloseSession {
     session: String,
-    /// For people; at most 256 bytes.
+    /// A text for users; at most 256 bytes.
     reason: Option<String>,
 }
 

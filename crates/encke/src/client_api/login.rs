@@ -35,7 +35,7 @@ pub(crate) struct Login {
 /// What a login gives.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LoggedIn {
-    /// The token, for those who send it themselves.
+    /// The token, for clients that send it themselves.
     token: String,
     /// The user.
     #[schema(value_type = String)]
@@ -67,7 +67,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
             "a token does not belong into an address; send it in the body",
         ));
     }
-    // A foreign page must not log somebody in as somebody else.
+    // A foreign page must not log a user in as another.
     if !app.auth.own_or_allowed(&credentials) {
         return Err(ErrorCode::OriginForbidden.into());
     }

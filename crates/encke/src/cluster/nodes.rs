@@ -40,7 +40,7 @@ pub struct Nodes {
     pub(super) user_locations: Arc<UserLocations>,
     pub(super) rpc: Arc<NodeRpc>,
     pub(super) shards: Shards,
-    /// Held by whoever asks out of turn who lives.
+    /// Held by a task that asks out of turn which nodes live.
     looking: Mutex<()>,
     /// What this node is called.
     pub(super) name: String,
@@ -79,7 +79,7 @@ impl Nodes {
     /// When the engine cannot be reached for [`JOIN_TIMEOUT`].
     pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
         self.membership.update(self.first_beat().await?);
-        // Whoever is asked after its first request knows of this node by then.
+        // A node that is asked after its first request knows of this node by then.
         sleep(Duration::from_millis(BEAT_MS)).await;
         let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.user_locations));
         Ok(vec![

@@ -264,7 +264,7 @@ struct Shard {
     sessions: HashMap<UserId, u64>,
     /// What is told at the end of the turn: who, and whether the user came or went.
     said: VecDeque<(UserId, bool)>,
-    /// Renewals that are under way: not everybody is entered meanwhile.
+    /// Renewals that are under way: not all users are entered meanwhile.
     renewals: u32,
     next_session: u128,
 }
@@ -400,7 +400,7 @@ impl World {
         }
     }
 
-    /// At rest, and nobody else is.
+    /// At rest, and no other node is.
     fn check_at_rest(&self) {
         self.check();
         let (shard, book) = (self.shard(), self.double.lock());
@@ -484,7 +484,7 @@ async fn shards_that_do_not_answer_are_asked_again_who_is_here() {
     nodes.enter_all();
     for _ in 0..3 {
         let (request, answer) = next_request(&commands).await;
-        // Only those who are to be found by the others: of other sessions they were never told.
+        // Only users who are to be found by the others: of other sessions they were never told.
         assert_eq!(request, ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX });
         drop(answer);
     }

@@ -32,7 +32,7 @@ pub(super) struct UserLocations {
     state: Mutex<State>,
     /// There is something to do.
     news: Notify,
-    /// Somebody may enter who was leaving.
+    /// A user may enter who was leaving.
     left: Notify,
     /// How many burials were asked for, and how many of them are done.
     marked: watch::Sender<u64>,
@@ -114,8 +114,8 @@ impl UserLocations {
         }
     }
 
-    /// This node has begun another incarnation, in which nobody is entered. Asked for before it is looked who
-    /// is here, so that none of those leaves before being entered.
+    /// This node has begun another incarnation, in which no user is entered. Asked for before it is looked
+    /// who is here, so that none of those leaves before being entered.
     pub(super) fn renew(self: &Arc<Self>) -> Renewal {
         let mut state = self.lock();
         state.renewals += 1;
@@ -254,8 +254,8 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// Enters all of them: those who are `here`, and those who were about to be. Each is tried until the
-    /// engine takes it, or the user has left.
+    /// Enters all users who are `here`, and those that were about to be. Each is tried until the engine takes
+    /// it, or the user has left.
     pub(super) async fn enter(mut self, here: impl IntoIterator<Item = UserId>) {
         let mut users = std::mem::take(&mut self.claimed);
         users.extend(here);

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// Words that stand in examples; whoever leaves one in has no secret. Compared in lower case, without what is
-/// not a command.
+/// Words that stand in examples; a secret that holds one is none. Compared in lower case, without what is not
+/// a letter.
 const PLACEHOLDERS: &[&str] = &[
     "changeme",
     "changethis",

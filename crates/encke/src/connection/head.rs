@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_doubt_is_left_to_the_library() {
+    fn whatever_is_in_doubt_is_left_to_hyper() {
         for text in [
             "POST /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -82,7 +82,7 @@ impl HyperBridge {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
                 tokio::spawn(async move {
-                    // Without the change, dropping the body tells the table that nobody is there.
+                    // Without the change, dropping the body tells the shard that the client has gone.
                     if let Ok(upgraded) = upgrade.await {
                         carry(TokioIo::new(upgraded), Said { id, home, inbound }, body).await;
                     }
@@ -142,7 +142,7 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: HyperBody)
 }
 
 /// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the
-/// response, tells the table that nobody waits any more. No receipts are given for it.
+/// response, tells the shard that the client does not wait any more. No receipts are given for it.
 pub async fn hold(shards: &Shards, verdict: Verdict) -> Response<Body> {
     hold_on(shards, verdict, None).await
 }

@@ -174,7 +174,7 @@ impl Tls {
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // Whoever tells is gone only when the server is.
+    // The sender is gone only when the server is.
     let _ = stopping.wait_for(|stops| *stops).await;
 }
 
@@ -247,7 +247,7 @@ where
                 sleep(ACKNOWLEDGED_LOOK).await;
             }
         };
-        // Of a connection that is closed nobody can say whether its peer got the last that was written.
+        // Of a connection that is closed it cannot be said whether its peer got the last that was written.
         let _ = timeout(ACKNOWLEDGED_MAX, all).await;
     }
     drop(permit);
@@ -401,7 +401,7 @@ mod tests {
         shards::{Shards, mailbox},
     };
 
-    const PATIENCE: Timeouts =
+    const TIMEOUTS: Timeouts =
         Timeouts { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -459,7 +459,7 @@ mod tests {
         fn of(caller: Caller) -> Self {
             let (socket, server) = duplex(64 * 1024);
             let (stop, stopping) = watch::channel(false);
-            tokio::spawn(drive(server, caller, PATIENCE, stopping));
+            tokio::spawn(drive(server, caller, TIMEOUTS, stopping));
             Self { socket, began: Instant::now(), _stop: stop }
         }
 

@@ -27,7 +27,7 @@ pub(crate) struct CloseSessions {
     user: Option<String>,
     /// This session.
     session: Option<String>,
-    /// For people; at most 256 bytes.
+    /// A text for users; at most 256 bytes.
     reason: Option<String>,
     /// Whether the clients should come back by themselves; false by default.
     #[serde(default)]

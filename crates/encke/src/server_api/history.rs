@@ -102,7 +102,7 @@ struct Part {
     page: Page,
     /// What is missing in front of it.
     gap: Option<Gap>,
-    /// Where whoever reads it stands before its first message.
+    /// Where a reader of the page stands before its first message.
     begin: Position,
 }
 

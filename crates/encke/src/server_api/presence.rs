@@ -28,7 +28,7 @@ pub(crate) struct PresenceQuery {
     after: Option<String>,
 }
 
-/// A page of those who follow a channel, by user.
+/// A page of the users that follow a channel, by user.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Presence {
     users: Vec<Present>,
@@ -37,7 +37,7 @@ pub(crate) struct Presence {
     next: Option<UserId>,
 }
 
-/// Somebody who follows a channel.
+/// A user that follows a channel.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Present {
     #[schema(value_type = String)]

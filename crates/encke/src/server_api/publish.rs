@@ -113,7 +113,7 @@ pub(crate) async fn publish(
     Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
 }
 
-/// Does it, whoever read the request.
+/// Does it, for a request that hyper or a shard has read.
 pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
     if let Some(messages) = request.messages {
         if request.channel.is_some()

@@ -1,4 +1,4 @@
-//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with those who are
+//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with the users who are
 //! online and may not be stored yet.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,7 +24,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsersQuery {
-    /// Only those who are online, or only those who are not; a page of the latter may be short although there
+    /// Only users who are online, or only users who are not; a page of the latter may be short although there
     /// is a next one.
     online: Option<bool>,
     /// At most this many; 100 by default, 1,000 at most.

@@ -54,9 +54,9 @@ pub enum ShardCommand {
     Received(BodySinkId),
     /// The receiver of a response that hyper sends is gone.
     Gone(BodySinkId),
-    /// Let nobody in any more.
+    /// Accept no more connections.
     Drain {
-        /// Whether there are other nodes that those who are sent away can go to.
+        /// Whether there are other nodes that clients can go to.
         elsewhere: bool,
     },
     /// Stop working.

@@ -45,11 +45,11 @@ pub struct BodySink {
     pub id: BodySinkId,
     head: Option<oneshot::Sender<Response<()>>>,
     body: mpsc::Sender<Bytes>,
-    /// How many bytes of the body were given to hyper, and what it has taken of them. None where nobody
-    /// can say what becomes of it.
+    /// How many bytes of the body were given to hyper, and what it has taken of them. None where it cannot be
+    /// known what becomes of it.
     given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
-    /// What its client says, if it talks, and what is left of the last that was taken in.
+    /// What its client sends, if it is duplex, and what is left of the last that was taken in.
     inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
 }
 
@@ -67,9 +67,8 @@ pub struct HyperBody {
     last: Bytes,
 }
 
-/// Both ends of a response that hyper sends and the shard behind `home` writes. The head comes first,
-/// by itself. Without `given`, nobody is asked whether the client's side has it, and no
-/// receipt is given for it.
+/// Both ends of a response that hyper sends and the shard behind `home` writes. The head comes first, by
+/// itself. Without `given`, it is not asked whether the client's side has it, and no receipt is given for it.
 #[must_use]
 pub fn body_sink(
     id: BodySinkId,
@@ -113,12 +112,12 @@ impl Sink {
         match self {
             // A peer that is gone already needs no telling.
             Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
-            // Whoever carries it does so when it is given back.
+            // The shard that carries it does so when it is given back.
             Self::Body(_) => {}
         }
     }
 
-    /// Reads what has come in. On a body sink that is what its client says, if it talks.
+    /// Reads what has come in. On a body sink that is what its client sends, if it is duplex.
     ///
     /// # Errors
     /// As the socket has it.
@@ -156,8 +155,8 @@ fn write_all(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl BodySink {
-    /// Lets its client talk: what it says is put in here, a read at a time, and a [`ShardCommand::Received`]
-    /// tells the table of it. Dropping the sender says that it has gone.
+    /// Makes it duplex: what its client sends is put in here, a read at a time, and a
+    /// [`ShardCommand::Received`] tells the shard of it. Dropping the sender says that it has gone.
     pub fn listen(&mut self) -> mpsc::Sender<Bytes> {
         let (sender, receiver) = mpsc::channel(1);
         self.inbound = Some((receiver, Bytes::new()));

@@ -10,7 +10,7 @@ use encke_proto::{
 
 use crate::auth::Identity;
 
-/// What the table keeps of a client that goes on talking on the connection that it waits on. Between two
+/// What a shard keeps of a duplex connection, on which the client also sends while it waits. Between two
 /// messages it is all there is.
 #[derive(Debug)]
 pub struct Duplex {
@@ -74,7 +74,7 @@ pub struct Asked {
     pub text: String,
 }
 
-/// Whoever answers such requests. The answer is what is written to the client.
+/// Answers such requests. The answer is what is written to the client.
 #[derive(Clone)]
 pub struct CommandHandler(pub Arc<dyn Fn(Asked) -> Answer + Send + Sync>);
 
@@ -83,6 +83,6 @@ pub type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
 
 impl fmt::Debug for CommandHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clerk")
+        f.write_str("CommandHandler")
     }
 }
