@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gathers_waits_for_more_but_not_for_more_than_enough() {
+    fn the_gathering_writer_waits_for_more_but_not_for_more_than_enough() {
         let queue = Queue::new(Bound { jobs: 100, bytes: 1000 });
         queue.gather(Duration::from_secs(3600));
         for job in [together(1), together(2)] {

@@ -46,7 +46,10 @@ pub(crate) struct SessionClosed {
 #[utoipa::path(
     post, path = "/v1/close", tag = "control connection", security(("token" = []), ("cookie" = []), ()),
     request_body(content(
-        (CloseSession = "application/json", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})),
+        (
+            CloseSession = "application/json",
+            example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})
+        ),
         (CloseSession = "text/plain", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ"})),
     )),
     responses((

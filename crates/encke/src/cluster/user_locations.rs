@@ -268,7 +268,9 @@ impl Renewal {
             let failed: Vec<(Entering, EngineError)> =
                 tries.filter_map(|failed| async { failed }).collect().await;
             if let Some((_, error)) = failed.last() {
-                tracing::warn!(%error, users = failed.len(), "users could not be entered for the other nodes");
+                tracing::warn!(
+                    %error, users = failed.len(), "users could not be entered for the other nodes"
+                );
                 tokio::time::sleep(RETRY).await;
             }
             entering = failed.into_iter().map(|(entering, _)| entering).collect();

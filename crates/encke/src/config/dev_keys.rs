@@ -87,7 +87,10 @@ impl DevKeys {
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
         fs::create_dir_all(data)?;
         let draft = data.join(format!(".{FILE}.{}", std::process::id()));
-        let text = serde_json::json!({ "api_key": self.api_key.expose(), "token_secret": self.token_secret.expose() });
+        let text = serde_json::json!({
+            "api_key": self.api_key.expose(),
+            "token_secret": self.token_secret.expose()
+        });
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]

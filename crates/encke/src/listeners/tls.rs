@@ -153,8 +153,13 @@ impl Tls {
                         if let Some(permit) = self.connection_limit.enter(address.ip()) {
                             let (router, hyper_bridge) = (self.router.clone(), self.hyper_bridge.clone());
                             let socket = Carried::new(socket);
-                            let caller = Caller { router, hyper_bridge, permit: Arc::new(permit), carrier: Arc::clone(socket.carrier()) };
-                            connections.spawn(serve(socket, caller, self.acceptor.clone(), self.timeouts, self.stopping.clone()));
+                            let caller = Caller {
+                                router, hyper_bridge, permit: Arc::new(permit),
+                                carrier: Arc::clone(socket.carrier())
+                            };
+                            connections.spawn(serve(
+                                socket, caller, self.acceptor.clone(), self.timeouts, self.stopping.clone()
+                            ));
                         }
                     }
                     Err(error) => {

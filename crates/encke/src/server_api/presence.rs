@@ -49,7 +49,15 @@ pub(crate) struct Present {
 /// Who follows a channel now.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/presence", tag = "server API", security(("api_key" = [])),
-    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too.", example = "news"), PresenceQuery),
+    params(
+        (
+            "channel" = String,
+            Path,
+            description = "The channel, percent-encoded; a user's own too.",
+            example = "news"
+        ),
+        PresenceQuery
+    ),
     responses((
         status = 200, description = "A page of them.", body = Presence,
         example = json!({"users": [{"user": "alice", "sessions": 2}], "next": null}),

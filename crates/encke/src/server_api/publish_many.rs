@@ -205,7 +205,10 @@ mod tests {
         let json = serde_json::to_value(refused).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"error": {"code": "engine_unavailable", "message": "the log cannot be written or read now"}})
+            serde_json::json!({"error": {
+                "code": "engine_unavailable",
+                "message": "the log cannot be written or read now"
+            }})
         );
         let empty = Appended { id: MessageId::from_bits(1), positions: Vec::new(), repeated: false };
         assert_eq!(serde_json::to_value(outcome(Ok(empty))).unwrap()["error"]["code"], "internal");

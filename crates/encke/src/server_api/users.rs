@@ -72,7 +72,13 @@ impl User {
     get, path = "/api/users", tag = "server API", security(("api_key" = [])), params(UsersQuery),
     responses((
         status = 200, description = "A page of them.", body = Users,
-        example = json!({"users": [{"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}], "next": null}),
+        example = json!({
+            "users": [{
+                "id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z",
+                "last_seen": "2026-01-02T03:04:05.678Z"
+            }],
+            "next": null
+        }),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
@@ -122,9 +128,14 @@ pub(crate) async fn users(
     params(("user" = String, Path, description = "The user, percent-encoded.", example = "alice")),
     responses((
         status = 200, description = "The user.", body = User,
-        example = json!({"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}),
+        example = json!({
+            "id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z",
+            "last_seen": "2026-01-02T03:04:05.678Z"
+        }),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, validation::ERRORS, ENGINE, &[ErrorCode::UserUnknown]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        OPERATOR, validation::ERRORS, ENGINE, &[ErrorCode::UserUnknown]
+    ])))),
 )]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,
