@@ -40,7 +40,7 @@ pub struct Admission {
     pub start: Start,
     /// What it wants to follow besides.
     pub channels: Vec<ChannelName>,
-    /// What is kept of its client, if that goes on talking.
+    /// What is kept of its client, if the connection is duplex.
     pub duplex: Option<Box<Duplex>>,
     /// The ticket that is to be spent before it is served, so that no other node takes it.
     pub ticket: Option<String>,
@@ -124,8 +124,8 @@ impl Admit {
             ticket: query.ticket.as_deref(),
             query_token: query.token,
             origin: waiting.origin,
-            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing
-            // else will do.
+            // Every browser says where the page is from that opens a WebSocket (RFC 6455 section 4.1);
+            // nothing else will do.
             sec_fetch_site: waiting.sec_fetch_site.filter(|_| !is_duplex),
             host: waiting.host,
             forwarded_proto: waiting.forwarded_proto,

@@ -1,5 +1,5 @@
 //! The ways of other servers, for clients that were written for them. Each is a codec in `encke-proto` and a
-//! file here; sessions, cursors and logs are everybody's.
+//! file here; sessions, cursors and logs are the same for all.
 
 mod classic;
 

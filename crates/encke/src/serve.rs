@@ -135,7 +135,7 @@ async fn stop(server: Server, drain: Duration) {
     for thread in threads {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
-    // The shards held hyper's door; requests under way are finished, within the same time.
+    // hyper gets its connections from the shards; requests under way are finished, within the same time.
     if timeout(ends.saturating_duration_since(Instant::now()), hyper_server).await.is_err() {
         tracing::warn!("some requests were cut off");
     }

@@ -44,10 +44,10 @@ pub enum NextAction {
     Done,
     /// The response is complete, and the socket is to be freed.
     Close,
-    /// The last was said; the peer has a moment to say its last. Only for those that talk.
+    /// The last was said; the peer has a moment to finish. Only for duplex transports.
     Part,
-    /// Both have said their last, or the peer cannot be understood any more; it has a moment to hang up. Only
-    /// for those that talk.
+    /// Both have finished, or the peer cannot be understood any more; it has a moment to hang up. Only for
+    /// duplex transports.
     HangUp,
 }
 
@@ -64,8 +64,8 @@ pub trait Transport: Sync + fmt::Debug {
         None
     }
 
-    /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it
-    /// sends is no next request, and goes to [`Transport::on_bytes`].
+    /// Whether the connection changes to a protocol of its own, which is duplex: what the client sends is no
+    /// next request, and goes to [`Transport::on_bytes`].
     fn is_duplex(&self) -> bool {
         false
     }

@@ -38,15 +38,15 @@ use crate::{
 
 pub use crate::engines::Backing;
 
-/// The most connections that the kernel keeps at the door until they are accepted.
+/// The most connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4_096;
 /// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The
-/// more it takes, the later it shows that somebody is slow.
+/// more it takes, the later it shows that a receiver is slow.
 const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
-/// File descriptors that are not for connections: the store, listeners, and whoever is being told that there
-/// are no more.
+/// File descriptors that are not for connections: the store, listeners, and connections that are being told
+/// that there are no more.
 const DESCRIPTORS_KEPT: usize = 128;
 /// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it
 /// is they who close.
@@ -118,8 +118,7 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
     wire_on(config, Arc::new(SystemClock::new()), async move |events| backing(&named, events).await).await
 }
 
-/// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens
-/// elsewhere.
+/// The same, by another clock, and on whatever `open` makes of the receivers of engine events.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
@@ -182,9 +181,9 @@ pub async fn wire_on(
         timeouts,
         stopping,
     };
-    let hyper_server = app.supervisor.spawn("library", hyper_server.run(handoff_connections));
+    let hyper_server = app.supervisor.spawn("hyper", hyper_server.run(handoff_connections));
 
-    // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
+    // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
     let workers = Workers { app: Arc::clone(&app), handoffs, admit, connection_limit, timeouts };
@@ -211,7 +210,7 @@ impl Workers {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
         let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
-        app.supervisor.spawn("desk", work);
+        app.supervisor.spawn("engine-io", work);
         let shard = Shard::new(Parts {
             poll,
             listener,
@@ -269,7 +268,7 @@ fn room() -> io::Result<Room> {
     Ok(Room { poll, mailbox, commands })
 }
 
-/// A socket for each shard, all at the same address, where nobody is let in yet.
+/// A socket for each shard, all at the same address, that accepts nothing yet.
 fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result<(SocketAddr, Vec<Socket>)> {
     alone_at(address)?;
     let (mut address, mut listeners) = (address, Vec::with_capacity(count));
@@ -291,7 +290,7 @@ fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result
     Ok((address, listeners))
 }
 
-/// Opens the doors; the kernel spreads connections over them.
+/// Opens the listeners; the kernel spreads connections over them.
 fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
     // Another server may have come first.
     alone_at(address)?;
@@ -305,7 +304,7 @@ fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpList
 }
 
 /// Listeners that share a port would share it with those of a second server too, and each would get half of
-/// the other's connections. A socket that does not share is refused where anybody listens.
+/// the other's connections. A socket that does not share is refused where another listens.
 fn alone_at(address: SocketAddr) -> io::Result<()> {
     let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     lone.set_reuse_address(true)?;

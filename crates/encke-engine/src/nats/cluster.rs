@@ -232,7 +232,9 @@ impl NatsEngine {
         let Parts { link, names } = self.parts();
         let closed = async {
             match session {
-                Some(session) => Ok(link.last(&names.soft, &names.grave(user, session)).await?.is_some()),
+                Some(session) => {
+                    Ok(link.last(&names.soft, &names.closed_mark(user, session)).await?.is_some())
+                }
                 None => Ok(false),
             }
         };
@@ -428,7 +430,7 @@ impl Cluster for NatsEngine {
         let mark_closed = |session: &SessionId| {
             let ttl_s = Some(kept_ms.div_ceil(1_000).max(1));
             self.store.link.put(Put {
-                subject: names.grave(user, *session),
+                subject: names.closed_mark(user, *session),
                 head: String::new(),
                 payload: Bytes::new(),
                 expect: None,

@@ -189,7 +189,7 @@ impl Names {
     }
 
     /// That a session was closed on purpose.
-    pub(super) fn grave(&self, user: &UserId, session: SessionId) -> String {
+    pub(super) fn closed_mark(&self, user: &UserId, session: SessionId) -> String {
         format!("{}.s.t.{}.{session}", self.prefix, token(user.as_str()))
     }
 }

@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// How long a close waits until all nodes know of it.
 const MARK_CLOSED_MAX: Duration = Duration::from_secs(1);
 /// The most sessions whose end the engine has not taken yet; past it the oldest are known on this node alone.
-const GRAVES_MAX: usize = 65_536;
+const CLOSED_MARKS_MAX: usize = 65_536;
 
 /// The users who are here, as far as others are to know. Who has sessions here stands in the shards; here
 /// stands only what is under way.
@@ -47,9 +47,9 @@ struct State {
     /// Those of them of whom the engine is being told.
     on_the_way: HashSet<UserId>,
     /// Sessions that were closed, and the engine does not know it yet.
-    graves: HashMap<UserId, Vec<SessionId>>,
+    closed_marks: HashMap<UserId, Vec<SessionId>>,
     /// How many sessions these are.
-    grave_count: usize,
+    closed_mark_count: usize,
     asked: u64,
     /// How many renewals do not know their users yet. Meanwhile no departure is told: a user who is entered
     /// after that would stay for ever.
@@ -141,17 +141,17 @@ impl UserLocations {
 
     /// Tells of the sessions that were closed; whether the engine took all.
     async fn mark_all_closed(&self) -> bool {
-        let (graves, asked) = {
+        let (closed_marks, asked) = {
             let mut state = self.lock();
-            state.grave_count = 0;
-            (std::mem::take(&mut state.graves), state.asked)
+            state.closed_mark_count = 0;
+            (std::mem::take(&mut state.closed_marks), state.asked)
         };
         let mark_closed = |(user, sessions): (UserId, Vec<SessionId>)| async move {
             let error = self.cluster.mark_closed(&user, &sessions, self.kept_ms).await.err()?;
             self.lock().keep(user, sessions);
             Some(error)
         };
-        let errors = stream::iter(graves).map(mark_closed).buffer_unordered(CALLS_AT_ONCE);
+        let errors = stream::iter(closed_marks).map(mark_closed).buffer_unordered(CALLS_AT_ONCE);
         let mut errors = std::pin::pin!(errors.filter_map(|error| async { error }));
         let mut last = None;
         while let Some(error) = errors.next().await {
@@ -216,11 +216,11 @@ impl UserLocations {
 impl State {
     /// Keeps closed sessions until the engine knows of them, as many as there is room for.
     fn keep(&mut self, user: UserId, sessions: impl IntoIterator<Item = SessionId>) {
-        let room = GRAVES_MAX.saturating_sub(self.grave_count);
+        let room = CLOSED_MARKS_MAX.saturating_sub(self.closed_mark_count);
         let sessions: Vec<SessionId> = sessions.into_iter().take(room).collect();
         if !sessions.is_empty() {
-            self.grave_count += sessions.len();
-            self.graves.entry(user).or_default().extend(sessions);
+            self.closed_mark_count += sessions.len();
+            self.closed_marks.entry(user).or_default().extend(sessions);
         }
     }
 
@@ -235,7 +235,7 @@ impl State {
         let may_leave = |user: &&UserId| {
             !self.claims.contains_key(*user)
                 && !self.entering.contains_key(*user)
-                && !self.graves.contains_key(*user)
+                && !self.closed_marks.contains_key(*user)
                 && !failed.contains(*user)
         };
         let users: Vec<UserId> = self.leaving.iter().filter(may_leave).take(LEAVE_MAX).cloned().collect();

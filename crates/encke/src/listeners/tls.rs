@@ -80,7 +80,7 @@ pub enum TlsError {
     Certificate(#[from] rustls::Error),
 }
 
-/// The door for TLS.
+/// The listener for TLS.
 pub struct Tls {
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -98,7 +98,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Opens the door that the configuration names, if it names one.
+    /// Opens the listener that the configuration names, if it names one.
     ///
     /// # Errors
     /// [`TlsError`] says what is wrong.

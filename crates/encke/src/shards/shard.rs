@@ -1,7 +1,7 @@
 //! One shard: a thread that serves the connections of its table and runs its hub.
 //!
 //! Each turn it takes in what sockets and commands bring, hands it to the hub, carries out what the hub says,
-//! and writes. Everything is bounded by the turn, so that nobody waits for long.
+//! and writes. Everything is bounded by the turn, so that no connection waits for long.
 
 mod accept;
 mod broadcast_pacing;
@@ -52,7 +52,7 @@ use crate::{
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
-/// Slots' tokens come behind those of the waker and the door.
+/// Slots' tokens come behind those of the waker and the listener.
 const FIRST_SLOT: usize = 2;
 
 /// The table's ticks, in milliseconds.
@@ -65,7 +65,7 @@ pub const EVENTS_PER_TURN: usize = 1_024;
 const COMMANDS_PER_TURN: usize = 4_096;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 16 * 1024;
-/// How long a client that talks may take to say its last, and to hang up, in milliseconds.
+/// How long the client of a duplex connection may take to finish, and to hang up, in milliseconds.
 const PART_MS: u64 = 2_000;
 
 /// How long things may take, in milliseconds.
@@ -137,7 +137,7 @@ pub struct Parts {
     pub turn_us: u64,
     /// Whether sends to several sockets are made by one call of the kernel, where it has that.
     pub batched_sends: bool,
-    /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
+    /// Over how long the clients that a stop sends away are spread at most, in milliseconds.
     pub spread_ms: u64,
 }
 
@@ -156,13 +156,13 @@ pub struct Shard {
     parts: Parts,
     hub: Hub,
     slots: Slab<Slot>,
-    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows
+    /// When slots are looked at, by their places: the slot that stands there by then is looked at, and knows
     /// whether it was meant.
     wheel: Wheel<u32>,
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
-    /// When the door is tried again, although the kernel says nothing.
+    /// When the listener is tried again, although the kernel says nothing.
     accept_resumes_ms: Option<u64>,
     wakeup_coalescing: WakeupCoalescing,
     reads: ReadBudget,
@@ -193,7 +193,7 @@ impl Shard {
     /// A shard, not yet at work.
     ///
     /// # Errors
-    /// When the door cannot be watched.
+    /// When the listener cannot be watched.
     pub fn new(mut parts: Parts) -> io::Result<Self> {
         let now = parts.clock.now();
         parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
@@ -253,8 +253,8 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
-        let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let mut rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
+        let accept_is_due = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let mut rest_ms = if accept_is_due || self.reads.has_deferred() { 0 } else { self.rest_ms() };
         if rest_ms > 0 {
             rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
         }
@@ -285,7 +285,7 @@ impl Shard {
     }
 
     /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took,
-    /// or were begun. Nobody rings the waker meanwhile, as the shard is awake.
+    /// or were begun. No sender wakes the shard meanwhile, as it is awake.
     fn put_off(&mut self, rest_ms: u64) -> u64 {
         let pause_us = self.wakeup_coalescing.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
         if pause_us > 0 {

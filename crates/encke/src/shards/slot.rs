@@ -30,7 +30,7 @@ pub struct Slot {
     /// by its cursor.
     pub unsent: Option<Box<Unsent>>,
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most
-    /// [`crate::connection::head::HEAD_MAX_BYTES`], or for an inline request of somebody who has the key a
+    /// [`crate::connection::head::HEAD_MAX_BYTES`], or for an inline request of a caller that has the key a
     /// body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
@@ -111,7 +111,7 @@ pub enum State {
     Answered,
     /// The response is complete but not sent; then the socket is freed.
     Closing,
-    /// The last was said to a client that talks, which has a moment to say its last.
+    /// The last was said on a duplex connection; its client has a moment to finish.
     Parting(Service),
     /// Both have said their last, or one is not understood; the client has a moment to hang up. A socket that
     /// was closed with something unread in it would take back what was said last.
@@ -159,7 +159,7 @@ pub struct Service {
     pub ready: bool,
     /// In which queues of the ready it stands.
     pub queued: Queued,
-    /// What is kept of a client that talks.
+    /// What is kept of a duplex connection.
     pub duplex: Option<Box<Duplex>>,
 }
 
@@ -175,7 +175,7 @@ impl Service {
 /// In which queues of a shard's ready connections one stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
-    /// In that of those who became ready alone.
+    /// In that of slots that became ready alone.
     pub narrow: bool,
     /// In one of those of broadcasts.
     pub broadcast: bool,
@@ -196,7 +196,7 @@ mod tests {
         // Two lines of a processor's cache.
         assert!(
             size_of::<Slot>() <= 128 + checks,
-            "{}: line, state, held, talk {sizes:?}",
+            "{}: sink, state, request, duplex {sizes:?}",
             size_of::<Slot>()
         );
     }

@@ -22,7 +22,7 @@ use crate::http::refusal::sentence;
 pub(super) use echo::Echo;
 pub(super) use events::Events;
 
-/// So many heartbeats a client may leave without any sign of life; it is gone then.
+/// So many heartbeats a client may leave without sending anything; it is gone then.
 const UNANSWERED_MAX: u8 = 2;
 
 /// What is said in messages.
@@ -201,7 +201,7 @@ fn message(context: &mut TransportContext<'_>, entry: &Entry) {
     context.out.extend_from_slice(compressed.unwrap_or_else(|| entry.ws_frame()));
 }
 
-/// Says that the session has ended, as an event for those who read events, and in the close frame.
+/// Says that the session has ended, as an event for clients that read events, and in the close frame.
 fn close(context: &mut TransportContext<'_>, close: &Close) {
     frame::text(context.out, &Event::Close(close.clone()).json());
     part(context, status(close.code), &close.reason);

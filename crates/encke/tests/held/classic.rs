@@ -327,7 +327,7 @@ fn pages_that_are_pushed_to_a_browser_arrive_as_their_address() {
     let mut reader = Browser::new();
     let waiting = reader.begin(&world, "GET", "/classic/backend?timestamp=0");
     world.until_waiting(1);
-    let user = world.runtime.block_on(world.app().sessions.everybody()).unwrap().remove(0);
+    let user = world.runtime.block_on(world.app().sessions.online_users()).unwrap().remove(0);
     let append = Append {
         id: MessageId::from_bits(77),
         key: None,

@@ -30,7 +30,7 @@ pub struct TestCluster {
 struct State {
     nodes: HashMap<NodeId, (String, Instant, Arc<dyn NodeInbox>)>,
     places: HashMap<UserId, BTreeSet<NodeId>>,
-    graves: HashSet<(UserId, SessionId)>,
+    closed_marks: HashSet<(UserId, SessionId)>,
     spent: HashSet<String>,
 }
 
@@ -127,7 +127,7 @@ impl Cluster for TestNode {
 
     async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, EngineError> {
         let mut state = self.reach()?;
-        let closed = session.is_some_and(|session| state.graves.contains(&(user.clone(), session)));
+        let closed = session.is_some_and(|session| state.closed_marks.contains(&(user.clone(), session)));
         let places = state.places.entry(user.clone()).or_default();
         let elsewhere = places.iter().copied().filter(|node| *node != self.me()).collect();
         places.insert(self.me());
@@ -155,7 +155,7 @@ impl Cluster for TestNode {
 
     async fn mark_closed(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
         let mut state = self.reach()?;
-        state.graves.extend(sessions.iter().map(|session| (user.clone(), *session)));
+        state.closed_marks.extend(sessions.iter().map(|session| (user.clone(), *session)));
         Ok(())
     }
 }

@@ -91,8 +91,8 @@ impl Transport for ByCookie {
 
     fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {
         match ending {
-            // Whoever was taken over must not come back either, or two pages of one browser would take turns
-            // without end.
+            // A page that was taken over must not come back either, or two pages of one browser would take
+            // turns without end.
             Ending::TakenOver => write(context, &classic::with_stop("", true), None),
             Ending::Closed(close_notice) if !close_notice.close.reconnect => {
                 write(context, &classic::with_stop("", true), None)

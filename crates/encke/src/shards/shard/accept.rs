@@ -17,7 +17,7 @@ use crate::{
 
 /// The most sockets accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
-/// How long after a failed accept the door is tried again, in milliseconds.
+/// How long after a failed accept the listener is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 
 impl Shard {

@@ -14,16 +14,16 @@ pub(super) struct BroadcastPacing {
     owed: u32,
     /// Up to when time was paid in.
     at_ms: u64,
-    /// Whoever is sent a broadcast remembers its round, to be known again as one who was sent something just
-    /// now. The numbers from 1 to 255 come again and again, so one in so many waits who need not.
+    /// A slot that is sent a broadcast remembers its round, to be known again as one that was sent something
+    /// just now. The numbers from 1 to 255 come again and again, so one slot in so many waits that need not.
     round: u8,
-    /// When the round began. It ends when those who wait for more are let go, or after [`PAUSE_MAX_MS`].
+    /// When the round began. It ends when the slots that wait for more are let go, or after [`PAUSE_MAX_MS`].
     round_ms: u64,
 }
 
 impl Default for BroadcastPacing {
     fn default() -> Self {
-        // 0 is the round of those who were sent nothing yet.
+        // 0 is the round of slots that were sent nothing yet.
         Self { owed: 0, at_ms: 0, round: 1, round_ms: 0 }
     }
 }
@@ -44,19 +44,19 @@ impl BroadcastPacing {
         }
     }
 
-    /// How long somebody waits whom a broadcast made ready, in milliseconds. `round` is the one in which it
-    /// was sent something last; with nothing in this round it does not wait.
+    /// How long a slot waits that a broadcast made ready, in milliseconds. `round` is the one in which it was
+    /// sent something last; with nothing in this round it does not wait.
     pub(super) fn pause_ms(&self, round: u8) -> u64 {
         if round == self.round { u64::from((self.owed / SENDS_PER_MS).min(PAUSE_MAX_MS)) } else { 0 }
     }
 
-    /// Somebody is sent a broadcast; the round in which that is.
+    /// A slot is sent a broadcast; the round in which that is.
     pub(super) fn sent(&mut self) -> u8 {
         self.owed = self.owed.saturating_add(1);
         self.round
     }
 
-    /// Those who waited are let go, and another round begins.
+    /// The slots that waited are let go, and another round begins.
     pub(super) fn let_go(&mut self) {
         self.round = self.round % u8::MAX + 1;
         self.round_ms = self.at_ms;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_who_was_sent_nothing_in_the_round() {
+    fn no_slot_waits_that_was_sent_nothing_in_the_round() {
         let mut broadcast_pacing = BroadcastPacing::default();
         let first = send(&mut broadcast_pacing, 1_000, 100);
         assert_eq!([first, first - 1, 0].map(|round| broadcast_pacing.pause_ms(round)), [5, 0, 0]);

@@ -1,4 +1,4 @@
-//! Clients that talk on the connection that they wait on.
+//! Duplex connections: clients that send on the connection that they wait on.
 
 use encke_hub::Key;
 use encke_proto::SessionId;
@@ -30,15 +30,14 @@ impl Shard {
         {
             slot.inbound = Some(Box::new(rest.to_vec()));
         }
-        // What breaks no silence must not put off the next sign of life.
+        // What breaks no silence must not put off the next heartbeat.
         if after != NextAction::Wait || !self.outbound.is_empty() {
             self.send(key, after);
         }
         self.await_message(key);
     }
 
-    /// A message that a client has begun is looked at when it is due, if that is before the next sign of
-    /// life.
+    /// A message that a client has begun is looked at when it is due, if that is before the next heartbeat.
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;

@@ -28,7 +28,7 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// Nobody is ready. Broadcasts gather for `linger_ms`; with 0, only as long as what they cost asks for
+    /// No slot is ready. Broadcasts gather for `linger_ms`; with 0, only as long as what they cost asks for
     /// it.
     pub(super) fn new(linger_ms: u64) -> Self {
         Self { linger_ms, ..Self::default() }
@@ -104,7 +104,7 @@ impl Ready {
         }
     }
 
-    /// How long there is nothing to do, in milliseconds; none when nobody is ready.
+    /// How long there is nothing to do, in milliseconds; none when no slot is ready.
     pub(super) fn rests_ms(&self, now_ms: u64) -> Option<u64> {
         if !self.narrow.is_empty() || !self.broadcast.is_empty() {
             return Some(0);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn broadcasts_linger_and_nobody_else() {
+    fn broadcasts_linger_and_nothing_else_does() {
         let (mut ready, mut queued) = (Ready::new(5), [Queued::default(); 3]);
         assert_eq!(ready.rests_ms(100), None);
         ready.put_broadcast(key(0), &mut queued[0], 100);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_stands_in_a_queue_twice() {
+    fn no_slot_stands_in_a_queue_twice() {
         let (mut ready, mut queued) = (Ready::new(0), Queued::default());
         for _ in 0..3 {
             ready.put_broadcast(key(0), &mut queued, 0);
