@@ -2,15 +2,24 @@
 //! table's reader says what a request is, hyper reads the same request from the same bytes, and ends it at
 //! the same place; else requests could be smuggled.
 
-use std::{cell::RefCell, convert::Infallible, rc::Rc};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use encke::{
+    admission::{Address, Admit, Endpoint, Endpoints, Method, Path, Verdict, Waiting},
+    auth::Authenticator,
+    config::{Config, Secret},
     connection::{head, inline_head},
     inline::{InlineRoute, InlineRoutes},
+    stopping::Stopping,
 };
-use encke_proto::limits::BODY_MAX_BYTES;
+use encke_proto::{Time, limits::BODY_MAX_BYTES};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -29,7 +38,7 @@ enum Input<'a> {
     },
 }
 
-const LINES: [&str; 8] = [
+const LINES: [&str; 11] = [
     "GET /v1/poll HTTP/1.1",
     "GET /v1/sse?channels=a&cursor=1~0 HTTP/1.1",
     "GET /v1/ws HTTP/1.1",
@@ -38,6 +47,9 @@ const LINES: [&str; 8] = [
     "POST /api/publish HTTP/1.1",
     "GET /v1/poll HTTP/1.0",
     "POST /api/publish? HTTP/1.1",
+    "POST /sample HTTP/1.1",
+    "POST /sample/a?b=c HTTP/1.1",
+    "POST /sample HTTP/1.0",
 ];
 const NAMES: [&str; 16] = [
     "host",
@@ -104,24 +116,58 @@ fn routes() -> InlineRoutes {
     InlineRoutes::new(["/api/push", "/api/publish"].map(route).into())
 }
 
+/// An address where requests may wait, on which nothing is decided here.
+#[derive(Debug)]
+struct At(Method, Path, Option<&'static str>, bool);
+
+impl Endpoint for At {
+    fn address(&self) -> Address {
+        Address { method: self.0, path: self.1, form: self.2, websocket: self.3 }
+    }
+
+    fn decide(&self, _: &Waiting<'_>, _: Time) -> Verdict {
+        unreachable!("requests are only read")
+    }
+}
+
+static ADDRESSES: [(Method, Path, Option<&str>, bool); 6] = [
+    (Method::Get, Path::Is("/v1/poll"), None, false),
+    (Method::Get, Path::Is("/v1/sse"), None, false),
+    (Method::Get, Path::Is("/v1/stream"), Some("ndjson"), false),
+    (Method::Get, Path::Is("/v1/ws"), None, true),
+    (Method::Post, Path::Is("/sample"), None, false),
+    (Method::Post, Path::Under("/sample/"), None, false),
+];
+
+static ENDPOINTS: LazyLock<Endpoints> = LazyLock::new(|| {
+    let secret = |text: &str| Some(Secret::new(text.repeat(32)));
+    let config = Config { dev: true, api_key: secret("k"), token_secret: secret("s"), ..Config::default() };
+    let auth = Arc::new(Authenticator::new(&config).expect("there are keys"));
+    let admit =
+        Admit { auth, stopping: Stopping::default(), origins: Arc::new([]), hold_s: 25, compression: false };
+    let at = |(method, path, form, websocket): &(_, _, _, _)| {
+        Arc::new(At(*method, *path, *form, *websocket)) as Arc<dyn Endpoint>
+    };
+    Endpoints::new(admit, ADDRESSES.iter().map(at).collect())
+});
+
 fn check(bytes: &[u8]) {
-    let (waits, inline) = (head::read(bytes), inline_head::read(bytes, &routes()));
+    let (waits, inline) = (head::read(bytes, &ENDPOINTS), inline_head::read(bytes, &routes()));
     assert!(
-        matches!(waits, head::Verdict::Handoff)
-            || matches!(inline, inline_head::Verdict::Handoff)
-            || bytes.is_empty(),
+        !matches!((&waits, &inline), (head::Verdict::Waits(..), inline_head::Verdict::Inline(_))),
         "both readers want it"
     );
     let whole = match (waits, inline) {
-        (head::Verdict::Waits(waiting, length), _) => {
+        (head::Verdict::Waits(number, waiting, length), _) => {
             assert!(length <= bytes.len() && length <= head::HEAD_MAX_BYTES);
+            assert!(bytes[..length].ends_with(waiting.body) && waiting.body.len() == waiting.body_bytes);
             Some(Whole {
-                method: "GET",
+                method: ADDRESSES[number].0.as_str(),
                 query: waiting.query.to_owned(),
                 host: waiting.host.map(str::to_owned),
                 keep_alive: waiting.keep_alive,
                 bytes: bytes[..length].to_vec(),
-                body: Vec::new(),
+                body: waiting.body.to_vec(),
             })
         }
         (_, inline_head::Verdict::Inline(asking)) => {
@@ -151,7 +197,7 @@ fn prefixes(bytes: &[u8], known: bool) {
     let half = &bytes[..bytes.len() / 2];
     let is_handoff = |bytes| {
         matches!(
-            (head::read(bytes), inline_head::read(bytes, &routes())),
+            (head::read(bytes, &ENDPOINTS), inline_head::read(bytes, &routes())),
             (head::Verdict::Handoff, inline_head::Verdict::Handoff)
         )
     };

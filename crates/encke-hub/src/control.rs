@@ -31,8 +31,8 @@ impl Hub {
     pub fn control(&mut self, ticket: u64, request: ControlRequest, now: Now) {
         match request {
             ControlRequest::Close { target, close } => self.close(ticket, &target, &close, now),
-            ControlRequest::Subscribe { session, user, channels } => {
-                self.subscribe(ticket, session, &user, &channels)
+            ControlRequest::Subscribe { session, user, channels, from } => {
+                self.subscribe(ticket, session, &user, &channels, &from)
             }
             ControlRequest::Unsubscribe { session, user, channels } => {
                 self.unsubscribe(ticket, session, &user, &channels)
@@ -97,32 +97,44 @@ impl Hub {
         self.replied(ticket, ControlReply::Closed(keys.len()));
     }
 
-    /// Lets a session follow more channels, from now on.
+    /// Lets a session follow more channels: those that `from` names from there, also where it follows them
+    /// already, and all others from now on.
     pub(crate) fn subscribe(
         &mut self,
         ticket: u64,
         session: SessionId,
         user: &UserId,
         channels: &[ChannelName],
+        from: &Cursor,
     ) {
         let key = match self.session_for(session, user) {
             Ok(key) => key,
             Err(code) => return self.replied(ticket, ControlReply::Refused(code)),
         };
-        let followed = self.may_follow(Some(key), user, channels.iter());
-        let followed = followed.and_then(|()| {
-            channels.iter().try_for_each(|channel| self.follow(key, channel, Beginning::Now, None))
-        });
+        let named = from.entries.iter().map(|(channel, _)| channel);
+        let mut followed = self.may_follow(Some(key), user, channels.iter().chain(named));
+        for (channel, at) in &from.entries {
+            followed = followed.and_then(|()| self.follow(key, channel, Beginning::Here, Some(*at)));
+        }
+        let others = || channels.iter().filter(|channel| from.position(channel).is_none());
+        for channel in others() {
+            followed = followed.and_then(|()| self.follow(key, channel, Beginning::Now, None));
+        }
         if let Err(code) = followed {
             return self.replied(ticket, ControlReply::Refused(code));
         }
-        for channel in channels {
+        for channel in others() {
             self.doubt(key, channel);
         }
         // Answered only when the session stands in each channel: whatever is published after the answer must
         // reach it.
         self.subscribing.entry(key).or_default().push(ticket);
         self.settle(key);
+        // A channel whose window reaches back to the position is not asked for, so nothing else says that
+        // there is more.
+        if !from.entries.is_empty() && self.has_more(key) {
+            self.make_ready(key, false);
+        }
     }
 
     /// Who subscribes to what its session follows already may not know that, say because it once left and was

@@ -17,14 +17,16 @@ pub enum ControlRequest {
         /// What their clients are told.
         close: Close,
     },
-    /// Lets a session follow more channels, from now on; [`ControlReply::Following`].
+    /// Lets a session follow more channels; [`ControlReply::Following`].
     Subscribe {
         /// Which session.
         session: SessionId,
         /// The user whose session it has to be.
         user: UserId,
-        /// The channels.
+        /// The channels; those that `from` does not name begin now.
         channels: Vec<ChannelName>,
+        /// Where to begin in the channels that it names, also those that the session follows already.
+        from: Cursor,
     },
     /// Lets a session follow fewer channels; [`ControlReply::Following`].
     Unsubscribe {

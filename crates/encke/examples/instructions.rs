@@ -13,15 +13,15 @@ use std::{
 };
 
 use encke::{
-    admission::Admit,
+    admission::{Admit, CommandHandler, Reply},
     app::App,
     clock::{Clock, TestClock},
     config::{Config, EngineUrl, Secret},
     connection::ConnectionLimit,
+    dialects::Registry,
     shards::{
         EVENTS_PER_TURN, Mailbox, Parts, Shard, ShardCommand, Shards, Timeouts, mailbox, open_engine_io,
     },
-    transports::CommandHandler,
 };
 use encke_engine::{Append, Engine, Targets, memory::MemoryEngine};
 use encke_hub::HubConfig;
@@ -100,6 +100,13 @@ impl World {
         let address = listener.local_addr()?;
         let (engine_io, work) = open_engine_io(engine, Arc::clone(&clock), mailbox.clone());
         runtime.spawn(work);
+        let admit = Admit {
+            auth: Arc::clone(&app.auth),
+            stopping: app.stopping.clone(),
+            origins: config.allowed_origins.clone().into(),
+            hold_s: config.hold_s,
+            compression: false,
+        };
         let shard = Shard::new(Parts {
             poll,
             listener,
@@ -111,16 +118,11 @@ impl World {
             // Nothing is sent that is not for the table.
             handoffs: mpsc::channel(1).0,
             peers: None,
-            admit: Admit {
-                auth: Arc::clone(&app.auth),
-                stopping: app.stopping.clone(),
-                origins: config.allowed_origins.clone().into(),
-                hold_s: config.hold_s,
-                compression: false,
-            },
+            endpoints: Arc::new(Registry::built_in().endpoints(&app, &admit)),
+            admit,
             runtime: runtime.handle().clone(),
-            // No client asks anything.
-            command_handler: CommandHandler(Arc::new(|_| Box::pin(async { String::new() }))),
+            // Nobody asks anything.
+            command_handler: CommandHandler(Arc::new(|_| Box::pin(async { Reply::new(String::new()) }))),
             connection_limit: ConnectionLimit::new(0, None),
             clock,
             hub: HubConfig::default(),

@@ -11,12 +11,9 @@ use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, OpenApi};
 
 use crate::{
-    admission::Query,
-    client_api::{
-        ack::Done,
-        close::SessionClosed,
-        subscribe::Followed,
-        ws_commands::{AckCommand, CloseCommand, PingCommand, PublishCommand, Reply, SubscribeCommand},
+    commands::{Done, Followed, SessionClosed},
+    dialects::native::{
+        AckCommand, CloseCommand, PingCommand, PublishCommand, Query, Reply, SubscribeCommand,
     },
     http::refusal::codes,
     publishing::Published,

@@ -9,4 +9,3 @@ pub(crate) mod logout;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
 pub(crate) mod ticket;
-pub(crate) mod ws_commands;

@@ -7,5 +7,6 @@ mod hyper_bridge;
 pub mod hyper_server;
 mod long_head;
 pub mod tls;
+mod waiting;
 
-pub use hyper_bridge::{HyperBridge, hold};
+pub use hyper_bridge::HyperBridge;

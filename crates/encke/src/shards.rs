@@ -37,7 +37,7 @@ pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
-pub use sink::{BodySink, BodySinkId, HyperBody, Sink, body_sink};
+pub use sink::{BodySink, BodySinkId, HyperBody, Sink, SinkHome, body_sink};
 pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
 
 /// How long a control request waits for a shard.

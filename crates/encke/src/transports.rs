@@ -1,37 +1,33 @@
-//! The transports: how what a session receives becomes bytes on a connection that waits. One file each, and a
-//! line in [`TRANSPORTS`].
+//! The framings: how what a session receives becomes bytes on a connection that waits. One answer
+//! ([`OneAnswer`]), a stream ([`Stream`]) or a WebSocket ([`Ws`]); what is said in it is a dialect's.
 //!
 //! A transport holds nothing: it is asked when something happened to a connection, pulls from the session
-//! through its [`TransportContext`], and appends bytes to it.
+//! through its [`TransportContext`], and appends bytes to it. What a dialect has to keep of a connection
+//! stands in its [`ConnectionState`].
 
 mod context;
 mod duplex;
-mod iframe;
-mod ndjson;
-mod poll;
-mod sse;
+mod one_answer;
+mod state;
 mod stream;
 mod ws;
 
-use std::fmt;
+use std::{any::Any, fmt};
 
 use encke_hub::Ending;
+use encke_proto::Refusal;
 
 pub use context::{HoldKind, RequestState, TransportContext};
-pub use duplex::{Answer, Asked, CommandHandler, Duplex, MESSAGE_WITHIN_MS};
-use stream::Stream;
-use ws::Ws;
+pub use duplex::{Duplex, Kept, MESSAGE_WITHIN_MS};
+pub use one_answer::{AnswerForm, OneAnswer};
+pub use state::ConnectionState;
+pub use stream::{Form, Stream};
+pub use ws::{Spoken, Ws, close_with};
 
-/// Every transport there is.
-pub static TRANSPORTS: &[&dyn Transport] = &[
-    &poll::Poll,
-    &Stream(sse::Sse),
-    &Stream(ndjson::Ndjson),
-    &Stream(iframe::Iframe),
-    &Ws(ws::Events),
-    #[cfg(feature = "conformance")]
-    &Ws(ws::Echo),
-];
+/// What a dialect wants done that takes a while: a value of a type of its own.
+pub type Command = Box<dyn Any + Send>;
+/// What came of a [`Command`]: a value of a type of the dialect's own.
+pub type CommandAnswer = Box<dyn Any + Send>;
 
 /// What becomes of the connection after a transport has had its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,18 +47,13 @@ pub enum NextAction {
     HangUp,
 }
 
-/// A way in which a client waits.
+/// A way in which a client waits: a framing with what a dialect says in it.
 pub trait Transport: Sync + fmt::Debug {
     /// What it is called, in the list of sessions and in metrics.
     fn name(&self) -> &'static str;
 
-    /// Where it is asked for.
-    fn path(&self) -> &'static str;
-
-    /// The `as` parameter that it is asked for with, where several share a path.
-    fn form(&self) -> Option<&'static str> {
-        None
-    }
+    /// The dialect that is spoken, whose commands are carried out for it.
+    fn dialect(&self) -> &'static str;
 
     /// Whether the connection changes to a protocol of its own, which is duplex: what the client sends is no
     /// next request, and goes to [`Transport::on_bytes`].
@@ -72,6 +63,11 @@ pub trait Transport: Sync + fmt::Debug {
 
     /// How a connection of this kind waits.
     fn hold_kind(&self) -> HoldKind;
+
+    /// The connection is open and not of any user yet. Only for those that talk.
+    fn open(&self, _exchange: &mut TransportContext<'_>) -> NextAction {
+        NextAction::Close
+    }
 
     /// The session is known and stands in each of its channels.
     fn begin(&self, context: &mut TransportContext<'_>) -> NextAction;
@@ -85,6 +81,12 @@ pub trait Transport: Sync + fmt::Debug {
     /// The hub ends the service.
     fn ended(&self, context: &mut TransportContext<'_>, ending: &Ending) -> NextAction;
 
+    /// It is not served, for a reason that was found before it had a session: by the other nodes, or because
+    /// no user was named in time.
+    fn refused(&self, context: &mut TransportContext<'_>, refusal: &Refusal) -> NextAction {
+        context.refuse_with(refusal)
+    }
+
     /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what
     /// was asked is answered (see [`TransportContext::ask`]).
     fn on_bytes(&self, _exchange: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
@@ -93,16 +95,7 @@ pub trait Transport: Sync + fmt::Debug {
     }
 
     /// What was asked is answered.
-    fn answered(&self, _exchange: &mut TransportContext<'_>, _answer: &str) -> NextAction {
+    fn answered(&self, _exchange: &mut TransportContext<'_>, _answer: CommandAnswer) -> NextAction {
         NextAction::Wait
     }
-}
-
-/// The transport that a request asks for.
-#[must_use]
-pub fn asked_for(path: &str, query: &str) -> Option<&'static dyn Transport> {
-    let form = || query.split('&').find_map(|pair| pair.strip_prefix("as="));
-    TRANSPORTS.iter().copied().find(|transport| {
-        transport.path() == path && (transport.form().is_none() || transport.form() == form())
-    })
 }

@@ -14,13 +14,13 @@ use tokio::{
 };
 
 use crate::{
-    admission::Admit,
+    admission::{Admit, CommandHandler, Endpoints},
     app::App,
-    client_api::ws_commands::command_handler,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
     config::{Config, KeysMissing},
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence},
+    dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
     listeners::{
         HyperBridge,
@@ -127,6 +127,20 @@ pub async fn wire_on(
     clock: Arc<dyn Clock>,
     open: impl AsyncFnOnce(EngineEvents) -> Result<Backing, WireError>,
 ) -> Result<Server, WireError> {
+    wire_speaking(config, Registry::built_in(), clock, open).await
+}
+
+/// The same, with these dialects, by another clock, and on whatever `open` makes of those who are to hear of
+/// what happens elsewhere.
+///
+/// # Errors
+/// [`WireError`] says what is missing; nothing is at work then.
+pub async fn wire_speaking(
+    config: Arc<Config>,
+    dialects: Registry,
+    clock: Arc<dyn Clock>,
+    open: impl AsyncFnOnce(EngineEvents) -> Result<Backing, WireError>,
+) -> Result<Server, WireError> {
     let workers = config.worker_count();
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
@@ -162,10 +176,13 @@ pub async fn wire_on(
         ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    let hyper_bridge = HyperBridge::new(admit.clone(), shards.clone(), Arc::clone(&clock));
+    let endpoints = Arc::new(dialects.endpoints(&app, &admit));
+    let hyper_bridge =
+        HyperBridge::new(admit.clone(), Arc::clone(&endpoints), shards.clone(), Arc::clone(&clock));
+    let routes = router(Arc::clone(&app), &dialects);
     let tls = Tls::open(
         &config,
-        router(Arc::clone(&app)),
+        routes.clone(),
         hyper_bridge,
         Arc::clone(&connection_limit),
         timeouts,
@@ -174,8 +191,9 @@ pub async fn wire_on(
     let tls_address = tls.as_ref().map(Tls::address).transpose()?;
     let tls = tls.map(|tls| app.supervisor.spawn("tls", tls.run()));
     let hyper_server = HyperServer {
-        router: router(Arc::clone(&app)),
+        router: routes,
         admit: admit.clone(),
+        endpoints: Arc::clone(&endpoints),
         shards: shards.clone(),
         clock: Arc::clone(&clock),
         timeouts,
@@ -186,7 +204,16 @@ pub async fn wire_on(
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
-    let workers = Workers { app: Arc::clone(&app), handoffs, admit, connection_limit, timeouts };
+    let command_handler = dialects.command_handler(&app);
+    let workers = Workers {
+        app: Arc::clone(&app),
+        handoffs,
+        admit,
+        endpoints,
+        command_handler,
+        connection_limit,
+        timeouts,
+    };
     let threads = rooms
         .into_iter()
         .zip(listeners)
@@ -201,6 +228,8 @@ struct Workers {
     app: Arc<App>,
     handoffs: mpsc::Sender<Handoff>,
     admit: Admit,
+    endpoints: Arc<Endpoints>,
+    command_handler: CommandHandler,
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
 }
@@ -222,8 +251,9 @@ impl Workers {
             runtime: Handle::current(),
             handoffs: self.handoffs.clone(),
             admit: self.admit.clone(),
+            endpoints: Arc::clone(&self.endpoints),
             peers: app.sessions.nodes().map(|nodes| Arc::clone(nodes) as Arc<dyn Peers>),
-            command_handler: command_handler(Arc::clone(app)),
+            command_handler: self.command_handler.clone(),
             connection_limit: Arc::clone(&self.connection_limit),
             clock: Arc::clone(&app.clock),
             hub: hub_config(config),

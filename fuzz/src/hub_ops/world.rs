@@ -248,7 +248,11 @@ impl World {
         let user = self.clients[at].user.clone();
         let ticket = self.ticket(Asked::Subscribe(at, session, channel.clone()));
         let channels = vec![channel.clone()];
-        self.hub.control(ticket, ControlRequest::Subscribe { session, user, channels }, self.now);
+        self.hub.control(
+            ticket,
+            ControlRequest::Subscribe { session, user, channels, from: Cursor::default() },
+            self.now,
+        );
         self.history.note(Record::Asked { session, channel });
     }
 

@@ -11,7 +11,7 @@ use encke_hub::{
     ReadKey,
 };
 use encke_proto::{
-    ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
+    ChannelName, Close, CloseCode, Cursor, Entry, ErrorCode, Gap, MessageId, Position, SessionId, UserId,
 };
 
 use crate::{
@@ -187,7 +187,11 @@ impl Sim {
                     return;
                 }
                 let channels = vec![channel.clone()];
-                node.hub.control(number, ControlRequest::Subscribe { session, user, channels }, now);
+                node.hub.control(
+                    number,
+                    ControlRequest::Subscribe { session, user, channels, from: Cursor::default() },
+                    now,
+                );
                 self.history.note(Record::Asked { session, channel });
             }
             Control::Unsubscribe(channel) => {

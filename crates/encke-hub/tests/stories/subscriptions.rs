@@ -1,7 +1,7 @@
 //! Channels come and go while a session lives.
 
 use encke_hub::{Attach, ControlReply, Start};
-use encke_proto::{ChannelName, ErrorCode};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Position};
 
 use crate::{
     support::{channel, session},
@@ -24,6 +24,57 @@ fn a_subscription_takes_effect_on_the_held_connection() {
     assert_eq!(world.pull(1), ["news 3"]);
     world.subscribe(1, "alice", &["news"]);
     assert_eq!(world.followed(), channels(&["news", "chat"]), "again is as good as once");
+}
+
+#[test]
+fn a_subscription_from_a_position_goes_on_there() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.come(attach_to(2, "bob", &["warm"]));
+    world.publish_many("cold", 3);
+    world.publish_many("warm", 3);
+    world.pull(2);
+    let from = |world: &mut World, names: &[&str], offset| {
+        let mut cursor = Cursor::default();
+        names.iter().for_each(|name| {
+            cursor.set(&channel(name), Position { offset, ..world.logs.head(&channel(name)) })
+        });
+        cursor
+    };
+    world.said();
+    // One channel without followers here, one whose window is in memory, and one from now on.
+    world.publish("new");
+    let cursor = from(&mut world, &["cold", "warm"], 1);
+    world.subscribe_from(1, "alice", &["cold", "new"], &cursor);
+    assert_eq!(world.followed(), channels(&["cold", "warm", "new"]));
+    let mut pulled = world.pull(1);
+    pulled.sort_unstable();
+    assert_eq!(pulled, ["cold 2", "cold 3", "warm 2", "warm 3"]);
+    world.publish("new");
+    assert_eq!(world.pull(1), ["new 2"]);
+    // What is followed already moves there, forwards and back.
+    world.publish_many("warm", 2);
+    let cursor = from(&mut world, &["warm"], 4);
+    world.subscribe_from(1, "alice", &[], &cursor);
+    assert_eq!(world.pull(1), ["warm 5"]);
+    let cursor = from(&mut world, &["warm"], 3);
+    world.subscribe_from(1, "alice", &["warm"], &cursor);
+    assert_eq!(world.pull(1), ["warm 4", "warm 5"]);
+}
+
+#[test]
+fn a_subscription_from_a_position_that_is_refused_changes_nothing() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish("news");
+    world.said();
+    let mut cursor = Cursor::default();
+    cursor.set(&channel("news"), Position { offset: 0, ..world.logs.head(&channel("news")) });
+    cursor.set(&channel("@bob"), Position { offset: 0, ..world.logs.head(&channel("news")) });
+    world.subscribe_from(1, "alice", &[], &cursor);
+    assert_eq!(world.reply(), Some(ControlReply::Refused(ErrorCode::ChannelForbidden)));
+    world.publish("news");
+    assert_eq!(world.pull(1), [""; 0]);
 }
 
 #[test]

@@ -296,7 +296,22 @@ impl World {
 
     pub fn subscribe(&mut self, first: u64, name: &str, channels: &[&str]) {
         let channels: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
-        self.control(ControlRequest::Subscribe { session: session_of(first), user: user(name), channels });
+        self.control(ControlRequest::Subscribe {
+            session: session_of(first),
+            user: user(name),
+            channels,
+            from: Cursor::default(),
+        });
+    }
+
+    /// Subscribes to some of the channels from the positions in a cursor.
+    pub fn subscribe_from(&mut self, first: u64, name: &str, channels: &[&str], from: &Cursor) {
+        let names: Vec<ChannelName> = channels.iter().map(|name| channel(name)).collect();
+        self.tickets += 1;
+        let (session, user) = (session(1000 + u128::from(first)), user(name));
+        let request = ControlRequest::Subscribe { session, user, channels: names, from: from.clone() };
+        self.hub.control(self.tickets, request, self.now);
+        self.settle();
     }
 
     pub fn unsubscribe(&mut self, first: u64, name: &str, channels: &[&str]) {

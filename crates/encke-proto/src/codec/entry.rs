@@ -17,6 +17,15 @@ pub struct Entry {
     event: OnceLock<Box<str>>,
     ws: OnceLock<Box<[u8]>>,
     ws_compressed: OnceLock<Option<Box<[u8]>>>,
+    forms: OnceLock<Box<Form>>,
+}
+
+/// One of the forms of dialects, and the next. There are at most as many as the program names.
+#[derive(Debug)]
+struct Form {
+    name: &'static str,
+    bytes: Box<[u8]>,
+    next: OnceLock<Box<Form>>,
 }
 
 /// What an event's JSON begins with, and what a plain message's does not.
@@ -26,7 +35,13 @@ impl Entry {
     /// An entry that is not encoded yet.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, event: OnceLock::new(), ws: OnceLock::new(), ws_compressed: OnceLock::new() }
+        Self {
+            message,
+            event: OnceLock::new(),
+            ws: OnceLock::new(),
+            ws_compressed: OnceLock::new(),
+            forms: OnceLock::new(),
+        }
     }
 
     /// The message.
@@ -67,6 +82,23 @@ impl Entry {
                 deflate::message(frame::TEXT, self.event_json().as_bytes()).map(Vec::into_boxed_slice)
             })
             .as_deref()
+    }
+
+    /// The message in a form of a dialect's own: encoded when the first receiver needs it, and shared by all
+    /// who ask by the same `name`, which is that of the dialect and of its form.
+    pub fn form(&self, name: &'static str, encode: impl FnOnce(&Message) -> Vec<u8>) -> &[u8] {
+        let (mut place, mut encode) = (&self.forms, Some(encode));
+        loop {
+            let form = place.get_or_init(|| {
+                let bytes =
+                    encode.take().map(|encode| encode(&self.message)).unwrap_or_default().into_boxed_slice();
+                Box::new(Form { name, bytes, next: OnceLock::new() })
+            });
+            if form.name == name {
+                return &form.bytes;
+            }
+            place = &form.next;
+        }
     }
 
     /// Roughly the bytes that this entry occupies, for logs that are bounded by size.
@@ -113,4 +145,45 @@ fn encode(message: &Message) -> String {
     }
     out.push('}');
     one_line(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{ChannelName, Epoch, MessageId, Position, Time};
+
+    #[test]
+    fn each_form_of_a_dialect_is_encoded_once_for_all_threads() {
+        let (channel, position) =
+            (ChannelName::public("news").unwrap(), Position { epoch: Epoch(1), offset: 7 });
+        let body = Body::Page("http://x/".into());
+        let message = Message {
+            id: MessageId::from_bits(1),
+            channel,
+            position,
+            time: Time(0),
+            body,
+            from: None,
+            expires: None,
+        };
+        let (entry, encoded) = (Entry::new(message), AtomicUsize::new(0));
+        let form = |name: &'static str| {
+            let bytes = entry.form(name, |message| {
+                encoded.fetch_add(1, Ordering::Relaxed);
+                format!("{name} {}", message.position.offset).into_bytes()
+            });
+            assert_eq!(bytes, format!("{name} 7").as_bytes());
+            bytes.as_ptr() as usize
+        };
+        let names = ["one.ws", "two.ws", "one.batch"];
+        let of_all = || names.map(form);
+        let seen: Vec<[usize; 3]> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(of_all)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(encoded.load(Ordering::Relaxed), names.len());
+        assert!(seen.iter().all(|places| *places == seen[0]), "all receivers get the same bytes");
+    }
 }

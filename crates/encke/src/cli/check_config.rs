@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, output};
-use crate::config::Layers;
+use crate::{config::Layers, dialects::Registry};
 
 /// Check a configuration file: prints ok, or names the key that is wrong
 ///
@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CliError> {
-    let config = Layers::new().file(&args.file)?.load()?;
+    let config = Layers::new(Registry::built_in().names()).file(&args.file)?.load()?;
     output::line("ok")?;
     if !config.dev && (config.api_key.is_none() || config.token_secret.is_none()) {
         output::note(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
+use crate::dialects::Registry;
 use crate::logging;
 
 /// Run the server
@@ -50,7 +51,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn configure(args: Args) -> Result<Config, ConfigError> {
-    let mut layers = Layers::new();
+    let mut layers = Layers::new(Registry::built_in().names());
     if let Some(file) = args.config.filter(|path| !path.as_os_str().is_empty()) {
         layers = layers.file(&file)?;
     }

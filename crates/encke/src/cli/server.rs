@@ -8,6 +8,7 @@ use encke_client::Api;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, DevKeys, Layers};
+use crate::dialects::Registry;
 
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 
@@ -100,7 +101,7 @@ impl ApiArgs {
 /// The API key of the environment is left out: the commands take it as it is, since the server that it is for
 /// decides whether it is good enough.
 pub(crate) fn local_config(file: Option<PathBuf>) -> Result<Config, ConfigError> {
-    let mut layers = Layers::new();
+    let mut layers = Layers::new(Registry::built_in().names());
     if let Some(file) = file.filter(|path| !path.as_os_str().is_empty()) {
         layers = layers.file(&file)?;
     }

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_engine::{Mark, ReceiptState};
-use encke_proto::{Cursor, ErrorCode, SessionId};
-use serde::{Deserialize, Serialize};
+use encke_proto::ErrorCode;
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::Identity,
+    commands::{Done, shown},
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
@@ -26,13 +25,6 @@ use crate::{
 pub(crate) struct Ack {
     session: String,
     cursor: String,
-}
-
-/// It was done.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Done {
-    /// Always true.
-    pub(crate) ok: bool,
 }
 
 /// Takes note that what the cursor covers of the user's own channel was shown to the person.
@@ -57,23 +49,6 @@ pub(crate) async fn ack(
     Client(identity): Client,
     Json(request): Json<Ack>,
 ) -> Result<Answer<Done>, Refused> {
-    shown(&app, &identity, validation::session(&request.session)?, &request.cursor).await.map(Answer)
-}
-
-/// Takes note of how far the person has seen. It is answered when it is written down: after that not even a
-/// crash takes it back.
-pub(crate) async fn shown(
-    app: &App,
-    identity: &Identity,
-    session: SessionId,
-    cursor: &str,
-) -> Result<Done, Refused> {
-    let cursor =
-        Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
-    if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
-        let mark =
-            Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
-        app.engine.mark(vec![mark]).await?;
-    }
-    Ok(Done { ok: true })
+    shown(&app, &identity, validation::session(&request.session)?, &request.cursor).await?;
+    Ok(Answer(Done { ok: true }))
 }

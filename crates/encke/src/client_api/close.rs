@@ -9,11 +9,12 @@ use axum::{
 };
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    commands::SessionClosed,
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
@@ -29,13 +30,6 @@ pub(crate) struct CloseSession {
     session: String,
     /// A text for users; at most 256 bytes.
     reason: Option<String>,
-}
-
-/// Whether a session was ended.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct SessionClosed {
-    /// False when there was no such session any more.
-    pub(crate) closed: bool,
 }
 
 /// Ends a session of the client's own on purpose. Its data connection ends with `close`, and everything of it

@@ -4,7 +4,7 @@
 use encke_proto::{ErrorCode, codec::poll::PollAnswer};
 
 use crate::{
-    admission::Query,
+    dialects::native::Query,
     extractors::CLIENT,
     http::refusal::{ENGINE, Refused, codes},
     validation,

@@ -9,9 +9,10 @@ use axum::{
 };
 use encke_proto::ErrorCode;
 
-use super::{ack::Done, cookie};
+use super::cookie;
 use crate::{
     app::App,
+    commands::Done,
     extractors::credentials,
     http::{
         body::{self, Nothing},

@@ -1,10 +1,9 @@
-//! Publishing by a client, by POST or over a WebSocket, if its token grants that. The append is shared with
-//! `api/publish.rs`.
+//! `POST /v1/publish`: publishing by a client, if its token grants that. What it does is in `commands.rs`.
 
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{ChannelName, ErrorCode, json};
+use encke_proto::ErrorCode;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,13 +11,13 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::Identity,
+    commands::publish_from,
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
         refusal::{ENGINE, Refused, codes},
     },
-    publishing::{Published, publish_to},
+    publishing::Published,
     validation,
 };
 
@@ -60,26 +59,4 @@ pub(crate) async fn publish(
     publish_from(&app, &identity, &request.channel, request.data.as_deref(), request.id.as_deref())
         .await
         .map(|published| (StatusCode::ACCEPTED, Answer(published)))
-}
-
-/// Publishes to a channel what a user sends, if the user may.
-pub(crate) async fn publish_from(
-    app: &App,
-    identity: &Identity,
-    channel: &str,
-    data: Option<&RawValue>,
-    key: Option<&str>,
-) -> Result<Published, Refused> {
-    let channel = ChannelName::public(channel)?;
-    if !identity.may_publish(&channel) {
-        return Err(Refused::new(
-            ErrorCode::ChannelForbidden,
-            format!("the token does not grant publishing to {channel}"),
-        ));
-    }
-    let key = validation::key(&format!("user:{}", identity.user), key)?;
-    let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    let appended =
-        publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await?;
-    Published::of_one(&appended, app.engine.mode())
 }

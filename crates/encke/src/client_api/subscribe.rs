@@ -1,17 +1,16 @@
-//! Subscribing and unsubscribing for a session that exists, by POST or over a WebSocket, if the token grants
-//! that.
+//! Subscribing and unsubscribing by POST for a session that exists, if the token grants that. What it does is
+//! in `commands.rs`.
 
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_hub::Following;
-use encke_proto::{ChannelName, ErrorCode, SessionId};
-use serde::{Deserialize, Serialize};
+use encke_proto::{Cursor, ErrorCode};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::Identity,
+    commands::{Followed, follow, unfollow},
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
@@ -27,24 +26,6 @@ pub(crate) struct SessionChannels {
     session: String,
     /// Public channels; at most 128.
     channels: Vec<String>,
-}
-
-/// All channels that a session follows.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Followed {
-    /// The user's own is not among them.
-    #[schema(value_type = Vec<String>)]
-    channels: Vec<ChannelName>,
-    /// Where it began in those channels that no cursor of the client has named yet: to be kept, so that
-    /// nothing is missed should the session be lost before the first message.
-    #[schema(value_type = String)]
-    cursor: String,
-}
-
-impl From<Following> for Followed {
-    fn from(following: Following) -> Self {
-        Self { channels: following.channels, cursor: following.began.to_string() }
-    }
 }
 
 /// Lets a session follow more channels, from now on; takes effect on the held connection.
@@ -70,23 +51,9 @@ pub(crate) async fn subscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = validation::public_channels(&request.channels)?;
-    follow(&app, &identity, validation::session(&request.session)?, channels).await.map(Answer)
-}
-
-/// Lets a session follow more channels, if its user may.
-pub(crate) async fn follow(
-    app: &App,
-    identity: &Identity,
-    session: SessionId,
-    channels: Vec<ChannelName>,
-) -> Result<Followed, Refused> {
-    if let Some(channel) = channels.iter().find(|channel| !identity.may_subscribe(channel)) {
-        return Err(Refused::new(
-            ErrorCode::ChannelForbidden,
-            format!("the token does not grant subscribing to {channel}"),
-        ));
-    }
-    Ok(app.sessions.subscribe(session, &identity.user, channels).await?.into())
+    let following =
+        follow(&app, &identity, validation::session(&request.session)?, channels, &Cursor::default()).await?;
+    Ok(Answer(following.into()))
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -112,15 +79,6 @@ pub(crate) async fn unsubscribe(
     Json(request): Json<SessionChannels>,
 ) -> Result<Answer<Followed>, Refused> {
     let channels = validation::public_channels(&request.channels)?;
-    unfollow(&app, &identity, validation::session(&request.session)?, channels).await.map(Answer)
-}
-
-/// Lets a session follow fewer channels.
-pub(crate) async fn unfollow(
-    app: &App,
-    identity: &Identity,
-    session: SessionId,
-    channels: Vec<ChannelName>,
-) -> Result<Followed, Refused> {
-    Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?.into())
+    let following = unfollow(&app, &identity, validation::session(&request.session)?, channels).await?;
+    Ok(Answer(following.into()))
 }

@@ -80,7 +80,12 @@ mod tests {
             .map(|target| ControlRequest::Close { target, close: close.clone() })
             .collect();
         requests.extend([
-            ControlRequest::Subscribe { session, user: user.clone(), channels: channels() },
+            ControlRequest::Subscribe {
+                session,
+                user: user.clone(),
+                channels: channels(),
+                from: cursor(&user),
+            },
             ControlRequest::Unsubscribe { session, user: user.clone(), channels: Vec::new() },
             ControlRequest::Ack { session, user: user.clone(), cursor: cursor(&user) },
             ControlRequest::Release { session: Some(session), user: user.clone() },

@@ -74,7 +74,7 @@ impl Sessions {
         Ok(closed)
     }
 
-    /// Lets a session follow more channels; all that it follows then.
+    /// Lets a session follow more channels, those that `from` names from there; all that it follows then.
     ///
     /// # Errors
     /// As the hub refuses it, [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
@@ -83,11 +83,10 @@ impl Sessions {
         session: SessionId,
         user: &UserId,
         channels: Vec<ChannelName>,
+        from: Cursor,
     ) -> Result<Following, ErrorCode> {
-        following(
-            self.where_it_is(user, ControlRequest::Subscribe { session, user: user.clone(), channels })
-                .await?,
-        )
+        let request = ControlRequest::Subscribe { session, user: user.clone(), channels, from };
+        following(self.where_it_is(user, request).await?)
     }
 
     /// Lets a session follow fewer channels; all that it follows then.

@@ -61,6 +61,16 @@ pub enum ConfigError {
         /// Where it stands.
         from: Source,
     },
+    /// No such dialect exists.
+    #[error("unknown key `{key}`{from}: the dialects are {known}")]
+    Dialect {
+        /// The key, with its table in front.
+        key: String,
+        /// Where it stands.
+        from: Source,
+        /// Those that exist.
+        known: String,
+    },
     /// A value is of the wrong type or out of its bounds.
     #[error("`{key}`{from}: {problem}")]
     Value {

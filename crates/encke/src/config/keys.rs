@@ -58,7 +58,6 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("linger_ms", Kind::Number),
     ("turn_us", Kind::Number),
     ("batched_sends", Kind::Switch),
-    ("dialects.classic", Kind::Switch),
     ("auth.leeway_s", Kind::Number),
 ];
 
@@ -67,7 +66,10 @@ pub(crate) fn variable(key: &str) -> String {
     format!("ENCKE_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
+/// The table whose keys are the names of dialects, each a [`Kind::Switch`].
+pub(crate) const DIALECTS: &str = "dialects";
+
 /// Whether `key` exists at the top of the file.
 pub(crate) fn is_top_level(key: &str) -> bool {
-    KEYS.iter().any(|(known, _)| known.split('.').next() == Some(key))
+    key == DIALECTS || KEYS.iter().any(|(known, _)| known.split('.').next() == Some(key))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use super::error::Sources;
-use super::keys::{KEYS, Kind, is_top_level, variable};
+use super::keys::{DIALECTS, KEYS, Kind, is_top_level, variable};
 use super::{Config, ConfigError, Source, limits};
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
@@ -16,13 +16,14 @@ use super::{Config, ConfigError, Source, limits};
 pub struct Layers {
     table: Table,
     sources: Sources,
+    dialects: Vec<&'static str>,
 }
 
 impl Layers {
-    /// Nothing but the defaults.
+    /// Nothing but the defaults, for a server that knows these dialects.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(dialects: Vec<&'static str>) -> Self {
+        Self { dialects, ..Self::default() }
     }
 
     /// Puts a file over what is there.
@@ -68,16 +69,19 @@ impl Layers {
     /// # Errors
     /// [`ConfigError::Value`] for text that does not read as the key's kind.
     pub fn env(mut self, get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        for (key, kind) in KEYS {
-            let name = variable(key);
+        let dialects = self.dialects.iter().map(|name| (format!("{DIALECTS}.{name}"), Kind::Switch));
+        let keys: Vec<(String, Kind)> =
+            KEYS.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).chain(dialects).collect();
+        for (key, kind) in keys {
+            let name = variable(&key);
             let Some(text) = get(&name).filter(|text| !text.is_empty()) else { continue };
             let source = Source::Env(name);
-            let value = read(&text, *kind).map_err(|problem| ConfigError::Value {
-                key: (*key).to_owned(),
+            let value = read(&text, kind).map_err(|problem| ConfigError::Value {
+                key: key.clone(),
                 from: source.clone(),
                 problem,
             })?;
-            self.put(key, value, source);
+            self.put(&key, value, source);
         }
         Ok(self)
     }
@@ -112,6 +116,11 @@ impl Layers {
             problem: error.message().lines().next().unwrap_or("not understood").to_owned(),
         })?;
         limits::check(&config, &self.sources)?;
+        if let Some(name) = config.dialects.names().find(|name| !self.dialects.contains(name)) {
+            let key = format!("{DIALECTS}.{name}");
+            let from = self.sources.get(&key).cloned().unwrap_or(Source::Default);
+            return Err(ConfigError::Dialect { key, from, known: self.dialects.join(", ") });
+        }
         Ok(config)
     }
 
@@ -210,7 +219,7 @@ mod tests {
     use super::*;
 
     fn load(text: &str) -> Result<Config, ConfigError> {
-        Layers::new().text(text, Path::new("encke.toml"))?.load()
+        Layers::new(vec!["classic", "other"]).text(text, Path::new("encke.toml"))?.load()
     }
 
     fn refusal(text: &str) -> String {
@@ -254,8 +263,9 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_that_over_the_file_that_over_the_default() {
-        let layers =
-            Layers::new().text("hold_s = 1\nheartbeat_s = 2\nworkers = 3\n", Path::new("f")).unwrap();
+        let layers = Layers::new(vec!["classic", "other"])
+            .text("hold_s = 1\nheartbeat_s = 2\nworkers = 3\n", Path::new("f"))
+            .unwrap();
         let layers = layers
             .env(env(&[("ENCKE_HOLD_S", "10"), ("ENCKE_HEARTBEAT_S", "20"), ("ENCKE_LOG", "")]))
             .unwrap();
@@ -269,7 +279,7 @@ mod tests {
 
     #[test]
     fn layers_meet_within_a_table() {
-        let layers = Layers::new()
+        let layers = Layers::new(vec!["classic", "other"])
             .text("[retention_default]\nmax_messages = 5\nmax_age_s = 6\n", Path::new("f"))
             .unwrap();
         let config =
@@ -282,7 +292,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_comes_from_the_environment() {
-        let config = Layers::new()
+        let config = Layers::new(vec!["classic", "other"])
             .env(env(&[
                 ("ENCKE_DEV", "true"),
                 ("ENCKE_ALLOWED_ORIGINS", "https://a.example, https://b.example"),
@@ -294,17 +304,21 @@ mod tests {
             .unwrap()
             .load()
             .unwrap();
-        assert!(config.dev && !config.classic_dialect());
+        assert!(config.dev);
+        assert_eq!((config.dialects.says("classic"), config.dialects.says("other")), (Some(false), None));
         assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
         assert_eq!(config.retention_table().rules[0].1.max_messages, 5);
-        let error = Layers::new().env(env(&[("ENCKE_HOLD_S", "soon")])).unwrap_err();
+        let error = Layers::new(vec!["classic", "other"]).env(env(&[("ENCKE_HOLD_S", "soon")])).unwrap_err();
         assert_eq!(error.to_string(), "`hold_s` from ENCKE_HOLD_S: must be a whole number");
     }
 
     #[test]
     fn unknown_keys_are_named() {
         assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml");
-        assert_eq!(refusal("[dialects]\nmodern = true"), "unknown key `dialects.modern` in encke.toml");
+        assert_eq!(
+            refusal("[dialects]\nmodern = true"),
+            "unknown key `dialects.modern` in encke.toml: the dialects are classic, other"
+        );
         assert!(refusal("[[retention]]\nchannel = \"a\"\nmax = 1").contains("`retention`"));
     }
 
@@ -322,6 +336,8 @@ mod tests {
             ("retention_default = 3", "`retention_default`"),
             ("[retention_users]\nmax_age_s = \"x\"", "`retention_users.max_age_s` in encke.toml"),
             ("retention = [{max_messages = 3}]", "`retention`"),
+            ("[dialects]\nclassic = 1", "`dialects.classic` in encke.toml"),
+            ("dialects = true", "`dialects` in encke.toml"),
         ] {
             let refusal = refusal(text);
             assert!(refusal.starts_with(key), "{text}: {refusal}");

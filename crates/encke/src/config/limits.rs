@@ -151,7 +151,7 @@ mod tests {
     use toml::Value;
 
     fn refusal(key: &str, value: impl Into<Value>) -> String {
-        Layers::new().option(key, "--option", value).load().unwrap_err().to_string()
+        Layers::new(Vec::new()).option(key, "--option", value).load().unwrap_err().to_string()
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             "turn_us",
             "auth.leeway_s",
         ] {
-            assert!(Layers::new().option(key, "--option", 0).load().is_ok());
+            assert!(Layers::new(Vec::new()).option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }
         for table in ["retention_default", "retention_users"] {
@@ -212,7 +212,7 @@ mod tests {
                     toml::Table::from_iter([("channel".into(), "news*".into()), (key.into(), value.into())]);
                 let plain = toml::Table::from_iter([("channel".into(), "a".into())]);
                 // The second of two, so that it is not the first alone that is looked at.
-                Layers::new()
+                Layers::new(Vec::new())
                     .option("retention", "--option", vec![Value::Table(plain), Value::Table(rule)])
                     .load()
             };
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn dev_mode_is_for_loopback_only() {
         let dev = |listen: &str| {
-            Layers::new().option("dev", "--dev", true).option("listen", "--listen", listen).load()
+            Layers::new(Vec::new()).option("dev", "--dev", true).option("listen", "--listen", listen).load()
         };
         assert!(dev("127.0.0.1:0").is_ok());
         assert!(dev("[::1]:0").is_ok());
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn in_dev_mode_a_short_api_key_will_do() {
-        let dev = Layers::new().option("dev", "--dev", true);
+        let dev = Layers::new(Vec::new()).option("dev", "--dev", true);
         assert!(dev.option("api_key", "--option", "test-key").load().is_ok());
     }
 }

@@ -7,6 +7,7 @@
 //! that over the default.
 
 mod dev_keys;
+mod dialects;
 mod engine_url;
 mod error;
 mod keys;
@@ -27,6 +28,7 @@ use encke_proto::AllowList;
 use serde::Deserialize;
 
 pub use dev_keys::{DevKeys, DevKeysError};
+pub use dialects::Dialects;
 pub use engine_url::EngineUrl;
 pub use error::{ConfigError, KeysMissing, Source};
 pub use layers::Layers;
@@ -135,7 +137,7 @@ pub struct Config {
     /// Whether sends to several sockets are made by one call of the kernel (`io_uring`), where it allows
     /// that. Default true.
     pub batched_sends: bool,
-    /// Protocols of other servers.
+    /// Protocols of other servers, by name.
     pub dialects: Dialects,
     /// How tokens are read.
     pub auth: Auth,
@@ -154,14 +156,6 @@ impl Default for Auth {
     fn default() -> Self {
         Self { leeway_s: 30 }
     }
-}
-
-/// Protocols of other servers that are spoken too.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dialects {
-    /// The classic dialect. Default: true in dev mode, else false; see [`Config::classic_dialect`].
-    pub classic: Option<bool>,
 }
 
 impl Default for Config {
@@ -208,12 +202,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether the classic dialect is spoken.
-    #[must_use]
-    pub fn classic_dialect(&self) -> bool {
-        self.dialects.classic.unwrap_or(self.dev)
-    }
-
     /// How many event loops to run: as configured, or one for each core.
     #[must_use]
     pub fn worker_count(&self) -> usize {
@@ -305,15 +293,5 @@ mod tests {
             (table.public.max_messages, table.public.max_bytes, table.public.max_age_s),
             (1000, 16 << 20, 86_400)
         );
-    }
-
-    #[test]
-    fn the_classic_dialect_comes_with_dev_mode_unless_told_otherwise() {
-        let mut config = Config::default();
-        assert!(!config.classic_dialect());
-        config.dev = true;
-        assert!(config.classic_dialect());
-        config.dialects.classic = Some(false);
-        assert!(!config.classic_dialect());
     }
 }

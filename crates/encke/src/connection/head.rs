@@ -1,11 +1,9 @@
 //! The head of a request that may wait, read by the parser that hyper uses. In any doubt the verdict is
 //! [`Verdict::Handoff`]: then hyper decides.
 
-use std::{borrow::Cow, mem::MaybeUninit};
+use std::mem::MaybeUninit;
 
-use encke_proto::codec::ws::Handshake;
-
-use crate::transports::{Transport, asked_for};
+use crate::admission::{Endpoints, Waiting};
 
 /// The bytes that may not stand in a target, although the parser lets them through. A poll's query is looked
 /// at for each of its bytes, so they are looked up.
@@ -24,66 +22,48 @@ const IN_NO_TARGET: [bool; 256] = {
 pub const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// The most header fields that are read here.
 const FIELDS_MAX: usize = 64;
-/// What every request that waits begins with.
-const PREFIX: &[u8] = b"GET /v1/";
-
-/// A request that waits, as it stands in the bytes of its head.
-#[derive(Debug)]
-pub struct Waiting<'a> {
-    /// How it wants to be served.
-    pub transport: &'static dyn Transport,
-    /// Its query, without the question mark.
-    pub query: &'a str,
-    /// Whether the client keeps the connection afterwards.
-    pub keep_alive: bool,
-    /// Whether it speaks HTTP/1.0.
-    pub http_10: bool,
-    /// `Authorization`.
-    pub authorization: Option<&'a str>,
-    /// `Cookie`.
-    pub cookie: Option<Cow<'a, str>>,
-    /// `Origin`.
-    pub origin: Option<&'a str>,
-    /// `Sec-Fetch-Site`.
-    pub sec_fetch_site: Option<&'a str>,
-    /// `Host`.
-    pub host: Option<&'a str>,
-    /// `X-Forwarded-Proto`; the first of several.
-    pub forwarded_proto: Option<&'a str>,
-    /// `Last-Event-ID`.
-    pub last_event_id: Option<&'a str>,
-    /// What it says of the change of protocol, where there is one.
-    pub handshake: Option<Box<Handshake>>,
-}
 
 /// What the bytes so far are.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub enum Verdict<'a> {
     /// Not enough to know.
     More,
-    /// A request that waits, and how many bytes its head has.
-    Waits(Waiting<'a>, usize),
+    /// A request that waits: the number of its endpoint, itself, and how many bytes it has. Its body is
+    /// there.
+    Waits(usize, Waiting<'a>, usize),
     /// Anything else.
     Handoff,
 }
 
 /// Looks at the first bytes of a request.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Verdict<'_> {
-    let looks = &bytes[..bytes.len().min(PREFIX.len())];
-    if !PREFIX.starts_with(looks) || bytes.len() > HEAD_MAX_BYTES {
+pub fn read<'a>(bytes: &'a [u8], endpoints: &Endpoints) -> Verdict<'a> {
+    if !endpoints.may_begin_with(bytes) || bytes.len() > HEAD_MAX_BYTES {
         return Verdict::Handoff;
     }
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Partial) => Verdict::More,
-        Ok(httparse::Status::Complete(length)) => match waiting(&request) {
-            Some(waiting) => Verdict::Waits(waiting, length),
+        Ok(httparse::Status::Complete(length)) => match waiting(&request, endpoints) {
+            Some((number, waiting)) => with_body(bytes, number, waiting, length),
             None => Verdict::Handoff,
         },
         Err(_) => Verdict::Handoff,
     }
+}
+
+/// The same with its body. A body that does not come with its head in [`HEAD_MAX_BYTES`] is waited for
+/// elsewhere, where fewer are at a time.
+fn with_body<'a>(bytes: &'a [u8], number: usize, mut waiting: Waiting<'a>, head_bytes: usize) -> Verdict<'a> {
+    let length = head_bytes + waiting.body_bytes;
+    if length > HEAD_MAX_BYTES {
+        return Verdict::Handoff;
+    }
+    let Some(body) = bytes.get(head_bytes..length) else { return Verdict::More };
+    waiting.body = body;
+    Verdict::Waits(number, waiting, length)
 }
 
 /// The origin of the page that a request comes from, by as much of its head as is there: for answers to what
@@ -101,7 +81,7 @@ pub fn origin_of(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(field.strip_prefix(b":")?).ok().map(str::trim)
 }
 
-fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
+fn waiting<'a>(request: &httparse::Request<'_, 'a>, endpoints: &Endpoints) -> Option<(usize, Waiting<'a>)> {
     // hyper reads HTTP/1.0, whose rules for keeping a connection are others.
     if request.version != Some(1) {
         return None;
@@ -112,108 +92,86 @@ fn waiting<'a>(request: &httparse::Request<'_, 'a>) -> Option<Waiting<'a>> {
     if query.bytes().any(|byte| IN_NO_TARGET[usize::from(byte)]) {
         return None;
     }
-    let mut waiting = Waiting::new(asked_for(path, query)?, query);
+    let (number, address) = endpoints.find(request.method?, path, query)?;
+    let mut waiting = Waiting::new(&address, path, query);
     for field in request.headers.iter() {
         let value = std::str::from_utf8(field.value).ok()?;
         if !waiting.take(field.name, value) {
             return None;
         }
     }
-    waiting.host.is_some().then_some(waiting)
-}
-
-impl<'a> Waiting<'a> {
-    /// A request without header fields.
-    #[must_use]
-    pub fn new(transport: &'static dyn Transport, query: &'a str) -> Self {
-        Self {
-            transport,
-            query,
-            keep_alive: true,
-            http_10: false,
-            authorization: None,
-            cookie: None,
-            origin: None,
-            sec_fetch_site: None,
-            host: None,
-            forwarded_proto: None,
-            last_event_id: None,
-            handshake: transport.is_duplex().then(Box::default),
-        }
-    }
-
-    /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol
-    /// that is not spoken there, or says something twice.
-    #[must_use]
-    pub fn take(&mut self, name: &str, value: &'a str) -> bool {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
-        let closes = || value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
-        if let Some(handshake) = &mut self.handshake
-            && handshake.take(name, value)
-        {
-            self.keep_alive &= !is("connection") || !closes();
-            return true;
-        }
-        let place = if is("host") {
-            &mut self.host
-        } else if is("authorization") {
-            &mut self.authorization
-        } else if is("origin") {
-            &mut self.origin
-        } else if is("sec-fetch-site") {
-            &mut self.sec_fetch_site
-        } else if is("x-forwarded-proto") {
-            // Each proxy on the way may add one, and the first is what the browser used.
-            self.forwarded_proto.get_or_insert(value);
-            return true;
-        } else if is("last-event-id") {
-            &mut self.last_event_id
-        } else if is("cookie") {
-            // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them,
-            // RFC 9113 section 8.2.3 joins them so).
-            match &mut self.cookie {
-                Some(cookie) => {
-                    let cookie = cookie.to_mut();
-                    cookie.push_str("; ");
-                    cookie.push_str(value);
-                }
-                None => self.cookie = Some(Cow::Borrowed(value)),
-            }
-            return true;
-        } else if is("connection") {
-            self.keep_alive &= !closes();
-            return true;
-        } else if is("content-length") {
-            // Some clients say that they have no body.
-            return value == "0";
-        } else {
-            // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it
-            // with every request.
-            return !(is("transfer-encoding") || is("expect"));
-        };
-        if place.is_some() {
-            return false;
-        }
-        *place = Some(value);
-        true
-    }
+    waiting.host.is_some().then_some((number, waiting))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use encke_proto::{Time, limits::BODY_MAX_BYTES};
+
     use super::*;
+    use crate::{
+        admission::{Address, Admit, Endpoint, Method, Path, Verdict as Decision},
+        auth::Authenticator,
+        config::{Config, Secret},
+        stopping::Stopping,
+    };
+
+    /// An address whose requests are not decided on here.
+    #[derive(Debug)]
+    struct At(Method, Path, Option<&'static str>, bool);
+
+    impl Endpoint for At {
+        fn address(&self) -> Address {
+            Address { method: self.0, path: self.1, form: self.2, websocket: self.3 }
+        }
+
+        fn decide(&self, _: &Waiting<'_>, _: Time) -> Decision {
+            panic!("it is only read")
+        }
+    }
+
+    fn endpoints() -> Endpoints {
+        let config = Config {
+            dev: true,
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        };
+        let auth = Arc::new(Authenticator::new(&config).unwrap());
+        let admit = Admit {
+            auth,
+            stopping: Stopping::default(),
+            origins: Arc::new([]),
+            hold_s: 25,
+            compression: false,
+        };
+        let all = [
+            At(Method::Get, Path::Is("/v1/poll"), None, false),
+            At(Method::Get, Path::Is("/v1/sse"), None, false),
+            At(Method::Get, Path::Is("/v1/stream"), Some("ndjson"), false),
+            At(Method::Get, Path::Is("/v1/ws"), None, true),
+            At(Method::Post, Path::Under("/other/"), None, false),
+            At(Method::Post, Path::Is("/other"), None, false),
+        ];
+        Endpoints::new(admit, all.into_iter().map(|at| Arc::new(at) as Arc<dyn Endpoint>).collect())
+    }
+
+    fn read(bytes: &[u8]) -> Verdict<'_> {
+        super::read(bytes, &endpoints())
+    }
 
     const GOOD: &str = "GET /v1/poll?cursor=1~0 HTTP/1.1\r\nHost: a\r\nCookie: x=1\r\nCookie: y=2\r\nOrigin: http://a\r\n\r\nGET /next";
 
     #[test]
     fn a_request_that_waits_is_read_up_to_its_end() {
-        let Verdict::Waits(waiting, length) = read(GOOD.as_bytes()) else { panic!("not read") };
+        let Verdict::Waits(number, waiting, length) = read(GOOD.as_bytes()) else { panic!("not read") };
         assert_eq!(&GOOD[length..], "GET /next");
         assert_eq!(
             (waiting.query, waiting.cookie.as_deref(), waiting.keep_alive),
             ("cursor=1~0", Some("x=1; y=2"), true)
         );
-        assert_eq!(waiting.transport.name(), "poll");
+        assert_eq!((number, waiting.path), (0, "/v1/poll"));
     }
 
     #[test]
@@ -237,7 +195,7 @@ mod tests {
     fn the_first_forwarded_protocol_counts() {
         let text =
             "GET /v1/ws HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: wss\r\nx-forwarded-proto: http\r\n\r\n";
-        let Verdict::Waits(waiting, _) = read(text.as_bytes()) else { panic!("not read") };
+        let Verdict::Waits(_, waiting, _) = read(text.as_bytes()) else { panic!("not read") };
         assert_eq!(waiting.forwarded_proto, Some("wss"));
     }
 
@@ -267,7 +225,7 @@ mod tests {
             format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n\x01").into_bytes()
         };
         let here = ask("/v1/ws?cursor=1~0");
-        let Verdict::Waits(waiting, _) = read(&here) else { panic!("not read") };
+        let Verdict::Waits(_, waiting, _) = read(&here) else { panic!("not read") };
         assert_eq!(
             waiting.handshake.unwrap().check("GET", true).unwrap().accept,
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -275,12 +233,45 @@ mod tests {
         assert!(matches!(read(&ask("/v1/sse")), Verdict::Waits(..)), "elsewhere the offer is passed over");
         let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(
-            matches!(plain, Verdict::Waits(waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for())
+            matches!(plain, Verdict::Waits(_, waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for())
         );
     }
 
     #[test]
-    fn whatever_is_in_doubt_is_left_to_hyper() {
+    fn a_body_is_taken_with_its_head_if_both_are_short() {
+        let ask = |path: &str, fields: &str, body: &str| {
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
+        };
+        let whole = ask("/other", "Content-Type: text/plain\r\nContent-Length: 4\r\n", "bodyPOST /next");
+        let end = whole.find("POST /next").unwrap();
+        for length in 0..end {
+            assert!(matches!(read(&whole.as_bytes()[..length]), Verdict::More), "{length}");
+        }
+        let Verdict::Waits(5, waiting, length) = read(whole.as_bytes()) else { panic!("not read") };
+        assert_eq!((waiting.body, waiting.content_type, length), (&b"body"[..], Some("text/plain"), end));
+        assert!(matches!(
+            read(ask("/other/a/b", "", "").as_bytes()),
+            Verdict::Waits(4, Waiting { body: &[], .. }, _)
+        ));
+        let long = ask("/other", &format!("Content-Length: {HEAD_MAX_BYTES}\r\n"), "x");
+        assert!(matches!(read(long.as_bytes()), Verdict::Handoff), "others wait for it");
+        for fields in [
+            "Content-Length: 4\r\nContent-Length: 4\r\n",
+            "Content-Length: +4\r\n",
+            "Content-Length: 4, 4\r\n",
+            "Content-Length: 0x4\r\n",
+            "Content-Length: \r\n",
+            &format!("Content-Length: {}\r\n", BODY_MAX_BYTES + 1),
+            "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 4\r\nContent-Encoding: gzip\r\n",
+            "Content-Length: 4\r\nExpect: 100-continue\r\n",
+        ] {
+            assert!(matches!(read(ask("/other", fields, "body").as_bytes()), Verdict::Handoff), "{fields}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_in_doubt_is_left_to_the_library() {
         for text in [
             "POST /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -143,6 +143,18 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Refused> {
     read_within(request.into_body(), BODY_WITHIN).await
 }
 
+/// A body that was read whole.
+#[derive(Debug, Default)]
+pub(crate) struct Whole(pub(crate) Bytes);
+
+/// The whole of a body whose head was read elsewhere, if it is within its bounds.
+///
+/// # Errors
+/// [`ErrorCode::TooLarge`] and [`ErrorCode::RequestTimeout`].
+pub(crate) async fn read_whole(body: Body) -> Result<Whole, Refused> {
+    read_within(body, BODY_WITHIN).await.map(Whole)
+}
+
 async fn read_within(body: Body, within: Duration) -> Result<Bytes, Refused> {
     // A length that is announced and too large is refused before anything is read.
     if body.size_hint().lower() > BODY_MAX_BYTES as u64 {

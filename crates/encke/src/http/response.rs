@@ -60,8 +60,8 @@ pub struct Head<'a> {
     pub date: &'a str,
     /// After how many seconds the client should come back, if the refusal passes.
     pub retry_after_s: Option<u64>,
-    /// One field more, which only this kind of answer has: the policy of a document for instance.
-    pub field: Option<(&'a str, &'a str)>,
+    /// Fields that only this kind of answer has: the policy of a document for instance.
+    pub fields: &'a [(&'a str, &'a str)],
 }
 
 impl Head<'_> {
@@ -103,7 +103,7 @@ impl Head<'_> {
                 push(&["access-control-allow-credentials: true\r\n"]);
             }
         }
-        if let Some((name, value)) = self.field {
+        for (name, value) in self.fields {
             push(&[name, ": ", value, "\r\n"]);
         }
         if self.status == 426 {
@@ -143,7 +143,7 @@ pub fn whole(out: &mut Vec<u8>, refusal: &Refusal, origin: Option<&str>, date: &
     let (status, retry_after_s) = (refusal.code.status(), retry_after_s(refusal.code));
     let json = refusal.json();
     let body = Body::Length(json.len());
-    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after_s, field: None }
+    Head { status, content_type: JSON, body, keep_alive: false, origin, date, retry_after_s, fields: &[] }
         .write(out);
     out.extend_from_slice(json.as_bytes());
 }
@@ -220,7 +220,7 @@ mod tests {
         let (mut held, mut answered) = (Vec::new(), Vec::new());
         let (content_type, date) = (JSON, "Thu, 01 Jan 1970 00:00:00 GMT");
         let (body, keep_alive, retry_after_s) = (Body::Length(2), true, None);
-        Head { status, content_type, body, keep_alive, origin: None, date, retry_after_s, field: None }
+        Head { status, content_type, body, keep_alive, origin: None, date, retry_after_s, fields: &[] }
             .write(&mut held);
         answer(&mut answered, status, None, keep_alive, date, b"{}");
         [held, answered].map(|out| String::from_utf8(out).unwrap().lines().next().unwrap().to_owned())

@@ -16,12 +16,13 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admit, Verdict},
+    admission::{Admit, Endpoints, Verdict},
     clock::Clock,
-    connection::{Given, Permit, head::Waiting},
+    connection::{Given, Permit},
     http::{readable, refusal::Refused},
     shards::{
-        Arrival, BodySink, BodySinkId, HyperBody, Mailbox, ShardCommand, Shards, Sink, body_sink, deliver,
+        Arrival, BodySink, BodySinkId, HyperBody, Mailbox, ShardCommand, Shards, Sink, SinkHome, body_sink,
+        deliver,
     },
 };
 
@@ -34,21 +35,16 @@ const HANG_UP_MAX: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct HyperBridge {
     admit: Admit,
+    pub(super) endpoints: Arc<Endpoints>,
     shards: Shards,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl HyperBridge {
-    /// Decides by `admit`.
+    /// Holds what the endpoints let wait.
     #[must_use]
-    pub fn new(admit: Admit, shards: Shards, clock: Arc<dyn Clock>) -> Self {
-        Self { admit, shards, clock }
-    }
-
-    /// Decides on a request.
-    #[must_use]
-    pub fn decide(&self, waiting: &Waiting<'_>) -> Verdict {
-        self.admit.decide(waiting, self.clock.now().wall)
+    pub fn new(admit: Admit, endpoints: Arc<Endpoints>, shards: Shards, clock: Arc<dyn Clock>) -> Self {
+        Self { admit, endpoints, shards, clock }
     }
 
     /// Lets the page of a request read its answer, if its origin is allowed: what the table has not written
@@ -64,7 +60,13 @@ impl HyperBridge {
 
     /// Holds a request.
     pub async fn hold(&self, verdict: Verdict, given: Arc<Given>) -> Response<Body> {
-        hold_on(&self.shards, verdict, Some(given)).await
+        let verdict = settled(verdict).await;
+        let home = home(&self.shards, &verdict);
+        let (body_sink, head, body) = body_sink(self.shards.body_sink_id(), home.clone(), Some(given));
+        match answer(home, body_sink, verdict, head).await {
+            Ok(response) => response.map(|()| Body::new(body)),
+            Err(refused) => refused.into_response(),
+        }
     }
 
     /// Changes the protocol, and carries what is said then. `permit` is kept as long as anything is.
@@ -75,10 +77,11 @@ impl HyperBridge {
         upgrade: OnUpgrade,
         permit: Arc<Permit>,
     ) -> Response<Body> {
-        let home = home(&self.shards, &verdict).clone();
-        let (mut body_sink, head, body) = body_sink(self.shards.body_sink_id(), home.clone(), Some(given));
-        let (id, inbound) = (body_sink.id, body_sink.listen());
-        match answer(&home, body_sink, verdict, head).await {
+        let verdict = settled(verdict).await;
+        let first = home(&self.shards, &verdict);
+        let (mut body_sink, head, body) = body_sink(self.shards.body_sink_id(), first.clone(), Some(given));
+        let (id, home, inbound) = (body_sink.id, body_sink.home(), body_sink.listen());
+        match answer(first, body_sink, verdict, head).await {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
                 tokio::spawn(async move {
@@ -99,7 +102,7 @@ impl HyperBridge {
 /// Where what a client says is put in.
 struct Said {
     id: BodySinkId,
-    home: Mailbox<ShardCommand>,
+    home: SinkHome,
     inbound: mpsc::Sender<Bytes>,
 }
 
@@ -116,11 +119,11 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: HyperBody)
             // After the table has said its last, it is taken in and forgotten: closing a socket with
             // something unread in it would take back what was said.
             if inbound.send(bytes.freeze()).await.is_ok() {
-                deliver(&home, ShardCommand::Received(id)).await;
+                deliver(&home.mailbox(), ShardCommand::Received(id)).await;
             }
         }
         drop(inbound);
-        deliver(&home, ShardCommand::Received(id)).await;
+        deliver(&home.mailbox(), ShardCommand::Received(id)).await;
     };
     let say = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -141,27 +144,19 @@ async fn carry(io: impl AsyncRead + AsyncWrite, said: Said, mut body: HyperBody)
     }
 }
 
-/// Holds a request on which was decided until the table answers it. Dropping the future, or the body of the
-/// response, tells the shard that the client does not wait any more. No receipts are given for it.
-pub async fn hold(shards: &Shards, verdict: Verdict) -> Response<Body> {
-    hold_on(shards, verdict, None).await
-}
-
-/// The same; receipts are given for what is `given` to hyper.
-async fn hold_on(shards: &Shards, verdict: Verdict, given: Option<Arc<Given>>) -> Response<Body> {
-    let home = home(shards, &verdict);
-    let (body_sink, head, body) = body_sink(shards.body_sink_id(), home.clone(), given);
-    match answer(home, body_sink, verdict, head).await {
-        Ok(response) => response.map(|()| Body::new(body)),
-        Err(refused) => refused.into_response(),
-    }
-}
-
 fn home<'a>(shards: &'a Shards, verdict: &Verdict) -> &'a Mailbox<ShardCommand> {
     match verdict {
         Verdict::Admitted(admission) => shards.home(&admission.user),
-        Verdict::Refused(..) | Verdict::StayAway(_) => shards.any(),
+        _ => shards.any(),
     }
+}
+
+/// What comes of a verdict that takes a while.
+async fn settled(mut verdict: Verdict) -> Verdict {
+    while let Verdict::Later(later) = verdict {
+        verdict = later.0.await;
+    }
+    verdict
 }
 
 /// The head of the table's answer.
@@ -171,7 +166,8 @@ async fn answer(
     verdict: Verdict,
     head: oneshot::Receiver<Response<()>>,
 ) -> Result<Response<()>, Refused> {
-    let arrival = Arrival { sink: Sink::Body(Box::new(body_sink)), inbound: Vec::new(), verdict };
+    let arrival =
+        Arrival { sink: Sink::Body(Box::new(body_sink)), inbound: Vec::new(), verdict, unsent: None };
     home.post(ShardCommand::Arrived(Box::new(arrival)))
         .map_err(|_| Refused::new(ErrorCode::Overloaded, "too many requests at a time"))?;
     // The table may let go of it without a word, as it does with who takes nothing.

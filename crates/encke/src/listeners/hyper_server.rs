@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, body::Body, response::IntoResponse};
 use encke_proto::ErrorCode;
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body as _, Incoming},
@@ -35,17 +35,18 @@ use tower::ServiceExt;
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
     long_head,
+    waiting::{decide, endpoint, refuse},
 };
 use crate::{
-    admission::{Admit, Verdict},
+    admission::{Admit, Endpoints, Verdict},
     clock::Clock,
-    connection::{Permit, RESERVED_MAX, head::Waiting},
+    connection::{Permit, RESERVED_MAX},
     http::{
         operation::{Full, is_operation},
+        readable,
         refusal::Refused,
     },
     shards::{Arrival, Handoff, Resting, ShardCommand, Shards, Sink, Timeouts},
-    transports::asked_for,
 };
 
 /// How long a connection may rest here until it goes back to the table. A client that sends one request after
@@ -64,8 +65,10 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 pub struct HyperServer {
     /// The handlers.
     pub router: Router,
-    /// Who may wait.
+    /// Whose pages may read answers.
     pub admit: Admit,
+    /// Where requests come in that may wait, and what decides on them.
+    pub endpoints: Arc<Endpoints>,
     /// Where requests that wait are served.
     pub shards: Shards,
     /// The time.
@@ -137,17 +140,39 @@ impl HyperServer {
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
         let service = service_fn(|request: Request<Incoming>| {
-            let waits = if scope == Scope::All { waiting(&request) } else { None };
-            let waits = waits.map(|waiting| self.admit.decide(&waiting, self.clock.now().wall));
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
-            let (taken, router, activity) = (Arc::clone(&taken), self.router.clone(), Arc::clone(&activity));
+            let (taken, activity, hyper_server) = (Arc::clone(&taken), Arc::clone(&activity), self.clone());
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
-                if let Some(verdict) = waits {
-                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-                    return std::future::pending().await;
-                }
-                let response = answer(router, scope, &activity, request, unread).await;
+                let (parts, body) = request.into_parts();
+                let waits =
+                    if scope == Scope::All { endpoint(&parts, &hyper_server.endpoints) } else { None };
+                let response = match waits {
+                    Some(endpoint) => {
+                        let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
+                        match decide(&hyper_server.endpoints, endpoint, &parts, body, || {
+                            hyper_server.clock.now().wall
+                        })
+                        .await
+                        {
+                            Ok(verdict) => {
+                                *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+                                return std::future::pending().await;
+                            }
+                            Err(refused) => hyper_server.refuse(&parts.headers, &activity, refused),
+                        }
+                    }
+                    None => {
+                        answer(
+                            hyper_server.router,
+                            scope,
+                            &activity,
+                            Request::from_parts(parts, body),
+                            unread,
+                        )
+                        .await
+                    }
+                };
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
@@ -189,6 +214,18 @@ impl HyperServer {
         self.leave(end, parts.io.into_inner(), &parts.read_buf, (permit, shard)).await;
     }
 
+    /// Refuses a request that may have waited, had it come whole.
+    fn refuse(&self, headers: &HeaderMap, activity: &Activity, refused: Refused) -> Response<Body> {
+        let mut response = refuse(refused, activity);
+        let origin = headers
+            .get(header::ORIGIN)
+            .filter(|origin| self.admit.readable_by(origin.to_str().ok()).is_some());
+        if let Some(origin) = origin {
+            readable::open(response.headers_mut(), origin.clone());
+        }
+        response
+    }
+
     /// Gives the connection to where it goes on, or ends it. `ahead` is what hyper has read and not
     /// taken.
     async fn leave(
@@ -220,9 +257,9 @@ impl HyperServer {
     fn hand_over(&self, verdict: Verdict, sink: Sink, inbound: Vec<u8>) {
         let home = match &verdict {
             Verdict::Admitted(admission) => self.shards.home(&admission.user),
-            Verdict::Refused(..) | Verdict::StayAway(_) => self.shards.any(),
+            _ => self.shards.any(),
         };
-        let arrival = Arrival { sink, inbound, verdict };
+        let arrival = Arrival { sink, inbound, verdict, unsent: None };
         if home.post(ShardCommand::Arrived(Box::new(arrival))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }
@@ -280,28 +317,4 @@ fn keeps_alive<B>(request: &Request<B>) -> bool {
     let options =
         request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
-}
-
-/// The request as the table sees it, when it is one that waits.
-pub(super) fn waiting(request: &Request<Incoming>) -> Option<Waiting<'_>> {
-    let query = request.uri().query().unwrap_or_default();
-    let transport = asked_for(request.uri().path(), query)?;
-    if request.method() != Method::GET || request.version() > Version::HTTP_2 {
-        return None;
-    }
-    // A request that does not name its host is refused where all such are.
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(http::header::HOST) {
-        return None;
-    }
-    let mut waiting = Waiting::new(transport, query);
-    for (name, value) in request.headers() {
-        if !waiting.take(name.as_str(), value.to_str().ok()?) {
-            return None;
-        }
-    }
-    if request.version() < Version::HTTP_11 {
-        waiting.http_10 = true;
-        waiting.keep_alive = false;
-    }
-    Some(waiting)
 }

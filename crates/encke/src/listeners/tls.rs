@@ -15,6 +15,7 @@ use std::{
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body_util::BodyExt;
 use hyper::{
     body::{Body as _, Incoming},
     service::service_fn,
@@ -43,9 +44,10 @@ use tokio_rustls::{
 
 use super::{
     HyperBridge,
-    activity::{Activity, Answered, Over, Times, Watch, Watched},
+    activity::{Activity, Answered, Asked, Over, Times, Watch, Watched},
     carried::Carried,
-    hyper_server::{Scope, answer, times, waiting},
+    hyper_server::{Scope, answer, times},
+    waiting::{decide, endpoint, refuse},
 };
 use crate::{
     config::Config,
@@ -302,17 +304,27 @@ impl Caller {
         let Self { router, hyper_bridge, permit, carrier } = self;
         let given = Given::new(carrier, multiplexed);
         let scope = Scope::of(&permit);
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let waits = if scope == Scope::All { waiting(&request) } else { None };
-        let response =
-            match waits.map(|waiting| (waiting.transport.is_duplex(), hyper_bridge.decide(&waiting))) {
-                Some((true, verdict)) => hyper_bridge.open(
-                    origin,
-                    hyper_bridge.duplex(verdict, given, hyper::upgrade::on(&mut request), permit).await,
-                ),
-                Some((false, verdict)) => hyper_bridge.open(origin, hyper_bridge.hold(verdict, given).await),
-                None => answer(router, scope, &activity, request, unread).await,
-            };
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
+        let response = match waits {
+            Some((number, address)) => {
+                let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
+                let verdict = decide(&hyper_bridge.endpoints, (number, address), &parts, body, || {
+                    hyper_bridge.clock.now().wall
+                })
+                .await;
+                let response = match verdict {
+                    Ok(verdict) if address.websocket => {
+                        hyper_bridge.duplex(verdict, given, upgrade, permit).await
+                    }
+                    Ok(verdict) => hyper_bridge.hold(verdict, given).await,
+                    Err(refused) => refuse(refused, &activity),
+                };
+                hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response)
+            }
+            None => answer(router, scope, &activity, Request::from_parts(parts, body), unread).await,
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             activity.change();
         }
@@ -441,9 +453,10 @@ mod tests {
             .route("/unread", post(async || StatusCode::PAYLOAD_TOO_LARGE))
             .layer(axum::middleware::from_fn(crate::http::operation::refuse_when_full));
         let permit = Arc::new(connection_limit.enter([10, 0, 0, 1].into()).unwrap());
+        let endpoints = Arc::new(crate::dialects::Registry::built_in().endpoints(&app, &admit));
         Caller {
             router,
-            hyper_bridge: HyperBridge::new(admit, shards, clock),
+            hyper_bridge: HyperBridge::new(admit, endpoints, shards, clock),
             permit,
             carrier: Carrier::of_none(),
         }

@@ -8,8 +8,8 @@ use encke_proto::{ChannelName, Entry, ErrorCode, Page};
 use tokio::sync::oneshot;
 
 use crate::{
-    admission::{Admission, Verdict},
-    shards::{BodySinkId, Claim, Sink},
+    admission::{Admission, Reply as CommandReply, Verdict},
+    shards::{BodySinkId, Claim, Sink, Unsent},
 };
 
 /// A connection whose request waits, on its way to the shard that serves it.
@@ -21,6 +21,8 @@ pub struct Arrival {
     pub inbound: Vec<u8>,
     /// What was decided on the request.
     pub verdict: Verdict,
+    /// What the kernel did not take of what was written before it came here.
+    pub unsent: Option<Box<Unsent>>,
 }
 
 /// A connection between two requests, on its way back from hyper.
@@ -44,7 +46,14 @@ pub enum ShardCommand {
         /// The connection's place in the table.
         place: Key,
         /// The answer.
-        answer: String,
+        reply: CommandReply,
+    },
+    /// It was found out what becomes of a request.
+    Decided {
+        /// The connection's place in the table.
+        place: Key,
+        /// What becomes of it.
+        verdict: Verdict,
     },
     /// An inline request may have come further.
     Go(Key),

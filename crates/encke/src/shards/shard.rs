@@ -7,6 +7,7 @@ mod accept;
 mod broadcast_pacing;
 mod claims;
 mod commands;
+mod decisions;
 mod inline;
 mod listen;
 mod outputs;
@@ -22,6 +23,7 @@ mod slow;
 #[cfg(test)]
 mod tests;
 mod time;
+mod unclaimed;
 mod wakeup_coalescing;
 
 use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
@@ -40,14 +42,13 @@ use self::{
 };
 use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards};
 use crate::{
-    admission::Admit,
+    admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
     config::Slow,
     connection::{ConnectionLimit, Permit},
     http::DateLine,
     inline::InlineRoutes,
     shards::{BodySinkId, Slot},
-    transports::CommandHandler,
 };
 
 const WAKER: Token = Token(0);
@@ -114,8 +115,10 @@ pub struct Parts {
     pub runtime: Handle,
     /// Where connections for hyper go.
     pub handoffs: mpsc::Sender<Handoff>,
-    /// Who may wait.
+    /// Whose pages may read answers, and who has the key.
     pub admit: Admit,
+    /// Where requests come in that may wait, and what decides on them.
+    pub endpoints: Arc<Endpoints>,
     /// The other nodes, if there are any.
     pub peers: Option<Arc<dyn Peers>>,
     /// Who answers what clients ask over connections that wait.

@@ -6,7 +6,7 @@ use std::{
     net::Shutdown,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -51,13 +51,27 @@ pub struct BodySink {
     wants: Arc<AtomicBool>,
     /// What its client sends, if it is duplex, and what is left of the last that was taken in.
     inbound: Option<(mpsc::Receiver<Bytes>, Bytes)>,
+    home: SinkHome,
+}
+
+/// The shard that a response is of, which changes when its client names a user who lives elsewhere.
+#[derive(Clone, Debug)]
+pub struct SinkHome(Arc<Mutex<Mailbox<ShardCommand>>>);
+
+impl SinkHome {
+    /// The way into that shard.
+    #[must_use]
+    pub fn mailbox(&self) -> Mailbox<ShardCommand> {
+        // Nothing stops halfway here, so that it is whole even after a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// hyper's end. Dropping it tells the table that the receiver is gone.
 #[derive(Debug)]
 pub struct HyperBody {
     id: BodySinkId,
-    home: Mailbox<ShardCommand>,
+    home: SinkHome,
     body: mpsc::Receiver<Bytes>,
     wants: Arc<AtomicBool>,
     given: Option<Arc<Given>>,
@@ -79,6 +93,7 @@ pub fn body_sink(
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     let wants = Arc::new(AtomicBool::new(false));
     let counted = given.clone().map(|given| (0, given));
+    let home = SinkHome(Arc::new(Mutex::new(home)));
     let body_sink = BodySink {
         id,
         head: Some(head),
@@ -86,6 +101,7 @@ pub fn body_sink(
         given: counted,
         wants: Arc::clone(&wants),
         inbound: None,
+        home: home.clone(),
     };
     (
         body_sink,
@@ -99,6 +115,12 @@ impl Sink {
     #[must_use]
     pub fn is_body(&self) -> bool {
         matches!(self, Self::Body(_))
+    }
+
+    /// Whether its receiver is known to be gone. Of a socket, the kernel's poll tells.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Body(body_sink) if body_sink.body.is_closed())
     }
 
     /// Whether it has a place that is kept for operators.
@@ -175,6 +197,17 @@ impl BodySink {
         let count = rest.len().min(into.len());
         into[..count].copy_from_slice(&rest.split_to(count));
         Ok(count)
+    }
+
+    /// The shard that it is of.
+    #[must_use]
+    pub fn home(&self) -> SinkHome {
+        self.home.clone()
+    }
+
+    /// From now on it is of this shard, which then looks for what was said of it to the former one.
+    pub fn move_to(&self, home: &Mailbox<ShardCommand>) {
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = home.clone();
     }
 
     /// Everything that was given to hyper so far, to be asked after.
@@ -256,7 +289,7 @@ impl HttpBody for HyperBody {
         }
         let Some(mut bytes) = ready!(self.body.poll_recv(cx)) else { return Poll::Ready(None) };
         if self.wants.swap(false, Ordering::SeqCst) {
-            self.home.post_or_miss(ShardCommand::Drained(self.id));
+            self.home.mailbox().post_or_miss(ShardCommand::Drained(self.id));
         }
         if let Some(given) = &self.given
             && given.is_shared()
@@ -279,6 +312,8 @@ impl HttpBody for HyperBody {
 impl Drop for HyperBody {
     fn drop(&mut self) {
         // Should the command be missed, the next heartbeat finds out.
-        self.home.post_or_miss(ShardCommand::Gone(self.id));
+        // Closed before it is said, so that a shard which it moves to meanwhile sees it.
+        self.body.close();
+        self.home.mailbox().post_or_miss(ShardCommand::Gone(self.id));
     }
 }

@@ -9,7 +9,7 @@ use super::{InlineWaker, Sink};
 use crate::connection::head::HEAD_MAX_BYTES;
 use crate::{
     inline::Running,
-    transports::{Duplex, RequestState, Transport},
+    transports::{ConnectionState, Duplex, RequestState, Transport},
 };
 
 /// A connection in the table.
@@ -64,11 +64,10 @@ impl Slot {
             // What comes behind an inline request waits in the kernel until that is answered.
             State::Asks(_) => Hears::Later,
             // Before the change of protocol is answered, what comes is kept like a next request.
-            State::Waits(Service { duplex: Some(duplex), request_state, .. })
-            | State::Parting(Service { duplex: Some(duplex), request_state, .. })
-                if request_state.began =>
+            State::Waits(service) | State::Unclaimed(service) | State::Parting(service)
+                if service.request_state.began && service.is_duplex() =>
             {
-                if duplex.asked || self.unsent.is_some() {
+                if self.unsent.is_some() || service.duplex().is_some_and(|duplex| duplex.asked) {
                     Hears::Later
                 } else {
                     Hears::Now
@@ -105,6 +104,13 @@ pub enum State {
         /// Whether the client has ended its side of the connection meanwhile.
         read_closed: bool,
     },
+    /// It takes a while to find out what becomes of a request.
+    Decides {
+        /// Whether the client has ended its side of the connection meanwhile.
+        read_closed: bool,
+    },
+    /// The connection is open, and of no user yet.
+    Unclaimed(Service),
     /// A request waits.
     Waits(Service),
     /// The response is complete but not sent; then the next request may come.
@@ -122,7 +128,7 @@ impl State {
     /// The service of a request that waits, or has just been ended.
     pub fn service(&mut self) -> Option<&mut Service> {
         match self {
-            Self::Waits(service) | Self::Parting(service) => Some(service),
+            Self::Waits(service) | Self::Unclaimed(service) | Self::Parting(service) => Some(service),
             _ => None,
         }
     }
@@ -159,15 +165,42 @@ pub struct Service {
     pub ready: bool,
     /// In which queues of the ready it stands.
     pub queued: Queued,
-    /// What is kept of a duplex connection.
-    pub duplex: Option<Box<Duplex>>,
+    /// What is kept of the connection besides.
+    pub state: Option<Box<ConnectionState>>,
 }
 
 impl Service {
+    /// A service that has not begun.
+    #[must_use]
+    pub fn new(
+        transport: &'static dyn Transport,
+        request_state: RequestState,
+        state: Option<Box<ConnectionState>>,
+    ) -> Self {
+        Self { transport, request_state, ready: false, queued: Queued::default(), state }
+    }
+
+    /// Whether its client goes on talking.
+    #[must_use]
+    pub fn is_duplex(&self) -> bool {
+        self.duplex().is_some()
+    }
+
+    /// What is kept of a client that talks.
+    #[must_use]
+    pub fn duplex(&self) -> Option<&Duplex> {
+        self.state.as_ref()?.duplex()
+    }
+
+    /// The same, to be changed.
+    pub fn talk_mut(&mut self) -> Option<&mut Duplex> {
+        self.state.as_mut()?.talk_mut()
+    }
+
     /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a
     /// message that its client has begun is due before.
     pub fn silence_ms(&self, heartbeat_ms: u64, now: Now) -> u64 {
-        let due_ms = self.duplex.as_ref().and_then(|duplex| duplex.message_due_ms());
+        let due_ms = self.duplex().and_then(Duplex::due_ms);
         due_ms.map_or(heartbeat_ms, |due_ms| due_ms.saturating_sub(now.mono_ms).min(heartbeat_ms))
     }
 }

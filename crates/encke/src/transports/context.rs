@@ -1,10 +1,12 @@
 //! What a transport is given to write to one connection: the hub to pull from, the output buffer and the
 //! request state. Sending the bytes is the shard's part.
 
+use std::any::Any;
+
 use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 
-use super::Duplex;
+use super::{Command, Duplex, NextAction};
 use crate::http::{
     refusal::{retry_after_s, sentence},
     response::{self, Head},
@@ -74,8 +76,10 @@ pub struct TransportContext<'a> {
     pub heartbeat_s: u64,
     /// What is kept of a duplex connection.
     pub duplex: Option<&'a mut Duplex>,
+    /// What the dialect keeps of a request, if it keeps something; see [`TransportContext::state`].
+    pub request: Option<&'a mut (dyn Any + Send + 'static)>,
     /// What the client asks; see [`TransportContext::ask`].
-    pub asked: Option<String>,
+    pub asked: Option<Command>,
 }
 
 impl TransportContext<'_> {
@@ -90,16 +94,28 @@ impl TransportContext<'_> {
         self.hub.write_cursor(self.conn, self.cursor);
     }
 
-    /// Leaves what the client asks with the [`CommandHandler`]. Nothing more is read from the client until
-    /// [`super::Transport::answered`] is called, so that it costs no queue.
-    pub fn ask(&mut self, request: String) {
-        self.asked = Some(request);
+    /// Leaves what the client asks with the dialect's handler of commands. Nothing more is read from the
+    /// client until [`super::Transport::answered`] is called, so that it costs no queue.
+    pub fn ask(&mut self, command: Command) {
+        self.asked = Some(command);
     }
 
     /// The session that the connection serves.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
+    }
+
+    /// What the dialect keeps of the connection, if it keeps something of this type.
+    pub fn state<T: 'static>(&mut self) -> Option<&mut T> {
+        let duplex = self.duplex.as_deref_mut().and_then(|duplex| duplex.kept.as_mut()?.state.as_deref_mut());
+        duplex.or(self.request.as_deref_mut())?.downcast_mut()
+    }
+
+    /// The origin whose pages may read the answer.
+    #[must_use]
+    pub fn readable_by(&self) -> Option<&str> {
+        self.request_state.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str)
     }
 
     /// The origin of the page that embeds the stream; none for the server's own.
@@ -117,14 +133,14 @@ impl TransportContext<'_> {
         gathered >= GATHER_MAX_BYTES
     }
 
-    /// Writes the head of a response, with one field more if this kind of answer has one.
+    /// Writes the head of a response, with the fields that this kind of answer has besides.
     pub fn head(
         &mut self,
         status: u16,
         content_type: &str,
         body: response::Body,
         keep_alive: bool,
-        field: Option<(&str, &str)>,
+        fields: &[(&str, &str)],
     ) {
         let origin = self
             .request_state
@@ -139,15 +155,20 @@ impl TransportContext<'_> {
             origin,
             date: self.date,
             retry_after_s: None,
-            field,
+            fields,
         };
         head.write(self.out);
         self.request_state.began = true;
     }
 
     /// Writes an error as the whole response.
-    pub fn refuse(&mut self, code: ErrorCode) -> super::NextAction {
-        let json = Refusal::new(code, sentence(code)).json();
+    pub fn refuse(&mut self, code: ErrorCode) -> NextAction {
+        self.refuse_with(&Refusal::new(code, sentence(code)))
+    }
+
+    /// The same, with a message of its own.
+    pub fn refuse_with(&mut self, refusal: &Refusal) -> NextAction {
+        let json = refusal.json();
         let origin = self
             .request_state
             .origin
@@ -155,17 +176,17 @@ impl TransportContext<'_> {
             .map(String::as_str);
         let keep_alive = self.request_state.keep_alive;
         let head = Head {
-            status: code.status(),
+            status: refusal.code.status(),
             content_type: response::JSON,
             body: response::Body::Length(json.len()),
             keep_alive,
             origin,
             date: self.date,
-            retry_after_s: retry_after_s(code),
-            field: None,
+            retry_after_s: retry_after_s(refusal.code),
+            fields: &[],
         };
         head.write(self.out);
         self.out.extend_from_slice(json.as_bytes());
-        if keep_alive { super::NextAction::Done } else { super::NextAction::Close }
+        if keep_alive { NextAction::Done } else { NextAction::Close }
     }
 }

@@ -1,12 +1,9 @@
-//! The state of a connection on which the client also sends (WebSocket), and the type of the handler that
-//! answers its control requests. Framing is in `encke-proto`.
+//! The state of a connection on which the client also sends (WebSocket): what it has said so far, and what it
+//! has asked. Framing is in `encke-proto`.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, fmt};
 
-use encke_proto::{
-    SessionId,
-    codec::ws::{Compression, Reader},
-};
+use encke_proto::codec::ws::{Compression, Reader};
 
 use crate::auth::Identity;
 
@@ -14,10 +11,11 @@ use crate::auth::Identity;
 /// messages it is all there is.
 #[derive(Debug)]
 pub struct Duplex {
-    /// Who it is, for what it may ask.
-    pub identity: Identity,
-    /// What accepts the change of protocol (`Sec-WebSocket-Accept`), until that is written.
-    pub accept: Option<Box<Accept>>,
+    /// Who it is, for what it may ask; none as long as the connection is of no user, or of one without a
+    /// token.
+    pub identity: Option<Identity>,
+    /// What only some connections need, or for a moment.
+    pub kept: Option<Box<Kept>>,
     /// The compression that was agreed on.
     pub compression: Option<Compression>,
     /// What it says, as far as it has come.
@@ -28,29 +26,64 @@ pub struct Duplex {
     pub parts: bool,
     /// Whether something that it asked is not answered yet.
     pub asked: bool,
+    /// Whether there is something to pull that stands back behind that answer.
+    pub holds_back: bool,
+}
+
+/// What only some connections need of a [`Duplex`], or for a moment.
+#[derive(Default)]
+pub struct Kept {
+    /// What accepts the change of protocol (`Sec-WebSocket-Accept`), until that is written.
+    pub accept: Option<String>,
+    /// The subprotocol that was agreed on, until that is written.
+    pub protocol: Option<&'static str>,
+    /// What the dialect keeps.
+    pub state: Option<Box<dyn Any + Send>>,
+    /// When the connection is to be of a user, in milliseconds of the clock that never goes back, as long as
+    /// it is not.
+    pub identify_by_ms: Option<u64>,
+    /// When the dialect wants [`super::Transport::elapsed`] to be called at the latest, in milliseconds of
+    /// that clock.
+    pub wake_ms: Option<u64>,
+}
+
+/// Says what is there, never what it is.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("protocol", &self.protocol)
+            .field("identify_by_ms", &self.identify_by_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.accept.is_none()
+            && self.state.is_none()
+            && self.identify_by_ms.is_none()
+            && self.wake_ms.is_none()
+    }
 }
 
 /// How long a message may take to come, from its first byte to its last, in milliseconds; as long as a
 /// request's body.
 pub const MESSAGE_WITHIN_MS: u64 = 15_000;
 
-/// What is there for a moment, so it stands elsewhere.
-#[derive(Debug)]
-pub struct Accept(pub String);
-
 impl Duplex {
     /// At the beginning of a conversation.
     #[must_use]
-    pub fn new(identity: Identity, accept: String, compression: Option<Compression>) -> Self {
-        let accept = Some(Box::new(Accept(accept)));
+    pub fn new(identity: Option<Identity>, accept: String, compression: Option<Compression>) -> Self {
+        let kept = Some(Box::new(Kept { accept: Some(accept), ..Kept::default() }));
         Self {
             identity,
-            accept,
+            kept,
             compression,
             reader: Reader::default(),
             unanswered: 0,
             parts: false,
             asked: false,
+            holds_back: false,
         }
     }
 
@@ -61,28 +94,32 @@ impl Duplex {
         let since_ms = self.reader.since_ms().filter(|_| !self.asked)?;
         Some(since_ms + MESSAGE_WITHIN_MS)
     }
-}
 
-/// What a client asks over the connection that it waits on.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Who asks.
-    pub identity: Identity,
-    /// The session that the connection serves.
-    pub session: SessionId,
-    /// What it asks, as it was sent.
-    pub text: String,
-}
+    /// When the connection is to be looked at, at the latest, in milliseconds of the clock that never goes
+    /// back.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        let kept = self.kept.as_ref().and_then(|kept| kept.identify_by_ms.or(kept.wake_ms));
+        self.message_due_ms().into_iter().chain(kept).min()
+    }
 
-/// Answers such requests. The answer is what is written to the client.
-#[derive(Clone)]
-pub struct CommandHandler(pub Arc<dyn Fn(Asked) -> Answer + Send + Sync>);
+    /// When the connection is to be of a user, as long as it is not.
+    #[must_use]
+    pub fn identify_by_ms(&self) -> Option<u64> {
+        self.kept.as_ref()?.identify_by_ms
+    }
 
-/// An answer that takes a while.
-pub type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
+    /// Changes what only some connections need; when nothing of it is left, it costs nothing any more.
+    pub fn keep(&mut self, change: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept.take().unwrap_or_default();
+        change(&mut kept);
+        self.kept = (!kept.is_empty()).then_some(kept);
+    }
 
-impl fmt::Debug for CommandHandler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CommandHandler")
+    /// What accepts the change of protocol, and the subprotocol, to be written now.
+    pub(super) fn take_opening(&mut self) -> (String, Option<&'static str>) {
+        let mut opening = (String::new(), None);
+        self.keep(|kept| opening = (kept.accept.take().unwrap_or_default(), kept.protocol.take()));
+        opening
     }
 }

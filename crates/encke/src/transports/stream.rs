@@ -1,49 +1,48 @@
-//! What all streams have in common: one HTTP response that goes on, an event each for what happens, something
-//! small in a silence, and an end that says why.
+//! What all streams have in common: one HTTP response that goes on, something small in a silence, and an end.
 
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{Close, CloseCode, Entry, ErrorCode, Event, Open};
+use encke_proto::{Close, CloseCode, Entry, ErrorCode, Gap};
 
 use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::response::{Body, Chunk};
 
-/// What differs: how an event looks.
-pub(super) trait Form: Sync + fmt::Debug + 'static {
+/// What is said in a stream.
+pub trait Form: Sync + fmt::Debug + 'static {
     /// What the transport is called.
     const NAME: &'static str;
-    /// Where it is asked for.
-    const PATH: &'static str;
-    /// The `as` parameter that it is asked for with.
-    const AS: Option<&'static str>;
+    /// The dialect that is spoken.
+    const DIALECT: &'static str;
     /// The type of its body.
     const CONTENT_TYPE: &'static str;
+    /// Whether the connection is for another request when the stream has ended and its client keeps it.
+    const GOES_ON: bool = false;
 
-    /// Writes what stands before the first event.
-    fn prelude(_: &mut TransportContext<'_>) {}
-
-    /// The policy of the response, if it is a document.
-    fn policy(_: &TransportContext<'_>) -> Option<String> {
+    /// A field that the head has besides.
+    fn field(_: &mut TransportContext<'_>) -> Option<(&'static str, String)> {
         None
     }
+
+    /// Writes what stands before the first message.
+    fn open(context: &mut TransportContext<'_>);
 
     /// Writes a message.
     fn message(context: &mut TransportContext<'_>, entry: &Entry);
 
-    /// Writes any other event.
-    fn event(context: &mut TransportContext<'_>, event: &Event);
+    /// Says that messages are lost.
+    fn gap(context: &mut TransportContext<'_>, gap: &Gap);
 
-    /// Ends an event that began at `_begins` in the output, with the session's cursor standing behind it.
+    /// Ends what began at `_begins` in the output, with the session's cursor standing behind it.
     fn end_event(_: &mut TransportContext<'_>, _begins: usize) {}
 
-    /// Ends the event that says that the session is closed.
-    fn end_close(_: &mut TransportContext<'_>, _cursor: &str, _stays_away: bool) {}
+    /// Says that the session is closed, at the end of the stream.
+    fn close(context: &mut TransportContext<'_>, close: Close, cursor: &str);
 
     /// Breaks a silence.
     fn rest(context: &mut TransportContext<'_>);
 
-    /// Whether the response has grown so large that the client should begin another.
+    /// Whether the response is complete, or has grown so large that the client should begin another.
     fn spent(_: &TransportContext<'_>) -> bool {
         false
     }
@@ -51,19 +50,15 @@ pub(super) trait Form: Sync + fmt::Debug + 'static {
 
 /// A stream of some form.
 #[derive(Debug)]
-pub(super) struct Stream<F>(pub(super) F);
+pub struct Stream<F>(pub F);
 
 impl<F: Form> Transport for Stream<F> {
     fn name(&self) -> &'static str {
         F::NAME
     }
 
-    fn path(&self) -> &'static str {
-        F::PATH
-    }
-
-    fn form(&self) -> Option<&'static str> {
-        F::AS
+    fn dialect(&self) -> &'static str {
+        F::DIALECT
     }
 
     fn hold_kind(&self) -> HoldKind {
@@ -74,19 +69,11 @@ impl<F: Form> Transport for Stream<F> {
         let plain = context.request_state.plain;
         let body = if plain { Body::UntilClose } else { Body::Chunked };
         let keep_alive = context.request_state.keep_alive && !plain;
-        let policy = F::policy(context);
-        let field = policy.as_deref().map(|policy| ("content-security-policy", policy));
-        context.head(200, F::CONTENT_TYPE, body, keep_alive, field);
+        let field = F::field(context);
+        let field = field.as_ref().map(|(name, value)| (*name, value.as_str()));
+        context.head(200, F::CONTENT_TYPE, body, keep_alive, field.as_slice());
         let chunk = Chunk::begin(context.out, plain);
-        F::prelude(context);
-        let begins = context.out.len();
-        let open = Open {
-            session: context.session(),
-            cursor: context.hub.cursor(context.conn),
-            heartbeat_s: context.heartbeat_s,
-        };
-        F::event(context, &Event::Open(open));
-        F::end_event(context, begins);
+        F::open(context);
         chunk.end(context.out);
         NextAction::Wait
     }
@@ -99,10 +86,13 @@ impl<F: Form> Transport for Stream<F> {
             let begins = context.out.len();
             match context.pull() {
                 Pulled::Message(entry) => F::message(context, &entry),
-                Pulled::Gap(gap) => F::event(context, &Event::Gap(gap)),
+                Pulled::Gap(gap) => F::gap(context, &gap),
                 Pulled::Nothing => break,
             }
             F::end_event(context, begins);
+            if F::spent(context) {
+                break;
+            }
             if context.full(context.out.len() - start) {
                 after = NextAction::More;
                 break;
@@ -111,9 +101,9 @@ impl<F: Form> Transport for Stream<F> {
         if F::spent(context) {
             context.take_cursor();
             let cursor = context.cursor.clone();
-            close::<F>(context, recycle(), &cursor);
+            F::close(context, recycle(), &cursor);
             chunk.end(context.out);
-            return end(context);
+            return end::<F>(context);
         }
         chunk.end(context.out);
         after
@@ -141,27 +131,23 @@ impl<F: Form> Transport for Stream<F> {
             Ending::Closed(close_notice) => (close_notice.close.clone(), close_notice.cursor.as_str()),
             Ending::TakenOver => (taken_over(), "1~0"),
             // A stream that has begun cannot be refused any more; it ends, and its client comes back.
-            Ending::Refused(_) => return end(context),
+            Ending::Refused(_) => return end::<F>(context),
         };
         let chunk = Chunk::begin(context.out, context.request_state.plain);
-        close::<F>(context, why, cursor);
+        F::close(context, why, cursor);
         chunk.end(context.out);
-        end(context)
+        end::<F>(context)
     }
 }
 
-fn close<F: Form>(context: &mut TransportContext<'_>, why: Close, cursor: &str) {
-    let stays_away = !why.reconnect;
-    F::event(context, &Event::Close(why));
-    F::end_close(context, cursor, stays_away);
-}
-
-/// Ends the response, and the socket with it: a stream that ended on purpose leaves nothing behind.
-fn end(context: &mut TransportContext<'_>) -> NextAction {
-    if !context.request_state.plain {
-        context.out.extend_from_slice(b"0\r\n\r\n");
+/// Ends the response, and the socket with it unless the form goes on: a stream that ended on purpose leaves
+/// nothing behind.
+fn end<F: Form>(context: &mut TransportContext<'_>) -> NextAction {
+    if context.request_state.plain {
+        return NextAction::Close;
     }
-    NextAction::Close
+    context.out.extend_from_slice(b"0\r\n\r\n");
+    if F::GOES_ON && context.request_state.keep_alive { NextAction::Done } else { NextAction::Close }
 }
 
 fn taken_over() -> Close {

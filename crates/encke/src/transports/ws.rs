@@ -1,40 +1,38 @@
 //! WebSockets (RFC 6455): the handshake, pings, the close from either side, and what is not understood. What
-//! is said besides is a [`Dialect`]'s.
-
-#[cfg(feature = "conformance")]
-mod echo;
-mod events;
+//! is said in messages is a dialect's ([`Spoken`]).
 
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
 use encke_proto::{
-    Close, CloseCode, Entry, ErrorCode, Event,
+    Close, CloseCode, Entry, ErrorCode, Gap, Refusal,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, Rules, frame},
-    json,
 };
-use serde::Serialize;
 
-use super::{HoldKind, NextAction, Transport, TransportContext};
+use super::{CommandAnswer, HoldKind, NextAction, Transport, TransportContext};
 use crate::http::refusal::sentence;
 
-#[cfg(feature = "conformance")]
-pub(super) use echo::Echo;
-pub(super) use events::Events;
-
-/// So many heartbeats a client may leave without sending anything; it is gone then.
+/// So many heartbeats a client may leave without any sign of life; it is gone then.
 const UNANSWERED_MAX: u8 = 2;
 
 /// What is said in messages.
-pub(super) trait Dialect: Sync + fmt::Debug + 'static {
+pub trait Spoken: Sync + fmt::Debug + 'static {
     /// What the transport is called.
     const NAME: &'static str;
-    /// Where it is asked for.
-    const PATH: &'static str;
+    /// The dialect that is spoken.
+    const DIALECT: &'static str;
     /// The largest message that a client may send, in bytes.
     const MESSAGE_MAX_BYTES: usize;
+    /// Whether messages stand back while something that the client asked is not answered: where what it asked
+    /// for must not come before the answer says that it does.
+    const ANSWERS_FIRST: bool = false;
+    /// What its handler of commands answers.
+    type Answer: Send + 'static;
 
-    /// Says the first.
+    /// The connection is open and of no user yet: says the first.
+    fn open(_: &mut TransportContext<'_>) {}
+
+    /// The session is known: says the first, or answers who has named its user.
     fn begin(_: &mut TransportContext<'_>) {}
 
     /// The client has said something: text or bytes.
@@ -42,19 +40,42 @@ pub(super) trait Dialect: Sync + fmt::Debug + 'static {
     /// # Errors
     /// The client's fault, for which the connection is closed.
     fn on_message(context: &mut TransportContext<'_>, said: Received) -> Result<(), Fault>;
+
+    /// Writes a message.
+    fn message(context: &mut TransportContext<'_>, entry: &Entry);
+
+    /// Says that messages are lost.
+    fn gap(context: &mut TransportContext<'_>, gap: &Gap);
+
+    /// Breaks a silence.
+    fn heartbeat(context: &mut TransportContext<'_>) {
+        frame::write(context.out, frame::PING, &[]);
+    }
+
+    /// The time has come that [`super::Kept::wake_ms`] named.
+    fn wake(_: &mut TransportContext<'_>) {}
+
+    /// What was asked is answered: all of it in one message, or in several.
+    fn answered(context: &mut TransportContext<'_>, answer: Self::Answer) -> NextAction;
+
+    /// Says that the session has ended; what the close frame says.
+    fn close(context: &mut TransportContext<'_>, close: &Close) -> CloseFrame;
+
+    /// Says that the connection is not served; what the close frame says.
+    fn refuse(context: &mut TransportContext<'_>, refusal: &Refusal) -> CloseFrame;
 }
 
 /// A WebSocket on which a dialect is spoken.
 #[derive(Debug)]
-pub(super) struct Ws<D>(pub(super) D);
+pub struct Ws<D>(pub D);
 
-impl<D: Dialect> Transport for Ws<D> {
+impl<D: Spoken> Transport for Ws<D> {
     fn name(&self) -> &'static str {
         D::NAME
     }
 
-    fn path(&self) -> &'static str {
-        D::PATH
+    fn dialect(&self) -> &'static str {
+        D::DIALECT
     }
 
     fn is_duplex(&self) -> bool {
@@ -65,18 +86,32 @@ impl<D: Dialect> Transport for Ws<D> {
         HoldKind::Stream
     }
 
-    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+    fn open(&self, context: &mut TransportContext<'_>) -> NextAction {
         switch(context);
+        D::open(context);
+        NextAction::Wait
+    }
+
+    fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
+        if !context.request_state.began {
+            switch(context);
+        }
         D::begin(context);
         NextAction::Wait
     }
 
     fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
+        if D::ANSWERS_FIRST
+            && let Some(duplex) = context.duplex.as_deref_mut().filter(|duplex| duplex.asked)
+        {
+            duplex.holds_back = true;
+            return NextAction::Wait;
+        }
         let start = context.out.len();
         loop {
             match context.pull() {
-                Pulled::Message(entry) => message(context, &entry),
-                Pulled::Gap(gap) => frame::text(context.out, &Event::Gap(gap).json()),
+                Pulled::Message(entry) => D::message(context, &entry),
+                Pulled::Gap(gap) => D::gap(context, &gap),
                 Pulled::Nothing => return NextAction::Wait,
             }
             if context.full(context.out.len() - start) {
@@ -90,6 +125,14 @@ impl<D: Dialect> Transport for Ws<D> {
         if duplex.message_due_ms().is_some_and(|due_ms| due_ms <= context.now.mono_ms) {
             return release(context);
         }
+        if duplex
+            .kept
+            .as_mut()
+            .is_some_and(|kept| kept.wake_ms.take_if(|wake_ms| *wake_ms <= context.now.mono_ms).is_some())
+        {
+            D::wake(context);
+            return NextAction::Wait;
+        }
         // While something that it asked is not answered it is not listened to, so its silence says nothing.
         if !duplex.asked {
             if duplex.unanswered >= UNANSWERED_MAX {
@@ -97,7 +140,7 @@ impl<D: Dialect> Transport for Ws<D> {
             }
             duplex.unanswered += 1;
         }
-        frame::write(context.out, frame::PING, &[]);
+        D::heartbeat(context);
         NextAction::Wait
     }
 
@@ -107,18 +150,26 @@ impl<D: Dialect> Transport for Ws<D> {
             // the close.
             switch(context);
         }
-        match ending {
-            Ending::Closed(close_notice) => close(context, &close_notice.close),
+        let notice = match ending {
+            Ending::Closed(notice) => D::close(context, &notice.close),
             Ending::TakenOver => {
                 let reason = sentence(ErrorCode::SessionTakenOver).into();
-                close(
+                D::close(
                     context,
                     &Close { code: CloseCode::TakenOver, reason, reconnect: false, retry_ms: None },
-                );
+                )
             }
-            Ending::Refused(code) => refuse(context, *code),
+            Ending::Refused(code) => D::refuse(context, &Refusal::new(*code, sentence(*code))),
+        };
+        close_with(context, &notice)
+    }
+
+    fn refused(&self, context: &mut TransportContext<'_>, refusal: &Refusal) -> NextAction {
+        if !context.request_state.began {
+            return context.refuse_with(refusal);
         }
-        NextAction::Part
+        let notice = D::refuse(context, refusal);
+        close_with(context, &notice)
     }
 
     fn on_bytes(&self, context: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
@@ -162,9 +213,15 @@ impl<D: Dialect> Transport for Ws<D> {
         }
     }
 
-    fn answered(&self, context: &mut TransportContext<'_>, answer: &str) -> NextAction {
-        frame::text(context.out, answer);
-        NextAction::Wait
+    fn answered(&self, context: &mut TransportContext<'_>, answer: CommandAnswer) -> NextAction {
+        let after = match answer.downcast::<D::Answer>() {
+            Ok(answer) => D::answered(context, *answer),
+            // Each dialect's commands are answered by its own handler.
+            Err(_) => NextAction::Close,
+        };
+        let holds_back =
+            context.duplex.as_deref_mut().is_some_and(|duplex| std::mem::take(&mut duplex.holds_back));
+        if holds_back && after == NextAction::Wait { self.ready(context) } else { after }
     }
 }
 
@@ -179,7 +236,7 @@ fn release(context: &mut TransportContext<'_>) -> NextAction {
 fn switch(context: &mut TransportContext<'_>) {
     context.request_state.began = true;
     let Some(duplex) = context.duplex.as_deref_mut() else { return };
-    let accept = duplex.accept.take().map(|accept| accept.0).unwrap_or_default();
+    let (accept, protocol) = duplex.take_opening();
     let mut push =
         |parts: &[&str]| parts.iter().for_each(|part| context.out.extend_from_slice(part.as_bytes()));
     push(&[
@@ -190,43 +247,19 @@ fn switch(context: &mut TransportContext<'_>) {
     if let Some(compression) = duplex.compression {
         push(&["sec-websocket-extensions: ", &compression.response(), "\r\n"]);
     }
+    if let Some(protocol) = protocol {
+        push(&["sec-websocket-protocol: ", protocol, "\r\n"]);
+    }
     push(&["date: ", context.date, "\r\n\r\n"]);
 }
 
-/// Writes a message in the form that all receivers of its kind share.
-fn message(context: &mut TransportContext<'_>, entry: &Entry) {
-    let compression = context.duplex.as_ref().and_then(|duplex| duplex.compression);
-    let fits = compression.is_some_and(|compression| compression.fits(entry.event_json().len()));
-    let compressed = if fits { entry.ws_frame_compressed() } else { None };
-    context.out.extend_from_slice(compressed.unwrap_or_else(|| entry.ws_frame()));
-}
-
-/// Says that the session has ended, as an event for clients that read events, and in the close frame.
-fn close(context: &mut TransportContext<'_>, close: &Close) {
-    frame::text(context.out, &Event::Close(close.clone()).json());
-    part(context, status(close.code), &close.reason);
-}
-
-/// Says that the session cannot be served.
-fn refuse(context: &mut TransportContext<'_>, code: ErrorCode) {
-    #[derive(Serialize)]
-    struct Refusal<'a> {
-        event: &'a str,
-        code: &'a str,
-        reason: &'a str,
-        reconnect: bool,
-    }
-    let reason = sentence(code);
-    let refusal = Refusal { event: "close", code: code.as_str(), reason, reconnect: code.status() == 503 };
-    frame::text(context.out, &json::write(&refusal));
-    part(context, CloseStatus::of_application(code.status()), reason);
-}
-
-fn part(context: &mut TransportContext<'_>, status: CloseStatus, reason: &str) {
-    CloseFrame::write(context.out, status, reason);
+/// Writes the close frame; what the transport's turn ends with then.
+pub fn close_with(context: &mut TransportContext<'_>, notice: &CloseFrame) -> NextAction {
+    CloseFrame::write(context.out, notice.status, &notice.reason);
     if let Some(duplex) = context.duplex.as_deref_mut() {
         duplex.parts = true;
     }
+    NextAction::Part
 }
 
 /// Answers the client's close with the status that it gave (RFC 6455 section 5.5.1).
@@ -234,19 +267,5 @@ fn answer_close(context: &mut TransportContext<'_>, said: Option<&CloseFrame>) {
     match said {
         Some(close) => CloseFrame::write(context.out, close.status, ""),
         None => frame::write(context.out, frame::CLOSE, &[]),
-    }
-}
-
-/// The status that fits: where there is none of the protocol's own, 4000 and the HTTP status that says the
-/// same.
-fn status(code: CloseCode) -> CloseStatus {
-    match code {
-        CloseCode::Client | CloseCode::Recycle => CloseStatus::NORMAL,
-        CloseCode::Shutdown => CloseStatus::GOING_AWAY,
-        CloseCode::Operator => CloseStatus::of_application(410),
-        CloseCode::TokenExpired => CloseStatus::of_application(401),
-        CloseCode::Slow => CloseStatus::of_application(408),
-        CloseCode::TakenOver => CloseStatus::of_application(409),
-        CloseCode::TooManySessions => CloseStatus::of_application(429),
     }
 }

@@ -13,6 +13,7 @@ use encke::{
     auth::{Claims, Grant, TokenKey},
     clock::{Clock, SystemClock, TestClock},
     config::{Config, EngineUrl, Secret},
+    dialects::Registry,
     router::router,
     wire::{Backing, Server, wire, wire_on},
 };
@@ -173,7 +174,7 @@ impl World {
         let mut config = config();
         change(&mut config);
         let server = runtime.block_on(wire(config)).unwrap();
-        let router = router(Arc::clone(&server.app));
+        let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }
 
@@ -184,7 +185,7 @@ impl World {
         let open = async move |_| Ok(Backing { engine, cluster: None });
         let server =
             runtime.block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), open)).unwrap();
-        let router = router(Arc::clone(&server.app));
+        let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }
 
@@ -212,7 +213,10 @@ impl World {
     /// A router with the same sessions, and another engine or clock.
     pub fn other(&self, engine: Arc<dyn Engine>, clock: Option<Arc<TestClock>>) -> Router {
         let clock = clock.map_or(Arc::clone(&self.app().clock), |clock| clock as Arc<dyn Clock>);
-        router(App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap())
+        router(
+            App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap(),
+            &Registry::built_in(),
+        )
     }
 
     pub fn call(&self, ask: Ask) -> Answer {

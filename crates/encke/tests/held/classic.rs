@@ -186,7 +186,7 @@ fn a_silence_is_broken_by_white_space_and_nothing_else() {
     let mut waiting = reader.begin(&world, "GET", "/classic/backend?timestamp=");
     let head = waiting.until("\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 OK"), "the head does not wait: {head}");
-    let silence = waiting.until("1\r\n \r\n1\r\n \r\n");
+    let silence = waiting.until("1\r\n \r\n") + &waiting.until("1\r\n \r\n");
     world.publish("classic", "\"m\"");
     assert!(waiting.ends());
     waiting.seen.splice(0..0, format!("{head}{silence}").into_bytes());
@@ -414,7 +414,7 @@ fn what_is_not_understood_is_refused() {
 
 #[test]
 fn it_is_not_there_unless_it_is_asked_for() {
-    let world = World::with(|config| config.dialects.classic = Some(false));
+    let world = World::with(|config| config.dialects.set("classic", false));
     for (method, target) in
         [("GET", "/classic/backend?msg=x"), ("POST", "/classic/backend"), ("POST", "/classic/stop")]
     {

@@ -216,6 +216,7 @@ fn data(answer: &Value) -> Vec<i64> {
 }
 
 mod classic;
+mod dialects;
 mod failing;
 mod fairness;
 mod forwarded;
@@ -225,6 +226,7 @@ mod long_cursors;
 mod polls;
 mod queries;
 mod receipts;
+mod sample;
 mod settings;
 mod slow;
 mod stop;

@@ -18,7 +18,7 @@ use tokio_rustls::{
 use super::*;
 
 /// A certificate that signs itself, in the files that the server reads.
-fn certify(dir: &Path) -> CertificateDer<'static> {
+pub(super) fn certify(dir: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();

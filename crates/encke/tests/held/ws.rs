@@ -5,12 +5,12 @@ use encke_proto::{Close, CloseCode};
 
 use super::*;
 
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade";
+pub(super) const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade";
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(super) const PONG: u8 = 10;
 
 impl World {
     pub(super) fn ws_head(&self, user: &str, query: &str) -> String {
@@ -48,13 +48,13 @@ pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Wire {
-    fn switched(&mut self) {
+    pub(super) fn switched(&mut self) {
         let head = self.until("\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
         assert!(head.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
     }
 
-    fn say(&mut self, opcode: u8, payload: &[u8]) {
+    pub(super) fn say(&mut self, opcode: u8, payload: &[u8]) {
         self.socket.write_all(&frame(opcode, payload)).unwrap();
     }
 
@@ -74,7 +74,7 @@ impl Wire {
     }
 
     /// The next frame: its first byte and its payload.
-    fn frame(&mut self) -> (u8, Vec<u8>) {
+    pub(super) fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.take(2);
         assert_eq!(head[1] & 0x80, 0, "a server does not mask");
         let width = match head[1] {
@@ -103,7 +103,7 @@ impl Wire {
     }
 
     /// The close frame that comes next: its status and its reason.
-    fn closed(&mut self) -> (u16, String) {
+    pub(super) fn closed(&mut self) -> (u16, String) {
         let (first, payload) = self.frame();
         assert_eq!(first, 0x88, "{}", String::from_utf8_lossy(&payload));
         if payload.is_empty() {
@@ -113,7 +113,7 @@ impl Wire {
     }
 
     /// Whether the server hangs up without another byte.
-    fn hung_up(&mut self) -> bool {
+    pub(super) fn hung_up(&mut self) -> bool {
         self.ends() && self.seen.is_empty()
     }
 }

@@ -19,6 +19,8 @@ const VERSION: &str = "13";
 const KEY_BYTES: usize = 16;
 /// The longest text of offered extensions that is looked at.
 const EXTENSIONS_MAX_BYTES: usize = 1024;
+/// The longest text of offered subprotocols that is looked at.
+const PROTOCOLS_MAX_BYTES: usize = 1024;
 /// Base64 as clients write it; what is left over in its last character does not matter, since the key is
 /// never used as bytes.
 const BASE64: GeneralPurpose =
@@ -49,6 +51,7 @@ pub struct Handshake {
     version: Option<String>,
     key: Option<String>,
     extensions: String,
+    protocols: String,
     /// A field that may be there once is there twice.
     twice: bool,
 }
@@ -112,10 +115,24 @@ impl Handshake {
                 self.extensions.push_str(value);
                 self.extensions.push(',');
             }
+        } else if is("sec-websocket-protocol") {
+            if self.protocols.len() + value.len() < PROTOCOLS_MAX_BYTES {
+                // Several fields mean the same as one (RFC 6455 section 11.3.4).
+                self.protocols.push_str(value);
+                self.protocols.push(',');
+            }
         } else {
             return false;
         }
         true
+    }
+
+    /// The first subprotocol that the client offers and the server speaks (RFC 6455 section 4.2.2); none when
+    /// the client offers none of them.
+    #[must_use]
+    pub fn protocol(&self, spoken: &[&'static str]) -> Option<&'static str> {
+        let mut offered = self.protocols.split(',').map(str::trim);
+        offered.find_map(|offer| spoken.iter().copied().find(|spoken| *spoken == offer))
     }
 
     /// Whether the change is asked for at all.
@@ -167,6 +184,27 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_is_answered_as_there() {
         assert_eq!(with(9, "").check("GET", true).unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn the_subprotocol_is_the_clients_first_that_is_spoken() {
+        for (fields, chosen) in [
+            (&["a, b"][..], Some("b")),
+            (&["c,b"], Some("c")),
+            (&["x", " c ", "b"], Some("c")),
+            (&["B"], None),
+            (&["bc"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let mut handshake = with(9, "");
+            fields.iter().for_each(|value| assert!(handshake.take("Sec-WebSocket-Protocol", value)));
+            assert_eq!(handshake.protocol(&["b", "c"]), chosen, "{fields:?}");
+        }
+        let mut long = with(9, "");
+        long.take("sec-websocket-protocol", &"x".repeat(PROTOCOLS_MAX_BYTES));
+        long.take("sec-websocket-protocol", "b");
+        assert_eq!(long.protocol(&["b"]), Some("b"), "what is too long is passed over");
     }
 
     #[test]

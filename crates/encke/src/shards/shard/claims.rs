@@ -65,7 +65,7 @@ impl Shard {
             }
             Err(code) => {
                 if waits {
-                    self.refuse(place, &Refusal::new(code, why(code)), &admission.request_state);
+                    self.refuse_admission(place, admission, &Refusal::new(code, why(code)));
                 }
                 None
             }

@@ -40,7 +40,8 @@ impl Shard {
                 // The caller may have gone.
                 let _ = answer.send(self.counts());
             }
-            ShardCommand::Answered { place, answer } => self.answered(place, &answer),
+            ShardCommand::Answered { place, reply } => self.answered(place, reply),
+            ShardCommand::Decided { place, verdict } => self.decided(place, verdict),
             ShardCommand::Go(place) => self.go_on(place),
             ShardCommand::Drained(id) => {
                 if let Some(key) = self.body_sink.get(&id).copied() {
@@ -76,7 +77,9 @@ impl Shard {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(slot) = self.slots.get_mut(key) else { continue };
-            if let Some(service) = slot.state.service() {
+            if matches!(slot.state, State::Unclaimed(_)) {
+                self.send_away(key);
+            } else if let Some(service) = slot.state.service() {
                 // The connection ends with the answer, which says so.
                 service.request_state.keep_alive = false;
             } else if matches!(slot.state, State::Head) {

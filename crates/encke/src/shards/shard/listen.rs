@@ -1,12 +1,12 @@
 //! Duplex connections: clients that send on the connection that they wait on.
 
 use encke_hub::Key;
-use encke_proto::SessionId;
 
-use super::{Shard, Until};
+use super::{Shard, Until, conn_key};
 use crate::{
+    admission::{Asked, Reply},
     shards::{EngineRequest, Hears, ShardCommand, State, Work},
-    transports::{Asked, NextAction},
+    transports::{Command, Duplex, NextAction},
 };
 
 impl Shard {
@@ -37,12 +37,13 @@ impl Shard {
         self.await_message(key);
     }
 
-    /// A message that a client has begun is looked at when it is due, if that is before the next heartbeat.
+    /// A message that a client has begun is looked at when it is due, and so is what its dialect waits for,
+    /// if that is before the next sign of life.
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;
-        if let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_ref())
-            && let Some(due_ms) = duplex.message_due_ms()
+        if let Some(due_ms) =
+            slot.state.service().and_then(|service| service.duplex()).and_then(Duplex::due_ms)
             && due_ms < deadline_ms
         {
             self.set_deadline(key, due_ms.saturating_sub(self.now.mono_ms));
@@ -58,7 +59,7 @@ impl Shard {
         if slot.hears() != Hears::Now {
             return;
         }
-        if let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_mut()) {
+        if let Some(duplex) = slot.state.service().and_then(|service| service.talk_mut()) {
             // While it was not listened to, the delay of a message that it had begun was not the client's.
             duplex.reader.wait_anew(self.now.mono_ms);
         }
@@ -69,32 +70,37 @@ impl Shard {
         self.readable(key, Until::Empty);
     }
 
-    /// Leaves what a client asks with the command handler, and does not listen until the answer is there.
-    pub(super) fn pass_on(&mut self, place: Key, session: SessionId, text: String) {
-        let Some(duplex) = self
-            .slots
-            .get_mut(place)
-            .and_then(|slot| slot.state.service())
-            .and_then(|service| service.duplex.as_mut())
-        else {
-            return;
-        };
+    /// Leaves what a client asks with its dialect's handler, and does not listen until the answer is there.
+    pub(super) fn pass_on(&mut self, place: Key, command: Command) {
+        let session = self.hub.session_of(conn_key(place));
+        let Some(service) = self.slots.get_mut(place).and_then(|slot| slot.state.service()) else { return };
+        let dialect = service.transport.dialect();
+        let Some(duplex) = service.talk_mut() else { return };
         duplex.asked = true;
-        let answer =
-            (self.parts.command_handler.0)(Asked { identity: duplex.identity.clone(), session, text });
+        let reply = (self.parts.command_handler.0)(Asked {
+            dialect,
+            identity: duplex.identity.clone(),
+            session,
+            command,
+        });
         self.request_engine(EngineRequest::Work(Work(Box::pin(async move {
-            ShardCommand::Answered { place, answer: answer.await }
+            ShardCommand::Answered { place, reply: reply.await }
         }))));
     }
 
-    /// The command handler has answered.
-    pub(super) fn answered(&mut self, place: Key, answer: &str) {
+    /// The handler has answered.
+    pub(super) fn answered(&mut self, place: Key, reply: Reply) {
         let Some(slot) = self.slots.get_mut(place) else { return };
-        let waits = matches!(slot.state, State::Waits(_));
-        let Some(duplex) = slot.state.service().and_then(|service| service.duplex.as_mut()) else { return };
+        let waits = matches!(slot.state, State::Waits(_) | State::Unclaimed(_));
+        let Some(duplex) = slot.state.service().and_then(|service| service.talk_mut()) else { return };
         duplex.asked = false;
         if waits {
+            let Reply { answer, identified } = reply;
             self.turn(place, |service, context| service.answered(context, answer));
+            self.await_message(place);
+            if let Some(identified) = identified {
+                self.identified(place, *identified);
+            }
         }
         self.resume(place);
     }

@@ -7,7 +7,7 @@ use encke_proto::CloseCode;
 use super::{Shard, conn_key, slot_key_of};
 use crate::{
     shards::{EngineRequest, Slot, State},
-    transports::{NextAction, Transport, TransportContext},
+    transports::{ConnectionState, NextAction, Transport, TransportContext},
 };
 
 /// The most connections of a broadcast served in one turn: a send batch of well under a millisecond, behind
@@ -20,10 +20,7 @@ impl Shard {
     pub(super) fn carry_out(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Begun { conn, .. } => {
-                    self.turn(slot_key_of(conn), |service, context| service.begin(context));
-                    self.resume(slot_key_of(conn));
-                }
+                Output::Begun { conn, .. } => self.begun(slot_key_of(conn)),
                 Output::Ready { conn, broadcast } => {
                     let key = slot_key_of(conn);
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
@@ -109,6 +106,12 @@ impl Shard {
     ) {
         if let Some(after) = self.act_alone(key, act) {
             self.send(key, after);
+            if after == NextAction::More
+                && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key)
+            {
+                service.ready = true;
+                self.ready.put_targeted(key, &mut service.queued);
+            }
         }
     }
 
@@ -135,6 +138,12 @@ impl Shard {
         act: impl FnOnce(&'static dyn Transport, &mut TransportContext<'_>) -> NextAction,
     ) -> Option<NextAction> {
         let service = self.slots.get_mut(key)?.state.service()?;
+        let transport = service.transport;
+        let (duplex, request) = match service.state.as_deref_mut() {
+            Some(ConnectionState::Duplex(duplex)) => (Some(duplex), None),
+            Some(ConnectionState::Request(state)) => (None, Some(&mut **state)),
+            None => (None, None),
+        };
         let mut context = TransportContext {
             hub: &mut self.hub,
             conn: conn_key(key),
@@ -145,13 +154,13 @@ impl Shard {
             date: self.date.at(self.now.wall),
             origins: &self.parts.admit.origins,
             heartbeat_s: self.parts.timeouts.heartbeat_ms / 1000,
-            duplex: service.duplex.as_deref_mut(),
+            duplex,
+            request,
             asked: None,
         };
-        let after = act(service.transport, &mut context);
-        if let Some(text) = context.asked.take() {
-            let session = context.session();
-            self.pass_on(key, session, text);
+        let after = act(transport, &mut context);
+        if let Some(command) = context.asked.take() {
+            self.pass_on(key, command);
         }
         Some(after)
     }

@@ -10,15 +10,16 @@ use tokio::sync::mpsc;
 use super::{
     Handoff, READ_BYTES, Shard, Until, conn_key,
     read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
+    unclaimed::shutting_down,
 };
 use crate::{
-    admission::{Admission, Verdict},
+    admission::{Admission, Answer, Verdict},
     connection::head,
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Hears, Queued, Resting, Service, ShardCommand, Sink, Slot, State},
+    shards::{Arrival, Hears, Resting, Service, ShardCommand, Sink, Slot, State},
     transports::{HoldKind, NextAction, RequestState},
 };
 
@@ -73,6 +74,13 @@ impl Shard {
             let Some(key) = self.reads.next() else { break };
             if self.answer_ahead(key) {
                 self.reads.defer(key);
+            } else if self
+                .slots
+                .get(key)
+                .is_some_and(|slot| slot.inbound.is_some() && slot.hears() == Hears::Now)
+            {
+                // What was sent behind the head of a WebSocket.
+                self.resume(key);
             } else {
                 self.readable(key, Until::Empty);
             }
@@ -117,7 +125,7 @@ impl Shard {
                     self.turn(key, |service, context| service.elapsed(context));
                 }
             }
-            State::Claims { read_closed } => *read_closed = true,
+            State::Claims { read_closed } | State::Decides { read_closed } => *read_closed = true,
             // What was sent ahead is answered yet; the end is found again behind it.
             State::Answered if slot.inbound.is_some() => {}
             State::Answered if !slot.sink.is_body() => slot.state = State::Closing,
@@ -167,17 +175,17 @@ impl Shard {
         if self.parts.inline.may_begin_with(bytes) {
             return self.on_inline_bytes(key, bytes.to_vec());
         }
-        match head::read(bytes) {
+        match head::read(bytes, &self.parts.endpoints) {
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
-            head::Verdict::Waits(waiting, length) => {
+            head::Verdict::Waits(number, waiting, length) => {
                 if self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved()) {
                     return self.refuse_in_reserve(key, waiting.origin);
                 }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
                     slot.inbound = Some(Box::new(rest.to_vec()));
                 }
-                match self.parts.admit.decide(&waiting, self.now.wall) {
+                match self.parts.endpoints.decide(number, &waiting, self.now.wall) {
                     Verdict::Admitted(admission) => self.hand_to_home(key, admission),
                     verdict => self.carry_out_verdict(key, verdict),
                 }
@@ -223,27 +231,47 @@ impl Shard {
             return self.come_in(key, *admission);
         }
         let Some(mut slot) = self.take_out(key) else { return };
-        if let Sink::Socket(socket, _) = &mut slot.sink
-            && self.parts.poll.registry().deregister(socket).is_err()
-        {
-            return;
+        self.laggards.forget(key);
+        if let Some(unsent) = &slot.unsent {
+            self.laggards.release(unsent);
+        }
+        let mailbox = self.parts.shards.at(home);
+        match &mut slot.sink {
+            Sink::Socket(socket, _) => {
+                if self.parts.poll.registry().deregister(socket).is_err() {
+                    return;
+                }
+            }
+            Sink::Body(body_sink) => {
+                self.body_sink.remove(&body_sink.id);
+                body_sink.move_to(mailbox);
+            }
         }
         let inbound = slot.inbound.map(|bytes| *bytes).unwrap_or_default();
         let verdict = Verdict::Admitted(admission);
-        let arrival = Arrival { sink: slot.sink, inbound, verdict };
+        let arrival = Arrival { sink: slot.sink, inbound, verdict, unsent: slot.unsent };
         // A shard that cannot take it drops it; the client comes back.
-        let _ = self.parts.shards.at(home).post(ShardCommand::Arrived(Box::new(arrival)));
+        let _ = mailbox.post(ShardCommand::Arrived(Box::new(arrival)));
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) {
-        let Arrival { sink, inbound, verdict } = arrival;
+        let Arrival { sink, inbound, verdict, unsent } = arrival;
+        if sink.is_gone() {
+            // Nothing tells of it any more, since that was said to the shard that it comes from.
+            return;
+        }
         let Some(key) = self.seat(sink, self.parts.timeouts.idle_ms) else { return };
         if let Some(slot) = self.slots.get_mut(key)
             && !inbound.is_empty()
         {
             slot.inbound = Some(Box::new(inbound));
         }
+        if let Some(unsent) = unsent {
+            self.keep_on(key, unsent);
+        }
         self.carry_out_verdict(key, verdict);
+        // What hyper had taken meanwhile was said to the shard that it comes from.
+        self.writable(key);
     }
 
     /// Takes back a connection from hyper, between two requests.
@@ -261,17 +289,24 @@ impl Shard {
     pub(super) fn carry_out_verdict(&mut self, key: Key, verdict: Verdict) {
         match verdict {
             Verdict::Admitted(admission) => self.come_in(key, *admission),
+            Verdict::Opened(opened) => self.open(key, *opened),
             Verdict::Refused(refusal, request_state) => self.refuse(key, &refusal, &request_state),
+            Verdict::Answered(answer, request_state) => self.answer(key, &answer, &request_state),
             Verdict::StayAway(request_state) => self.keep_away(key, &request_state),
+            Verdict::Later(later) => self.decide_later(key, later),
         }
     }
 
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         if self.drains {
-            // It was let in before, and was on its way here or asked for elsewhere while all clients were
-            // sent away; it would not be sent away any more.
-            return self.free(key);
+            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent
+            // away; nobody would do that for it any more.
+            return if admission.request_state.began {
+                self.refuse_admission(key, admission, &shutting_down())
+            } else {
+                self.free(key)
+            };
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission {
@@ -284,19 +319,13 @@ impl Shard {
             lasting,
             start,
             channels,
-            duplex,
+            state,
             ticket: _,
         } = admission;
         request_state.plain |= slot.sink.is_body();
         let (nonce, number) = self.random_pool.numbers();
         request_state.nonce = nonce.to_be_bytes();
-        slot.state = State::Waits(Service {
-            transport,
-            request_state,
-            ready: false,
-            queued: Queued::default(),
-            duplex,
-        });
+        slot.state = State::Waits(Service::new(transport, request_state, state));
         let timeout_ms = match transport.hold_kind() {
             // Clients that began to wait together should not all come back together.
             HoldKind::Once => {
@@ -320,24 +349,25 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, request_state: &RequestState) {
-        self.outbound.clear();
-        let keep_alive = request_state.keep_alive && !self.drains;
-        let origin = request_state
-            .origin
-            .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
-            .map(String::as_str);
-        let head = Head {
-            status: refusal.code.status(),
-            content_type: response::JSON,
-            body: Body::None,
-            keep_alive,
-            origin,
-            date: self.date.at(self.now.wall),
-            retry_after_s: retry_after_s(refusal.code),
-            field: None,
-        };
-        with_body(&mut self.outbound, head, &refusal.json());
-        self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
+        let (status, json) = (refusal.code.status(), refusal.json());
+        let body = Some((response::JSON, json.as_bytes()));
+        self.write_whole(
+            key,
+            request_state,
+            &Whole { status, body, retry_after_s: retry_after_s(refusal.code), fields: &[] },
+        );
+    }
+
+    /// Answers a request in its dialect's own form.
+    fn answer(&mut self, key: Key, answer: &Answer, request_state: &RequestState) {
+        let fields: Vec<(&str, &str)> =
+            answer.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let body = Some((answer.content_type, answer.body.as_slice()));
+        self.write_whole(
+            key,
+            request_state,
+            &Whole { status: answer.status, body, retry_after_s: None, fields: &fields },
+        );
     }
 
     /// Refuses a request that wants to wait in a place that is kept for operators.
@@ -351,29 +381,43 @@ impl Shard {
     }
 
     pub(super) fn keep_away(&mut self, key: Key, request_state: &RequestState) {
+        self.write_whole(
+            key,
+            request_state,
+            &Whole { status: 204, body: None, retry_after_s: None, fields: &[] },
+        );
+    }
+
+    /// Writes the whole answer to a request that does not wait.
+    fn write_whole(&mut self, key: Key, request_state: &RequestState, whole: &Whole<'_>) {
         self.outbound.clear();
         let keep_alive = request_state.keep_alive && !self.drains;
         let origin = request_state
             .origin
             .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
             .map(String::as_str);
-        let (content_type, date) = (response::JSON, self.date.at(self.now.wall));
-        Head {
-            status: 204,
+        let (content_type, bytes) = whole.body.unwrap_or((response::JSON, &[]));
+        let head = Head {
+            status: whole.status,
             content_type,
-            body: Body::None,
+            body: if whole.body.is_some() { Body::Length(bytes.len()) } else { Body::None },
             keep_alive,
             origin,
-            date,
-            retry_after_s: None,
-            field: None,
-        }
-        .write(&mut self.outbound);
+            date: self.date.at(self.now.wall),
+            retry_after_s: whole.retry_after_s,
+            fields: whole.fields,
+        };
+        head.write(&mut self.outbound);
+        self.outbound.extend_from_slice(bytes);
         self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
     }
 }
 
-fn with_body(out: &mut Vec<u8>, head: Head<'_>, json: &str) {
-    Head { body: Body::Length(json.len()), ..head }.write(out);
-    out.extend_from_slice(json.as_bytes());
+/// What is in a whole answer.
+struct Whole<'a> {
+    status: u16,
+    /// Its type, and its bytes.
+    body: Option<(&'a str, &'a [u8])>,
+    retry_after_s: Option<u64>,
+    fields: &'a [(&'a str, &'a str)],
 }

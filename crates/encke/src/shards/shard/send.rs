@@ -66,7 +66,11 @@ impl Shard {
         let conn = conn_key(key);
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.state {
-            State::Head | State::Asks(_) | State::Claims { .. } => {}
+            State::Head
+            | State::Asks(_)
+            | State::Claims { .. }
+            | State::Decides { .. }
+            | State::Unclaimed(_) => {}
             State::Waits(service) => {
                 if service.ready {
                     self.ready.put_targeted(key, &mut service.queued);
@@ -151,7 +155,9 @@ fn go_on(state: &mut State, after: NextAction) {
     *state = match (after, std::mem::replace(state, State::Head)) {
         (NextAction::Wait | NextAction::More, state) => state,
         (NextAction::Done, _) => State::Answered,
-        (NextAction::Part, State::Waits(service) | State::Parting(service)) => State::Parting(service),
+        (NextAction::Part, State::Waits(service) | State::Unclaimed(service) | State::Parting(service)) => {
+            State::Parting(service)
+        }
         (NextAction::HangUp, _) => State::HungUp,
         (NextAction::Close | NextAction::Part, _) => State::Closing,
     };

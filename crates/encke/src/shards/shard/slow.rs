@@ -92,6 +92,16 @@ impl Shard {
         self.shed();
     }
 
+    /// Keeps what the kernel did not take in another shard.
+    pub(super) fn keep_on(&mut self, key: Key, unsent: Box<Unsent>) {
+        let (lag, until_ms) = (self.hub.lag(conn_key(key)), unsent.until_ms);
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        self.laggards.unsent_bytes += unsent.bytes.len();
+        slot.unsent = Some(unsent);
+        self.laggards.by_key.entry(key).or_insert(lag);
+        self.look_again(key, until_ms);
+    }
+
     /// Keeps what was written since, behind what is kept already.
     pub(super) fn keep_more(&mut self, key: Key) {
         if let Some(unsent) = self.slots.get_mut(key).and_then(|slot| slot.unsent.as_mut()) {

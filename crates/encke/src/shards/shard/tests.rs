@@ -3,6 +3,8 @@
 
 mod ahead;
 mod fleeting;
+mod posts;
+mod unclaimed;
 mod unfinished;
 
 use std::{
@@ -24,12 +26,13 @@ use serde_json::{Value, value::RawValue};
 
 use super::{outputs::BROADCAST_PER_TURN, *};
 use crate::{
-    admission::{Admission, Verdict},
+    admission::{Admission, Reply as CommandReply, Verdict},
     app::App,
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
+    dialects::{Registry, native_transport},
     shards::{Arrival, Counts, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
-    transports::{RequestState, asked_for},
+    transports::RequestState,
 };
 
 mod stalled;
@@ -76,6 +79,8 @@ impl World {
         let (slow, linger_ms, batched_sends) = (config.slow, config.linger_ms, config.batched_sends);
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
         let (engine_io, wishes) = mpsc::unbounded_channel();
+        let (auth, stopping) = (Arc::clone(&app.auth), app.stopping.clone());
+        let admit = Admit { auth, stopping, origins: Arc::new([]), hold_s: 25, compression: false };
         let shard = Shard::new(Parts {
             poll,
             listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
@@ -84,15 +89,12 @@ impl World {
             index: 0,
             engine_io,
             handoffs: mpsc::channel(1).0,
-            admit: Admit {
-                auth: Arc::clone(&app.auth),
-                stopping: app.stopping.clone(),
-                origins: Arc::new([]),
-                hold_s: 25,
-                compression: false,
-            },
+            endpoints: Arc::new(Registry::built_in().endpoints(&app, &admit)),
+            admit,
             peers: None,
-            command_handler: CommandHandler(Arc::new(|_| Box::pin(async { String::new() }))),
+            command_handler: CommandHandler(Arc::new(|_| {
+                Box::pin(async { CommandReply::new(String::new()) })
+            })),
             connection_limit: ConnectionLimit::new(0, None),
             clock: clock.clone(),
             hub: HubConfig { broadcast_members: if linger_ms > 0 { 1 } else { 64 }, ..HubConfig::default() },
@@ -208,7 +210,12 @@ impl World {
     }
 
     fn admit(&mut self, sink: Sink, admission: Admission) {
-        let arrival = Arrival { sink, inbound: Vec::new(), verdict: Verdict::Admitted(Box::new(admission)) };
+        let arrival = Arrival {
+            sink,
+            inbound: Vec::new(),
+            verdict: Verdict::Admitted(Box::new(admission)),
+            unsent: None,
+        };
         self.mailbox.post(ShardCommand::Arrived(Box::new(arrival))).unwrap();
     }
 
@@ -319,7 +326,7 @@ fn admission(user: &str, start: Start) -> Admission {
         embedder: None,
     };
     Admission {
-        transport: asked_for("/v1/stream", "as=ndjson").unwrap(),
+        transport: native_transport("/v1/stream", "as=ndjson"),
         request_state,
         user: UserId::new(user).unwrap(),
         token_ends: Time(0),
@@ -328,7 +335,7 @@ fn admission(user: &str, start: Start) -> Admission {
         lasting: true,
         start,
         channels: vec![ChannelName::public("news").unwrap()],
-        duplex: None,
+        state: None,
         ticket: None,
     }
 }

@@ -61,6 +61,7 @@ impl Shard {
                     self.turn(key, |service, context| service.elapsed(context));
                 }
             }
+            State::Unclaimed(_) => self.look_at_unclaimed(key),
             State::Head if slot.inbound.is_some() => {
                 let origin =
                     self.parts.admit.readable_by(slot.inbound.as_ref().and_then(|bytes| origin_of(bytes)));

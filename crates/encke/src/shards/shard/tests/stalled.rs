@@ -8,7 +8,7 @@ use encke_proto::{Close, CloseCode, SessionId};
 use super::*;
 use crate::{
     auth::{Claims, Grant, Identity},
-    transports::Duplex,
+    transports::{ConnectionState, Duplex},
 };
 
 /// Every transport that has a connection of its own, as it is asked for.
@@ -47,7 +47,7 @@ fn session() -> Option<SessionId> {
 
 fn asks(transport: (&str, &str), start: Start) -> Admission {
     let mut asked = admission("alice", start);
-    asked.transport = asked_for(transport.0, transport.1).unwrap();
+    asked.transport = native_transport(transport.0, transport.1);
     asked.request_state.plain = false;
     asked.token_ends = Time(1_700_000_000_000 + TOKEN_MS);
     if asked.transport.is_duplex() {
@@ -57,7 +57,8 @@ fn asks(transport: (&str, &str), start: Start) -> Admission {
             channels: Grant::all(),
             publish: Grant::none(),
         };
-        asked.duplex = Some(Box::new(Duplex::new(Identity::new(claims, false), "accepted".into(), None)));
+        let duplex = Duplex::new(Some(Identity::new(claims, false)), "accepted".into(), None);
+        asked.state = Some(Box::new(ConnectionState::Duplex(duplex)));
     }
     asked
 }

@@ -62,9 +62,7 @@ impl Client {
             let slots = world.shard.slots.iter().map(|(_, slot)| &slot.state);
             let mut services = slots
                 .filter_map(|state| if let State::Waits(service) = state { Some(service) } else { None });
-            services.any(|service| {
-                service.duplex.as_ref().is_some_and(|duplex| duplex.message_due_ms().is_some())
-            })
+            services.any(|service| service.duplex().is_some_and(|duplex| duplex.message_due_ms().is_some()))
         };
         // The kernel may take a moment to carry it over.
         until(|| {

@@ -2,16 +2,14 @@
 
 use encke_proto::{Entry, Event, codec::ndjson};
 
-use super::{TransportContext, stream::Form};
-use crate::http::response::NDJSON;
+use super::stream::EventForm;
+use crate::{http::response::NDJSON, transports::TransportContext};
 
 #[derive(Debug)]
 pub(super) struct Ndjson;
 
-impl Form for Ndjson {
+impl EventForm for Ndjson {
     const NAME: &'static str = "ndjson";
-    const PATH: &'static str = "/v1/stream";
-    const AS: Option<&'static str> = Some("ndjson");
     const CONTENT_TYPE: &'static str = NDJSON;
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {

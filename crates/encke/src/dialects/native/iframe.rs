@@ -3,8 +3,8 @@
 
 use encke_proto::{Entry, Event, codec::iframe};
 
-use super::{TransportContext, stream::Form};
-use crate::http::response::HTML;
+use super::stream::EventForm;
+use crate::{http::response::HTML, transports::TransportContext};
 
 /// After so many bytes the client begins another frame: a document that only grows costs its browser memory.
 const SPENT_BYTES: u32 = 256 * 1024;
@@ -12,10 +12,8 @@ const SPENT_BYTES: u32 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Iframe;
 
-impl Form for Iframe {
+impl EventForm for Iframe {
     const NAME: &'static str = "iframe";
-    const PATH: &'static str = "/v1/stream";
-    const AS: Option<&'static str> = Some("iframe");
     const CONTENT_TYPE: &'static str = HTML;
 
     fn policy(context: &TransportContext<'_>) -> Option<String> {

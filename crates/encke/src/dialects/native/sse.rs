@@ -2,8 +2,8 @@
 
 use encke_proto::{Entry, Event, codec::sse, limits::CURSOR_INLINE_MAX_BYTES};
 
-use super::{TransportContext, stream::Form};
-use crate::http::response::EVENT_STREAM;
+use super::stream::EventForm;
+use crate::{http::response::EVENT_STREAM, transports::TransportContext};
 
 /// A cursor that is too long to go with each event goes once in so many times its own length of other bytes.
 const ID_SHARE: usize = 8;
@@ -11,10 +11,8 @@ const ID_SHARE: usize = 8;
 #[derive(Debug)]
 pub(super) struct Sse;
 
-impl Form for Sse {
+impl EventForm for Sse {
     const NAME: &'static str = "sse";
-    const PATH: &'static str = "/v1/sse";
-    const AS: Option<&'static str> = None;
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {

@@ -1,41 +1,45 @@
-//! Control requests that come over a connection that waits (a WebSocket): the same as those by POST, about
-//! the session that the connection serves.
-
-use std::sync::Arc;
+//! Control requests that come over a WebSocket: the same as those by POST, about the session that the
+//! connection serves.
 
 use encke_hub::CloseTarget;
-use encke_proto::{Close, CloseCode, ErrorCode, ErrorDetail, json};
+use encke_proto::{Close, CloseCode, Cursor, ErrorCode, ErrorDetail, SessionId, json};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
-use super::{
-    ack::{Done, shown},
-    close::SessionClosed,
-    publish::publish_from,
-    subscribe::{follow, unfollow},
-};
 use crate::{
+    admission::{Asked, Reply as CommandReply},
     app::App,
+    auth::Identity,
+    commands::{Done, Followed, SessionClosed, follow, publish_from, shown, unfollow},
     http::{
         body::{self, parse},
         refusal::Refused,
     },
-    transports::{Asked, CommandHandler},
     validation,
 };
 
-/// Answers for this server.
-pub(crate) fn command_handler(app: Arc<App>) -> CommandHandler {
-    CommandHandler(Arc::new(move |asked| {
-        let app = Arc::clone(&app);
-        Box::pin(async move { answer(&app, &asked).await })
-    }))
+/// Answers the text of a client.
+pub(super) async fn answer(app: &App, asked: Asked) -> CommandReply {
+    let (Ok(text), Some(identity), Some(session)) =
+        (asked.command.downcast::<String>(), asked.identity, asked.session)
+    else {
+        // Only a session's client is listened to, and it says text.
+        return CommandReply::new(());
+    };
+    CommandReply::new(reply(app, &Request { text: *text, identity, session }).await)
+}
+
+/// What is asked, and who asks.
+struct Request {
+    text: String,
+    identity: Identity,
+    session: SessionId,
 }
 
 /// What every request has.
 #[derive(Deserialize)]
-struct Request {
+struct Head {
     r#do: String,
     #[serde(default)]
     id: Option<u64>,
@@ -139,9 +143,9 @@ pub(crate) struct Reply<'a> {
     error: Option<ErrorDetail<'a>>,
 }
 
-async fn answer(app: &App, asked: &Asked) -> String {
-    let (id, result) = match parse::<Request>(asked.text.as_bytes()) {
-        Ok(request) => (request.id, carry_out(app, asked, &request.r#do).await),
+async fn reply(app: &App, request: &Request) -> String {
+    let (id, result) = match parse::<Head>(request.text.as_bytes()) {
+        Ok(head) => (head.id, carry_out(app, request, &head.r#do).await),
         Err(refused) => (None, Err(refused)),
     };
     let reply = match &result {
@@ -154,16 +158,16 @@ async fn answer(app: &App, asked: &Asked) -> String {
     json::write(&reply)
 }
 
-async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>, Refused> {
-    let (text, identity, session) = (asked.text.as_bytes(), &asked.identity, asked.session);
+async fn carry_out(app: &App, request: &Request, what: &str) -> Result<Box<RawValue>, Refused> {
+    let (text, identity, session) = (request.text.as_bytes(), &request.identity, request.session);
     match what {
         "subscribe" => {
             let channels = validation::public_channels(&parse::<SubscribeCommand>(text)?.channels)?;
-            encode(&follow(app, identity, session, channels).await?)
+            encode(&Followed::from(follow(app, identity, session, channels, &Cursor::default()).await?))
         }
         "unsubscribe" => {
             let channels = validation::public_channels(&parse::<SubscribeCommand>(text)?.channels)?;
-            encode(&unfollow(app, identity, session, channels).await?)
+            encode(&Followed::from(unfollow(app, identity, session, channels).await?))
         }
         "publish" => {
             let request = parse::<PublishCommand>(text)?;
@@ -178,7 +182,10 @@ async fn carry_out(app: &App, asked: &Asked, what: &str) -> Result<Box<RawValue>
                 .await?,
             )
         }
-        "ack" => encode(&shown(app, identity, session, &parse::<AckCommand>(text)?.cursor).await?),
+        "ack" => {
+            shown(app, identity, session, &parse::<AckCommand>(text)?.cursor).await?;
+            encode(&Done { ok: true })
+        }
         "close" => {
             let close = Close {
                 code: CloseCode::Client,

@@ -1,0 +1,142 @@
+//! A request that may wait, as it stands in the bytes of its head.
+
+use std::borrow::Cow;
+
+use encke_proto::{codec::ws::Handshake, limits::BODY_MAX_BYTES};
+
+use super::{Address, Method};
+
+/// A request that waits, as it stands in the bytes of its head.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Its query, without the question mark.
+    pub query: &'a str,
+    /// Whether the client keeps the connection afterwards.
+    pub keep_alive: bool,
+    /// Whether it speaks HTTP/1.0.
+    pub http_10: bool,
+    /// `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// `Cookie`.
+    pub cookie: Option<Cow<'a, str>>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`.
+    pub sec_fetch_site: Option<&'a str>,
+    /// `Host`.
+    pub host: Option<&'a str>,
+    /// `X-Forwarded-Proto`; the first of several.
+    pub forwarded_proto: Option<&'a str>,
+    /// `Last-Event-ID`.
+    pub last_event_id: Option<&'a str>,
+    /// What it says of the change of protocol, where there is one.
+    pub handshake: Option<Box<Handshake>>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// How many bytes of body follow the head, at most [`BODY_MAX_BYTES`].
+    pub body_bytes: usize,
+    /// The body, once all of it is there.
+    pub body: &'a [u8],
+    /// Whether it may have one.
+    takes_body: bool,
+    /// Whether its length was said.
+    has_length: bool,
+}
+
+impl<'a> Waiting<'a> {
+    /// A request without header fields.
+    #[must_use]
+    pub fn new(address: &Address, path: &'a str, query: &'a str) -> Self {
+        Self {
+            path,
+            query,
+            keep_alive: true,
+            http_10: false,
+            authorization: None,
+            cookie: None,
+            origin: None,
+            sec_fetch_site: None,
+            host: None,
+            forwarded_proto: None,
+            last_event_id: None,
+            handshake: address.websocket.then(Box::default),
+            content_type: None,
+            body_bytes: 0,
+            body: &[],
+            takes_body: address.method == Method::Post,
+            has_length: false,
+        }
+    }
+
+    /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol
+    /// that is not spoken there, or says something twice.
+    #[must_use]
+    pub fn take(&mut self, name: &str, value: &'a str) -> bool {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let closes = || value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
+        if let Some(handshake) = &mut self.handshake
+            && handshake.take(name, value)
+        {
+            self.keep_alive &= !is("connection") || !closes();
+            return true;
+        }
+        let place = if is("host") {
+            &mut self.host
+        } else if is("authorization") {
+            &mut self.authorization
+        } else if is("origin") {
+            &mut self.origin
+        } else if is("sec-fetch-site") {
+            &mut self.sec_fetch_site
+        } else if is("x-forwarded-proto") {
+            // Each proxy on the way may add one, and the first is what the browser used.
+            self.forwarded_proto.get_or_insert(value);
+            return true;
+        } else if is("last-event-id") {
+            &mut self.last_event_id
+        } else if is("cookie") {
+            // Several cookie fields mean the same as one (RFC 6265 section 5.4 lets only HTTP/2 send them,
+            // RFC 9113 section 8.2.3 joins them so).
+            match &mut self.cookie {
+                Some(cookie) => {
+                    let cookie = cookie.to_mut();
+                    cookie.push_str("; ");
+                    cookie.push_str(value);
+                }
+                None => self.cookie = Some(Cow::Borrowed(value)),
+            }
+            return true;
+        } else if is("connection") {
+            self.keep_alive &= !closes();
+            return true;
+        } else if is("content-length") {
+            return self.take_length(value);
+        } else if self.takes_body && is("content-type") {
+            &mut self.content_type
+        } else {
+            // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it
+            // with every request.
+            return !(is("transfer-encoding") || is("expect") || (self.takes_body && is("content-encoding")));
+        };
+        if place.is_some() {
+            return false;
+        }
+        *place = Some(value);
+        true
+    }
+
+    /// Digits and nothing else, once (RFC 9112 section 6.3): two readers who disagree on where a body ends
+    /// are how requests are smuggled.
+    fn take_length(&mut self, value: &str) -> bool {
+        if !self.takes_body {
+            // Some clients say that they have no body.
+            return value == "0";
+        }
+        let digits = !value.is_empty() && value.len() <= 6 && value.bytes().all(|byte| byte.is_ascii_digit());
+        let length = value.parse().ok().filter(|length| digits && *length <= BODY_MAX_BYTES);
+        self.body_bytes = length.unwrap_or_default();
+        length.is_some() && !std::mem::replace(&mut self.has_length, true)
+    }
+}

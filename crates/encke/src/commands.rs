@@ -1,0 +1,136 @@
+//! What a client may do with its session, however it asks: by POST, over a WebSocket, in any dialect. Each is
+//! allowed by the client's [`Identity`] alone.
+
+use encke_engine::{Appended, Mark, ReceiptState};
+use encke_hub::Following;
+use encke_proto::{ChannelName, Cursor, ErrorCode, SessionId, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::Identity,
+    http::refusal::Refused,
+    publishing::{Published, publish_to},
+    validation,
+};
+
+/// All channels that a session follows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Followed {
+    /// The user's own is not among them.
+    #[schema(value_type = Vec<String>)]
+    channels: Vec<ChannelName>,
+    /// Where it began in those channels that no cursor of the client has named yet: to be kept, so that
+    /// nothing is missed should the session be lost before the first message.
+    #[schema(value_type = String)]
+    cursor: String,
+}
+
+impl From<Following> for Followed {
+    fn from(following: Following) -> Self {
+        Self { channels: following.channels, cursor: following.began.to_string() }
+    }
+}
+
+/// It was done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Done {
+    /// Always true.
+    pub(crate) ok: bool,
+}
+
+/// Whether a session was ended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionClosed {
+    /// False when there was no such session any more.
+    pub(crate) closed: bool,
+}
+
+/// Lets a session follow more channels, if its user may: those that `from` names from there, and all others
+/// from now on. A channel that it follows already moves only where `from` says so.
+///
+/// # Errors
+/// [`ErrorCode::ChannelForbidden`], as the hub refuses it, or [`ErrorCode::Overloaded`].
+pub async fn follow(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    channels: Vec<ChannelName>,
+    from: &Cursor,
+) -> Result<Following, Refused> {
+    let named = from.entries.iter().map(|(channel, _)| channel);
+    if let Some(channel) = channels.iter().chain(named).find(|channel| !identity.may_subscribe(channel)) {
+        return Err(Refused::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant subscribing to {channel}"),
+        ));
+    }
+    Ok(app.sessions.subscribe(session, &identity.user, channels, from.clone()).await?)
+}
+
+/// Lets a session follow fewer channels. It always keeps the user's own.
+///
+/// # Errors
+/// As the hub refuses it, or [`ErrorCode::Overloaded`].
+pub async fn unfollow(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    channels: Vec<ChannelName>,
+) -> Result<Following, Refused> {
+    Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?)
+}
+
+/// Takes note of how far the person has seen. It is answered when it is written down: after that not even a
+/// crash takes it back.
+///
+/// # Errors
+/// [`ErrorCode::BadCursor`], as the hub refuses it, or when the engine cannot write.
+pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<(), Refused> {
+    let cursor =
+        Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
+    if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
+        let mark =
+            Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
+        app.engine.mark(vec![mark]).await?;
+    }
+    Ok(())
+}
+
+/// Publishes to a channel what a user sends, if the user may. `key` is the idempotency key, which is the
+/// user's own.
+///
+/// # Errors
+/// [`ErrorCode::ChannelForbidden`], what is wrong with the names and the data, or when the engine cannot
+/// append.
+pub async fn publish(
+    app: &App,
+    identity: &Identity,
+    channel: &str,
+    data: Option<&RawValue>,
+    key: Option<&str>,
+) -> Result<Appended, Refused> {
+    let channel = ChannelName::public(channel)?;
+    if !identity.may_publish(&channel) {
+        return Err(Refused::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant publishing to {channel}"),
+        ));
+    }
+    let key = validation::key(&format!("user:{}", identity.user), key)?;
+    let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await
+}
+
+/// The same, as the native protocol answers it.
+pub(crate) async fn publish_from(
+    app: &App,
+    identity: &Identity,
+    channel: &str,
+    data: Option<&RawValue>,
+    key: Option<&str>,
+) -> Result<Published, Refused> {
+    Published::of_one(&publish(app, identity, channel, data, key).await?, app.engine.mode())
+}

@@ -1,0 +1,146 @@
+//! Whether a native request that waits may: who it is, where it wants to go on, and whether that is granted.
+
+use std::borrow::Cow;
+
+use encke_hub::Start;
+use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, Time, codec::ws::Rejection};
+
+use super::query::{Query, read_cursor};
+use crate::{
+    admission::{Address, Admission, Admit, Endpoint, Verdict, Waiting},
+    auth::{Credentials, Identity},
+    transports::{ConnectionState, Duplex, RequestState, Transport},
+};
+
+/// An address where a native request waits.
+#[derive(Debug)]
+pub(super) struct NativeEndpoint {
+    pub(super) address: Address,
+    pub(super) transport: &'static dyn Transport,
+    pub(super) admit: Admit,
+}
+
+impl Endpoint for NativeEndpoint {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
+        let mut request_state = self.admit.request_state(waiting);
+        match self.admit(waiting, &mut request_state, now) {
+            Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
+            Ok(None) => Verdict::StayAway(request_state),
+            Err(refusal) => Verdict::Refused(refusal, request_state),
+        }
+    }
+}
+
+impl NativeEndpoint {
+    fn admit(
+        &self,
+        waiting: &Waiting<'_>,
+        request_state: &mut RequestState,
+        now: Time,
+    ) -> Result<Option<Admission>, Refusal> {
+        let query = Query::read(waiting.query)?;
+        let opening = waiting
+            .handshake
+            .as_ref()
+            .map(|handshake| handshake.check("GET", !waiting.http_10))
+            .transpose()
+            .map_err(rejected)?;
+        let is_duplex = opening.is_some();
+        let credentials = Credentials {
+            authorization: waiting.authorization,
+            cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
+            ticket: query.ticket.as_deref(),
+            query_token: query.token,
+            origin: waiting.origin,
+            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing
+            // else will do.
+            sec_fetch_site: waiting.sec_fetch_site.filter(|_| !is_duplex),
+            host: waiting.host,
+            forwarded_proto: waiting.forwarded_proto,
+            changes: is_duplex,
+        };
+        let auth = &self.admit.auth;
+        if is_duplex && !auth.own_or_allowed(&credentials) {
+            return Err(Refusal::new(
+                ErrorCode::OriginForbidden,
+                "pages of this origin may not open a WebSocket here",
+            ));
+        }
+        let identity = auth.identify(&credentials, now)?;
+        let ticket = auth.to_be_spent(&credentials, now);
+        if let Some(embedder) = query.embedder.as_deref() {
+            request_state.embedder = self.embedder(embedder, waiting)?;
+        }
+        if let Some(hold_s) = query.hold_s {
+            request_state.hold_s = request_state.hold_s.min(hold_s);
+        }
+        // The one that wins is read alone, so that nothing needs to be right in the other.
+        let given = [waiting.last_event_id, Some(&*query.last_event_id)]
+            .into_iter()
+            .flatten()
+            .find(|id| !Cursor::is_none_yet(id));
+        let start = match given.map(read_cursor).transpose()? {
+            Some(cursor) if cursor.closed => return Ok(None),
+            Some(cursor) => Start::Cursor(cursor),
+            None => query.start,
+        };
+        if let Start::Cursor(cursor) = &start {
+            granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        }
+        granted(&identity, &query.channels)?;
+        let (user, token_ends) = (identity.user.clone(), identity.expires);
+        let state = opening.map(|opening| {
+            let compression = opening.compression.filter(|_| self.admit.compression);
+            Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
+        });
+        let (session, channels) = (query.session, query.channels);
+        let (transport, request_state) = (self.transport, *request_state);
+        Ok(Some(Admission {
+            transport,
+            request_state,
+            user,
+            token_ends,
+            session,
+            fresh: None,
+            lasting: true,
+            start,
+            channels,
+            state,
+            ticket,
+        }))
+    }
+
+    /// The number of the origin of a page that embeds a stream; none when it is the server's own.
+    fn embedder(&self, origin: &str, waiting: &Waiting<'_>) -> Result<Option<u16>, Refusal> {
+        if let Some(number) = self.admit.origin(origin) {
+            return Ok(Some(number));
+        }
+        let host = waiting.host.unwrap_or_default();
+        if ["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme) == Some(host)) {
+            return Ok(None);
+        }
+        Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not embed the stream"))
+    }
+}
+
+fn granted<'a>(
+    identity: &Identity,
+    channels: impl IntoIterator<Item = &'a ChannelName>,
+) -> Result<(), Refusal> {
+    match channels.into_iter().find(|channel| !identity.may_subscribe(channel)) {
+        Some(channel) => Err(Refusal::new(
+            ErrorCode::ChannelForbidden,
+            format!("the token does not grant the channel {:?}", channel.as_str()),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn rejected(rejection: Rejection) -> Refusal {
+    let code = if rejection.status() == 426 { ErrorCode::UpgradeRequired } else { ErrorCode::BadRequest };
+    Refusal::new(code, rejection.to_string())
+}
