@@ -121,7 +121,7 @@ impl World {
             endpoints: Arc::new(Registry::built_in().endpoints(&app, &admit)),
             admit,
             runtime: runtime.handle().clone(),
-            // Nobody asks anything.
+            // No client asks anything.
             command_handler: CommandHandler(Arc::new(|_| Box::pin(async { Reply::new(String::new()) }))),
             connection_limit: ConnectionLimit::new(0, None),
             clock,

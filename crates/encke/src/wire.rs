@@ -130,8 +130,8 @@ pub async fn wire_on(
     wire_speaking(config, Registry::built_in(), clock, open).await
 }
 
-/// The same, with these dialects, by another clock, and on whatever `open` makes of those who are to hear of
-/// what happens elsewhere.
+/// The same, with these dialects, by another clock, and on whatever `open` makes of the receivers of engine
+/// events.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
@@ -160,20 +160,8 @@ pub async fn wire_speaking(
         Some(nodes) => nodes.join(inbox).await?,
         None => Vec::new(),
     };
-
-    let admit = Admit {
-        auth: Arc::clone(&app.auth),
-        stopping: app.stopping.clone(),
-        origins: config.allowed_origins.clone().into(),
-        hold_s: config.hold_s,
-        compression: config.websocket_compression,
-    };
-    let max_connections = bound(config.max_connections)
-        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
-        .max(1);
-    let timeouts = timeouts(&config);
-    let connection_limit =
-        ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
+    let admit = admit(&app, &config);
+    let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
@@ -214,13 +202,26 @@ pub async fn wire_speaking(
         connection_limit,
         timeouts,
     };
-    let threads = rooms
-        .into_iter()
-        .zip(listeners)
-        .enumerate()
-        .map(|(index, (room, listener))| workers.start(index, room, listener));
-    let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    let threads = workers.start_all(rooms, listeners)?;
     Ok(Server { address, tls_address, tls, app, threads, hyper_server, stop, among_nodes })
+}
+
+fn admit(app: &App, config: &Config) -> Admit {
+    Admit {
+        auth: Arc::clone(&app.auth),
+        stopping: app.stopping.clone(),
+        origins: config.allowed_origins.clone().into(),
+        hold_s: config.hold_s,
+        compression: config.websocket_compression,
+    }
+}
+
+/// The limit of connections: no more than there are file descriptors for.
+fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
+    let max_connections = bound(config.max_connections)
+        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
+        .max(1);
+    ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound))
 }
 
 /// What the threads of all shards are started with.
@@ -235,6 +236,16 @@ struct Workers {
 }
 
 impl Workers {
+    /// Starts a thread for each room, with the listener of the same number.
+    fn start_all(
+        &self,
+        rooms: Vec<Room>,
+        listeners: Vec<TcpListener>,
+    ) -> io::Result<Vec<thread::JoinHandle<()>>> {
+        let parts = rooms.into_iter().zip(listeners).enumerate();
+        parts.map(|(index, (room, listener))| self.start(index, room, listener)).collect()
+    }
+
     fn start(&self, index: usize, room: Room, listener: TcpListener) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;

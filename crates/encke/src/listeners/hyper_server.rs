@@ -150,11 +150,8 @@ impl HyperServer {
                 let response = match waits {
                     Some(endpoint) => {
                         let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
-                        match decide(&hyper_server.endpoints, endpoint, &parts, body, || {
-                            hyper_server.clock.now().wall
-                        })
-                        .await
-                        {
+                        let now = || hyper_server.clock.now().wall;
+                        match decide(&hyper_server.endpoints, endpoint, &parts, body, now).await {
                             Ok(verdict) => {
                                 *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
                                 return std::future::pending().await;
@@ -163,14 +160,8 @@ impl HyperServer {
                         }
                     }
                     None => {
-                        answer(
-                            hyper_server.router,
-                            scope,
-                            &activity,
-                            Request::from_parts(parts, body),
-                            unread,
-                        )
-                        .await
+                        let request = Request::from_parts(parts, body);
+                        answer(hyper_server.router, scope, &activity, request, unread).await
                     }
                 };
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))

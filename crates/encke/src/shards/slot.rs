@@ -186,7 +186,7 @@ impl Service {
         self.duplex().is_some()
     }
 
-    /// What is kept of a client that talks.
+    /// What is kept of a duplex connection.
     #[must_use]
     pub fn duplex(&self) -> Option<&Duplex> {
         self.state.as_ref()?.duplex()

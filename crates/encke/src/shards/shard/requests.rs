@@ -300,8 +300,8 @@ impl Shard {
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         if self.drains {
-            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent
-            // away; nobody would do that for it any more.
+            // It was let in before, and was on its way here or asked for elsewhere while all clients were
+            // sent away; it would not be sent away any more.
             return if admission.request_state.began {
                 self.refuse_admission(key, admission, &shutting_down())
             } else {

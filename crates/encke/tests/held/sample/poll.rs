@@ -75,7 +75,12 @@ impl PollEndpoint {
     }
 }
 
-fn admission(identity: Identity, channel: ChannelName, start: Start, request_state: RequestState) -> Admission {
+fn admission(
+    identity: Identity,
+    channel: ChannelName,
+    start: Start,
+    request_state: RequestState,
+) -> Admission {
     let greeting = Greeting(format!("{}", identity.user));
     Admission {
         transport: &OneAnswer(Batch),

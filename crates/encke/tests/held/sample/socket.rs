@@ -39,9 +39,10 @@ impl Endpoint for SocketEndpoint {
         let request_state = self.admit.request_state(waiting);
         let handshake = waiting.handshake.as_deref().unwrap();
         match handshake.check("GET", !waiting.http_10) {
-            Err(rejection) => {
-                Verdict::Refused(Refusal::new(ErrorCode::UpgradeRequired, rejection.to_string()), request_state)
-            }
+            Err(rejection) => Verdict::Refused(
+                Refusal::new(ErrorCode::UpgradeRequired, rejection.to_string()),
+                request_state,
+            ),
             Ok(opening) => {
                 let mut duplex = Duplex::new(None, opening.accept, None);
                 duplex.keep(|kept| kept.protocol = handshake.protocol(PROTOCOLS));
