@@ -5,17 +5,21 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// For maps whose keys the driver makes: no client can choose them to collide, and they are looked up for
 /// every message.
-pub(crate) type IntHashState = BuildHasherDefault<IntHasher>;
+pub type IntHashState = BuildHasherDefault<IntHasher>;
 
 /// One multiplication that spreads the low bits over the high ones, which the map looks at.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct IntHasher(u64);
+pub struct IntHasher(u64);
 
 impl Hasher for IntHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
     }
 
     fn write_u64(&mut self, value: u64) {

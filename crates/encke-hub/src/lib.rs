@@ -53,6 +53,7 @@ pub use control_request::{ControlReply, ControlRequest};
 pub use deliver::{Opening, Pulled, Receipt};
 pub use hub::Hub;
 pub use index::{Index, Keyed};
+pub use int_hasher::IntHashState;
 pub use lag::Lag;
 pub use output::{CloseNotice, Ending, Following, Output, ReadKey};
 pub use session::ConnKey;

@@ -8,7 +8,9 @@ mod connection_limit;
 pub mod head;
 pub mod inline_head;
 mod liveness;
+mod remembered_heads;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
 pub use connection_limit::{ConnectionLimit, Permit, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
 pub use liveness::bound_silence;
+pub use remembered_heads::{KnownHead, RememberedHeads};

@@ -8,6 +8,7 @@ mod command;
 mod engine_io;
 mod inline_waker;
 mod mailbox;
+mod online_users;
 mod peers;
 mod random_pool;
 mod shard;
@@ -34,6 +35,7 @@ pub use command::{Arrival, Counts, Resting, ShardCommand};
 pub use engine_io::{EngineIo, EngineRequest, Work, deliver, open as open_engine_io};
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
+pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
@@ -49,13 +51,19 @@ pub struct Shards {
     mailboxes: Arc<[Mailbox<ShardCommand>]>,
     hasher: RandomState,
     body_sink: Arc<AtomicU64>,
+    online: Arc<OnlineUsers>,
 }
 
 impl Shards {
     /// The way to these shards.
     #[must_use]
     pub fn new(mailboxes: Vec<Mailbox<ShardCommand>>) -> Self {
-        Self { mailboxes: mailboxes.into(), hasher: RandomState::new(), body_sink: Arc::default() }
+        Self {
+            mailboxes: mailboxes.into(),
+            hasher: RandomState::new(),
+            body_sink: Arc::default(),
+            online: Arc::default(),
+        }
     }
 
     /// The shard where all sessions of `user` live.
@@ -64,7 +72,25 @@ impl Shards {
         &self.mailboxes[self.home_index(user)]
     }
 
-    /// A shard for connections that have no home.
+    /// Who has a session on this node; each shard keeps the users in it whose home it is.
+    #[must_use]
+    pub fn online_users(&self) -> &OnlineUsers {
+        &self.online
+    }
+
+    /// Whether each of these users has a session on this node, in the same order. No shard is asked.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard could not be asked: what is for its users is late or lost.
+    pub fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
+        let is_online = |user: &UserId| {
+            self.home(user).check().map_err(|Full| ErrorCode::Overloaded)?;
+            Ok(self.online.contains(user))
+        };
+        users.iter().map(is_online).collect()
+    }
+
+    /// A shard that serves whoever has no home.
     #[must_use]
     pub fn any(&self) -> &Mailbox<ShardCommand> {
         &self.mailboxes[0]
@@ -184,15 +210,23 @@ impl Shards {
 /// user's home, every other to all.
 impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
+        // A shard is woken when all of them are there, so that it takes in together what was written
+        // together.
+        let mut left = vec![false; self.mailboxes.len()];
         for entry in entries {
-            match entry.message().channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(ShardCommand::Appended(Arc::clone(entry))),
-                None => self
-                    .mailboxes
-                    .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Appended(Arc::clone(entry)))),
+            let homes = match entry.message().channel.owner() {
+                Some(user) => {
+                    let home = self.home_index(&user);
+                    home..home + 1
+                }
+                None => 0..self.mailboxes.len(),
+            };
+            for home in homes {
+                self.mailboxes[home].leave_or_miss(ShardCommand::Appended(Arc::clone(entry)));
+                left[home] = true;
             }
         }
+        self.mailboxes.iter().zip(left).filter(|(_, left)| *left).for_each(|(mailbox, _)| mailbox.wake());
     }
 
     fn behind(&self, channels: &[ChannelName]) {
@@ -225,5 +259,49 @@ async fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
     match tokio::time::timeout(ANSWER_MAX, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) | Err(_) => Err(ErrorCode::Overloaded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use encke_proto::{Body, Epoch, Message, MessageId, Position, Time};
+    use mio::{Events, Poll, Token, Waker};
+
+    use super::*;
+
+    /// How many messages are told of in one call.
+    const TOGETHER: u64 = 20_000;
+
+    #[test]
+    fn a_shard_that_is_woken_for_one_message_finds_all_that_were_told_of_with_it() {
+        let mut poll = Poll::new().unwrap();
+        let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        let shards = Shards::new(vec![mailbox]);
+        let entry = |offset| {
+            let user = UserId::new(&format!("user{}", offset % 100)).unwrap();
+            Arc::new(Entry::new(Message {
+                id: MessageId::from_bits(1),
+                channel: user.channel(),
+                position: Position { epoch: Epoch(1), offset },
+                time: Time(1),
+                body: Body::Page("http://x/".into()),
+                from: None,
+                expires: None,
+            }))
+        };
+        let entries: Vec<Arc<Entry>> = (1..=TOGETHER).map(entry).collect();
+        assert!(commands.rest());
+        thread::scope(|scope| {
+            scope.spawn(|| shards.appended(&entries));
+            let mut events = Events::with_capacity(4);
+            while events.is_empty() {
+                poll.poll(&mut events, None).unwrap();
+            }
+            commands.rise();
+            let told = std::iter::from_fn(|| commands.next()).count() as u64;
+            assert_eq!(told, TOGETHER, "none comes behind the waking");
+        });
     }
 }

@@ -1,6 +1,8 @@
 //! The head of an inline request. In any doubt the verdict is [`Verdict::Handoff`]: then hyper
 //! decides, so nothing here needs to understand more than the plainest of requests.
 
+use std::{mem::MaybeUninit, ops::Range};
+
 use encke_proto::limits::BODY_MAX_BYTES;
 
 use super::head::HEAD_MAX_BYTES;
@@ -8,6 +10,8 @@ use crate::{auth::Credentials, http::body::is_media_type, inline::InlineRoutes};
 
 /// The most header fields that are read here.
 const FIELDS_MAX: usize = 64;
+/// The most digits of a length.
+pub const LENGTH_MAX_DIGITS: usize = 6;
 
 /// The head of an inline request, borrowed from the bytes that were read.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Asking<'a> {
     pub head_bytes: usize,
     /// How many bytes the body has; at most [`BODY_MAX_BYTES`].
     pub body_bytes: usize,
+    /// Where in the bytes that is said: the digits alone.
+    pub length: Range<usize>,
 }
 
 /// What the bytes so far are.
@@ -41,18 +47,19 @@ pub fn read<'a>(bytes: &'a [u8], routes: &InlineRoutes) -> Verdict<'a> {
     if !routes.may_begin_with(bytes) {
         return Verdict::Handoff;
     }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(&bytes[..bytes.len().min(HEAD_MAX_BYTES)]) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(&bytes[..bytes.len().min(HEAD_MAX_BYTES)], &mut fields) {
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_MAX_BYTES => Verdict::More,
         Ok(httparse::Status::Complete(length)) => {
-            asking(&request, length, routes).map_or(Verdict::Handoff, Verdict::Inline)
+            asking(bytes, &request, length, routes).map_or(Verdict::Handoff, Verdict::Inline)
         }
         Ok(httparse::Status::Partial) | Err(_) => Verdict::Handoff,
     }
 }
 
 fn asking<'a>(
+    bytes: &[u8],
     request: &httparse::Request<'_, 'a>,
     head_bytes: usize,
     routes: &InlineRoutes,
@@ -63,19 +70,22 @@ fn asking<'a>(
     let route = routes.find(request.path?)?;
     let mut keep_alive = true;
     let mut credentials = Credentials { changes: true, ..Credentials::default() };
-    let (mut body_bytes, mut is_json) = (None, false);
+    let (mut body_bytes, mut length, mut is_json) = (None, 0..0, false);
     for field in request.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let value = std::str::from_utf8(field.value).ok()?;
         if is("content-length") {
             // Digits and nothing else, once (RFC 9112 section 6.3): two readers who disagree on where a body
             // ends are how requests are smuggled.
-            let digits =
-                !value.is_empty() && value.len() <= 6 && value.bytes().all(|byte| byte.is_ascii_digit());
+            let digits = (1..=LENGTH_MAX_DIGITS).contains(&value.len())
+                && value.bytes().all(|byte| byte.is_ascii_digit());
             if body_bytes.is_some() || !digits {
                 return None;
             }
             body_bytes = Some(value.parse().ok().filter(|length| *length <= BODY_MAX_BYTES)?);
+            // The value is a part of the bytes.
+            let start = value.as_ptr().addr() - bytes.as_ptr().addr();
+            length = start..start + value.len();
         } else if is("content-type") {
             if is_json || !is_media_type(value, "application/json") {
                 return None;
@@ -100,7 +110,7 @@ fn asking<'a>(
         }
     }
     let body_bytes = body_bytes.filter(|_| is_json && credentials.host.is_some())?;
-    Some(Asking { route, keep_alive, credentials, head_bytes, body_bytes })
+    Some(Asking { route, keep_alive, credentials, head_bytes, body_bytes, length })
 }
 
 fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Option<()> {

@@ -1,5 +1,7 @@
 //! The heads and chunks of HTTP/1 responses that the table writes by itself.
 
+use std::sync::LazyLock;
+
 use encke_proto::Refusal;
 use http::StatusCode;
 
@@ -24,6 +26,10 @@ pub const PROTECTION: [(&str, &str); 6] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// The same as they stand in a head.
+static PROTECTION_LINES: LazyLock<String> =
+    LazyLock::new(|| PROTECTION.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect());
 
 /// The fields of an answer that a page of another origin may read, besides those that every page may (Fetch
 /// standard, section 3.3.5): when to come back, and what time it is here.
@@ -162,9 +168,7 @@ pub fn answer(
     push_status_line(out, status);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     push(&["content-type: ", JSON, "\r\ncontent-length: ", digits.format(json.len()), "\r\n"]);
-    for (name, value) in PROTECTION {
-        push(&[name, ": ", value, "\r\n"]);
-    }
+    push(&[PROTECTION_LINES.as_str()]);
     if let Some(seconds) = retry_after_s {
         push(&["retry-after: ", digits.format(seconds), "\r\n"]);
     }

@@ -75,7 +75,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use encke_engine::memory::MemoryEngine;
-    use encke_proto::{Epoch, Time};
+    use encke_proto::{Epoch, Time, UserId};
     use mio::Token;
 
     use super::*;
@@ -84,10 +84,11 @@ mod tests {
         config::{Config, Secret},
         http::refusal::Refused,
         inline::Running,
-        shards::{Shards, mailbox},
+        shards::{Commands, ShardCommand, Shards, mailbox},
     };
 
-    fn app() -> Arc<App> {
+    /// A server whose one shard is not at work, and the commands that it is left.
+    fn app() -> (Arc<App>, Commands<ShardCommand>) {
         let config = Config {
             dev: true,
             api_key: Some(Secret::new("k".repeat(32))),
@@ -95,10 +96,11 @@ mod tests {
             ..Config::default()
         };
         let poll = mio::Poll::new().unwrap();
-        let (mailbox, _) = mailbox(mio::Waker::new(poll.registry(), Token(0)).unwrap());
+        let (mailbox, commands) = mailbox(mio::Waker::new(poll.registry(), Token(0)).unwrap());
         let shards = Shards::new(vec![mailbox]);
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
-        App::new(Arc::new(config), engine, shards, Arc::new(TestClock::at(Time(1_700_000_000_000)))).unwrap()
+        let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
+        (App::new(Arc::new(config), engine, shards, clock).unwrap(), commands)
     }
 
     fn first_poll(running: &mut Running) -> Poll<Outcome> {
@@ -107,7 +109,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_shard_does_what_is_small_within_its_turn_and_nothing_that_is_large() {
-        let routes = routes(&app());
+        let (app, _commands) = app();
+        let routes = routes(&app);
         let publish = routes.get(routes.find("/api/publish").unwrap()).unwrap();
         let mut small = (publish.run)(br#"{"channel":"c0","data":1}"#.to_vec());
         let Poll::Ready(Ok(done)) = first_poll(&mut small) else { panic!("it waits for something") };
@@ -123,12 +126,36 @@ mod tests {
         assert_eq!(answer["positions"][0]["offset"], 2, "behind the small one");
     }
 
+    /// No shard is at work here, so a question to one would never be answered.
+    #[test]
+    fn who_is_online_is_known_without_asking_a_shard() {
+        let (app, commands) = app();
+        let push = |to: &str| {
+            let routes = routes(&app);
+            let push = routes.get(routes.find("/api/push").unwrap()).unwrap();
+            let mut running = (push.run)(format!(r#"{{"to":{to},"data":1}}"#).into_bytes());
+            let Poll::Ready(Ok(done)) = first_poll(&mut running) else { panic!("it waits for something") };
+            let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
+            (answer["online"].clone(), answer["offline"].clone())
+        };
+        let online = app.shards.online_users();
+        let users = ["carol", "alice"].map(|user| UserId::new(user).unwrap());
+        users.iter().for_each(|user| online.insert(user.clone()));
+        let listed = |names: &[&str]| serde_json::json!(names);
+        let all = r#"["bob","alice","carol"]"#;
+        assert_eq!(push(r#"["alice"]"#), (listed(&["alice"]), listed(&[])));
+        assert_eq!(push(all), (listed(&["alice", "carol"]), listed(&["bob"])), "in the order of the request");
+        online.remove(&users[1]);
+        assert_eq!(push(all), (listed(&["carol"]), listed(&["bob", "alice"])));
+        assert!(commands.next().is_none(), "it was asked nothing");
+    }
+
     #[tokio::test]
     async fn what_is_refused_beside_the_shard_is_refused_alike() {
         let messages: Vec<_> =
             (0..20).map(|number| serde_json::json!({"channel": "c", "data": number, "colour": 1})).collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
-        let Refused(refusal) = run_publish(app(), body).await.unwrap_err();
+        let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadRequest);
         let messages: Vec<_> = (0..20)
             .map(|number| {
@@ -139,7 +166,7 @@ mod tests {
             })
             .collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
-        let Refused(refusal) = run_publish(app(), body).await.unwrap_err();
+        let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadName);
         assert!(refusal.message.starts_with("messages[19]"), "{}", refusal.message);
     }

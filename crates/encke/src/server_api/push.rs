@@ -1,13 +1,21 @@
 //! `POST /api/push`: a page or a message to users' own channels, with the answer who of them is online.
 //! Delivery is not waited for: that is what receipts are for.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{Json as Answer, extract::State};
 use encke_engine::{Append, Targets};
 use encke_proto::{Body, ErrorCode, MessageId, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use metrics::Counter;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -22,6 +30,8 @@ use crate::{
     random, validation,
 };
 
+/// How many pushes were appended; looked up once. The recorder is there before the first push.
+static PUSHES: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("encke_pushes_total"));
 /// The most names in each list of the answer.
 const LISTED_MAX: usize = 10_000;
 /// The longest time to live, in seconds: a year.
@@ -31,6 +41,7 @@ const TTL_MAX_S: u64 = 31_536_000;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Push {
+    #[serde(deserialize_with = "to")]
     to: To,
     /// The page to show: http or https. Either this…
     url: Option<String>,
@@ -63,6 +74,30 @@ pub(crate) enum To {
     Users(Vec<String>),
     /// Many at once.
     Group(Group),
+}
+
+const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
+
+/// Reads to whom. What is derived for [`To`], which the schema is made of, reads the same, but takes a copy
+/// of it first.
+fn to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<To, D::Error> {
+    struct Reads;
+    impl<'de> Visitor<'de> for Reads {
+        type Value = To;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(TO)
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> Result<To, E> {
+            Group::try_from(word.to_owned()).map(To::Group).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, users: A) -> Result<To, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(users)).map(To::Users)
+        }
+    }
+    deserializer.deserialize_any(Reads).map_err(|_| de::Error::custom(TO))
 }
 
 /// Users without their names. Read from a word alone: what serde derives would take `{"all":null}` too.
@@ -159,14 +194,14 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
     let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
         (To::Group(Group::All), _) => Targets::AllUsers,
-        (To::Group(Group::Online), _) => Targets::Users(sorted(&online)),
+        (To::Group(Group::Online), _) => Targets::Users(online.clone()),
         (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
     };
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::bits()?);
     let expires = Some(time.plus_seconds(ttl_s));
     let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
-    metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));
+    PUSHES.increment(u64::from(!appended.repeated));
     let accepted = appended.positions.len();
     let mut pushed = Pushed {
         id: appended.id,
@@ -177,7 +212,7 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         truncated: false,
     };
     for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
-        let list = if online.contains(&user) { &mut pushed.online } else { &mut pushed.offline };
+        let list = if online.binary_search(&user).is_ok() { &mut pushed.online } else { &mut pushed.offline };
         if list.len() < LISTED_MAX {
             list.push(user);
         } else {
@@ -218,21 +253,14 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
     users.collect()
 }
 
-/// Who of these users, or of all, is online.
-async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<HashSet<UserId>, Refused> {
-    match named {
-        Some(named) => {
-            let online = app.sessions.are_online(named).await?;
-            Ok(named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect())
-        }
-        None => Ok(app.sessions.online_users().await?.into_iter().collect()),
-    }
-}
-
-fn sorted(users: &HashSet<UserId>) -> Vec<UserId> {
-    let mut users: Vec<UserId> = users.iter().cloned().collect();
-    users.sort_unstable();
-    users
+/// Who of these users, or of all, is online, by id.
+async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>, Refused> {
+    let Some(named) = named else { return Ok(app.sessions.everybody().await?) };
+    let online = app.sessions.are_online(named).await?;
+    let mut online: Vec<UserId> =
+        named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect();
+    online.sort_unstable();
+    Ok(online)
 }
 
 #[cfg(test)]

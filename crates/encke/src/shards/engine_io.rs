@@ -10,7 +10,7 @@ use std::{
 };
 
 use encke_engine::{Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState};
-use encke_hub::{Key, Opening, ReadKey};
+use encke_hub::{Key, Opening, ReadKey, Receipt};
 use encke_proto::{ChannelName, Offset, Position, Time, UserId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -35,8 +35,8 @@ pub enum EngineRequest {
     Open(Key, ChannelName),
     /// A page for one session.
     Read(ReadKey, ChannelName, Offset),
-    /// Write down how far a user's own channel was handed over or shown.
-    Mark(UserId, ReceiptState, Position),
+    /// Write down how far users' own channels were handed over.
+    Handed(Vec<Receipt>),
     /// Write down that a user was here.
     Seen(UserId),
     /// Say so when all that was to be written down before is.
@@ -80,7 +80,7 @@ pub fn open(
             };
             for request_engine in batch.drain(..) {
                 match request_engine {
-                    EngineRequest::Mark(user, state, position) => pending_marks.mark(user, state, position),
+                    EngineRequest::Handed(receipts) => pending_marks.hand(receipts),
                     EngineRequest::Seen(user) => pending_marks.seen(user),
                     EngineRequest::Settle(answer) => {
                         pending_marks.write(&*engine, clock.now().wall).await;
@@ -95,7 +95,7 @@ pub fn open(
                         // A client that comes back at once must not begin where it was before, or a push
                         // would come twice.
                         if let EngineRequest::Open(_, channel) = &read
-                            && pending_marks.handed(channel)
+                            && pending_marks.is_handed(channel)
                         {
                             pending_marks.write(&*engine, clock.now().wall).await;
                         }
@@ -128,7 +128,7 @@ async fn serve_read(
             EngineRequest::Read(key, channel, after) => {
                 ShardCommand::Read(key, answer(engine.read(&channel, ReadFrom::After(after), CATCH_UP).await))
             }
-            EngineRequest::Mark(..)
+            EngineRequest::Handed(_)
             | EngineRequest::Seen(_)
             | EngineRequest::Settle(_)
             | EngineRequest::Work(_) => return,
@@ -161,29 +161,30 @@ fn answer<T>(result: Result<T, EngineError>) -> Option<T> {
     result.inspect_err(|error| tracing::warn!(%error, "the engine could not read")).ok()
 }
 
-/// What is to be written down. Later pending marks of a kind replace earlier ones, so they are bounded by the
-/// users.
+/// What is to be written down. Of what a user was handed the last counts, so it is bounded by the users.
 #[derive(Debug, Default)]
 struct PendingMarks {
-    marks: HashMap<(UserId, ReceiptState), Position>,
+    handed: HashMap<UserId, Position>,
     seen: HashSet<UserId>,
 }
 
 impl PendingMarks {
     fn is_empty(&self) -> bool {
-        self.marks.is_empty() && self.seen.is_empty()
+        self.handed.is_empty() && self.seen.is_empty()
     }
 
-    fn mark(&mut self, user: UserId, state: ReceiptState, position: Position) {
-        let old = self.marks.entry((user, state)).or_insert(position);
-        if old.epoch != position.epoch || old.offset < position.offset {
-            *old = position;
+    fn hand(&mut self, receipts: Vec<Receipt>) {
+        for Receipt { user, position } in receipts {
+            let old = self.handed.entry(user).or_insert(position);
+            if old.epoch != position.epoch || old.offset < position.offset {
+                *old = position;
+            }
         }
     }
 
     /// Whether it is still to be written down how far this channel was handed over.
-    fn handed(&self, channel: &ChannelName) -> bool {
-        channel.owner().is_some_and(|user| self.marks.contains_key(&(user, ReceiptState::Delivered)))
+    fn is_handed(&self, channel: &ChannelName) -> bool {
+        channel.owner().is_some_and(|user| self.handed.contains_key(&user))
     }
 
     fn seen(&mut self, user: UserId) {
@@ -193,12 +194,14 @@ impl PendingMarks {
     async fn write(&mut self, engine: &dyn Engine, at: Time) {
         while !self.is_empty() {
             let users: Vec<UserId> = self.seen.iter().take(PENDING_MARKS_MAX).cloned().collect();
-            let keys: Vec<_> = self.marks.keys().take(PENDING_MARKS_MAX).cloned().collect();
-            let marks = keys.iter().filter_map(|key| {
-                let position = *self.marks.get(key)?;
-                Some(Mark { user: key.0.clone(), position, state: key.1, at })
-            });
-            let marks: Vec<Mark> = marks.collect();
+            let mark = |(user, position): (&UserId, &Position)| Mark {
+                user: user.clone(),
+                position: *position,
+                state: ReceiptState::Delivered,
+                at,
+            };
+            let marks: Vec<Mark> = self.handed.iter().take(PENDING_MARKS_MAX).map(mark).collect();
+            let written = marks.len();
             let mut result = if marks.is_empty() { Ok(()) } else { engine.mark(marks).await };
             if result.is_ok() {
                 result = all_seen(engine, &users, at).await;
@@ -210,10 +213,19 @@ impl PendingMarks {
             users.iter().for_each(|user| {
                 self.seen.remove(user);
             });
-            keys.iter().for_each(|key| {
-                self.marks.remove(key);
-            });
+            self.forget_handed(written);
         }
+    }
+
+    /// The first `count` are written down. Nothing has come since, so they are the first still.
+    fn forget_handed(&mut self, count: usize) {
+        if count == self.handed.len() {
+            return self.handed.clear();
+        }
+        let written: Vec<UserId> = self.handed.keys().take(count).cloned().collect();
+        written.iter().for_each(|user| {
+            self.handed.remove(user);
+        });
     }
 }
 
@@ -244,7 +256,7 @@ mod tests {
         let (engine_io, work) = open(engine, Arc::new(SystemClock::new()), mailbox);
         tokio::spawn(work);
         // The engine I/O task has not had a turn yet, so it finds both together.
-        engine_io.send(EngineRequest::Mark(user, ReceiptState::Delivered, position)).unwrap();
+        engine_io.send(EngineRequest::Handed(vec![Receipt { user, position }])).unwrap();
         engine_io.send(EngineRequest::Open(Key { index: 0, generation: 0 }, channel)).unwrap();
         let command = loop {
             tokio::task::yield_now().await;

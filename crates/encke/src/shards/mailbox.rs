@@ -43,6 +43,8 @@ struct WakerState {
     /// Whether no wakeup is needed: the shard is awake, or another sender has woken it.
     is_woken: AtomicBool,
     missed: AtomicBool,
+    /// Whether the shard is gone, and takes nothing out any more.
+    gone: AtomicBool,
     /// How many commands wait. It is raised before a command is there, so that none is overlooked. The queue
     /// itself is unbounded, since a bounded one of `std` takes all of its memory at once.
     waiting: AtomicUsize,
@@ -56,6 +58,7 @@ pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Commands<T>) {
         waker,
         is_woken: AtomicBool::new(false),
         missed: AtomicBool::new(false),
+        gone: AtomicBool::new(false),
         waiting: AtomicUsize::new(0),
     });
     (
@@ -78,6 +81,12 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The command when the mailbox is full; nothing when the shard is gone.
     pub fn offer(&self, command: T) -> Result<(), Option<T>> {
+        let offered = self.leave(command);
+        self.wake();
+        offered
+    }
+
+    fn leave(&self, command: T) -> Result<(), Option<T>> {
         let offered = if self.waker_state.waiting.fetch_add(1, Ordering::SeqCst) >= MAILBOX_MAX {
             Err(Some(command))
         } else {
@@ -86,8 +95,18 @@ impl<T> Mailbox<T> {
         if offered.is_err() {
             self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
         }
-        self.wake();
         offered
+    }
+
+    /// Whether a command would be taken now: for a caller that relies on the shard without a question.
+    ///
+    /// # Errors
+    /// As [`Mailbox::post`].
+    pub fn check(&self) -> Result<(), Full> {
+        let state = &self.waker_state;
+        let takes =
+            !state.gone.load(Ordering::Acquire) && state.waiting.load(Ordering::Acquire) < MAILBOX_MAX;
+        if takes { Ok(()) } else { Err(Full) }
     }
 
     /// Puts a command in however many wait: one that must not be lost, of a kind that is bounded otherwise.
@@ -102,19 +121,32 @@ impl<T> Mailbox<T> {
 
     /// Puts a command in that may be lost, as long as the shard knows that some were.
     pub fn post_or_miss(&self, command: T) {
-        if self.offer(command).is_err() {
+        self.leave_or_miss(command);
+        self.wake();
+    }
+
+    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands
+    /// wakes it afterwards.
+    pub fn leave_or_miss(&self, command: T) {
+        if self.leave(command).is_err() {
             self.waker_state.missed.store(true, Ordering::SeqCst);
-            self.wake();
         }
     }
 
-    fn wake(&self) {
-        if !self.waker_state.is_woken.swap(true, Ordering::SeqCst)
+    /// Wakes the shard if it rests.
+    pub fn wake(&self) {
+        if !self.waker_state.rung.swap(true, Ordering::SeqCst)
             && let Err(error) = self.waker_state.waker.wake()
         {
             // The shard still looks in at its next tick.
             tracing::warn!(%error, "a shard could not be woken");
         }
+    }
+}
+
+impl<T> Drop for Commands<T> {
+    fn drop(&mut self) {
+        self.waker_state.gone.store(true, Ordering::Release);
     }
 }
 
@@ -158,7 +190,11 @@ mod tests {
     fn a_full_mailbox_gives_commands_back_and_says_that_some_were_missed() {
         let poll = Poll::new().unwrap();
         let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
-        (0..MAILBOX_MAX).for_each(|number| mailbox.post(number).unwrap());
+        (0..MAILBOX_MAX).for_each(|number| {
+            mailbox.check().unwrap();
+            mailbox.post(number).unwrap();
+        });
+        assert_eq!(mailbox.check(), Err(Full));
         assert_eq!(mailbox.offer(7), Err(Some(7)));
         mailbox.post_or_miss(8);
         mailbox.post_always(MAILBOX_MAX);
@@ -169,8 +205,10 @@ mod tests {
         assert_eq!(commands.next(), Some(1));
         assert_eq!(mailbox.post(9), Ok(()), "there is room again");
         let rest: Vec<usize> = std::iter::from_fn(|| commands.next()).collect();
+        assert_eq!(mailbox.check(), Ok(()));
         assert_eq!((rest.len(), rest.last()), (MAILBOX_MAX, Some(&9)));
         drop(commands);
+        assert_eq!(mailbox.check(), Err(Full));
         assert_eq!(mailbox.offer(1), Err(None), "the shard is gone");
     }
 

@@ -208,8 +208,8 @@ impl Service {
 /// In which queues of a shard's ready connections one stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
-    /// In that of slots that became ready alone.
-    pub narrow: bool,
+    /// In that of those who became ready alone.
+    pub targeted: bool,
     /// In one of those of broadcasts.
     pub broadcast: bool,
     /// In which round of the shard's pacing it was last sent a broadcast; 0 when it never was.

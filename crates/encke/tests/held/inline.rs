@@ -284,3 +284,50 @@ fn what_is_wrong_with_a_body_is_named_on_both_ways() {
         }
     }
 }
+
+/// A session outlives its polls, and no shard is asked who has one.
+#[test]
+fn a_user_between_two_polls_is_online_to_a_push_and_offline_from_when_the_session_is_closed() {
+    let world = World::with(|config| config.workers = 2);
+    let mut backend = world.connect();
+    let mut lists = |user: &str| {
+        backend.send(&push(user, 1));
+        let (status, answer) = backend.response();
+        assert_eq!(status, 202);
+        (answer["online"].clone(), answer["offline"].clone())
+    };
+    let (all, none) = (|user: &str| serde_json::json!([user]), serde_json::json!([]));
+    // Some of them live in the shard that reads the push, and some in the other.
+    for user in (0..16).map(|number| format!("user {number}")) {
+        assert_eq!(lists(&user), (none.clone(), all(&user)), "before it came");
+        let mut query = "hold_s=0".to_owned();
+        for _ in 0..5 {
+            let (_, answer) = world.poll(&user, &query);
+            assert_eq!(lists(&user), (all(&user), none.clone()), "between two polls");
+            let (session, cursor) = (answer["session"].as_str().unwrap(), answer["cursor"].as_str().unwrap());
+            query = format!("hold_s=0&session={session}&cursor={cursor}");
+        }
+        let mut stream = world.connect();
+        stream.send(&world.head(&user, "/v1/sse"));
+        stream.event();
+        let close = request("/api/close", &key(), "", &format!("{{\"user\":\"{user}\"}}"));
+        let mut operator = world.connect();
+        operator.send(&close);
+        assert!(stream.ends());
+        assert_eq!(lists(&user), (none.clone(), all(&user)), "its client knows that it is closed");
+    }
+}
+
+#[test]
+fn a_key_that_is_wrong_is_refused_behind_one_that_is_right() {
+    let world = World::with(|config| config.workers = 1);
+    let mut backend = world.connect();
+    for at in 0..key().len() {
+        let mut wrong = key();
+        wrong.replace_range(at..=at, "x");
+        for (key, status) in [(key(), 202), (wrong, 401)] {
+            backend.send(&request("/api/push", &key, "", r#"{"to":["alice"],"data":1}"#));
+            assert_eq!(backend.response().0, status, "byte {at}");
+        }
+    }
+}

@@ -13,8 +13,7 @@ use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    admission::Admit,
-    connection::inline_head::{self, Asking},
+    connection::{KnownHead, inline_head},
     http::{refusal::retry_after_s, response},
     inline::{InlineRoutes, Outcome, Running},
     shards::{InlineWaker, State, Task},
@@ -62,24 +61,35 @@ impl Tallies {
 }
 
 impl Shard {
-    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
-    /// and so before its body is waited for.
-    pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: Vec<u8>) {
-        let asking = match inline_head::read(&bytes, &self.parts.inline) {
-            inline_head::Verdict::More => return self.hear_more(key, bytes),
-            inline_head::Verdict::Handoff => return self.hand_to_hyper(key, bytes),
-            inline_head::Verdict::Inline(asking) => asking,
+    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the
+    /// library, and so before its body is waited for.
+    pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
+        let known = match self.heads.find(bytes) {
+            Some(known) => known,
+            None => match inline_head::read(bytes, &self.parts.inline) {
+                inline_head::Verdict::More => return self.hear_more(key, bytes.to_vec()),
+                inline_head::Verdict::Inline(asking)
+                    if self.parts.admit.auth.operator(&asking.credentials).is_ok() =>
+                {
+                    self.heads.remember(bytes, &asking);
+                    KnownHead::of(&asking)
+                }
+                inline_head::Verdict::Inline(_) | inline_head::Verdict::Handoff => {
+                    return self.hand_to_hyper(key, bytes.to_vec());
+                }
+            },
         };
-        let Admit { stopping, auth, .. } = &self.parts.admit;
-        if stopping.has_begun() || auth.operator(&asking.credentials).is_err() {
-            return self.hand_to_hyper(key, bytes);
+        if self.parts.admit.stopping.has_begun() {
+            return self.hand_to_hyper(key, bytes.to_vec());
         }
-        let Asking { route, keep_alive, head_bytes, body_bytes, .. } = asking;
+        let KnownHead { route, keep_alive, head_bytes, body_bytes } = known;
         let end = head_bytes + body_bytes;
         if bytes.len() < end {
-            return self.hear_more(key, bytes);
+            return self.hear_more(key, bytes.to_vec());
         }
-        let Some(inline) = self.parts.inline.get(route) else { return self.hand_to_hyper(key, bytes) };
+        let Some(inline) = self.parts.inline.get(route) else {
+            return self.hand_to_hyper(key, bytes.to_vec());
+        };
         let running = (inline.run)(bytes[head_bytes..end].to_vec());
         let waker = InlineWaker::new(self.parts.shards.at(self.parts.index).clone(), key);
         let Some(slot) = self.slots.get_mut(key) else { return };

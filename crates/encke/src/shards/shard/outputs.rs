@@ -1,7 +1,6 @@
 //! What the hub says, and the connections that have something to pull.
 
-use encke_engine::ReceiptState;
-use encke_hub::{Ending, Key, Output};
+use encke_hub::{Ending, Key, Output, Receipt};
 use encke_proto::CloseCode;
 
 use super::{Shard, conn_key, slot_key_of};
@@ -26,9 +25,9 @@ impl Shard {
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
                         service.ready = true;
                         if broadcast {
-                            self.ready.put_broadcast(key, &mut service.queued, self.now.mono_ms);
+                            self.scheduler.put_broadcast(key, &mut service.queued, self.now.mono_ms);
                         } else {
-                            self.ready.put_targeted(key, &mut service.queued);
+                            self.scheduler.put_targeted(key, &mut service.queued);
                         }
                     }
                 }
@@ -41,8 +40,10 @@ impl Shard {
                     self.request_engine(EngineRequest::Read(key, channel, after))
                 }
                 Output::Handed { user, position } => {
-                    self.note_mark(EngineRequest::Mark(user, ReceiptState::Delivered, position))
+                    self.note_mark(Receipt { user, position });
                 }
+                Output::Present(user) => self.parts.shards.online_users().insert(user),
+                Output::Absent(user) => self.parts.shards.online_users().remove(&user),
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
                     self.request_engine(EngineRequest::Seen(user));
@@ -83,18 +84,18 @@ impl Shard {
     /// Serves the connections that have something to pull: first those that are alone in what they got, and
     /// of the broadcasts a send batch.
     pub(super) fn serve_ready(&mut self) {
-        let (narrow, broadcast) = self.ready.counts(self.now.mono_ms);
-        for _ in 0..narrow.min(TARGETED_PER_TURN) {
-            let Some(key) = self.ready.next_targeted() else { break };
+        let (targeted, broadcast) = self.scheduler.counts(self.now.mono_ms);
+        for _ in 0..targeted.min(TARGETED_PER_TURN) {
+            let Some(key) = self.scheduler.next_targeted() else { break };
             self.serve(key, false);
         }
         self.send_gathered();
         for _ in 0..broadcast.min(BROADCAST_PER_TURN) {
-            let Some(key) = self.ready.next_broadcast() else { break };
+            let Some(key) = self.scheduler.next_broadcast() else { break };
             self.serve(key, true);
         }
         self.send_gathered();
-        self.ready.make_small();
+        self.scheduler.make_small();
         self.carry_out();
     }
 
@@ -110,7 +111,7 @@ impl Shard {
                 && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key)
             {
                 service.ready = true;
-                self.ready.put_targeted(key, &mut service.queued);
+                self.scheduler.put_targeted(key, &mut service.queued);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What is left at the engine I/O task before the engine, and when.
 
+use encke_hub::Receipt;
+
 use super::Shard;
 use crate::shards::EngineRequest;
 
@@ -9,19 +11,20 @@ const PENDING_MARKS_MS: u64 = 20;
 const PENDING_MARKS_MAX: usize = 1_024;
 
 impl Shard {
-    pub(super) fn note_mark(&mut self, note_mark: EngineRequest) {
+    pub(super) fn note_mark(&mut self, receipt: Receipt) {
         if self.pending_marks.is_empty() {
             self.pending_marks_due_ms = self.now.mono_ms + PENDING_MARKS_MS;
         }
-        self.pending_marks.push(note_mark);
+        self.pending_marks.push(receipt);
         if self.pending_marks.len() >= PENDING_MARKS_MAX {
             self.write_pending_marks();
         }
     }
 
     pub(super) fn write_pending_marks(&mut self) {
-        for note_mark in self.pending_marks.drain(..) {
-            let _ = self.parts.engine_io.send(note_mark);
+        if !self.pending_marks.is_empty() {
+            let receipts = std::mem::take(&mut self.pending_marks);
+            let _ = self.parts.engine_io.send(EngineRequest::Handed(receipts));
         }
     }
 

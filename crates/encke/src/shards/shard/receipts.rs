@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use encke_batch::unacknowledged;
-use encke_hub::{Key, Receipt};
+use encke_hub::{IntHashState, Key, Receipt};
 
 use super::{Shard, conn_key};
 use crate::{
@@ -26,9 +26,9 @@ const RECEIPTS_MAX: usize = 8;
 /// The receipts of a shard that are due.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// Those of each connection, in the order in which what they are for was sent. A connection that has
-    /// acknowledged everything is in here until its next turn.
-    by_key: HashMap<Key, VecDeque<Due>>,
+    /// Those of each connection, in the order in which what they are for was sent. Whoever has acknowledged
+    /// everything is in here until its next turn.
+    by_key: HashMap<Key, VecDeque<Due>, IntHashState>,
     /// The same connections, in the order in which they are looked at.
     order: VecDeque<Key>,
     /// When the next round of looks begins, in milliseconds of the clock that never goes back.

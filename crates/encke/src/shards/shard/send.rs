@@ -73,7 +73,7 @@ impl Shard {
             | State::Unclaimed(_) => {}
             State::Waits(service) => {
                 if service.ready {
-                    self.ready.put_targeted(key, &mut service.queued);
+                    self.scheduler.put_targeted(key, &mut service.queued);
                 }
                 if service.transport.hold_kind() == HoldKind::Stream {
                     let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);

@@ -32,7 +32,7 @@ use crate::{
     clock::TestClock,
     config::{Config, Secret, SlowPolicy},
     dialects::{Registry, native_transport},
-    shards::{Arrival, Counts, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
+    shards::{Arrival, Counts, EngineRequest, HyperBody, Mailbox, Resting, Sink, body_sink, mailbox},
     transports::RequestState,
 };
 
@@ -107,7 +107,6 @@ impl World {
             },
             slow,
             linger_ms,
-            turn_us: 0,
             batched_sends,
             spread_ms: 10_000,
             inline: InlineRoutes::new(Vec::new()),
@@ -139,7 +138,7 @@ impl World {
                 EngineRequest::Read(key, channel, after) => {
                     ShardCommand::Read(key, Some(self.page(&channel, after)))
                 }
-                EngineRequest::Mark(..)
+                EngineRequest::Handed(_)
                 | EngineRequest::Seen(_)
                 | EngineRequest::Settle(_)
                 | EngineRequest::Work(_) => continue,
