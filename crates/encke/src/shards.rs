@@ -90,7 +90,7 @@ impl Shards {
         users.iter().map(is_online).collect()
     }
 
-    /// A shard that serves whoever has no home.
+    /// A shard for connections that have no home.
     #[must_use]
     pub fn any(&self) -> &Mailbox<ShardCommand> {
         &self.mailboxes[0]

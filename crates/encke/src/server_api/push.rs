@@ -255,7 +255,7 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
 
 /// Who of these users, or of all, is online, by id.
 async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>, Refused> {
-    let Some(named) = named else { return Ok(app.sessions.everybody().await?) };
+    let Some(named) = named else { return Ok(app.sessions.online_users().await?) };
     let online = app.sessions.are_online(named).await?;
     let mut online: Vec<UserId> =
         named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect();

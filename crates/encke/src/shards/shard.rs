@@ -251,8 +251,8 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
-        let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
+        let accept_is_due = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let rest_ms = if accept_is_due || self.reads.has_deferred() { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

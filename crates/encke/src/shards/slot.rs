@@ -208,7 +208,7 @@ impl Service {
 /// In which queues of a shard's ready connections one stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
-    /// In that of those who became ready alone.
+    /// In that of slots that became ready alone.
     pub targeted: bool,
     /// In one of those of broadcasts.
     pub broadcast: bool,

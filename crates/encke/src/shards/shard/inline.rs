@@ -61,8 +61,8 @@ impl Tallies {
 }
 
 impl Shard {
-    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the
-    /// library, and so before its body is waited for.
+    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
+    /// and so before its body is waited for.
     pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
         let known = match self.heads.find(bytes) {
             Some(known) => known,
