@@ -64,7 +64,7 @@ pub trait Transport: Sync + fmt::Debug {
     /// How a connection of this kind waits.
     fn hold_kind(&self) -> HoldKind;
 
-    /// The connection is open and not of any user yet. Only for those that talk.
+    /// The connection is open and not of any user yet. Only for duplex transports.
     fn open(&self, _exchange: &mut TransportContext<'_>) -> NextAction {
         NextAction::Close
     }

@@ -125,8 +125,8 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
-    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands
-    /// wakes it afterwards.
+    /// The same without waking the shard, for callers that put in more than one: a caller that leaves
+    /// commands wakes it afterwards.
     pub fn leave_or_miss(&self, command: T) {
         if self.leave(command).is_err() {
             self.waker_state.missed.store(true, Ordering::SeqCst);
@@ -135,7 +135,7 @@ impl<T> Mailbox<T> {
 
     /// Wakes the shard if it rests.
     pub fn wake(&self) {
-        if !self.waker_state.rung.swap(true, Ordering::SeqCst)
+        if !self.waker_state.is_woken.swap(true, Ordering::SeqCst)
             && let Err(error) = self.waker_state.waker.wake()
         {
             // The shard still looks in at its next tick.

@@ -180,7 +180,7 @@ impl Service {
         Self { transport, request_state, ready: false, queued: Queued::default(), state }
     }
 
-    /// Whether its client goes on talking.
+    /// Whether it is duplex.
     #[must_use]
     pub fn is_duplex(&self) -> bool {
         self.duplex().is_some()
@@ -193,8 +193,8 @@ impl Service {
     }
 
     /// The same, to be changed.
-    pub fn talk_mut(&mut self) -> Option<&mut Duplex> {
-        self.state.as_mut()?.talk_mut()
+    pub fn duplex_mut(&mut self) -> Option<&mut Duplex> {
+        self.state.as_mut()?.duplex_mut()
     }
 
     /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a
