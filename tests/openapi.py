@@ -1,5 +1,6 @@
-"""What tests/openapi checks besides requests: both documents are valid, their examples fit their schemas, and so does
-what a stream and a WebSocket carry. Arguments: the server's address, a user's token, the JSON schema of AsyncAPI 3."""
+"""What tests/openapi checks besides requests: both documents are valid, their examples fit their schemas, and
+so does what a stream and a WebSocket carry. Arguments: the server's address, a user's token, the JSON schema
+of AsyncAPI 3."""
 
 import asyncio
 import json
@@ -27,7 +28,8 @@ jsonschema_rs.validator_for(json.load(open(specification))).validate(asyncapi)
 
 def validator(document, schema):
     """Checks values by a schema whose references are to its document."""
-    return jsonschema_rs.Draft202012Validator({**schema, "components": document["components"]}, validate_formats=True)
+    whole = {**schema, "components": document["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
 def contents():
@@ -59,13 +61,17 @@ print(f"documents are valid, {checked} examples fit")
 
 bearer = {"Authorization": f"Bearer {token}"}
 refused = validator(asyncapi, {"$ref": "#/components/schemas/ErrorDetail"})
-results = {"subscribe": "Followed", "unsubscribe": "Followed", "publish": "Published", "ack": "Done", "ping": "Done", "close": "SessionClosed"}
+results = {
+    "subscribe": "Followed", "unsubscribe": "Followed", "publish": "Published",
+    "ack": "Done", "ping": "Done", "close": "SessionClosed",
+}
 
 
-async def talk():
+async def exchange():
     """Sends the example of each command, and checks all that comes."""
     seen = set()
-    async with websockets.connect(address.replace("http", "ws", 1) + "/v1/ws?channels=room%3A7", additional_headers=bearer) as socket:
+    target = address.replace("http", "ws", 1) + "/v1/ws?channels=room%3A7"
+    async with websockets.connect(target, additional_headers=bearer) as socket:
         for name in [f"{command}Command" for command in results]:
             command = messages[name]["examples"][0]["payload"]
             await socket.send(json.dumps(command))
@@ -103,8 +109,9 @@ def listen(path):
     raise AssertionError(f"{path} has no event")
 
 
-seen = asyncio.run(talk())
+seen = asyncio.run(exchange())
 assert seen >= {"open", "message", "reply", "close"}, seen
 assert listen("/v1/sse") == "open" and listen("/v1/stream?as=ndjson") == "open"
-assert set(messages) == {f"{name}Command" for name in results} | {"open", "message", "gap", "close", "heartbeat", "reply"}
+events = {"open", "message", "gap", "close", "heartbeat", "reply"}
+assert set(messages) == {f"{name}Command" for name in results} | events
 print(f"events are as described: {', '.join(sorted(seen))}")

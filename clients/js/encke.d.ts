@@ -17,11 +17,17 @@ export interface EnckeOptions {
   getToken?: () => Promise<string | null | undefined> | string | null | undefined;
   /** The channels to follow besides the user's own. */
   channels?: readonly string[];
-  /** One transport, or several in the order in which to try them; `auto` is `['ws', 'sse', 'poll']`. Default: `['sse', 'poll']`. */
+  /**
+   * One transport, or several in the order in which to try them; `auto` is `['ws', 'sse', 'poll']`. Default:
+   * `['sse', 'poll']`.
+   */
   transport?: Transport | 'auto' | readonly Transport[];
   /** Where to go on: an earlier `cursor`, or `earliest` for the oldest that is kept. */
   cursor?: string;
-  /** Where to remember the cursor of each user, for example `sessionStorage`; nothing is remembered by default. */
+  /**
+   * Where to remember the cursor of each user, for example `sessionStorage`; nothing is remembered by
+   * default.
+   */
   storage?: Pick<Storage, 'getItem' | 'setItem'>;
   /** Who the user is, where the token does not tell. Only used for naming what is remembered. */
   user?: string;
@@ -57,7 +63,7 @@ export interface Gap {
   channel: string;
   /** The first offset that will not come. */
   from: number;
-  /** The last offset that will not come; null when nobody can say what was lost. */
+  /** The last offset that will not come; null when it is not known what was lost. */
   to: number | null;
   /** `trimmed`, `epoch` or `slow`, by the server; `cursor` when the server did not accept the cursor. */
   reason?: string;
@@ -99,8 +105,15 @@ export interface EnckeEvents {
 }
 
 export class EnckeError extends Error {
-  constructor(code: string, message: string, more?: { status?: number; retryAfterMs?: number; cause?: unknown });
-  /** One of the protocol's codes, or of the client's own: `network`, `timeout`, `silent`, `no_open`, `not_a_stream`, `bad_message`, `bad_url`. */
+  constructor(
+    code: string,
+    message: string,
+    more?: { status?: number; retryAfterMs?: number; cause?: unknown },
+  );
+  /**
+   * One of the protocol's codes, or of the client's own: `network`, `timeout`, `silent`, `no_open`,
+   * `not_a_stream`, `bad_message`, `bad_url`.
+   */
   readonly code: string;
   /** The HTTP status, or 0. */
   readonly status: number;
@@ -139,14 +152,19 @@ export class Encke {
 /** The normal form of an absolute http or https address; null for everything else. */
 export function safeUrl(url: unknown): string | null;
 
-/** Shows a page in a sandboxed frame; resolves when it has loaded, with null when another page took its place before that. */
+/**
+ * Shows a page in a sandboxed frame; resolves when it has loaded, with null when another page took its place
+ * before that.
+ */
 export function showPage(
   container: HTMLElement,
   message: Pick<PageMessage, 'url'> & Partial<PageMessage>,
   options?: { client?: Encke; sandbox?: string; title?: string },
 ): Promise<HTMLIFrameElement | null>;
 
-export function parseCursor(text: string): { epoch: string; positions: Map<string, Position>; closed: boolean } | null;
+export function parseCursor(
+  text: string,
+): { epoch: string; positions: Map<string, Position>; closed: boolean } | null;
 export function formatCursor(positions: Iterable<[string, Position]>, leading?: string): string | null;
 
 export class SseParser {

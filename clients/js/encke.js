@@ -1,8 +1,10 @@
 /**
- * The browser client of Encke: ES modules, no dependency, no build step. This one is all that a page imports; the others lie beside it in `client/`.
+ * The browser client of Encke: ES modules, no dependency, no build step. This one is all that a page imports;
+ * the others lie beside it in `client/`.
  *
- * It holds a data connection (SSE read by `fetch`, long polls, a WebSocket, or a forever frame), remembers how far it has come in every channel, comes back by itself when
- * the connection is lost, and stays away when the session was ended on purpose. It never evaluates, writes HTML or navigates.
+ * It holds a data connection (SSE read by `fetch`, long polls, a WebSocket, or a forever frame), remembers
+ * how far it has come in every channel, comes back by itself when the connection is lost, and stays away when
+ * the session was ended on purpose. It never evaluates, writes HTML or navigates.
  */
 import { formatCursor, parseCursor } from './client/cursor.js';
 import { EnckeError } from './client/error.js';
@@ -23,19 +25,31 @@ export { showPage } from './client/pages.js';
 
 const CONTROL_WITHIN_MS = 10000;
 const CONTROL_TRIES = 6;
-/** A close is asked for less often: whoever wants to leave should not wait, and the server frees a silent session by itself. */
+/**
+ * A close is asked for less often: a page that leaves should not wait, and the server frees a silent session
+ * by itself.
+ */
 const CLOSE_TRIES = 3;
-/** A connection that held this long was a good one: what happens after it is a new story, not the next failure in a row. */
+/**
+ * A connection that held this long was a good one: what happens after it is a new story, not the next failure
+ * in a row.
+ */
 const STABLE_MS = 5000;
 const SAVE_EVERY_MS = 1000;
 
-/** Other statuses of the 4xx say that this very request will never succeed; these say that this transport may not be there. */
+/**
+ * Other statuses of the 4xx say that this very request will never succeed; these say that this transport may
+ * not be there.
+ */
 const TRANSPORT_MISSING = [404, 405, 406, 415, 501];
 
 /** The transports there are, by name. @type {Record<string, (link: Link) => Promise<Ending>>} */
 const TRANSPORTS = { sse: receiveEvents, poll: receivePolls, ws: receiveSocket, iframe: receiveFrame };
 const DEFAULT = ['sse', 'poll'];
-/** What `auto` stands for. The forever frame is not among them: what lets a frame through lets polls through, and they need no frame. */
+/**
+ * What `auto` stands for. The forever frame is not among them: what lets a frame through lets polls through,
+ * and they need no frame.
+ */
 const AUTO = ['ws', 'sse', 'poll'];
 /** Of these, a browser does not tell why they were refused. */
 const BLIND = ['ws', 'iframe'];
@@ -59,11 +73,18 @@ export class Encke {
   #positions = new Map();
   /** @type {string | undefined} */
   #epoch;
-  /** A cursor that is handed back as it is: `earliest`, or one of a version that this client can not read. @type {string | null} */
+  /**
+   * A cursor that is handed back as it is: `earliest`, or one of a version that this client can not read.
+   * @type {string | null}
+   */
   #opaque = null;
   /** @type {Set<string>} */
   #wanted;
-  /** Channels that were unsubscribed. What is still under way from them must not bring them back into the cursor. @type {Set<string>} */
+  /**
+   * Channels that were unsubscribed. What is still under way from them must not bring them back into the
+   * cursor.
+   * @type {Set<string>}
+   */
   #unwanted = new Set();
   /** @type {string[]} */
   #transports;
@@ -93,8 +114,11 @@ export class Encke {
     const given = /** @type {any} */ (options).env ?? {};
     // Time, chance and the network come from outside, so that tests need neither sleep nor luck.
     this.#env = {
-      fetch: given.fetch ?? ((/** @type {any} */ url, /** @type {any} */ init) => globalThis.fetch(url, init)),
-      setTimeout: given.setTimeout ?? ((/** @type {any} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms)),
+      fetch:
+        given.fetch ?? ((/** @type {any} */ url, /** @type {any} */ init) => globalThis.fetch(url, init)),
+      setTimeout:
+        given.setTimeout ??
+        ((/** @type {any} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms)),
       clearTimeout: given.clearTimeout ?? ((/** @type {any} */ timer) => globalThis.clearTimeout(timer)),
       now: given.now ?? (() => Date.now()),
       random: given.random ?? Math.random,
@@ -138,7 +162,10 @@ export class Encke {
     return [...this.#wanted];
   }
 
-  /** The user as far as the token or the cursor tells. It is not verified here, and is only good for showing. @returns {string | null} */
+  /**
+   * The user as far as the token or the cursor tells. It is not verified here, and is only good for showing.
+   * @returns {string | null}
+   */
   get user() {
     const subject = subjectOf(this.#token) ?? this.#options.user;
     if (subject) return subject;
@@ -164,7 +191,10 @@ export class Encke {
     }
   }
 
-  /** Comes back on purpose: after a close, or to replace a connection at once. The preferred transport gets another chance. */
+  /**
+   * Comes back on purpose: after a close, or to replace a connection at once. The preferred transport gets
+   * another chance.
+   */
   reconnect() {
     if (this.#closing) {
       this.#closing.then(() => this.reconnect());
@@ -177,10 +207,11 @@ export class Encke {
   }
 
   /**
-   * Ends the session on purpose. The request goes over a connection of its own, so it does not wait for the held one. There is no coming back after it but
-   * `connect()` or `reconnect()`.
+   * Ends the session on purpose. The request goes over a connection of its own, so it does not wait for the
+   * held one. There is no coming back after it but `connect()` or `reconnect()`.
    * @param {string} [reason]
-   * @returns {Promise<boolean>} true when the server says that everything of the session is freed; false when there was no session or no answer.
+   * @returns {Promise<boolean>} true when the server says that everything of the session is freed; false when
+   * there was no session or no answer.
    */
   close(reason) {
     this.#closing ??= this.#closeOnPurpose(reason).finally(() => {
@@ -221,7 +252,8 @@ export class Encke {
   }
 
   /**
-   * Publishes to a channel. An attempt whose outcome is not known is repeated under the same idempotency key, so it is published once.
+   * Publishes to a channel. An attempt whose outcome is not known is repeated under the same idempotency key,
+   * so it is published once.
    * @param {string} channel
    * @param {unknown} data
    * @param {{id?: string}} [options]
@@ -238,8 +270,8 @@ export class Encke {
   }
 
   /**
-   * Tells the server that this message, and what came before it, was shown to the person. Only messages of the user's own channel have receipts; for others
-   * there is nothing to tell.
+   * Tells the server that this message, and what came before it, was shown to the person. Only messages of
+   * the user's own channel have receipts; for others there is nothing to tell.
    * @param {{channel?: string, offset?: number, epoch?: string}} message
    * @returns {Promise<void>}
    */
@@ -277,12 +309,14 @@ export class Encke {
     while (!run.stopped) {
       const link = this.#makeLink(run);
       let ending = await this.#receive(link);
-      if (ending.kind === 'unfit' && this.#isLast && BLIND.includes(this.transport) && !run.stopped) ending = await this.#inquire(run) ?? ending;
+      if (ending.kind === 'unfit' && this.#isLast && BLIND.includes(this.transport) && !run.stopped)
+        ending = (await this.#inquire(run)) ?? ending;
       if (run.stopped) return;
       if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
       if (run.stopped) return;
       if (ending.kind === 'final') return this.#finish(ending.code ?? '', ending.reason ?? '', ending.error);
-      // While the session is being closed on purpose a lost connection stays lost; the answer to the close ends this run.
+      // While the session is being closed on purpose a lost connection stays lost; the answer to the close
+      // ends this run.
       if (this.#closing) return;
       if (ending.error) this.#emit('error', ending.error);
       // A listener may have started another run, whose transport is not for this one to choose.
@@ -293,7 +327,10 @@ export class Encke {
         this.#transport++;
         failures = Math.min(failures, 1);
       }
-      const wait = Math.max(ending.kind === 'pause' ? 0 : pauseMs(failures, this.#env.random), ending.afterMs ?? 0);
+      const wait = Math.max(
+        ending.kind === 'pause' ? 0 : pauseMs(failures, this.#env.random),
+        ending.afterMs ?? 0,
+      );
       this.#setState(wait > 0 ? 'waiting' : 'connecting');
       // A pause that a listener has ended before it began would stand in the way of a later one.
       if (wait > 0 && !run.stopped) await this.#sleep(wait);
@@ -327,8 +364,10 @@ export class Encke {
   }
 
   /**
-   * Finds out why the server refuses what a browser does not tell about: the same is asked for by a poll that does not wait.
-   * @param {{stopped: boolean}} run @returns {Promise<Ending | null>} null when nothing but the transport is wrong.
+   * Finds out why the server refuses what a browser does not tell about: the same is asked for by a poll that
+   * does not wait.
+   * @param {{stopped: boolean}} run
+   * @returns {Promise<Ending | null>} null when nothing but the transport is wrong.
    */
   #inquire(run) {
     return this.#receive(this.#makeLink(run), lookOnce);
@@ -336,7 +375,10 @@ export class Encke {
 
   /**
    * Serves one data connection until it ends.
-   * @template {Ending | null} T @param {Link} link @param {(link: Link) => Promise<T>} [transport] @returns {Promise<T | Ending>}
+   * @template {Ending | null} T
+   * @param {Link} link
+   * @param {(link: Link) => Promise<T>} [transport]
+   * @returns {Promise<T | Ending>}
    */
   async #receive(link, transport = /** @type {any} */ (TRANSPORTS[this.transport])) {
     this.#link = link;
@@ -354,11 +396,15 @@ export class Encke {
 
   /** @param {unknown} thrown @param {Link} link @returns {Ending} */
   #judge(thrown, link) {
-    const error = thrown instanceof EnckeError ? thrown : new EnckeError('network', 'the connection was lost', { cause: thrown });
+    const error =
+      thrown instanceof EnckeError
+        ? thrown
+        : new EnckeError('network', 'the connection was lost', { cause: thrown });
     const { code, status } = error;
     if (code === 'anew') return { kind: 'pause' };
     if (code === 'silent') {
-      // Once is a network that went away; twice in a row is something that lets a beginning through and then collects.
+      // Once is a network that went away; twice in a row is something that lets a beginning through and then
+      // collects.
       this.#mute = link.heardAt > link.openedAt ? 0 : this.#mute + 1;
       return { kind: this.#mute < 2 ? 'lost' : 'unfit', error };
     }
@@ -369,8 +415,9 @@ export class Encke {
       return { kind: 'final', code, reason: error.message };
     }
     if (status === 409) {
-      // Another connection took this session over. That connection keeps it; this client goes on by its cursor in a session of its own, where the two can not
-      // take it from each other for ever. Nothing is lost and nobody needs to be told.
+      // Another connection took this session over. That connection keeps it; this client goes on by its
+      // cursor in a session of its own, where the two can not take it from each other for ever. Nothing is
+      // lost, and there is nothing to tell.
       this.#session = null;
       return { kind: 'lost', afterMs: 250 + 750 * this.#env.random() };
     }
@@ -383,7 +430,12 @@ export class Encke {
     return { kind: 'lost', error, afterMs: laterMs(error.retryAfterMs, this.#env.random) };
   }
 
-  /** The one place where the client becomes closed. @param {string} code @param {string} reason @param {EnckeError} [error] */
+  /**
+   * The one place where the client becomes closed.
+   * @param {string} code
+   * @param {string} reason
+   * @param {EnckeError} [error]
+   */
   #finish(code, reason, error) {
     this.#stop();
     this.#unlisten?.();
@@ -406,7 +458,11 @@ export class Encke {
       return false;
     }
     try {
-      const answer = await this.#control('/v1/close', () => ({ session, ...(reason === undefined ? {} : { reason }) }), CLOSE_TRIES);
+      const answer = await this.#control(
+        '/v1/close',
+        () => ({ session, ...(reason === undefined ? {} : { reason }) }),
+        CLOSE_TRIES,
+      );
       return answer?.closed === true;
     } catch {
       return false;
@@ -434,7 +490,9 @@ export class Encke {
     if (typeof session === 'string') this.#session = session;
   }
 
-  /** Tells the new connection which channels were subscribed or unsubscribed while its request was under way. */
+  /**
+   * Tells the new connection which channels were subscribed or unsubscribed while its request was under way.
+   */
   #changeLate() {
     const late = this.channels.filter((channel) => !this.#asked.has(channel));
     const left = [...this.#unwanted].filter((channel) => this.#asked.has(channel));
@@ -471,7 +529,8 @@ export class Encke {
     const { event: _, ...gap } = event;
     if (typeof gap.channel !== 'string' || this.#unwanted.has(gap.channel)) return;
     const known = this.#positions.get(gap.channel);
-    if (known && Number.isSafeInteger(gap.to) && gap.to > known.offset) this.#positions.set(gap.channel, { epoch: known.epoch, offset: gap.to });
+    if (known && Number.isSafeInteger(gap.to) && gap.to > known.offset)
+      this.#positions.set(gap.channel, { epoch: known.epoch, offset: gap.to });
     this.#saveSoon();
     this.#emit('gap', gap);
   }
@@ -485,12 +544,16 @@ export class Encke {
     if (reconnect !== true) return { kind: 'final', code, reason };
     this.#emit('close', { code, reason, reconnect: true });
     // A server that stops says to each client when to come back, so that they do not all do so together.
-    if (Number.isFinite(asked) && asked >= 0) return { kind: 'pause', afterMs: laterMs(Math.min(asked, RETRY_MAX_MS), this.#env.random) };
-    // One that does not say it sends everybody away at the same moment all the same.
+    if (Number.isFinite(asked) && asked >= 0)
+      return { kind: 'pause', afterMs: laterMs(Math.min(asked, RETRY_MAX_MS), this.#env.random) };
+    // A server that does not say it sends all clients away at the same moment all the same.
     return { kind: 'pause', afterMs: 500 + 4500 * this.#env.random() };
   }
 
-  /** Takes over the positions of a cursor that the server gave. It never moves back within an epoch. @param {string} text */
+  /**
+   * Takes over the positions of a cursor that the server gave. It never moves back within an epoch.
+   * @param {string} text
+   */
   #adopt(text) {
     const cursor = parseCursor(text);
     if (cursor === null) {
@@ -501,13 +564,17 @@ export class Encke {
     this.#epoch = cursor.epoch;
     for (const [channel, at] of cursor.positions) {
       const known = this.#positions.get(channel);
-      if (this.#unwanted.has(channel) || (known && known.epoch === at.epoch && known.offset >= at.offset)) continue;
+      if (this.#unwanted.has(channel) || (known && known.epoch === at.epoch && known.offset >= at.offset))
+        continue;
       this.#positions.set(channel, at);
     }
     this.#saveSoon();
   }
 
-  /** The server does not accept the cursor, so nobody can say what was missed; the application is told so for each channel. */
+  /**
+   * The server does not accept the cursor, so it is not known what was missed; the application is told so for
+   * each channel.
+   */
   #forgetCursor() {
     const lost = [...this.#positions];
     this.#positions.clear();
@@ -517,14 +584,19 @@ export class Encke {
     // from a channel whose gap is still to be told.
     for (const [channel] of lost) if (!channel.startsWith('@')) this.#wanted.add(channel);
     for (const [channel, at] of lost) {
-      if (!this.#unwanted.has(channel)) this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
+      if (!this.#unwanted.has(channel))
+        this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
     }
     this.#saveSoon();
   }
 
   // -- requests
 
-  /** A data connection's path, with the query that says where to go on. @param {string} path @param {Record<string, string>} [more] */
+  /**
+   * A data connection's path, with the query that says where to go on.
+   * @param {string} path
+   * @param {Record<string, string>} [more]
+   */
   #dataPath(path, more = {}) {
     const query = { ...more };
     const cursor = this.cursor;
@@ -533,13 +605,20 @@ export class Encke {
     this.#asked = new Set(this.#wanted);
     // The cursor subscribes what it names, so only the channels without a position have to be asked for.
     const channels = this.channels.filter((channel) => !this.#positions.has(channel));
-    if (channels.length) query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
-    const text = Object.entries(query).map(([name, value]) => name + '=' + encodeURIComponent(value)).join('&');
+    if (channels.length)
+      query.channels = channels.map((channel) => channel.replace(/[%,]/g, encodeURIComponent)).join(',');
+    const text = Object.entries(query)
+      .map(([name, value]) => name + '=' + encodeURIComponent(value))
+      .join('&');
     return path + (text ? '?' + text : '');
   }
 
   /**
-   * @param {string} method @param {string} path @param {unknown} body @param {AbortSignal} signal @param {string} [accept]
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} body
+   * @param {AbortSignal} signal
+   * @param {string} [accept]
    * @returns {Promise<Response>} one of the 2xx; everything else is thrown.
    */
   async #request(method, path, body, signal, accept = 'application/json') {
@@ -554,11 +633,13 @@ export class Encke {
         method, headers, signal,
         body: body === undefined ? undefined : JSON.stringify(body),
         cache: 'no-store',
-        // With a token, the cookie of whoever logged in last in this browser must not have a say.
+        // With a token, the cookie of the last login in this browser must not count.
         credentials: this.#options.credentials ?? (this.#token ? 'omit' : 'same-origin'),
       });
     } catch (cause) {
-      throw signal.aborted ? signal.reason : new EnckeError('network', 'the server can not be reached', { cause });
+      throw signal.aborted
+        ? signal.reason
+        : new EnckeError('network', 'the server can not be reached', { cause });
     }
     if (response.ok) return response;
     let told;
@@ -567,22 +648,32 @@ export class Encke {
     } catch {
       // A proxy answers in its own words; the status says enough.
     }
-    throw new EnckeError(told?.code ?? 'http_' + response.status, told?.message ?? 'the server answered ' + response.status, {
-      status: response.status,
-      retryAfterMs: retryAfterMs(response.headers.get('retry-after'), this.#env.now()),
-    });
+    throw new EnckeError(
+      told?.code ?? 'http_' + response.status,
+      told?.message ?? 'the server answered ' + response.status,
+      {
+        status: response.status,
+        retryAfterMs: retryAfterMs(response.headers.get('retry-after'), this.#env.now()),
+      },
+    );
   }
 
   /**
-   * A control request: over the data connection where that goes both ways, else over one of its own, as is every further attempt. It is repeated while that may help: all of them may be sent twice.
-   * @param {string} path @param {() => unknown} body made anew for each attempt, since the session may have changed @param {number} [tries]
+   * A control request: over the data connection where that goes both ways, else over one of its own, as is
+   * every further attempt. It is repeated while that may help: all of them may be sent twice.
+   * @param {string} path
+   * @param {() => unknown} body made anew for each attempt, since the session may have changed
+   * @param {number} [tries]
    * @returns {Promise<any>}
    */
   async #control(path, body, tries = CONTROL_TRIES) {
     let renewed = false;
     for (let failures = 1; ; failures++) {
       const abort = new AbortController();
-      const timer = this.#env.setTimeout(() => abort.abort(new EnckeError('timeout', 'the server did not answer in time')), CONTROL_WITHIN_MS);
+      const timer = this.#env.setTimeout(
+        () => abort.abort(new EnckeError('timeout', 'the server did not answer in time')),
+        CONTROL_WITHIN_MS,
+      );
       /** @type {EnckeError} */
       let error;
       try {
@@ -592,7 +683,10 @@ export class Encke {
         return parseJson(await response.text());
       } catch (thrown) {
         const reason = abort.signal.aborted ? abort.signal.reason : thrown;
-        error = reason instanceof EnckeError ? reason : new EnckeError('network', 'the connection was lost', { cause: reason });
+        error =
+          reason instanceof EnckeError
+            ? reason
+            : new EnckeError('network', 'the connection was lost', { cause: reason });
       } finally {
         this.#env.clearTimeout(timer);
       }
@@ -604,7 +698,10 @@ export class Encke {
         this.#emit('error', error);
         throw error;
       }
-      const wait = Math.max(pauseMs(failures + 1, this.#env.random), laterMs(error.retryAfterMs, this.#env.random));
+      const wait = Math.max(
+        pauseMs(failures + 1, this.#env.random),
+        laterMs(error.retryAfterMs, this.#env.random),
+      );
       await new Promise((resolve) => this.#env.setTimeout(resolve, wait));
     }
   }
@@ -631,7 +728,10 @@ export class Encke {
     await this.#control('/v1/ack', () => ({ session: this.#session, cursor }));
   }
 
-  /** Gets a fresh token, once for all who ask at the same time. @returns {Promise<boolean>} whether there is one */
+  /**
+   * Gets a fresh token, once for all who ask at the same time.
+   * @returns {Promise<boolean>} whether there is one
+   */
   #fetchToken() {
     this.#tokenComing ??= Promise.resolve()
       .then(() => this.#options.getToken?.())
@@ -654,7 +754,7 @@ export class Encke {
       this.#tokenTried = true;
       return (await this.#fetchToken()) ? { kind: 'pause' } : refused;
     } catch (cause) {
-      // Whoever gives out tokens can not be reached either; that is no refusal.
+      // The source of tokens can not be reached either; that is no refusal.
       this.#tokenTried = false;
       return { kind: 'lost', error: new EnckeError('network', 'no fresh token could be had', { cause }) };
     }
@@ -705,7 +805,8 @@ export class Encke {
   }
 
   /**
-   * There is a reason to believe that the network is back: ends a pause, and drops a connection that should have been heard of by now.
+   * There is a reason to believe that the network is back: ends a pause, and drops a connection that should
+   * have been heard of by now.
    * @param {boolean} anyway drop the connection even so
    */
   #lookAgain(anyway) {
@@ -719,8 +820,9 @@ export class Encke {
   }
 
   /**
-   * The page goes away, perhaps for ever, perhaps into the back/forward cache: nobody can know which. The session is ended by a beacon, which outlives the
-   * page; if the page comes back, the cursor is enough to go on.
+   * The page goes away, perhaps for ever, perhaps into the back/forward cache: it cannot be known which. The
+   * session is ended by a beacon, which outlives the page; if the page comes back, the cursor is enough to go
+   * on.
    */
   #pageHidden() {
     if (this.#state === 'idle' || this.#state === 'closed' || this.#hidden) return;
@@ -729,7 +831,8 @@ export class Encke {
     this.#stop();
     this.#session = null;
     this.#save();
-    if (session !== null) this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', JSON.stringify({ session }));
+    if (session !== null)
+      this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', JSON.stringify({ session }));
     this.#setState('waiting');
   }
 
@@ -783,7 +886,9 @@ export class Encke {
 
 /** Works outside of secure contexts too, where `crypto.randomUUID` is missing. */
 function randomId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('');
 }
 
 /** @param {string | null} token @returns {string | null} */

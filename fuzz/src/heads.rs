@@ -110,7 +110,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// The server's inline routes, which nobody runs here.
+/// The server's inline routes, which are not run here.
 fn routes() -> InlineRoutes {
     let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
     InlineRoutes::new(["/api/push", "/api/publish"].map(route).into())
@@ -195,13 +195,13 @@ fn check(bytes: &[u8]) {
 /// What is known of a part of the bytes is not taken back when more come.
 fn prefixes(bytes: &[u8], known: bool) {
     let half = &bytes[..bytes.len() / 2];
-    let stray = |bytes| {
+    let is_handoff = |bytes| {
         matches!(
             (head::read(bytes, &ENDPOINTS), inline_head::read(bytes, &routes())),
             (head::Verdict::Handoff, inline_head::Verdict::Handoff)
         )
     };
-    assert!(!(known && stray(half)), "half of a good request was turned away");
+    assert!(!(known && is_handoff(half)), "half of a good request was turned away");
 }
 
 /// A request as the table's reader understood it.

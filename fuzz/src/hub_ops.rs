@@ -1,7 +1,7 @@
 //! Operations on a hub in any order: clients that come, go, lose answers and change their minds, an engine
 //! that is slow, fails, trims and forgets, a feed that drops and repeats. After each operation the hub's own
 //! bookkeeping holds; at the end, when all is healed and answered, the history checker finds every promise
-//! kept, and a hub that nobody uses is empty.
+//! kept, and a hub that is not in use is empty.
 //!
 //! The operations are those of one driver with one hub; nodes among others are the simulation's in
 //! `encke-hub`.

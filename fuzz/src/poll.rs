@@ -47,6 +47,8 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(pieces.len(), out.len());
     let read: Value = serde_json::from_slice(&out).expect("the body is JSON");
     let close: Value = serde_json::from_str(&close).expect("a close is JSON");
-    let expected = serde_json::json!({"session": session, "cursor": cursor, "messages": messages, "gaps": gaps, "close": close});
+    let expected = serde_json::json!({
+        "session": session, "cursor": cursor, "messages": messages, "gaps": gaps, "close": close,
+    });
     assert_eq!(read, expected);
 }

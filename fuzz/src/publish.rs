@@ -61,12 +61,12 @@ impl Server {
         };
         let poll = mio::Poll::new().expect("there is a poll");
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("and a waker");
-        let (mailbox, letters) = mailbox(waker);
+        let (mailbox, commands) = mailbox(waker);
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1)));
         let clock = Arc::new(TestClock::at(Time(1_700_000_000_000)));
         let app = App::new(Arc::new(config), engine, Shards::new(vec![mailbox]), clock)
             .expect("the keys are there");
-        Self { runtime, app, bodies: 0, _shard: Box::new((poll, letters)) }
+        Self { runtime, app, bodies: 0, _shard: Box::new((poll, commands)) }
     }
 }
 
@@ -102,7 +102,7 @@ fn ask(server: &Server, path: &str, body: &str) -> Poll<Result<Done, Refused>> {
     let inline = routes.find(path).and_then(|number| routes.get(number)).expect("there is such a route");
     let _entered = server.runtime.enter();
     let mut running = (inline.run)(body.as_bytes().to_vec());
-    // What needs a shard, or is done beside it, waits: nobody is there who would do it.
+    // What needs a shard, or is done beside it, waits: no shard runs here.
     running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -21,7 +21,7 @@ enum Input<'a> {
     Text(&'a str),
     /// What this server signs, and one byte of it changed.
     Claims { user: &'a str, expires_s: u64, now_s: u64, channels: Option<Vec<String>>, at: u16, byte: u8 },
-    /// What somebody signed who has the secret.
+    /// What an issuer signed that has the secret.
     Signed { head: &'a str, claims: &'a str, now_s: u64 },
 }
 

@@ -1,4 +1,5 @@
-// The story in real browsers: pages pushed to the people who are named, sessions ended from either side, a server that goes and comes back.
+// The story in real browsers: pages pushed to the users who are named, sessions ended from either side, a
+// server that goes and comes back.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
@@ -7,7 +8,10 @@ import { Server } from './support/server.js';
 import { always, until } from './support/until.js';
 
 const GRACE_S = 3;
-/** Longer than the longest pause of the client's first attempts, so that whoever meant to come back has done so. */
+/**
+ * Longer than the longest pause of the client's first attempts, so that a client that meant to come back has
+ * done so.
+ */
 const QUIET_MS = 6500;
 
 let browser;
@@ -22,7 +26,7 @@ after(async () => {
 
 const start = (env = {}) => Server.start({ env: { ENCKE_SESSION_GRACE_S: String(GRACE_S), ...env } });
 
-/** Chooses users in the console and nobody else. */
+/** Chooses these users in the console and no others. */
 async function choose(desk, users) {
   await desk.click('#select-none');
   for (const user of users) await desk.check(`input[data-select-user="${user}"]`);
@@ -41,12 +45,15 @@ async function pushByConsole(desk, url) {
 }
 
 /** The states that the console shows for a push, by user. */
-const receiptsIn = (desk, push) => desk.$$eval(`[data-push="${push}"] [data-receipt-user]`, (all) => Object.fromEntries(all.map((one) => [one.dataset.receiptUser, one.dataset.state])));
+const receiptsIn = (desk, push) =>
+  desk.$$eval(`[data-push="${push}"] [data-receipt-user]`, (all) =>
+    Object.fromEntries(all.map((one) => [one.dataset.receiptUser, one.dataset.state])),
+  );
 
 const TRANSPORTS = ['sse', 'poll', 'ws', 'iframe'];
 
 for (const transport of TRANSPORTS) {
-  test(`five people, by ${transport}`, { timeout: 240_000 }, async (t) => {
+  test(`five users, by ${transport}`, { timeout: 240_000 }, async (t) => {
     // A browser does not tell that the connection of a frame was cut, so that is found out by silence.
     const server = await start(transport === 'iframe' ? { ENCKE_HEARTBEAT_S: '2' } : {});
     const names = ['alice', 'bob', 'carol', 'dave', 'erin'];
@@ -55,27 +62,44 @@ for (const transport of TRANSPORTS) {
     let desk;
     try {
       await t.test('log in, each in a browser of its own', async () => {
-        await Promise.all(names.map(async (name) => (tabs[name] = await Tab.open(browser, server, name, { transport, channels: 'news' }))));
+        await Promise.all(
+          names.map(
+            async (name) =>
+              (tabs[name] = await Tab.open(browser, server, name, { transport, channels: 'news' })),
+          ),
+        );
         const { sessions } = (await server.api('GET', '/api/sessions')).with(200);
-        assert.deepEqual(sessions.map(({ user, transport }) => `${user} ${transport}`).sort(), names.map((name) => `${name} ${transport}`));
+        assert.deepEqual(
+          sessions.map(({ user, transport }) => `${user} ${transport}`).sort(),
+          names.map((name) => `${name} ${transport}`),
+        );
         ({ page: desk } = await openConsole(browser, server));
         for (const name of names) await desk.waitForSelector(`[data-user="${name}"][data-online="true"]`);
         assert.ok(!desk.url().includes('key='), 'the key is taken out of the address');
       });
 
-      await t.test('a push from the console is shown to the four who were chosen, and not to the fifth', async () => {
-        const url = `${site.url}/from-the-console`;
-        await choose(desk, four);
-        const push = await pushByConsole(desk, url);
-        for (const name of four) assert.equal(await tabs[name].shows(url), 'from-the-console');
-        await desk.waitForSelector(`[data-push="${push}"][data-shown="4"]`);
-        assert.deepEqual(await receiptsIn(desk, push), Object.fromEntries(four.map((name) => [name, 'shown'])));
-        // What is pushed to the fifth afterwards is the first that the fifth gets.
-        await server.push({ to: ['erin'], data: 'only you' });
-        await tabs.erin.says('only you');
-        assert.deepEqual(await tabs.erin.pages(), []);
-        assert.equal(await tabs.erin.page.$eval('#messages [data-channel="@erin"]', (one) => one.dataset.offset), '1');
-      });
+      await t.test(
+        'a push from the console is shown to the four who were chosen, and not to the fifth',
+        async () => {
+          const url = `${site.url}/from-the-console`;
+          await choose(desk, four);
+          const push = await pushByConsole(desk, url);
+          for (const name of four) assert.equal(await tabs[name].shows(url), 'from-the-console');
+          await desk.waitForSelector(`[data-push="${push}"][data-shown="4"]`);
+          assert.deepEqual(
+            await receiptsIn(desk, push),
+            Object.fromEntries(four.map((name) => [name, 'shown'])),
+          );
+          // What is pushed to the fifth afterwards is the first that the fifth gets.
+          await server.push({ to: ['erin'], data: 'only you' });
+          await tabs.erin.says('only you');
+          assert.deepEqual(await tabs.erin.pages(), []);
+          assert.equal(
+            await tabs.erin.page.$eval('#messages [data-channel="@erin"]', (one) => one.dataset.offset),
+            '1',
+          );
+        },
+      );
 
       await t.test('so is a push by HTTP', async () => {
         const url = `${site.url}/by-http`;
@@ -83,7 +107,8 @@ for (const transport of TRANSPORTS) {
         for (const name of four) assert.equal(await tabs[name].shows(url), 'by-http');
         for (const name of four) await server.receipt(id, name, 'shown');
         assert.deepEqual(await tabs.erin.pages(), []);
-        for (const name of four) assert.deepEqual(await tabs[name].pages(), [url, `${site.url}/from-the-console`]);
+        for (const name of four)
+          assert.deepEqual(await tabs[name].pages(), [url, `${site.url}/from-the-console`]);
       });
 
       await t.test('a page of another origin runs in a sandbox, and can not reach out of it', async () => {
@@ -138,42 +163,61 @@ for (const transport of TRANSPORTS) {
 
       await t.test('none of them comes back by itself', async () => {
         const before = [tabs.alice.requests.length, tabs.carol.requests.length];
-        await always('nobody of them is online', QUIET_MS, async () => {
-          const online = (await server.api('GET', '/api/users?online=true')).with(200).users.map(({ id }) => id);
+        await always('none of them is online', QUIET_MS, async () => {
+          const online = (await server.api('GET', '/api/users?online=true'))
+            .with(200)
+            .users.map(({ id }) => id);
           return online.join() === 'dave,erin';
         });
-        assert.deepEqual([tabs.alice.requests.length, tabs.carol.requests.length], before, 'they have not asked for anything');
+        assert.deepEqual(
+          [tabs.alice.requests.length, tabs.carol.requests.length],
+          before,
+          'they have not asked for anything',
+        );
       });
 
       for (const signal of ['SIGKILL', 'SIGTERM']) {
-        await t.test(`when the server is ended by ${signal} and comes back, the others resume by themselves and miss nothing`, async () => {
-          const url = `${site.url}/after-${signal}`;
-          const closed = [tabs.alice.connections, tabs.carol.connections];
-          await server.kill(signal);
-          await until('the tabs have noticed', async () => (await tabs.dave.page.$eval('#state', (one) => one.dataset.state)) !== 'open');
-          await server.startAgain();
-          await server.push({ to: ['dave', 'erin'], url });
-          await server.api('POST', '/api/publish', { channel: 'news', data: `after ${signal}` });
-          for (const name of ['dave', 'erin']) {
-            assert.equal(await tabs[name].shows(url), `after-${signal}`);
-            await tabs[name].says(`after ${signal}`);
-            await tabs[name].state('open');
-            const all = await tabs[name].messages();
-            assert.equal(all.filter((one) => one === `after ${signal}`).length, 1, 'once');
-            assert.equal(await server.isOnline(name), true);
-          }
-          assert.deepEqual([tabs.alice.connections, tabs.carol.connections], closed, 'those who were closed stay away');
-        });
+        await t.test(
+          `when the server is ended by ${signal} and comes back, the others resume by themselves and miss nothing`,
+          async () => {
+            const url = `${site.url}/after-${signal}`;
+            const closed = [tabs.alice.connections, tabs.carol.connections];
+            await server.kill(signal);
+            await until(
+              'the tabs have noticed',
+              async () => (await tabs.dave.page.$eval('#state', (one) => one.dataset.state)) !== 'open',
+            );
+            await server.startAgain();
+            await server.push({ to: ['dave', 'erin'], url });
+            await server.api('POST', '/api/publish', { channel: 'news', data: `after ${signal}` });
+            for (const name of ['dave', 'erin']) {
+              assert.equal(await tabs[name].shows(url), `after-${signal}`);
+              await tabs[name].says(`after ${signal}`);
+              await tabs[name].state('open');
+              const all = await tabs[name].messages();
+              assert.equal(all.filter((one) => one === `after ${signal}`).length, 1, 'once');
+              assert.equal(await server.isOnline(name), true);
+            }
+            assert.deepEqual(
+              [tabs.alice.connections, tabs.carol.connections],
+              closed,
+              'those who were closed stay away',
+            );
+          },
+        );
       }
 
-      await t.test('one who was closed comes back by the button, and is given what was pushed meanwhile', async () => {
-        const url = `${site.url}/meanwhile`;
-        const { id } = await server.push({ to: ['alice'], url });
-        await tabs.alice.page.click('#reconnect-button');
-        await tabs.alice.state('open');
-        assert.equal(await tabs.alice.shows(url), 'meanwhile');
-        await server.receipt(id, 'alice', 'shown');
-      });
+      await t.test(
+        'one who was closed comes back by the button, and is given what was pushed meanwhile',
+        async () => {
+          const url = `${site.url}/meanwhile`;
+          const { id } = await server.push({ to: ['alice'], url });
+          await tabs.alice.page.click('#reconnect-button');
+          await tabs.alice.state('open');
+          assert.equal(await tabs.alice.shows(url), 'meanwhile');
+          await server.receipt(id, 'alice', 'shown');
+        },
+      );
 
       await t.test('one whose tab is killed is offline within the grace time', async () => {
         assert.equal(await server.isOnline('dave'), true);
@@ -182,7 +226,9 @@ for (const transport of TRANSPORTS) {
         // The renderer does not live to answer this.
         cdp.send('Page.crash').catch(() => {});
         await until('dave is offline', async () => !(await server.isOnline('dave')), GRACE_S * 1000 + 5000);
-        console.log(`a killed tab was offline after ${Math.round(performance.now() - killed)} ms; the grace time is ${GRACE_S} s`);
+        console.log(
+          `a killed tab was offline after ${Math.round(performance.now() - killed)} ms; the grace time is ${GRACE_S} s`,
+        );
       });
 
       for (const tab of Object.values(tabs)) {
@@ -221,12 +267,20 @@ describe('what else a browser does', () => {
       const tab = await Tab.open(browser, server, `bfcache-${transport}`, { transport });
       await tab.page.evaluate(() => (window.mark = 'the same document'));
       await tab.page.goto(`${site.url}/elsewhere`);
-      await until('it is offline while it is away', async () => !(await server.isOnline(tab.user)), GRACE_S * 1000 - 500);
+      await until(
+        'it is offline while it is away',
+        async () => !(await server.isOnline(tab.user)),
+        GRACE_S * 1000 - 500,
+      );
       await server.push({ to: [tab.user], data: 'while you were away' });
       // A page that comes out of the cache is not loaded, so there is no event of that to wait for.
       await tab.page.goBack({ waitUntil: 'commit' });
       await tab.state('open');
-      assert.equal(await tab.page.evaluate(() => window.mark), 'the same document', 'the browser kept the page');
+      assert.equal(
+        await tab.page.evaluate(() => window.mark),
+        'the same document',
+        'the browser kept the page',
+      );
       await tab.says('while you were away');
       assert.equal((await tab.messages()).filter((one) => one === 'while you were away').length, 1);
       await until('it has one session', async () => (await server.sessions(tab.user)).length === 1);
@@ -235,10 +289,13 @@ describe('what else a browser does', () => {
     });
   }
 
-  test('what is pushed to a hidden tab is shown when somebody looks at it', async () => {
+  test('what is pushed to a hidden tab is shown when a user looks at it', async () => {
     const tab = await Tab.open(browser, server, 'hidden');
     const hide = (hidden) => tab.page.evaluate((hidden) => {
-      Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => (hidden ? 'hidden' : 'visible') });
+      Object.defineProperty(document, 'visibilityState', {
+        configurable: true,
+        get: () => (hidden ? 'hidden' : 'visible'),
+      });
       document.dispatchEvent(new Event('visibilitychange'));
     }, hidden);
     await hide(true);
@@ -257,7 +314,12 @@ describe('what else a browser does', () => {
     const { page: desk, dialogs, context } = await openConsole(browser, server);
     await desk.waitForSelector('[data-user="script"]');
     await choose(desk, ['script']);
-    for (const url of ['javascript:alert(1)', 'JaVaScRiPt:alert(1)', 'data:text/html,<script>alert(1)</script>', 'java\tscript:alert(1)']) {
+    for (const url of [
+      'javascript:alert(1)',
+      'JaVaScRiPt:alert(1)',
+      'data:text/html,<script>alert(1)</script>',
+      'java\tscript:alert(1)',
+    ]) {
       (await server.api('POST', '/api/push', { to: ['script'], url })).refused(400, 'bad_url');
       await desk.fill('#push-url', url);
       await desk.click('#push-button');
@@ -291,25 +353,34 @@ describe('what else a browser does', () => {
     const url = `${site.url}/?<script>alert(6)</script>"onload="alert(7)`;
     await server.push({ to: [name], url });
     await until('the page is there', async () => (await tab.pages()).length === 1);
-    await desk.waitForFunction((name) => [...document.querySelectorAll('#users [data-user]')].some((one) => one.dataset.user === name), name);
+    await desk.waitForFunction(
+      (name) => [...document.querySelectorAll('#users [data-user]')].some((one) => one.dataset.user === name),
+      name,
+    );
     await desk.check('#kind-message', { force: true });
     await desk.click('#select-all');
     await desk.fill('#push-data', evil);
     await desk.click('#push-button');
     await desk.waitForSelector('#receipts [data-push]');
-    await until('the receipt is there', async () => (await desk.$$('#receipts [data-receipt-user]')).length > 0);
+    await until(
+      'the receipt is there',
+      async () => (await desk.$$('#receipts [data-receipt-user]')).length > 0,
+    );
     await server.api('POST', '/api/close', { user: name, reason: evil });
     await tab.state('closed');
     assert.ok((await tab.page.textContent('#notice')).includes(evil));
     for (const page of [tab.page, desk]) {
-      assert.equal(await page.$$eval('main img, main script, main svg, main b[onclick]', (all) => all.length), 0);
+      assert.equal(
+        await page.$$eval('main img, main script, main svg, main b[onclick]', (all) => all.length),
+        0,
+      );
     }
     assert.deepEqual([tab.dialogs, dialogs, tab.errors], [[], [], []]);
     await context.close();
     await tab.context.close();
   });
 
-  test('one browser may be several people, a tab each, and one in several tabs', async () => {
+  test('one browser may be several users, a tab each, and one in several tabs', async () => {
     const first = await Tab.open(browser, server, 'several');
     const page = await first.context.newPage();
     await page.goto(server.url);
@@ -326,19 +397,27 @@ describe('what else a browser does', () => {
     await first.context.close();
   });
 
-  test('people publish, follow and leave channels by the page', async () => {
-    const [first, second] = [await Tab.open(browser, server, 'talks'), await Tab.open(browser, server, 'listens')];
+  test('users publish, follow and leave channels by the page', async () => {
+    const [first, second] = [
+      await Tab.open(browser, server, 'talks'),
+      await Tab.open(browser, server, 'listens'),
+    ];
     await second.page.fill('#channel-input', 'talk');
     await second.page.click('#channel-button');
     await second.page.waitForSelector('#channels [data-channel="talk"]');
-    await until('the server has it', async () => (await server.sessions('listens'))[0].channels.includes('talk'));
+    await until('the server has it', async () =>
+      (await server.sessions('listens'))[0].channels.includes('talk'),
+    );
     await first.page.fill('#publish-channel', 'talk');
     await first.page.fill('#publish-data', 'hello');
     await first.page.click('#publish-button');
     await second.says('hello');
     assert.match(await second.page.textContent('#messages li'), /from talks/);
     await second.page.click('#channels [data-channel="talk"] button');
-    await until('the server has left it', async () => (await server.sessions('listens'))[0].channels.length === 0);
+    await until(
+      'the server has left it',
+      async () => (await server.sessions('listens'))[0].channels.length === 0,
+    );
     await first.context.close();
     await second.context.close();
   });
@@ -361,7 +440,10 @@ describe('what else a browser does', () => {
     const url = `${site.url}/on-a-phone`;
     await server.push({ to: ['phone'], url });
     await tab.shows(url);
-    await server.push({ to: ['phone'], data: { text: 'a message with some length, so that it has to be broken into lines', n: [1, 2, 3] } });
+    await server.push({
+      to: ['phone'],
+      data: { text: 'a message with some length, so that it has to be broken into lines', n: [1, 2, 3] },
+    });
     await until('it is there', async () => (await tab.messages()).length === 1);
     const { page: desk, context } = await openConsole(browser, server, { viewport });
     await desk.waitForSelector('[data-user="phone"]');
@@ -369,7 +451,10 @@ describe('what else a browser does', () => {
     const push = await pushByConsole(desk, `${site.url}/again`);
     await desk.waitForSelector(`[data-push="${push}"][data-shown="1"]`);
     for (const [page, name] of [[tab.page, 'demo-phone'], [desk, 'console-phone']]) {
-      const { wide, inner } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, inner: innerWidth }));
+      const { wide, inner } = await page.evaluate(() => ({
+        wide: document.documentElement.scrollWidth,
+        inner: innerWidth,
+      }));
       assert.ok(wide <= inner, `${name} is ${wide} px wide on a screen of ${inner}`);
       await picture(page, name, { fullPage: true });
       await page.emulateMedia({ colorScheme: 'dark' });

@@ -1,4 +1,5 @@
-// Scripts of Comet's first years, in a real browser: four users, of whom three are sent a page. The scripts are written for this test, in the manner of the articles of the time.
+// Scripts of Comet's first years, in a real browser: four users, of whom three are sent a page. The scripts
+// are written for this test, in the manner of the articles of the time.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
@@ -30,7 +31,10 @@ class Reader {
   }
 
   state(state) {
-    return this.page.waitForFunction((state) => document.getElementById('state').textContent === state, state);
+    return this.page.waitForFunction(
+      (state) => document.getElementById('state').textContent === state,
+      state,
+    );
   }
 
   log() {
@@ -39,7 +43,10 @@ class Reader {
 
   /** Waits until the log is this, from `from` on. */
   async logs(expected, from = 0) {
-    await until(`user ${this.me} has all messages`, async () => (await this.log()).length >= from + expected.length);
+    await until(
+      `user ${this.me} has all messages`,
+      async () => (await this.log()).length >= from + expected.length,
+    );
     assert.deepEqual((await this.log()).slice(from), expected, `user ${this.me}`);
   }
 
@@ -50,7 +57,10 @@ class Reader {
   }
 
   shown() {
-    return this.page.$eval('#shown', (frame) => frame.contentDocument?.getElementById('word')?.textContent ?? '');
+    return this.page.$eval(
+      '#shown',
+      (frame) => frame.contentDocument?.getElementById('word')?.textContent ?? '',
+    );
   }
 
   /** How often this page has asked for the next message. */
@@ -86,19 +96,23 @@ for (const [kind, { waits }] of Object.entries(KINDS)) {
           await readers[3].send(me, `${site.url}/page/for-${me}`);
           await all((reader) => reader.logs(messages.slice(0, index + 1)));
         }
-        for (const reader of three) await until(`user ${reader.me} sees the page`, async () => (await reader.shown()) === `for-${reader.me}`);
+        for (const reader of three)
+          await until(
+            `user ${reader.me} sees the page`,
+            async () => (await reader.shown()) === `for-${reader.me}`,
+          );
         assert.equal(await readers[3].shown(), '');
         count = messages.length;
         await picture(readers[0].page, `classic-${kind}`);
         const asked = site.waits.length;
-        await always('nobody asks while there is nothing', QUIET_MS, () => site.waits.length === asked);
+        await always('no page asks while there is nothing', QUIET_MS, () => site.waits.length === asked);
       });
 
       await t.test('gets what came between two requests', async () => {
         site.hold();
         const between = ['77one', '77two & <b>three</b> ü', '77four'];
         await publish('77the last that is waited for');
-        await until('nobody waits', async () => site.back.length === 4 && (await held(server)) === 0);
+        await until('no poll waits', async () => site.back.length === 4 && (await held(server)) === 0);
         for (const msg of between) await publish(msg);
         site.release();
         await all((reader) => reader.logs(['77the last that is waited for', ...between], count));
@@ -125,7 +139,8 @@ for (const [kind, { waits }] of Object.entries(KINDS)) {
         await until('everything of it is freed', async () => (await server.sessions()).length === 3);
         const { waits } = stopped;
         await publish('99after');
-        for (const reader of readers.filter((reader) => reader !== stopped)) await reader.logs(['99after'], count);
+        for (const reader of readers.filter((reader) => reader !== stopped))
+          await reader.logs(['99after'], count);
         await always('it asks no more', QUIET_MS, () => stopped.waits === waits);
         await stopped.logs([], count);
       });

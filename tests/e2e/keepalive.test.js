@@ -1,4 +1,5 @@
-// Connections that are kept between two requests: whatever the rest, the next request is answered, directly and through proxies.
+// Connections that are kept between two requests: whatever the rest, the next request is answered, directly
+// and through proxies.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
@@ -8,7 +9,9 @@ import { Server } from './support/server.js';
 
 /** How long the server lets a connection rest. */
 const REST_MS = 75_000;
-/** How near to its end a rest has to be for the next request to cross the end of the connection on its way. */
+/**
+ * How near to its end a rest has to be for the next request to cross the end of the connection on its way.
+ */
 const CROSSING_MS = 2_000;
 /** In steps of half a second. */
 const RESTS_MS = Array.from({ length: (80 - 9) * 2 + 1 }, (_, n) => 9_000 + n * 500);
@@ -29,7 +32,11 @@ after(async () => {
 /** A publish over this agent's connection: the status, and whether the connection was used before. */
 function publish(url, agent, channel, id) {
   const body = JSON.stringify({ channel, data: id, id: `${channel} ${id}` });
-  const headers = { ...alice.headers, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  const headers = {
+    ...alice.headers,
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+  };
   return new Promise((resolve, reject) => {
     const asked = http.request(`${url}/v1/publish`, { method: 'POST', agent, headers }, (response) => {
       response.resume().on('end', () => resolve({ status: response.statusCode, reused: asked.reusedSocket }));
@@ -53,7 +60,8 @@ async function around(url, channel, ms, ends) {
       return publish(url, agent, channel, `${ms} after`);
     });
     assert.equal(second.status, 202);
-    // The connection is the same until its time is over; then the client has seen its end before it sends, and makes another.
+    // The connection is the same until its time is over; then the client has seen its end before it sends,
+    // and makes another.
     if (rested < ends - CROSSING_MS) assert.ok(second.reused, 'the connection was not kept');
     if (rested > ends + CROSSING_MS) assert.ok(!second.reused, 'the connection was not ended');
     return undefined;
@@ -65,11 +73,17 @@ async function around(url, channel, ms, ends) {
 }
 
 describe('a client that rests between two requests for 9 to 80 seconds', { concurrency: true }, () => {
-  const stories = [['directly', () => server.url, REST_MS], ['through nginx', () => proxies[0].url, CLIENT_REST_MS], ['through haproxy', () => proxies[1].url, CLIENT_REST_MS]];
+  const stories = [
+    ['directly', () => server.url, REST_MS],
+    ['through nginx', () => proxies[0].url, CLIENT_REST_MS],
+    ['through haproxy', () => proxies[1].url, CLIENT_REST_MS],
+  ];
   for (const [how, url, ends] of stories) {
     test(`is answered ${how}, and nothing is lost or done twice`, async () => {
       const channel = how.replace(' ', '-');
-      const failed = (await Promise.all(RESTS_MS.map((ms) => around(url(), channel, ms, ends)))).filter(Boolean);
+      const failed = (await Promise.all(RESTS_MS.map((ms) => around(url(), channel, ms, ends)))).filter(
+        Boolean,
+      );
       assert.deepEqual(failed, []);
       const { messages } = (await server.api('GET', `/api/channels/${channel}/history?limit=1000`)).with(200);
       assert.equal(messages.length, 2 * RESTS_MS.length);

@@ -10,7 +10,9 @@ const cookieOf = (answer) => answer.headers['set-cookie'][0].split(';')[0];
 
 describe('in dev mode', () => {
   let server;
-  before(async () => void (server = await Server.start({ env: { ENCKE_ALLOWED_ORIGINS: 'https://app.example' } })));
+  before(
+    async () => void (server = await Server.start({ env: { ENCKE_ALLOWED_ORIGINS: 'https://app.example' } })),
+  );
   after(() => server.stop());
 
   test('login by id gives a token, the user, an end, and the cookie', async () => {
@@ -21,7 +23,8 @@ describe('in dev mode', () => {
     assert.ok(Date.parse(expires) > Date.now());
     const [cookie] = answer.headers['set-cookie'];
     assert.ok(cookie.startsWith(`encke_token=${token}; `));
-    for (const attribute of ['HttpOnly', 'SameSite=Lax', 'Path=/', 'Max-Age=']) assert.ok(cookie.includes(attribute), cookie);
+    for (const attribute of ['HttpOnly', 'SameSite=Lax', 'Path=/', 'Max-Age='])
+      assert.ok(cookie.includes(attribute), cookie);
     const claims = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
     assert.equal(claims.sub, 'alice');
     assert.equal(claims.exp, Date.parse(expires) / 1000);
@@ -33,17 +36,31 @@ describe('in dev mode', () => {
     const answer = await server.ask('POST', '/v1/login', { body: { token } });
     assert.deepEqual([answer.with(200).token, answer.json.user], [token, 'bob']);
     (await server.ask('POST', '/v1/login', { body: { token: 'nonsense' } })).refused(401, 'unauthorized');
-    (await server.ask('POST', '/v1/login', { body: { token: sign(TOKEN_SECRET, { sub: 'bob', exp: inSeconds(-5) }) } })).refused(401, 'token_expired');
+    (
+      await server.ask('POST', '/v1/login', {
+        body: { token: sign(TOKEN_SECRET, { sub: 'bob', exp: inSeconds(-5) }) },
+      })
+    ).refused(401, 'token_expired');
   });
 
   test('login takes exactly one of the two', async () => {
-    for (const body of [{}, { user: 'a', token: 'b' }, { name: 'a' }, { user: 1 }, { user: 'a', colour: 1 }]) {
+    for (const body of [
+      {},
+      { user: 'a', token: 'b' },
+      { name: 'a' },
+      { user: 1 },
+      { user: 'a', colour: 1 },
+    ]) {
       (await server.ask('POST', '/v1/login', { body })).refused(400, 'bad_request');
     }
     for (const user of ['', 'x'.repeat(256), 'a\nb', 'a\u200bb', 'a\u202eb', '\ufeff', 'ü'.repeat(128)]) {
       (await server.ask('POST', '/v1/login', { body: { user } })).refused(400, 'bad_name');
     }
-    assert.equal((await server.ask('POST', '/v1/login', { body: { user: `${'ü'.repeat(127)}x` } })).with(200).user.length, 128);
+    assert.equal(
+      (await server.ask('POST', '/v1/login', { body: { user: `${'ü'.repeat(127)}x` } })).with(200).user
+        .length,
+      128,
+    );
   });
 
   test('logout clears the cookie', async () => {
@@ -59,10 +76,17 @@ describe('in dev mode', () => {
     const { session } = (await look({ origin })).with(200);
     (await look({})).with(200);
     (await look({ 'sec-fetch-site': 'same-origin' })).with(200);
-    const publish = (headers) => server.ask('POST', '/v1/publish', { body: { channel: 'c', data: 1 }, headers: { cookie, ...headers } });
+    const publish = (headers) =>
+      server.ask('POST', '/v1/publish', { body: { channel: 'c', data: 1 }, headers: { cookie, ...headers } });
     (await publish({ origin })).with(202);
     (await publish({ origin: 'https://app.example' })).with(202);
-    for (const foreign of [{ origin: 'https://evil.example' }, { origin: 'null' }, { origin: `${server.url}0` }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
+    for (const foreign of [
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { origin: `${server.url}0` },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site' },
+    ]) {
       (await look(foreign)).refused(403, 'origin_forbidden');
       (await publish(foreign)).refused(403, 'origin_forbidden');
     }
@@ -72,23 +96,34 @@ describe('in dev mode', () => {
 
   test('a foreign page can neither log in nor log out', async () => {
     const headers = { origin: 'https://evil.example' };
-    (await server.ask('POST', '/v1/login', { body: { user: 'a' }, headers })).refused(403, 'origin_forbidden');
+    (await server.ask('POST', '/v1/login', { body: { user: 'a' }, headers })).refused(
+      403,
+      'origin_forbidden',
+    );
     (await server.ask('POST', '/v1/logout', { headers })).refused(403, 'origin_forbidden');
   });
 
   test('answers may be read by pages of allowed origins and by no others', async () => {
     const { token } = (await server.ask('POST', '/v1/login', { body: { user: 'cors' } })).with(200);
     for (const address of ['/v1/poll?hold_s=0', '/v1/ticket']) {
-      const ask = (origin) => server.ask(address.includes('poll') ? 'GET' : 'POST', address, { headers: { authorization: `Bearer ${token}`, origin } });
+      const ask = (origin) =>
+        server.ask(address.includes('poll') ? 'GET' : 'POST', address, {
+          headers: { authorization: `Bearer ${token}`, origin },
+        });
       const allowed = await ask('https://app.example');
       assert.equal(allowed.status, 200);
       assert.equal(allowed.headers['access-control-allow-origin'], 'https://app.example');
       assert.equal(allowed.headers['access-control-allow-credentials'], 'true');
       assert.equal((await ask('https://evil.example')).headers['access-control-allow-origin'], undefined);
     }
-    const preflight = (origin) => server.ask('OPTIONS', '/v1/poll', {
-      headers: { origin, 'access-control-request-method': 'GET', 'access-control-request-headers': 'authorization' },
-    });
+    const preflight = (origin) =>
+      server.ask('OPTIONS', '/v1/poll', {
+        headers: {
+          origin,
+          'access-control-request-method': 'GET',
+          'access-control-request-headers': 'authorization',
+        },
+      });
     const may = await preflight('https://app.example');
     assert.equal(may.status, 204);
     assert.match(may.headers['access-control-allow-headers'], /Authorization/i);
@@ -113,14 +148,19 @@ describe('in dev mode', () => {
     (await server.ask('GET', '/v1/poll?ticket=nonsense')).refused(401, 'unauthorized');
     (await server.ask('POST', '/v1/ticket')).refused(401, 'unauthorized');
     const { ticket } = (await dave.post('/v1/ticket')).with(200);
-    (await server.ask('POST', `/v1/publish?ticket=${ticket}`, { body: { channel: 'c', data: 1 } })).refused(401, 'unauthorized');
+    (await server.ask('POST', `/v1/publish?ticket=${ticket}`, { body: { channel: 'c', data: 1 } })).refused(
+      401,
+      'unauthorized',
+    );
   });
 
   test('a long-lived token in an address is refused', async () => {
     const { token } = await server.login('erin');
     for (const name of ['token', 'access_token', 'jwt']) {
       (await server.ask('GET', `/v1/poll?hold_s=0&${name}=${token}`)).refused(401, 'unauthorized');
-      (await server.ask('GET', `/v1/sse?${name}=${token}`, { headers: { authorization: `Bearer ${token}` } })).refused(401, 'unauthorized');
+      (
+        await server.ask('GET', `/v1/sse?${name}=${token}`, { headers: { authorization: `Bearer ${token}` } })
+      ).refused(401, 'unauthorized');
     }
   });
 
@@ -140,16 +180,27 @@ describe('in dev mode', () => {
     };
     for (const [why, token] of Object.entries(bad)) {
       const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
-      for (const [method, address, body] of [['GET', '/v1/poll?hold_s=0'], ['GET', '/v1/sse'], ['POST', '/v1/publish', { channel: 'c', data: 1 }], ['POST', '/v1/ack', { session: 's', cursor: 'c' }],
-        ['POST', '/v1/subscribe', { session: 's', channels: ['c'] }], ['POST', '/v1/unsubscribe', { session: 's', channels: ['c'] }], ['POST', '/v1/close', { session: 's' }]]) {
+      for (const [method, address, body] of [
+        ['GET', '/v1/poll?hold_s=0'],
+        ['GET', '/v1/sse'],
+        ['POST', '/v1/publish', { channel: 'c', data: 1 }],
+        ['POST', '/v1/ack', { session: 's', cursor: 'c' }],
+        ['POST', '/v1/subscribe', { session: 's', channels: ['c'] }],
+        ['POST', '/v1/unsubscribe', { session: 's', channels: ['c'] }],
+        ['POST', '/v1/close', { session: 's' }],
+      ]) {
         const answer = await server.ask(method, address, { body, headers });
         assert.equal(answer.status, 401, `${why}: ${method} ${address}`);
         answer.refused(401, 'unauthorized');
       }
     }
     const expired = { authorization: `Bearer ${sign(TOKEN_SECRET, { ...good, exp: inSeconds(-5) })}` };
-    for (const address of ['/v1/poll?hold_s=0', '/v1/sse']) (await server.ask('GET', address, { headers: expired })).refused(401, 'token_expired');
-    (await server.ask('POST', '/v1/publish', { body: { channel: 'c', data: 1 }, headers: expired })).refused(401, 'token_expired');
+    for (const address of ['/v1/poll?hold_s=0', '/v1/sse'])
+      (await server.ask('GET', address, { headers: expired })).refused(401, 'token_expired');
+    (await server.ask('POST', '/v1/publish', { body: { channel: 'c', data: 1 }, headers: expired })).refused(
+      401,
+      'token_expired',
+    );
   });
 
   test('a connection does not outlive its token', async () => {
@@ -165,12 +216,23 @@ describe('in dev mode', () => {
   });
 
   test('a token grants the channels that it names, and no others', async () => {
-    const user = server.as('granted', sign(TOKEN_SECRET, { sub: 'granted', exp: inSeconds(60), channels: ['room:*', 'news'], publish: ['room:1'] }));
+    const user = server.as(
+      'granted',
+      sign(TOKEN_SECRET, {
+        sub: 'granted',
+        exp: inSeconds(60),
+        channels: ['room:*', 'news'],
+        publish: ['room:1'],
+      }),
+    );
     const { session } = await user.look({ channels: 'room:1,news' });
     (await user.poll({ hold_s: 0, channels: 'hall' })).refused(403, 'channel_forbidden');
     (await user.events({ channels: 'newsroom' })).refused(403, 'channel_forbidden');
     (await user.post('/v1/subscribe', { session, channels: ['hall'] })).refused(403, 'channel_forbidden');
-    assert.deepEqual((await user.post('/v1/subscribe', { session, channels: ['room:2'] })).with(200).channels.sort(), ['news', 'room:1', 'room:2']);
+    assert.deepEqual(
+      (await user.post('/v1/subscribe', { session, channels: ['room:2'] })).with(200).channels.sort(),
+      ['news', 'room:1', 'room:2'],
+    );
     (await user.post('/v1/publish', { channel: 'room:1', data: 1 })).with(202);
     (await user.post('/v1/publish', { channel: 'room:2', data: 1 })).refused(403, 'channel_forbidden');
     const none = server.as('bare', sign(TOKEN_SECRET, { sub: 'bare', exp: inSeconds(60) }));
@@ -185,7 +247,10 @@ describe('in dev mode', () => {
 
 describe('outside dev mode', () => {
   let server;
-  before(async () => void (server = await Server.start({ dev: false, env: { ENCKE_API_KEY: 'e2e-8d1f60b3a97c-0001' } })));
+  before(
+    async () =>
+      void (server = await Server.start({ dev: false, env: { ENCKE_API_KEY: 'e2e-8d1f60b3a97c-0001' } })),
+  );
   after(() => server.stop());
 
   test('an id alone is not enough, a token is', async () => {
@@ -197,7 +262,9 @@ describe('outside dev mode', () => {
 
   test('the metrics need the key', async () => {
     (await server.ask('GET', '/metrics')).refused(401, 'unauthorized');
-    const answer = await server.ask('GET', '/metrics', { headers: { authorization: 'Bearer e2e-8d1f60b3a97c-0001' } });
+    const answer = await server.ask('GET', '/metrics', {
+      headers: { authorization: 'Bearer e2e-8d1f60b3a97c-0001' },
+    });
     assert.equal(answer.status, 200);
     for (const address of ['/healthz', '/readyz']) (await server.ask('GET', address)).with(200);
   });

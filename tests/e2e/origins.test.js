@@ -1,4 +1,5 @@
-// The browser client on pages of other origins than the server's: WebSocket, the forever frame, and what happens to pages that are not on the list.
+// The browser client on pages of other origins than the server's: WebSocket, the forever frame, and what
+// happens to pages that are not on the list.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
@@ -19,7 +20,11 @@ async function startPages(html = '<!doctype html><title>a page</title>') {
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address();
-  return { byAddress: `http://127.0.0.1:${port}`, byName: `http://localhost:${port}`, stop: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))) };
+  return {
+    byAddress: `http://127.0.0.1:${port}`,
+    byName: `http://localhost:${port}`,
+    stop: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))),
+  };
 }
 
 let browser;
@@ -28,7 +33,13 @@ let strangers;
 let server;
 before(async () => {
   [browser, pages, strangers] = await Promise.all([launch(), startPages(), startPages()]);
-  server = await Server.start({ env: { ENCKE_ALLOWED_ORIGINS: [pages.byAddress, pages.byName].join(','), ENCKE_HEARTBEAT_S: String(HEARTBEAT_S), ENCKE_SESSION_GRACE_S: '10' } });
+  server = await Server.start({
+    env: {
+      ENCKE_ALLOWED_ORIGINS: [pages.byAddress, pages.byName].join(','),
+      ENCKE_HEARTBEAT_S: String(HEARTBEAT_S),
+      ENCKE_SESSION_GRACE_S: '10',
+    },
+  });
 });
 after(async () => {
   await browser?.close();
@@ -36,7 +47,8 @@ after(async () => {
   await Promise.all([pages?.stop(), strangers?.stop()]);
 });
 
-const publish = async (channel, data) => (await server.api('POST', '/api/publish', { channel, data })).with(202);
+const publish = async (channel, data) =>
+  (await server.api('POST', '/api/publish', { channel, data })).with(202);
 
 /** A page with a client on it, and what the client has told. */
 class Guest {
@@ -47,7 +59,11 @@ class Guest {
   /** The data connections that were asked for. */
   asked = [];
 
-  /** @param {string} origin @param {string} name the user @param {object} options the client's, besides the address and the token */
+  /**
+   * @param {string} origin
+   * @param {string} name the user
+   * @param {object} options the client's, besides the address and the token
+   */
   static async open(origin, name, options) {
     const guest = await Guest.visit(origin, name);
     await guest.connect(options);
@@ -62,7 +78,10 @@ class Guest {
     guest.page.on('dialog', (dialog) => (guest.dialogs.push(dialog.message()), dialog.dismiss()));
     guest.page.on('pageerror', (error) => guest.errors.push(String(error)));
     guest.page.on('console', (message) => guest.words.push(message.text()));
-    guest.page.on('request', (request) => /\/v1\/(sse|poll|stream|ws)\?/.test(request.url()) && guest.asked.push(request.url()));
+    guest.page.on(
+      'request',
+      (request) => /\/v1\/(sse|poll|stream|ws)\?/.test(request.url()) && guest.asked.push(request.url()),
+    );
     guest.page.on('websocket', (socket) => guest.asked.push(socket.url()));
     await guest.page.goto(origin);
     return guest;
@@ -91,11 +110,16 @@ class Guest {
   }
 
   state(state) {
-    return until(`${this.user.name} is ${state}`, () => this.page.evaluate((state) => client.state === state, state));
+    return until(`${this.user.name} is ${state}`, () =>
+      this.page.evaluate((state) => client.state === state, state),
+    );
   }
 
   has(count) {
-    return until(`${this.user.name} has ${count} messages`, async () => (await this.page.evaluate(() => told.message.length)) >= count);
+    return until(
+      `${this.user.name} has ${count} messages`,
+      async () => (await this.page.evaluate(() => told.message.length)) >= count,
+    );
   }
 
   close() {
@@ -128,7 +152,10 @@ for (const transport of ['iframe', 'ws', 'sse', 'poll']) {
       assert.deepEqual(answer, { offset: 1, channels: [name] });
       assert.equal((await guest.data()).length, 3);
       if (transport !== 'poll') assert.equal(guest.asked.length, 1, 'one data connection for all of it');
-      assert.deepEqual([guest.errors, guest.dialogs, await guest.told('error'), await guest.told('gap')], [[], [], [], []]);
+      assert.deepEqual(
+        [guest.errors, guest.dialogs, await guest.told('error'), await guest.told('gap')],
+        [[], [], [], []],
+      );
       assert.equal(await guest.page.evaluate(() => client.close()), true);
       assert.deepEqual(await server.sessions(name), []);
       assert.equal(await guest.page.evaluate(() => document.querySelectorAll('iframe').length), 0);
@@ -154,7 +181,11 @@ test('the cookie of a login is enough on the own origin, by WebSocket and by fra
     const page = await context.newPage();
     await page.goto(server.url);
     await page.evaluate(async ([user, transport]) => {
-      await fetch('/v1/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ user }) });
+      await fetch('/v1/login', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ user }),
+      });
       const { Encke } = await import('/client.js');
       window.got = [];
       const client = new Encke({ transport });
@@ -179,12 +210,29 @@ test('a frame goes on in another when it has become long, without loss or repeat
   await guest.has(count);
   const offsets = await guest.page.evaluate(() => told.message.map(({ offset }) => offset));
   assert.deepEqual(offsets, Array.from({ length: count }, (_, index) => index + 1));
-  assert.ok((await guest.page.evaluate((filler) => told.message.every(({ data, offset }) => data.n === offset && data.filler === filler), filler)), 'all of it as it was');
+  assert.ok(
+    await guest.page.evaluate(
+      (filler) => told.message.every(({ data, offset }) => data.n === offset && data.filler === filler),
+      filler,
+    ),
+    'all of it as it was',
+  );
   assert.ok(guest.asked.length >= 3, `${guest.asked.length} frames were enough`);
-  for (const address of guest.asked.slice(1)) assert.ok(new URL(address).searchParams.get('session') === session && new URL(address).searchParams.has('cursor'), address);
-  assert.deepEqual([await guest.told('close'), await guest.told('gap'), await guest.told('error'), guest.errors], [[], [], [], []]);
+  for (const address of guest.asked.slice(1))
+    assert.ok(
+      new URL(address).searchParams.get('session') === session && new URL(address).searchParams.has('cursor'),
+      address,
+    );
+  assert.deepEqual(
+    [await guest.told('close'), await guest.told('gap'), await guest.told('error'), guest.errors],
+    [[], [], [], []],
+  );
   assert.equal((await server.sessions('long')).length, 1);
-  assert.equal(await guest.page.evaluate(() => document.querySelectorAll('iframe').length), 1, 'the frames before are gone');
+  assert.equal(
+    await guest.page.evaluate(() => document.querySelectorAll('iframe').length),
+    1,
+    'the frames before are gone',
+  );
   const frame = guest.page.frames().find((frame) => frame.url().startsWith(server.url));
   assert.ok(await frame.evaluate(() => document.scripts.length) <= 1, 'scripts take themselves away');
   await guest.close();
@@ -194,14 +242,33 @@ test('data does nothing in a frame but arrive', async () => {
   const guest = await Guest.open(pages.byAddress, 'evil', { transport: 'iframe' });
   await guest.state('open');
   const evil = [
-    '</script><script>alert(1)</script>', '<!--<script>', '-->', '</SCRIPT\n>', '\u2028alert(2)\u2029', '");alert(3);("', '\\");alert(4)//', '\\u003c/script>\\u003cscript>alert(5)</script>',
-    '<img src=x onerror=alert(6)>', { '</script>': { '<svg onload=alert(7)>': '\u2028' } }, { event: 'close', code: 'operator', reason: '', reconnect: false },
+    '</script><script>alert(1)</script>',
+    '<!--<script>',
+    '-->',
+    '</SCRIPT\n>',
+    '\u2028alert(2)\u2029',
+    '");alert(3);("',
+    '\\");alert(4)//',
+    '\\u003c/script>\\u003cscript>alert(5)</script>',
+    '<img src=x onerror=alert(6)>',
+    { '</script>': { '<svg onload=alert(7)>': '\u2028' } },
+    { event: 'close', code: 'operator', reason: '', reconnect: false },
   ];
   for (const data of evil) await server.push({ to: ['evil'], data });
   // The same member twice would be a mistake in a script.
-  (await server.api('POST', '/api/push', '{"to":["evil"],"data":{"__proto__":{"a":1},"__proto__":{"b":2}}}', { 'content-type': 'application/json' })).with(202);
+  (
+    await server.api(
+      'POST',
+      '/api/push',
+      '{"to":["evil"],"data":{"__proto__":{"a":1},"__proto__":{"b":2}}}',
+      { 'content-type': 'application/json' },
+    )
+  ).with(202);
   await guest.has(evil.length + 1);
-  assert.deepEqual(await guest.data(), [...evil.map((data) => JSON.stringify(data)), '{"__proto__":{"b":2}}']);
+  assert.deepEqual(await guest.data(), [
+    ...evil.map((data) => JSON.stringify(data)),
+    '{"__proto__":{"b":2}}',
+  ]);
   const frame = guest.page.frames().find((frame) => frame.url().startsWith(server.url));
   assert.equal(await frame.evaluate(() => document.querySelectorAll('img, svg, script').length), 0);
   assert.equal(await guest.page.evaluate(() => ({}).a ?? ({}).b), undefined, 'no prototype was changed');
@@ -233,7 +300,11 @@ test('heartbeats keep a quiet frame, and pings a quiet WebSocket', async () => {
   for (const transport of ['iframe', 'ws']) {
     const guest = await Guest.open(pages.byAddress, `quiet-${transport}`, { transport });
     await guest.state('open');
-    await always(`${transport} goes on`, QUIET_MS, async () => guest.asked.length === 1 && (await guest.told('error')).length === 0);
+    await always(
+      `${transport} goes on`,
+      QUIET_MS,
+      async () => guest.asked.length === 1 && (await guest.told('error')).length === 0,
+    );
     await guest.close();
   }
 });
@@ -246,7 +317,7 @@ test('a page that is not on the list gets no ticket, no WebSocket and no frame',
     assert.deepEqual(await server.sessions(`stranger-${transport}`), []);
     await guest.close();
   }
-  // A ticket that somebody else got does not help it.
+  // A ticket that another page got does not help it.
   const guest = await Guest.visit(strangers.byName, 'stolen');
   const ticket = async () => (await guest.user.post('/v1/ticket')).with(200).ticket;
   const opened = await guest.page.evaluate((address) => new Promise((resolve) => {
@@ -258,7 +329,7 @@ test('a page that is not on the list gets no ticket, no WebSocket and no frame',
   await guest.close();
 });
 
-test('a frame of the stream is shown to nobody but the origin that it is for', async () => {
+test('a frame of the stream is shown to no origin but the one that it is for', async () => {
   /** Puts the stream into a frame of this page, by a good ticket, and gives what the page hears of it. */
   const embed = async (page, embedder) => {
     const guest = await Guest.visit(page, 'framed');
@@ -276,22 +347,36 @@ test('a frame of the stream is shown to nobody but the origin that it is for', a
     return { guest, inside };
   };
   // What the list has, but this page is not: the browser refuses to show it.
-  for (const [page, embedder] of [[strangers.byName, pages.byName], [strangers.byAddress, pages.byAddress], [pages.byAddress, pages.byName]]) {
+  for (const [page, embedder] of [
+    [strangers.byName, pages.byName],
+    [strangers.byAddress, pages.byAddress],
+    [pages.byAddress, pages.byName],
+  ]) {
     const { guest, inside } = await embed(page, embedder);
     // The tools are told of it a moment later than the page.
-    await until(`the browser refuses ${page} the frame for ${embedder}`, () => inside.url().startsWith('chrome-error:'));
+    await until(`the browser refuses ${page} the frame for ${embedder}`, () =>
+      inside.url().startsWith('chrome-error:'),
+    );
     await until('it says why', () => guest.words.some((words) => words.includes('frame-ancestors')));
     assert.deepEqual(await guest.page.evaluate(() => heard), [], `${page} for ${embedder}`);
     await guest.close();
   }
   // What the list has not: the server refuses to write it.
-  for (const embedder of [strangers.byName, 'null', '*', `${pages.byName}.evil.example`, `${pages.byName}/`]) {
+  for (const embedder of [
+    strangers.byName,
+    'null',
+    '*',
+    `${pages.byName}.evil.example`,
+    `${pages.byName}/`,
+  ]) {
     const { guest, inside } = await embed(strangers.byName, embedder);
     assert.deepEqual(await guest.page.evaluate(() => heard), [], embedder);
     assert.equal((await inside.content()).includes('postMessage'), false);
     await guest.close();
     const { token } = guest.user;
-    const refused = await server.ask('GET', `/v1/stream?as=iframe&origin=${encodeURIComponent(embedder)}`, { headers: { authorization: `Bearer ${token}` } });
+    const refused = await server.ask('GET', `/v1/stream?as=iframe&origin=${encodeURIComponent(embedder)}`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
     refused.refused(403, 'origin_forbidden');
   }
 });
@@ -299,10 +384,14 @@ test('a frame of the stream is shown to nobody but the origin that it is for', a
 test('where something on the way lets no WebSocket through, auto goes on by SSE', async () => {
   // A proxy of the old kind: it hands on requests, and knows of no other protocol.
   const proxy = http.createServer((request, response) => {
-    const onward = http.request(`${server.url}${request.url}`, { method: request.method, headers: request.headers }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-    });
+    const onward = http.request(
+      `${server.url}${request.url}`,
+      { method: request.method, headers: request.headers },
+      (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      },
+    );
     onward.on('error', () => response.destroy());
     response.on('close', () => onward.destroy());
     request.pipe(onward);
@@ -346,13 +435,19 @@ test('a frame does not keep its page from being loaded', async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
   // This waits for the page to be loaded.
-  await page.goto(`${early.byName}/#${encodeURIComponent(JSON.stringify({ url: other.url, token: user.token }))}`);
+  await page.goto(
+    `${early.byName}/#${encodeURIComponent(JSON.stringify({ url: other.url, token: user.token }))}`,
+  );
   await until('the frame is open', () => page.evaluate(() => window.client?.state === 'open'));
   assert.equal(await page.evaluate(() => window.frames_at_load), 0);
   const [length, session] = await page.evaluate(() => [history.length, client.session]);
   await page.evaluate(() => client.reconnect());
   await until('it is open again', () => page.evaluate(() => client.state === 'open'));
-  assert.deepEqual(await page.evaluate(() => [history.length, client.session]), [length, session], 'another frame is no step in the history');
+  assert.deepEqual(
+    await page.evaluate(() => [history.length, client.session]),
+    [length, session],
+    'another frame is no step in the history',
+  );
   await context.close();
   await other.stop();
   await early.stop();

@@ -6,10 +6,16 @@ import { Server } from './support/server.js';
 import { until } from './support/until.js';
 
 let server;
-before(async () => void (server = await Server.start({ env: { ENCKE_SESSION_GRACE_S: '3', ENCKE_RETENTION_DEFAULT_MAX_MESSAGES: '5' } })));
+before(
+  async () =>
+    void (server = await Server.start({
+      env: { ENCKE_SESSION_GRACE_S: '3', ENCKE_RETENTION_DEFAULT_MAX_MESSAGES: '5' },
+    })),
+);
 after(() => server.stop());
 
-const publish = async (channel, data) => (await server.api('POST', '/api/publish', { channel, data })).with(202);
+const publish = async (channel, data) =>
+  (await server.api('POST', '/api/publish', { channel, data })).with(202);
 
 test('an answer has its five members, even when there is nothing to say', async () => {
   const alice = await server.login('shape');
@@ -34,7 +40,10 @@ test('it is held until there is something to say', async () => {
   assert.equal(answer.messages.length, 1);
   const [message] = answer.messages;
   assert.deepEqual(Object.keys(message).sort(), ['channel', 'data', 'epoch', 'id', 'offset', 'time', 'type']);
-  assert.deepEqual([message.id, message.channel, message.offset, message.type, message.data], [id, '@held', 1, 'message', { n: 1 }]);
+  assert.deepEqual(
+    [message.id, message.channel, message.offset, message.type, message.data],
+    [id, '@held', 1, 'message', { n: 1 }],
+  );
   assert.match(message.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/);
 });
 
@@ -61,14 +70,20 @@ test("the server's own hold_s is the most", async () => {
   }
 });
 
-test('without a cursor, channels go on from now and the own channel from what nobody was handed', async () => {
+test('without a cursor, channels go on from now and the own channel from what was not handed over', async () => {
   await publish('absent', 'before');
   await server.push({ to: ['absent'], data: 'while away' });
   const alice = await server.login('absent');
   const first = await alice.take(1, { channels: 'absent' });
-  assert.deepEqual(first.messages.map(({ data }) => data), ['while away']);
+  assert.deepEqual(
+    first.messages.map(({ data }) => data),
+    ['while away'],
+  );
   await publish('absent', 'after');
-  assert.deepEqual((await alice.take(1, { session: first.session, cursor: first.cursor })).messages.map(({ data }) => data), ['after']);
+  assert.deepEqual(
+    (await alice.take(1, { session: first.session, cursor: first.cursor })).messages.map(({ data }) => data),
+    ['after'],
+  );
   assert.deepEqual((await alice.look()).messages, [], 'another session is not handed it again');
 });
 
@@ -98,7 +113,10 @@ test('a cursor alone is enough: it names the channels too', async () => {
   await publish('alone-b', 'x');
   const again = await alice.take(1, { cursor });
   assert.deepEqual(again.messages.map(({ channel, data }) => [channel, data]), [['alone-b', 'x']]);
-  assert.deepEqual((await server.sessions('alone')).find(({ session }) => session === again.session).channels.sort(), ['alone-a', 'alone-b']);
+  assert.deepEqual(
+    (await server.sessions('alone')).find(({ session }) => session === again.session).channels.sort(),
+    ['alone-a', 'alone-b'],
+  );
 });
 
 test('an older cursor gives again what came behind it', async () => {
@@ -116,7 +134,9 @@ test('a cursor that is put together from a message is good', async () => {
   await publish('puts together', 1);
   await publish('puts together', 2);
   const [message] = (await alice.take(2, { cursor })).messages;
-  const { messages } = await alice.take(1, { cursor: `1~${message.epoch}~puts!20together~${message.offset}` });
+  const { messages } = await alice.take(1, {
+    cursor: `1~${message.epoch}~puts!20together~${message.offset}`,
+  });
   assert.deepEqual(messages.map(({ data }) => data), [2]);
 });
 
@@ -133,7 +153,10 @@ test('what was trimmed is told as a gap before the messages, never passed over',
   const { gaps, messages } = await alice.take(5, { cursor });
   const missing = messages[0].offset - 1;
   assert.deepEqual(gaps, missing ? [{ channel: 'gap', from: 1, to: missing, reason: 'trimmed' }] : []);
-  assert.deepEqual(messages.map(({ offset }) => offset), Array.from({ length: 12 - missing }, (_, n) => n + missing + 1));
+  assert.deepEqual(
+    messages.map(({ offset }) => offset),
+    Array.from({ length: 12 - missing }, (_, n) => n + missing + 1),
+  );
   const stranger = await server.login('gap2');
   const read = await stranger.take(5, { cursor: `1~${epoch}~gap~2` });
   assert.equal(read.gaps.length ? read.gaps[0].to + 1 : 3, read.messages[0].offset);
@@ -144,10 +167,18 @@ test('a cursor of another epoch is no error, but a gap without an end', async ()
   await publish('foreign', 1);
   await server.push({ to: ['foreign'], data: 'own' });
   const { gaps, messages } = await alice.take(2, { cursor: '1~other~@foreign~7~foreign~9' });
-  assert.deepEqual(gaps.sort((a, b) => (a.channel < b.channel ? -1 : 1)), [
-    { channel: '@foreign', from: 8, to: null, reason: 'epoch' }, { channel: 'foreign', from: 10, to: null, reason: 'epoch' },
-  ]);
-  assert.deepEqual(messages.map(({ data }) => data).sort(), [1, 'own'], 'what follows are the oldest that are kept');
+  assert.deepEqual(
+    gaps.sort((a, b) => (a.channel < b.channel ? -1 : 1)),
+    [
+      { channel: '@foreign', from: 8, to: null, reason: 'epoch' },
+      { channel: 'foreign', from: 10, to: null, reason: 'epoch' },
+    ],
+  );
+  assert.deepEqual(
+    messages.map(({ data }) => data).sort(),
+    [1, 'own'],
+    'what follows are the oldest that are kept',
+  );
 });
 
 test('a cursor that is ahead of its log is a gap as well', async () => {
@@ -161,7 +192,22 @@ test('a cursor that is ahead of its log is a gap as well', async () => {
 
 test('a malformed cursor is refused', async () => {
   const alice = await server.login('malformed');
-  for (const cursor of ['nonsense', '1', '2~a~b~1', '1~a~b', '1~a~b~x', '1~a~b~-1', '1~a~b~01', '1~a~b~1~b~2', '1~a~!zz~1', '1~a~!00~1', '1~a~~1', '1~a~b~99999999999999999999', `1~a~${'x'.repeat(256)}~1`, '1~a b~c~1']) {
+  for (const cursor of [
+    'nonsense',
+    '1',
+    '2~a~b~1',
+    '1~a~b',
+    '1~a~b~x',
+    '1~a~b~-1',
+    '1~a~b~01',
+    '1~a~b~1~b~2',
+    '1~a~!zz~1',
+    '1~a~!00~1',
+    '1~a~~1',
+    '1~a~b~99999999999999999999',
+    `1~a~${'x'.repeat(256)}~1`,
+    '1~a b~c~1',
+  ]) {
     (await alice.poll({ cursor, hold_s: 0 })).refused(400, 'bad_cursor');
   }
 });
@@ -177,7 +223,8 @@ test('channels are asked for by name, each percent-encoded when it holds a comma
   const { session } = await alice.look({ channels: 'a b,c%2Cd,ü' });
   const [{ channels }] = (await server.sessions('names')).filter((one) => one.session === session);
   assert.deepEqual(channels.sort(), ['a b', 'c,d', 'ü']);
-  for (const name of ['@names', '@bob', 'x'.repeat(256), 'a%00b', 'a%E2%80%8Bb', 'a%0Ab']) (await alice.poll({ hold_s: 0, channels: name })).refused(400, 'bad_name');
+  for (const name of ['@names', '@bob', 'x'.repeat(256), 'a%00b', 'a%E2%80%8Bb', 'a%0Ab'])
+    (await alice.poll({ hold_s: 0, channels: name })).refused(400, 'bad_name');
   const many = Array.from({ length: 129 }, (_, n) => `c${n}`);
   (await alice.poll({ hold_s: 0, channels: many.join(',') })).refused(422, 'too_many_channels');
   await alice.look({ channels: many.slice(1).join(',') });

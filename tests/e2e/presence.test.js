@@ -36,10 +36,15 @@ describe('a session outlives its connection by the grace time', () => {
         const [session] = await server.sessions(name);
         return !session || !session.connected;
       });
-      assert.ok(await server.isOnline(name) || performance.now() - killed >= GRACE_S * 1000, 'it is given its grace time');
+      assert.ok(
+        (await server.isOnline(name)) || performance.now() - killed >= GRACE_S * 1000,
+        'it is given its grace time',
+      );
       await until('it is offline', async () => !(await server.isOnline(name)), GRACE_S * 1000 + SLACK_MS);
       const took = performance.now() - killed;
-      console.log(`a client that was killed was offline after ${Math.round(took)} ms; the grace time is ${GRACE_S} s`);
+      console.log(
+        `a client that was killed was offline after ${Math.round(took)} ms; the grace time is ${GRACE_S} s`,
+      );
       assert.ok(took >= GRACE_S * 1000 - 50, `it was offline after ${took} ms already`);
       assert.deepEqual(await server.sessions(name), []);
       const { last_seen } = await until('it was written down', () => server.user(name));
@@ -51,10 +56,12 @@ describe('a session outlives its connection by the grace time', () => {
     const alice = await server.login('back');
     const stream = await alice.stream();
     await stream.drop();
-    await until('nobody serves the session', async () => !(await server.sessions('back'))[0].connected);
+    await until('no node serves the session', async () => !(await server.sessions('back'))[0].connected);
     const again = await alice.stream({ session: stream.session, cursor: stream.opened.cursor });
     assert.equal(again.session, stream.session);
-    await always('it stays online past the first grace time', GRACE_S * 1000 + 1000, () => server.isOnline('back'));
+    await always('it stays online past the first grace time', GRACE_S * 1000 + 1000, () =>
+      server.isOnline('back'),
+    );
     await again.drop();
   });
 
@@ -83,7 +90,7 @@ describe('a session outlives its connection by the grace time', () => {
 
 describe('after the server', () => {
   for (const signal of ['SIGKILL', 'SIGTERM']) {
-    test(`ended by ${signal} nobody is online until they come back, and what was accepted is delivered`, async () => {
+    test(`ended by ${signal} no user is online until they come back, and what was accepted is delivered`, async () => {
       const server = await Server.start();
       try {
         const [alice, bob] = [await server.login('alice'), await server.login('bob')];
@@ -96,10 +103,12 @@ describe('after the server', () => {
         const delivered = await server.push({ to: ['alice'], data: 'seen' });
         const { sseId: last } = await stream.next();
         await server.receipt(delivered.id, 'alice', 'delivered');
-        // Nobody has got these when the server dies.
+        // No client has got these when the server dies.
         const waiting = await server.push({ to: ['bob', 'carol'], data: 'accepted' });
         const brief = await server.push({ to: ['carol'], data: 'brief', ttl_s: 1 });
-        const published = (await server.api('POST', '/api/publish', { channel: 'news', data: 'accepted too', id: 'k' })).with(202);
+        const published = (
+          await server.api('POST', '/api/publish', { channel: 'news', data: 'accepted too', id: 'k' })
+        ).with(202);
         await server.receipt(brief.id, 'carol', 'expired');
         await server.restart(signal);
 
@@ -110,7 +119,9 @@ describe('after the server', () => {
         assert.deepEqual(await server.receipts(delivered.id), { alice: 'delivered' });
         assert.deepEqual(await server.receipts(waiting.id), { bob: 'queued', carol: 'queued' });
         assert.deepEqual(await server.receipts(brief.id), { carol: 'expired' });
-        const again = (await server.api('POST', '/api/publish', { channel: 'news', data: 'accepted too', id: 'k' })).with(202);
+        const again = (
+          await server.api('POST', '/api/publish', { channel: 'news', data: 'accepted too', id: 'k' })
+        ).with(202);
         assert.deepEqual(again, published, 'idempotency keys outlive the process');
 
         // The session is not known any more; the cursor is enough.
@@ -122,7 +133,10 @@ describe('after the server', () => {
         const { messages, gaps } = await bob.take(2, { session: at.session, cursor: at.cursor });
         assert.deepEqual([messages.map(({ data }) => data).sort(), gaps], [['accepted', 'accepted too'], []]);
         const carol = await (await server.login('carol')).take(1);
-        assert.deepEqual(carol.messages.map(({ id }) => id), [waiting.id]);
+        assert.deepEqual(
+          carol.messages.map(({ id }) => id),
+          [waiting.id],
+        );
         await server.receipt(waiting.id, 'carol', 'delivered');
         await back.drop();
       } finally {
@@ -157,7 +171,11 @@ describe('after the server', () => {
       assert.deepEqual(gaps, []);
       const data = messages.map((message) => message.data);
       assert.equal(new Set(data).size, data.length, 'none comes twice');
-      for (const [data, id] of accepted) assert.ok(messages.some((message) => message.id === id && message.data === data), `${data} was accepted and is lost`);
+      for (const [data, id] of accepted)
+        assert.ok(
+          messages.some((message) => message.id === id && message.data === data),
+          `${data} was accepted and is lost`,
+        );
       assert.deepEqual(messages.map(({ offset }) => offset), messages.map((_, n) => n + 1));
     } finally {
       await server.stop();
@@ -173,7 +191,10 @@ describe('after the server', () => {
       await server.restart();
       await server.push({ to: ['alice'], data: 'new' });
       const { gaps, messages } = await alice.take(1, { cursor });
-      assert.deepEqual(gaps.find(({ channel }) => channel === '@alice'), { channel: '@alice', from: 2, to: null, reason: 'epoch' });
+      assert.deepEqual(
+        gaps.find(({ channel }) => channel === '@alice'),
+        { channel: '@alice', from: 2, to: null, reason: 'epoch' },
+      );
       assert.deepEqual(messages.map(({ data }) => data), ['new']);
     } finally {
       await server.stop();

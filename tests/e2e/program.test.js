@@ -31,7 +31,15 @@ describe('serve and check-config', () => {
   after(() => files.remove());
 
   test('without dev mode and keys, serve refuses and says what to do', async () => {
-    failed(await run(['serve'], { cwd: files.dir }), 64, '`api_key`', '`token_secret`', 'ENCKE_API_KEY', 'ENCKE_TOKEN_SECRET', '--dev');
+    failed(
+      await run(['serve'], { cwd: files.dir }),
+      64,
+      '`api_key`',
+      '`token_secret`',
+      'ENCKE_API_KEY',
+      'ENCKE_TOKEN_SECRET',
+      '--dev',
+    );
     const one = await run(['serve'], { cwd: files.dir, env: { ENCKE_API_KEY: 'k3y-that-is-long-enough' } });
     failed(one, 64, '`token_secret`');
   });
@@ -41,38 +49,75 @@ describe('serve and check-config', () => {
   });
 
   test('wrong usage ends with 2', async () => {
-    for (const args of [[], ['dance'], ['serve', '--colour'], ['serve', '--listen', 'here'], ['serve', '--engine', 'oracle'],
-      ['push', '--all'], ['push', '--data', '1'], ['push', '--to', 'a', '--data', 'no json'], ['publish', '--channel', 'c'],
-      ['listen'], ['listen', '--user', 'a', '--transport', 'pigeon'], ['close'], ['close', '--user', 'a', '--session', 'b'], ['token']]) {
+    for (const args of [
+      [],
+      ['dance'],
+      ['serve', '--colour'],
+      ['serve', '--listen', 'here'],
+      ['serve', '--engine', 'oracle'],
+      ['push', '--all'],
+      ['push', '--data', '1'],
+      ['push', '--to', 'a', '--data', 'no json'],
+      ['publish', '--channel', 'c'],
+      ['listen'],
+      ['listen', '--user', 'a', '--transport', 'pigeon'],
+      ['close'],
+      ['close', '--user', 'a', '--session', 'b'],
+      ['token'],
+    ]) {
       failed(await run(args, { cwd: files.dir }), 2);
     }
   });
 
   test('a configuration that is wrong ends with 64, and the key is named', async () => {
-    failed(await run(['serve', '--dev'], { cwd: files.dir, env: { ENCKE_HOLD_S: '0' } }), 64, '`hold_s`', 'ENCKE_HOLD_S');
-    failed(await run(['serve', '--dev', '--config', await file('bad.toml', 'heartbeat_s = "x"\n')], { cwd: files.dir }), 64, '`heartbeat_s`', 'bad.toml');
+    failed(
+      await run(['serve', '--dev'], { cwd: files.dir, env: { ENCKE_HOLD_S: '0' } }),
+      64,
+      '`hold_s`',
+      'ENCKE_HOLD_S',
+    );
+    failed(
+      await run(['serve', '--dev', '--config', await file('bad.toml', 'heartbeat_s = "x"\n')], {
+        cwd: files.dir,
+      }),
+      64,
+      '`heartbeat_s`',
+      'bad.toml',
+    );
     failed(await run(['check-config', await file('unknown.toml', 'colour = 1\n')]), 64, '`colour`');
     failed(await run(['check-config', await file('syntax.toml', 'listen =\n')]), 64, 'line 1');
     failed(await run(['check-config', path.join(files.dir, 'nowhere.toml')]), 64, 'nowhere.toml');
   });
 
   test('check-config says ok', async () => {
-    const good = await file('good.toml', `listen = "127.0.0.1:0"\napi_key = "${TOKEN_SECRET}"\ntoken_secret = "${TOKEN_SECRET}"\n`);
+    const good = await file(
+      'good.toml',
+      `listen = "127.0.0.1:0"\napi_key = "${TOKEN_SECRET}"\ntoken_secret = "${TOKEN_SECRET}"\n`,
+    );
     assert.equal(done(await run(['check-config', good])).stdout, 'ok\n');
   });
 
   test('serve takes its options from a file, the environment and the command line, the latter first', async () => {
     const data = path.join(files.dir, 'from-file');
     await mkdir(data, { recursive: true });
-    const config = await file('serve.toml', `listen = "127.0.0.1:1"\nengine = "sqlite"\nnode = "from-file"\ndata = ${JSON.stringify(data)}\n` +
-      `api_key = "${API_KEY}"\ntoken_secret = "${TOKEN_SECRET}"\n`);
-    const program = new Program(['serve', '--config', config, '--listen', '127.0.0.1:0'], { env: { ENCKE_ENGINE: 'memory' } });
+    const config = await file(
+      'serve.toml',
+      `listen = "127.0.0.1:1"\nengine = "sqlite"\nnode = "from-file"\ndata = ${JSON.stringify(data)}\n` +
+        `api_key = "${API_KEY}"\ntoken_secret = "${TOKEN_SECRET}"\n`,
+    );
+    const program = new Program(['serve', '--config', config, '--listen', '127.0.0.1:0'], {
+      env: { ENCKE_ENGINE: 'memory' },
+    });
     try {
       const line = await program.line('where it listens', (line) => line.startsWith('listening on '));
       assert.match(line, /^listening on http:\/\/127\.0\.0\.1:[1-9]\d*$/);
       const url = line.slice('listening on '.length);
       assert.equal((await request(`${url}/healthz`)).with(200).node, 'from-file');
-      const pushed = await request(`${url}/api/push`, { method: 'POST', headers: { authorization: `Bearer ${API_KEY}` }, body: { to: ['a'], data: 1 } });
+      const pushed = await request(`${url}/api/push`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${API_KEY}` },
+        body: { to: ['a'], data: 1 },
+      });
       assert.equal(pushed.with(202).mode, 'memory');
       assert.equal(program.lines.length, 1, 'outside dev mode the key is not printed');
     } finally {
@@ -102,7 +147,7 @@ describe('serve and check-config', () => {
     assert.equal(keys[0], keys[1], 'the key outlives the process');
   });
 
-  test('SIGINT and SIGTERM end the server with 0, soon, even while somebody waits', async () => {
+  test('SIGINT and SIGTERM end the server with 0, soon, even while a client waits', async () => {
     for (const signal of ['SIGINT', 'SIGTERM']) {
       const server = await Server.start();
       const alice = await server.login('alice');
@@ -123,7 +168,14 @@ describe('serve and check-config', () => {
   test('a second server at the same address is refused with 1', async () => {
     const server = await Server.start();
     try {
-      const second = new Program(['serve', '--dev', '--listen', `127.0.0.1:${server.port}`, '--data', path.join(files.dir, 'second')]);
+      const second = new Program([
+        'serve',
+        '--dev',
+        '--listen',
+        `127.0.0.1:${server.port}`,
+        '--data',
+        path.join(files.dir, 'second'),
+      ]);
       try {
         await until('it ended', () => !second.running || second.stdout);
         assert.equal(second.stdout, '', 'it would take half of the connections of the first');
@@ -160,8 +212,15 @@ describe('the commands', () => {
   after(() => server.stop());
 
   test('an unreachable server ends with 69', async () => {
-    for (const args of [['push', '--all', '--data', '1'], ['publish', '--channel', 'c', '--data', '1'], ['who'], ['sessions'], ['close', '--user', 'a'], ['listen', '--user', 'a']]) {
-      // Port 1 needs a privilege to listen at, so nobody does.
+    for (const args of [
+      ['push', '--all', '--data', '1'],
+      ['publish', '--channel', 'c', '--data', '1'],
+      ['who'],
+      ['sessions'],
+      ['close', '--user', 'a'],
+      ['listen', '--user', 'a'],
+    ]) {
+      // Port 1 needs a privilege to listen at, so no server does.
       failed(await run(args, { env: { ENCKE_URL: 'http://127.0.0.1:1', ENCKE_API_KEY: API_KEY } }), 69);
     }
   });
@@ -175,17 +234,34 @@ describe('the commands', () => {
   for (const transport of ['poll', 'sse', 'ndjson', 'ws']) {
     test(`push, publish, listen, who, sessions and close work together, by ${transport}`, async () => {
       const user = `cli-${transport}`;
-      const listener = server.startCli('listen', '--user', user, '--channel', `news-${transport}`, `rain-${transport}`, '--transport', transport);
+      const listener = server.startCli(
+        'listen',
+        '--user',
+        user,
+        '--channel',
+        `news-${transport}`,
+        `rain-${transport}`,
+        '--transport',
+        transport,
+      );
       try {
         await until('the listener waits', async () => (await server.sessions(user))[0]?.connected);
         const pushed = done(await server.cli('push', '--to', user, '--data', '{"n":1}')).objects[0];
-        assert.deepEqual([pushed.mode, pushed.accepted, pushed.online, pushed.offline], [server.mode, 1, [user], []]);
+        assert.deepEqual(
+          [pushed.mode, pushed.accepted, pushed.online, pushed.offline],
+          [server.mode, 1, [user], []],
+        );
         done(await server.cli('push', '--to', user, '--url', 'https://example.com/x'));
-        const published = done(await server.cli('publish', '--channel', `rain-${transport}`, '--data', '"wet"')).objects[0];
+        const published = done(
+          await server.cli('publish', '--channel', `rain-${transport}`, '--data', '"wet"'),
+        ).objects[0];
         assert.equal(published.offset, 1);
         await until('three lines', () => listener.lines.length >= 3);
         const [data, page, rain] = listener.objects;
-        assert.deepEqual([data.type, data.channel, data.data, data.offset], ['message', `@${user}`, { n: 1 }, 1]);
+        assert.deepEqual(
+          [data.type, data.channel, data.data, data.offset],
+          ['message', `@${user}`, { n: 1 }, 1],
+        );
         assert.deepEqual([page.type, page.url], ['page', 'https://example.com/x']);
         assert.deepEqual([rain.channel, rain.data], [`rain-${transport}`, 'wet']);
 
@@ -193,9 +269,14 @@ describe('the commands', () => {
         assert.deepEqual([who.online, who.sessions], [true, 1]);
         const sessions = done(await server.cli('sessions', '--user', user)).objects;
         assert.equal(sessions.length, 1);
-        assert.deepEqual([sessions[0].user, sessions[0].transport, [...sessions[0].channels].sort()], [user, transport, [`news-${transport}`, `rain-${transport}`]]);
+        assert.deepEqual(
+          [sessions[0].user, sessions[0].transport, [...sessions[0].channels].sort()],
+          [user, transport, [`news-${transport}`, `rain-${transport}`]],
+        );
 
-        assert.deepEqual(done(await server.cli('close', '--user', user, '--reason', 'tidy up')).objects, [{ closed: 1 }]);
+        assert.deepEqual(done(await server.cli('close', '--user', user, '--reason', 'tidy up')).objects, [
+          { closed: 1 },
+        ]);
         await listener.end();
         assert.equal(listener.status, 0, 'a purposeful close is no failure');
         assert.match(listener.stderr, /closed \(operator\): tidy up/);
@@ -216,15 +297,20 @@ describe('the commands', () => {
       const listener = mine.startCli('listen', '--user', user, '--channel', 'news', '--transport', transport);
       try {
         await until('the listener waits', async () => (await mine.sessions(user))[0]?.connected);
-        for (let n = 1; n <= 3; n++) done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
+        for (let n = 1; n <= 3; n++)
+          done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
         await until('three lines', () => listener.lines.length >= 3);
         await mine.kill();
         await mine.startAgain();
-        for (let n = 4; n <= 6; n++) done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
+        for (let n = 4; n <= 6; n++)
+          done(await mine.cli('publish', '--channel', 'news', '--data', String(n)));
         await mine.push({ to: [user], data: 'last' });
         await until('it has come back', () => listener.objects.some(({ data }) => data === 'last'));
         await until('seven lines', () => listener.lines.length >= 7);
-        assert.deepEqual(listener.objects.filter(({ channel }) => channel === 'news').map(({ data }) => data), [1, 2, 3, 4, 5, 6]);
+        assert.deepEqual(
+          listener.objects.filter(({ channel }) => channel === 'news').map(({ data }) => data),
+          [1, 2, 3, 4, 5, 6],
+        );
         assert.doesNotMatch(listener.stderr, /gap/);
       } finally {
         await listener.kill('SIGKILL');
@@ -247,7 +333,13 @@ describe('the commands', () => {
     const push = server.startCli('push', '--to', 'wait-a', 'wait-b', '--data', '1', '--wait');
     try {
       await until('the first receipts', () => push.lines.length >= 3);
-      assert.deepEqual(push.objects.slice(1).map(({ user, state }) => `${user} ${state}`).sort(), ['wait-a queued', 'wait-b queued']);
+      assert.deepEqual(
+        push.objects
+          .slice(1)
+          .map(({ user, state }) => `${user} ${state}`)
+          .sort(),
+        ['wait-a queued', 'wait-b queued'],
+      );
       assert.ok(push.running);
       await (await server.login('wait-a')).take(1);
       await push.line('that a has it', (line) => line.includes('wait-a') && line.includes('delivered'));
@@ -266,7 +358,7 @@ describe('the commands', () => {
     assert.deepEqual(push.objects.slice(1).map(({ state }) => state), ['queued', 'expired']);
   });
 
-  test('push --all reaches everybody whom the server knows', async () => {
+  test('push --all reaches all users whom the server knows', async () => {
     await (await server.login('known')).look();
     await until('it is known', () => server.user('known'));
     const { accepted, offline, online } = done(await server.cli('push', '--all', '--data', '1')).objects[0];
@@ -276,7 +368,9 @@ describe('the commands', () => {
 
   test('token signs what the server takes, with what was granted and no more', async () => {
     const env = { ENCKE_TOKEN_SECRET: TOKEN_SECRET };
-    const token = done(await run(['token', '--user', 'signed', '--channel', 'room:*', '--ttl', '60'], { env })).lines[0];
+    const token = done(
+      await run(['token', '--user', 'signed', '--channel', 'room:*', '--ttl', '60'], { env }),
+    ).lines[0];
     const user = server.as('signed', token);
     await user.look({ channels: 'room:1' });
     (await user.poll({ hold_s: 0, channels: 'hall' })).refused(403, 'channel_forbidden');

@@ -7,10 +7,14 @@ import { Server } from './support/server.js';
 import { until } from './support/until.js';
 
 let server;
-before(async () => void (server = await Server.start({ env: { ENCKE_HEARTBEAT_S: '1', ENCKE_SESSION_GRACE_S: '3' } })));
+before(
+  async () =>
+    void (server = await Server.start({ env: { ENCKE_HEARTBEAT_S: '1', ENCKE_SESSION_GRACE_S: '3' } })),
+);
 after(() => server.stop());
 
-const publish = async (channel, data) => (await server.api('POST', '/api/publish', { channel, data })).with(202);
+const publish = async (channel, data) =>
+  (await server.api('POST', '/api/publish', { channel, data })).with(202);
 
 test('it opens with the session, the cursor and the heartbeat', async () => {
   const alice = await server.login('open');
@@ -31,8 +35,20 @@ test('a message has no event name, and its id is the cursor behind it', async ()
   const { id } = await server.push({ to: ['message'], url: 'https://example.com/a?b=c' });
   const { name, sseId, ...message } = await stream.next();
   assert.equal(name, 'message');
-  assert.deepEqual(Object.keys(message).sort(), ['channel', 'epoch', 'event', 'id', 'offset', 'time', 'type', 'url']);
-  assert.deepEqual([message.event, message.id, message.type, message.url], ['message', id, 'page', 'https://example.com/a?b=c']);
+  assert.deepEqual(Object.keys(message).sort(), [
+    'channel',
+    'epoch',
+    'event',
+    'id',
+    'offset',
+    'time',
+    'type',
+    'url',
+  ]);
+  assert.deepEqual(
+    [message.event, message.id, message.type, message.url],
+    ['message', id, 'page', 'https://example.com/a?b=c'],
+  );
   assert.equal(sseId, `1~${message.epoch}~@message~${message.offset}`);
   await stream.drop();
 });
@@ -64,7 +80,9 @@ test('a session goes on over connections', async () => {
   const alice = await server.login('continues');
   const stream = await alice.stream({ channels: 'continues' });
   await stream.drop();
-  await until('nobody serves it', async () => (await server.sessions('continues')).every(({ connected }) => !connected));
+  await until('no connection serves it', async () =>
+    (await server.sessions('continues')).every(({ connected }) => !connected),
+  );
   await publish('continues', 1);
   const again = await alice.stream({ session: stream.session, cursor: stream.opened.cursor });
   assert.equal(again.session, stream.session);
@@ -102,7 +120,10 @@ test('after a purposeful close the last id marks the cursor as closed, and an Ev
   const stream = await alice.stream({ channels: 'closed' });
   (await alice.post('/v1/close', { session: stream.session, reason: 'enough' })).with(200);
   const { name, sseId, event, code, reason, reconnect } = await stream.next();
-  assert.deepEqual({ name, event, code, reason, reconnect }, { name: 'close', event: 'close', code: 'client', reason: 'enough', reconnect: false });
+  assert.deepEqual(
+    { name, event, code, reason, reconnect },
+    { name: 'close', event: 'close', code: 'client', reason: 'enough', reconnect: false },
+  );
   assert.match(sseId, /~closed$/);
   assert.equal(await stream.next(), null, 'the stream has ended');
   const back = await alice.events({}, { 'last-event-id': sseId });
@@ -126,7 +147,10 @@ test('a gap is an event of its own name', async () => {
   await publish('gap', 1);
   const stream = await alice.stream({ cursor: '1~other~gap~4' });
   const { name, event, channel, from, to, reason } = await stream.next();
-  assert.deepEqual({ name, event, channel, from, to, reason }, { name: 'gap', event: 'gap', channel: 'gap', from: 5, to: null, reason: 'epoch' });
+  assert.deepEqual(
+    { name, event, channel, from, to, reason },
+    { name: 'gap', event: 'gap', channel: 'gap', from: 5, to: null, reason: 'epoch' },
+  );
   assert.equal((await stream.next()).data, 1);
   await stream.drop();
 });
@@ -147,7 +171,10 @@ test('with a long cursor the id comes once in a while, and what comes again is r
   let last = stream.lastEventId;
   for (let n = 0; n < 3; n++) await publish(channels[n], n);
   const events = [await stream.next(), await stream.next(), await stream.next()];
-  assert.ok(events.some(({ sseId }) => sseId === undefined), 'not with each event');
+  assert.ok(
+    events.some(({ sseId }) => sseId === undefined),
+    'not with each event',
+  );
   await until('at rest the id comes', () => stream.lastEventId !== last);
   last = stream.lastEventId;
   assert.ok(last.includes('long-channel-2~1'), last);
@@ -157,7 +184,10 @@ test('with a long cursor the id comes once in a while, and what comes again is r
 test('text that would break the framing arrives as it was', async () => {
   const alice = await server.login('framing');
   const stream = await alice.stream();
-  const data = { text: 'a\nb\r\nc\n\ndata: x\nevent: close\n\n', 'key\n': '\u2028 \u0000 \ud83d\ude00 </script>' };
+  const data = {
+    text: 'a\nb\r\nc\n\ndata: x\nevent: close\n\n',
+    'key\n': '\u2028 \u0000 \ud83d\ude00 </script>',
+  };
   await server.push({ to: ['framing'], data });
   assert.deepEqual((await stream.next()).data, data);
   await stream.drop();
@@ -165,7 +195,10 @@ test('text that would break the framing arrives as it was', async () => {
 
 test('over HTTP/1.0 the stream is not chunked and ends with the connection', async () => {
   const alice = await server.login('old');
-  const reading = raw(server.port, `GET /v1/sse HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\n\r\n`);
+  const reading = raw(
+    server.port,
+    `GET /v1/sse HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\n\r\n`,
+  );
   const { session } = await server.held('old');
   // Once it has been given something, it has certainly begun.
   const { id } = await server.push({ to: ['old'], data: 1 });
@@ -179,7 +212,10 @@ test('over HTTP/1.0 the stream is not chunked and ends with the connection', asy
 test('HEAD and POST are no way to listen', async () => {
   const alice = await server.login('methods');
   for (const address of ['/v1/sse', '/v1/poll']) {
-    (await server.ask('POST', address, { headers: alice.headers, body: {} })).refused(405, 'method_not_allowed');
+    (await server.ask('POST', address, { headers: alice.headers, body: {} })).refused(
+      405,
+      'method_not_allowed',
+    );
     (await server.ask('DELETE', address, { headers: alice.headers })).refused(405, 'method_not_allowed');
   }
 });

@@ -7,12 +7,20 @@ import { Server } from './support/server.js';
 import { until } from './support/until.js';
 
 let server;
-before(async () => void (server = await Server.start({ env: { ENCKE_HEARTBEAT_S: '1', ENCKE_ALLOWED_ORIGINS: 'https://app.example' } })));
+before(
+  async () =>
+    void (server = await Server.start({
+      env: { ENCKE_HEARTBEAT_S: '1', ENCKE_ALLOWED_ORIGINS: 'https://app.example' },
+    })),
+);
 after(() => server.stop());
 
 /** What came over a stream that has begun for certain, was given one message, and was then closed. */
 async function whole(user, query) {
-  const reading = raw(server.port, `GET /v1/stream?${query} HTTP/1.0\r\nHost: 127.0.0.1:${server.port}\r\nAuthorization: Bearer ${user.token}\r\n\r\n`);
+  const reading = raw(
+    server.port,
+    `GET /v1/stream?${query} HTTP/1.0\r\nHost: 127.0.0.1:${server.port}\r\nAuthorization: Bearer ${user.token}\r\n\r\n`,
+  );
   const { session } = await server.held(user.name);
   const { id } = await server.push({ to: [user.name], data: { text: '</script>\u2028\n' } });
   await server.receipt(id, user.name, 'delivered');
@@ -28,7 +36,10 @@ test('NDJSON is a line an event', async () => {
   assert.match(head, /^HTTP\/1\.[01] 200 /);
   const [open, message, close] = body.split('\n').filter(Boolean).map((line) => JSON.parse(line));
   assert.deepEqual([open.event, open.session, open.heartbeat_s], ['open', session, 1]);
-  assert.deepEqual([message.event, message.channel, message.data], ['message', '@ndjson', { text: '</script>\u2028\n' }]);
+  assert.deepEqual(
+    [message.event, message.channel, message.data],
+    ['message', '@ndjson', { text: '</script>\u2028\n' }],
+  );
   assert.deepEqual(close, { event: 'close', code: 'client', reason: 'bye', reconnect: false });
 });
 
@@ -37,7 +48,11 @@ test('NDJSON goes on from a cursor', async () => {
   await server.push({ to: ['ndjson-on'], data: 1 });
   const { cursor } = await alice.look({ channels: 'ndjson-on' });
   (await server.api('POST', '/api/publish', { channel: 'ndjson-on', data: 'missed' })).with(202);
-  const text = await raw(server.port, `GET /v1/stream?as=ndjson&cursor=${encodeURIComponent(cursor)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\n\r\n`, (text) => text.includes('missed'));
+  const text = await raw(
+    server.port,
+    `GET /v1/stream?as=ndjson&cursor=${encodeURIComponent(cursor)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\n\r\n`,
+    (text) => text.includes('missed'),
+  );
   assert.ok(text.includes('"missed"'));
 });
 
@@ -47,7 +62,11 @@ test('the forever frame is a document of scripts for exactly one origin', async 
   assert.match(head, /content-type: text\/html/i);
   assert.match(body, /"https:\/\/app\.example"/);
   assert.match(head, /frame-ancestors https:\/\/app\.example/);
-  assert.equal(body.split('</script>').length - 1, body.split('<script').length - 1, 'data never ends a script');
+  assert.equal(
+    body.split('</script>').length - 1,
+    body.split('<script').length - 1,
+    'data never ends a script',
+  );
   for (const word of ['open', 'message', 'close']) assert.ok(body.includes(word), word);
 });
 
@@ -64,5 +83,5 @@ test('streams are refused as everything else is', async () => {
     const { status } = await ask(`?as=iframe&origin=${encodeURIComponent(origin)}`);
     assert.ok([400, 403].includes(status), `${origin}: ${status}`);
   }
-  await until('nobody is left', async () => (await server.sessions('stream-refused')).length === 0);
+  await until('no session is left', async () => (await server.sessions('stream-refused')).length === 0);
 });

@@ -1,4 +1,5 @@
-// Several tabs of one browser that wait at the very same address: each has to get an answer of its own, although a browser's cache makes them wait for one another.
+// Several tabs of one browser that wait at the very same address: each has to get an answer of its own,
+// although a browser's cache makes them wait for one another.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
@@ -20,24 +21,42 @@ async function twoTabs(user) {
   const tabs = [await context.newPage(), await context.newPage()];
   for (const tab of tabs) await tab.goto(server.url);
   await tabs[0].evaluate(async (user) => {
-    await fetch('/v1/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ user }) });
+    await fetch('/v1/login', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ user }),
+    });
   }, user);
   return { context, tabs };
 }
 
 /** Waits until so many connections of the user are held at once. */
 const held = (user, count) =>
-  until(`${count} connections of ${user} are held`, async () => (await server.sessions(user)).filter(({ connected }) => connected).length === count);
+  until(
+    `${count} connections of ${user} are held`,
+    async () => (await server.sessions(user)).filter(({ connected }) => connected).length === count,
+  );
 
-for (const [name, init, query] of [['cache: no-store', { cache: 'no-store' }, () => ''], ['a parameter that differs', {}, (tab) => `?_=${tab}`]]) {
+for (const [name, init, query] of [
+  ['cache: no-store', { cache: 'no-store' }, () => ''],
+  ['a parameter that differs', {}, (tab) => `?_=${tab}`],
+]) {
   test(`two tabs poll the same address at once, ${name}`, async () => {
     const user = name.replaceAll(/[^a-z]/g, '');
     const { context, tabs } = await twoTabs(user);
-    const answers = tabs.map((tab, number) => tab.evaluate(async ([address, init]) => (await fetch(address, init)).json(), [`/v1/poll${query(number)}`, init]));
+    const answers = tabs.map((tab, number) =>
+      tab.evaluate(
+        async ([address, init]) => (await fetch(address, init)).json(),
+        [`/v1/poll${query(number)}`, init],
+      ),
+    );
     await held(user, 2);
     await server.push({ to: [user], data: 'both' });
     const [first, second] = await Promise.all(answers);
-    assert.deepEqual([first, second].map(({ messages }) => messages.map(({ data }) => data)), [['both'], ['both']]);
+    assert.deepEqual(
+      [first, second].map(({ messages }) => messages.map(({ data }) => data)),
+      [['both'], ['both']],
+    );
     assert.notEqual(first.session, second.session, 'each has an answer of its own');
     await context.close();
   });

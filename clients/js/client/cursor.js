@@ -1,4 +1,7 @@
-/** The cursor: how far a receiver has come in each of its channels, as text. `docs/PROTOCOL.md` has the grammar. */
+/**
+ * The cursor: how far a receiver has come in each of its channels, as text. `docs/PROTOCOL.md` has the
+ * grammar.
+ */
 
 /**
  * How far a receiver has come in one channel.
@@ -33,14 +36,17 @@ function decodeName(text) {
     }
   }
   try {
-    return bytes.length ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes)) : null;
+    return bytes.length
+      ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes))
+      : null;
   } catch {
     return null;
   }
 }
 
 /**
- * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it is then only good for handing back.
+ * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it
+ * is then only good for handing back.
  * @param {string} text
  * @returns {{epoch: string, positions: Map<string, Position>, closed: boolean} | null}
  */
@@ -62,7 +68,8 @@ export function parseCursor(text) {
 }
 
 /**
- * Writes a cursor from positions. The leading epoch is the given one when a channel still has it, since that keeps the cursor short.
+ * Writes a cursor from positions. The leading epoch is the given one when a channel still has it, since that
+ * keeps the cursor short.
  * @param {Iterable<[string, Position]>} positions
  * @param {string} [leading]
  * @returns {string | null} null when there is no position to tell.

@@ -1,4 +1,7 @@
-/** What the client rejects with and hands to `error` listeners. `code` is one of the protocol's table, or one of the client's own. */
+/**
+ * What the client rejects with and hands to `error` listeners. `code` is one of the protocol's table, or one
+ * of the client's own.
+ */
 export class EnckeError extends Error {
   /**
    * @param {string} code
@@ -15,6 +18,8 @@ export class EnckeError extends Error {
 
   /** Whether the same request may succeed a little later. */
   get transient() {
-    return this.status === 0 ? this.code === 'network' || this.code === 'timeout' : [408, 425, 429].includes(this.status) || this.status >= 500;
+    return this.status === 0
+      ? this.code === 'network' || this.code === 'timeout'
+      : [408, 425, 429].includes(this.status) || this.status >= 500;
   }
 }

@@ -1,31 +1,30 @@
 /** One data connection, as a transport sees it. */
 import { EnckeError } from './error.js';
 
-/** How long a stream may take until its `open` event; longer means that something on the way collects it before passing it on. */
+/**
+ * How long a stream may take until its `open` event; longer means that something on the way collects it
+ * before passing it on.
+ */
 const OPEN_WITHIN_MS = 5000;
 
 /**
- * How a data connection ended. `lost`: come back after a growing pause. `unfit`: as well, by the next transport. `pause`: come back after `afterMs`.
- * `final`: stay away.
- * @typedef {{kind: 'lost' | 'unfit' | 'pause' | 'final', code?: string, reason?: string, error?: EnckeError, afterMs?: number}} Ending
+ * How a data connection ended. `lost`: come back after a growing pause. `unfit`: as well, by the next
+ * transport. `pause`: come back after `afterMs`. `final`: stay away.
+ * @typedef {{kind: 'lost' | 'unfit' | 'pause' | 'final', code?: string, reason?: string, error?: EnckeError,
+ * afterMs?: number}} Ending
  */
 
 /**
- * What a transport may ask of the client that it serves.
- * @typedef {object} Host
- * @property {any} env time, chance, the network and the page, as the client was given them
- * @property {number | undefined} holdS how long a poll is to be held
- * @property {() => boolean} stopped whether nobody wants what comes any more
- * @property {(path: string, more?: Record<string, string>) => string} path a data connection's path, with the query that says where to go on
- * @property {(path: string) => URL} address a path with the server in front
- * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) => Promise<Response>} request
- * @property {(ms: number) => Promise<void>} sleep
- * @property {(session: unknown, cursor: unknown) => void} opened
- * @property {(session: unknown) => void} renamed the session goes on under this name
- * @property {(message: any) => void} message
- * @property {(gap: any) => void} gap
- * @property {(close: any) => Ending} closed
- * @property {(cursor: string) => void} adopt
+ * What a transport may ask of the client that it serves. @typedef {object} Host @property {any} env time,
+ * chance, the network and the page, as the client was given them @property {number | undefined} holdS how
+ * long a poll is to be held @property {() => boolean} stopped whether what comes is not wanted any more
+ * @property {(path: string, more?: Record<string, string>) => string} path a data connection's path, with the
+ * query that says where to go on @property {(path: string) => URL} address a path with the server in front
+ * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) =>
+ * Promise<Response>} request @property {(ms: number) => Promise<void>} sleep @property {(session: unknown,
+ * cursor: unknown) => void} opened @property {(session: unknown) => void} renamed the session goes on under
+ * this name @property {(message: any) => void} message @property {(gap: any) => void} gap @property {(close:
+ * any) => Ending} closed @property {(cursor: string) => void} adopt
  */
 
 export class Link {
@@ -39,7 +38,8 @@ export class Link {
   openedAt = 0;
   heardAt = 0;
   /**
-   * Asks for something on this connection itself, where the transport goes both ways; null when this can not be asked here.
+   * Asks for something on this connection itself, where the transport goes both ways; null when this can not
+   * be asked here.
    * @type {((path: string, body: any, signal: AbortSignal) => Promise<any> | null) | null}
    */
   ask = null;
@@ -68,10 +68,19 @@ export class Link {
     return this.host.request('GET', path, undefined, this.signal, accept);
   }
 
-  /** A GET or POST that is not held and has to be answered in time. @template T @param {number} ms @param {() => Promise<T>} request @returns {Promise<T>} */
+  /**
+   * A GET or POST that is not held and has to be answered in time.
+   * @template T
+   * @param {number} ms
+   * @param {() => Promise<T>} request
+   * @returns {Promise<T>}
+   */
   async within(ms, request) {
     const { env } = this.host;
-    const timer = env.setTimeout(() => this.end(new EnckeError('timeout', 'the server did not answer in time')), ms);
+    const timer = env.setTimeout(
+      () => this.end(new EnckeError('timeout', 'the server did not answer in time')),
+      ms,
+    );
     try {
       return await request();
     } finally {
@@ -109,8 +118,9 @@ export class Link {
   }
 
   /**
-   * Guards a stream: it has to open in time, and must not fall silent. A page's timers may be held back to one a minute; a probe is therefore always given its time, while a
-   * server's own heartbeats come with the stream and need none.
+   * Guards a stream: it has to open in time, and must not fall silent. A page's timers may be held back to
+   * one a minute; a probe is therefore always given its time, while a server's own heartbeats come with the
+   * stream and need none.
    * @param {(() => void) | null} [probe] asks for a sign of life, where the server's own ones can not be seen
    * @returns {() => void} stops guarding.
    */
@@ -154,9 +164,13 @@ export class Link {
     this.#probe?.();
   }
 
-  /** There is a reason to doubt that this connection is alive: a stream that should have been heard of by now has to prove it, or is started anew. */
+  /**
+   * There is a reason to doubt that this connection is alive: a stream that should have been heard of by now
+   * has to prove it, or is started anew.
+   */
   look() {
-    if (!this.#guarded || !this.openedAt || this.host.env.now() - this.heardAt <= 1.2 * this.#heartbeatMs) return;
+    if (!this.#guarded || !this.openedAt || this.host.env.now() - this.heardAt <= 1.2 * this.#heartbeatMs)
+      return;
     if (this.#probe) this.#askAround(OPEN_WITHIN_MS);
     else this.end(new EnckeError('anew', 'the connection is started anew'));
   }

@@ -20,14 +20,16 @@ export class Listeners {
 
   /**
    * Tells all listeners of this type. What happens because a listener called the client is told behind it:
-   * every listener hears of everything in the order in which it happened, whatever another does on hearing of it.
+   * every listener hears of everything in the order in which it happened, whatever another does on hearing of
+   * it.
    * @param {string} type @param {...unknown} values
    */
   tell(type, ...values) {
     this.#queue.push({ type, values });
     if (this.#telling) return;
     this.#telling = true;
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) this.#tellAll(next.type, next.values);
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift())
+      this.#tellAll(next.type, next.values);
     this.#telling = false;
   }
 

@@ -2,9 +2,10 @@
 import { EnckeError } from './error.js';
 
 /**
- * Checks the address of a page. What comes back is the parsed, normal form, so that what was checked is what is used; null means: do not show it.
- * An address has to be absolute. Browsers strip tabs, newlines and leading control characters, by which `java\nscript:` hides from naive
- * checks; no honest sender needs them, so they are refused outright.
+ * Checks the address of a page. What comes back is the parsed, normal form, so that what was checked is what
+ * is used; null means: do not show it. An address has to be absolute. Browsers strip tabs, newlines and
+ * leading control characters, by which `java\nscript:` hides from naive checks; no honest sender needs them,
+ * so they are refused outright.
  * @param {unknown} url
  * @returns {string | null}
  */
@@ -12,7 +13,9 @@ export function safeUrl(url) {
   if (typeof url !== 'string' || /[\u0000-\u0020\u007f-\u009f]/.test(url)) return null;
   try {
     const parsed = new URL(url);
-    return (parsed.protocol === 'https:' || parsed.protocol === 'http:') && parsed.host !== '' ? parsed.href : null;
+    return (parsed.protocol === 'https:' || parsed.protocol === 'http:') && parsed.host !== ''
+      ? parsed.href
+      : null;
   } catch {
     return null;
   }
@@ -24,24 +27,33 @@ const loading = new WeakMap();
 /**
  * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds.
  *
- * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another origin also gets `allow-same-origin`, which
- * means that it keeps its own origin, and with it its cookies and storage; to this page it stays a stranger. A page of this very origin does not
- * get it: with scripts it could reach into this page and take its own sandbox off. Note that a foreign address which redirects to this origin would get
- * round that, so an application whose origin serves what strangers wrote should pass its own `sandbox`.
+ * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another
+ * origin also gets `allow-same-origin`, which means that it keeps its own origin, and with it its cookies and
+ * storage; to this page it stays a stranger. A page of this very origin does not get it: with scripts it
+ * could reach into this page and take its own sandbox off. Note that a foreign address which redirects to
+ * this origin would get round that, so an application whose origin serves what strangers wrote should pass
+ * its own `sandbox`.
  *
  * @param {HTMLElement} container
- * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}} message
- * @param {{client?: import('../encke.js').Encke, sandbox?: string, title?: string}} [options] with `client`, the page is acknowledged as shown once it has loaded and the tab is visible
- * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its place before that.
+ * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}}
+ * message
+ * @param {{client?: import('../encke.js').Encke, sandbox?: string, title?: string}} [options] with `client`,
+ * the page is acknowledged as shown once it has loaded and the tab is visible
+ * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its
+ * place before that.
  */
 export function showPage(container, message, options = {}) {
   const url = safeUrl(message.url);
-  if (url === null) return Promise.reject(new EnckeError('bad_url', 'the address of this page is not one to show'));
+  if (url === null)
+    return Promise.reject(new EnckeError('bad_url', 'the address of this page is not one to show'));
   loading.get(container)?.();
   const document = container.ownerDocument;
   const frame = document.createElement('iframe');
   const foreign = new URL(url).origin !== document.defaultView?.location.origin;
-  frame.setAttribute('sandbox', options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''));
+  frame.setAttribute(
+    'sandbox',
+    options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''),
+  );
   frame.setAttribute('referrerpolicy', 'no-referrer');
   frame.setAttribute('title', options.title ?? 'Page from ' + new URL(url).host);
   return new Promise((resolve) => {
@@ -49,9 +61,11 @@ export function showPage(container, message, options = {}) {
     frame.addEventListener('load', () => {
       loading.delete(container);
       resolve(frame);
-      if (options.client) whenVisible(document, () => frame.isConnected && acknowledge(options.client, message));
+      if (options.client)
+        whenVisible(document, () => frame.isConnected && acknowledge(options.client, message));
     }, { once: true });
-    // An address that differs only in its fragment would not load anew in a frame that is used again, hence a new frame each time.
+    // An address that differs only in its fragment would not load anew in a frame that is used again, hence a
+    // new frame each time.
     frame.setAttribute('src', url);
     container.replaceChildren(frame);
   });
@@ -63,7 +77,10 @@ function acknowledge(client, message) {
   client.shown(message).catch(() => {});
 }
 
-/** A page that loaded in a hidden tab was not seen by anybody yet. @param {Document} document @param {() => void} then */
+/**
+ * A page that loaded in a hidden tab was not seen by the user yet. @param {Document} document @param {() =>
+ * void} then
+ */
 function whenVisible(document, then) {
   if (document.visibilityState !== 'hidden') return then();
   const check = () => {

@@ -1,14 +1,18 @@
 /** How long to wait before coming back. */
 
 /**
- * How long to wait before the next attempt: at once after the first failure, then doubling to at most 5 s, and from the ninth on slowly to at most 30 s.
- * Half of each pause is random, so that clients which lost the same server do not come back in one wave.
+ * How long to wait before the next attempt: at once after the first failure, then doubling to at most 5 s,
+ * and from the ninth on slowly to at most 30 s. Half of each pause is random, so that clients which lost the
+ * same server do not come back in one wave.
  * @param {number} failures how many attempts have failed in a row, from 1
  * @param {() => number} random
  */
 export function pauseMs(failures, random) {
   if (failures <= 1) return 0;
-  const longest = failures <= 8 ? Math.min(5000, 500 * 2 ** (failures - 2)) : Math.min(30000, 5000 * 1.25 ** (failures - 8));
+  const longest =
+    failures <= 8
+      ? Math.min(5000, 500 * 2 ** (failures - 2))
+      : Math.min(30000, 5000 * 1.25 ** (failures - 8));
   return longest * (0.5 + 0.5 * random());
 }
 
@@ -24,7 +28,11 @@ export function laterMs(askedMs, random) {
   return askedMs * (1 + 0.25 * random());
 }
 
-/** @param {string | null} header seconds or a date @param {number} now @returns {number} milliseconds, 0 when there is nothing to honour */
+/**
+ * @param {string | null} header seconds or a date
+ * @param {number} now
+ * @returns {number} milliseconds, 0 when there is nothing to honour
+ */
 export function retryAfterMs(header, now) {
   if (!header) return 0;
   const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;

@@ -1,7 +1,10 @@
 /** Long polls: one answer after the other. */
 import { parseJson } from './link.js';
 
-/** A poll without an answer for this long is dead. Holds are 25 s by default, and proxies seldom allow more than a minute. */
+/**
+ * A poll without an answer for this long is dead. Holds are 25 s by default, and proxies seldom allow more
+ * than a minute.
+ */
 const SILENCE_MS = 60000;
 /** A poll that is not held. */
 const ANSWER_WITHIN_MS = 10000;
@@ -31,8 +34,10 @@ export async function receive(link) {
 }
 
 /**
- * Asks once, without waiting. Other transports find out by it why they were refused, where a browser does not tell.
- * @param {import('./link.js').Link} link @returns {Promise<import('./link.js').Ending | null>} null when there is nothing against waiting.
+ * Asks once, without waiting. Other transports find out by it why they were refused, where a browser does not
+ * tell.
+ * @param {import('./link.js').Link} link
+ * @returns {Promise<import('./link.js').Ending | null>} null when there is nothing against waiting.
  */
 export async function look(link) {
   const answer = await ask(link, { hold_s: '0' }, ANSWER_WITHIN_MS);
@@ -42,7 +47,9 @@ export async function look(link) {
 
 /** @param {import('./link.js').Link} link @param {Record<string, string>} query @param {number} withinMs */
 async function ask(link, query, withinMs) {
-  const answer = await link.within(withinMs, async () => parseJson(await (await link.get(link.host.path('/v1/poll', query))).text()));
+  const answer = await link.within(withinMs, async () =>
+    parseJson(await (await link.get(link.host.path('/v1/poll', query))).text()),
+  );
   link.heard();
   return answer;
 }

@@ -1,18 +1,26 @@
 /** The format of server-sent events. */
 import { EnckeError } from './error.js';
 
-/** No line of Encke's comes near this; a peer that sends more is not an Encke server, and must not fill the memory. */
+/**
+ * No line of Encke's comes near this; a peer that sends more is not an Encke server, and must not fill the
+ * memory.
+ */
 const MAX_EVENT_CHARS = 4 * 1024 * 1024;
 
 /**
- * An incremental parser of `text/event-stream`, as the HTML standard writes it down: lines end with CR, LF or CRLF wherever the chunks are cut,
- * an event is dispatched by an empty line, and what the end of the stream leaves unfinished is dropped.
+ * An incremental parser of `text/event-stream`, as the HTML standard writes it down: lines end with CR, LF or
+ * CRLF wherever the chunks are cut, an event is dispatched by an empty line, and what the end of the stream
+ * leaves unfinished is dropped.
  */
 export class SseParser {
   #onEvent;
   /** A byte order mark is left to the parser, or two of them would both be taken away. */
   #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  /** The beginning of a line whose end has not come yet, in pieces, so that a long line costs no repeated copying. @type {string[]} */
+  /**
+   * The beginning of a line whose end has not come yet, in pieces, so that a long line costs no repeated
+   * copying.
+   * @type {string[]}
+   */
   #pieces = [];
   #pieceChars = 0;
   #skipLineFeed = false;
@@ -29,7 +37,9 @@ export class SseParser {
     this.#onEvent = onEvent;
   }
 
-  /** The id in force after the last complete block; a block of an id alone moves it without being an event. */
+  /**
+   * The id in force after the last complete block; a block of an id alone moves it without being an event.
+   */
   get lastEventId() {
     return this.#lastEventId;
   }
@@ -62,7 +72,8 @@ export class SseParser {
       this.#pieces.push(text.slice(from));
       this.#pieceChars += text.length - from;
     }
-    if (this.#pieceChars + this.#dataChars > MAX_EVENT_CHARS) throw new EnckeError('too_large', 'an event is larger than any server would send');
+    if (this.#pieceChars + this.#dataChars > MAX_EVENT_CHARS)
+      throw new EnckeError('too_large', 'an event is larger than any server would send');
   }
 
   /** @param {string} line */

@@ -1,4 +1,7 @@
-/** One answer of server-sent events, read by `fetch`: an EventSource can send no token, and does not tell of heartbeats. */
+/**
+ * One answer of server-sent events, read by `fetch`: an EventSource can send no token, and does not tell of
+ * heartbeats.
+ */
 import { EnckeError } from './error.js';
 import { parseJson } from './link.js';
 import { SseParser } from './sse-parser.js';

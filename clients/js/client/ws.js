@@ -3,7 +3,10 @@ import { EnckeError } from './error.js';
 import { parseJson } from './link.js';
 import { withTicket } from './ticket.js';
 
-/** What can be asked over the connection, by the path that it would be posted to. @type {Record<string, (body: any) => object>} */
+/**
+ * What can be asked over the connection, by the path that it would be posted to.
+ * @type {Record<string, (body: any) => object>}
+ */
 const SPOKEN = {
   '/v1/subscribe': ({ channels }) => ({ do: 'subscribe', channels }),
   '/v1/unsubscribe': ({ channels }) => ({ do: 'unsubscribe', channels }),
@@ -16,9 +19,20 @@ const MESSAGE_MAX_BYTES = 64 * 1024;
 const BYTES_PER_CHAR_MAX = 3;
 /** The most questions that wait for their answer; what is asked besides goes by a request of its own. */
 const QUESTIONS_MAX = 64;
-/** The statuses that a request would be answered with, for the codes of which it matters here; any other is a refusal. @type {Record<string, number>} */
+/**
+ * The statuses that a request would be answered with, for the codes of which it matters here; any other is a
+ * refusal.
+ * @type {Record<string, number>}
+ */
 const STATUS = {
-  unauthorized: 401, token_expired: 401, request_timeout: 408, rate_limited: 429, internal: 500, engine_unavailable: 503, overloaded: 503, shutting_down: 503,
+  unauthorized: 401,
+  token_expired: 401,
+  request_timeout: 408,
+  rate_limited: 429,
+  internal: 500,
+  engine_unavailable: 503,
+  overloaded: 503,
+  shutting_down: 503,
 };
 const REFUSED = 400;
 
@@ -42,7 +56,7 @@ export async function receive(link) {
         try {
           const event = parseJson(data);
           if (event.event === 'reply') return questions.answer(event);
-          // What is asked by whoever hears that it is open goes this way already.
+          // What a listener asks on hearing that it is open goes this way already.
           if (event.event === 'open') link.ask = (path, body, signal) => questions.ask(path, body, signal);
           const ending = link.take(event);
           if (ending) resolve(ending);
@@ -50,8 +64,11 @@ export async function receive(link) {
           reject(error);
         }
       };
-      // A browser tells nobody why a WebSocket did not open.
-      socket.onclose = () => (link.openedAt ? resolve({ kind: 'lost' }) : reject(new EnckeError('no_open', 'the WebSocket did not open')));
+      // A browser does not tell why a WebSocket did not open.
+      socket.onclose = () =>
+        link.openedAt
+          ? resolve({ kind: 'lost' })
+          : reject(new EnckeError('no_open', 'the WebSocket did not open'));
     });
   } finally {
     unguard();
@@ -84,11 +101,21 @@ class Questions {
     this.#socket = socket;
   }
 
-  /** @param {string} path @param {any} body @param {AbortSignal} signal @returns {Promise<any> | null} null when this has to go by a request of its own. */
+  /**
+   * @param {string} path
+   * @param {any} body
+   * @param {AbortSignal} signal
+   * @returns {Promise<any> | null} null when this has to go by a request of its own.
+   */
   ask(path, body, signal) {
     const id = ++this.#last;
     const text = Object.hasOwn(SPOKEN, path) ? JSON.stringify({ ...SPOKEN[path](body), id }) : null;
-    if (text === null || text.length * BYTES_PER_CHAR_MAX > MESSAGE_MAX_BYTES || this.#open.size >= QUESTIONS_MAX) return null;
+    if (
+      text === null ||
+      text.length * BYTES_PER_CHAR_MAX > MESSAGE_MAX_BYTES ||
+      this.#open.size >= QUESTIONS_MAX
+    )
+      return null;
     return new Promise((resolve, reject) => {
       this.#open.set(id, { resolve, reject });
       signal.addEventListener('abort', () => {
@@ -103,13 +130,17 @@ class Questions {
   answer({ id, result, error }) {
     const question = this.#open.get(id);
     this.#open.delete(id);
-    if (error) question?.reject(new EnckeError(String(error.code), String(error.message), { status: STATUS[error.code] ?? REFUSED }));
+    if (error)
+      question?.reject(
+        new EnckeError(String(error.code), String(error.message), { status: STATUS[error.code] ?? REFUSED }),
+      );
     else question?.resolve(result);
   }
 
-  /** Nothing that is still open will be answered here; whether it was done, nobody knows. */
+  /** Nothing that is still open will be answered here; it is not known whether it was done. */
   giveUp() {
-    for (const { reject } of this.#open.values()) reject(new EnckeError('network', 'the connection was lost before the answer'));
+    for (const { reject } of this.#open.values())
+      reject(new EnckeError('network', 'the connection was lost before the answer'));
     this.#open.clear();
   }
 }

@@ -1,21 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Encke, EnckeError, pauseMs } from '../encke.js';
-import { message, settle, token, world } from './world.js';
-
-const bare = (event) => {
-  const { event: _, ...rest } = event;
-  return rest;
-};
-
-/** A client whose stream is open. */
-async function opened(options = {}) {
-  const w = world({ token: token('alice'), ...options });
-  w.client.connect();
-  await settle();
-  w.stream = await w.next('/v1/sse').open();
-  return w;
-}
+import { bare, message, opened, polling, settle, token, world } from './world.js';
 
 // -- connecting
 
@@ -68,7 +54,7 @@ test('a page whose address is not one to show is not handed over, but counted', 
   assert.equal(w.client.cursor, '1~e~@alice~1');
 });
 
-test('a listener that throws harms nobody else', async () => {
+test('a listener that throws harms no other', async () => {
   const w = await opened();
   const reported = [];
   const before = console.error;
@@ -166,7 +152,7 @@ test('gaps are told, and the position moves behind them', async () => {
   assert.deepEqual(w.of('gap'), [{ channel: '@alice', from: 1, to: 12, reason: 'trimmed' }]);
   assert.equal(w.client.cursor, '1~e~@alice~12');
   await w.stream.event({ event: 'gap', channel: '@alice', from: 13, to: null, reason: 'epoch' });
-  assert.equal(w.client.cursor, '1~e~@alice~12', 'nobody knows the new epoch yet');
+  assert.equal(w.client.cursor, '1~e~@alice~12', 'the new epoch is not known yet');
   await w.stream.event(message(3, { epoch: 'f' }), '1~f~@alice~3');
   assert.equal(w.client.cursor, '1~f~@alice~3');
 });
@@ -176,7 +162,10 @@ test('a cursor that is refused becomes a gap in every channel, never silence', a
   w.client.connect();
   await settle();
   await w.next().fail(400, 'bad_cursor');
-  assert.deepEqual(w.of('gap'), [{ channel: '@alice', from: 5, to: null, reason: 'cursor' }, { channel: 'news', from: 10, to: null, reason: 'cursor' }]);
+  assert.deepEqual(w.of('gap'), [
+    { channel: '@alice', from: 5, to: null, reason: 'cursor' },
+    { channel: 'news', from: 10, to: null, reason: 'cursor' },
+  ]);
   assert.deepEqual(w.next('/v1/sse').query, { channels: 'news' });
 });
 
@@ -312,7 +301,11 @@ test('a stream that does not open in time gives way to polls', async () => {
 });
 
 test('so does one that is not there, or is no stream', async () => {
-  for (const answer of [(r) => r.fail(404, 'not_found'), (r) => r.sse({ type: 'text/html' }), (r) => r.sse().then(() => r.end())]) {
+  for (const answer of [
+    (r) => r.fail(404, 'not_found'),
+    (r) => r.sse({ type: 'text/html' }),
+    (r) => r.sse().then(() => r.end()),
+  ]) {
     const w = world({ token: 't' });
     w.client.connect();
     await settle();
@@ -331,27 +324,34 @@ test('so does one that lets its beginning through twice, and then nothing', asyn
 
 // -- polls
 
-async function polling(options = {}) {
-  const w = world({ token: token('alice'), transport: 'poll', ...options });
-  w.client.connect();
-  await settle();
-  await w.next('/v1/poll').json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
-  return w;
-}
-
 test('polls hand over gaps and messages, and bring the cursor back', async () => {
   const w = await polling();
   await w.next().json({
-    session: 's1', cursor: '1~e~@alice~6', close: null, gaps: [{ channel: '@alice', from: 1, to: 4 }], messages: [bare(message(5)), bare(message(6))],
+    session: 's1',
+    cursor: '1~e~@alice~6',
+    close: null,
+    gaps: [{ channel: '@alice', from: 1, to: 4 }],
+    messages: [bare(message(5)), bare(message(6))],
   });
-  assert.deepEqual(w.told.filter(([type]) => type === 'gap' || type === 'message').map(([type]) => type), ['gap', 'message', 'message']);
+  assert.deepEqual(
+    w.told.filter(([type]) => type === 'gap' || type === 'message').map(([type]) => type),
+    ['gap', 'message', 'message'],
+  );
   assert.equal(w.next().query.cursor, '1~e~@alice~6');
   assert.deepEqual(w.of('open').length, 1);
 });
 
 test('a poll that the server ends on purpose stays ended', async () => {
   const w = await polling();
-  await w.next().json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: { code: 'operator', reason: 'bye', reconnect: false } });
+  await w
+    .next()
+    .json({
+      session: 's1',
+      cursor: '1~e~@alice~0',
+      messages: [],
+      gaps: [],
+      close: { code: 'operator', reason: 'bye', reconnect: false },
+    });
   assert.equal(w.client.state, 'closed');
   assert.deepEqual(w.of('close'), [{ code: 'operator', reason: 'bye', reconnect: false }]);
   await w.clock.pass(3_600_000);
@@ -378,7 +378,9 @@ test('empty answers without a hold do not make a busy loop', async () => {
 
 test('a session that the server has forgotten gets its new name', async () => {
   const w = await polling();
-  await w.next().json({ session: 's2', cursor: '1~e~@alice~1', messages: [bare(message(1))], gaps: [], close: null });
+  await w
+    .next()
+    .json({ session: 's2', cursor: '1~e~@alice~1', messages: [bare(message(1))], gaps: [], close: null });
   assert.equal(w.client.session, 's2');
   assert.equal(w.next().query.session, 's2');
 });
@@ -386,10 +388,17 @@ test('a session that the server has forgotten gets its new name', async () => {
 // -- being told to stay away, or to go on elsewhere
 
 test('410 and a final close mean: stay away', async () => {
-  for (const end of [(w) => w.stream.event({ event: 'close', code: 'operator', reason: 'r', reconnect: false }, '1~e~@alice~0~closed'), async (w) => {
-    await w.stream.end();
-    await w.next().fail(410, 'session_closed');
-  }]) {
+  for (const end of [
+    (w) =>
+      w.stream.event(
+        { event: 'close', code: 'operator', reason: 'r', reconnect: false },
+        '1~e~@alice~0~closed',
+      ),
+    async (w) => {
+      await w.stream.end();
+      await w.next().fail(410, 'session_closed');
+    },
+  ]) {
     const w = await opened();
     await end(w);
     assert.equal(w.client.state, 'closed');
@@ -444,7 +453,9 @@ test('what can never succeed is not tried again', async () => {
   await w.next().fail(403, 'channel_forbidden');
   assert.equal(w.client.state, 'closed');
   assert.equal(w.of('error')[0].code, 'channel_forbidden');
-  assert.deepEqual(w.of('close'), [{ code: 'channel_forbidden', reason: 'channel_forbidden', reconnect: false }]);
+  assert.deepEqual(w.of('close'), [
+    { code: 'channel_forbidden', reason: 'channel_forbidden', reconnect: false },
+  ]);
 });
 
 // -- tokens
@@ -493,104 +504,6 @@ test('a source of tokens that is down for a moment is asked again', async () => 
   await w.next().fail(401, 'token_expired');
   await w.next().fail(401, 'token_expired');
   assert.equal(w.next().headers.authorization, 'Bearer fresh');
-});
-
-// -- closing on purpose
-
-test('a close goes over its own connection, and there is no coming back', async () => {
-  const w = await opened();
-  const closed = w.client.close('done here');
-  await settle();
-  const request = w.next('/v1/close');
-  assert.equal(request.method, 'POST');
-  assert.deepEqual(request.body, { session: 's1', reason: 'done here' });
-  await w.stream.event({ event: 'close', code: 'client', reason: 'done here', reconnect: false }, '1~e~@alice~0~closed');
-  assert.ok(w.stream.aborted, 'nothing is held any more');
-  await request.json({ closed: true });
-  assert.equal(await closed, true);
-  assert.deepEqual(w.of('close'), [{ code: 'client', reason: 'done here', reconnect: false }]);
-  assert.equal(w.client.state, 'closed');
-  assert.equal(w.client.session, null);
-  await w.page.fire('online');
-  await w.clock.pass(3_600_000);
-  assert.ok(w.quiet);
-  assert.equal(w.clock.pending, 0);
-});
-
-test('a close during a held poll', async () => {
-  const w = await polling();
-  const held = w.next('/v1/poll');
-  const closed = w.client.close();
-  await settle();
-  await w.next('/v1/close').json({ closed: true });
-  assert.equal(await closed, true);
-  assert.ok(held.aborted);
-  assert.equal(w.of('close').length, 1);
-  assert.equal(w.clock.pending, 0);
-});
-
-test('a close that gets no answer still closes this side', async () => {
-  const w = await opened();
-  const closed = w.client.close();
-  await settle();
-  await w.stream.end();
-  for (let i = 0; i < 3; i++) {
-    await w.next('/v1/close').lose();
-    await w.clock.pass(5000);
-  }
-  assert.equal(await closed, false);
-  assert.equal(w.client.state, 'closed');
-  assert.ok(w.quiet, 'a lost connection does not come back while it is being closed');
-  assert.equal(w.clock.pending, 0);
-});
-
-test('closing before there is a session gives the request up', async () => {
-  const w = world({ token: 't' });
-  w.client.connect();
-  await settle();
-  assert.equal(await w.client.close(), false);
-  assert.ok(w.next().aborted);
-  assert.equal(w.client.state, 'closed');
-  assert.equal(w.clock.pending, 0);
-});
-
-test('closing during a pause ends the pause', async () => {
-  const w = world({ token: 't' });
-  w.client.connect();
-  await settle();
-  await w.next().lose();
-  await w.next().lose();
-  assert.equal(await w.client.close(), false);
-  assert.equal(w.clock.pending, 0);
-});
-
-test('closing twice is closing once, and connecting waits for it', async () => {
-  const w = await opened();
-  const first = w.client.close();
-  assert.equal(w.client.close(), first);
-  w.client.connect();
-  await settle();
-  const request = w.next('/v1/close');
-  assert.ok(w.quiet);
-  await request.json({ closed: true });
-  assert.deepEqual(w.next('/v1/sse').query, { cursor: '1~e~@alice~0' });
-});
-
-test('a listener may close the client in the middle of an answer', async () => {
-  const w = await polling();
-  w.client.on('message', () => void w.client.close());
-  await w.next().json({ session: 's1', cursor: '1~e~@alice~2', messages: [bare(message(1)), bare(message(2))], gaps: [], close: null });
-  await w.next('/v1/close').json({ closed: true });
-  assert.equal(w.client.state, 'closed');
-  assert.equal(w.client.cursor, '1~e~@alice~2');
-});
-
-test('reconnect replaces a connection', async () => {
-  const w = await opened();
-  w.client.reconnect();
-  await settle();
-  assert.ok(w.stream.aborted);
-  assert.equal(w.next('/v1/sse').query.session, 's1');
 });
 
 // -- the page

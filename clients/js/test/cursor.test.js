@@ -11,7 +11,13 @@ test('the example of the protocol is read and written', () => {
   const cursor = parseCursor('1~k3x9~@alice~12~news~7');
   assert.equal(cursor.epoch, 'k3x9');
   assert.equal(cursor.closed, false);
-  assert.deepEqual([...cursor.positions], [['@alice', { epoch: 'k3x9', offset: 12 }], ['news', { epoch: 'k3x9', offset: 7 }]]);
+  assert.deepEqual(
+    [...cursor.positions],
+    [
+      ['@alice', { epoch: 'k3x9', offset: 12 }],
+      ['news', { epoch: 'k3x9', offset: 7 }],
+    ],
+  );
   assert.equal(round('1~k3x9~@alice~12~news~7'), '1~k3x9~@alice~12~news~7');
 });
 
@@ -39,8 +45,27 @@ test('names are written so that nothing in them means anything', () => {
 });
 
 test('what is not a cursor is not guessed at', () => {
-  const bad = ['', '1', '1~', '2~e~a~1', '1~e~a', '1~e~a~', '1~e~a~x', '1~e~a~-1', '1~e~a~01', '1~e~a~1:', '1~e~~1', '1~e~a!7~1', '1~e~a!7E~1',
-    '1~e~!ff~1', '1~e~a b~1', 'earliest', '1~e e~a~1', '1~e~a~1~other', '1~e~a~1~a~2'];
+  const bad = [
+    '',
+    '1',
+    '1~',
+    '2~e~a~1',
+    '1~e~a',
+    '1~e~a~',
+    '1~e~a~x',
+    '1~e~a~-1',
+    '1~e~a~01',
+    '1~e~a~1:',
+    '1~e~~1',
+    '1~e~a!7~1',
+    '1~e~a!7E~1',
+    '1~e~!ff~1',
+    '1~e~a b~1',
+    'earliest',
+    '1~e e~a~1',
+    '1~e~a~1~other',
+    '1~e~a~1~a~2',
+  ];
   for (const text of bad) assert.equal(parseCursor(text), null, JSON.stringify(text));
 });
 

@@ -30,7 +30,7 @@ test('a hidden frame is asked for by ticket, for exactly the origin of the page'
   assert.equal(w.client.cursor, '1~e~@alice~2');
 });
 
-test('nobody else is listened to', async () => {
+test('no other window is listened to', async () => {
   const w = await opened();
   await w.page.post(message(1), { origin: 'http://evil' });
   await w.page.post(message(1), { origin: 'http://server:81' });
@@ -51,7 +51,13 @@ test('a frame that has become long is followed by another, in the same session a
   assert.ok(w.frame.removed);
   await w.ticket('U');
   const next = w.page.frames[1];
-  assert.deepEqual(next.query, { as: 'iframe', origin: 'http://page', ticket: 'U', cursor: '1~e~@alice~1', session: 's1' });
+  assert.deepEqual(next.query, {
+    as: 'iframe',
+    origin: 'http://page',
+    ticket: 'U',
+    cursor: '1~e~@alice~1',
+    session: 's1',
+  });
   // What the former frame still had under way comes from nowhere any more.
   await w.page.post(message(2), { source: w.frame.contentWindow });
   await w.page.post(OPEN);
@@ -119,7 +125,11 @@ test('a page without an origin has no frame', async () => {
 });
 
 test('the page of an app or an extension has an origin of its own scheme', async () => {
-  for (const origin of ['capacitor://localhost', 'tauri://localhost', 'chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb']) {
+  for (const origin of [
+    'capacitor://localhost',
+    'tauri://localhost',
+    'chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb',
+  ]) {
     const w = world({ url: 'http://server', token: 't', transport: 'iframe' });
     w.page.location.origin = origin;
     w.client.connect();

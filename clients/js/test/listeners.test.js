@@ -8,11 +8,19 @@ const bare = (event) => {
   const { event: _, ...rest } = event;
   return rest;
 };
-const answer = (cursor, messages = [], more = {}) => ({ session: 's1', cursor, messages: messages.map(bare), gaps: [], close: null, ...more });
+const answer = (cursor, messages = [], more = {}) => ({
+  session: 's1',
+  cursor,
+  messages: messages.map(bare),
+  gaps: [],
+  close: null,
+  ...more,
+});
 const offsets = (w) => w.of('message').map((m) => m.offset);
 
 /** Several messages in one chunk, the cursor behind each. */
-const chunk = (...numbers) => numbers.map((n) => `id: 1~e~@alice~${n}\ndata: ${JSON.stringify(message(n))}\n\n`).join('');
+const chunk = (...numbers) =>
+  numbers.map((n) => `id: 1~e~@alice~${n}\ndata: ${JSON.stringify(message(n))}\n\n`).join('');
 
 /**
  * The transports: how each is opened, how it brings messages 1 and 2 together, and how the next connection is
@@ -142,7 +150,8 @@ test('every listener hears of everything in the order in which it happened, what
   w.client.on('state', (state) => {
     if (state === 'waiting') w.client.close('enough');
   });
-  for (const type of ['state', 'close', 'error']) w.client.on(type, (value) => heard.push(value.code ?? value));
+  for (const type of ['state', 'close', 'error'])
+    w.client.on(type, (value) => heard.push(value.code ?? value));
   w.client.connect();
   await settle();
   await w.next('/v1/sse').lose();
@@ -163,7 +172,10 @@ test('a listener of an error that starts anew begins with the preferred transpor
   await w.next('/v1/sse').fail(404, 'not_found');
   await w.next('/v1/sse').open();
   assert.equal(w.client.transport, 'sse');
-  assert.deepEqual(w.of('open').map((open) => open.transport), ['sse']);
+  assert.deepEqual(
+    w.of('open').map((open) => open.transport),
+    ['sse'],
+  );
 });
 
 test('a cursor that is refused loses no channel, whatever the listener of the first gap does', async () => {
@@ -199,7 +211,9 @@ test('a listener of a close that is to come back may come back at once', async (
 test('a listener may unsubscribe from what else is in the same answer', async () => {
   const w = await opened('poll');
   w.client.on('message', (m) => m.channel === 'a' && void w.client.unsubscribe(['b']));
-  await w.next('/v1/poll').json(answer('1~e~@alice~0~a~1~b~1', [message(1, { channel: 'a' }), message(1, { channel: 'b' })]));
+  await w
+    .next('/v1/poll')
+    .json(answer('1~e~@alice~0~a~1~b~1', [message(1, { channel: 'a' }), message(1, { channel: 'b' })]));
   assert.deepEqual(w.of('message').map((m) => m.channel), ['a']);
   assert.equal(w.client.cursor, '1~e~@alice~0~a~1');
 });

@@ -66,7 +66,9 @@ test('clients that are sent away without a word of when come back spread over se
     const w = world({ token: token('alice') }, { random });
     w.client.connect();
     await settle();
-    await (await w.next('/v1/sse').open()).event({ event: 'close', code: 'token_expired', reason: '', reconnect: true });
+    await (
+      await w.next('/v1/sse').open()
+    ).event({ event: 'close', code: 'token_expired', reason: '', reconnect: true });
     return waits(w);
   };
   assert.deepEqual([await sent(() => 0), await sent(() => 1)], [500, 5000]);
@@ -89,7 +91,8 @@ test('what is no time to come back is none', async () => {
     await (await w.next('/v1/sse').open()).event(event(retry));
     assert.equal(await waits(w), 500, String(retry));
   }
-  for (const header of [null, '', 'soon', '-3']) assert.equal(retryAfterMs(header, Date.now()), 0, String(header));
+  for (const header of [null, '', 'soon', '-3'])
+    assert.equal(retryAfterMs(header, Date.now()), 0, String(header));
 });
 
 test('what was asked for is never undercut', () => {

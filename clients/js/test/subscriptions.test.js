@@ -23,7 +23,11 @@ async function exhaust(w, path, fail) {
   }
 }
 
-const WAYS = { 'the network': (request) => request.lose(), '503': (request) => request.fail(503, 'engine_unavailable'), '429': (request) => request.fail(429, 'rate_limited') };
+const WAYS = {
+  'the network': (request) => request.lose(),
+  503: (request) => request.fail(503, 'engine_unavailable'),
+  429: (request) => request.fail(429, 'rate_limited'),
+};
 
 for (const [way, fail] of Object.entries(WAYS)) {
   test(`a subscribe that fails for a moment (${way}) is told, and the next connection brings the channel all the same`, async () => {
@@ -89,5 +93,5 @@ test('a gap never moves a position back', async () => {
   await w.stream.event({ event: 'gap', channel: '@alice', from: 13, to: 20, reason: 'trimmed' });
   assert.equal(w.client.cursor, '1~e~@alice~20');
   await w.stream.event({ event: 'gap', channel: 'unknown', from: 1, to: 5, reason: 'trimmed' });
-  assert.equal(w.client.cursor, '1~e~@alice~20', 'nobody knows the epoch of that');
+  assert.equal(w.client.cursor, '1~e~@alice~20', 'its epoch is not known');
 });

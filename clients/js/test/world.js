@@ -1,5 +1,6 @@
 /**
- * A world for the client: time that only moves when told to, a network that answers as the test says, and a page around it. Nothing here sleeps.
+ * A world for the client: time that only moves when told to, a network that answers as the test says, and a
+ * page around it. Nothing here sleeps.
  */
 import { Encke } from '../encke.js';
 
@@ -24,7 +25,9 @@ class Clock {
     const until = this.now + ms;
     await settle();
     for (;;) {
-      const due = [...this.#timers].filter(([, timer]) => timer.at <= until).sort((a, b) => a[1].at - b[1].at)[0];
+      const due = [...this.#timers]
+        .filter(([, timer]) => timer.at <= until)
+        .sort((a, b) => a[1].at - b[1].at)[0];
       if (!due) break;
       this.#timers.delete(due[0]);
       this.now = Math.max(this.now, due[1].at);
@@ -65,7 +68,12 @@ class Request {
 
   json(body, status = 200, headers = {}) {
     this.answered = true;
-    this.resolve(new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', ...headers } }));
+    this.resolve(
+      new Response(JSON.stringify(body), {
+        status,
+        headers: { 'content-type': 'application/json', ...headers },
+      }),
+    );
     return settle();
   }
 
@@ -174,7 +182,10 @@ class Page extends EventTarget {
   frames = [];
   location = { href: 'http://page/here', origin: 'http://page' };
   document = Object.assign(new EventTarget(), {
-    visibilityState: 'visible', readyState: 'complete', createElement: () => new Frame(), body: { append: (frame) => this.frames.push(frame) },
+    visibilityState: 'visible',
+    readyState: 'complete',
+    createElement: () => new Frame(),
+    body: { append: (frame) => this.frames.push(frame) },
   });
   beacons = [];
   navigator = {
@@ -210,17 +221,24 @@ export function world(options = {}, env = {}) {
   const client = new Encke({
     ...options,
     env: {
-      fetch, WebSocket: class extends Socket {
+      fetch,
+      WebSocket: class extends Socket {
         constructor(url) {
           super(url);
           sockets.push(this);
         }
       },
-      setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.now, random: () => 0.5, window: page, ...env,
+      setTimeout: clock.setTimeout,
+      clearTimeout: clock.clearTimeout,
+      now: () => clock.now,
+      random: () => 0.5,
+      window: page,
+      ...env,
     },
   });
   const told = [];
-  for (const type of ['message', 'page', 'gap', 'state', 'open', 'close', 'error']) client.on(type, (value) => told.push([type, value]));
+  for (const type of ['message', 'page', 'gap', 'state', 'open', 'close', 'error'])
+    client.on(type, (value) => told.push([type, value]));
   let taken = 0;
   return {
     client, clock, page, requests, sockets, told,
@@ -229,7 +247,8 @@ export function world(options = {}, env = {}) {
     next: (path) => {
       const request = requests[taken++];
       if (!request) throw new Error(`no request was made, ${path} was expected`);
-      if (path && request.path !== path) throw new Error(`${request.path} was requested, ${path} was expected`);
+      if (path && request.path !== path)
+        throw new Error(`${request.path} was requested, ${path} was expected`);
       return request;
     },
     /** Answers the request for a ticket, which has to be the next. */
@@ -245,8 +264,42 @@ export function world(options = {}, env = {}) {
 }
 
 export const message = (offset, more = {}) => ({
-  event: 'message', id: 'm' + offset, channel: '@alice', offset, epoch: 'e', time: '2024-01-01T00:00:00Z', type: 'message', data: offset, ...more,
+  event: 'message',
+  id: 'm' + offset,
+  channel: '@alice',
+  offset,
+  epoch: 'e',
+  time: '2024-01-01T00:00:00Z',
+  type: 'message',
+  data: offset,
+  ...more,
 });
 
 /** A token that only says who it is. */
 export const token = (user) => 'x.' + Buffer.from(JSON.stringify({ sub: user })).toString('base64url') + '.y';
+
+/** An event without its name. */
+export const bare = (event) => {
+  const { event: _, ...rest } = event;
+  return rest;
+};
+
+/** A client whose stream is open. */
+export async function opened(options = {}) {
+  const w = world({ token: token('alice'), ...options });
+  w.client.connect();
+  await settle();
+  w.stream = await w.next('/v1/sse').open();
+  return w;
+}
+
+/** A client whose first poll is answered. */
+export async function polling(options = {}) {
+  const w = world({ token: token('alice'), transport: 'poll', ...options });
+  w.client.connect();
+  await settle();
+  await w
+    .next('/v1/poll')
+    .json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
+  return w;
+}

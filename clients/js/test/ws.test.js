@@ -65,7 +65,9 @@ test('auto begins with a WebSocket, and gives way to a stream and then to polls'
   await w.clock.pass(0);
   await w.clock.pass(500);
   assert.equal(w.client.transport, 'poll');
-  await w.next('/v1/poll').json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
+  await w
+    .next('/v1/poll')
+    .json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
   assert.equal(w.client.state, 'open');
 });
 
@@ -107,8 +109,13 @@ test('and if nothing is against it, what the poll brought counts, and the next a
   await w.ticket();
   await w.sockets[0].lose();
   const { event: _, ...bare } = message(1);
-  await w.next('/v1/poll').json({ session: 's7', cursor: '1~e~@alice~1', messages: [bare], gaps: [], close: null });
-  assert.deepEqual(w.of('message').map((m) => m.offset), [1]);
+  await w
+    .next('/v1/poll')
+    .json({ session: 's7', cursor: '1~e~@alice~1', messages: [bare], gaps: [], close: null });
+  assert.deepEqual(
+    w.of('message').map((m) => m.offset),
+    [1],
+  );
   assert.deepEqual([w.of('open'), w.of('error').map((error) => error.code)], [[], ['no_open']]);
   await w.ticket();
   assert.deepEqual(w.sockets[1].query, { ticket: 'T', cursor: '1~e~@alice~1', session: 's7' });
@@ -141,7 +148,12 @@ test('a refusal that comes after the handshake is told as what it is', async () 
   await settle();
   await w.ticket();
   w.sockets[0].readyState = 1;
-  await w.sockets[0].event({ event: 'close', code: 'too_many_channels', reason: 'too many', reconnect: false });
+  await w.sockets[0].event({
+    event: 'close',
+    code: 'too_many_channels',
+    reason: 'too many',
+    reconnect: false,
+  });
   assert.equal(w.client.state, 'closed');
   assert.equal(w.of('close')[0].code, 'too_many_channels');
 });
@@ -201,16 +213,30 @@ test('what is asked goes over the connection itself', async () => {
   const subscribed = w.client.subscribe(['news']);
   const published = w.client.publish('news', { text: 'hello' }, { id: 'k1' });
   await settle();
-  assert.deepEqual(w.socket.said, [{ do: 'subscribe', channels: ['news'], id: 1 }, { do: 'publish', channel: 'news', data: { text: 'hello' }, key: 'k1', id: 2 }]);
-  await w.socket.event({ event: 'reply', id: 1, result: { channels: ['news'], cursor: '1~e~@alice~0~news~7' } });
+  assert.deepEqual(w.socket.said, [
+    { do: 'subscribe', channels: ['news'], id: 1 },
+    { do: 'publish', channel: 'news', data: { text: 'hello' }, key: 'k1', id: 2 },
+  ]);
+  await w.socket.event({
+    event: 'reply',
+    id: 1,
+    result: { channels: ['news'], cursor: '1~e~@alice~0~news~7' },
+  });
   await w.socket.event(message(8, { channel: 'news' }));
-  await w.socket.event({ event: 'reply', id: 2, result: { id: 'k1', offset: 8, epoch: 'e', mode: 'sqlite' } });
+  await w.socket.event({
+    event: 'reply',
+    id: 2,
+    result: { id: 'k1', offset: 8, epoch: 'e', mode: 'sqlite' },
+  });
   assert.deepEqual(await subscribed, ['news']);
   assert.equal((await published).offset, 8);
   assert.equal(w.client.cursor, '1~e~@alice~0~news~8');
   const [acked, left] = [w.client.ack(), w.client.unsubscribe(['news'])];
   await settle();
-  assert.deepEqual(w.socket.said.slice(2), [{ do: 'ack', cursor: '1~e~@alice~0~news~8', id: 3 }, { do: 'unsubscribe', channels: ['news'], id: 4 }]);
+  assert.deepEqual(w.socket.said.slice(2), [
+    { do: 'ack', cursor: '1~e~@alice~0~news~8', id: 3 },
+    { do: 'unsubscribe', channels: ['news'], id: 4 },
+  ]);
   await w.socket.event({ event: 'reply', id: 3, result: { ok: true } });
   await w.socket.event({ event: 'reply', id: 4, result: { channels: [], cursor: '1~e~@alice~0' } });
   await acked;
@@ -230,7 +256,10 @@ test('what was asked for while the WebSocket was made is asked on it', async () 
 
 test('a refusal by the connection is an error with its code', async () => {
   const w = await opened();
-  const refused = assert.rejects(w.client.publish('secret', 1), { code: 'channel_forbidden', transient: false });
+  const refused = assert.rejects(w.client.publish('secret', 1), {
+    code: 'channel_forbidden',
+    transient: false,
+  });
   await settle();
   await w.socket.event({ event: 'reply', id: 1, error: { code: 'channel_forbidden', message: 'no' } });
   await refused;
@@ -266,7 +295,7 @@ test('a question without an answer is given up', async () => {
   await w.clock.pass(10001);
   await w.clock.pass(1000);
   assert.equal(w.next('/v1/publish').body.id, 'k1');
-  // An answer that is late answers nobody.
+  // An answer that is late answers no request.
   await w.socket.event({ event: 'reply', id: 1, result: {} });
   assert.equal(w.client.state, 'open');
 });

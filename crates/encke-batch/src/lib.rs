@@ -56,8 +56,8 @@ impl Batch {
     /// the error that `send` would have had. Those past [`BATCH_MAX`] are left alone and have no result.
     ///
     /// # Errors
-    /// When the ring itself fails. Then `results` is empty, nobody knows which sends were made, and so it is
-    /// from then on.
+    /// When the ring itself fails. Then `results` is empty, it is not known which sends were made, and so it
+    /// is from then on.
     pub fn send<'a>(
         &mut self,
         sendings: impl Iterator<Item = Sending<'a>>,
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// None where the kernel, or whoever contains this process, has no ring to give.
+    /// None where the kernel, or the container around this process, has no ring to give.
     fn batch() -> Option<Batch> {
         let batch = Batch::new();
         if let Err(error) = &batch {
@@ -131,7 +131,7 @@ mod tests {
 
     fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
-        let (server, _) = listener.accept().expect("somebody connects");
+        let (server, _) = listener.accept().expect("a client connects");
         server.set_nonblocking(true).expect("a socket");
         (server, client)
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_full_waits_for_nobody_and_one_that_is_gone_is_told() {
+    fn a_full_socket_holds_up_no_other_and_one_that_is_gone_is_told() {
         let Some(mut batch) = batch() else { return };
         let listener = listener();
         let (full, _client) = pair(&listener);

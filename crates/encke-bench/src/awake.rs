@@ -10,7 +10,7 @@ use std::{
 #[derive(Debug)]
 pub struct Awake(Vec<Child>);
 
-/// Spins, and looks from time to time whether whoever began it is still there.
+/// Spins, and looks from time to time whether its parent process is still there.
 const SPIN: &str = "while kill -0 $1 2>/dev/null; do i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; done";
 
 impl Awake {

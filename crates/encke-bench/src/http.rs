@@ -235,7 +235,8 @@ mod tests {
     fn responses_may_come_in_any_parts() {
         let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nETag: 0\r\nContent-Length: 5\r\n\r\nhello\
             HTTP/1.1 304 Not Modified\r\n\r\n\
-            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0003\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: 1\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            0003\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: 1\r\n\r\n\
             HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n\
             HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n\r\nopen";
         let expected = [

@@ -9,7 +9,7 @@ const HEAD_BYTES: usize = MARK.len() + 9 + 9 + 13;
 /// The smallest payload, its two quotation marks included.
 pub const PAYLOAD_MIN_BYTES: usize = HEAD_BYTES + 2;
 /// The messages of the filler, which begins at another one for each message.
-const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
 /// Which message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +30,17 @@ impl Stamp {
         text.push('"');
         text.push_str("encke-bench ");
         text.push_str(&format!("{:08x}-{:08x}-{:012x}-", self.lane, self.number, self.due_us));
-        let mut message = self.first_letter();
+        let mut at = self.first_character();
         while text.len() + 1 < size {
-            text.push(char::from(LETTERS[message]));
-            message = (message + 1) % LETTERS.len();
+            text.push(char::from(ALPHABET[at]));
+            at = (at + 1) % ALPHABET.len();
         }
         text.push('"');
         text
     }
 
-    fn first_letter(&self) -> usize {
-        (self.lane as usize + self.number as usize) % LETTERS.len()
+    fn first_character(&self) -> usize {
+        (self.lane as usize + self.number as usize) % ALPHABET.len()
     }
 }
 
@@ -77,12 +77,12 @@ fn read(bytes: &[u8], length: usize) -> Result<Stamp, Damaged> {
         due_us: field(at + 18, 12)?,
     };
     let (filler, end) = body[HEAD_BYTES..].split_at(length - HEAD_BYTES - 1);
-    let mut message = stamp.first_letter();
+    let mut at = stamp.first_character();
     for byte in filler {
-        if *byte != LETTERS[message] {
+        if *byte != ALPHABET[at] {
             return Err(Damaged);
         }
-        message = if message + 1 == LETTERS.len() { 0 } else { message + 1 };
+        at = if at + 1 == ALPHABET.len() { 0 } else { at + 1 };
     }
     if end == b"\"" { Ok(stamp) } else { Err(Damaged) }
 }

@@ -172,7 +172,7 @@ pub trait Peer {
     }
 }
 
-/// A port that nobody listens at now.
+/// A port without a listener now.
 fn free_port() -> io::Result<SocketAddr> {
     std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

@@ -32,7 +32,7 @@ pub struct CpuUse {
     pub user_share: f64,
     /// The share of the machine's time that the hypervisor took away.
     pub stolen_share: f64,
-    /// Of the whole machine, everybody's.
+    /// Of all processes of the machine.
     pub machine: Duration,
 }
 

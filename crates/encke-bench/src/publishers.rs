@@ -1,4 +1,4 @@
-//! Those who publish: requests over kept connections, in order on each of them.
+//! The publishers: requests over kept connections, in order on each of them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -116,7 +116,7 @@ impl Publishers {
         self.send(net, index);
     }
 
-    /// A connection is over, and nobody here wanted it to be.
+    /// A connection is over, and not because this side ended it.
     pub fn broken(&mut self, net: &mut Net, index: usize, why: &str) {
         let one = &mut self.all[index];
         if let Some(conn) = one.conn.take() {

@@ -15,7 +15,7 @@ use crate::{
 
 /// The most connections that are made at the same time.
 const CONNECTING_MAX: usize = 100;
-/// How long everybody may take to be there, and messages to arrive after the last was sent.
+/// How long all subscribers may take to be there, and messages to arrive after the last was sent.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What happens in a run.
@@ -107,7 +107,7 @@ impl<'p> Run<'p> {
         self.connect_all(first)
     }
 
-    /// Connects everybody from `first` on who is not connected.
+    /// Connects all subscribers from `first` on that are not connected.
     ///
     /// # Errors
     /// When not all of them can.
@@ -248,7 +248,7 @@ impl<'p> Run<'p> {
                     self.submit(publisher, due_us, &mut messages);
                 }
             }
-            // Whoever is late for the next moment still looks at what has come.
+            // A publisher that is late for the next moment still looks at what has come.
             if Instant::now() >= begins + gap.mul_f64(moment as f64 + 1.0) {
                 self.turn(Instant::now())?;
             }

@@ -1,4 +1,4 @@
-//! Everybody who waits for messages.
+//! The subscribers: all that wait for messages.
 
 use std::{collections::BTreeMap, io, net::IpAddr};
 
@@ -92,14 +92,14 @@ pub struct Subscribers {
     /// From how many addresses they connect in turn; 1: from any.
     pub addresses: u8,
     /// Whether each poll is a connection of its own, to the next node: what a load balancer does that
-    /// remembers nobody.
+    /// remembers no client.
     pub wander: bool,
     connects: usize,
     out: Vec<u8>,
 }
 
 impl Subscribers {
-    /// Nobody yet. Payloads have `size` bytes.
+    /// No subscribers yet. Payloads have `size` bytes.
     #[must_use]
     pub fn new(transport: Transport, size: usize) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl Subscribers {
         }
     }
 
-    /// Adds somebody, without a connection.
+    /// Adds a subscriber, without a connection.
     pub fn add(&mut self, who: Who, lanes: (u32, u32)) -> usize {
         let (stream, http) = (fresh(self.transport), Http::One(ResponseReader::default()));
         let (stage, resume) = (Stage::Gone, String::new());
@@ -123,7 +123,7 @@ impl Subscribers {
         self.all.len() - 1
     }
 
-    /// Connects somebody.
+    /// Connects a subscriber.
     pub fn connect(&mut self, net: &mut Net, peer: &dyn Peer, index: usize) {
         self.connects += 1;
         let turn = match self.addresses {
@@ -150,7 +150,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes somebody's connection away.
+    /// Takes a subscriber's connection away.
     pub fn disconnect(&mut self, net: &mut Net, index: usize) {
         let one = &mut self.all[index];
         if let Some(conn) = one.conn.take() {
@@ -162,7 +162,7 @@ impl Subscribers {
         one.stage = Stage::Gone;
     }
 
-    /// Lets somebody read nothing more, with the connection open.
+    /// Lets a subscriber read nothing more, with the connection open.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -170,7 +170,7 @@ impl Subscribers {
         self.all[index].conn.map_or(Ok(()), |conn| net.deafen(conn))
     }
 
-    /// The connection is over, and nobody here wanted it to be.
+    /// The connection is over, and not because this side ended it.
     pub fn broken(&mut self, net: &mut Net, index: usize, why: &str) {
         self.note(format!("a subscriber's connection ended: {why}"));
         self.disconnect(net, index);
@@ -181,7 +181,7 @@ impl Subscribers {
         let Some(conn) = one.conn else { return };
         self.out.clear();
         peer.subscribe(&mut self.out, self.transport, one.who, &one.resume);
-        // A poll that nobody has to answer at once waits from the moment it is sent.
+        // A poll that need not be answered at once waits from the moment it is sent.
         if self.transport == Transport::Poll
             && one.stage == Stage::Asking
             && !(peer.first_poll_answers() && one.resume.is_empty())
@@ -200,7 +200,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes in what somebody's connection brought.
+    /// Takes in what a subscriber's connection brought.
     pub fn take(
         &mut self,
         net: &mut Net,
@@ -236,14 +236,8 @@ impl Subscribers {
             (Piece::Body(bytes), Stream::Poll(_, body)) => body.extend_from_slice(bytes),
             (Piece::Body(bytes), Stream::Sse(reader)) => reader.feed(bytes, &mut received),
             (Piece::Body(bytes), Stream::Ws(reader)) => {
-                let mut incoming = |incoming: Incoming<'_>| match incoming {
-                    Incoming::Message(bytes) => received(bytes),
-                    Incoming::Ping(body) => websocket::write_pong(&mut pongs, body),
-                    Incoming::Close => found(&mut fault, "a WebSocket was closed".to_owned()),
-                };
-                if let Err(error) = reader.feed(bytes, &mut incoming) {
-                    found(&mut fault, error.0.to_owned());
-                }
+                feed_websocket(reader, bytes, &mut received, &mut pongs)
+                    .unwrap_or_else(|what| found(&mut fault, what));
             }
             (Piece::End, Stream::Poll(head, body)) => {
                 received(body);
@@ -288,6 +282,23 @@ fn answer(net: &mut Net, conn: Option<ConnId>, bytes: &[u8]) {
         // A broken connection is told by its next event.
         let _ = net.send(conn, bytes);
     }
+}
+
+/// Hands the messages in these bytes to `received`, and writes the pongs that they ask for.
+fn feed_websocket(
+    reader: &mut FrameReader,
+    bytes: &[u8],
+    received: &mut impl FnMut(&[u8]),
+    pongs: &mut Vec<u8>,
+) -> Result<(), String> {
+    let mut closed = false;
+    let mut incoming = |incoming: Incoming<'_>| match incoming {
+        Incoming::Message(bytes) => received(bytes),
+        Incoming::Ping(body) => websocket::write_pong(pongs, body),
+        Incoming::Close => closed = true,
+    };
+    reader.feed(bytes, &mut incoming).map_err(|error| error.0.to_owned())?;
+    if closed { Err("a WebSocket was closed".to_owned()) } else { Ok(()) }
 }
 
 /// Keeps the first fault: those that follow come from it.

@@ -18,8 +18,8 @@ pub struct Faults {
     pub doubled: u64,
     /// Arrived after a later one of the same publisher to the same channel.
     pub reordered: u64,
-    /// Arrived at somebody for whom it was not, or was never sent.
-    pub stray: u64,
+    /// Arrived at a subscriber for whom it was not, or was never sent.
+    pub misdelivered: u64,
     /// Arrived with other bytes than were sent.
     pub damaged: u64,
 }
@@ -34,8 +34,11 @@ impl Faults {
 
 impl std::fmt::Display for Faults {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lost, doubled, reordered, stray, damaged } = self;
-        write!(out, "{lost} lost, {doubled} doubled, {reordered} reordered, {stray} stray, {damaged} damaged")
+        let Self { lost, doubled, reordered, misdelivered, damaged } = self;
+        write!(
+            out,
+            "{lost} lost, {doubled} doubled, {reordered} reordered, {misdelivered} misdelivered, {damaged} damaged"
+        )
     }
 }
 
@@ -127,7 +130,7 @@ impl Tally {
         let known = (first..first + lanes).contains(&stamp.lane)
             && self.lanes.get(stamp.lane as usize).is_some_and(|lane| stamp.number < lane.sent);
         if !known {
-            self.faults.stray += 1;
+            self.faults.misdelivered += 1;
             return;
         }
         let place = self.places.entry((receiver, stamp.lane)).or_default();
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(run(&[]).1, Faults { lost: 5, ..none });
         assert_eq!(run(&[0, 1, 1, 2, 3, 4, 0]).1, Faults { doubled: 2, ..none });
         assert_eq!(run(&[0, 2, 1, 3, 4]).1, Faults { reordered: 1, ..none });
-        assert_eq!(run(&[0, 1, 2, 3, 4, 9]).1, Faults { stray: 1, ..none }, "never sent");
+        assert_eq!(run(&[0, 1, 2, 3, 4, 9]).1, Faults { misdelivered: 1, ..none }, "never sent");
         assert_eq!(run(&[0, 2, 2, 1, 1, 4]).1, Faults { lost: 1, doubled: 2, reordered: 1, ..none });
     }
 
@@ -221,7 +224,7 @@ mod tests {
         let stamp = tally.send(1, 0);
         tally.receive(0, 0, 1, Ok(stamp), 1);
         tally.receive(1, 1, 1, Err(Damaged), 1);
-        assert_eq!(tally.faults(), Faults { lost: 1, stray: 1, damaged: 1, ..Faults::default() });
+        assert_eq!(tally.faults(), Faults { lost: 1, misdelivered: 1, damaged: 1, ..Faults::default() });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The client's side of WebSocket (RFC 6455), as far as a subscriber needs it.
 
-/// The fields that ask for the upgrade. Whoever measures needs no secret key.
+/// The fields that ask for the upgrade. A measurement needs no secret key.
 pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 /// The most bytes of a message.
 const MESSAGE_MAX_BYTES: u64 = 16 * 1024 * 1024;

@@ -67,7 +67,7 @@ pub struct Close {
     /// Whether the server wants the client back.
     #[serde(default)]
     pub reconnect: bool,
-    /// After how many milliseconds, when the server spreads those who come back.
+    /// After how many milliseconds, when the server spreads the clients that come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_ms: Option<u64>,
 }

@@ -381,9 +381,10 @@ mod tests {
     #[test]
     fn the_status_and_the_code_make_the_error() {
         let body = br#"{"error":{"code":"token_expired","message":"it is"}}"#;
-        assert!(
-            matches!(classify(StatusCode::UNAUTHORIZED, None, body), Error::Unauthorized { code, .. } if code == "token_expired")
-        );
+        assert!(matches!(
+            classify(StatusCode::UNAUTHORIZED, None, body),
+            Error::Unauthorized { code, .. } if code == "token_expired"
+        ));
         assert!(matches!(classify(StatusCode::CONFLICT, None, b""), Error::TakenOver));
         assert!(matches!(
             classify(StatusCode::GONE, None, b"{}"),

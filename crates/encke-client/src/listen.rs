@@ -432,13 +432,13 @@ impl Driver {
         if let Some(hold_s) = hold_s {
             query.add("hold_s", &hold_s.to_string());
         }
-        let patience = silence(hold_s.unwrap_or(DEFAULT_HOLD_S)).max(HEAD_TIMEOUT);
+        let silence_max = silence(hold_s.unwrap_or(DEFAULT_HOLD_S)).max(HEAD_TIMEOUT);
         let exchange = async {
             let response = self.client.http.send(Method::GET, "/v1/poll", &query, None).await?;
             read_at_most(response, MAX_ANSWER_BYTES).await
         };
         let asked = Instant::now();
-        let body = timeout(patience, exchange).await.map_err(|_| Error::Silent(patience))??;
+        let body = timeout(silence_max, exchange).await.map_err(|_| Error::Silent(silence_max))??;
         let answer: PollAnswer =
             serde_json::from_slice(&body).map_err(|error| Error::BadAnswer(format!("/v1/poll: {error}")))?;
         if !polling.first {

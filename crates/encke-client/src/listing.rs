@@ -149,7 +149,7 @@ pub struct PresentUser {
     pub sessions: u64,
 }
 
-/// A page of those who are in a channel.
+/// A page of the users in a channel.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct Presence {

@@ -85,7 +85,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const JSON: &str = r#"{"id":"m1","channel":"news","offset":7,"epoch":"k3x9","time":"2026-01-02T03:04:05Z","type":"message","data":{"big": 12345678901234567890123,
+    const JSON: &str = r#"{"id":"m1","channel":"news","offset":7,"epoch":"k3x9","time":"2026-01-02T03:04:05Z",
+        "type":"message","data":{"big": 12345678901234567890123,
         "text":"a \"b\" \\"},"from":"bob"}"#;
 
     #[test]

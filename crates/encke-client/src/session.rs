@@ -1,4 +1,4 @@
-//! What a listener knows about its session, shared with those who steer it meanwhile.
+//! What a listener knows about its session, shared with the handles that steer it meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -61,7 +61,7 @@ impl Handshake {
             return bad("the protocol was not changed to WebSocket");
         }
         if field("sec-websocket-accept") != accept(&self.key) {
-            return bad("it is somebody else's handshake");
+            return bad("it is the answer to another handshake");
         }
         if !field("sec-websocket-extensions").is_empty() || !field("sec-websocket-protocol").is_empty() {
             return bad("something was chosen that was not offered");

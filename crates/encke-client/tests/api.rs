@@ -82,11 +82,11 @@ async fn a_server_that_stays_unavailable_is_given_up() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable() {
+async fn a_server_that_is_not_there_is_unreachable() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
+    let free_address = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let failed = Api::new(&nobody, "key").unwrap().user("alice").await;
+    let failed = Api::new(&free_address, "key").unwrap().user("alice").await;
     assert!(matches!(failed, Err(Error::Unreachable(ref why)) if why.contains("refused")), "{failed:?}");
 }
 

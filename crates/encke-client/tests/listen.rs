@@ -217,9 +217,9 @@ async fn pauses_grow_while_nothing_works() {
     let server = Server::start().await;
     let address = server.address.clone();
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
+    let free_address = format!("http://{}", free.local_addr().unwrap());
     drop((free, server, address));
-    let mut events = Events::of(Client::new(&nobody, "token").unwrap().listen(Listen::new()));
+    let mut events = Events::of(Client::new(&free_address, "token").unwrap().listen(Listen::new()));
     let mut pauses = Vec::new();
     for _ in 0..6 {
         let lost = events.lost().await;

@@ -102,7 +102,7 @@ async fn alone(engine: &SqliteEngine) -> Result<(), Box<dyn std::error::Error + 
     Ok(())
 }
 
-async fn everybody(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn push_to_all(engine: &Arc<SqliteEngine>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let users =
         (0..USERS).map(|number| UserId::new(&format!("user-{number:06}"))).collect::<Result<Vec<_>, _>>()?;
     let begin = Instant::now();
@@ -150,7 +150,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     for callers in [64, 1024] {
         rate(&engine, callers).await?;
     }
-    everybody(&engine).await?;
+    push_to_all(&engine).await?;
     engine.stop().await;
     Ok(())
 }

@@ -45,6 +45,24 @@ async fn figures(admin: &mut redis::aio::MultiplexedConnection) -> Result<(f64, 
     Ok(((seconds("used_cpu_user") + seconds("used_cpu_sys")) * 1e6, of("calls"), of("usec")))
 }
 
+/// Makes these appends, [`UNDER_WAY`] at a time.
+async fn append_all(engine: &Arc<RedisEngine>, appends: &[Append]) -> Result<(), Failure> {
+    let mut tasks = Vec::new();
+    for some in appends.chunks(appends.len().div_ceil(usize::try_from(UNDER_WAY)?)) {
+        let (engine, some) = (Arc::clone(engine), some.to_vec());
+        tasks.push(tokio::spawn(async move {
+            for append in some {
+                engine.append(append).await?;
+            }
+            Ok::<(), encke_engine::EngineError>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let url = env::args().nth(1).ok_or("which Redis? redis://HOST:PORT/?prefix=NAME")?;
@@ -77,38 +95,23 @@ async fn main() -> Result<(), Failure> {
     ];
     let mut next_id = 1_u128;
     for (what, appends, keyed, targets) in lines {
-        let mut made = Vec::new();
-        for index in 0..appends {
+        let mut append = |index: u64| {
             next_id += 1;
-            let id = MessageId::from_bits(next_id);
-            let key = keyed.then(|| format!("api:{next_id}"));
-            made.push(Append {
-                id,
-                key,
+            Append {
+                id: MessageId::from_bits(next_id),
+                key: keyed.then(|| format!("api:{next_id}")),
                 targets: targets(index),
                 body: Body::Data(Arc::clone(&body)),
                 from: None,
                 time: Time(1_763_800_000_000),
                 expires: None,
-            });
-        }
+            }
+        };
+        let made: Vec<Append> = (0..appends).map(&mut append).collect();
         let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut admin).await?;
         let before = figures(&mut admin).await?;
         let begun = Instant::now();
-        let chunk = usize::try_from(appends.div_ceil(UNDER_WAY))?;
-        let mut tasks = Vec::new();
-        for some in made.chunks(chunk) {
-            let (engine, some) = (Arc::clone(&engine), some.to_vec());
-            tasks.push(tokio::spawn(async move {
-                for append in some {
-                    engine.append(append).await?;
-                }
-                Ok::<(), encke_engine::EngineError>(())
-            }));
-        }
-        for task in tasks {
-            task.await??;
-        }
+        append_all(&engine, &made).await?;
         let took = begun.elapsed().as_secs_f64();
         let after = figures(&mut admin).await?;
         let each = appends as f64;

@@ -91,6 +91,92 @@ async fn each<F: Future<Output = Result<(), Failure>> + Send + 'static>(
     Ok(())
 }
 
+/// The time of all appends.
+const NOW: Time = Time(1_763_800_000_000);
+
+fn append(number: usize, targets: Targets) -> Result<Append, Failure> {
+    let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
+    Ok(Append {
+        id: MessageId::from_bits(number as u128),
+        key: None,
+        targets,
+        body: Body::Data(body),
+        from: None,
+        time: NOW,
+        expires: None,
+    })
+}
+
+async fn tell_users(engine: &Arc<RedisEngine>, meter: &mut Meter) -> Result<(), Failure> {
+    each(COUNT, |number| {
+        let engine = Arc::clone(engine);
+        async move { Ok(engine.seen(&user(number)?, NOW).await?) }
+    })
+    .await?;
+    meter.tell("a user who is known", COUNT).await?;
+
+    each(COUNT, |number| {
+        let engine = Arc::clone(engine);
+        async move { Ok(engine.enter(&user(number)?, None).await.map(|_| ())?) }
+    })
+    .await?;
+    meter.tell("a user who is online on one node", COUNT).await
+}
+
+async fn tell_messages(engine: &Arc<RedisEngine>, meter: &mut Meter) -> Result<(), Failure> {
+    let few_channels = |number: usize| to_channel(number % (COUNT / MORE));
+    append_each(engine, |number| append(1 + number, to_channel(number)?)).await?;
+    meter.tell("a channel with one message", COUNT).await?;
+    append_each(engine, move |number| append(1_000_000 + number, few_channels(number)?)).await?;
+    meter.tell("a message more of 100 bytes", COUNT).await?;
+    append_each(engine, |number| append(2_000_000 + number, Targets::Users(vec![user(number)?]))).await?;
+    meter.tell("a user's first push of 100 bytes, with its receipt", COUNT).await?;
+    append_each(engine, |number| {
+        append(3_000_000 + number, Targets::Users(vec![user(number % (COUNT / MORE))?]))
+    })
+    .await?;
+    meter.tell("a push more, with its receipt", COUNT).await?;
+    append_each(engine, move |number| {
+        let key = Some(format!("api:{number:032}"));
+        Ok(Append { key, ..append(4_000_000 + number, few_channels(number)?)? })
+    })
+    .await?;
+    meter.tell("a message more with an idempotency key", COUNT).await
+}
+
+/// Makes an append of each number.
+async fn append_each(
+    engine: &Arc<RedisEngine>,
+    append: impl Fn(usize) -> Result<Append, Failure>,
+) -> Result<(), Failure> {
+    each(COUNT, |number| {
+        let (engine, append) = (Arc::clone(engine), append(number));
+        async move { Ok(engine.append(append?).await.map(|_| ())?) }
+    })
+    .await
+}
+
+async fn tell_sessions(engine: &Arc<RedisEngine>, meter: &mut Meter) -> Result<(), Failure> {
+    each(COUNT, |number| {
+        let engine = Arc::clone(engine);
+        async move {
+            let channel = channel(number)?;
+            engine.watch(&channel);
+            // It is watched for sure when this is answered.
+            let limit = PageLimit { messages: 1, bytes: 1 << 16 };
+            Ok(engine.read(&channel, ReadFrom::Head, limit).await.map(|_| ())?)
+        }
+    })
+    .await?;
+    meter.tell("a channel that is watched by one node", COUNT).await?;
+
+    for number in 0..COUNT {
+        let users = [user(number)?];
+        engine.mark_closed(&users[0], &[SessionId::from_bits(number as u128)], 60_000).await?;
+    }
+    meter.tell("a session that was closed on purpose, for the grace time", COUNT).await
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let url = env::args().nth(1).ok_or("which Redis? redis://HOST:PORT/?prefix=NAME")?;
@@ -104,107 +190,9 @@ async fn main() -> Result<(), Failure> {
     engine.beat().await?;
     let mut meter = Meter { admin, redis: 0.0, own: 0.0 };
     (meter.redis, meter.own) = (meter.used().await?, own());
-
-    let now = Time(1_763_800_000_000);
-    let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
-    let append = move |number: usize, targets: Targets| Append {
-        id: MessageId::from_bits(number as u128),
-        key: None,
-        targets,
-        body: Body::Data(Arc::clone(&body)),
-        from: None,
-        time: now,
-        expires: None,
-    };
-
-    each(COUNT, |number| {
-        let engine = Arc::clone(&engine);
-        async move { Ok(engine.seen(&user(number)?, now).await?) }
-    })
-    .await?;
-    meter.tell("a user who is known", COUNT).await?;
-
-    each(COUNT, |number| {
-        let engine = Arc::clone(&engine);
-        async move { Ok(engine.enter(&user(number)?, None).await.map(|_| ())?) }
-    })
-    .await?;
-    meter.tell("a user who is online on one node", COUNT).await?;
-
-    each(COUNT, |number| {
-        let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move { Ok(engine.append(append(1 + number, to_channel(number)?)).await.map(|_| ())?) }
-    })
-    .await?;
-    meter.tell("a channel with one message", COUNT).await?;
-
-    each(COUNT, |number| {
-        let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move {
-            Ok(engine
-                .append(append(1_000_000 + number, to_channel(number % (COUNT / MORE))?))
-                .await
-                .map(|_| ())?)
-        }
-    })
-    .await?;
-    meter.tell("a message more of 100 bytes", COUNT).await?;
-
-    each(COUNT, |number| {
-        let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move {
-            Ok(engine
-                .append(append(2_000_000 + number, Targets::Users(vec![user(number)?])))
-                .await
-                .map(|_| ())?)
-        }
-    })
-    .await?;
-    meter.tell("a user's first push of 100 bytes, with its receipt", COUNT).await?;
-
-    each(COUNT, |number| {
-        let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move {
-            let to = Targets::Users(vec![user(number % (COUNT / MORE))?]);
-            Ok(engine.append(append(3_000_000 + number, to)).await.map(|_| ())?)
-        }
-    })
-    .await?;
-    meter.tell("a push more, with its receipt", COUNT).await?;
-
-    each(COUNT, |number| {
-        let (engine, append) = (Arc::clone(&engine), append.clone());
-        async move {
-            let keyed = Append {
-                key: Some(format!("api:{number:032}")),
-                ..append(4_000_000 + number, to_channel(number % (COUNT / MORE))?)
-            };
-            Ok(engine.append(keyed).await.map(|_| ())?)
-        }
-    })
-    .await?;
-    meter.tell("a message more with an idempotency key", COUNT).await?;
-
-    each(COUNT, |number| {
-        let engine = Arc::clone(&engine);
-        async move {
-            let channel = channel(number)?;
-            engine.watch(&channel);
-            // It is watched for sure when this is answered.
-            Ok(engine
-                .read(&channel, ReadFrom::Head, PageLimit { messages: 1, bytes: 1 << 16 })
-                .await
-                .map(|_| ())?)
-        }
-    })
-    .await?;
-    meter.tell("a channel that is watched by one node", COUNT).await?;
-
-    for number in 0..COUNT {
-        let users = [user(number)?];
-        engine.mark_closed(&users[0], &[SessionId::from_bits(number as u128)], 60_000).await?;
-    }
-    meter.tell("a session that was closed on purpose, for the grace time", COUNT).await?;
+    tell_users(&engine, &mut meter).await?;
+    tell_messages(&engine, &mut meter).await?;
+    tell_sessions(&engine, &mut meter).await?;
     engine.stop().await;
     Ok(())
 }

@@ -18,11 +18,11 @@ pub const BEAT_MS: u64 = 500;
 pub const NODE_LIVES_MS: u64 = 3 * BEAT_MS;
 
 /// The longest message from node to node, in bytes.
-pub const LETTER_MAX_BYTES: usize = 512 * 1024;
+pub const NODE_MESSAGE_MAX_BYTES: usize = 512 * 1024;
 
-/// A node's life, as the others know it: a new one each time a node begins, and each time the others may have
-/// taken it for dead. It is never used again, so whatever is kept under that of a dead node may be thrown
-/// away at any time.
+/// A node's incarnation, as the others know it: a new one each time a node begins, and each time the others
+/// may have taken it for dead. It is never used again, so whatever is kept under that of a dead node may be
+/// thrown away at any time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u64);
 
@@ -68,7 +68,7 @@ impl FromStr for NodeId {
 /// A node that lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
-    /// Its life.
+    /// Its incarnation.
     pub id: NodeId,
     /// What its operator calls it.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct Node {
 /// Who lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveNodes {
-    /// This node's own life.
+    /// This node's own incarnation.
     pub me: NodeId,
     /// Whether that is another one than at the last beat, or the first: none of the users that were entered
     /// before is entered any more.
@@ -103,13 +103,14 @@ pub struct Entered {
 ///
 /// - **A node lives for [`NODE_LIVES_MS`] after each beat**, and no longer; after [`Cluster::resign`] no
 ///   longer at all.
-/// - **Who was taken for dead is told.** The beat after a silence that was too long, or after a loss of
-///   everything, begins another life.
-/// - **A message arrives at most once**, within milliseconds, and only at the life that it is for.
+/// - **A node that was taken for dead is told.** The beat after a silence that was too long, or after a loss
+///   of everything, begins another incarnation.
+/// - **A message arrives at most once**, within milliseconds, and only at the incarnation that it is for.
 /// - **Places follow in order.** What [`Cluster::enter`] and [`Cluster::leave`] do for a user takes effect in
 ///   the order in which they were first polled.
 /// - **A ticket is spent once**, however many callers try at the same time.
-/// - **A buried session is found** by each node that enters its user with it, for the time that was given.
+/// - **A session that was marked closed is found** by each node that enters its user with it, for the time
+///   that was given.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
     /// Says that this node lives, and asks who else does. Called every [`BEAT_MS`].
@@ -121,8 +122,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// This node ends: it does not live any more, from now on.
     async fn resign(&self);
 
-    /// Sends a message of at most [`LETTER_MAX_BYTES`] to a node, this one included. The caller is not told
-    /// when it gets lost; one that needs an answer waits for it.
+    /// Sends a message of at most [`NODE_MESSAGE_MAX_BYTES`] to a node, this one included. The caller is not
+    /// told when it gets lost; one that needs an answer waits for it.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it was not sent.

@@ -2,7 +2,7 @@
 //! engine breaks it.
 //!
 //! An engine's own tests give it a [`Bed`] and say `encke_engine::contract_tests!(MyBed::new());`, which
-//! makes one test of each sentence. [`SENTENCES`] is the same list for those who run it differently.
+//! makes one test of each sentence. [`SENTENCES`] is the same list, for other ways to run it.
 //!
 //! Engines of many nodes have a second suite, of what their nodes promise each other ([`crate::Cluster`], and
 //! [`crate::Engine`] among nodes): give it a [`ClusterBed`] and say

@@ -29,7 +29,7 @@ mod user;
 
 pub use append::{Append, Appended, Targets};
 pub use cluster::{
-    BEAT_MS, Cluster, EngineEvents, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId,
+    BEAT_MS, Cluster, EngineEvents, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId,
     NodeInbox, NotANode,
 };
 pub use encke_proto::Page;

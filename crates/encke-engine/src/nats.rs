@@ -68,7 +68,7 @@ use crate::{
 };
 
 /// How long a node that begins waits until the streams can be used.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(20);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it looks.
 const BEGIN_PERIOD: Duration = Duration::from_millis(100);
 
@@ -130,7 +130,7 @@ impl NatsEngine {
 /// Makes what is not there yet, and finds out the epoch. What another node is making at this moment is there
 /// in name before it has a leader, and so is what servers have that have just begun.
 async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epochs, Fault> {
-    let ends = Instant::now() + BEGIN_PATIENCE;
+    let ends = Instant::now() + BEGIN_TIMEOUT;
     loop {
         let begun = async {
             streams.prepare(link).await?;
@@ -145,7 +145,7 @@ async fn begin(link: &Arc<Link>, names: &Names, streams: &Streams) -> Result<Epo
     }
 }
 
-/// Whoever forgets to stop it leaves no task behind.
+/// An engine that was not stopped leaves no task behind.
 impl Drop for NatsEngine {
     fn drop(&mut self) {
         self.store.link.stop();

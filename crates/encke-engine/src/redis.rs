@@ -38,7 +38,7 @@ use tokio::{task::JoinHandle, time::timeout};
 pub use self::options::{OptionsError, RedisOptions};
 use self::{
     names::Names,
-    nodes::Lives,
+    nodes::Incarnations,
     ordered_calls::OrderedCalls,
     script::Lua,
     server_map::{Call, ServerMap},
@@ -64,7 +64,7 @@ pub struct RedisEngine {
     retention: RetentionTable,
     watching: Arc<Watching>,
     ordered_calls: OrderedCalls,
-    lives: Lives,
+    lives: Incarnations,
     sweeper: Sweeper,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -74,8 +74,8 @@ fn fresh_bits() -> String {
     format!("{:016x}", chance())
 }
 
-/// 64 random bits that no other node will come by, from the keys that the standard library's maps have:
-/// nobody gains by guessing them.
+/// 64 random bits that no other node will come by, from the keys that the standard library's maps have: there
+/// is nothing to gain by guessing them.
 fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -107,7 +107,7 @@ impl RedisEngine {
             retention,
             watching,
             ordered_calls,
-            lives: Lives::new(node_name),
+            lives: Incarnations::new(node_name),
             sweeper: Sweeper::default(),
             tasks: Mutex::new(tasks.into()),
         });
@@ -207,8 +207,8 @@ impl Engine for RedisEngine {
 
     async fn ready(&self) -> Result<(), EngineError> {
         self.server_map.ready()?;
-        // Whoever is connected may still be silent, or answer and take no writes: for want of memory, of a
-        // disk, or of replicas.
+        // A server that is connected may still be silent, or answer and take no writes: for want of memory,
+        // of a disk, or of replicas.
         let tried =
             self.server_map.shares().into_iter().filter_map(|(_, partitions)| partitions.first().copied());
         let tries = tried.map(|partition| {
@@ -223,8 +223,8 @@ impl Engine for RedisEngine {
         if self.server_map.check().is_err() {
             return;
         }
-        self.give_up_sweeping().await;
-        self.end_life().await;
+        self.release_sweeping().await;
+        self.end_incarnation().await;
         self.server_map.stop();
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();

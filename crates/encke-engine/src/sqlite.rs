@@ -113,7 +113,7 @@ impl Engine for SqliteEngine {
         let bytes = usize::try_from(body_bytes(&append.body))
             .unwrap_or(usize::MAX)
             .saturating_add(targets.saturating_mul(TARGET_BYTES));
-        // Whoever was there before is not made to wait for a push to everybody.
+        // Callers that were there before do not wait for a push to all users.
         let alone = append.targets == Targets::AllUsers;
         self.writer.call(bytes, alone, move |store| store.append(&append)).await
     }

@@ -9,9 +9,15 @@ use nats::{NatsBed, Servers};
 static SERVERS: LazyLock<Servers> = LazyLock::new(|| Servers::start(3));
 
 mod alone {
-    encke_engine::contract_tests!(ignored: "needs nats-server; tests/run installs one", super::NatsBed::new(&super::SERVERS));
+    encke_engine::contract_tests!(
+        ignored: "needs nats-server; tests/run installs one",
+        super::NatsBed::new(&super::SERVERS)
+    );
 }
 
 mod together {
-    encke_engine::cluster_contract_tests!(ignored: "needs nats-server; tests/run installs one", super::NatsBed::new(&super::SERVERS));
+    encke_engine::cluster_contract_tests!(
+        ignored: "needs nats-server; tests/run installs one",
+        super::NatsBed::new(&super::SERVERS)
+    );
 }

@@ -14,8 +14,8 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, ReceiptState, RetentionTable, Targets,
-    nats::NatsEngine,
+    Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
+    Targets, nats::NatsEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
 use futures_util::StreamExt as _;
@@ -82,11 +82,11 @@ async fn all(engine: &NatsEngine, name: &ChannelName) -> Page {
     let page = Mutex::new(None);
     until("the log can be read", || async {
         let read = engine.read(name, ReadFrom::After(0), ALL).await.ok();
-        *page.lock().expect("nobody panics here") = read;
-        page.lock().expect("nobody panics here").is_some()
+        *page.lock().expect("no thread panics here") = read;
+        page.lock().expect("no thread panics here").is_some()
     })
     .await;
-    page.into_inner().expect("nobody panics here").expect("it was read")
+    page.into_inner().expect("no thread panics here").expect("it was read")
 }
 
 /// Appends on and on, each with a key of its own and until it is accepted, as a publisher does who retries.
@@ -229,11 +229,11 @@ async fn a_leader_that_is_killed_under_load_loses_nothing() {
         let found = Mutex::new(None);
         until("the stream has a leader", || async {
             let leader = servers.leader("leader-log").await;
-            *found.lock().expect("nobody panics here") = leader;
+            *found.lock().expect("no thread panics here") = leader;
             leader.is_some()
         })
         .await;
-        let leader = found.into_inner().expect("nobody panics here").expect("there is one");
+        let leader = found.into_inner().expect("no thread panics here").expect("there is one");
         servers.servers[leader].kill();
         // The two others go on without it.
         load.go_on(200).await;
@@ -262,14 +262,15 @@ async fn a_stream_that_was_purged_or_deleted_is_another_epoch() {
         let first = Mutex::new(None);
         until("appends go on", || async {
             let appended = other.append(to("b")).await.ok();
-            *first.lock().expect("nobody panics here") = appended;
-            first.lock().expect("nobody panics here").is_some()
+            *first.lock().expect("no thread panics here") = appended;
+            first.lock().expect("no thread panics here").is_some()
         })
         .await;
-        let first = first.into_inner().expect("nobody panics here").expect("it was appended").positions[0].1;
+        let first =
+            first.into_inner().expect("no thread panics here").expect("it was appended").positions[0].1;
         assert_ne!(first.epoch, old.epoch, "{prefix}: what begins again is another epoch");
         assert_eq!(first.offset, 1);
-        until("whoever watches is told", || async { behind.has("a") }).await;
+        until("the nodes that watch are told", || async { behind.has("a") }).await;
         let new = all(&engine, &channel("a")).await;
         assert_eq!(
             (new.epoch, new.head, new.lineage.forks().len()),
@@ -307,7 +308,7 @@ async fn a_disk_that_lost_its_last_writes_is_another_epoch_that_keeps_what_is_le
         let appended = Mutex::new(false);
         until("appends go on", || async {
             let done = engine.append(to("cut")).await.is_ok();
-            *appended.lock().expect("nobody panics here") = done;
+            *appended.lock().expect("no thread panics here") = done;
             done
         })
         .await;
@@ -328,7 +329,7 @@ async fn a_disk_that_lost_its_last_writes_is_another_epoch_that_keeps_what_is_le
         "who had no more misses nothing"
     );
     assert_eq!(cut.lineage.carry(at(5), cut.epoch), None, "who had what is lost is told so");
-    until("whoever watches is told", || async { behind.has("cut") && behind.has("whole") }).await;
+    until("the nodes that watch are told", || async { behind.has("cut") && behind.has("whole") }).await;
     let next = engine.append(to("cut")).await.expect("it is healthy again").positions[0].1;
     assert_eq!((next.epoch, next.offset), (cut.epoch, 4));
     let whole = all(&engine, &channel("whole")).await;
@@ -384,6 +385,21 @@ async fn a_server_that_stands_still_is_said_to_be_away() {
     // Whether the refused one was stored after all is not known; with its key it is there once.
     let second = engine.append(keyed).await.expect("it is healthy again");
     assert_eq!(ids(&all(&engine, &channel("a")).await), [first.id, second.id]);
+}
+
+/// The receipts of a push, read in pages.
+async fn all_receipts(engine: &NatsEngine, push: &MessageId) -> Vec<Receipt> {
+    let (mut after, mut receipts) = (None, Vec::new());
+    loop {
+        let page = engine
+            .receipts(push, after.as_ref(), 700, NOON)
+            .await
+            .expect("a healthy engine reads")
+            .expect("the push is known");
+        let Some(last) = page.last() else { return receipts };
+        after = Some(last.user.clone());
+        receipts.extend(page);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -447,17 +463,7 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         .zip(&users)
         .all(|((name, at), user)| *name == user.channel() && at.offset == 2);
     assert!(in_order, "in the order of the targets");
-    let (mut after, mut receipts) = (None, Vec::new());
-    loop {
-        let page = engine
-            .receipts(&id, after.as_ref(), 700, NOON)
-            .await
-            .expect("a healthy engine reads")
-            .expect("the push is known");
-        let Some(last) = page.last() else { break };
-        after = Some(last.user.clone());
-        receipts.extend(page);
-    }
+    let receipts = all_receipts(&engine, &id).await;
     assert_eq!(
         receipts.iter().map(|receipt| receipt.user.clone()).collect::<Vec<_>>(),
         users,

@@ -64,7 +64,7 @@ async fn everything_goes_over_tls_with_few_rights() {
     assert_eq!(page.entries.len(), 1);
     let live = engine.beat().await.expect("and live");
     engine.enter(&UserId::new("alice").expect("a name"), None).await.expect("and enter");
-    engine.send(live.me, "to myself".into()).await.expect("and write letters");
+    engine.send(live.me, "to myself".into()).await.expect("and send messages");
     let refused = |options| {
         let events: EngineEvents = events(Arc::new(()));
         async move {
@@ -75,7 +75,7 @@ async fn everything_goes_over_tls_with_few_rights() {
         }
     };
     let unknown =
-        refused(address("app:s%3Aec%40et", false)).await.expect("nobody vouches for that certificate");
+        refused(address("app:s%3Aec%40et", false)).await.expect("no authority vouches for that certificate");
     let wrong = refused(address("app:wr0ng", true)).await.expect("that is not the password");
     assert!(!wrong.contains("wr0ng") && !unknown.contains("ec@et"), "{wrong}, {unknown}");
 }

@@ -14,5 +14,8 @@ static SERVERS: LazyLock<Vec<RedisServer>> = LazyLock::new(|| cluster(3));
 encke_engine::contract_tests!(ignored: "needs redis-server", crate::RedisBed::cluster(&crate::SERVERS));
 
 mod nodes {
-    encke_engine::cluster_contract_tests!(ignored: "needs redis-server", crate::RedisBed::cluster(&crate::SERVERS));
+    encke_engine::cluster_contract_tests!(
+        ignored: "needs redis-server",
+        crate::RedisBed::cluster(&crate::SERVERS)
+    );
 }

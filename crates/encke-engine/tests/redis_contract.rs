@@ -11,5 +11,8 @@ static SERVER: LazyLock<[RedisServer; 1]> = LazyLock::new(|| [RedisServer::start
 encke_engine::contract_tests!(ignored: "needs redis-server", crate::RedisBed::one(&*crate::SERVER));
 
 mod nodes {
-    encke_engine::cluster_contract_tests!(ignored: "needs redis-server", crate::RedisBed::one(&*crate::SERVER));
+    encke_engine::cluster_contract_tests!(
+        ignored: "needs redis-server",
+        crate::RedisBed::one(&*crate::SERVER)
+    );
 }

@@ -41,12 +41,12 @@ async fn after_a_crash_nothing_is_lost_and_every_position_is_carried_on() {
     let first = node.engine.append(keyed.clone()).await.expect("a healthy engine appends");
     let last = node.fill("a", 30).await;
     server.kill();
-    assert!(node.try_append("a").await.is_err(), "nobody is there");
+    assert!(node.try_append("a").await.is_err(), "no server is there");
     assert!(node.engine.ready().await.is_err());
     server.begin();
     node.ready().await;
     let page = node.all("a").await;
-    assert_ne!(page.epoch, last.epoch, "nobody knows what a crash took");
+    assert_ne!(page.epoch, last.epoch, "it is not known what a crash took");
     assert_eq!((page.entries.len(), page.head), (31, 31), "nothing, as it is fsynced");
     for at in [last, first.positions[0].1, Position { offset: 0, ..last }] {
         assert_eq!(page.lineage.carry(at, page.epoch), Some(Position { epoch: page.epoch, ..at }));
@@ -165,7 +165,7 @@ async fn who_hears_nothing_under_load_is_told_or_found() {
         }
         listen(&reader, &names, &mut noticed, &mut read).await;
     }
-    let end = Instant::now() + redis_beds::server::PATIENCE;
+    let end = Instant::now() + redis_beds::server::TIMEOUT;
     let knows = |at: usize, read: &[Option<Position>]| {
         reader.told(&names[at]) == Some(heads[at]) || read[at] == Some(heads[at])
     };
@@ -188,10 +188,10 @@ async fn a_redis_that_is_frozen_refuses_and_comes_back() {
     node.watch("a").await;
     let last = node.append("a").await;
     server.freeze();
-    let refused = tokio::time::timeout(redis_beds::server::PATIENCE, async {
+    let refused = tokio::time::timeout(redis_beds::server::TIMEOUT, async {
         node.try_append("a").await.is_err() && node.engine.ready().await.is_err()
     });
-    assert!(refused.await.expect("whoever asks is answered"));
+    assert!(refused.await.expect("the caller is answered"));
     server.thaw();
     node.ready().await;
     let next = node.append("a").await;
@@ -243,7 +243,7 @@ async fn a_server_that_would_evict_logs_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
-async fn an_append_to_several_servers_is_finished_by_whoever_sweeps() {
+async fn an_append_to_several_servers_is_finished_by_the_node_that_sweeps() {
     const CHANNELS: usize = 30;
     let mut servers = cluster_with(3, &["--cluster-require-full-coverage", "no"]);
     let url = format!(

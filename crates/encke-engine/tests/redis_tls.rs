@@ -15,7 +15,7 @@ const ALLOWED: &str = "on >s3cret/@ resetkeys ~{t:* resetchannels &{t:* -@all +@
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
-async fn a_user_with_few_rights_works_by_tls_and_nobody_else() {
+async fn a_user_with_few_rights_works_by_tls_and_no_other() {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
         .expect("a certificate is made");
     let server = RedisServer::with_tls(

@@ -148,25 +148,30 @@ fn record(dir: &Path) -> Vec<Step> {
     read(&text, &dir.join("store"))
 }
 
+/// The call of this line, with its beginning if others interrupted it; none when it is the beginning.
+fn whole_call<'a>(line: &'a str, begun: &mut HashMap<&'a str, String>) -> Option<String> {
+    let (thread, call) = line.split_once(' ').expect("strace names the thread");
+    let call = call.trim_start();
+    if let Some(part) = call.strip_suffix("<unfinished ...>") {
+        begun.insert(thread, part.trim_end().to_owned());
+        None
+    } else if let Some(rest) = call.strip_prefix("<... ") {
+        let (_, rest) = rest.split_once("resumed>").expect("strace says what goes on");
+        Some(begun.remove(thread).expect("it was begun") + rest)
+    } else {
+        Some(call.to_owned())
+    }
+}
+
 /// Reads strace's record: `PID name(arguments) = result`, with calls that others interrupt in two parts.
 fn read(text: &str, store: &Path) -> Vec<Step> {
     let (mut begun, mut files, mut steps) = (HashMap::new(), HashMap::new(), Vec::new());
     for line in text.lines() {
-        let (thread, call) = line.split_once(' ').expect("strace names the thread");
-        let call = call.trim_start();
-        let call = if let Some(part) = call.strip_suffix("<unfinished ...>") {
-            begun.insert(thread, part.trim_end().to_owned());
-            continue;
-        } else if let Some(rest) = call.strip_prefix("<... ") {
-            let (_, rest) = rest.split_once("resumed>").expect("strace says what goes on");
-            begun.remove(thread).expect("it was begun") + rest
-        } else {
-            call.to_owned()
-        };
+        let Some(call) = whole_call(line, &mut begun) else { continue };
         let Some((name, rest)) = call.split_once('(') else { continue };
         // The result stands behind spaces that line it up.
         let Some((arguments, result)) = rest.rsplit_once("= ") else { continue };
-        let Some(arguments) = arguments.trim_end().strip_suffix(')') else { continue };
+        let Some(arguments) = arguments.trim_end().strip_suffix(')').map(str::trim_end) else { continue };
         let Some(result) = result
             .split(' ')
             .next()
@@ -175,7 +180,6 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
         else {
             continue;
         };
-        let arguments = arguments.trim_end();
         let mut parts = arguments.splitn(2, ", ");
         let first = parts.next().unwrap_or_default();
         let number = |text: &str| text.trim().parse::<usize>().expect("strace writes numbers");
@@ -183,9 +187,8 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
             |files: &HashMap<i64, String>| first.parse().ok().and_then(|fd: i64| files.get(&fd).cloned());
         match name {
             "openat" => {
-                let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-                if path.parent() == Some(store) {
+                let (folder, name) = path(arguments);
+                if folder == store {
                     if arguments.contains("O_CREAT") {
                         steps.push(Step::Change(name.clone(), Change::Made));
                     }
@@ -221,16 +224,22 @@ fn read(text: &str, store: &Path) -> Vec<Step> {
                 }
             }
             "unlink" => {
-                let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
-                if path.parent() == Some(store) {
-                    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                    steps.push(Step::Change(name.to_owned(), Change::Gone));
+                let (folder, name) = path(arguments);
+                if folder == store {
+                    steps.push(Step::Change(name, Change::Gone));
                 }
             }
             _ => {}
         }
     }
     steps
+}
+
+/// The folder and the name of the file that a call names.
+fn path(arguments: &str) -> (PathBuf, String) {
+    let path = PathBuf::from(String::from_utf8(quoted(arguments)).expect("paths are UTF-8"));
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    (path.parent().map(Path::to_owned).unwrap_or_default(), name)
 }
 
 /// The bytes of the first text between quotes, each written as `\x41`.
@@ -327,7 +336,7 @@ async fn check(
             let message = entry.message();
             let bits = (0..OPENINGS * APPENDS)
                 .find(|bits| MessageId::from_bits(*bits) == message.id)
-                .expect("somebody sent it");
+                .expect("it was sent");
             assert_eq!(
                 (text(&message.body), message.position.offset),
                 (text(&self::message(bits).body), offset),

@@ -39,9 +39,9 @@ fn message(bits: u128, channels: &[&str], bytes: usize) -> Append {
     }
 }
 
-/// Hears what is told, and holds up the writer at each message to `gate` until it is let go.
+/// Hears what is told, and holds up the writer at each message to `barrier` until it is let go.
 #[derive(Default)]
-struct Gate {
+struct Barrier {
     heard: Mutex<Vec<(String, Offset)>>,
     held: Mutex<Held>,
     news: Condvar,
@@ -49,14 +49,14 @@ struct Gate {
 
 #[derive(Default)]
 struct Held {
-    is_at_gate: bool,
+    is_at_barrier: bool,
     is_open: bool,
 }
 
 /// How long either side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-impl Feed for Gate {
+impl Feed for Barrier {
     fn appended(&self, entries: &[Arc<Entry>]) {
         let told = |entry: &Arc<Entry>| {
             (entry.message().channel.as_str().to_owned(), entry.message().position.offset)
@@ -64,23 +64,23 @@ impl Feed for Gate {
         self.heard.lock().expect("no test panics while it holds this").extend(entries.iter().map(told));
         if entries.iter().any(|entry| entry.message().channel.as_str() == "gate") {
             let mut held = self.held.lock().expect("no test panics while it holds this");
-            held.is_at_gate = true;
+            held.is_at_barrier = true;
             self.news.notify_all();
-            drop(self.news.wait_timeout_while(held, PATIENCE, |held| !held.is_open));
+            drop(self.news.wait_timeout_while(held, TIMEOUT, |held| !held.is_open));
         }
     }
 
     fn behind(&self, _: &[ChannelName]) {}
 }
 
-impl Gate {
+impl Barrier {
     fn await_writer(&self) {
         let held = self.held.lock().expect("no test panics while it holds this");
         let (held, _) = self
             .news
-            .wait_timeout_while(held, PATIENCE, |held| !held.is_at_gate)
+            .wait_timeout_while(held, TIMEOUT, |held| !held.is_at_barrier)
             .expect("no test panics while it holds this");
-        assert!(held.is_at_gate, "the writer tells the feed");
+        assert!(held.is_at_barrier, "the writer tells the feed");
     }
 
     fn open(&self) {
@@ -94,16 +94,16 @@ impl Gate {
     }
 }
 
-/// Does these appends in one transaction, with `gate` at the feed: whether each was done.
-async fn in_one_transaction(engine: &SqliteEngine, gate: &Gate, appends: Vec<Append>) -> Vec<bool> {
+/// Does these appends in one transaction, with `barrier` at the feed: whether each was done.
+async fn in_one_transaction(engine: &SqliteEngine, barrier: &Barrier, appends: Vec<Append>) -> Vec<bool> {
     engine.append(message(1_000, &["gate"], 1)).await.expect("there is room");
-    gate.await_writer();
+    barrier.await_writer();
     let mut calls: Vec<_> = appends.into_iter().map(|append| engine.append(append)).collect();
     for call in &mut calls {
         // A call is in the queue when it was polled once.
         assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    gate.open();
+    barrier.open();
     let mut done = Vec::new();
     for call in calls {
         done.push(call.await.is_ok());
@@ -203,9 +203,9 @@ async fn one_call_that_finds_no_space_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_again_because_another_call_failed_is_told_once() {
-    let (dir, gate) =
-        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
-    let feed = Arc::clone(&gate) as Arc<dyn Feed>;
+    let (dir, barrier) =
+        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Barrier::default()));
+    let feed = Arc::clone(&barrier) as Arc<dyn Feed>;
     let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch())
         .expect("a new store opens");
     engine.hooks().limit_pages(80);
@@ -214,18 +214,18 @@ async fn what_is_done_again_because_another_call_failed_is_told_once() {
         .zip(1..)
         .map(|(bytes, bits)| message(bits, &["a", "b"], bytes))
         .collect();
-    assert_eq!(in_one_transaction(&engine, &gate, appends).await, [true, true, false, true]);
+    assert_eq!(in_one_transaction(&engine, &barrier, appends).await, [true, true, false, true]);
     engine.stop().await;
-    assert_eq!((gate.heard_of("a"), gate.heard_of("b")), (vec![1, 2, 3], vec![1, 2, 3]));
+    assert_eq!((barrier.heard_of("a"), barrier.heard_of("b")), (vec![1, 2, 3], vec![1, 2, 3]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_told_of_a_call_that_failed_half_way() {
-    let (dir, gate) =
-        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Gate::default()));
+    let (dir, barrier) =
+        (tempfile::tempdir().expect("there is room for a directory"), Arc::new(Barrier::default()));
     let two = Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 3600 };
     let rules = RetentionTable { rules: Vec::new(), public: two, own: two };
-    let feed = Arc::clone(&gate) as Arc<dyn Feed>;
+    let feed = Arc::clone(&barrier) as Arc<dyn Feed>;
     let engine = SqliteEngine::open(dir.path(), feed, rules, beds::new_epoch()).expect("a new store opens");
     for bits in 1..=2 {
         engine.append(message(bits, &["damaged"], 1)).await.expect("there is room");
@@ -236,18 +236,18 @@ async fn nothing_is_told_of_a_call_that_failed_half_way() {
     assert_eq!(db.execute(hole, []), Ok(1));
     let targets = [&["a"][..], &["a", "damaged"], &["a"]];
     let appends = targets.into_iter().zip(10..).map(|(channels, bits)| message(bits, channels, 10)).collect();
-    assert_eq!(in_one_transaction(&engine, &gate, appends).await, [true, false, true]);
+    assert_eq!(in_one_transaction(&engine, &barrier, appends).await, [true, false, true]);
     assert_eq!(log(&engine, "a").await, [MessageId::from_bits(10), MessageId::from_bits(12)]);
     engine.stop().await;
-    assert_eq!((gate.heard_of("a"), gate.heard_of("damaged")), (vec![1, 2], vec![1, 2]));
+    assert_eq!((barrier.heard_of("a"), barrier.heard_of("damaged")), (vec![1, 2], vec![1, 2]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_is_answered_to_all_and_mended() {
     for happened in [false, true] {
         let dir = tempfile::tempdir().expect("there is room for a directory");
-        let gate = Arc::new(Gate::default());
-        let feed = Arc::clone(&gate) as Arc<dyn Feed>;
+        let barrier = Arc::new(Barrier::default());
+        let feed = Arc::clone(&barrier) as Arc<dyn Feed>;
         let engine = SqliteEngine::open(dir.path(), feed, RetentionTable::default(), beds::new_epoch())
             .expect("a new store opens");
         let first = engine.append(message(0, &["a", "b"], 10)).await.expect("a healthy engine appends");
@@ -279,7 +279,7 @@ async fn a_failed_commit_is_answered_to_all_and_mended() {
         // What was answered as failed is found by its offset if it is there after all; it must not be told
         // when it is not, nor twice.
         let told = if happened { vec![1] } else { vec![1, 2, 3, 4] };
-        assert_eq!((gate.heard_of("a"), gate.heard_of("b")), (told.clone(), told));
+        assert_eq!((barrier.heard_of("a"), barrier.heard_of("b")), (told.clone(), told));
         drop(engine);
         let again = open(dir.path()).expect("the store opens again");
         assert_eq!(log(&again, "a").await, expected);

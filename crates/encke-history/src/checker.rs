@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
 
 use crate::{History, Record};
 
@@ -14,7 +14,7 @@ pub enum Kind {
     Lost,
     /// A message that an application was handed twice.
     Dup,
-    /// A message that nobody sent.
+    /// A message that was never sent.
     Phantom,
     /// Messages that do not come in the log's order, or are not what the log has there.
     Order,
@@ -28,7 +28,7 @@ pub enum Kind {
     Stuck,
     /// A receipt that says something else than what happened, or takes it back.
     Receipt,
-    /// Something that is left where nobody uses it any more.
+    /// Something that is left although it is not in use any more.
     Left,
 }
 
@@ -111,11 +111,7 @@ impl Checker {
                 self.invoked.insert(id.clone());
             }
             Record::Appended { channel, position, id, expires } => {
-                let log = self.log.entry((channel.clone(), position.epoch)).or_default();
-                log.push((id.clone(), *expires));
-                if log.len() as u64 != position.offset {
-                    self.wrong(Kind::Order, format!("the engine's log of {channel} does not rise by one"));
-                }
+                self.appended(channel, *position, id, *expires);
             }
             Record::Trimmed { channel, upto } => {
                 self.trimmed.insert((channel.clone(), upto.epoch), upto.offset);
@@ -131,15 +127,8 @@ impl Checker {
             Record::Unasked { session, channel } => {
                 self.asked.remove(&(*session, channel.clone()));
             }
-            Record::Sent { session, channel } => {
-                if !self.asked.contains(&(*session, channel.clone())) {
-                    self.wrong(
-                        Kind::Leak,
-                        format!("{session:?} was sent something of {channel}, which it does not follow"),
-                    );
-                }
-            }
-            Record::Life { client } => {
+            Record::Sent { session, channel } => self.sent(*session, channel),
+            Record::Incarnation { client } => {
                 self.clients.insert(*client, Client::default());
             }
             Record::At { client, channel, position, time } => self.cursor(*client, channel, *position, *time),
@@ -160,12 +149,7 @@ impl Checker {
             Record::Gap { client, channel, from, to, time } => {
                 self.gap(*client, channel, (*from, *to), *time)
             }
-            Record::Presence { node, user, online } => {
-                let key = (*node, user.clone());
-                if !(if *online { self.online.insert(key) } else { self.online.remove(&key) }) {
-                    self.wrong(Kind::Ghost, format!("{user} is told twice to be online: {online}"));
-                }
-            }
+            Record::Presence { node, user, online } => self.presence(*node, user, *online),
             Record::Truth { node, user, online } => {
                 if self.online.contains(&(*node, user.clone())) != *online {
                     self.wrong(
@@ -186,6 +170,28 @@ impl Checker {
                 );
             }
             Record::Broken(what) => self.wrong(Kind::Left, what.clone()),
+        }
+    }
+
+    fn appended(&mut self, channel: &ChannelName, position: Position, id: &MessageId, expires: Option<Time>) {
+        let log = self.log.entry((channel.clone(), position.epoch)).or_default();
+        log.push((id.clone(), expires));
+        if log.len() as u64 != position.offset {
+            self.wrong(Kind::Order, format!("the engine's log of {channel} does not rise by one"));
+        }
+    }
+
+    fn sent(&mut self, session: SessionId, channel: &ChannelName) {
+        if !self.asked.contains(&(session, channel.clone())) {
+            let what = format!("{session:?} was sent something of {channel}, which it does not follow");
+            self.wrong(Kind::Leak, what);
+        }
+    }
+
+    fn presence(&mut self, node: usize, user: &UserId, online: bool) {
+        let key = (node, user.clone());
+        if !(if online { self.online.insert(key) } else { self.online.remove(&key) }) {
+            self.wrong(Kind::Ghost, format!("{user} is told twice to be online: {online}"));
         }
     }
 
@@ -261,8 +267,8 @@ impl Checker {
         let missing = if place.position.epoch == position.epoch {
             self.missing(client, channel, position.epoch, (place.position.offset, upto), time, place.turned)
         } else if place.turned {
-            // Who was told that nobody knows what was lost, and then goes on as if nothing had been, was told
-            // wrongly.
+            // A client that was told of a gap of unknown length, and then goes on as if nothing had been
+            // lost, was told wrongly.
             if carried && (1..upto).contains(&place.position.offset) {
                 let at = place.position.offset;
                 self.wrong(
@@ -317,7 +323,7 @@ impl Checker {
         if !self.invoked.contains(id) {
             self.wrong(
                 Kind::Phantom,
-                format!("client {client} was handed a message on {channel} that nobody sent"),
+                format!("client {client} was handed a message on {channel} that was never sent"),
             );
         }
         let held =
@@ -378,7 +384,7 @@ impl Checker {
             }
             return;
         };
-        // In the midst of a turn nobody can say which epoch the gap is in.
+        // In the midst of a change of the epoch it is not known which epoch the gap is in.
         let Some(place) = place.filter(|place| !place.turned) else { return };
         let epoch = place.position.epoch;
         if self.missing(client, channel, epoch, (place.position.offset, from), time, false).is_some() {
@@ -393,7 +399,7 @@ impl Checker {
                 format!("client {client} was told that {channel} {to} is gone, which it is not"),
             );
         }
-        // One that is told again after a reconnect moves nobody back.
+        // One that is told again after a reconnect moves no client back.
         if to > place.position.offset || place.at_most {
             self.put(client, channel, Position { epoch, offset: to });
         }

@@ -64,7 +64,7 @@ pub enum Record {
         channel: ChannelName,
     },
     /// A client begins anew: without cursor, without memory.
-    Life {
+    Incarnation {
         /// Which client.
         client: usize,
     },
@@ -158,7 +158,7 @@ pub enum Record {
         /// Which client.
         client: usize,
     },
-    /// Something is left in a hub that nobody uses any more.
+    /// Something is left in a hub that is not in use any more.
     Left {
         /// Which node.
         node: usize,

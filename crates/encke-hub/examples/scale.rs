@@ -300,6 +300,20 @@ fn row(name: &str, messages: usize, works: &[Work], expected: u64) -> bool {
     sum == expected
 }
 
+fn tell_memory(works: &[Work], grown: f64, sessions: usize, rooms: usize) {
+    let nodes = works.len();
+    let (watched, most) = of(works, |work| work.watches);
+    println!(
+        "{nodes} nodes, {sessions} sessions of as many users, {rooms} rooms of {ROOM} and a channel of all"
+    );
+    println!(
+        "  memory of the hubs {:.0} MB, {:.0} bytes a session, {:.1} MB a node; watched: {watched:.0} channels a node (most {most})",
+        grown / 1e6,
+        grown / sessions as f64,
+        grown / 1e6 / nodes as f64
+    );
+}
+
 fn run(sessions: usize, nodes: usize) -> Result<bool, NameError> {
     let mut world = World::new(sessions, nodes);
     let before = memory();
@@ -308,18 +322,7 @@ fn run(sessions: usize, nodes: usize) -> Result<bool, NameError> {
         world.come(index, to, None)?;
     }
     let works = world.works();
-    let grown = memory() - before;
-    let (watched, most) = of(&works, |work| work.watches);
-    println!(
-        "{nodes} nodes, {sessions} sessions of as many users, {} rooms of {ROOM} and a channel of all",
-        world.rooms
-    );
-    println!(
-        "  memory of the hubs {:.0} MB, {:.0} bytes a session, {:.1} MB a node; watched: {watched:.0} channels a node (most {most})",
-        grown / 1e6,
-        grown / sessions as f64,
-        grown / 1e6 / nodes as f64
-    );
+    tell_memory(&works, memory() - before, sessions, world.rooms);
     let mut number = 0;
     let mut next = move || {
         number += 1;

@@ -184,8 +184,8 @@ impl Log {
 
 /// What came of opening a log.
 pub(crate) struct Opened {
-    /// Where "from now on" begins for those who asked while the log was being opened: before anything that
-    /// came meanwhile.
+    /// Where "from now on" begins for sessions that asked while the log was being opened: before anything
+    /// that came meanwhile.
     pub(crate) since: Position,
     /// False when the log must be looked at again: too much came meanwhile, or of another epoch.
     pub(crate) whole: bool,

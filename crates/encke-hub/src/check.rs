@@ -21,7 +21,7 @@ impl Hub {
         })?;
         for place in self.conn_index.places() {
             ensure(self.sessions.at(place).is_some_and(|session| session.conn().is_some()), || {
-                "a connection serves nobody".into()
+                "a connection serves no session".into()
             })?;
         }
         for key in self.subscribing.keys() {
@@ -50,9 +50,7 @@ impl Hub {
                 ensure(!session.ready && !session.begun, || {
                     format!("{id:?} is served without a connection")
                 })?;
-                ensure(session.look_ms != u64::MAX, || {
-                    format!("{id:?} has no connection and nobody will look at it")
-                })?;
+                ensure(session.look_ms != u64::MAX, || format!("{id:?} has no connection and no timer"))?;
             }
             ensure(session.begun || !session.ready, || format!("{id:?} is ready before it has begun"))?;
             // A session that has something to pull was woken; otherwise it would wait for ever.

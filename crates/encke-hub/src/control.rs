@@ -150,7 +150,7 @@ impl Hub {
         }
     }
 
-    /// Answers those who subscribed, once their session stands in each channel or is gone.
+    /// Answers the callers that subscribed, once their session stands in each channel or is gone.
     pub(crate) fn answer_subscribers(&mut self, key: Key) {
         // A subscription that catches up stands somewhere already; only one whose place is not settled yet
         // could miss what comes next.

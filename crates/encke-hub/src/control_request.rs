@@ -60,7 +60,7 @@ pub enum ControlRequest {
     },
     /// The users who are online; a page of [`ControlReply::Users`].
     ListUsers {
-        /// Only those who have a session that outlives its connections: whom the other nodes find.
+        /// Only users who have a session that outlives its connections: whom the other nodes find.
         lasting: bool,
         /// Behind this one.
         after: Option<UserId>,

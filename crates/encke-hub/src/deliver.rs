@@ -5,7 +5,8 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Page, Position, UserId, write_offset,
+    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Offset, Page, Position, UserId,
+    write_offset,
 };
 
 use crate::{
@@ -197,19 +198,8 @@ impl Hub {
         if let Some(at) = page.lineage.carry(sub.at, page.epoch) {
             sub.go(at);
         }
-        let gap = |to, reason| Some(Gap { channel: name.clone(), from, to, reason });
-        let (goes_on, gap) = if earliest {
-            (first, None)
-        } else if sub.at.epoch != page.epoch || sub.at.offset > page.head {
-            // Of what came behind the last that was kept, nothing is known any more; of the rest nothing is
-            // to be sent again.
-            let kept = page.lineage.shared(sub.at.epoch).map_or(0, |kept| kept.min(page.head));
-            (Position { offset: first.offset.max(kept), ..first }, gap(None, GapReason::Epoch))
-        } else if sub.at.offset < first.offset {
-            (first, gap(Some(first.offset), GapReason::Trimmed))
-        } else {
-            (sub.at, None)
-        };
+        let (goes_on, lost) = if earliest { (first, None) } else { goes_on(sub.at, &page) };
+        let gap = lost.map(|(to, reason)| Gap { channel: name, from, to, reason });
         if gap.is_none() {
             sub.go(goes_on);
         }
@@ -448,5 +438,21 @@ impl Hub {
             SubState::Live => window.is_some_and(|window| sub.lag(window.head()) > 0),
             SubState::Beginning(_) | SubState::Reading(_) => false,
         }
+    }
+}
+
+/// Where a session that stands at `at` goes on with this page, and what is lost between: up to which offset,
+/// where that is known, and why.
+fn goes_on(at: Position, page: &Page) -> (Position, Option<(Option<Offset>, GapReason)>) {
+    let first = Position { epoch: page.epoch, offset: page.tail.saturating_sub(1) };
+    if at.epoch != page.epoch || at.offset > page.head {
+        // Of what came behind the last that was kept, nothing is known any more; of the rest nothing is to be
+        // sent again.
+        let kept = page.lineage.shared(at.epoch).map_or(0, |kept| kept.min(page.head));
+        (Position { offset: first.offset.max(kept), ..first }, Some((None, GapReason::Epoch)))
+    } else if at.offset < first.offset {
+        (first, Some((Some(first.offset), GapReason::Trimmed)))
+    } else {
+        (at, None)
     }
 }

@@ -129,7 +129,7 @@ impl Hub {
         self.channel_index.find(&self.channels, name)
     }
 
-    /// What grew with those who came shrinks after they have gone.
+    /// What grew with the sessions shrinks after they have gone.
     fn fit(&mut self) {
         self.user_index.fit::<User, UserId>(&self.users);
         self.session_index.fit::<Session, SessionId>(&self.sessions);

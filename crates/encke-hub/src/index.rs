@@ -82,7 +82,7 @@ impl<S: BuildHasher> Index<S> {
         self.places.is_empty()
     }
 
-    /// The places of those who can be found, in no order.
+    /// The places of all values that can be found, in no order.
     pub fn places(&self) -> impl Iterator<Item = u32> {
         self.places.iter().copied()
     }
@@ -113,7 +113,8 @@ mod tests {
     proptest! {
         #[test]
         fn it_finds_what_a_map_would_find(acts in vec((0..40_u16, any::<bool>()), 0..400)) {
-            let (mut slab, mut index, mut map) = (Slab::default(), Index::<RandomState>::default(), HashMap::new());
+            let (mut slab, mut map) = (Slab::default(), HashMap::new());
+            let mut index = Index::<RandomState>::default();
             for (number, comes) in acts {
                 let word = Word(number.to_string());
                 prop_assert_eq!(index.find(&slab, &word), map.get(&number).copied());

@@ -97,7 +97,11 @@ mod tests {
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        prop_oneof![4 => any::<u8>().prop_map(Act::Push), 3 => (0..6_usize).prop_map(Act::SwapRemove), 1 => any::<u8>().prop_map(Act::RemoveFirst)]
+        prop_oneof![
+            4 => any::<u8>().prop_map(Act::Push),
+            3 => (0..6_usize).prop_map(Act::SwapRemove),
+            1 => any::<u8>().prop_map(Act::RemoveFirst)
+        ]
     }
 
     proptest! {
@@ -111,15 +115,18 @@ mod tests {
                         array.push(item);
                     }
                     Act::SwapRemove(index) => {
-                        prop_assert_eq!(one_or_many.swap_remove(index), (index < array.len()).then(|| array.swap_remove(index)));
+                        let removed = (index < array.len()).then(|| array.swap_remove(index));
+                        prop_assert_eq!(one_or_many.swap_remove(index), removed);
                     }
                     Act::RemoveFirst(least) => {
                         let found = array.iter().position(|item| *item >= least);
-                        prop_assert_eq!(one_or_many.remove_first(|item| *item >= least), found.map(|index| array.remove(index)));
+                        let removed = found.map(|index| array.remove(index));
+                        prop_assert_eq!(one_or_many.remove_first(|item| *item >= least), removed);
                     }
                 }
                 prop_assert_eq!(&*one_or_many, &*array);
-                prop_assert_eq!(matches!(one_or_many, OneOrMany::Many(_)), array.len() > 1, "one needs no array");
+                let is_array = matches!(one_or_many, OneOrMany::Many(_));
+                prop_assert_eq!(is_array, array.len() > 1, "one needs no array");
             }
         }
     }

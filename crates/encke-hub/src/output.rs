@@ -50,8 +50,8 @@ pub struct Following {
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The session of this connection knows its positions: a stream begins, a poll of no patience is answered
-    /// with what there is.
+    /// The session of this connection knows its positions: a stream begins, a poll that is not held is
+    /// answered with what there is.
     Begun {
         /// The connection.
         conn: ConnKey,

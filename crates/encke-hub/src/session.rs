@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pub(crate) user: Key,
     /// Who serves the session now.
     pub(crate) served: Served,
-    /// What the driver calls the transport, by its number in the hub; for those who ask.
+    /// What the driver calls the transport, by its number in the hub; for lists of sessions.
     pub(crate) transport: u8,
     /// Whether it outlives its connections.
     pub(crate) lasting: bool,
@@ -245,7 +245,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let sizes = [size_of::<Session>(), size_of::<Sub>(), size_of::<Channel>(), size_of::<User>()];
         let (generations, tables) = (3 * 8, 4 * 5 * 7 / 4);
-        // The text of ten letters, with its counts and the allocator's own.
+        // The text of ten bytes, with its counts and the allocator's own.
         let name = 16 + 10 + 8;
         let whole = sizes.iter().sum::<usize>() + generations + tables + name;
         assert!(whole <= 400, "{whole}: session, sub, channel, user {sizes:?}");

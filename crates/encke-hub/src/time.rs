@@ -8,6 +8,6 @@ use encke_proto::Time;
 pub struct Now {
     /// Milliseconds of a clock that never goes back; deadlines are measured with it.
     pub mono_ms: u64,
-    /// The time of day, for people and for messages that expire.
+    /// The time of day, for logs and for messages that expire.
     pub wall: Time,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConnKey, Hub, Key};
 
-/// A session, for those who ask.
+/// A session, as lists of sessions show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// Its id.

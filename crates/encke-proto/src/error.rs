@@ -138,7 +138,7 @@ pub struct ErrorAnswer<'a> {
 pub struct ErrorDetail<'a> {
     /// For programs.
     pub code: ErrorCode,
-    /// For people. Its words may change.
+    /// A text for logs. Its words may change.
     pub message: &'a str,
 }
 

@@ -34,11 +34,11 @@ pub enum CloseCode {
 pub struct Close {
     /// Why, for programs.
     pub code: CloseCode,
-    /// Why, for people; may be empty.
+    /// Why, as text for logs and users; may be empty.
     pub reason: String,
     /// Whether the client should come back by itself.
     pub reconnect: bool,
-    /// After how many milliseconds it should, when the server spreads those who come back.
+    /// After how many milliseconds it should, when the server spreads the clients that come back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_ms: Option<u64>,
 }

@@ -47,7 +47,7 @@ impl PageUrl {
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(PageUrlError::NotHttp);
         }
-        // Two slashes are what people read as "here is the host"; the standard also takes none, or
+        // Two slashes are what a reader takes for "here is the host"; the standard also takes none, or
         // backslashes.
         let rest = text.get(url.scheme().len()..).unwrap_or_default();
         if !rest.starts_with("://") || rest[3..].starts_with(['/', '\\']) {

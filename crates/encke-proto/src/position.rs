@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_written_as_everybody_writes_them() {
+    fn offsets_are_written_as_the_standard_library_writes_them() {
         for offset in [0, 1, 9, 10, 1234, u64::MAX] {
             let mut text = String::new();
             write_offset(&mut text, offset).unwrap();

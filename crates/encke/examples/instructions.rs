@@ -143,7 +143,7 @@ impl World {
             endpoints: Arc::new(Registry::built_in().endpoints(&app, &admit)),
             admit,
             runtime: runtime.handle().clone(),
-            // Nobody asks anything.
+            // No client asks anything.
             command_handler: CommandHandler(Arc::new(|_| Box::pin(async { Reply::new(String::new()) }))),
             connection_limit: ConnectionLimit::new(0, None),
             clock,
@@ -163,7 +163,7 @@ impl World {
         Ok(Self { runtime, app, clock: test_clock, shard, events, mailbox, address, next_id: 1 })
     }
 
-    /// Connects everybody, by a transport of the name `kind`, up to where they wait for the first message.
+    /// Connects all clients, by a transport of the name `kind`, up to where they wait for the first message.
     fn connect(&mut self, kind: &str) -> Result<Vec<Client>, Box<dyn Error>> {
         let mut clients = Vec::with_capacity(SUBSCRIBERS);
         for number in 0..SUBSCRIBERS {
@@ -194,7 +194,7 @@ impl World {
 
     fn publish(&mut self) -> Result<(), Box<dyn Error>> {
         self.clock.advance_ms(REST_MS);
-        // Everybody waits before the message comes.
+        // All clients wait before the message comes.
         loop {
             counted(&mut self.shard, &mut self.events)?;
             let (answer, mut counts) = oneshot::channel();
@@ -218,7 +218,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets the shard work until everybody has the message, and asked for the next.
+    /// Lets the shard work until all clients have the message, and have asked for the next.
     fn deliver(&mut self, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
         for client in clients {
             let mut turns = 0;

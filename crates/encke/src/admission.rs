@@ -50,7 +50,7 @@ pub struct Admission {
 /// A connection that is open before it is of any user.
 #[derive(Debug)]
 pub struct Opened {
-    /// How it is served. It is one that talks.
+    /// How it is served. It is duplex.
     pub transport: &'static dyn Transport,
     /// What the table keeps of it.
     pub request_state: RequestState,
@@ -104,7 +104,7 @@ impl fmt::Debug for Later {
     }
 }
 
-/// What those who decide on requests need.
+/// What endpoints need to decide on requests.
 #[derive(Clone, Debug)]
 pub struct Admit {
     /// Who is who.

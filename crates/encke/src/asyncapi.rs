@@ -36,7 +36,8 @@ pub(crate) async fn asyncapi() -> Response {
 /// The schemas of what is sent and taken.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
-    Open, MessageJson<'static>, Gap, Close, SubscribeCommand, PublishCommand, AckCommand, CloseCommand, PingCommand,
+    Open, MessageJson<'static>, Gap, Close, SubscribeCommand, PublishCommand, AckCommand, CloseCommand,
+    PingCommand,
     Reply<'static>, Followed, Published, Done, SessionClosed,
 )))]
 struct Schemas;
@@ -54,7 +55,11 @@ struct Described {
 impl Described {
     /// The message, told from others by `member`.
     fn message(&self, member: &str) -> Value {
-        let name = json!({"type": "object", "required": [member], "properties": {member: {"type": "string", "const": self.name}}});
+        let name = json!({
+            "type": "object",
+            "required": [member],
+            "properties": {member: {"type": "string", "const": self.name}}
+        });
         let payload = match self.schema {
             Some(schema) => json!({"allOf": [name, {"$ref": format!("#/components/schemas/{schema}")}]}),
             None => name,
@@ -73,15 +78,20 @@ fn events() -> Vec<Described> {
             name: "open",
             schema: Some("Open"),
             summary: "First of all: the session, and where it goes on.",
-            example: json!({"event": "open", "session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7", "heartbeat_s": 20}),
+            example: json!({
+                "event": "open", "session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7",
+                "heartbeat_s": 20
+            }),
         },
         Described {
             name: "message",
             schema: Some("Message"),
             summary: "A message or a page.",
             example: json!({
-                "event": "message", "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "channel": "news", "offset": 8, "epoch": "k3x9",
-                "time": "2026-01-02T03:04:05.678Z", "type": "message", "data": {"text": "hello"}, "from": "bob",
+                "event": "message", "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "channel": "news", "offset": 8,
+                "epoch": "k3x9",
+                "time": "2026-01-02T03:04:05.678Z", "type": "message", "data": {"text": "hello"},
+                "from": "bob",
             }),
         },
         Described {
@@ -111,7 +121,11 @@ fn reply() -> Described {
         name: "reply",
         schema: Some("Reply"),
         summary: "The answer to a command: `result` as the same request by POST would be answered with, or `error`.",
-        example: json!({"event": "reply", "id": 1, "result": {"channels": ["news"], "cursor": "1~k3x9~news~7"}}),
+        example: json!({
+            "event": "reply",
+            "id": 1,
+            "result": {"channels": ["news"], "cursor": "1~k3x9~news~7"}
+        }),
     }
 }
 
@@ -135,7 +149,9 @@ fn commands() -> Vec<Described> {
             "publish",
             "PublishCommand",
             "Publish, if the token grants it; the result is `Published`.",
-            json!({"do": "publish", "channel": "room:7", "data": {"text": "hello"}, "key": "line-12", "id": 3}),
+            json!({
+                "do": "publish", "channel": "room:7", "data": {"text": "hello"}, "key": "line-12", "id": 3
+            }),
         ),
         command(
             "ack",
@@ -181,13 +197,23 @@ fn document() -> Value {
         "defaultContentType": "application/json",
         "servers": {"http": server("http"), "ws": server("ws")},
         "channels": {
-            "sse": channel("/v1/sse", "http", "Server-sent events: the payload is the `data` of each.", &of_all),
+            "sse": channel(
+                "/v1/sse",
+                "http",
+                "Server-sent events: the payload is the `data` of each.",
+                &of_all
+            ),
             "stream": channel(
                 "/v1/stream", "http",
                 "A line of JSON each with `as=ndjson`, a call of `postMessage` each with `as=iframe`.",
                 &with(vec!["heartbeat".into()]),
             ),
-            "ws": channel("/v1/ws", "ws", "A text message each, in both directions.", &with([vec!["reply".into()], asked.clone()].concat())),
+            "ws": channel(
+                "/v1/ws",
+                "ws",
+                "A text message each, in both directions.",
+                &with([vec!["reply".into()], asked.clone()].concat())
+            ),
         },
         "operations": {
             "sendSse": operation("send", "sse", &of_all),
@@ -205,7 +231,10 @@ fn command_key(command: &Described) -> String {
 }
 
 fn server(protocol: &str) -> Value {
-    let host = json!({"default": "127.0.0.1:8080", "description": "Where the server listens, or the proxy before it."});
+    let host = json!({
+        "default": "127.0.0.1:8080",
+        "description": "Where the server listens, or the proxy before it."
+    });
     json!({"host": "{host}", "protocol": protocol, "variables": {"host": host}})
 }
 
@@ -244,7 +273,11 @@ fn query() -> Value {
 }
 
 fn operation(action: &str, channel: &str, names: &[String]) -> Value {
-    json!({"action": action, "channel": {"$ref": format!("#/channels/{channel}")}, "messages": in_channel(channel, names)})
+    json!({
+        "action": action,
+        "channel": {"$ref": format!("#/channels/{channel}")},
+        "messages": in_channel(channel, names)
+    })
 }
 
 fn receive(names: &[String]) -> Value {

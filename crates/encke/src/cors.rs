@@ -1,5 +1,5 @@
 //! Answers that pages of other origins may read (CORS): only those of the origins that are listed, and never
-//! by reflecting whoever asks.
+//! by reflecting the origin of the request.
 
 use std::sync::Arc;
 

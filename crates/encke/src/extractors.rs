@@ -23,7 +23,7 @@ pub(crate) const OPERATOR: &[ErrorCode] = &[ErrorCode::Unauthorized, ErrorCode::
 #[derive(Debug)]
 pub(crate) struct Client(pub(crate) Identity);
 
-/// Somebody with the key of the server API.
+/// A caller with the key of the server API.
 #[derive(Debug)]
 pub(crate) struct Operator;
 

@@ -32,7 +32,9 @@ pub(crate) struct Well {
 /// Whether the process lives.
 #[utoipa::path(
     get, path = "/healthz", tag = "operation", security(()),
-    responses((status = 200, description = "It does.", body = Well, example = json!({"ok": true, "node": "push-1"}))),
+    responses((
+        status = 200, description = "It does.", body = Well, example = json!({"ok": true, "node": "push-1"})
+    )),
     extensions(("x-error-codes" = json!(codes(&[])))),
 )]
 pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
@@ -43,7 +45,9 @@ pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Answer<Well> {
 /// work, and its engine takes messages.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", security(()),
-    responses((status = 200, description = "It would.", body = Well, example = json!({"ok": true, "node": "push-1"}))),
+    responses((
+        status = 200, description = "It would.", body = Well, example = json!({"ok": true, "node": "push-1"})
+    )),
     extensions(("x-error-codes" = json!(codes(&[ENGINE, &[ErrorCode::ShuttingDown]])))),
 )]
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, Refused> {
@@ -84,7 +88,7 @@ fn gauges(counts: Counts, nodes: usize) -> [Gauge; 8] {
         ("encke_sockets", "Sockets in the connection table.", counts.sockets),
         (
             "encke_channels_followed",
-            "Channels that somebody follows, users' own among them.",
+            "Channels that a session follows, users' own among them.",
             counts.channels,
         ),
         ("encke_slow_receivers", "Connections whose receivers do not keep up.", counts.slow),

@@ -1,5 +1,5 @@
-//! The front door: who comes in, and where they are led. Requests that wait are admitted to the connection
-//! table; all others are served by hyper.
+//! The listeners: which connections come in, and where they go. Requests that wait are admitted to the
+//! shards' slots; all others are served by hyper.
 
 mod activity;
 mod carried;

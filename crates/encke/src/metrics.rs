@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 pub struct Gauge {
     /// Its name, as Prometheus has it.
     pub name: &'static str,
-    /// What it is, for people.
+    /// What it is, as text.
     pub help: &'static str,
     /// How much.
     pub value: usize,

@@ -16,8 +16,8 @@ use crate::{
     validation::{self, InPath},
 };
 
-/// What a page may do: run this server's own scripts, talk to this server, and show web pages in frames.
-/// Nothing else, above all nothing inline.
+/// What a page may do: run this server's own scripts, ask this server, and show web pages in frames. Nothing
+/// else, above all nothing inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    frame-src http: https:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";
@@ -130,7 +130,7 @@ pub(crate) async fn client_module(InPath(name): InPath, headers: HeaderMap) -> R
         .ok_or(ErrorCode::NotFound.into())
 }
 
-/// Lets pages of every origin load it. It is the same for everybody and holds nothing secret; credentials are
+/// Lets pages of every origin load it. It is the same for all users and holds nothing secret; credentials are
 /// not asked for, so `*` is right here and only here.
 fn to_all(answer: Response) -> Response {
     let open = [

@@ -1,4 +1,4 @@
-//! Randomness that nobody can guess, from the operating system.
+//! Randomness that cannot be guessed, from the operating system.
 
 /// The operating system gives no randomness; nothing that has to be secret can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

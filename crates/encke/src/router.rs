@@ -34,7 +34,7 @@ pub(crate) enum Area {
     Client,
     /// Backends and operators.
     Api,
-    /// Whoever looks after the process; answered even while the server stops.
+    /// For the supervisor of the process; answered even while the server stops.
     Operation,
     /// Browsers.
     Pages,
@@ -191,7 +191,10 @@ async fn count(request: Request, next: Next) -> Response {
     tracing::debug!(route, method, status, "answered");
     metrics::histogram!("encke_http_request_seconds", "route" => route.clone())
         .record(started.elapsed().as_secs_f64());
-    metrics::counter!("encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()).increment(1);
+    metrics::counter!(
+        "encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()
+    )
+    .increment(1);
     response
 }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// How often the engine is asked to forget what is too old.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How often it is looked whether everybody has gone, while the server stops.
+/// How often it is looked whether all clients have gone, while the server stops.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the server did not start, or stopped.
@@ -95,14 +95,14 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
-/// Stops in order: nobody comes in, everybody who waits is told to come back, what was accepted is finished,
-/// the store is closed.
+/// Stops in order: no connection is accepted, all clients that wait are told to come back, what was accepted
+/// is finished, the store is closed.
 async fn stop(server: Server, drain: Duration) {
     let Server { app, threads, hyper_server, stop, among_nodes, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
-    // Nobody listens when hyper has ended already.
+    // The receiver is gone when hyper has ended already.
     let _ = stop.send(true);
     let close = Close {
         code: CloseCode::Shutdown,
@@ -112,7 +112,7 @@ async fn stop(server: Server, drain: Duration) {
     };
     let request = ControlRequest::Close { target: CloseTarget::Everybody, close };
     if app.shards.request(request).await.is_err() {
-        tracing::warn!("not everybody could be told that the server stops");
+        tracing::warn!("not all clients could be told that the server stops");
     }
     while Instant::now() < ends {
         match app.shards.counts().await {
@@ -121,8 +121,8 @@ async fn stop(server: Server, drain: Duration) {
         }
     }
     if let Some(nodes) = app.sessions.nodes() {
-        // Whoever was here goes to another node, which asks this one for what it knows of him as long as it
-        // counts it as living.
+        // A user who was here goes to another node, which asks this one for what it knows of the user as long
+        // as it counts it as living.
         nodes.resign().await;
         sleep(Duration::from_millis(BEAT_MS)).await;
     }
@@ -130,7 +130,7 @@ async fn stop(server: Server, drain: Duration) {
     for thread in threads {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
-    // The shards held hyper's door; requests under way are finished, within the same time.
+    // hyper gets its connections from the shards; requests under way are finished, within the same time.
     if timeout(ends.saturating_duration_since(Instant::now()), hyper_server).await.is_err() {
         tracing::warn!("some requests were cut off");
     }

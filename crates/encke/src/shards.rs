@@ -96,7 +96,7 @@ impl Shards {
         users.iter().map(is_online).collect()
     }
 
-    /// A shard that serves whoever has no home.
+    /// A shard for connections that have no home.
     #[must_use]
     pub fn any(&self) -> &Mailbox<ShardCommand> {
         &self.mailboxes[0]
@@ -115,7 +115,7 @@ impl Shards {
         BodySinkId(self.body_sink.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Tells all shards to let nobody in any more; `elsewhere` if those who are sent away from here can go to
+    /// Tells all shards to accept no more connections; `elsewhere` if clients that are sent away can go to
     /// another node.
     pub fn drain(&self, elsewhere: bool) {
         for mailbox in self.mailboxes.iter() {

@@ -40,10 +40,10 @@ pub enum NextAction {
     Done,
     /// The response is complete, and the socket is to be freed.
     Close,
-    /// The last was said; the peer has a moment to say its last. Only for those that talk.
+    /// The last was said; the peer has a moment to finish. Only for duplex transports.
     Part,
-    /// Both have said their last, or the peer cannot be understood any more; it has a moment to hang up. Only
-    /// for those that talk.
+    /// Both have finished, or the peer cannot be understood any more; it has a moment to hang up. Only for
+    /// duplex transports.
     HangUp,
 }
 
@@ -55,8 +55,8 @@ pub trait Transport: Sync + fmt::Debug {
     /// The dialect that is spoken, whose commands are carried out for it.
     fn dialect(&self) -> &'static str;
 
-    /// Whether the connection changes to a protocol of its own, in which its client goes on talking: what it
-    /// sends is no next request, and goes to [`Transport::on_bytes`].
+    /// Whether the connection changes to a protocol of its own, which is duplex: what the client sends is no
+    /// next request, and goes to [`Transport::on_bytes`].
     fn is_duplex(&self) -> bool {
         false
     }
@@ -64,7 +64,7 @@ pub trait Transport: Sync + fmt::Debug {
     /// How a connection of this kind waits.
     fn hold_kind(&self) -> HoldKind;
 
-    /// The connection is open and not of any user yet. Only for those that talk.
+    /// The connection is open and not of any user yet. Only for duplex transports.
     fn open(&self, _exchange: &mut TransportContext<'_>) -> NextAction {
         NextAction::Close
     }

@@ -57,7 +57,7 @@ pub(crate) fn session(text: &str) -> Result<SessionId, Refused> {
     text.parse().map_err(|_| ErrorCode::SessionUnknown.into())
 }
 
-/// A reason that people are told.
+/// A reason that users are told.
 pub(crate) fn reason(text: Option<String>) -> Result<String, Refused> {
     let text = text.unwrap_or_default();
     if text.len() > REASON_MAX_BYTES {
@@ -69,8 +69,8 @@ pub(crate) fn reason(text: Option<String>) -> Result<String, Refused> {
     Ok(text)
 }
 
-/// An idempotency key within the scope of whoever sends it. No scope holds a line break, and no key either,
-/// so that two scopes never share one.
+/// An idempotency key within the scope of its sender. No scope holds a line break, and no key either, so that
+/// two scopes never share one.
 pub(crate) fn key(scope: &str, text: Option<&str>) -> Result<Option<String>, Refused> {
     let Some(text) = text else { return Ok(None) };
     if text.is_empty() || text.len() > KEY_MAX_BYTES {

@@ -38,15 +38,15 @@ use crate::{
 
 pub use crate::engines::Backing;
 
-/// The most connections that the kernel keeps at the door until they are accepted.
+/// The most connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4_096;
 /// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The
-/// more it takes, the later it shows that somebody is slow.
+/// more it takes, the later it shows that a receiver is slow.
 const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
-/// File descriptors that are not for connections: the store, listeners, and whoever is being told that there
-/// are no more.
+/// File descriptors that are not for connections: the store, listeners, and connections that are being told
+/// that there are no more.
 const DESCRIPTORS_KEPT: usize = 128;
 /// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it
 /// is they who close.
@@ -116,8 +116,7 @@ pub async fn wire(config: Config) -> Result<Server, WireError> {
     wire_on(config, Arc::new(SystemClock::new()), async move |events| backing(&named, events).await).await
 }
 
-/// The same, by another clock, and on whatever `open` makes of those who are to hear of what happens
-/// elsewhere.
+/// The same, by another clock, and on whatever `open` makes of the receivers of engine events.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
@@ -129,8 +128,8 @@ pub async fn wire_on(
     wire_speaking(config, Registry::built_in(), clock, open).await
 }
 
-/// The same, with these dialects, by another clock, and on whatever `open` makes of those who are to hear of
-/// what happens elsewhere.
+/// The same, with these dialects, by another clock, and on whatever `open` makes of the receivers of engine
+/// events.
 ///
 /// # Errors
 /// [`WireError`] says what is missing; nothing is at work then.
@@ -161,20 +160,8 @@ pub async fn wire_speaking(
         Some(nodes) => nodes.join(inbox).await?,
         None => Vec::new(),
     };
-
-    let admit = Admit {
-        auth: Arc::clone(&app.auth),
-        stopping: app.stopping.clone(),
-        origins: config.allowed_origins.clone().into(),
-        hold_s: config.hold_s,
-        compression: config.websocket_compression,
-    };
-    let max_connections = bound(config.max_connections)
-        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
-        .max(1);
-    let timeouts = timeouts(&config);
-    let connection_limit =
-        ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound));
+    let admit = admit(&app, &config);
+    let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     if let Some(tls) = &tls {
@@ -191,13 +178,13 @@ pub async fn wire_speaking(
         timeouts,
         stopping,
     };
-    let hyper_server = app.supervisor.spawn("library", Handoffs::new(hyper_server).run(handoff_connections));
+    let hyper_server = app.supervisor.spawn("hyper", Handoffs::new(hyper_server).run(handoff_connections));
 
-    // Not sooner: the kernel would let people in who wait for an engine that is not there yet, while other
+    // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
-    let mut tls_listeners = listen_tls(tls, tls_sockets)?.into_iter();
+    let tls_listeners = listen_tls(tls, tls_sockets)?;
     let command_handler = dialects.command_handler(&app);
     let workers = Workers {
         app: Arc::clone(&app),
@@ -208,13 +195,26 @@ pub async fn wire_speaking(
         connection_limit,
         timeouts,
     };
-    let threads = rooms
-        .into_iter()
-        .zip(listeners)
-        .enumerate()
-        .map(|(index, (room, listener))| workers.start(index, room, listener, tls_listeners.next()));
-    let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+}
+
+fn admit(app: &App, config: &Config) -> Admit {
+    Admit {
+        auth: Arc::clone(&app.auth),
+        stopping: app.stopping.clone(),
+        origins: config.allowed_origins.clone().into(),
+        hold_s: config.hold_s,
+        compression: config.websocket_compression,
+    }
+}
+
+/// The limit of connections: no more than there are file descriptors for.
+fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
+    let max_connections = bound(config.max_connections)
+        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
+        .max(1);
+    ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound))
 }
 
 /// What the threads of all shards are started with.
@@ -229,6 +229,20 @@ struct Workers {
 }
 
 impl Workers {
+    /// Starts a thread for each room, with the listeners of the same number.
+    fn start_all(
+        &self,
+        rooms: Vec<Room>,
+        listeners: Vec<TcpListener>,
+        tls_listeners: Vec<TlsListener>,
+    ) -> io::Result<Vec<thread::JoinHandle<()>>> {
+        let mut tls_listeners = tls_listeners.into_iter();
+        let parts = rooms.into_iter().zip(listeners).enumerate();
+        parts
+            .map(|(index, (room, listener))| self.start(index, room, listener, tls_listeners.next()))
+            .collect()
+    }
+
     fn start(
         &self,
         index: usize,
@@ -239,7 +253,7 @@ impl Workers {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
         let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
-        app.supervisor.spawn("desk", work);
+        app.supervisor.spawn("engine-io", work);
         let shard = Shard::new(Parts {
             poll,
             listener,
@@ -298,7 +312,7 @@ fn room() -> io::Result<Room> {
     Ok(Room { poll, mailbox, commands })
 }
 
-/// A socket for each shard, all at the same address, where nobody is let in yet.
+/// A socket for each shard, all at the same address, that accepts nothing yet.
 fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result<(SocketAddr, Vec<Socket>)> {
     alone_at(address)?;
     let (mut address, mut listeners) = (address, Vec::with_capacity(count));
@@ -346,7 +360,7 @@ fn listen_tls(
     Ok(listeners.into_iter().map(of).collect())
 }
 
-/// Opens the doors; the kernel spreads connections over them.
+/// Opens the listeners; the kernel spreads connections over them.
 fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
     // Another server may have come first.
     alone_at(address)?;
@@ -360,7 +374,7 @@ fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpList
 }
 
 /// Listeners that share a port would share it with those of a second server too, and each would get half of
-/// the other's connections. A socket that does not share is refused where anybody listens.
+/// the other's connections. A socket that does not share is refused where another listens.
 fn alone_at(address: SocketAddr) -> io::Result<()> {
     let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     lone.set_reuse_address(true)?;

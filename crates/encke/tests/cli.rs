@@ -138,8 +138,8 @@ fn serve(
     }
 }
 
-/// An address where nobody listens.
-fn nobody() -> String {
+/// An address where no server listens.
+fn free_address() -> String {
     format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
 
@@ -265,7 +265,7 @@ fn check_config_says_ok_or_names_the_key() {
 #[test]
 fn a_server_that_is_not_there_ends_with_69() {
     let program = Program::new();
-    let nobody = nobody();
+    let free_address = free_address();
     for args in [
         &["push", "--all", "--data", "1"][..],
         &["publish", "--channel", "news", "--data", "1"],
@@ -275,7 +275,7 @@ fn a_server_that_is_not_there_ends_with_69() {
         &["listen", "--user", "alice", "--token", "t"],
     ] {
         let output =
-            program.command(args).env("ENCKE_URL", &nobody).env("ENCKE_API_KEY", "k").output().unwrap();
+            program.command(args).env("ENCKE_URL", &free_address).env("ENCKE_API_KEY", "k").output().unwrap();
         error(&output, 69);
     }
 }
@@ -358,7 +358,7 @@ fn a_refusal_of_the_server_ends_with_1_and_one_line() {
 }
 
 #[test]
-fn lists_are_json_lines_when_nobody_looks_and_go_on_over_pages() {
+fn lists_are_json_lines_without_a_terminal_and_go_on_over_pages() {
     let program = Program::new();
     let (address, asked) = play(|line| {
         let user = |id: &str, next: &str| {
@@ -553,7 +553,7 @@ fn listen_goes_on_with_a_new_token_when_its_own_has_expired() {
 }
 
 #[test]
-fn listen_says_what_to_do_where_nobody_may_log_in_without_proof() {
+fn listen_says_what_to_do_where_a_login_needs_proof() {
     let (address, _asked) = play(|_| (403, r#"{"error":{"code":"login_disabled","message":"no"}}"#.into()));
     let words = error(&Program::new().run(&["listen", "--server", &address, "--user", "alice"]), 64);
     assert!(words.contains("--token"), "{words}");

@@ -173,9 +173,10 @@ fn a_wrong_scheme_and_a_certificate_that_does_not_verify_are_explained() {
 #[test]
 fn closing_nothing_is_a_failure() {
     let server = Server::start();
-    for (args, name) in
-        [(["close", "--user", "nobody"], "user \"nobody\""), (["close", "--session", "s1"], "session \"s1\"")]
-    {
+    for (args, name) in [
+        (["close", "--user", "unknown"], "user \"unknown\""),
+        (["close", "--session", "s1"], "session \"s1\""),
+    ] {
         let output = server.run(&args);
         assert!(error(&output, 1).contains(&format!("nothing was closed: {name}")), "{output:?}");
         assert_eq!(printed(&output), [json!({"closed": 0})]);

@@ -1,5 +1,5 @@
-//! File descriptors run out, and come back: those who are served notice nothing, those at the door are told
-//! or wait.
+//! File descriptors run out, and come back: connections that are served notice nothing, new ones are told or
+//! wait.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -54,7 +54,7 @@ impl Program {
         Client { socket, seen: String::new() }
     }
 
-    /// Somebody who asks for a stream; whether it is served is still to be seen.
+    /// A client that asks for a stream; whether it is served is still to be seen.
     fn ask(&self, token: &str) -> Client {
         let mut client = self.connect();
         let head = format!(
@@ -147,7 +147,7 @@ fn until(mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn who_comes_when_all_places_are_taken_is_told_so_and_gets_one_when_somebody_leaves() {
+fn a_client_that_finds_all_places_taken_is_told_so_and_gets_one_when_another_leaves() {
     // 128 are kept for the server itself, and 64 for operators.
     let program = Program::start(264);
     let mut backend = program.connect();
@@ -176,7 +176,7 @@ fn who_comes_when_all_places_are_taken_is_told_so_and_gets_one_when_somebody_lea
 }
 
 #[test]
-fn when_the_kernel_gives_no_more_those_at_the_door_wait_and_those_inside_notice_nothing() {
+fn when_the_kernel_gives_no_more_new_connections_wait_and_those_inside_notice_nothing() {
     let program = Program::start(400);
     let mut backend = program.connect();
     let token = backend.login("alice");
@@ -195,7 +195,7 @@ fn when_the_kernel_gives_no_more_those_at_the_door_wait_and_those_inside_notice_
             (&client.socket)
                 .read(&mut [0])
                 .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-            "nobody let it in"
+            "it was not let in"
         );
         client.socket.set_nonblocking(false).unwrap();
     }

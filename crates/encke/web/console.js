@@ -1,10 +1,12 @@
 /**
- * The operators' console. It uses the server API and nothing else. All that comes from outside is shown as text nodes; an address becomes a link only when it is
- * http or https.
+ * The operators' console. It uses the server API and nothing else. All that comes from outside is shown as
+ * text nodes; an address becomes a link only when it is http or https.
  */
 import { safeUrl } from '../client.js';
 
-/** Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path. */
+/**
+ * Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path.
+ */
 const BASE = new URL('..', import.meta.url).pathname.replace(/\/$/, '');
 const KEPT = 'encke.console.key';
 const USERS_EVERY_MS = 1500;
@@ -37,7 +39,12 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Writes only what has changed, so that a refresh neither disturbs a selection nor makes a screen reader speak. @param {Element} element @param {string} text */
+/**
+ * Writes only what has changed, so that a refresh neither disturbs a selection nor makes a screen reader
+ * speak.
+ * @param {Element} element
+ * @param {string} text
+ */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -52,7 +59,13 @@ function problem(id, text) {
 const count = (n, one) => `${n.toLocaleString()} ${one}${n === 1 ? '' : 's'}`;
 
 /** @param {string} time */
-const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+const clock = (time) =>
+  new Date(time).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  });
 
 /** @param {string} time */
 function ago(time) {
@@ -79,7 +92,10 @@ async function api(path, body) {
   try {
     response = await fetch(BASE + path, {
       method: body === undefined ? 'GET' : 'POST',
-      headers: { authorization: 'Bearer ' + used, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      headers: {
+        authorization: 'Bearer ' + used,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: 'omit',
       cache: 'no-store',
@@ -89,7 +105,10 @@ async function api(path, body) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer) return answer;
-  const error = new ApiError(response.status, answer?.error?.message ?? `The server answered ${response.status}.`);
+  const error = new ApiError(
+    response.status,
+    answer?.error?.message ?? `The server answered ${response.status}.`,
+  );
   if (response.status === 401 && used === key) shutGate('This key is not the right one.');
   throw error;
 }
@@ -100,7 +119,9 @@ async function list(path, member, pages) {
   let after = '';
   for (let page = 0; page < pages; page++) {
     const separator = path.includes('?') ? '&' : '?';
-    const answer = await api(`${path}${separator}limit=${PAGE_SIZE}${after && '&after=' + encodeURIComponent(after)}`);
+    const answer = await api(
+      `${path}${separator}limit=${PAGE_SIZE}${after && '&after=' + encodeURIComponent(after)}`,
+    );
     all.push(...answer[member]);
     if (!answer.next) return { all, more: false };
     after = answer.next;
@@ -109,12 +130,19 @@ async function list(path, member, pages) {
 }
 
 /**
- * Makes the children of a list fit the items. An element lives as long as its item does, so that focus, selection and open details survive a refresh.
+ * Makes the children of a list fit the items. An element lives as long as its item does, so that focus,
+ * selection and open details survive a refresh.
  * @template Item
- * @param {Element} parent @param {Item[]} items @param {(item: Item) => string} name @param {(item: Item) => Element} create @param {(element: any, item: Item) => void} update
+ * @param {Element} parent
+ * @param {Item[]} items
+ * @param {(item: Item) => string} name
+ * @param {(item: Item) => Element} create
+ * @param {(element: any, item: Item) => void} update
  */
 function keep(parent, items, name, create, update) {
-  const before = new Map([...parent.children].map((element) => [/** @type {any} */ (element).dataset.kept, element]));
+  const before = new Map(
+    [...parent.children].map((element) => [/** @type {any} */ (element).dataset.kept, element]),
+  );
   let place = parent.firstElementChild;
   for (const item of items) {
     const id = name(item);
@@ -201,7 +229,7 @@ async function openGate() {
     refreshUsers();
     refreshChannels();
   } catch (error) {
-    // A key that was refused has shut the gate by itself; without an answer it may still be right.
+    // A key that was refused has shown the form by itself; without an answer it may still be right.
     if (/** @type {ApiError} */ (error).status !== 401) {
       at('gate').hidden = false;
       problem('key-error', /** @type {Error} */ (error).message);
@@ -211,7 +239,7 @@ async function openGate() {
   }
 }
 
-// -- people
+// -- users
 
 /** @param {'live' | 'paused' | 'lost'} state */
 function showLive(state) {
@@ -227,7 +255,8 @@ const refreshUsers = whileVisible(USERS_EVERY_MS, async () => {
     ]);
     users = known.all;
     sessions = new Map();
-    for (const session of open.all) sessions.set(session.user, [...(sessions.get(session.user) ?? []), session]);
+    for (const session of open.all)
+      sessions.set(session.user, [...(sessions.get(session.user) ?? []), session]);
     at('users-more').hidden = !known.more;
     showUsers(known.more);
     showLive('live');
@@ -241,9 +270,15 @@ function showUsers(more = !at('users-more').hidden) {
   const filter = at('filter').value.trim().toLowerCase();
   const shown = users.filter((user) => user.id.toLowerCase().includes(filter));
   const online = users.filter((user) => user.online).length;
-  setText(at('users-count'), `${online.toLocaleString()} online of ${users.length.toLocaleString()}${more ? '+' : ''}`);
+  setText(
+    at('users-count'),
+    `${online.toLocaleString()} online of ${users.length.toLocaleString()}${more ? '+' : ''}`,
+  );
   at('users-empty').hidden = shown.length > 0;
-  setText(at('users-empty'), users.length ? 'Nobody of that name.' : 'Nobody yet. Open the demo in another tab and log in.');
+  setText(
+    at('users-empty'),
+    users.length ? 'No user of that name.' : 'No users yet. Open the demo in another tab and log in.',
+  );
   keep(at('users'), shown, (user) => user.id, makeUser, showUser);
   setText(at('selected-count'), selected.size.toLocaleString());
 }
@@ -257,16 +292,42 @@ function makeUser({ id }) {
     at('to-selected').checked = true;
     showUsers();
   });
-  const fold = make('button', { type: 'button', class: 'plain small sessions', 'data-sessions-of': id, 'aria-expanded': 'false' });
+  const fold = make('button', {
+    type: 'button',
+    class: 'plain small sessions',
+    'data-sessions-of': id,
+    'aria-expanded': 'false',
+  });
   fold.addEventListener('click', () => {
     if (!unfolded.delete(id)) unfolded.add(id);
     showUsers();
   });
-  const close = make('button', { type: 'button', class: 'plain small danger', 'data-close-user': id, 'aria-label': `Close all sessions of ${id}` }, 'Close');
+  const close = make(
+    'button',
+    {
+      type: 'button',
+      class: 'plain small danger',
+      'data-close-user': id,
+      'aria-label': `Close all sessions of ${id}`,
+    },
+    'Close',
+  );
   close.addEventListener('click', () => closeSessions(close, { user: id }, id));
-  return make('li', { 'data-user': id },
-    make('label', {}, box, make('span', { class: 'dot', 'aria-hidden': 'true' }), make('span', { class: 'name' }, id)),
-    make('span', { class: 'seen quiet' }), fold, close, make('ul', { class: 'sessions', 'aria-label': `Sessions of ${id}`, hidden: '' }));
+  return make(
+    'li',
+    { 'data-user': id },
+    make(
+      'label',
+      {},
+      box,
+      make('span', { class: 'dot', 'aria-hidden': 'true' }),
+      make('span', { class: 'name' }, id),
+    ),
+    make('span', { class: 'seen quiet' }),
+    fold,
+    close,
+    make('ul', { class: 'sessions', 'aria-label': `Sessions of ${id}`, hidden: '' }),
+  );
 }
 
 /** @param {any} row @param {any} user */
@@ -289,17 +350,41 @@ function showUser(row, { id, online, sessions: howMany, last_seen }) {
 
 /** @param {any} session */
 function makeSession({ session, user }) {
-  const close = make('button', { type: 'button', class: 'plain small danger', 'data-close-session': session, 'aria-label': `Close session ${session} of ${user}` }, 'Close');
+  const close = make(
+    'button',
+    {
+      type: 'button',
+      class: 'plain small danger',
+      'data-close-session': session,
+      'aria-label': `Close session ${session} of ${user}`,
+    },
+    'Close',
+  );
   close.addEventListener('click', () => closeSessions(close, { session }, `session ${session}`));
-  return make('li', { 'data-session': session }, make('code', {}, session), make('span', { class: 'about quiet' }), close);
+  return make(
+    'li',
+    { 'data-session': session },
+    make('code', {}, session),
+    make('span', { class: 'about quiet' }),
+    close,
+  );
 }
 
 /** @param {any} row @param {any} session */
 function showSession(row, { transport, since, lag, channels, connected, node }) {
   const own = channels.filter((/** @type {string} */ name) => !name.startsWith('@'));
-  setText(row.querySelector('.about'), [
-    connected ? transport : `${transport}, between connections`, `since ${clock(since)}`, node, lag ? `${lag} behind` : '', own.join(', '),
-  ].filter(Boolean).join(' · '));
+  setText(
+    row.querySelector('.about'),
+    [
+      connected ? transport : `${transport}, between connections`,
+      `since ${clock(since)}`,
+      node,
+      lag ? `${lag} behind` : '',
+      own.join(', '),
+    ]
+      .filter(Boolean)
+      .join(' · '),
+  );
 }
 
 /** @param {any} button @param {unknown} whom @param {string} name */
@@ -307,7 +392,12 @@ async function closeSessions(button, whom, name) {
   button.disabled = true;
   try {
     const { closed } = await api('/api/close', whom);
-    setText(at('said'), closed ? `Closed ${'user' in /** @type {any} */ (whom) ? `${count(closed, 'session')} of ${name}` : name}.` : `There was nothing left to close of ${name}.`);
+    setText(
+      at('said'),
+      closed
+        ? `Closed ${'user' in /** @type {any} */ (whom) ? `${count(closed, 'session')} of ${name}` : name}.`
+        : `There was nothing left to close of ${name}.`,
+    );
   } catch (error) {
     setText(at('said'), /** @type {Error} */ (error).message);
   }
@@ -335,7 +425,7 @@ function showKind() {
 /** @returns {{body: Record<string, unknown>, what: string} | string} what to push, or what is wrong */
 function readPush() {
   const to = at('to-all').checked ? 'all' : at('to-online').checked ? 'online' : [...selected];
-  if (Array.isArray(to) && to.length === 0) return 'Select somebody first.';
+  if (Array.isArray(to) && to.length === 0) return 'Select a user first.';
   /** @type {Record<string, unknown>} */
   const body = { to };
   let what;
@@ -357,10 +447,13 @@ function readPush() {
   }
   if (at('push-ttl').value !== '') {
     body.ttl_s = Number(at('push-ttl').value);
-    if (!Number.isInteger(body.ttl_s) || /** @type {number} */ (body.ttl_s) < 1) return 'The time to keep it is a whole number of seconds.';
+    if (!Number.isInteger(body.ttl_s) || /** @type {number} */ (body.ttl_s) < 1)
+      return 'The time to keep it is a whole number of seconds.';
   }
   // An idempotency key: should the answer get lost, the server will not push the same thing twice.
-  body.id = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  body.id = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('');
   return { body, what };
 }
 
@@ -376,8 +469,10 @@ async function onPush(event) {
     const answer = await api('/api/push', push.body);
     const kept = answer.mode === 'memory' ? 'kept in memory' : `kept by ${answer.mode}`;
     const more = answer.truncated ? ' or more' : '';
-    setText(at('push-result'), `Accepted for ${answer.accepted.toLocaleString()}: ${answer.online.length.toLocaleString()}${more} online, ${
-      answer.offline.length.toLocaleString()}${more} offline; ${kept}.`);
+    setText(
+      at('push-result'),
+      `Accepted for ${answer.accepted.toLocaleString()}: ${answer.online.length.toLocaleString()}${more} online, ${answer.offline.length.toLocaleString()}${more} offline; ${kept}.`,
+    );
     follow(answer, push.what);
   } catch (error) {
     problem('push-error', /** @type {Error} */ (error).message);
@@ -388,21 +483,41 @@ async function onPush(event) {
 // -- receipts
 
 const STATES = ['queued', 'delivered', 'shown', 'expired'];
-/** The pushes that are followed, the latest first. @type {{id: string, dueAt: number, pauseMs: number, last: string, done: boolean}[]} */
+/**
+ * The pushes that are followed, the latest first.
+ * @type {{id: string, dueAt: number, pauseMs: number, last: string, done: boolean}[]}
+ */
 let followed = [];
 
 /** @param {any} answer @param {string} what */
 function follow({ id }, what) {
   const url = safeUrl(what);
-  const title = url ? make('a', { class: 'address', href: url, target: '_blank', rel: 'noopener noreferrer' }, what) : make('span', { class: 'address' }, what);
+  const title = url
+    ? make('a', { class: 'address', href: url, target: '_blank', rel: 'noopener noreferrer' }, what)
+    : make('span', { class: 'address' }, what);
   const counts = make('p', { class: 'counts', role: 'status' });
-  for (const state of STATES) counts.append(make('span', { 'data-count': state }, make('b', {}, '0'), ` ${state}`));
-  at('receipts').prepend(make('article', { class: 'receipt', 'data-push': id, 'aria-label': `Push ${id}` },
-    make('header', {}, title, make('time', { class: 'quiet' }, clock(new Date().toISOString()))),
-    make('div', { class: 'meter', 'aria-hidden': 'true' }, ...STATES.map((state) => make('span', { 'data-meter': state }))),
-    counts, make('ul', { 'aria-label': 'Receipts by user' }), make('p', { class: 'quiet more', hidden: '' })));
+  for (const state of STATES)
+    counts.append(make('span', { 'data-count': state }, make('b', {}, '0'), ` ${state}`));
+  at('receipts').prepend(
+    make(
+      'article',
+      { class: 'receipt', 'data-push': id, 'aria-label': `Push ${id}` },
+      make('header', {}, title, make('time', { class: 'quiet' }, clock(new Date().toISOString()))),
+      make(
+        'div',
+        { class: 'meter', 'aria-hidden': 'true' },
+        ...STATES.map((state) => make('span', { 'data-meter': state })),
+      ),
+      counts,
+      make('ul', { 'aria-label': 'Receipts by user' }),
+      make('p', { class: 'quiet more', hidden: '' }),
+    ),
+  );
   followed.unshift({ id, dueAt: 0, pauseMs: 400, last: '', done: false });
-  for (const old of followed.splice(MOST_PUSHES)) at('receipts').querySelector(`[data-push="${CSS.escape(old.id)}"]`)?.remove();
+  for (const old of followed.splice(MOST_PUSHES))
+    at('receipts')
+      .querySelector(`[data-push="${CSS.escape(old.id)}"]`)
+      ?.remove();
   at('receipts-empty').hidden = true;
   refreshReceipts();
 }
@@ -411,13 +526,19 @@ const refreshReceipts = whileVisible(400, async () => {
   for (const push of followed) {
     if (push.done || Date.now() < push.dueAt) continue;
     try {
-      const { receipts, next } = await api(`/api/push/${encodeURIComponent(push.id)}?limit=${MOST_RECEIPTS_SHOWN}`);
+      const { receipts, next } = await api(
+        `/api/push/${encodeURIComponent(push.id)}?limit=${MOST_RECEIPTS_SHOWN}`,
+      );
       showReceipts(push.id, receipts, Boolean(next));
       const now = receipts.map((/** @type {any} */ receipt) => receipt.state).join();
       // While nothing happens it is asked for less and less often.
       push.pauseMs = now === push.last ? Math.min(push.pauseMs * 1.5, 5000) : 400;
       push.last = now;
-      push.done = !next && receipts.every((/** @type {any} */ receipt) => receipt.state === 'shown' || receipt.state === 'expired');
+      push.done =
+        !next &&
+        receipts.every(
+          (/** @type {any} */ receipt) => receipt.state === 'shown' || receipt.state === 'expired',
+        );
     } catch (error) {
       push.done = /** @type {ApiError} */ (error).status === 404;
       push.pauseMs = 5000;
@@ -442,29 +563,53 @@ function showReceipts(id, receipts, more) {
   const note = article.querySelector('.more');
   note.hidden = !more;
   setText(note, more ? `These are the first ${receipts.length.toLocaleString()}.` : '');
-  keep(article.querySelector('ul'), receipts, (receipt) => receipt.user,
-    (receipt) => make('li', { 'data-receipt-user': receipt.user }, make('span', { class: 'name' }, receipt.user), make('span', { class: 'badge' }), make('time', { class: 'quiet' })),
+  keep(
+    article.querySelector('ul'),
+    receipts,
+    (receipt) => receipt.user,
+    (receipt) =>
+      make(
+        'li',
+        { 'data-receipt-user': receipt.user },
+        make('span', { class: 'name' }, receipt.user),
+        make('span', { class: 'badge' }),
+        make('time', { class: 'quiet' }),
+      ),
     (row, receipt) => {
       row.dataset.state = receipt.state;
       setText(row.querySelector('.badge'), receipt.state);
       setText(row.querySelector('time'), receipt.time ? clock(receipt.time) : '');
-    });
+    },
+  );
 }
 
 // -- channels
 
 const refreshChannels = whileVisible(CHANNELS_EVERY_MS, async () => {
   try {
-    // The users' own channels are the list of people over again.
-    const all = (await list('/api/channels', 'channels', 1)).all.filter((channel) => !channel.channel.startsWith('@'));
+    // The users' own channels are the list of users over again.
+    const all = (await list('/api/channels', 'channels', 1)).all.filter(
+      (channel) => !channel.channel.startsWith('@'),
+    );
     at('channels-empty').hidden = all.length > 0;
-    keep(at('channels'), all, (channel) => channel.channel,
-      (channel) => make('tr', { 'data-channel': channel.channel }, make('td', {}, channel.channel), ...['tail', 'head', 'subscribers'].map((name) => make('td', { class: `number ${name}` }))),
+    keep(
+      at('channels'),
+      all,
+      (channel) => channel.channel,
+      (channel) =>
+        make(
+          'tr',
+          { 'data-channel': channel.channel },
+          make('td', {}, channel.channel),
+          ...['tail', 'head', 'subscribers'].map((name) => make('td', { class: `number ${name}` })),
+        ),
       (row, channel) => {
-        for (const name of ['tail', 'head', 'subscribers']) setText(row.querySelector('.' + name), (channel[name] ?? 0).toLocaleString());
-      });
+        for (const name of ['tail', 'head', 'subscribers'])
+          setText(row.querySelector('.' + name), (channel[name] ?? 0).toLocaleString());
+      },
+    );
   } catch {
-    // The list of people has told already that the server is not reached.
+    // The list of users has told already that the server is not reached.
   }
 });
 
@@ -488,7 +633,10 @@ at('users-more').addEventListener('click', () => {
 });
 at('push-form').addEventListener('submit', onPush);
 for (const id of ['kind-page', 'kind-message']) at(id).addEventListener('change', showKind);
-document.addEventListener('visibilitychange', () => key && document.visibilityState === 'hidden' && showLive('paused'));
+document.addEventListener(
+  'visibilitychange',
+  () => key && document.visibilityState === 'hidden' && showLive('paused'),
+);
 addEventListener('hashchange', () => {
   if (takeKeyFromAddress()) openGate();
 });

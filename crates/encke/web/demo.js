@@ -1,17 +1,21 @@
 /**
- * The demo page. Everything that arrives is shown as text or in a sandboxed frame; nothing of it ever becomes markup of this page.
+ * The demo page. Everything that arrives is shown as text or in a sandboxed frame; nothing of it ever becomes
+ * markup of this page.
  *
- * The login is kept in this tab's `sessionStorage` and not in the cookie, since tabs share cookies, and several tabs as several users is what the demo is for.
+ * The login is kept in this tab's `sessionStorage` and not in the cookie, since tabs share cookies, and
+ * several tabs as several users is what the demo is for.
  */
 import { Encke, showPage } from '../client.js';
 
-/** Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path. */
+/**
+ * Where the server is, by where this script came from: a proxy may have put it behind a prefix of the path.
+ */
 const BASE = new URL('..', import.meta.url).pathname.replace(/\/$/, '');
 const KEPT = 'encke.demo';
 const KEPT_PAGES = 'encke.demo.pages';
 const MOST_MESSAGES = 500;
 const MOST_PAGES = 50;
-/** What the transports are called for people. @type {Record<string, string>} */
+/** What the transports are called on the page. @type {Record<string, string>} */
 const TRANSPORTS = { sse: 'SSE', poll: 'long poll', ws: 'WebSocket', iframe: 'forever frame' };
 
 /** @param {string} id @returns {any} */
@@ -43,7 +47,13 @@ function say(id, text) {
 }
 
 /** @param {string} time */
-const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+const clock = (time) =>
+  new Date(time).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  });
 
 /** @param {string} text */
 const channelList = (text) => [...new Set(text.split(',').map((name) => name.trim()).filter(Boolean))];
@@ -115,7 +125,10 @@ async function onLogin(event) {
     enter();
     at('close-button').focus();
   } catch (error) {
-    say('login-error', error instanceof TypeError ? 'The server can not be reached.' : /** @type {Error} */ (error).message);
+    say(
+      'login-error',
+      error instanceof TypeError ? 'The server can not be reached.' : /** @type {Error} */ (error).message,
+    );
   } finally {
     at('login-button').disabled = false;
   }
@@ -139,7 +152,12 @@ async function logout() {
   const token = login?.token;
   login = null;
   remember();
-  if (token) fetch(BASE + '/v1/logout', { method: 'POST', headers: { authorization: 'Bearer ' + token }, credentials: 'omit' }).catch(() => {});
+  if (token)
+    fetch(BASE + '/v1/logout', {
+      method: 'POST',
+      headers: { authorization: 'Bearer ' + token },
+      credentials: 'omit',
+    }).catch(() => {});
   pages = [];
   current = null;
   for (const id of ['page', 'pages', 'messages', 'channels']) at(id).replaceChildren();
@@ -194,7 +212,13 @@ function enter() {
 function showState() {
   const state = client?.state ?? 'idle';
   const by = TRANSPORTS[client?.transport] ?? '';
-  const words = { idle: 'Not connected', connecting: 'Connecting', open: `Connected by ${by}`, waiting: 'Lost, trying again', closed: 'Closed' };
+  const words = {
+    idle: 'Not connected',
+    connecting: 'Connecting',
+    open: `Connected by ${by}`,
+    waiting: 'Lost, trying again',
+    closed: 'Closed',
+  };
   const element = at('state');
   element.dataset.state = state;
   element.dataset.transport = client?.transport ?? '';
@@ -208,9 +232,14 @@ function showState() {
 function onClose({ code, reason, reconnect }) {
   const why = reason ? ` (${reason})` : '';
   at('notice').dataset.code = code;
-  if (reconnect) say('notice', `The server asked everybody to come back in a moment${why}.`);
-  else if (code === 'client') say('notice', 'You closed this session. The server has freed everything of it, and nothing will reconnect by itself.');
-  else if (code === 'operator') say('notice', `An operator closed this session${why}. Nothing will reconnect by itself.`);
+  if (reconnect) say('notice', `The server asked all clients to come back in a moment${why}.`);
+  else if (code === 'client')
+    say(
+      'notice',
+      'You closed this session. The server has freed everything of it, and nothing will reconnect by itself.',
+    );
+  else if (code === 'operator')
+    say('notice', `An operator closed this session${why}. Nothing will reconnect by itself.`);
   else say('notice', `This session has ended: ${reason || code}. Nothing will reconnect by itself.`);
 }
 
@@ -220,7 +249,11 @@ async function closeOnPurpose() {
   const freed = await client?.close();
   at('close-button').disabled = false;
   if (!client || client.state !== 'closed') return;
-  if (!freed) say('notice', 'You closed this session. The server did not confirm it, and will free it by itself in a moment. Nothing will reconnect by itself.');
+  if (!freed)
+    say(
+      'notice',
+      'You closed this session. The server did not confirm it, and will free it by itself in a moment. Nothing will reconnect by itself.',
+    );
   at('reconnect-button').focus();
 }
 
@@ -269,8 +302,12 @@ function showPages() {
   const earlier = pages.filter((page) => page !== current).reverse();
   at('earlier').hidden = earlier.length === 0;
   at('pages').replaceChildren(...earlier.map((page) => {
-    const button = make('button', { type: 'button', class: 'row', 'data-url': page.url },
-      make('span', { class: 'address' }, page.url), make('time', { class: 'quiet', datetime: page.time }, clock(page.time)));
+    const button = make(
+      'button',
+      { type: 'button', class: 'row', 'data-url': page.url },
+      make('span', { class: 'address' }, page.url),
+      make('time', { class: 'quiet', datetime: page.time }, clock(page.time)),
+    );
     button.addEventListener('click', () => client && show(client, page));
     return make('li', {}, button);
   }));
@@ -283,8 +320,19 @@ function onMessage(from, message) {
   const own = message.channel.startsWith('@');
   const head = make('span', { class: 'head' }, make('strong', {}, own ? 'to you' : message.channel));
   if (message.from) head.append(' ', make('span', { class: 'quiet' }, 'from ' + message.from));
-  log(make('li', { 'data-channel': message.channel, 'data-offset': String(message.offset), ...(own ? { class: 'own' } : {}) },
-    head, make('time', { class: 'quiet', datetime: message.time }, clock(message.time)), make('span', { class: typeof message.data === 'string' ? 'data' : 'data json' }, asText(message.data))));
+  log(
+    make(
+      'li',
+      {
+        'data-channel': message.channel,
+        'data-offset': String(message.offset),
+        ...(own ? { class: 'own' } : {}),
+      },
+      head,
+      make('time', { class: 'quiet', datetime: message.time }, clock(message.time)),
+      make('span', { class: typeof message.data === 'string' ? 'data' : 'data json' }, asText(message.data)),
+    ),
+  );
   // What goes wrong with an acknowledgement is no concern of the person who reads.
   if (own) from.shown(message).catch(() => {});
 }
@@ -292,15 +340,19 @@ function onMessage(from, message) {
 /** @param {any} gap */
 function onGap({ channel, from, to }) {
   const name = channel.startsWith('@') ? 'your own channel' : channel;
-  const what = to === null ? `Some messages of ${name} may be lost: the server began anew.` : from === to
-    ? `Message ${from} of ${name} is gone: it was kept no longer.` : `Messages ${from} to ${to} of ${name} are gone: they were kept no longer.`;
+  const what =
+    to === null
+      ? `Some messages of ${name} may be lost: the server began anew.`
+      : from === to
+        ? `Message ${from} of ${name} is gone: it was kept no longer.`
+        : `Messages ${from} to ${to} of ${name} are gone: they were kept no longer.`;
   log(make('li', { class: 'gap', 'data-channel': channel }, what));
 }
 
 /** @param {Element} entry */
 function log(entry) {
   const list = at('messages');
-  // Whoever has scrolled back to read must not be torn away by what is new.
+  // A reader who has scrolled back must not be torn away by what is new.
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   list.append(entry);
   while (list.childElementCount > MOST_MESSAGES) list.firstElementChild.remove();
@@ -335,11 +387,18 @@ async function onPublish(event) {
 
 function showChannels() {
   const names = client?.channels ?? [];
-  at('channels').replaceChildren(...(login ? [make('li', { class: 'fixed', 'data-channel': '@' + login.user }, '@' + login.user)] : []), ...names.map((name) => {
-    const button = make('button', { type: 'button', 'aria-label': `Leave ${name}`, title: `Leave ${name}` }, '×');
-    button.addEventListener('click', () => changeChannels(() => client?.unsubscribe([name])));
-    return make('li', { 'data-channel': name }, name, button);
-  }));
+  at('channels').replaceChildren(
+    ...(login ? [make('li', { class: 'fixed', 'data-channel': '@' + login.user }, '@' + login.user)] : []),
+    ...names.map((name) => {
+      const button = make(
+        'button',
+        { type: 'button', 'aria-label': `Leave ${name}`, title: `Leave ${name}` },
+        '×',
+      );
+      button.addEventListener('click', () => changeChannels(() => client?.unsubscribe([name])));
+      return make('li', { 'data-channel': name }, name, button);
+    }),
+  );
 }
 
 /** @param {() => Promise<unknown> | undefined} change */
@@ -380,9 +439,10 @@ at('clear-button').addEventListener('click', () => {
   at('clear-button').hidden = true;
 });
 
-const asked = new URLSearchParams(location.search).get('user') ?? new URLSearchParams(location.hash.slice(1)).get('user');
+const asked =
+  new URLSearchParams(location.search).get('user') ?? new URLSearchParams(location.hash.slice(1)).get('user');
 login = remembered(KEPT);
-// An address that names somebody else is a wish to be that one.
+// An address that names another user is a wish to be that one.
 if (login && (asked === null || asked === login.user)) {
   pages = remembered(KEPT_PAGES) ?? [];
   enter();

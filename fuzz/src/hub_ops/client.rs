@@ -1,5 +1,5 @@
-//! A client, as a library for applications would be: it keeps its cursor, drops repeats, and writes down what
-//! it was promised and given.
+//! A client, as one in an application would be: it keeps its cursor, drops repeats, and writes down what it
+//! was promised and given.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,7 @@ impl Client {
     pub fn forget(&mut self, history: &mut History) {
         (self.cursor, self.session) = (None, None);
         self.seen.clear();
-        history.note(Record::Life { client: self.at });
+        history.note(Record::Incarnation { client: self.at });
     }
 
     /// The channels that it has to name besides its cursor.

@@ -40,7 +40,7 @@ enum Asked {
     Unsubscribe(SessionId, ChannelName),
     Ack(Position),
     Close,
-    GiveUp,
+    Release,
 }
 
 /// See the module.
@@ -69,7 +69,7 @@ fn one_of(number: u8, count: usize) -> usize {
 }
 
 impl World {
-    /// Everybody is away.
+    /// All clients are away.
     pub fn new(window_messages: usize, page_max: usize, wide: bool) -> Self {
         let now = Now { mono_ms: 1_000_000, wall: Time(1_700_000_000_000) };
         let config = HubConfig {
@@ -82,7 +82,7 @@ impl World {
         };
         let user = |number: usize| UserId::new(&format!("user {}", number % USERS)).expect("a name");
         let mut history = History::default();
-        (0..CLIENTS).for_each(|client| history.note(Record::Life { client }));
+        (0..CLIENTS).for_each(|client| history.note(Record::Incarnation { client }));
         Self {
             hub: Hub::new(config, now),
             logs: Logs::new(100, page_max),
@@ -132,7 +132,7 @@ impl World {
         let mut carried = Following::default();
         if let (true, Some(session)) = (moved, self.clients[at].session) {
             // It comes from another node, which has given its session up: here, the same one.
-            let (ticket, user) = (self.ticket(Asked::GiveUp), self.clients[at].user.clone());
+            let (ticket, user) = (self.ticket(Asked::Release), self.clients[at].user.clone());
             self.hub.control(ticket, ControlRequest::Release { session: Some(session), user }, self.now);
             self.pump();
             if let Some(given) = self.given.take() {
@@ -457,7 +457,7 @@ impl World {
         }
         self.clients[at].disconnected();
         match ending {
-            Ending::Closed(farewell) if farewell.close.reconnect => {}
+            Ending::Closed(notice) if notice.close.reconnect => {}
             Ending::Closed(_) | Ending::Refused(ErrorCode::SessionClosed) => {
                 self.clients[at].forget(&mut self.history)
             }
@@ -491,7 +491,7 @@ impl World {
                     "{shown:?} was shown, and the log ends at {head:?}"
                 );
             }
-            (Asked::GiveUp, ControlReply::Released(given)) => self.given = given,
+            (Asked::Release, ControlReply::Released(given)) => self.given = given,
             (Asked::Close, ControlReply::Closed(count)) => {
                 assert!(count <= 1, "one session was to be closed")
             }
@@ -499,7 +499,7 @@ impl World {
         }
     }
 
-    /// Nothing fails any more: everybody comes back and takes all that there is, until all is at rest.
+    /// Nothing fails any more: all clients come back and take all that there is, until all is at rest.
     pub fn heal(&mut self) {
         while !self.feed.is_empty() {
             self.announce(false);
@@ -527,7 +527,7 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    /// Everybody should have everything now.
+    /// All clients should have everything now.
     pub fn judge(&mut self) {
         let own = self.clients.iter().take(USERS).map(|client| client.user.channel());
         let names: Vec<ChannelName> = self.channels.iter().cloned().chain(own).collect();
@@ -539,10 +539,10 @@ impl World {
         (0..CLIENTS).for_each(|client| self.history.note(Record::Judged { client }));
     }
 
-    /// Everybody goes, and nothing is left.
+    /// All clients go, and nothing is left.
     pub fn leave(&mut self) {
         (0..CLIENTS).for_each(|at| self.detach(at));
-        assert!(self.conns.is_empty(), "connections of nobody: {:?}", self.conns);
+        assert!(self.conns.is_empty(), "connections of no client: {:?}", self.conns);
         self.wait_ms(2 * GRACE_MS);
         for client in 0..USERS {
             let user = self.clients[client].user.clone();

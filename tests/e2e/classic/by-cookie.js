@@ -1,4 +1,5 @@
-// A script in the manner of Comet's first years, with jQuery: it keeps nothing, and goes on until it is told to stop.
+// A script in the manner of Comet's first years, with jQuery: it keeps nothing, and goes on until it is told
+// to stop.
 var me;
 
 function wait() {

@@ -1,4 +1,5 @@
-// A script in the manner of Comet's first years, with Prototype: it hands back the timestamp of the last answer, and compares ids by itself.
+// A script in the manner of Comet's first years, with Prototype: it hands back the timestamp of the last
+// answer, and compares ids by itself.
 var Pager = Class.create({
   initialize: function (me) {
     this.me = me;

@@ -7,7 +7,16 @@ import { chromium } from 'playwright-core';
 import { TARGET } from './program.js';
 import { until } from './until.js';
 
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-dev-shm-usage',
+];
 const SCREENSHOTS = path.join(TARGET, 'screenshots');
 
 /** Debian's Chromium, without a window. */
@@ -15,12 +24,12 @@ export const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
   args: FLAGS,
-  // Playwright takes the back/forward cache away, which people's browsers have.
+  // Playwright takes the back/forward cache away, which users' browsers have.
   ignoreDefaultArgs: ['--disable-back-forward-cache'],
   timeout: 60_000,
 });
 
-/** Writes a picture for people to look at. */
+/** Writes a screenshot to look at. */
 export function picture(page, name, options = {}) {
   mkdirSync(SCREENSHOTS, { recursive: true });
   return page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), animations: 'disabled', ...options });
@@ -33,11 +42,22 @@ export async function startSite() {
     asked.push(request.url);
     const word = decodeURIComponent(request.url.slice(1)).replace(/[<&]/g, '');
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
-    response.end(`<!doctype html><meta charset="utf-8"><title>${word}</title><body style="margin:0;font:20px system-ui;background:linear-gradient(135deg,#234,#687);color:#fff;display:grid;place-items:center;height:100vh">
-      <main><h1 id="word">${word}</h1><p>Pushed to you a moment ago.</p><p id="script">no script</p></main><script>document.getElementById('script').textContent = 'scripts run: ' + location.host;</script>`);
+    response.end(`<!doctype html><meta charset="utf-8"><title>${word}</title>
+      <style>
+        body { margin: 0; font: 20px system-ui; background: linear-gradient(135deg, #234, #687); color: #fff }
+        body { display: grid; place-items: center; height: 100vh }
+      </style>
+      <main><h1 id="word">${word}</h1><p>Pushed to you a moment ago.</p><p id="script">no script</p></main>
+      <script>
+        document.getElementById('script').textContent = 'scripts run: ' + location.host;
+      </script>`);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${server.address().port}`, asked, stop: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))) };
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    asked,
+    stop: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))),
+  };
 }
 
 /** One person's tab with the demo. */
@@ -47,8 +67,15 @@ export class Tab {
   dialogs = [];
   errors = [];
 
-  /** Opens the demo in a browser context of its own, which is what another person's browser is, and logs in. */
-  static async open(browser, server, user, { transport = 'sse', channels = '', viewport = { width: 1280, height: 800 } } = {}) {
+  /**
+   * Opens the demo in a browser context of its own, which is what another person's browser is, and logs in.
+   */
+  static async open(
+    browser,
+    server,
+    user,
+    { transport = 'sse', channels = '', viewport = { width: 1280, height: 800 } } = {},
+  ) {
     const context = await browser.newContext({ viewport });
     const page = await context.newPage();
     const tab = new Tab(server, user, context, page);
@@ -63,9 +90,15 @@ export class Tab {
 
   constructor(server, user, context, page) {
     Object.assign(this, { server, user, context, page });
-    page.on('request', (request) => request.url().startsWith(server.url) && this.requests.push(request.url().slice(server.url.length)));
+    page.on(
+      'request',
+      (request) =>
+        request.url().startsWith(server.url) && this.requests.push(request.url().slice(server.url.length)),
+    );
     // A WebSocket is told of as something else than a request.
-    page.on('websocket', (socket) => this.requests.push(socket.url().slice(server.url.replace('http', 'ws').length)));
+    page.on('websocket', (socket) =>
+      this.requests.push(socket.url().slice(server.url.replace('http', 'ws').length)),
+    );
     page.on('dialog', (dialog) => (this.dialogs.push(dialog.message()), dialog.dismiss()));
     page.on('pageerror', (error) => this.errors.push(String(error)));
   }
@@ -77,17 +110,26 @@ export class Tab {
 
   /** Waits until this page is shown in the frame, and gives what the frame reads. */
   async shows(url) {
-    await this.page.waitForFunction((url) => {
-      const frame = document.querySelector('#page-frame');
-      return frame?.src === url && 'loaded' in frame.dataset;
-    }, url, { timeout: 20_000 });
+    await this.page.waitForFunction(
+      (url) => {
+        const frame = document.querySelector('#page-frame');
+        return frame?.src === url && 'loaded' in frame.dataset;
+      },
+      url,
+      { timeout: 20_000 },
+    );
     const frame = this.page.frames().find((frame) => frame.url() === url);
     return frame.textContent('#word');
   }
 
   /** The addresses of all pages that this tab was given, the one that is shown first. */
   pages() {
-    return this.page.evaluate(() => [document.querySelector('#page-frame')?.src, ...[...document.querySelectorAll('#pages [data-url]')].map((one) => one.dataset.url)].filter(Boolean));
+    return this.page.evaluate(() =>
+      [
+        document.querySelector('#page-frame')?.src,
+        ...[...document.querySelectorAll('#pages [data-url]')].map((one) => one.dataset.url),
+      ].filter(Boolean),
+    );
   }
 
   /** The data of all messages, as they are written on the page. */

@@ -8,7 +8,10 @@ import path from 'node:path';
 import { freePort } from './port.js';
 import { until } from './until.js';
 
-/** The servers that this test process has started, by their kind. One serves all stories, each under a prefix of its own. */
+/**
+ * The servers that this test process has started, by their kind. One serves all stories, each under a prefix
+ * of its own.
+ */
 const running = new Map();
 
 /** What `--engine` has to be for a story of its own. */
@@ -50,9 +53,15 @@ async function start(kind) {
 
 function command(kind, dir, port) {
   if (kind === 'redis') {
-    return ['redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--appendonly', 'yes', '--save', '']];
+    return [
+      'redis-server',
+      ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--appendonly', 'yes', '--save', ''],
+    ];
   }
   const settings = path.join(dir, 'nats.conf');
-  writeFileSync(settings, `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(dir)}, sync_interval: always }\n`);
+  writeFileSync(
+    settings,
+    `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(dir)}, sync_interval: always }\n`,
+  );
   return [process.env.ENCKE_NATS_SERVER ?? 'nats-server', ['-c', settings]];
 }

@@ -1,7 +1,10 @@
 import http from 'node:http';
 import net from 'node:net';
 
-/** A front without a memory: each request goes to the next node in turn, whoever sent it and over whatever connection. A node that does not answer is passed over, as a load balancer does. */
+/**
+ * A front without a memory: each request goes to the next node in turn, whichever client sent it and over
+ * whatever connection. A node that does not answer is passed over, as a load balancer does.
+ */
 export class Front {
   #server;
   #turn = 0;
@@ -10,7 +13,9 @@ export class Front {
   /** @param {() => number[]} ports the ports of all nodes */
   constructor(ports) {
     this.ports = ports;
-    this.#server = http.createServer({ requireHostHeader: false }, (request, response) => this.#pass(request, response));
+    this.#server = http.createServer({ requireHostHeader: false }, (request, response) =>
+      this.#pass(request, response),
+    );
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket);
@@ -21,7 +26,9 @@ export class Front {
   }
 
   listen(port) {
-    return new Promise((resolve, reject) => this.#server.once('error', reject).listen(port, '127.0.0.1', resolve));
+    return new Promise((resolve, reject) =>
+      this.#server.once('error', reject).listen(port, '127.0.0.1', resolve),
+    );
   }
 
   close() {
@@ -50,7 +57,15 @@ export class Front {
 
   #ask(request, body, response, port, others) {
     const { method, url, rawHeaders } = request;
-    const asked = http.request({ host: '127.0.0.1', port, method, path: url, headers: pairs(rawHeaders), agent: false, setHost: false });
+    const asked = http.request({
+      host: '127.0.0.1',
+      port,
+      method,
+      path: url,
+      headers: pairs(rawHeaders),
+      agent: false,
+      setHost: false,
+    });
     response.once('close', () => asked.destroy());
     asked.on('response', (answer) => {
       response.writeHead(answer.statusCode, answer.rawHeaders.length ? pairs(answer.rawHeaders) : {});
@@ -60,8 +75,9 @@ export class Front {
     });
     asked.on('error', (error) => {
       if (response.headersSent || response.destroyed) return response.destroy();
-      // Nobody was there, so nobody has taken the request.
-      if (error.code === 'ECONNREFUSED' && others.length > 0) return this.#ask(request, body, response, others[0], others.slice(1));
+      // No node was there, so the request was not taken.
+      if (error.code === 'ECONNREFUSED' && others.length > 0)
+        return this.#ask(request, body, response, others[0], others.slice(1));
       return response.destroy();
     });
     asked.end(body);
@@ -75,14 +91,17 @@ export class Front {
       connected = true;
       const { method, url, httpVersion, rawHeaders } = request;
       const lines = [];
-      for (let at = 0; at < rawHeaders.length; at += 2) lines.push(`${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`);
+      for (let at = 0; at < rawHeaders.length; at += 2)
+        lines.push(`${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`);
       there.write(`${method} ${url} HTTP/${httpVersion}\r\n${lines.join('')}\r\n`);
       there.write(head);
       there.pipe(socket).pipe(there);
     });
     socket.on('error', () => there.destroy()).on('close', () => there.destroy());
     there.on('close', () => connected && socket.destroy());
-    there.on('error', () => (!connected && others.length > 0 ? this.#upgrade(request, socket, head, others) : socket.destroy()));
+    there.on('error', () =>
+      !connected && others.length > 0 ? this.#upgrade(request, socket, head, others) : socket.destroy(),
+    );
   }
 }
 

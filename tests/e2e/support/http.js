@@ -7,7 +7,8 @@ import { within } from './until.js';
  * One request on a connection of its own, so that no test depends on what another left behind in a pool.
  * A body that is an object goes as JSON; text and buffers go as they are.
  * @param {string} url
- * @param {{method?: string, headers?: Record<string, string>, body?: unknown, signal?: AbortSignal, ms?: number}} [options]
+ * @param {{method?: string, headers?: Record<string, string>, body?: unknown, signal?: AbortSignal, ms?:
+ * number}} [options]
  */
 export function request(url, { method = 'GET', headers = {}, body, signal, ms } = {}) {
   const plain = typeof body === 'string' || Buffer.isBuffer(body) || body === undefined;
@@ -15,12 +16,18 @@ export function request(url, { method = 'GET', headers = {}, body, signal, ms } 
   const type = plain ? {} : { 'content-type': 'application/json' };
   const length = bytes === undefined ? {} : { 'content-length': String(Buffer.byteLength(bytes)) };
   const done = new Promise((resolve, reject) => {
-    const asked = http.request(url, { method, headers: { ...type, ...length, ...headers }, agent: false, signal }, (response) => {
-      const chunks = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => resolve(new Answer(response.statusCode, response.headers, Buffer.concat(chunks).toString())));
-    });
+    const asked = http.request(
+      url,
+      { method, headers: { ...type, ...length, ...headers }, agent: false, signal },
+      (response) => {
+        const chunks = [];
+        response.on('data', (chunk) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () =>
+          resolve(new Answer(response.statusCode, response.headers, Buffer.concat(chunks).toString())),
+        );
+      },
+    );
     asked.on('error', reject);
     asked.end(bytes);
   });

@@ -20,9 +20,13 @@ export class Nginx {
     nginx.#remove = remove;
     const port = await freePort();
     nginx.url = `http://127.0.0.1:${port}`;
-    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${dir}/${name};`).join(' ');
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `${name}_temp_path ${dir}/${name};`)
+      .join(' ');
     const config = path.join(dir, 'nginx.conf');
-    await writeFile(config, `daemon off; master_process off; worker_processes 1; pid ${dir}/pid; error_log stderr;
+    await writeFile(
+      config,
+      `daemon off; master_process off; worker_processes 1; pid ${dir}/pid; error_log stderr;
 events { worker_connections 512; }
 http {
   access_log off; ${temporary}
@@ -32,8 +36,12 @@ http {
     ${locations}
   }
 }
-`);
-    nginx.#process = spawn('nginx', ['-p', dir, '-c', config, '-e', 'stderr'], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` }, stdio: ['ignore', 'ignore', 'pipe'] });
+`,
+    );
+    nginx.#process = spawn('nginx', ['-p', dir, '-c', config, '-e', 'stderr'], {
+      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     nginx.#process.stderr.on('data', (chunk) => void (nginx.#said += chunk));
     nginx.#process.on('error', (error) => void (nginx.#said += error));
     try {
@@ -46,7 +54,11 @@ http {
   }
 
   async stop() {
-    if (this.#process.exitCode === null && this.#process.signalCode === null && this.#process.pid !== undefined) {
+    if (
+      this.#process.exitCode === null &&
+      this.#process.signalCode === null &&
+      this.#process.pid !== undefined
+    ) {
       const gone = new Promise((resolve) => this.#process.once('exit', resolve));
       this.#process.kill('SIGKILL');
       await gone;

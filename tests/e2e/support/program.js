@@ -14,11 +14,15 @@ export const TARGET = path.join(ROOT, 'target');
 
 function binary() {
   const file = process.env.ENCKE_BIN ?? path.join(TARGET, 'debug', 'encke');
-  if (!existsSync(file)) throw new Error(`there is no ${file}: build it with \`cargo build -p encke\`, or set ENCKE_BIN`);
+  if (!existsSync(file))
+    throw new Error(`there is no ${file}: build it with \`cargo build -p encke\`, or set ENCKE_BIN`);
   return file;
 }
 
-/** The environment without anything that Encke reads: what a test does not say must not come from whoever runs it. */
+/**
+ * The environment without anything that Encke reads: what a test does not say must not come from the shell
+ * that runs it.
+ */
 function cleanEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ENCKE_')));
 }
@@ -42,7 +46,11 @@ export class Program {
    */
   constructor(args, { env = {}, cwd } = {}) {
     this.args = args;
-    this.child = spawn(binary(), args, { env: { ...cleanEnvironment(), ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(binary(), args, {
+      env: { ...cleanEnvironment(), ...env },
+      cwd,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.child.stdout.setEncoding('utf8').on('data', (text) => (this.stdout += text));
     this.child.stderr.setEncoding('utf8').on('data', (text) => (this.stderr += text));
     this.ended = new Promise((resolve, reject) => {

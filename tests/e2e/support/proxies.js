@@ -7,7 +7,10 @@ import { freePort } from './port.js';
 import { temporaryDirectory } from './program.js';
 import { Never, until, within } from './until.js';
 
-/** How long the proxies let a client's connection rest: less than the server does, and no multiple of half a second. */
+/**
+ * How long the proxies let a client's connection rest: less than the server does, and no multiple of half a
+ * second.
+ */
 export const CLIENT_REST_MS = 60_250;
 
 /** As docs/OPERATING.md has it, before one server. */
@@ -15,7 +18,8 @@ const nginx = (dir, port, server) => `
 daemon off; master_process off; pid ${dir}/nginx.pid; error_log ${dir}/error.log;
 events { worker_connections 2048; }
 http {
-  access_log off; client_body_temp_path ${dir}/body; proxy_temp_path ${dir}/proxy; fastcgi_temp_path ${dir}/fastcgi; uwsgi_temp_path ${dir}/uwsgi; scgi_temp_path ${dir}/scgi;
+  access_log off; client_body_temp_path ${dir}/body; proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi; uwsgi_temp_path ${dir}/uwsgi; scgi_temp_path ${dir}/scgi;
   keepalive_timeout ${CLIENT_REST_MS}ms;
   upstream encke { server 127.0.0.1:${server} max_fails=0; keepalive 256; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
@@ -23,8 +27,10 @@ http {
     listen 127.0.0.1:${port};
     location / {
       proxy_pass http://encke; proxy_http_version 1.1;
-      proxy_set_header Host $http_host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_buffering off; proxy_request_buffering off; proxy_connect_timeout 2s; proxy_read_timeout 150s; proxy_send_timeout 150s; proxy_next_upstream error timeout http_503;
+      proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+      proxy_buffering off; proxy_request_buffering off; proxy_connect_timeout 2s;
+      proxy_read_timeout 150s; proxy_send_timeout 150s; proxy_next_upstream error timeout http_503;
     }
   }
 }`;
@@ -63,7 +69,8 @@ export async function proxy(kind, server) {
   await writeFile(file, config(dir, port, server));
   const child = spawn(program, args(file, dir), { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
-  for (const output of [child.stdout, child.stderr]) output.setEncoding('utf8').on('data', (text) => (said += text));
+  for (const output of [child.stdout, child.stderr])
+    output.setEncoding('utf8').on('data', (text) => (said += text));
   let over = false;
   const ended = new Promise((resolve) => {
     child.on('error', (error) => (said += error)).on('close', resolve);

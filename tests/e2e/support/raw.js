@@ -2,7 +2,10 @@ import net from 'node:net';
 
 import { within } from './until.js';
 
-/** Sends bytes as they are and gives everything that comes back until the server ends the connection, or until `enough` says so. */
+/**
+ * Sends bytes as they are and gives everything that comes back until the server ends the connection, or until
+ * `enough` says so.
+ */
 export function raw(port, bytes, enough = () => false) {
   const done = new Promise((resolve, reject) => {
     let text = '';

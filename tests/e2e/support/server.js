@@ -9,13 +9,19 @@ import { Stream } from './sse.js';
 import { until } from './until.js';
 
 export const API_KEY = 'e2e-8d1f60b3a97c';
-/** What the stories run on that do not ask for an engine: `redis` or `nats` make two nodes of each server, behind a front that gives each request to the next of them. */
+/**
+ * What the stories run on that do not ask for an engine: `redis` or `nats` make two nodes of each server,
+ * behind a front that gives each request to the next of them.
+ */
 export const CLUSTER = process.env.TESTS_CLUSTER ?? '';
 const NODES = 2;
 
 export const TOKEN_SECRET = '5b0c2a9d7e184f63a1d2c3b4e5f60718293a4b5c6d7e8f90';
 
-/** A real server, in a process of its own, on data of its own. Among several nodes, all of them with the front before them. */
+/**
+ * A real server, in a process of its own, on data of its own. Among several nodes, all of them with the front
+ * before them.
+ */
 export class Server {
   #remove;
   #args;
@@ -29,7 +35,8 @@ export class Server {
   programs = [];
 
   /**
-   * @param {{dev?: boolean, engine?: string, cluster?: string, env?: Record<string, string>, args?: string[]}} [options]
+   * @param {{dev?: boolean, engine?: string, cluster?: string, env?: Record<string, string>, args?:
+   * string[]}} [options]
    */
   static async start({ dev = true, engine, cluster = CLUSTER, env = {}, args = [] } = {}) {
     const server = new Server();
@@ -38,8 +45,18 @@ export class Server {
     server.#data = path.join(dir, 'data');
     const among = cluster !== '' && engine === undefined;
     server.#cluster = cluster;
-    server.#args = [...(dev ? ['--dev'] : []), '--engine', among ? await engineUrl(cluster) : (engine ?? 'log'), ...args];
-    server.#env = { ENCKE_API_KEY: API_KEY, ENCKE_TOKEN_SECRET: TOKEN_SECRET, ENCKE_SHUTDOWN_DRAIN_S: '5', ...env };
+    server.#args = [
+      ...(dev ? ['--dev'] : []),
+      '--engine',
+      among ? await engineUrl(cluster) : (engine ?? 'log'),
+      ...args,
+    ];
+    server.#env = {
+      ENCKE_API_KEY: API_KEY,
+      ENCKE_TOKEN_SECRET: TOKEN_SECRET,
+      ENCKE_SHUTDOWN_DRAIN_S: '5',
+      ...env,
+    };
     server.port = await freePort();
     server.#ports = among ? await Promise.all(Array.from({ length: NODES }, freePort)) : [server.port];
     try {
@@ -65,7 +82,10 @@ export class Server {
 
   #start(number) {
     const data = this.#ports.length > 1 ? `${this.#data}-${number}` : this.#data;
-    return new Program(['serve', '--listen', `127.0.0.1:${this.#ports[number]}`, '--data', data, ...this.#args], { env: this.#env });
+    return new Program(
+      ['serve', '--listen', `127.0.0.1:${this.#ports[number]}`, '--data', data, ...this.#args],
+      { env: this.#env },
+    );
   }
 
   #listens(program) {
@@ -79,10 +99,12 @@ export class Server {
 
   /** What `serve` printed for the console's address; in dev mode only. */
   console() {
-    return this.program.line('the address of the console', (line) => line.startsWith('console ')).then((line) => {
-      const address = line.slice('console '.length);
-      return this.#front ? address.replace(new URL(address).origin, this.url) : address;
-    });
+    return this.program
+      .line('the address of the console', (line) => line.startsWith('console '))
+      .then((line) => {
+        const address = line.slice('console '.length);
+        return this.#front ? address.replace(new URL(address).origin, this.url) : address;
+      });
   }
 
   get amongNodes() {
@@ -138,7 +160,7 @@ export class Server {
     if (failed) throw new Error(`the server ended with ${failed.status}: ${failed.stderr}`);
   }
 
-  /** A request as anybody. */
+  /** A request without a token. */
   ask(method, address, options = {}) {
     return request(this.url + address, { method, ...options });
   }
@@ -168,7 +190,10 @@ export class Server {
     return (await this.api('GET', `/api/users/${encodeURIComponent(id)}`)).with(200);
   }
 
-  /** Whether a user is online, and in how many sessions. Who has just come for the first time is written down a moment later; one who has left by then is not known yet. */
+  /**
+   * Whether a user is online, and in how many sessions. Who has just come for the first time is written down
+   * a moment later; one who has left by then is not known yet.
+   */
   async presence(id) {
     const answer = await this.api('GET', `/api/users/${encodeURIComponent(id)}`);
     const { online, sessions } = answer.status === 404 ? { online: false, sessions: 0 } : answer.with(200);
@@ -187,14 +212,25 @@ export class Server {
   /** Waits until a connection serves this session: it then waits for messages. */
   held(user, session) {
     return until(`a connection of ${user} is held`, async () =>
-      (await this.sessions(user)).find((one) => one.connected && (session === undefined || one.session === session)));
+      (await this.sessions(user)).find(
+        (one) => one.connected && (session === undefined || one.session === session),
+      ),
+    );
   }
 
   /** The value of a gauge or the sum of a counter in `/metrics`, of all nodes together. */
   async metric(name, labels = '') {
-    const texts = await Promise.all(this.#ports.map((port) => request(`http://127.0.0.1:${port}/metrics`, { headers: { authorization: `Bearer ${API_KEY}` } })));
+    const texts = await Promise.all(
+      this.#ports.map((port) =>
+        request(`http://127.0.0.1:${port}/metrics`, { headers: { authorization: `Bearer ${API_KEY}` } }),
+      ),
+    );
     const text = texts.map((answer) => answer.text).join('\n');
-    const values = text.split('\n').filter((line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(labels));
+    const values = text
+      .split('\n')
+      .filter(
+        (line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(labels),
+      );
     return values.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 
@@ -224,7 +260,7 @@ export class Server {
   }
 }
 
-/** Somebody with a token. */
+/** A user with a token. */
 export class User {
   constructor(server, name, token) {
     this.server = server;
@@ -243,7 +279,11 @@ export class User {
 
   /** A poll, with whatever parameters. */
   poll(parameters = {}, { headers = {}, signal } = {}) {
-    return this.server.ask('GET', `/v1/poll${query(parameters)}`, { headers: { ...this.headers, ...headers }, signal, ms: 40_000 });
+    return this.server.ask('GET', `/v1/poll${query(parameters)}`, {
+      headers: { ...this.headers, ...headers },
+      signal,
+      ms: 40_000,
+    });
   }
 
   /** A poll that is not held and has to be answered. */
@@ -262,14 +302,16 @@ export class User {
       gaps.push(...answer.gaps);
       at = { session: answer.session, cursor: answer.cursor };
       if (messages.length >= n) return { messages, gaps, ...at, close: answer.close };
-      if (answer.messages.length === 0 && answer.gaps.length === 0) throw new Error(`${messages.length} messages came instead of ${n}`);
+      if (answer.messages.length === 0 && answer.gaps.length === 0)
+        throw new Error(`${messages.length} messages came instead of ${n}`);
     }
   }
 
   /** A stream, whose `open` event is taken. */
   async stream(parameters = {}, headers = {}) {
     const stream = await this.events(parameters, headers);
-    if (!(stream instanceof Stream)) throw new Error(`the stream was refused: ${stream.status} ${stream.text}`);
+    if (!(stream instanceof Stream))
+      throw new Error(`the stream was refused: ${stream.status} ${stream.text}`);
     stream.opened = await stream.next();
     stream.session = stream.opened.session;
     return stream;

@@ -3,7 +3,10 @@ import http from 'node:http';
 import { Answer } from './http.js';
 import { within } from './until.js';
 
-/** A stream of server-sent events, read as the HTML standard says, by code that is not the client's under test. */
+/**
+ * A stream of server-sent events, read as the HTML standard says, by code that is not the client's under
+ * test.
+ */
 export class Stream {
   #events = [];
   #waiting = null;
@@ -23,14 +26,18 @@ export class Stream {
    */
   static open(url, headers) {
     const opening = new Promise((resolve, reject) => {
-      const request = http.get(url, { headers: { accept: 'text/event-stream', ...headers }, agent: false }, (response) => {
-        response.setEncoding('utf8');
-        if (response.statusCode === 200) return resolve(new Stream(request, response));
-        let text = '';
-        response.on('data', (chunk) => (text += chunk));
-        response.on('end', () => resolve(new Answer(response.statusCode, response.headers, text)));
-        response.on('error', reject);
-      });
+      const request = http.get(
+        url,
+        { headers: { accept: 'text/event-stream', ...headers }, agent: false },
+        (response) => {
+          response.setEncoding('utf8');
+          if (response.statusCode === 200) return resolve(new Stream(request, response));
+          let text = '';
+          response.on('data', (chunk) => (text += chunk));
+          response.on('end', () => resolve(new Answer(response.statusCode, response.headers, text)));
+          response.on('error', reject);
+        },
+      );
       request.on('error', reject);
     });
     return within(`the head of ${url}`, opening);
@@ -54,7 +61,8 @@ export class Stream {
     let text = '';
     response.on('data', (chunk) => {
       text += chunk;
-      for (let at; (at = text.indexOf('\n\n')) >= 0; text = text.slice(at + 2)) this.#block(text.slice(0, at));
+      for (let at; (at = text.indexOf('\n\n')) >= 0; text = text.slice(at + 2))
+        this.#block(text.slice(0, at));
     });
   }
 
@@ -80,9 +88,13 @@ export class Stream {
     this.#waiting = null;
   }
 
-  /** The next event: its JSON, with `name` for the SSE event name and `sseId` for the SSE id. Null at the stream's end. */
+  /**
+   * The next event: its JSON, with `name` for the SSE event name and `sseId` for the SSE id. Null at the
+   * stream's end.
+   */
   async next(ms) {
-    if (this.#events.length === 0 && !this.ended) await within('the next event', new Promise((resolve) => (this.#waiting = resolve)), ms);
+    if (this.#events.length === 0 && !this.ended)
+      await within('the next event', new Promise((resolve) => (this.#waiting = resolve)), ms);
     return this.#events.shift() ?? null;
   }
 

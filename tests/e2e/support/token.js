@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 
-const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+const part = (value) =>
+  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 
 /** A JWT, signed with HS256 unless another way is asked for. */
 export function sign(secret, claims, { alg = 'HS256', hash = 'sha256', signature } = {}) {

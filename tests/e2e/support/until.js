@@ -1,4 +1,7 @@
-/** How long anything may take that is expected to happen. It is generous, since a loaded machine is slow; what is there earlier is seen earlier. */
+/**
+ * How long anything may take that is expected to happen. It is generous, since a loaded machine is slow; what
+ * is there earlier is seen earlier.
+ */
 export const DEADLINE_MS = 20_000;
 const LOOK_EVERY_MS = 20;
 
@@ -8,10 +11,9 @@ export class Never extends Error {}
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Looks again and again until `look` gives something true, and gives that. A look that throws counts as not yet, and its error is told at the deadline.
- * @template T
- * @param {string} what the condition, for whoever reads the failure
- * @param {() => T | Promise<T>} look
+ * Looks again and again until `look` gives something true, and gives that. A look that throws counts as not
+ * yet, and its error is told at the deadline. @template T @param {string} what the condition, for the reader
+ * of the failure @param {() => T | Promise<T>} look
  */
 export async function until(what, look, ms = DEADLINE_MS) {
   const ends = performance.now() + ms;
@@ -30,7 +32,10 @@ export async function until(what, look, ms = DEADLINE_MS) {
   }
 }
 
-/** Looks for a while, and fails as soon as what has to hold does not. For what must not happen there is no other proof than time. */
+/**
+ * Looks for a while, and fails as soon as what has to hold does not. For what must not happen there is no
+ * other proof than time.
+ */
 export async function always(what, ms, look) {
   const ends = performance.now() + ms;
   do {

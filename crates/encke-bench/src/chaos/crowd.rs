@@ -25,11 +25,11 @@ use crate::choice::Choice;
 /// How long the tokens are good, in seconds: longer than any jump of the clock.
 const TOKEN_S: u64 = 30 * 86_400;
 /// How long publishers may take to finish; they give up by themselves before.
-const PUBLISHERS_PATIENCE: Duration = Duration::from_secs(300);
+const PUBLISHERS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where they connect to.
 #[derive(Clone, Copy, Debug)]
-pub struct Doors {
+pub struct ProxyAddresses {
     /// Without anything in the way: the server itself, or whichever node comes next.
     pub direct: SocketAddr,
     /// The proxy for subscribers.
@@ -50,7 +50,7 @@ struct Claims<'a> {
 pub struct Crowd {
     /// The subscribers, and how they are doing.
     pub clients: Vec<(subscriber::Plan, Shared)>,
-    /// Everybody that there is, and somebody who never comes.
+    /// All users that there are, and one who never comes.
     pub users: Vec<UserId>,
     /// All channels, without the users' own.
     pub channels: Vec<ChannelName>,
@@ -64,7 +64,7 @@ impl Crowd {
     /// When a name or a token cannot be made.
     pub fn enter(
         setting: &Setting,
-        doors: Doors,
+        addresses: ProxyAddresses,
         keys: &Keys,
         evidence: &Evidence,
         phase: &PhaseSender,
@@ -72,9 +72,9 @@ impl Crowd {
     ) -> io::Result<Self> {
         let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
         let channels = names(setting.channels)?;
-        let plans = subscribers(setting, doors, keys, &channels, &mut Choice(seed()))?;
+        let plans = subscribers(setting, addresses, keys, &channels, &mut Choice(seed()))?;
         let mut users: Vec<UserId> = plans.iter().map(|plan| plan.user.clone()).collect();
-        users.push(UserId::new("nobody").map_err(io::Error::other)?);
+        users.push(UserId::new("never-here").map_err(io::Error::other)?);
         users.sort();
         users.dedup();
         let clients: Vec<_> = plans.into_iter().map(|plan| (plan, Shared::default())).collect();
@@ -89,7 +89,7 @@ impl Crowd {
             .map(|number| {
                 let plan = publisher::Plan {
                     number,
-                    through: if number % 3 == 0 { doors.direct } else { doors.publishers },
+                    through: if number % 3 == 0 { addresses.direct } else { addresses.publishers },
                     api_key: keys.api.clone(),
                     client: number % 2 == 0,
                     channels: channels.clone(),
@@ -107,7 +107,7 @@ impl Crowd {
     /// Waits until all publishers have finished what they began.
     pub async fn publishers_end(&mut self, evidence: &Evidence) {
         for publisher in std::mem::take(&mut self.publishers) {
-            if !matches!(timeout(PUBLISHERS_PATIENCE, publisher).await, Ok(Ok(()))) {
+            if !matches!(timeout(PUBLISHERS_TIMEOUT, publisher).await, Ok(Ok(()))) {
                 evidence.note(Note::Stuck("a publisher does not come to its end".to_owned()));
             }
         }
@@ -133,12 +133,12 @@ fn names(count: usize) -> io::Result<Vec<ChannelName>> {
 /// user. Most come through the proxy.
 fn subscribers(
     setting: &Setting,
-    doors: Doors,
+    addresses: ProxyAddresses,
     keys: &Keys,
     channels: &[ChannelName],
     choice: &mut Choice,
 ) -> io::Result<Vec<subscriber::Plan>> {
-    let by_library =
+    let by_client =
         [encke_client::Transport::Poll, encke_client::Transport::Sse, encke_client::Transport::Ndjson];
     (0..setting.clients)
         .map(|client| {
@@ -150,15 +150,15 @@ fn subscribers(
             own.sort();
             own.dedup();
             let token = token(keys, &user, &own)?;
-            let means = if client % 8 < 3 { Means::Library(by_library[client % 8]) } else { Means::Raw };
+            let means = if client % 8 < 3 { Means::Library(by_client[client % 8]) } else { Means::Raw };
             let direct = forgetful || choice.below(4) == 0;
             Ok(subscriber::Plan {
                 client,
                 user: UserId::new(&user).map_err(io::Error::other)?,
                 channels: own,
                 means,
-                through: if direct { doors.direct } else { doors.subscribers },
-                server: doors.direct,
+                through: if direct { addresses.direct } else { addresses.subscribers },
+                server: addresses.direct,
                 token,
                 forgetful,
                 mutation: setting.mutation.filter(|_| client == 0),

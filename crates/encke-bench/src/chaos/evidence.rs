@@ -13,23 +13,23 @@ use std::{
 use encke_client::ReceiptState;
 use encke_proto::{ChannelName, Cursor, Position, UserId};
 
-/// A message, as its publisher numbers it. 0 is nobody's: a message that is not as anybody sent it.
+/// A message, as its publisher numbers it. 0 is a message that is not as it was sent.
 pub type Id = u64;
 
-/// One thing that somebody saw.
+/// One thing that a client or a publisher saw.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "some of it is for those who read a history that was kept")]
+#[expect(dead_code, reason = "some of it is for readers of a history that was kept")]
 pub enum Note {
     /// A publisher is about to send a message to these channels; a push goes to its users' own.
     Invoked { id: Id, to: Vec<ChannelName> },
     /// It was accepted. A push is not told its positions, but what its receipts are asked for by.
     Accepted { id: Id, at: Vec<(ChannelName, Position)>, push: Option<String> },
-    /// Nobody knows what became of an attempt. It will be tried again with the same key.
+    /// It is not known what became of an attempt. It will be tried again with the same key.
     Unknown { id: Id },
     /// A client without a past has a session, which follows these channels and begins there.
     Began { client: usize, user: UserId, cursor: Cursor },
-    /// A client without a past asked for a session, and nobody knows what became of that: messages may have
-    /// been handed to a connection that it never saw.
+    /// A client without a past asked for a session, and it is not known what became of that: messages may
+    /// have been handed to a connection that it never saw.
     Tried { client: usize },
     /// A client's next connection goes on from there.
     Resumed { client: usize, cursor: Cursor },
@@ -65,13 +65,13 @@ pub enum Note {
     Judged { client: usize },
     /// Something does not come to its end although nothing is in its way.
     Stuck(String),
-    /// Somebody who is online and not there.
+    /// A user who is online and not there.
     Ghost(String),
     /// Something that must not happen, and that no history is needed to see.
     Broken(String),
 }
 
-/// Where everybody writes.
+/// Where all tasks write.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     began: Instant,

@@ -238,7 +238,7 @@ impl Hand {
             self.note(format!("the clock is {shift:+} s off"));
             sleep(self.ms(1_000, 3_000)).await;
         }
-        // With a wrong clock the life ends in one of two ways; the next one has the right time.
+        // With a wrong clock the process ends in one of two ways; the next one has the right time.
         if self.choice.below(2) == 0 {
             server.kill()?
         } else {

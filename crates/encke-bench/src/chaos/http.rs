@@ -13,7 +13,7 @@ use crate::http::{Piece, ResponseReader};
 /// How long an answer may take before it is given up.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The connection of somebody who asks, kept as long as it is good.
+/// The connection of a caller, kept as long as it is good.
 #[derive(Debug)]
 pub struct Asker {
     address: SocketAddr,
@@ -31,7 +31,7 @@ impl Asker {
     /// The status and the body of the answer to a POST.
     ///
     /// # Errors
-    /// When none came: then nobody knows what became of the request.
+    /// When none came: then it is not known what became of the request.
     pub async fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
         self.ask("POST", path, body).await
     }

@@ -1,5 +1,5 @@
 //! What a message holds: its number, and a text that follows from the number, so that one that was changed on
-//! its way is nobody's.
+//! its way belongs to no publisher.
 
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub fn payload(id: Id, bytes: usize) -> String {
     format!("{{\"n\":{id},\"pad\":\"{}\"}}", pad(id, bytes))
 }
 
-/// The number of a message from its data; 0 when it is not as anybody sent it.
+/// The number of a message from its data; 0 when it is not as it was sent.
 #[must_use]
 pub fn read(data: &str) -> Id {
     let Ok(payload) = serde_json::from_str::<Payload>(data) else { return 0 };
@@ -27,9 +27,9 @@ pub fn read(data: &str) -> Id {
 
 fn pad(id: Id, bytes: usize) -> String {
     let mut choice = Choice(id.wrapping_mul(0x9e37_79b9));
-    // Letters, and what transports have to take care of.
-    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz <>&/:;,~@!";
-    (0..bytes).map(|_| char::from(LETTERS[choice.below(LETTERS.len() as u32) as usize])).collect()
+    // The alphabet, and what transports have to take care of.
+    const CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz <>&/:;,~@!";
+    (0..bytes).map(|_| char::from(CHARACTERS[choice.below(CHARACTERS.len() as u32) as usize])).collect()
 }
 
 #[cfg(test)]

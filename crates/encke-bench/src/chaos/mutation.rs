@@ -1,8 +1,8 @@
-//! Lies that a subscriber tells on demand: a live run in which one of them is told must find it.
+//! Mutations of what a subscriber reports, on demand: a live run with one of them must find it.
 
 use encke_history::Kind;
 
-/// What is lied about, once.
+/// What is reported wrongly, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutation {
     /// A message that came is kept from the application.
@@ -11,7 +11,7 @@ pub enum Mutation {
     Repeat,
     /// A message is said to hold something else than it does.
     Forge,
-    /// A connection that nobody counts stays when all have left.
+    /// A connection that is not counted stays when all have left.
     Haunt,
 }
 

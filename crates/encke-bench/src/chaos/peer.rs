@@ -43,7 +43,7 @@ impl Peer {
         self.pid.store(pid.as_raw_nonzero().get(), Ordering::SeqCst);
     }
 
-    /// From now on nothing gets through in these directions. Nobody is told: what is sent waits in the
+    /// From now on nothing gets through in these directions. No end is told: what is sent waits in the
     /// network.
     pub fn cut(&self, up: bool, down: bool) {
         self.cut.send_modify(|cut| (cut.up, cut.down) = (up, down));
@@ -56,7 +56,7 @@ impl Peer {
             .send_modify(|cut| *cut = Cut { up: false, down: false, resets: cut.resets + u32::from(reset) });
     }
 
-    /// For those who carry its bytes.
+    /// For the tasks that carry its bytes.
     #[must_use]
     pub fn look(&self) -> watch::Receiver<Cut> {
         self.cut.subscribe()
@@ -68,7 +68,7 @@ impl Peer {
     }
 }
 
-/// Whose a connection from `peer` to `here` is; none of these peers' when it is somebody else's.
+/// Whose a connection from `peer` to `here` is; none of these peers' when it belongs to another process.
 #[must_use]
 pub fn whose(peers: &[Peer], peer: SocketAddr, here: SocketAddr) -> Option<&Peer> {
     // The process that has begun a connection is not named by it. But its socket has a number, which the

@@ -1,4 +1,4 @@
-//! Whether things go wrong now. Everybody who makes trouble of his own looks here, and stops when told to.
+//! Whether things go wrong now. Each task that injects faults of its own looks here, and stops when told to.
 
 use tokio::sync::watch;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 pub enum Stage {
     /// Things go wrong.
     Storm,
-    /// The network is good and nobody has whims, but publishers go on: nodes are restarted one after the
+    /// The network is good and no client misbehaves, but publishers go on: nodes are restarted one after the
     /// other.
     Breeze,
     /// Nothing goes wrong any more; publishers finish what they began, clients catch up and stay.
@@ -68,7 +68,7 @@ impl Look {
 
     /// Returns when it is this stage or a later one.
     pub async fn reached(&mut self, stage: Stage) {
-        // When nobody turns it any more, the run is over.
+        // When no phase can come any more, the run is over.
         let _ = self.0.wait_for(|now| *now >= stage).await;
     }
 }

@@ -32,7 +32,7 @@ const AGAIN_MAX_BYTES: usize = 64 * 1024;
 /// How long a server may take to accept a connection before the next one is tried.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer to a request that is sent again is waited for.
-const AGAIN_PATIENCE: Duration = Duration::from_secs(10);
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most requests that wait to be sent again.
 const AGAIN_QUEUE_MAX: usize = 64;
 /// The receive buffer of a line that trickles, so that the server feels it.
@@ -45,7 +45,7 @@ enum Way {
     Plain,
     /// Both ends are reset after so many bytes of answers, wherever that is.
     Reset(u64),
-    /// After so many bytes of answers nothing goes through any more, either way, and nobody is told.
+    /// After so many bytes of answers nothing goes through any more, either way, and no end is told.
     Hole(u64),
     /// After so many bytes of answers, one byte a second.
     Trickle(u64),
@@ -83,7 +83,7 @@ pub enum Side {
     Subscribers,
     /// Publishers, whose requests may arrive twice.
     Publishers,
-    /// Whoever is to have a good network.
+    /// The clients that are to have a good network.
     Front,
 }
 
@@ -212,7 +212,7 @@ async fn carry(
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
     if matches!(way, Way::Reset(_)) {
-        // No farewell: what is under way is thrown away, as by a router that forgot.
+        // Without a close: what is under way is thrown away, as by a router that forgot.
         SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
         SockRef::from(&upstream).set_linger(Some(Duration::ZERO))?;
     }
@@ -308,7 +308,7 @@ impl Pump {
         }
     }
 
-    /// Until the weather changes both ends hold a connection that nobody serves. Not even its end is told.
+    /// Until the weather changes both ends hold a connection that is not served. Not even its end is told.
     async fn nothing_goes_through(&self) -> io::Result<()> {
         std::future::pending().await
     }
@@ -331,7 +331,7 @@ impl Pump {
     }
 }
 
-/// Sends requests once more, each some time later; nobody waits for the answers.
+/// Sends requests once more, each some time later; no task waits for the answers.
 async fn send_again(
     server: Upstream,
     mut requests: mpsc::Receiver<Vec<u8>>,
@@ -353,7 +353,7 @@ async fn send_again(
             socket.write_all(&request).await?;
             socket.read(&mut vec![0; READ_BYTES]).await
         };
-        if matches!(timeout(AGAIN_PATIENCE, exchange).await, Ok(Ok(1..))) {
+        if matches!(timeout(AGAIN_TIMEOUT, exchange).await, Ok(Ok(1..))) {
             count.again.fetch_add(1, Ordering::Relaxed);
         }
     }

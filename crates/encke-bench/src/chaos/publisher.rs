@@ -18,7 +18,7 @@ use super::{
 use crate::choice::Choice;
 
 /// How long a message may take to be accepted once nothing is in the way.
-const CALM_PATIENCE: Duration = Duration::from_secs(90);
+const CALM_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A publisher.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Plan {
 }
 
 /// What is sent.
-enum Letter {
+enum Publication {
     Publish(Vec<ChannelName>),
     Push(Vec<UserId>),
 }
@@ -120,7 +120,7 @@ pub async fn publish(plan: Plan, evidence: Evidence, look: Look) {
 async fn deliver(
     plan: &Plan,
     way: &mut Way,
-    message: &Letter,
+    message: &Publication,
     data: &str,
     id: Id,
     evidence: &Evidence,
@@ -140,7 +140,7 @@ async fn deliver(
                 return true;
             }
         }
-        if !look.is_busy() && calm_since.get_or_insert_with(Instant::now).elapsed() > CALM_PATIENCE {
+        if !look.is_busy() && calm_since.get_or_insert_with(Instant::now).elapsed() > CALM_TIMEOUT {
             evidence.note(Note::Stuck(format!("message {id} is never accepted")));
             return false;
         }
@@ -149,14 +149,14 @@ async fn deliver(
     }
 }
 
-async fn attempt(way: &mut Way, message: &Letter, data: &str, key: &str) -> Outcome {
+async fn attempt(way: &mut Way, message: &Publication, data: &str, key: &str) -> Outcome {
     match way {
         Way::Raw(asker) => match asker.post(message.path(), &message.body(data, key)).await {
             Ok((202, body)) => message.understand(&body),
             Ok((429 | 408 | 500.., _)) | Err(_) => Outcome::Unknown,
             Ok((status, body)) => Outcome::Refused(format!("{status} {}", String::from_utf8_lossy(&body))),
         },
-        Way::Library(api) => match by_library(api, message, data, key).await {
+        Way::Library(api) => match by_client(api, message, data, key).await {
             Ok(Ok(places)) => place_all(places),
             Ok(Err(push)) => Outcome::Accepted(Vec::new(), Some(push)),
             Err(error) if error.is_temporary() => Outcome::Unknown,
@@ -166,15 +166,15 @@ async fn attempt(way: &mut Way, message: &Letter, data: &str, key: &str) -> Outc
 }
 
 /// The places of a publication, or the id of a push.
-async fn by_library(
+async fn by_client(
     api: &Api,
-    message: &Letter,
+    message: &Publication,
     data: &str,
     key: &str,
 ) -> Result<Result<Vec<Place>, String>, encke_client::Error> {
     let data = RawValue::from_string(data.to_owned()).map_err(encke_client::Error::Encode)?;
     match message {
-        Letter::Publish(channels) => {
+        Publication::Publish(channels) => {
             let publish = match &channels[..] {
                 [one] => Publish::to(one.as_str(), &data)?,
                 all => Publish::to_all(all.iter().map(ChannelName::as_str), &data)?,
@@ -185,7 +185,7 @@ async fn by_library(
                 .map(|at| Place { channel: at.channel, offset: at.offset, epoch: at.epoch })
                 .collect()))
         }
-        Letter::Push(users) => {
+        Publication::Push(users) => {
             let users = users.iter().map(|user| user.as_str().to_owned()).collect();
             Ok(Err(api.push(&Push::data(Target::Users(users), &data)?.id(key)).await?.id))
         }
@@ -204,12 +204,12 @@ fn place_all(places: Vec<Place>) -> Outcome {
 }
 
 impl Plan {
-    fn message(&self, choice: &mut Choice) -> Letter {
+    fn message(&self, choice: &mut Choice) -> Publication {
         match choice.below(10) {
-            0..6 => Letter::Publish(some(&self.channels, 1, choice)),
-            6 => Letter::Publish(some(&self.channels, 2 + choice.below(2), choice)),
-            7 | 8 => Letter::Push(some(&self.users, 1, choice)),
-            _ => Letter::Push(some(&self.users, 2 + choice.below(4), choice)),
+            0..6 => Publication::Publish(some(&self.channels, 1, choice)),
+            6 => Publication::Publish(some(&self.channels, 2 + choice.below(2), choice)),
+            7 | 8 => Publication::Push(some(&self.users, 1, choice)),
+            _ => Publication::Push(some(&self.users, 2 + choice.below(4), choice)),
         }
     }
 }
@@ -220,7 +220,7 @@ fn some<T: Clone>(all: &[T], count: u32, choice: &mut Choice) -> Vec<T> {
     all.iter().cycle().skip(start).take((count as usize).min(all.len())).cloned().collect()
 }
 
-impl Letter {
+impl Publication {
     fn channels(&self) -> Vec<ChannelName> {
         match self {
             Self::Publish(channels) => channels.clone(),

@@ -6,7 +6,7 @@ use encke_client::Api;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    crowd::{Crowd, Doors},
+    crowd::{Crowd, ProxyAddresses},
     evidence::{Evidence, Note},
     faults::{Fault, Hand},
     phase::{PhaseSender, Stage},
@@ -61,12 +61,12 @@ pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Ou
         Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), phase.look()).await?;
     let for_publishers =
         Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), phase.look()).await?;
-    let doors = Doors {
+    let addresses = ProxyAddresses {
         direct: server.address,
         subscribers: for_subscribers.address,
         publishers: for_publishers.address,
     };
-    let mut crowd = Crowd::enter(setting, doors, &server.keys, &evidence, &phase, &mut Choice(seed()))?;
+    let mut crowd = Crowd::enter(setting, addresses, &server.keys, &evidence, &phase, &mut Choice(seed()))?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()));
     let mut weather = Choice(seed());
     if let Err(error) = storm(setting, &mut server, &mut hand, &mut weather, &evidence).await {

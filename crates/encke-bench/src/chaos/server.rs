@@ -16,15 +16,15 @@ use super::{clock::Clock, peer::Peer};
 use crate::{choice::Choice, server::Scratch};
 
 /// How long it may take to be there, and to be gone when it was asked to go.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// Ports that the kernel gives to nobody by itself, so that no client can sit on the server's port while it
-/// is down.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Ports that the kernel does not give away by itself, so that no client can sit on the server's port while
+/// it is down.
 const PORTS: std::ops::Range<u16> = 18_000..28_000;
 
 /// The grace time of sessions, in seconds.
 pub const GRACE_S: u64 = 4;
-/// What every life of the server is started with. Nothing may be trimmed: every gap is a wrong one then.
+/// What every process of the server is started with. Nothing may be trimmed: every gap is a wrong one then.
 const SETTINGS: [(&str, &str); 13] = [
     ("ENCKE_HEARTBEAT_S", "2"),
     ("ENCKE_HOLD_S", "5"),
@@ -64,7 +64,7 @@ impl Keys {
 pub struct Server {
     program: PathBuf,
     engine: String,
-    /// Where it listens, in every life.
+    /// Where it listens, in every process.
     pub address: SocketAddr,
     /// Its secrets.
     pub keys: Keys,
@@ -165,7 +165,7 @@ impl Server {
                     self.complaint()
                 )));
             }
-            if began.elapsed() > START_PATIENCE {
+            if began.elapsed() > START_TIMEOUT {
                 return Err(io::Error::other(format!("the server does not come up: {}", self.complaint())));
             }
             sleep(Duration::from_millis(10)).await;
@@ -226,7 +226,7 @@ impl Server {
                     return Ok(());
                 }
                 Some(status) => return Err(self.ended(status)),
-                None if began.elapsed() > STOP_PATIENCE => {
+                None if began.elapsed() > STOP_TIMEOUT => {
                     child.kill()?;
                     child.wait()?;
                     return Err(io::Error::other("the server does not stop"));
@@ -304,7 +304,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens at, and that the kernel gives to nobody.
+/// A port without a listener, which the kernel does not give away.
 ///
 /// # Errors
 /// When all are taken.

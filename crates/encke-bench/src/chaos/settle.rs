@@ -1,4 +1,4 @@
-//! After the last fault: everybody gets what is missing, and what the server says about its logs, its users
+//! After the last fault: all clients get what is missing, and what the server says about its logs, its users
 //! and its receipts is compared with the truth.
 
 use std::{collections::BTreeMap, io, time::Duration};
@@ -231,7 +231,7 @@ impl Settle<'_> {
             Note::Loss { since_ms, until_ms } => Some((*since_ms, *until_ms)),
             _ => None,
         });
-        // What the engine itself may have lost is nobody's to ask for.
+        // What the engine itself may have lost cannot be asked for.
         let in_doubt = |ms: u64| losses.iter().any(|(since, until)| (*since..=*until).contains(&ms));
         let pushes: Vec<(Id, String)> = self.evidence.picked(|(ms, note)| match note {
             Note::Accepted { id, push: Some(push), .. } if !in_doubt(*ms) => Some((*id, push.clone())),

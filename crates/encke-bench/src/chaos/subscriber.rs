@@ -63,7 +63,7 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// How a subscriber is doing, for those who wait for it.
+/// How a subscriber is doing, for tasks that wait for it.
 #[derive(Debug, Default)]
 pub struct State {
     /// Whether a connection serves it.

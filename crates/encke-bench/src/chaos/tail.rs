@@ -4,7 +4,7 @@
 //! A process that is killed leaves its writes to the kernel, so that the log ends with a whole transaction or
 //! with the beginning of one. A machine that loses its power may leave anything behind what was synced: half
 //! a frame, a frame of zeros, old bytes in the place of new ones. So only what is behind the last whole
-//! transaction is harmed here: up to there somebody may have been told `accepted`. That a changed byte
+//! transaction is harmed here: up to there a publisher may have been told `accepted`. That a changed byte
 //! further in front costs what is behind it, and nothing else, is tested by the engine itself, where it is
 //! known what was answered when.
 

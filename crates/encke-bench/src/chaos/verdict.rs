@@ -1,11 +1,15 @@
 //! Whether the promises were kept: what publishers and subscribers wrote down is compared with each other and
 //! with the server's own logs, and then read as a history by the same checker that the hub's simulation has.
 
+mod receipts;
+mod sequences;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use encke_client::ReceiptState;
-use encke_history::{Kind, Record, Violation, check};
-use encke_proto::{ChannelName, Cursor, Epoch, MessageId, Offset, Position, SessionId, Time, UserId};
+use encke_history::{Kind, Violation};
+use encke_proto::{ChannelName, Epoch, Offset, Position, UserId};
+use receipts::receipts;
+use sequences::sequences;
 
 use super::evidence::{Id, Note};
 
@@ -26,7 +30,7 @@ pub struct Verdict {
     pub gaps: usize,
     /// Connections that went on from a cursor.
     pub resumed: usize,
-    /// Logins of somebody who had been away, without a cursor; and pushes that were accepted meanwhile, and
+    /// Logins of a user who had been away, without a cursor; and pushes that were accepted meanwhile, and
     /// waited for one.
     pub logins: usize,
     /// See `logins`.
@@ -118,8 +122,8 @@ struct Look {
 struct Claims {
     at: BTreeMap<(ChannelName, Epoch), BTreeMap<Offset, Id>>,
     of: BTreeMap<(ChannelName, Id), Position>,
-    /// At which other offsets a message is, which came again after the engine had lost its key: nobody can
-    /// know it for the same.
+    /// At which other offsets a message is, which came again after the engine had lost its key: it cannot be
+    /// known for the same.
     copies: BTreeMap<(ChannelName, Id), Vec<Offset>>,
     /// When each message was first sent.
     invoked: BTreeMap<Id, usize>,
@@ -171,7 +175,7 @@ impl Claims {
                             verdict.wrong(
                                 Kind::Phantom,
                                 at,
-                                format!("{channel} {} holds what nobody sent", position.offset),
+                                format!("{channel} {} holds what was never sent", position.offset),
                             );
                         }
                         claims.claim(channel, *position, *id, (at, "the log says"), losses, verdict);
@@ -294,7 +298,7 @@ impl Losses {
     }
 }
 
-/// The logs of all epochs, as far as anybody saw them, and how one goes on from another. An engine that lost
+/// The logs of all epochs, as far as clients saw them, and how one goes on from another. An engine that lost
 /// the end of a log goes on in a new epoch, in which what was kept has its old offsets; so the content says
 /// what was kept.
 #[derive(Debug, Default)]
@@ -335,7 +339,7 @@ impl Logs {
             }
             logs.of.extend(pieces.into_iter().map(|piece| ((channel.clone(), piece.epoch), piece.log)));
         }
-        // An epoch of which nobody has seen a message has no log.
+        // An epoch of which no client has seen a message has no log.
         logs.of.retain(|_, log| !log.is_empty());
         logs
     }
@@ -387,7 +391,7 @@ fn kept(old: &BTreeMap<Offset, Id>, new: &Piece) -> Option<Offset> {
         .map(|(offset, _)| *offset);
     let kept = differs.map_or(head, |offset| offset - 1);
     let Some(first) = new.log.keys().next().copied() else {
-        // Nobody saw a message of it, but some cursors were in it.
+        // No client saw a message of it, but some cursors were in it.
         return Some(head.min(new.reach)).filter(|kept| *kept > 0);
     };
     let agrees = new.log.range(..=kept).any(|(offset, id)| old.get(offset) == Some(id));
@@ -431,7 +435,7 @@ fn durable(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, verdict: &mu
                                 Kind::Lost,
                                 at,
                                 format!(
-                                    "message {id} was accepted for {channel}, whose log nobody read since"
+                                    "message {id} was accepted for {channel}, whose log no client read since"
                                 ),
                             );
                         }
@@ -496,7 +500,7 @@ fn beginnings(notes: &[(u64, Note)], claims: &Claims, logs: &Logs, verdict: &mut
             clients.entry(user.clone()).or_default().insert(*client);
         }
     }
-    // When the last session of a client ended; from the beginning nobody was there.
+    // When the last session of a client ended; from the beginning no client was there.
     let mut ended: BTreeMap<usize, Option<usize>> = BTreeMap::new();
     let mut accepted: BTreeMap<Id, usize> = BTreeMap::new();
     for (at, (_, note)) in notes.iter().enumerate() {
@@ -546,258 +550,4 @@ fn beginnings(notes: &[(u64, Note)], claims: &Claims, logs: &Logs, verdict: &mut
             _ => {}
         }
     }
-}
-
-/// Receipts say what happened, and never take it back.
-fn receipts(notes: &[(u64, Note)], losses: &Losses, verdict: &mut Verdict) {
-    // What the engine lost of a push or of its receipts, nobody can know.
-    let mut in_doubt: BTreeSet<Id> = BTreeSet::new();
-    let mut users: BTreeMap<usize, UserId> = BTreeMap::new();
-    let mut had: BTreeSet<(UserId, Id)> = BTreeSet::new();
-    let mut shown: BTreeMap<UserId, Position> = BTreeMap::new();
-    let mut places: BTreeMap<(UserId, Id), Position> = BTreeMap::new();
-    let mut told: BTreeMap<(UserId, Id), usize> = BTreeMap::new();
-    for (at, (ms, note)) in notes.iter().enumerate() {
-        match note {
-            Note::Accepted { id, .. } if losses.doubt(*ms) => {
-                in_doubt.insert(*id);
-            }
-            Note::Began { client, user, .. } => {
-                users.insert(*client, user.clone());
-            }
-            Note::Delivered { channel, position, id, .. } => {
-                if let Some(user) = channel.owner() {
-                    places.insert((user.clone(), *id), *position);
-                    // The mark may be lost, and the message kept.
-                    if !losses.doubt(*ms) {
-                        had.insert((user, *id));
-                    }
-                }
-            }
-            Note::Acked { .. } if losses.doubt(*ms) => {}
-            Note::Acked { client, cursor } => {
-                let Some(user) = users.get(client) else { continue };
-                let Some(position) = cursor.position(&user.channel()) else { continue };
-                let known = shown.entry(user.clone()).or_insert(position);
-                if known.epoch != position.epoch || known.offset < position.offset {
-                    *known = position;
-                }
-            }
-            Note::Receipt { id, .. } if in_doubt.contains(id) => {}
-            Note::Receipt { id, user, state } => {
-                let key = (user.clone(), *id);
-                let rank = match state {
-                    ReceiptState::Queued => 0,
-                    ReceiptState::Delivered => 1,
-                    ReceiptState::Shown => 2,
-                    _ => {
-                        verdict.wrong(
-                            Kind::Receipt,
-                            at,
-                            format!("the receipt of {user} for message {id} is {state:?}"),
-                        );
-                        continue;
-                    }
-                };
-                let seen = places
-                    .get(&key)
-                    .zip(shown.get(user))
-                    .is_some_and(|(at, upto)| at.epoch == upto.epoch && at.offset <= upto.offset);
-                let least = if seen { 2 } else { usize::from(had.contains(&key)) };
-                if rank < least {
-                    let what = format!(
-                        "the receipt of {user} for message {id} is {state:?}, but it was {}",
-                        ["", "handed over", "shown"][least]
-                    );
-                    verdict.wrong(Kind::Receipt, at, what);
-                }
-                if told.insert(key, rank).is_some_and(|before| before > rank) {
-                    verdict.wrong(
-                        Kind::Receipt,
-                        at,
-                        format!("the receipt of {user} for message {id} went back to {state:?}"),
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What each client was handed, in its order.
-fn sequences(notes: &[(u64, Note)], claims: &Claims, losses: &Losses, logs: &Logs, verdict: &mut Verdict) {
-    let mut history = History {
-        records: encke_history::History::default(),
-        origins: Vec::new(),
-        ids: BTreeMap::new(),
-        lives: BTreeMap::new(),
-        claims,
-    };
-    for (id, at) in &claims.invoked {
-        let id = history.message(*id, 0);
-        history.note(*at, Record::Invoked(id));
-    }
-    for ((_, id), copies) in &claims.copies {
-        for copy in 1..=copies.len() {
-            let (at, id) = (claims.invoked.get(id).copied().unwrap_or(0), history.message(*id, copy));
-            history.note(at, Record::Invoked(id));
-        }
-    }
-    if notes.iter().any(|(_, note)| matches!(note, Note::Lineages)) {
-        history.note(0, Record::Lineages);
-    }
-    for (channel, kept, epoch) in &logs.forks {
-        history.note(0, Record::Forked { channel: channel.clone(), kept: *kept, epoch: *epoch });
-    }
-    for ((channel, epoch), log) in &logs.of {
-        // The checker wants a log from its beginning, without holes. What nobody knows anything of is
-        // nobody's message.
-        let head = log.keys().next_back().copied().unwrap_or(0);
-        for offset in 1..=head {
-            let id = history.id(channel, offset, log.get(&offset).copied().unwrap_or(0));
-            let position = Position { epoch: *epoch, offset };
-            history.note(0, Record::Appended { channel: channel.clone(), position, id, expires: None });
-        }
-    }
-    for (at, (ms, note)) in notes.iter().enumerate() {
-        if losses.0.first().is_some_and(|(first, ..)| *first == at) {
-            history.note(at, Record::Forgot);
-        }
-        if let Note::Gap { channel, from, to: Some(to), .. } = note
-            && losses.any_before(at)
-        {
-            // An engine that lost the beginning of a log can say exactly what is gone.
-            for epoch in claims.gone(channel, (*from, *to), *ms, logs) {
-                history.note(
-                    at,
-                    Record::Trimmed { channel: channel.clone(), upto: Position { epoch, offset: *to } },
-                );
-            }
-        }
-        history.take(at, Time(*ms), note, verdict);
-    }
-    for violation in check(&history.records) {
-        let at = history.origins.get(violation.at).copied().unwrap_or(0);
-        verdict.violations.push(Violation { at, ..violation });
-    }
-}
-
-/// Notes as the checker's records, and which note each was made of.
-struct History<'a> {
-    claims: &'a Claims,
-    records: encke_history::History,
-    origins: Vec<usize>,
-    ids: BTreeMap<(Id, usize), MessageId>,
-    /// Which life each client is in; a session belongs to one.
-    lives: BTreeMap<usize, u32>,
-}
-
-impl History<'_> {
-    fn note(&mut self, at: usize, record: Record) {
-        self.records.note(record);
-        self.origins.push(at);
-    }
-
-    /// One text for each message, however often it is delivered.
-    fn message(&mut self, id: Id, copy: usize) -> MessageId {
-        self.ids
-            .entry((id, copy))
-            .or_insert_with(|| MessageId::from_bits((copy as u128) << 64 | u128::from(id)))
-            .clone()
-    }
-
-    /// The text for the one that is there.
-    fn id(&mut self, channel: &ChannelName, offset: Offset, id: Id) -> MessageId {
-        let copies = self.claims.copies.get(&(channel.clone(), id));
-        let copy = copies.and_then(|copies| copies.iter().position(|copy| *copy == offset));
-        self.message(id, copy.map_or(0, |copy| copy + 1))
-    }
-
-    fn session(&self, client: usize) -> SessionId {
-        let life = self.lives.get(&client).copied().unwrap_or(0);
-        SessionId::from_bits(u128::from(life) << 64 | client as u128)
-    }
-
-    fn at(&mut self, at: usize, client: usize, cursor: &Cursor, time: Time) {
-        for (channel, position) in &cursor.entries {
-            let (channel, position) = (channel.clone(), *position);
-            self.note(at, Record::At { client, channel, position, time });
-        }
-    }
-
-    fn take(&mut self, at: usize, time: Time, note: &Note, verdict: &mut Verdict) {
-        match note {
-            Note::Began { client, cursor, .. } => {
-                *self.lives.entry(*client).or_default() += 1;
-                self.note(at, Record::Life { client: *client });
-                for (channel, _) in &cursor.entries {
-                    let session = self.session(*client);
-                    self.note(at, Record::Asked { session, channel: channel.clone() });
-                }
-                self.at(at, *client, cursor, time);
-            }
-            Note::Resumed { client, cursor } => self.at(at, *client, cursor, time),
-            Note::Delivered { client, channel, position, id } => {
-                let (session, id) = (self.session(*client), self.id(channel, position.offset, *id));
-                self.note(at, Record::Sent { session, channel: channel.clone() });
-                self.note(
-                    at,
-                    Record::Delivered {
-                        client: *client,
-                        channel: channel.clone(),
-                        position: *position,
-                        id,
-                        time,
-                    },
-                );
-            }
-            Note::Gap { client, channel, from, to } => {
-                self.note(
-                    at,
-                    Record::Gap { client: *client, channel: channel.clone(), from: *from, to: *to, time },
-                );
-            }
-            Note::Log { channel, entries, .. } => {
-                if let Some((position, _)) = entries.last() {
-                    self.note(at, Record::Head { channel: channel.clone(), position: *position, time });
-                }
-            }
-            Note::Judged { client } => self.note(at, Record::Judged { client: *client }),
-            Note::Listed { look, user, online, sessions } => {
-                if *online {
-                    self.note(at, Record::Presence { node: *look, user: user.clone(), online: true });
-                }
-                if *online != (*sessions > 0) {
-                    verdict.wrong(
-                        Kind::Ghost,
-                        at,
-                        format!("{user} is listed with {sessions} sessions, and online: {online}"),
-                    );
-                }
-                // The count is compared as so many users more.
-                for number in 0..*sessions {
-                    if let Some(user) = numbered(user, number) {
-                        self.note(at, Record::Presence { node: *look, user, online: true });
-                    }
-                }
-            }
-            Note::Truth { look, user, sessions } => {
-                self.note(at, Record::Truth { node: *look, user: user.clone(), online: *sessions > 0 });
-                for number in 0..SESSIONS_MAX.max(*sessions) {
-                    if let Some(user) = numbered(user, number) {
-                        self.note(at, Record::Truth { node: *look, user, online: number < *sessions });
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Up to how many sessions of a user are looked for that should not be there.
-const SESSIONS_MAX: usize = 64;
-
-/// The user's session with this number, as a user.
-fn numbered(user: &UserId, number: usize) -> Option<UserId> {
-    UserId::new(&format!("{user} session {number}")).ok()
 }

@@ -20,11 +20,11 @@ use crate::chaos::{
 };
 
 /// Faults on a real server, and whether every promise was kept: nothing lost, doubled, out of order or
-/// astray, and nobody online who is not
+/// astray, and no user online who is not
 ///
 /// Starts a server, publishes to it, and listens on all transports, most of it through a proxy that breaks
-/// connections, while the server is killed, stopped, frozen, and robbed of its disk and its clock. What
-/// everybody saw is compared at the end. If anything is wrong, the seed is told, and the history and the
+/// connections, while the server is killed, stopped, frozen, and robbed of its disk and its clock. What all
+/// of them saw is compared at the end. If anything is wrong, the seed is told, and the history and the
 /// server's log are kept.
 ///
 /// Without options: 1,000,000 deliveries and 200 kills, which takes about 25 minutes. Full disks take root,
@@ -74,7 +74,7 @@ pub struct Args {
     /// About a minute and a half instead: a few faults of each kind, whatever the counts say
     #[arg(long)]
     short: bool,
-    /// Have a subscriber mutation, in a run with a few kills: it succeeds if the mutation is found
+    /// Have a subscriber report something wrongly, in a run with a few kills: it succeeds if that is found
     #[arg(long, value_enum)]
     mutation: Option<Mutation>,
     /// Where the history and the server's log are kept when anything is wrong
@@ -102,8 +102,9 @@ enum Servers {
 /// What a short run has where nothing else was asked for.
 const SHORT: Counts = Counts { kills: 12, torn: 4, restarts: 2, freezes: 2, full: 1, syncs: 2, clocks: 1 };
 
-/// What is done while somebody mutations: enough to have been through a restart.
-const FOR_A_LIE: Counts = Counts { kills: 3, torn: 0, restarts: 0, freezes: 0, full: 0, syncs: 0, clocks: 0 };
+/// What is done with a mutation: enough to have been through a restart.
+const FOR_A_MUTATION: Counts =
+    Counts { kills: 3, torn: 0, restarts: 0, freezes: 0, full: 0, syncs: 0, clocks: 0 };
 
 /// Runs it.
 ///
@@ -116,7 +117,7 @@ pub fn execute(args: &Args) -> io::Result<()> {
         seed,
         engine: args.engine.clone(),
         counts: match args.mutation {
-            Some(_) => FOR_A_LIE,
+            Some(_) => FOR_A_MUTATION,
             None if args.short => SHORT,
             None => args.counts.clone(),
         },
@@ -172,8 +173,7 @@ fn several(args: &Args) -> io::Result<Option<Kind>> {
     }))
 }
 
-/// Runs until it is done or somebody wants it to end. What was started and mounted goes when the run is
-/// dropped.
+/// Runs until it is done or is told to end. What was started and mounted goes when the run is dropped.
 fn until_told<T>(run: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -184,7 +184,7 @@ fn until_told<T>(run: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     })
 }
 
-/// Returns when somebody wants this program to end.
+/// Returns when this program is told to end.
 async fn told_to_end() -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -219,7 +219,7 @@ fn verdict(args: &Args, seed: u64, found: &Verdict, notes: &[(u64, Note)]) -> io
 
 fn caught(mutation: Mutation, found: &Verdict) -> io::Result<()> {
     let found = found.violations.iter().find(|violation| violation.kind == mutation.finds());
-    let found = found.ok_or_else(|| io::Error::other(format!("the lie {mutation:?} was not found")))?;
-    println!("the lie was found: {:?}: {}", found.kind, found.what);
+    let found = found.ok_or_else(|| io::Error::other(format!("the mutation {mutation:?} was not found")))?;
+    println!("the mutation was found: {:?}: {}", found.kind, found.what);
     Ok(())
 }

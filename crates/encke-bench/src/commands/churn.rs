@@ -52,8 +52,7 @@ pub struct Churned {
     pub waiting: usize,
     /// Processor time of the server for each that came and went, in microseconds, idle time subtracted.
     pub cpu_us: f64,
-    /// How much of a processor everybody else on the machine used, and how much the hypervisor took away, in
-    /// percent.
+    /// How much of a processor all other processes used, and how much the hypervisor took away, in percent.
     pub others_busy: f64,
     /// See `others_busy`.
     pub stolen: f64,

@@ -69,7 +69,7 @@ pub struct Delivered {
     pub busy: f64,
     /// How much of a processor the generator used, in percent.
     pub own_busy: f64,
-    /// How much of a processor everybody else on the machine used, in percent.
+    /// How much of a processor all other processes used, in percent.
     pub others_busy: f64,
     /// How much the hypervisor took away, in percent.
     pub stolen: f64,

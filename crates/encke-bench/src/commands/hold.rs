@@ -38,7 +38,7 @@ pub struct Held {
     pub first: f64,
     /// The slope between a fifth and all of them.
     pub slope: f64,
-    /// The slope from 64 to all, after everybody got three messages.
+    /// The slope from 64 to all, after all subscribers got three messages.
     pub after_messages: f64,
     /// The same after connections came and went.
     pub after_churn: f64,

@@ -157,7 +157,7 @@ fn close(
     let index = user as usize;
     let mut line = Line::open(peer.publish_at(index), peer.tls())?;
     let session = run.subscribers.all[index].resume.split(['=', '&']).nth(1).unwrap_or("").to_owned();
-    // The books would take the farewell for a fault.
+    // The tally would take the close for a fault.
     run.rest(Duration::from_millis(2))?;
     let body = format!("{{\"session\":\"{session}\"}}");
     let (request, sign) = match by {

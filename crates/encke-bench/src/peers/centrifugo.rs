@@ -78,7 +78,9 @@ fn configuration(address: SocketAddr, redis: Option<&String>, identity: Option<&
         "uni_websocket": { "enabled": true },
         "client": { "allow_anonymous_connect_without_token": true },
         "channel": {
-            "without_namespace": { "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true },
+            "without_namespace": {
+                "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+            },
         },
         "log": { "level": "error" },
     });

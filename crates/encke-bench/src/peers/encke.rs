@@ -49,7 +49,7 @@ pub struct EnckeOptions {
     /// another node than where it waits
     #[arg(long, default_value_t = 1)]
     pub nodes: usize,
-    /// Everything is published at the first node, everybody waits at the second, and any others look on
+    /// Everything is published at the first node, all subscribers wait at the second, and any others look on
     #[arg(long)]
     pub apart: bool,
     /// A server that runs already, at this address, or several nodes; needs its key and secret
@@ -263,7 +263,7 @@ fn start_all(
     identity: Option<&Identity>,
 ) -> io::Result<(Vec<Node>, String, String)> {
     let ends = Instant::now() + AGREED_WITHIN;
-    // Servers that have just begun take a moment to agree who leads, and whoever asks them before is refused.
+    // Servers that have just begun take a moment to agree who leads, and requests before that are refused.
     let first = loop {
         match start(options, engine, identity, None, Scratch::new()?) {
             Err(_) if engine.contains("://") && Instant::now() < ends => std::thread::sleep(AGREED_LOOK),
@@ -341,8 +341,8 @@ impl Peer for Encke {
     }
 
     fn publish_at(&self, number: usize) -> SocketAddr {
-        // Whoever has the same number waits at the node before, so that what is published goes from node to
-        // node.
+        // A subscriber of the same number waits at the node before, so that what is published goes from node
+        // to node.
         self.nodes[if self.apart { 0 } else { (number + 1) % self.nodes.len() }].address
     }
 
@@ -405,7 +405,7 @@ impl Peer for Encke {
         let answer: Answer<'_> =
             serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
         if !answer.gaps.is_empty() || answer.close.is_some() {
-            return Err("a gap or a close that nobody asked for".to_owned());
+            return Err("a gap or a close that was not asked for".to_owned());
         }
         resume.clear();
         resume.extend(["session=", answer.session, "&cursor=", answer.cursor]);

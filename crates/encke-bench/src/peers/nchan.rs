@@ -102,9 +102,15 @@ http {{
         listen {address}{secured} backlog=4096;
         {files}
         location ~ ^/pub/(\\w+)$ {{ nchan_publisher http; nchan_channel_id $1; }}
-        location ~ ^/poll/(\\w+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
-        location ~ ^/sse/(\\w+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
-        location ~ ^/ws/(\\w+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }}
+        location ~ ^/poll/(\\w+)$ {{
+            nchan_subscriber longpoll; nchan_channel_id $1; nchan_subscriber_first_message newest;
+        }}
+        location ~ ^/sse/(\\w+)$ {{
+            nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest;
+        }}
+        location ~ ^/ws/(\\w+)$ {{
+            nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
+        }}
     }}
 }}
 "

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a test waits for what must come, in real time. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Server {
     pub address: String,
@@ -59,7 +59,7 @@ impl Server {
 
     /// The next request, which must be for this path.
     pub async fn expect(&mut self, path: &str) -> Asked {
-        let asked = tokio::time::timeout(PATIENCE, self.requests.recv())
+        let asked = tokio::time::timeout(TIMEOUT, self.requests.recv())
             .await
             .unwrap_or_else(|_| panic!("no request for {path}"))
             .unwrap();
@@ -154,7 +154,7 @@ impl Asked {
             response = response.header(*name, *value);
         }
         let _ = self.answer.send(response.body(Body::empty()).unwrap());
-        let stream = tokio::time::timeout(PATIENCE, self.upgrade.unwrap())
+        let stream = tokio::time::timeout(TIMEOUT, self.upgrade.unwrap())
             .await
             .expect("the protocol is not changed")
             .unwrap();
@@ -216,7 +216,7 @@ impl Socket {
                 return heard;
             }
             let mut buffer = [0; 4096];
-            let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer))
+            let count = tokio::time::timeout(TIMEOUT, self.stream.read(&mut buffer))
                 .await
                 .expect("the client is silent")
                 .unwrap_or(0);
@@ -281,7 +281,7 @@ impl Events {
 
     /// The next event, or `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
-        tokio::time::timeout(PATIENCE, self.receiver.recv()).await.expect("no event came")
+        tokio::time::timeout(TIMEOUT, self.receiver.recv()).await.expect("no event came")
     }
 
     pub async fn open(&mut self) -> encke_client::Open {

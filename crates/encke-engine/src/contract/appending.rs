@@ -156,7 +156,7 @@ pub(super) async fn a_push_goes_to_the_own_channels_of_its_users(bed: &dyn Bed) 
     assert_eq!(lab.all(&user("carol").channel()).await.head, 0);
 }
 
-pub(super) async fn a_push_to_all_reaches_everybody_who_is_known(bed: &dyn Bed) {
+pub(super) async fn a_push_to_all_reaches_all_known_users(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     for name in ["zoe", "B", "a"] {
         lab.engine.seen(&user(name), NOON).await.expect("a healthy engine sees");
@@ -182,7 +182,7 @@ pub(super) async fn a_push_to_all_reaches_everybody_who_is_known(bed: &dyn Bed) 
     );
 }
 
-pub(super) async fn a_push_to_all_of_nobody_is_accepted(bed: &dyn Bed) {
+pub(super) async fn a_push_to_all_of_no_users_is_accepted(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let pushed = lab.append(message(Targets::AllUsers)).await;
     assert_eq!(pushed.positions, []);

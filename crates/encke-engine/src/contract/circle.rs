@@ -14,13 +14,13 @@ use super::{ClusterBed, TestNode, lab::Listener};
 use crate::{EngineEvents, Feed, LiveNodes, NodeId, NodeInbox, RetentionTable};
 
 /// How long the suite waits for what is promised to come soon.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often it looks again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Waits until something is so. A macro, since what a closure lends to a future is not general enough for a
-/// task.
+/// Waits until something is so. A macro, since what a future borrows from a closure is not general enough for
+/// a task.
 macro_rules! until {
     ($what:literal, $is_so:expr) => {{
         let waiting = async {
@@ -29,7 +29,7 @@ macro_rules! until {
             }
         };
         assert!(
-            tokio::time::timeout($crate::contract::circle::PATIENCE, waiting).await.is_ok(),
+            tokio::time::timeout($crate::contract::circle::TIMEOUT, waiting).await.is_ok(),
             concat!("in vain: ", $what)
         );
     }};
@@ -73,8 +73,8 @@ impl Hearing {
                 self.inbox.news.notified().await;
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, enough).await;
-        assert!(waited.is_ok(), "{} letters were received, not {count}", received().len());
+        let waited = tokio::time::timeout(TIMEOUT, enough).await;
+        assert!(waited.is_ok(), "{} messages were received, not {count}", received().len());
         received()
     }
 }

@@ -47,17 +47,17 @@ macro_rules! cluster_sentences {
     ([$($make:tt)*] $($rest:tt)*) => {
         $($make)* ! {
             [$($rest)*]
-            nodes::every_node_that_beats_is_in_the_census
+            nodes::every_node_that_beats_is_a_member
             nodes::a_node_that_is_silent_is_not_counted_for_long
             nodes::who_resigned_does_not_live
-            nodes::after_a_loss_of_everything_all_begin_another_life
-            nodes::a_letter_arrives_whole_at_whom_it_is_for
-            nodes::a_letter_for_another_life_does_not_arrive
+            nodes::after_a_loss_of_everything_all_begin_another_incarnation
+            nodes::a_message_arrives_whole_at_its_node
+            nodes::a_message_for_another_incarnation_does_not_arrive
             nodes::a_user_is_where_it_was_entered
             nodes::places_follow_in_the_order_of_the_calls
             nodes::who_lives_anew_is_not_entered
-            nodes::a_ticket_is_spent_once_by_whoever_is_first
-            nodes::a_buried_session_is_found_by_its_user_until_its_time_is_over
+            nodes::a_ticket_is_spent_once_by_the_first_caller
+            nodes::a_session_that_was_marked_closed_is_found_by_its_user_until_its_time_is_over
             sharing::what_one_node_appends_every_node_reads
             sharing::offsets_rise_by_one_under_appends_of_two_nodes
             sharing::keys_are_shared_between_nodes

@@ -15,8 +15,8 @@ async fn handed(lab: &Lab, name: &str) -> u64 {
 
 pub(super) async fn a_new_user_begins_before_the_first_push(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
-    assert_eq!(handed(&lab, "nobody").await, 0);
-    assert_eq!(lab.engine.user(&user("nobody")).await, Ok(None), "asking makes nobody known");
+    assert_eq!(handed(&lab, "unknown").await, 0);
+    assert_eq!(lab.engine.user(&user("unknown")).await, Ok(None), "asking makes no user known");
     lab.append(to_users(&["alice"])).await;
     lab.append(message(Targets::AllUsers)).await;
     assert_eq!(handed(&lab, "alice").await, 0);

@@ -56,7 +56,7 @@ pub(super) async fn users_come_in_pages_by_id(bed: &dyn Bed) {
         found.extend(page.into_iter().map(|record| record.user.as_str().to_owned()));
     }
     assert_eq!(found, sorted);
-    let behind = lab.engine.users(Some(&user("nobody")), 1).await.expect("a healthy engine reads");
+    let behind = lab.engine.users(Some(&user("unknown")), 1).await.expect("a healthy engine reads");
     assert_eq!(behind[0].user, user("zoe"), "behind an id that does not exist");
 }
 

@@ -24,7 +24,7 @@ pub(super) const NOON: Time = Time(1_763_800_000_000);
 /// More than any log of the suite holds.
 pub(super) const ALL: PageLimit = PageLimit { messages: 100_000, bytes: 1 << 30 };
 /// How long the suite waits for what is promised to come soon, in seconds.
-const PATIENCE_S: u64 = 30;
+const TIMEOUT_S: u64 = 30;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -101,7 +101,7 @@ impl Listener {
                 self.news.notified().await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(PATIENCE_S), enough).await;
+        let waited = tokio::time::timeout(Duration::from_secs(TIMEOUT_S), enough).await;
         assert!(waited.is_ok(), "the feed was told of {} messages, not of {count}", self.heard().len());
         self.heard()
     }

@@ -56,8 +56,8 @@ macro_rules! contract_sentences {
             appending::offsets_rise_by_one_under_concurrent_appends
             appending::offsets_are_never_given_twice
             appending::a_push_goes_to_the_own_channels_of_its_users
-            appending::a_push_to_all_reaches_everybody_who_is_known
-            appending::a_push_to_all_of_nobody_is_accepted
+            appending::a_push_to_all_reaches_all_known_users
+            appending::a_push_to_all_of_no_users_is_accepted
             keys::a_repeated_key_appends_nothing_and_returns_the_first_result
             keys::of_concurrent_appends_with_one_key_one_appends
             keys::two_scopes_share_no_key

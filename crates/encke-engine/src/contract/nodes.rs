@@ -10,13 +10,13 @@ use super::{
     circle::{Circle, until},
     lab::user,
 };
-use crate::{BEAT_MS, LETTER_MAX_BYTES, NODE_LIVES_MS, NodeId};
+use crate::{BEAT_MS, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, NodeId};
 
 fn session(bits: u128) -> SessionId {
     SessionId::from_bits(bits)
 }
 
-pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed) {
+pub(super) async fn every_node_that_beats_is_a_member(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 3).await;
     let mut lives = Vec::new();
     for at in 0..3 {
@@ -25,19 +25,19 @@ pub(super) async fn every_node_that_beats_is_in_the_census(bed: &dyn ClusterBed)
         assert_eq!(
             live.nodes.iter().filter(|node| node.id == live.me).count(),
             1,
-            "it is among those who live"
+            "it is among the live nodes"
         );
         lives.push(live.me);
     }
     assert_eq!(lives.iter().collect::<HashSet<_>>().len(), 3, "no two have one life");
-    for (at, life) in lives.iter().enumerate() {
+    for (at, incarnation) in lives.iter().enumerate() {
         let live = circle.beat(at).await;
-        assert_eq!((live.me, live.renewed), (*life, false), "it goes on living");
+        assert_eq!((live.me, live.renewed), (*incarnation, false), "it goes on living");
         let mut found: Vec<(NodeId, String)> =
             live.nodes.into_iter().map(|node| (node.id, node.name)).collect();
         found.sort();
         let mut expected: Vec<(NodeId, String)> =
-            lives.iter().enumerate().map(|(at, life)| (*life, Circle::name(at))).collect();
+            lives.iter().enumerate().map(|(at, incarnation)| (*incarnation, Circle::name(at))).collect();
         expected.sort();
         assert_eq!(found, expected);
     }
@@ -69,7 +69,7 @@ pub(super) async fn who_resigned_does_not_live(bed: &dyn ClusterBed) {
     assert!(circle.beat(0).await.nodes.iter().all(|node| node.id != gone), "at once");
 }
 
-pub(super) async fn after_a_loss_of_everything_all_begin_another_life(bed: &dyn ClusterBed) {
+pub(super) async fn after_a_loss_of_everything_all_begin_another_incarnation(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     let before = [circle.beat(0).await.me, circle.beat(1).await.me];
     bed.forget_nodes().await;
@@ -79,10 +79,10 @@ pub(super) async fn after_a_loss_of_everything_all_begin_another_life(bed: &dyn 
     }
 }
 
-pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBed) {
+pub(super) async fn a_message_arrives_whole_at_its_node(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 3).await;
     let lives = [circle.beat(0).await.me, circle.beat(1).await.me, circle.beat(2).await.me];
-    let bytes: Vec<u8> = (0..LETTER_MAX_BYTES).map(|at| (at % 256) as u8).collect();
+    let bytes: Vec<u8> = (0..NODE_MESSAGE_MAX_BYTES).map(|at| (at % 256) as u8).collect();
     let messages =
         [Bytes::from_static(b"short"), Bytes::from_static(b"\0\r\n{}*"), Bytes::from(bytes), Bytes::new()];
     for message in &messages {
@@ -93,11 +93,11 @@ pub(super) async fn a_letter_arrives_whole_at_whom_it_is_for(bed: &dyn ClusterBe
     let own = Bytes::from_static(b"to myself");
     circle.nodes[2].cluster.send(lives[2], own.clone()).await.expect("a healthy engine sends");
     assert_eq!(circle.events[2].messages(1).await, [own]);
-    assert!(circle.events[0].messages(0).await.is_empty(), "nobody else gets them");
+    assert!(circle.events[0].messages(0).await.is_empty(), "no other node gets them");
     assert_eq!(circle.events[1].messages(0).await.len(), messages.len(), "each once");
 }
 
-pub(super) async fn a_letter_for_another_life_does_not_arrive(bed: &dyn ClusterBed) {
+pub(super) async fn a_message_for_another_incarnation_does_not_arrive(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     circle.beat(0).await;
     let old = circle.beat(1).await.me;
@@ -185,14 +185,14 @@ pub(super) async fn who_lives_anew_is_not_entered(bed: &dyn ClusterBed) {
     circle.nodes[0].cluster.resign().await;
     let new = circle.beat(0).await.me;
     let places = circle.places(1, &[user("alice")]).await;
-    assert!(!places[0].contains(&new) && !places[0].contains(&other), "nobody who lives has the user");
+    assert!(!places[0].contains(&new) && !places[0].contains(&other), "no live node has the user");
     let entered = circle.nodes[0].cluster.enter(&user("alice"), None).await.expect("a healthy engine enters");
-    // The dead life may still be found; a caller knows by the list of live nodes that it is dead.
-    assert!(entered.elsewhere.iter().all(|life| *life == old));
+    // The dead incarnation may still be found; a caller knows by the list of live nodes that it is dead.
+    assert!(entered.elsewhere.iter().all(|incarnation| *incarnation == old));
     assert!(circle.places(1, &[user("alice")]).await[0].contains(&new));
 }
 
-pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn ClusterBed) {
+pub(super) async fn a_ticket_is_spent_once_by_the_first_caller(bed: &dyn ClusterBed) {
     let circle = Circle::open(bed, 2).await;
     for (at, ticket, is_first) in [(0, "one", true), (0, "one", false), (1, "one", false), (1, "other", true)]
     {
@@ -210,10 +210,12 @@ pub(super) async fn a_ticket_is_spent_once_by_whoever_is_first(bed: &dyn Cluster
     for one in tries {
         firsts += usize::from(one.await.expect("no task panics"));
     }
-    assert_eq!(firsts, 1, "of those who try at the same time, too");
+    assert_eq!(firsts, 1, "of callers at the same time, too");
 }
 
-pub(super) async fn a_buried_session_is_found_by_its_user_until_its_time_is_over(bed: &dyn ClusterBed) {
+pub(super) async fn a_session_that_was_marked_closed_is_found_by_its_user_until_its_time_is_over(
+    bed: &dyn ClusterBed,
+) {
     let circle = Circle::open(bed, 2).await;
     for at in 0..2 {
         circle.beat(at).await;

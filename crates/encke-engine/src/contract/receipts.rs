@@ -91,7 +91,7 @@ pub(super) async fn a_trimmed_push_is_expired(bed: &dyn Bed) {
     assert_eq!(
         lab.receipt(&lost, at(4)).await,
         (ReceiptState::Expired, at(2)),
-        "nobody will ever be handed it"
+        "no session will ever be handed it"
     );
     let old = Lab::with(bed, everywhere(Retention { max_age_s: 10, ..WIDE })).await;
     let id = push(&old, None).await;
@@ -150,7 +150,7 @@ pub(super) async fn marks_of_another_epoch_or_user_change_nothing(bed: &dyn Bed)
     lab.engine.mark(marks).await.expect("a healthy engine marks");
     assert_eq!(lab.receipt(&id, at(2)).await, (ReceiptState::Queued, NOON));
     assert_eq!(lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset, 0);
-    assert_eq!(lab.engine.user(&user("bob")).await, Ok(None), "a mark makes nobody known");
+    assert_eq!(lab.engine.user(&user("bob")).await, Ok(None), "a mark makes no user known");
     // One call may hold the marks of many users, and several of one.
     let third = Mark { state: ReceiptState::Shown, at: at(3), ..of("alice", epoch) };
     lab.engine.mark(vec![of("bob", epoch), of("alice", epoch), third]).await.expect("a healthy engine marks");
@@ -163,8 +163,8 @@ pub(super) async fn receipts_come_in_pages_by_user(bed: &dyn Bed) {
     let mut sorted = names.to_vec();
     sorted.sort_unstable();
     let id = lab.append(to_users(&names)).await.id;
-    let everybody = lab.append(message(Targets::AllUsers)).await.id;
-    for push in [id, everybody] {
+    let to_all = lab.append(message(Targets::AllUsers)).await.id;
+    for push in [id, to_all] {
         let (mut found, mut after) = (Vec::new(), None);
         for expected in [2, 2, 1, 0] {
             let page = lab

@@ -189,7 +189,7 @@ pub(super) async fn a_node_that_does_not_watch_is_not_told(bed: &dyn ClusterBed)
     for at in [1, 2] {
         let names: HashSet<_> =
             circle.events[at].feed.heard().iter().map(|entry| entry.message().channel.clone()).collect();
-        assert!(!names.contains(&channel("b")), "nobody watches it");
+        assert!(!names.contains(&channel("b")), "no node watches it");
         assert!(at == 1 || !names.contains(&channel("a")), "this node does not");
     }
     assert!(circle.events[0].feed.heard().is_empty(), "the node that appends watches nothing itself");

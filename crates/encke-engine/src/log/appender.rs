@@ -91,7 +91,11 @@ impl Appender {
         let before = std::mem::replace(self, next);
         // What was reserved and not used is given back; if that fails, it is only space.
         if let Err(error) = before.file.set_length(before.end as u64) {
-            tracing::warn!(segment = before.number, %error, "the reserved rest of a segment was not given back");
+            tracing::warn!(
+                segment = before.number,
+                %error,
+                "the reserved rest of a segment was not given back"
+            );
         }
         Ok(())
     }

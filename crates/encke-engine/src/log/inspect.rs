@@ -111,7 +111,10 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
         }
         Record::Mark { log, state, to, at } => {
             let channel = name_of(names, log);
-            json!({"record": "mark", "log": log, "channel": channel, "state": state.as_str(), "offset": to, "time": at})
+            json!({
+                "record": "mark", "log": log, "channel": channel, "state": state.as_str(), "offset": to,
+                "time": at
+            })
         }
         Record::Seen { log, at } => {
             json!({"record": "seen", "log": log, "channel": name_of(names, log), "time": at})
@@ -130,7 +133,11 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
 }
 
 fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, String>) -> Value {
-    let target = |target: &super::record::Target| json!({"log": target.log, "channel": names.get(&target.log), "offset": target.offset});
+    let target = |target: &super::record::Target| {
+        json!({
+            "log": target.log, "channel": names.get(&target.log), "offset": target.offset
+        })
+    };
     let mut value = json!({
         "record": record, "id": message.id.as_str(), "time": message.time,
         "targets": message.targets.iter().map(target).collect::<Vec<_>>(),

@@ -38,7 +38,7 @@ pub(super) struct State {
     retention: RetentionTable,
     logs: BTreeMap<ChannelName, Log>,
     /// When the oldest message of which log is due to be trimmed by age or expiry.
-    agenda: BTreeSet<(Time, ChannelName)>,
+    expiry_index: BTreeSet<(Time, ChannelName)>,
     users: BTreeMap<UserId, User>,
     keys: Keys,
     pushes: Pushes,
@@ -50,7 +50,7 @@ impl State {
             epoch,
             retention,
             logs: BTreeMap::new(),
-            agenda: BTreeSet::new(),
+            expiry_index: BTreeSet::new(),
             users: BTreeMap::new(),
             keys: Keys::default(),
             pushes: Pushes::default(),
@@ -152,7 +152,7 @@ impl State {
         // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
         let due = log.next_due(&retention);
         if due.is_some_and(|due| log.due.is_none_or(|known| due < known)) {
-            reschedule(&mut self.agenda, channel, log, due);
+            reschedule(&mut self.expiry_index, channel, log, due);
         }
         position
     }
@@ -236,8 +236,8 @@ impl State {
 
     pub(super) fn sweep(&mut self, now: Time) {
         let mut left = SWEEP_MAX_MESSAGES;
-        while left > 0 && self.agenda.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((_, channel)) = self.agenda.pop_first() else { break };
+        while left > 0 && self.expiry_index.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, channel)) = self.expiry_index.pop_first() else { break };
             let retention = self.retention.of(&channel);
             let Some(log) = self.logs.get_mut(&channel) else { continue };
             let owner = channel.owner();
@@ -251,7 +251,7 @@ impl State {
                 }
             }
             let due = log.next_due(&retention);
-            reschedule(&mut self.agenda, &channel, log, due);
+            reschedule(&mut self.expiry_index, &channel, log, due);
         }
         self.keys.forget_old(now);
         self.pushes.forget_old(now);
@@ -272,16 +272,16 @@ fn check_room(what: &str, wanted: usize, max: usize) -> Result<(), EngineError> 
 }
 
 fn reschedule(
-    agenda: &mut BTreeSet<(Time, ChannelName)>,
+    expiry_index: &mut BTreeSet<(Time, ChannelName)>,
     channel: &ChannelName,
     log: &mut Log,
     due: Option<Time>,
 ) {
     if let Some(known) = log.due {
-        agenda.remove(&(known, channel.clone()));
+        expiry_index.remove(&(known, channel.clone()));
     }
     log.due = due;
     if let Some(due) = due {
-        agenda.insert((due, channel.clone()));
+        expiry_index.insert((due, channel.clone()));
     }
 }

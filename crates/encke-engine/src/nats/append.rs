@@ -101,7 +101,7 @@ impl Store {
             let subject = self.names.page(&key.id, page);
             let mut stored = self.link.last(&self.names.log, &subject).await?;
             if stored.is_none() {
-                // The first try did not get to its end. Whoever asks again helps it there.
+                // The first try did not get to its end. The caller that asks again finishes it.
                 self.finish(&key.id).await?;
                 stored = self.link.last(&self.names.log, &subject).await?;
             }

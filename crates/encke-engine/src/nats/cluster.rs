@@ -24,7 +24,7 @@ use super::{
     stored::Stored,
 };
 use crate::{
-    Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId, NodeInbox,
+    Cluster, EngineError, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId, NodeInbox,
 };
 
 /// How long the stream keeps a heartbeat, in seconds: a little longer than it counts.
@@ -49,12 +49,12 @@ pub(super) struct Member {
     name: String,
     messages: Arc<dyn NodeInbox>,
     incarnation: tokio::sync::Mutex<Option<Incarnation>>,
-    /// The same incarnation for those who must not wait.
+    /// The same incarnation, for callers that must not wait.
     id: Mutex<Option<NodeId>>,
     places: Places,
 }
 
-/// A incarnation: the record that says so, and where its messages arrive.
+/// An incarnation: the record that says so, and where its messages arrive.
 struct Incarnation {
     id: NodeId,
     /// Of its last heartbeat.
@@ -154,9 +154,9 @@ impl NatsEngine {
     ) -> Result<Option<LiveNodes>, Fault> {
         let Some(incarnation) = incarnation else { return Ok(None) };
         let mine = self.store.names.node(&incarnation.id.to_string());
-        let everybody = [self.store.names.node("*")];
+        let all_nodes = [self.store.names.node("*")];
         for _ in 0..BEHIND_TRIES {
-            let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &everybody, 0).await?;
+            let (beats, _) = self.store.link.lasts_since(&self.store.names.soft, &all_nodes, 0).await?;
             let own = beats
                 .iter()
                 .find(|stored| stored.subject == mine && stored.seq >= incarnation.seq)
@@ -202,7 +202,7 @@ impl NatsEngine {
         });
     }
 
-    /// Forgets where users were on nodes that died while nobody looked.
+    /// Forgets where users were on nodes that died while no other node ran.
     fn forget_the_dead(&self, live: &LiveNodes) {
         let (link, names) = (Arc::clone(&self.store.link), self.store.names.clone());
         let living: HashSet<NodeId> = live.nodes.iter().map(|node| node.id).collect();
@@ -232,7 +232,9 @@ impl NatsEngine {
         let Parts { link, names } = self.parts();
         let closed = async {
             match session {
-                Some(session) => Ok(link.last(&names.soft, &names.grave(user, session)).await?.is_some()),
+                Some(session) => {
+                    Ok(link.last(&names.soft, &names.closed_mark(user, session)).await?.is_some())
+                }
                 None => Ok(false),
             }
         };
@@ -377,8 +379,10 @@ impl Cluster for NatsEngine {
     }
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
-        if message.len() > LETTER_MAX_BYTES {
-            return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
+        if message.len() > NODE_MESSAGE_MAX_BYTES {
+            return Err(EngineError::Unavailable(format!(
+                "a message has at most {NODE_MESSAGE_MAX_BYTES} bytes"
+            )));
         }
         self.store.link.check()?;
         let sent = self.store.link.client().publish(self.store.names.messages(to), message).await;
@@ -426,15 +430,15 @@ impl Cluster for NatsEngine {
         let mark_closed = |session: &SessionId| {
             let ttl_s = Some(kept_ms.div_ceil(1_000).max(1));
             self.store.link.put(Put {
-                subject: names.grave(user, *session),
+                subject: names.closed_mark(user, *session),
                 head: String::new(),
                 payload: Bytes::new(),
                 expect: None,
                 ttl_s,
             })
         };
-        for buried in at_once(ASKED_MAX, sessions.iter().map(mark_closed).collect()).await {
-            buried?;
+        for marked in at_once(ASKED_MAX, sessions.iter().map(mark_closed).collect()).await {
+            marked?;
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use crate::EngineError;
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// Somebody else wrote there meanwhile; nothing was stored.
-    #[error("somebody else wrote at the same time")]
+    /// Another writer stored something there meanwhile; nothing was stored.
+    #[error("another writer stored at the same time")]
     Mismatch,
     /// The servers ask to come back in a moment; nothing was stored.
     #[error("NATS is busy: {0}")]
@@ -15,7 +15,7 @@ pub(super) enum Fault {
     /// The stream is not there.
     #[error("the stream is not there")]
     NoStream,
-    /// It was refused, or nobody was there to take it; nothing was stored.
+    /// It was refused, or no server was there to take it; nothing was stored.
     #[error("{0}")]
     Refused(String),
     /// No answer came, so whether it was stored is not known.

@@ -32,7 +32,7 @@ pub(super) const DEADLINE_MS: u64 = 2_000;
 const RECONNECT_MS: std::ops::Range<u64> = 50..1_000;
 /// How long a call waits for it, in milliseconds.
 const RECONNECT_WAIT_MS: u64 = 1_000;
-/// How often a silent connection is asked for a sign of incarnation, in seconds.
+/// How often a silent connection is asked whether it lives, in seconds.
 const PING_S: u64 = 2;
 /// The most requests that wait to be written.
 const REQUESTS_MAX: usize = 4_096;
@@ -94,11 +94,11 @@ pub(super) struct StreamInfo {
 /// The connection.
 pub(super) struct Link {
     client: Client,
-    /// Whether each stream is on one server only, so that whoever answers knows the newest.
+    /// Whether each stream is on one server only, so that every answer knows the newest.
     alone: bool,
     stopped: AtomicBool,
-    /// How often the connection was made or may have missed something; whoever remembers another number looks
-    /// again.
+    /// How often the connection was made or may have missed something; a task that remembers another number
+    /// looks again.
     breaks: watch::Receiver<u64>,
     /// For the names of batches.
     next_batch: AtomicU64,
@@ -339,7 +339,9 @@ impl Link {
         count: usize,
         bytes: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        let question = json!({ "seq": from.max(1), "next_by_subj": subject, "batch": count.max(1), "max_bytes": bytes.max(1) });
+        let question = json!({
+            "seq": from.max(1), "next_by_subj": subject, "batch": count.max(1), "max_bytes": bytes.max(1),
+        });
         Ok(self.ask_many(stream, &question, count.max(1)).await?.0)
     }
 

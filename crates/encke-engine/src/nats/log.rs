@@ -245,7 +245,7 @@ impl Log {
         });
     }
 
-    /// What is still in the stream although it was dropped: whoever dropped it did not come to take it out.
+    /// What is still in the stream although it was dropped: the node that dropped it did not take it out.
     pub(super) async fn garbage(
         &self,
         link: &Link,

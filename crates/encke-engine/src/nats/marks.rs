@@ -64,7 +64,7 @@ impl Store {
         let (head, stored) = tokio::try_join!(self.head(&own), self.link.last(&self.names.book, &subject))?;
         let marked =
             stored.as_ref().map(Marked::parse).transpose()?.unwrap_or_default().carried(&head.extent);
-        // What is not there yet cannot have been handed to anybody.
+        // What is not there yet cannot have been handed to any session.
         let to = mark.position.offset.min(head.extent.head);
         let (place, moved) = match mark.state {
             ReceiptState::Delivered => (marked.handed, Marked { handed: to, ..marked }),

@@ -24,7 +24,7 @@ pub(super) fn token(name: &str) -> String {
     TOKEN.encode(name)
 }
 
-/// What a token stands for; none when nobody of us wrote it.
+/// What a token stands for; none when no node wrote it.
 pub(super) fn untoken(token: &str) -> Option<String> {
     String::from_utf8(TOKEN.decode(token).ok()?).ok()
 }
@@ -189,7 +189,7 @@ impl Names {
     }
 
     /// That a session was closed on purpose.
-    pub(super) fn grave(&self, user: &UserId, session: SessionId) -> String {
+    pub(super) fn closed_mark(&self, user: &UserId, session: SessionId) -> String {
         format!("{}.s.t.{}.{session}", self.prefix, token(user.as_str()))
     }
 }

@@ -189,7 +189,7 @@ impl Store {
         let mut pieces = Vec::with_capacity(intent.pieces);
         for page in 1..=intent.pieces {
             let stored = self.link.last(&self.names.log, &self.names.intent(id, page)).await?;
-            // Whoever was at it has just ended it.
+            // The node that was at it has just finished it.
             let Some(stored) = stored else { return Ok(()) };
             pieces.push(from_json::<Piece>(&stored.payload, "what is to be done")?);
         }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 
-/// What was used lately, in two generations: whoever is asked for moves to the younger; when that is full it
+/// What was used lately, in two generations: what is asked for moves to the younger; when that is full it
 /// becomes the older, and what was not asked for meanwhile is gone.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {

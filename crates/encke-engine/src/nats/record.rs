@@ -134,7 +134,7 @@ impl Record {
         Ok(Self { seq: stored.seq, extent, said })
     }
 
-    /// The message as everybody receives it, told in `epoch`.
+    /// The message as all sessions receive it, told in `epoch`.
     pub(super) fn entry(&self, channel: &ChannelName, epoch: Epoch) -> Option<Arc<Entry>> {
         let said = self.said.as_ref()?;
         Some(Arc::new(Entry::new(Message {

@@ -23,7 +23,7 @@ impl Store {
     pub(super) async fn sweep(&self, now: Time) -> Result<(), Fault> {
         let mut swept = self.swept.lock().await;
         if self.streams.prepare(&self.link).await? {
-            // Whoever was known may be known no more.
+            // Users who were known may be known no more.
             self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         let epoch = self.epochs.sure().await?.now;

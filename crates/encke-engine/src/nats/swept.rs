@@ -9,6 +9,6 @@ use encke_proto::MessageId;
 pub(super) struct Swept {
     /// Where the walk goes on.
     pub(super) walked_to: u64,
-    /// Messages that were unfinished then already: whoever was at them has had time enough.
+    /// Messages that were unfinished then already: the node that was at them has had time enough.
     pub(super) unfinished: HashSet<MessageId>,
 }

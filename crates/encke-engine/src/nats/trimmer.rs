@@ -91,14 +91,14 @@ impl Sweeper {
                 own.entry(dropped.channel.clone()).or_default().push(dropped);
             }
         }
-        // First the receipts: as long as the messages are there, somebody else can still find out that these
+        // First the receipts: as long as the messages are there, another node can still find out that these
         // are to be written.
         self.expire(own).await?;
         let deletes = sequences.into_iter().map(|seq| self.link.delete(&self.names.log, seq)).collect();
         at_once(ASKED_MAX, deletes).await.into_iter().collect()
     }
 
-    /// Whoever was not handed these will never be.
+    /// Writes the receipts of users who were not handed these, and never will be.
     async fn expire(&self, own: BTreeMap<ChannelName, Vec<Dropped>>) -> Result<(), Fault> {
         let users: Vec<UserId> = own.keys().filter_map(ChannelName::owner).collect();
         let subjects: Vec<String> = users.iter().map(|user| self.names.mark(user)).collect();
@@ -123,7 +123,7 @@ impl Sweeper {
         }
         for written in at_once(ASKED_MAX, puts.into_iter().map(|put| self.link.put(put)).collect()).await {
             match written {
-                // It was shown, or somebody else found out the same.
+                // It was shown, or another node found out the same.
                 Ok(_) | Err(Fault::Mismatch) => {}
                 Err(fault) => return Err(fault),
             }

@@ -87,7 +87,7 @@ impl Store {
         for some in puts.chunks(BATCH_MAX_MESSAGES) {
             match self.link.put_all(some.to_vec()).await {
                 Ok(_) => {}
-                // Somebody made one of them known meanwhile, so none was; then each by itself.
+                // Another node made one of them known meanwhile, so none was; then each by itself.
                 Err(Fault::Mismatch) => {
                     for one in
                         at_once(ASKED_MAX, some.iter().map(|put| self.link.put(put.clone())).collect()).await

@@ -155,7 +155,7 @@ impl Watches {
         let (subjects, since) = {
             let slice = lock(&self.slices[place]);
             if slice.missing.is_empty() && slice.since > self.store.epochs.highest() {
-                // As far as anybody heard, nothing was stored since.
+                // As far as this node has heard, nothing was stored since.
                 return Ok(());
             }
             let subjects: Vec<String> =

@@ -44,7 +44,7 @@ const SINGLES_ROUNDS_MAX: usize = 2;
 const TOGETHER_TRIES: usize = 5;
 /// Half of the logs whose end is remembered.
 const LOGS_MAX: usize = 16_384;
-/// The longest pause before what met somebody else's is tried again, in milliseconds.
+/// The longest pause before a write that met another node's is tried again, in milliseconds.
 const PAUSE_MAX_MS: u64 = 20;
 /// The most messages that one look at a log trims.
 const TRIM_MAX_MESSAGES: usize = 2_000;
@@ -119,8 +119,8 @@ impl WriterContext {
 impl Writer {
     pub(super) fn start(context: WriterContext) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let clerk = WriterTask { context, logs: Recent::new(LOGS_MAX), waiting: VecDeque::new() };
-        tokio::spawn(clerk.run(receiver));
+        let task = WriterTask { context, logs: Recent::new(LOGS_MAX), waiting: VecDeque::new() };
+        tokio::spawn(task.run(receiver));
         Self(sender)
     }
 
@@ -612,7 +612,7 @@ impl WriterTask {
     }
 }
 
-/// Long enough for whoever was first to be done, and not as long as the others who wait.
+/// Long enough for the first writer to be done, and not as long as the others that wait.
 async fn pause() {
     let chance = random().unwrap_or(0) % PAUSE_MAX_MS;
     tokio::time::sleep(Duration::from_millis(1 + chance)).await;

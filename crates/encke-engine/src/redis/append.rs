@@ -16,7 +16,7 @@ impl RedisEngine {
             Targets::AllUsers => (None, true),
         };
         let parcel = Parcel::of(&append, self.retention.own.max_age_s, is_push);
-        // What goes to nobody yet, or to everybody, is remembered where its key leads.
+        // What goes to no channel yet, or to all users, is remembered where its key leads.
         let elsewhere = || partition_of(append.key.as_deref().unwrap_or(append.id.as_str()));
         let first = match channels.as_deref() {
             Some([first, ..]) => partition_of(first.as_str()),

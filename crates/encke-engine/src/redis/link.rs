@@ -40,7 +40,7 @@ const BACKOFF_MIN_MS: u64 = 50;
 const BACKOFF_MAX_MS: u64 = 2_000;
 /// The most pipelines of one link that are under way.
 const IN_FLIGHT_MAX: usize = 1_024;
-/// How many commands a connection takes before whoever sends waits.
+/// How many commands a connection takes before their senders wait.
 const SEND_BUFFER: usize = 1_024;
 
 static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
@@ -114,7 +114,7 @@ impl Link {
         }
     }
 
-    /// Loads the scripts again, after somebody made the server forget them.
+    /// Loads the scripts again, after a `SCRIPT FLUSH` or a restart made the server forget them.
     pub(super) async fn load_scripts(&self) -> Result<(), EngineError> {
         self.run(&loading()).await.map(drop)
     }
@@ -382,8 +382,7 @@ async fn connect(
     let connected = async {
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(describe)?;
-        // For whoever looks at the server's list of clients. A user who may not do this is not refused for
-        // it.
+        // For the server's list of clients. A user who may not do this is not refused for it.
         let mut command = redis::cmd("CLIENT");
         command.arg("SETNAME").arg(format!("encke:{}", options.prefix));
         connection.send_packed_command(&command).await.map_err(describe)?;

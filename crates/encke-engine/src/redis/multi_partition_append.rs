@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{Appended, EngineError};
 
-/// The most rounds of an append to everybody: with [`PART_MAX_CHANNELS`] users a partition each, some 300
+/// The most rounds of an append to all users: with [`PART_MAX_CHANNELS`] users a partition each, some 300
 /// million users.
 const ROUNDS_MAX: usize = 10_000;
 
@@ -31,7 +31,7 @@ pub(super) struct MultiPartitionAppend {
     pub(super) parcel: Parcel,
     /// The partition that has the note.
     pub(super) first: u16,
-    /// None for everybody.
+    /// None for all users.
     pub(super) targets: Option<Vec<ChannelName>>,
 }
 
@@ -67,8 +67,8 @@ impl MultiPartitionAppend {
     fn to_json(&self) -> String {
         let Parcel { id, text, bytes, time, expires, until } = &self.parcel;
         json!({
-            "id": id, "text": text, "bytes": bytes, "time": time, "expires": expires, "until": until, "first": self.first,
-            "targets": self.names(),
+            "id": id, "text": text, "bytes": bytes, "time": time, "expires": expires, "until": until,
+            "first": self.first, "targets": self.names(),
         })
         .to_string()
     }
@@ -106,7 +106,7 @@ fn unreadable() -> EngineError {
     EngineError::Damaged("what Redis keeps of an append to several partitions cannot be read".into())
 }
 
-/// The targets of a note or a plan; none for everybody.
+/// The targets of a note or a plan; none for all users.
 fn read_targets(json: &Json) -> Result<Option<Vec<ChannelName>>, EngineError> {
     let Some(names) = json["targets"].as_array() else { return Ok(None) };
     let names = names
@@ -115,7 +115,7 @@ fn read_targets(json: &Json) -> Result<Option<Vec<ChannelName>>, EngineError> {
     names.collect::<Result<_, _>>().map(Some)
 }
 
-/// The places in the order of the targets; those of everybody in the order of the ids.
+/// The places in the order of the targets; those of all users in the order of the ids.
 fn in_order(targets: Option<&[ChannelName]>, places: Places) -> Places {
     match targets {
         Some(targets) => {
@@ -201,7 +201,7 @@ impl RedisEngine {
     async fn finish(&self, multi_partition_append: &MultiPartitionAppend) -> Result<Places, EngineError> {
         let places = match &multi_partition_append.targets {
             Some(_) => self.finish_parts(multi_partition_append).await?,
-            None => self.everybody(multi_partition_append, true).await?,
+            None => self.all_users(multi_partition_append, true).await?,
         };
         let mut command = redis::cmd("HDEL");
         command
@@ -241,7 +241,7 @@ impl RedisEngine {
 
     async fn recall(&self, multi_partition_append: &MultiPartitionAppend) -> Result<Places, EngineError> {
         if multi_partition_append.targets.is_none() {
-            return self.everybody(multi_partition_append, false).await;
+            return self.all_users(multi_partition_append, false).await;
         }
         let parts = multi_partition_append.parts().into_iter().skip(1);
         let calls = parts.map(|part| Call {
@@ -255,9 +255,9 @@ impl RedisEngine {
         Ok(places)
     }
 
-    /// The parts of an append to everybody: in each partition some users at a time, each time behind the last
+    /// The parts of an append to all users: in each partition some users at a time, each time behind the last
     /// of the part before. A part that was done says itself who was in it.
-    async fn everybody(
+    async fn all_users(
         &self,
         multi_partition_append: &MultiPartitionAppend,
         append: bool,

@@ -7,8 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::options::RedisOptions;
 use crate::NodeId;
 
-/// Into how many parts the channels of a store are divided. Fixed for a store: whoever changes it finds none
-/// of the old keys.
+/// Into how many parts the channels of a store are divided. Fixed for a store: with another number none of
+/// the old keys is found.
 pub(super) const PARTITIONS: u16 = 256;
 /// What the nodes know of each other lies beside the partitions, under a number of its own.
 pub(super) const NODES: u16 = PARTITIONS;
@@ -36,7 +36,7 @@ pub(super) struct Names {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Channel(ChannelName),
-    Life(NodeId),
+    Incarnation(NodeId),
 }
 
 impl Names {
@@ -86,8 +86,8 @@ impl Names {
     }
 
     /// Where a node's messages are told.
-    pub(super) fn life_topic(&self, life: NodeId) -> String {
-        format!("{}:life{}:{life}", self.tags[usize::from(NODES)], self.database)
+    pub(super) fn incarnation_topic(&self, incarnation: NodeId) -> String {
+        format!("{}:life{}:{incarnation}", self.tags[usize::from(NODES)], self.database)
     }
 
     /// What a topic is about; none when it is not one of ours.
@@ -95,7 +95,7 @@ impl Names {
         let (_, rest) = topic.split_once("}:")?;
         let (kind, name) = rest.split_once(':')?;
         if kind.starts_with("life") {
-            return name.parse().ok().map(Topic::Life);
+            return name.parse().ok().map(Topic::Incarnation);
         }
         let name = percent_decode_str(name).decode_utf8().ok()?;
         ChannelName::any(&name).ok().map(Topic::Channel)
@@ -159,8 +159,11 @@ mod tests {
             assert_ne!(stream, topic);
             assert_eq!(Names::read_topic(&topic), Some(Topic::Channel(channel)));
         }
-        let life = NodeId::from_bits(7);
-        assert_eq!(Names::read_topic(&names.life_topic(life)), Some(Topic::Life(life)));
+        let incarnation = NodeId::from_bits(7);
+        assert_eq!(
+            Names::read_topic(&names.incarnation_topic(incarnation)),
+            Some(Topic::Incarnation(incarnation))
+        );
         for other in ["", "x", "{a}:told0", "{a}:told0:%ff", "{a}:life0:xyz"] {
             assert_eq!(Names::read_topic(other), None, "{other}");
         }

@@ -19,18 +19,18 @@ use super::{
     server_map::Call,
     user_locations::partition_of_user,
 };
-use crate::{Cluster, EngineError, Entered, LETTER_MAX_BYTES, LiveNodes, NODE_LIVES_MS, Node, NodeId};
+use crate::{Cluster, EngineError, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId};
 
-/// For how long a life that ended is remembered as such, in milliseconds: that long others may still throw
-/// away what was kept under it.
+/// For how long an incarnation that ended is remembered as such, in milliseconds: that long other nodes may
+/// still throw away what was kept under it.
 const ENDED_KEPT_MS: u64 = 24 * 3600 * 1000;
-/// The most such lives.
+/// The most such incarnations.
 const ENDED_MAX: usize = 1_000;
 /// The most users that one script lets leave.
 const LEAVE_MAX_USERS: usize = 256;
 
 /// The lives that this node knows of, its own among them.
-pub(super) struct Lives {
+pub(super) struct Incarnations {
     name: String,
     known: Mutex<Known>,
 }
@@ -41,7 +41,7 @@ struct Known {
     ended: BTreeSet<NodeId>,
 }
 
-impl Lives {
+impl Incarnations {
     pub(super) fn new(name: String) -> Self {
         Self { name, known: Mutex::default() }
     }
@@ -60,8 +60,8 @@ impl Lives {
         let known = self.known();
         lives
             .split(' ')
-            .filter_map(|life| life.parse().ok())
-            .filter(|life| !known.ended.contains(life))
+            .filter_map(|incarnation| incarnation.parse().ok())
+            .filter(|incarnation| !known.ended.contains(incarnation))
             .collect()
     }
 }
@@ -110,15 +110,15 @@ impl RedisEngine {
         LiveNodes { me, renewed, nodes: beat.0 }
     }
 
-    /// This node's life, for what is kept under it.
+    /// This node's incarnation, for what is kept under it.
     fn me(&self) -> Result<NodeId, EngineError> {
         self.lives.known().me.ok_or_else(|| EngineError::Unavailable("this node does not live".into()))
     }
 
-    /// Ends this node's life, if it has one.
-    pub(super) async fn end_life(&self) {
+    /// Ends this node's incarnation, if it has one.
+    pub(super) async fn end_incarnation(&self) {
         let Some(me) = self.lives.known().me.take() else { return };
-        self.watching.unwatch_life(me);
+        self.watching.unwatch_incarnation(me);
         let mut command = script::RESIGN.call(&self.nodes_keys(), &[]);
         command.arg(me.to_string()).arg(ENDED_KEPT_MS);
         // If Redis is away, the others find out by themselves.
@@ -135,37 +135,39 @@ impl Cluster for RedisEngine {
                 return Ok(self.settle(me, false, beat));
             }
             self.lives.known().me = None;
-            self.watching.unwatch_life(me);
+            self.watching.unwatch_incarnation(me);
         }
         let me = NodeId::from_bits(chance());
-        // Whoever finds this life may write to it at once.
-        let begun = match self.watching.watch_life(me).await {
+        // A node that finds this incarnation may write to it at once.
+        let begun = match self.watching.watch_incarnation(me).await {
             Ok(()) => self.say_alive(me, true).await,
             Err(error) => Err(error),
         };
         match begun {
             Ok(Some(beat)) => Ok(self.settle(me, true, beat)),
             Ok(None) => {
-                self.watching.unwatch_life(me);
+                self.watching.unwatch_incarnation(me);
                 Err(odd("beat"))
             }
             Err(error) => {
-                self.watching.unwatch_life(me);
+                self.watching.unwatch_incarnation(me);
                 Err(error)
             }
         }
     }
 
     async fn resign(&self) {
-        self.end_life().await;
+        self.end_incarnation().await;
     }
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
-        if message.len() > LETTER_MAX_BYTES {
-            return Err(EngineError::Unavailable(format!("a letter has at most {LETTER_MAX_BYTES} bytes")));
+        if message.len() > NODE_MESSAGE_MAX_BYTES {
+            return Err(EngineError::Unavailable(format!(
+                "a message has at most {NODE_MESSAGE_MAX_BYTES} bytes"
+            )));
         }
         let mut command = redis::cmd("SPUBLISH");
-        command.arg(self.names.life_topic(to)).arg(&message[..]);
+        command.arg(self.names.incarnation_topic(to)).arg(&message[..]);
         self.server_map.call(NODES, command).await.map(drop)
     }
 
@@ -179,7 +181,7 @@ impl Cluster for RedisEngine {
         let mut fields = Fields::of(self.ordered_calls.ask(partition, command).await?)?;
         let closed = fields.text()? == user.as_str();
         let mut elsewhere = self.lives.living(&fields.text()?);
-        elsewhere.retain(|life| *life != me);
+        elsewhere.retain(|incarnation| *incarnation != me);
         Ok(Entered { closed, elsewhere })
     }
 

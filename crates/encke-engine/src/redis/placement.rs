@@ -96,7 +96,7 @@ impl RedisEngine {
         let (key, kept_longer, plan) = match known {
             Known::Not => (String::new(), 0, ""),
             Known::Key(key, plan) => (format!("{OF_PUBLISHER}{key}"), 0, *plan),
-            // As long again as keys are, since whoever repeats a key at its end asks for the parts.
+            // As long again as keys are, since a publisher that repeats a key at its end asks for the parts.
             Known::Part(part) => (part_key(&parcel.id, *part), KEY_KEPT_S * 1000, ""),
         };
         let streams: Vec<String> = channels.iter().map(|channel| self.names.stream(channel)).collect();

@@ -68,8 +68,9 @@ scripts! {
     LEASE include_str!("lua/lease.lua");
 }
 
-/// Which of a partition's keys are asked for by plain commands, too: people, pushes, intents and places.
-pub(super) const PEOPLE_KEY: usize = 7;
+/// Which of a partition's keys are asked for by plain commands, too: user locations, pushes, intents and
+/// places.
+pub(super) const USER_LOCATIONS_KEY: usize = 7;
 pub(super) const PUSHES_KEY: usize = 8;
 pub(super) const INTENTS_KEY: usize = 13;
 pub(super) const PLACES_KEY: usize = 14;

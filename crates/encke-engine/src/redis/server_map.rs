@@ -36,7 +36,7 @@ const SLOTS_PAUSE: Duration = Duration::from_millis(100);
 /// The most commands that are sent in one piece.
 const PIPELINE_MAX: usize = 256;
 
-/// A command for whoever has a partition.
+/// A command for the server that has a partition.
 pub(super) struct Call {
     pub(super) partition: u16,
     pub(super) command: Cmd,
@@ -52,7 +52,7 @@ struct Inner {
     options: Arc<RedisOptions>,
     names: Arc<Names>,
     map: Mutex<Map>,
-    /// Somebody found that slots moved.
+    /// A call found that slots moved.
     moved: Notify,
     /// Rises whenever the map changed.
     changed: watch::Sender<u64>,

@@ -35,9 +35,9 @@ const RECEIPTS_MAX: usize = 100_000;
 /// How much longer than promised keys are kept, in milliseconds: they are stamped with the time of the last
 /// sweep, and a node that lost its lease may have counted some time twice.
 const KEY_MARGIN_MS: u64 = 60_000;
-/// How old a note of an append must be until somebody else finishes it, in milliseconds.
+/// How old a note of an append must be until another node finishes it, in milliseconds.
 const NOTE_OLD_MS: u64 = 5_000;
-/// The most lives that ended whose places one sweep looks for.
+/// The most incarnations that ended whose places one sweep looks for.
 const ENDED_MAX: usize = 64;
 
 /// What a sweep remembers for the next one.
@@ -68,7 +68,7 @@ impl RedisEngine {
         self.server_map.check()?;
         let mut state = self.sweeper.state.lock().await;
         if !self.lease(LEASE_MS).await? {
-            // Whoever sweeps next begins to count anew.
+            // The node that sweeps next begins to count anew.
             *state = State::default();
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl RedisEngine {
         Ok(())
     }
 
-    pub(super) async fn give_up_sweeping(&self) {
+    pub(super) async fn release_sweeping(&self) {
         // If it is not given up, it runs out.
         drop(self.lease(0).await);
     }
@@ -106,8 +106,13 @@ impl RedisEngine {
         gone_by: u64,
         cursors: &mut BTreeMap<u16, String>,
     ) -> Result<Vec<u16>, EngineError> {
-        let ended: Vec<String> =
-            self.lives.ended().into_iter().take(ENDED_MAX).map(|life| life.to_string()).collect();
+        let ended: Vec<String> = self
+            .lives
+            .ended()
+            .into_iter()
+            .take(ENDED_MAX)
+            .map(|incarnation| incarnation.to_string())
+            .collect();
         let questions = partitions.iter().map(|partition| {
             let mut command = self.scripted(&script::SWEEP, *partition, &[]);
             command

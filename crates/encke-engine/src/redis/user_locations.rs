@@ -68,7 +68,7 @@ impl RedisEngine {
     pub(super) async fn one_user(&self, user: &UserId) -> Result<Option<UserRecord>, EngineError> {
         let partition = partition_of_user(user);
         let mut command = redis::cmd("HGET");
-        command.arg(&self.names.keys(partition)[script::PEOPLE_KEY]).arg(user.as_str());
+        command.arg(&self.names.keys(partition)[script::USER_LOCATIONS_KEY]).arg(user.as_str());
         match self.server_map.call(partition, command).await? {
             Value::Nil => Ok(None),
             known => read_record(user.clone(), &text(known)?).map(Some),

@@ -89,11 +89,11 @@ pub(super) struct Watching {
 fn partition_of_topic(topic: &str) -> Option<u16> {
     match Names::read_topic(topic)? {
         Topic::Channel(channel) => Some(partition_of(channel.as_str())),
-        Topic::Life(_) => Some(NODES),
+        Topic::Incarnation(_) => Some(NODES),
     }
 }
 
-/// Whether whoever was told of `told` knows that the log goes up to `found`.
+/// Whether a listener that was told of `told` knows that the log goes up to `found`.
 fn covers(told: Position, found: Position) -> bool {
     told.epoch == found.epoch && told.offset >= found.offset
 }
@@ -126,20 +126,20 @@ impl Watching {
         self.end(&self.names.topic(channel), partition_of(channel.as_str()));
     }
 
-    /// Listens to what comes for a life of this node, and waits until it does.
-    pub(super) async fn watch_life(&self, life: NodeId) -> Result<(), EngineError> {
-        let topic = self.names.life_topic(life);
+    /// Listens to what comes for an incarnation of this node, and waits until it does.
+    pub(super) async fn watch_incarnation(&self, incarnation: NodeId) -> Result<(), EngineError> {
+        let topic = self.names.incarnation_topic(incarnation);
         self.begin(topic.clone(), NODES);
         self.confirmed(&topic).await
     }
 
-    pub(super) fn unwatch_life(&self, life: NodeId) {
-        self.end(&self.names.life_topic(life), NODES);
+    pub(super) fn unwatch_incarnation(&self, incarnation: NodeId) {
+        self.end(&self.names.incarnation_topic(incarnation), NODES);
     }
 
     /// Waits until a channel that is watched is listened to. At once for one that is not watched.
     pub(super) async fn confirmed_channel(&self, channel: &ChannelName) -> Result<(), EngineError> {
-        // Most reads are of channels that nobody here watches, or that are listened to long since.
+        // Most reads are of channels that this node does not watch, or that are listened to long since.
         self.confirmed(&self.names.topic(channel)).await
     }
 
@@ -157,15 +157,15 @@ impl Watching {
             }
         };
         match timeout(DEADLINE, waiting).await {
-            // It is not watched any more, so nobody minds.
+            // It is not watched any more, so there is nothing to confirm.
             Ok(Ok(()) | Err(_)) => Ok(()),
             Err(_) => Err(EngineError::Unavailable("Redis did not confirm a subscription in time".into())),
         }
     }
 
-    /// A reader saw how far a channel's log goes. Whoever opens it to listen goes on from there; but nobody
-    /// can tell that one from others who read, so what was seen least counts, and whatever is seen later
-    /// changes nothing: those who listen need not know of it.
+    /// A reader saw how far a channel's log goes. The reader that opens it to listen goes on from there. It
+    /// cannot be told from other readers, so what was seen least counts, and whatever is seen later changes
+    /// nothing: listeners need not know of it.
     pub(super) fn saw(&self, channel: &ChannelName, head: Position) {
         if let Some(watched) = self.table().topics.get_mut(self.names.topic(channel).as_str())
             && !watched.heard
@@ -214,7 +214,7 @@ impl Watching {
     fn message(&self, topic: &str, said: Vec<u8>) {
         let channel = match Names::read_topic(topic) {
             Some(Topic::Channel(channel)) => channel,
-            Some(Topic::Life(_)) => {
+            Some(Topic::Incarnation(_)) => {
                 if self.table().topics.contains_key(topic) {
                     self.events.messages.receive(said.into());
                 }
@@ -372,7 +372,7 @@ impl Watching {
                 asked.push(topics);
             }
             for (answer, topics) in self.server_map.calls(calls).await.into_iter().zip(asked) {
-                // Whoever was not reached is looked at in the next round.
+                // A server that was not reached is asked in the next round.
                 if let Ok(positions) = answer.and_then(read_positions) {
                     self.compare(&topics, &positions);
                 }

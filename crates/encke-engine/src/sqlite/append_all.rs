@@ -47,7 +47,8 @@ impl Store {
         self.db
             .prepare_cached(
                 "INSERT INTO receipts (push, user, channel, offset, state, at)
-                 SELECT ?1, substr(c.name, 2), c.id, c.head, 0, ?2 FROM channels c JOIN users u ON u.channel = c.id
+                 SELECT ?1, substr(c.name, 2), c.id, c.head, 0, ?2
+                 FROM channels c JOIN users u ON u.channel = c.id
                  WHERE c.name >= '@' AND c.name < 'A' ORDER BY c.name",
             )?
             .execute(params![body, row::number(append.time.0)])?;

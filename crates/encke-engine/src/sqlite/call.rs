@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::{fault::Fault, queue::Weigh};
 use crate::EngineError;
 
-/// Something to be done in a thread that has an `Access` to the database, with an answer for whoever waits.
+/// Something to be done in a thread that has an `Access` to the database, with an answer for the caller.
 pub(super) trait Call<Access>: Send {
     fn bytes(&self) -> usize;
     fn alone(&self) -> bool;
@@ -72,7 +72,7 @@ where
         let Self { outcome, answer, .. } = *self;
         let nothing = || Err(EngineError::Unavailable("it was not done".into()));
         let outcome = failed.map_or_else(|| outcome.unwrap_or_else(nothing), Err);
-        // Whoever asked may have gone away; what was done stays done.
+        // The caller may have gone away; what was done stays done.
         let _ = answer.send(outcome);
     }
 }

@@ -11,7 +11,7 @@ const KEYS_MAX: u64 = 20_000_000;
 /// The most old keys that are forgotten at a time.
 const FORGET_MAX_KEYS: usize = 5000;
 
-/// Where a message got to, in few bytes: a push to everybody has very many places.
+/// Where a message got to, in few bytes: a push to all users has very many places.
 #[derive(Default)]
 pub(super) struct Places(Vec<u8>);
 

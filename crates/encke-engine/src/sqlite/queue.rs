@@ -31,8 +31,8 @@ pub(super) enum Taken<T> {
     Closed,
 }
 
-/// Jobs on their way from tasks to a thread. Whoever finds it full is told so at once: waiting longer would
-/// only make everybody late.
+/// Jobs on their way from tasks to a thread. A caller that finds it full is told so at once: waiting longer
+/// would only make all callers late.
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     arrived: Condvar,
@@ -43,9 +43,9 @@ struct Waiting<T> {
     jobs: VecDeque<T>,
     bytes: usize,
     closed: bool,
-    /// How long whoever takes waits for more once there is something.
+    /// How long the thread waits for more once there is something.
     gather: Duration,
-    /// While somebody gathers: how much is enough. Nobody is woken for less.
+    /// While the thread gathers: how much is enough. It is not woken for less.
     enough: Option<Bound>,
 }
 
@@ -139,7 +139,7 @@ impl<T: Weigh> Queue<T> {
         }
     }
 
-    /// From now on whoever takes waits for so long for more, unless there is enough for a batch.
+    /// From now on the thread waits for so long for more, unless there is enough for a batch.
     pub(super) fn gather(&self, gather: Duration) {
         self.lock().gather = gather;
     }
@@ -150,7 +150,7 @@ impl<T: Weigh> Queue<T> {
         self.arrived.notify_all();
     }
 
-    /// Throws away what waits. Whoever waits for its answer is told by the answer's sender being dropped.
+    /// Throws away what waits. Callers are told by their answer's sender being dropped.
     pub(super) fn clear(&self) {
         let jobs = std::mem::take(&mut self.lock().jobs);
         drop(jobs);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gathers_waits_for_more_but_not_for_more_than_enough() {
+    fn the_gathering_writer_waits_for_more_but_not_for_more_than_enough() {
         let queue = Queue::new(Bound { jobs: 100, bytes: 1000 });
         queue.gather(Duration::from_secs(3600));
         for job in [together(1), together(2)] {

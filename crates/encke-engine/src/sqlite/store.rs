@@ -155,9 +155,9 @@ impl Store {
 
     /// Opens the database anew after something could not be trusted any more.
     ///
-    /// After a failed fsync nobody knows which of the last pages are on the disk, and asking again does not
-    /// help: the kernel says each failure once. So everything in the write-ahead log is written again, into
-    /// the database, with an fsync that must succeed, before anything new is accepted on top of it.
+    /// After a failed fsync it is not known which of the last pages are on the disk, and asking again does
+    /// not help: the kernel says each failure once. So everything in the write-ahead log is written again,
+    /// into the database, with an fsync that must succeed, before anything new is accepted on top of it.
     pub(super) fn reopen(&mut self) -> Result<(), Fault> {
         self.forget();
         self.failed = true;

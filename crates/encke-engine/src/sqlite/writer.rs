@@ -22,7 +22,8 @@ use crate::{EngineError, Feed, threads::Threads};
 const QUEUE: Bound = Bound { jobs: 8192, bytes: 64 << 20 };
 /// How much goes into one transaction.
 const BATCH: Bound = Bound { jobs: 1024, bytes: 4 << 20 };
-/// How often the writer tries to open a broken store again while nobody asks for anything, in milliseconds.
+/// How often the writer tries to open a broken store again while no caller asks for anything, in
+/// milliseconds.
 const RECOVER_MS: u64 = 1000;
 /// How many calls of a batch may find no space before the rest of it is given up. Each costs doing the others
 /// again, as SQLite rolls the whole transaction back.
@@ -96,7 +97,7 @@ impl WriterState {
             match self.queue.take(BATCH, timeout) {
                 Taken::Jobs(calls) => self.batch(calls),
                 Taken::Nothing => {
-                    // Its failure is told to whoever asks for something next.
+                    // Its failure is told to the next caller.
                     let _ = self.mend();
                 }
                 Taken::Closed => break,
@@ -201,7 +202,7 @@ impl WriterState {
 
 impl Drop for WriterState {
     fn drop(&mut self) {
-        // Reached in a panic too: nobody may wait for a thread that is no more.
+        // Reached in a panic too: no caller may wait for a thread that is no more.
         self.queue.close();
         self.queue.clear();
     }

@@ -41,7 +41,7 @@ impl Feed for BrokenFeed {
             }
             Some(Defect::FeedReorders) => {
                 // Each is told after its successor.
-                let mut held = self.held_back.lock().expect("nobody panics while holding this");
+                let mut held = self.held_back.lock().expect("no thread panics while holding this");
                 for entry in entries {
                     match held.take() {
                         None => *held = Some(Arc::clone(entry)),

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const PASSWORD: &str = "s:ec@et";
 
@@ -36,7 +36,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut()
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+    assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "in vain: {what}");
 }
 
 /// Where the server's program is: said by the environment, or put there by `tests/run`.
@@ -91,7 +91,7 @@ impl Server {
             if let Some(pid) = pid {
                 return pid;
             }
-            assert!(wait.elapsed() < PATIENCE, "the server begins");
+            assert!(wait.elapsed() < TIMEOUT, "the server begins");
             std::thread::sleep(LOOK_AGAIN);
         }
     }
@@ -160,7 +160,8 @@ impl Servers {
                 "listen: 127.0.0.1:{port}\nserver_name: s{at}\nmax_payload: 1MB\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
                  accounts {{ SYS: {{ users: [{{ user: sys, password: {PASSWORD:?} }}] }}, \
-                 APP: {{ jetstream: enabled, users: [{{ user: app, password: {PASSWORD:?}, permissions: {rights} }}] }} }}\n\
+                 APP: {{ jetstream: enabled, \
+                 users: [{{ user: app, password: {PASSWORD:?}, permissions: {rights} }}] }} }}\n\
                  system_account: SYS\n{settings}\n",
                 home.join("js")
             );
@@ -223,7 +224,7 @@ impl Servers {
         retention: RetentionTable,
         name: &str,
     ) -> Arc<NatsEngine> {
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + TIMEOUT;
         loop {
             match NatsEngine::open(options.clone(), events.clone(), retention.clone(), name.to_owned()).await
             {
@@ -272,7 +273,7 @@ impl Servers {
             .expect("a connection");
         let mut kicked = 0;
         for _ in 0..self.servers.len() {
-            let answer = tokio::time::timeout(PATIENCE, answers.next())
+            let answer = tokio::time::timeout(TIMEOUT, answers.next())
                 .await
                 .expect("servers answer")
                 .expect("the connection holds");

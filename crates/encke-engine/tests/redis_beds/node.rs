@@ -17,7 +17,7 @@ use encke_engine::{
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time};
 use serde_json::value::RawValue;
 
-use super::{open, server::PATIENCE};
+use super::{open, server::TIMEOUT};
 
 /// More than any log of these tests holds.
 const ALL: PageLimit = PageLimit { messages: 100_000, bytes: 1 << 30 };
@@ -55,14 +55,14 @@ pub struct Listener(pub Mutex<Heard>);
 
 impl Feed for Listener {
     fn appended(&self, entries: &[Arc<Entry>]) {
-        let mut heard = self.0.lock().expect("nobody panics while holding this");
+        let mut heard = self.0.lock().expect("no thread panics while holding this");
         for message in entries.iter().map(|entry| entry.message()) {
             heard.told.insert(message.channel.clone(), message.position);
         }
     }
 
     fn behind(&self, channels: &[ChannelName]) {
-        let mut heard = self.0.lock().expect("nobody panics while holding this");
+        let mut heard = self.0.lock().expect("no thread panics while holding this");
         for channel in channels {
             *heard.behind.entry(channel.clone()).or_default() += 1;
         }
@@ -81,7 +81,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl Fn
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+    assert!(tokio::time::timeout(TIMEOUT, waiting).await.is_ok(), "in vain: {what}");
 }
 
 impl Node {
@@ -125,7 +125,7 @@ impl Node {
         self.feed
             .0
             .lock()
-            .expect("nobody panics while holding this")
+            .expect("no thread panics while holding this")
             .behind
             .get(&channel(name))
             .copied()
@@ -133,6 +133,6 @@ impl Node {
     }
 
     pub fn told(&self, name: &str) -> Option<Position> {
-        self.feed.0.lock().expect("nobody panics while holding this").told.get(&channel(name)).copied()
+        self.feed.0.lock().expect("no thread panics while holding this").told.get(&channel(name)).copied()
     }
 }

@@ -15,11 +15,11 @@ use std::{
 use tempfile::TempDir;
 
 /// How long the tests wait for what is to become true.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until something is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < end, "in vain: {what}");
         thread::sleep(Duration::from_millis(20));

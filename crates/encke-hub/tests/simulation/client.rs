@@ -1,4 +1,4 @@
-//! A client, as a browser's library would be: it keeps its cursor, drops repeats, comes back, and changes its
+//! A client, as one in a browser would be: it keeps its cursor, drops repeats, comes back, and changes its
 //! mind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,21 @@ impl Client {
             old: None,
         }
     }
+
+    /// Planted: takes an older cursor than it has, if that would bring something again.
+    fn resume_from_old(&mut self) -> bool {
+        let Some(old) = self.old.take().filter(|old| Some(old) != self.cursor.as_ref()) else { return false };
+        let behind = |(channel, position): &(ChannelName, Position)| {
+            let seen = self.seen.get(channel);
+            seen.is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
+        };
+        let is_behind = old.entries.iter().any(behind);
+        if is_behind {
+            self.cursor = Some(old);
+            self.seen.clear();
+        }
+        is_behind
+    }
 }
 
 impl Sim {
@@ -101,9 +116,9 @@ impl Sim {
         } else {
             self.random.below(if self.faults { 12_000 } else { 1_000 })
         };
-        let life = self.nodes[node].life;
+        let incarnation = self.nodes[node].incarnation;
         // Not before the request itself has arrived.
-        self.after(250 + delay, Event::Gone { node, life, conn });
+        self.after(250 + delay, Event::Gone { node, incarnation, conn });
         let away = if self.random.chance(20) { self.random.below(12_000) } else { self.random.below(500) };
         self.clients[at].away_ms = self.now_ms + away;
     }
@@ -125,8 +140,8 @@ impl Sim {
         if let Some(old) = client.conn.take() {
             // The older connection stays as it is: the node will see that a newer one took over, or that this
             // one is silent.
-            let life = self.nodes[before].life;
-            self.after(20_000, Event::Gone { node: before, life, conn: old });
+            let incarnation = self.nodes[before].incarnation;
+            self.after(20_000, Event::Gone { node: before, incarnation, conn: old });
         }
         let client = &mut self.clients[at];
         if elsewhere {
@@ -135,20 +150,8 @@ impl Sim {
         if forgets {
             client.session = None;
         }
-        if resumes_wrong
-            && let Some(old) = client.old.take().filter(|old| Some(old) != client.cursor.as_ref())
-        {
-            let behind = |(channel, position): &(ChannelName, Position)| {
-                client
-                    .seen
-                    .get(channel)
-                    .is_some_and(|seen| seen.0 == position.epoch && position.offset < seen.1)
-            };
-            if old.entries.iter().any(behind) {
-                client.cursor = Some(old);
-                client.seen.clear();
-                self.fired = true;
-            }
+        if resumes_wrong {
+            self.fired |= client.resume_from_old();
         }
         let start = match &client.cursor {
             Some(cursor) => Start::Cursor(Cursor::parse(&cursor.to_string()).unwrap()),
@@ -187,8 +190,8 @@ impl Sim {
             carried: Following::default(),
             token_ends,
         };
-        let (delay, life) = (self.random.below(200) + 1, self.nodes[node].life);
-        self.after(delay, Event::Request { node, life, client: at, attach: Box::new(attach) });
+        let (delay, incarnation) = (self.random.below(200) + 1, self.nodes[node].incarnation);
+        self.after(delay, Event::Request { node, incarnation, client: at, attach: Box::new(attach) });
     }
 
     /// The application starts over, with nothing in its memory.
@@ -198,7 +201,7 @@ impl Sim {
         client.session = None;
         client.old = None;
         client.seen.clear();
-        self.history.note(Record::Life { client: at });
+        self.history.note(Record::Incarnation { client: at });
     }
 
     fn client_control(&mut self, at: usize, more: bool) {
@@ -232,8 +235,11 @@ impl Sim {
     fn client_asks(&mut self, at: usize, session: SessionId, control: Control) {
         let node = self.clients[at].node;
         if self.random.chance(90) {
-            let (delay, life) = (self.random.below(300) + 1, self.nodes[node].life);
-            self.after(delay, Event::Control { node, life, ticket: Ticket { client: at, session, control } });
+            let (delay, incarnation) = (self.random.below(300) + 1, self.nodes[node].incarnation);
+            self.after(
+                delay,
+                Event::Control { node, incarnation, ticket: Ticket { client: at, session, control } },
+            );
         }
     }
 

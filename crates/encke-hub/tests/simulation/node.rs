@@ -25,8 +25,8 @@ pub const GRACE_MS: u64 = 5_000;
 #[derive(Debug)]
 pub struct Node {
     pub hub: Hub,
-    /// How often it was started. What was meant for an earlier life of it comes to nothing.
-    pub life: u32,
+    /// How often it was started. What was meant for an earlier incarnation comes to nothing.
+    pub incarnation: u32,
     pub conns: BTreeMap<u64, Conn>,
     tickets: BTreeMap<u64, Ticket>,
     pub online: BTreeSet<UserId>,
@@ -99,7 +99,12 @@ pub enum Answer {
 }
 
 impl Node {
-    pub fn new(now: encke_hub::Now, window_messages: usize, max_sessions_per_user: usize, life: u32) -> Self {
+    pub fn new(
+        now: encke_hub::Now,
+        window_messages: usize,
+        max_sessions_per_user: usize,
+        incarnation: u32,
+    ) -> Self {
         let config = HubConfig {
             grace_ms: GRACE_MS,
             max_sessions_per_user,
@@ -110,7 +115,7 @@ impl Node {
         };
         Self {
             hub: Hub::new(config, now),
-            life,
+            incarnation,
             conns: BTreeMap::new(),
             tickets: BTreeMap::new(),
             online: BTreeSet::new(),
@@ -145,8 +150,8 @@ impl Sim {
         }
         if !stream {
             let hold_ms = self.random.below(10_000);
-            let life = self.nodes[at].life;
-            self.after(hold_ms, Event::Hold { node: at, life, conn: conn.0 });
+            let incarnation = self.nodes[at].incarnation;
+            self.after(hold_ms, Event::Hold { node: at, incarnation, conn: conn.0 });
         }
         self.pump(at);
     }
@@ -348,8 +353,8 @@ impl Sim {
         self.send(at, number, Frame::Items { session, cursor, items, last: !stream });
         if stream {
             if more {
-                let (delay, life) = (self.random.below(400) + 1, self.nodes[at].life);
-                self.after(delay, Event::Drain { node: at, life, conn: number });
+                let (delay, incarnation) = (self.random.below(400) + 1, self.nodes[at].incarnation);
+                self.after(delay, Event::Drain { node: at, incarnation, conn: number });
             }
         } else {
             self.nodes[at].conns.remove(&number);
@@ -367,8 +372,9 @@ impl Sim {
 
     fn ask(&mut self, at: usize, question: Question) {
         let fails = self.faults && self.random.chance(if self.engine_down { 90 } else { 2 });
-        let (delay, life) = (self.random.below(if self.faults { 300 } else { 20 }), self.nodes[at].life);
-        self.after(delay, Event::Execute { node: at, life, question, fails });
+        let (delay, incarnation) =
+            (self.random.below(if self.faults { 300 } else { 20 }), self.nodes[at].incarnation);
+        self.after(delay, Event::Execute { node: at, incarnation, question, fails });
     }
 
     fn replied(&mut self, at: usize, number: u64, reply: &ControlReply) {

@@ -21,16 +21,16 @@ const HEAL_MS: u64 = 45_000;
 pub enum Event {
     Tick(usize),
     Stale(usize),
-    Execute { node: usize, life: u32, question: Question, fails: bool },
-    Arrive { node: usize, life: u32, answer: Box<Answer> },
-    Announce { node: usize, life: u32, entry: Arc<Entry> },
+    Execute { node: usize, incarnation: u32, question: Question, fails: bool },
+    Arrive { node: usize, incarnation: u32, answer: Box<Answer> },
+    Announce { node: usize, incarnation: u32, entry: Arc<Entry> },
     Step(usize),
-    Request { node: usize, life: u32, client: usize, attach: Box<Attach> },
-    Control { node: usize, life: u32, ticket: Ticket },
+    Request { node: usize, incarnation: u32, client: usize, attach: Box<Attach> },
+    Control { node: usize, incarnation: u32, ticket: Ticket },
     Reply { ticket: Ticket, done: bool, head: Option<Position> },
-    Hold { node: usize, life: u32, conn: u64 },
-    Drain { node: usize, life: u32, conn: u64 },
-    Gone { node: usize, life: u32, conn: u64 },
+    Hold { node: usize, incarnation: u32, conn: u64 },
+    Drain { node: usize, incarnation: u32, conn: u64 },
+    Gone { node: usize, incarnation: u32, conn: u64 },
     Frame { client: usize, conn: u64, frame: Frame },
     Publish,
     Retry { id: MessageId, to: ChannelName, expires: Option<Time>, times: u32 },
@@ -111,7 +111,7 @@ impl Sim {
         let clients: Vec<Client> = (0..count)
             .map(|_| Client::new(random.pick(&users).clone(), random.index(2), random.chance(50)))
             .collect();
-        // So many that those who are there all fit, and too few as soon as some leave sessions behind.
+        // So many that all users who are there fit, and too few as soon as some leave sessions behind.
         let tabs = |user: &UserId| clients.iter().filter(|client| client.user == *user).count();
         let max_sessions = users.iter().map(tabs).max().unwrap_or(0) + 1;
         let mut sim = Self {
@@ -148,7 +148,7 @@ impl Sim {
             sim.after(4_000, Event::Stale(at));
         }
         for at in 0..count {
-            sim.history.note(Record::Life { client: at });
+            sim.history.note(Record::Incarnation { client: at });
             let delay = sim.random.below(3_000);
             sim.after(delay, Event::Step(at));
         }
@@ -208,7 +208,7 @@ impl Sim {
                 self.node_stale(node);
                 self.after(4_000, Event::Stale(node));
             }
-            Event::Execute { node, life, question, fails } => {
+            Event::Execute { node, incarnation, question, fails } => {
                 let answer = match question {
                     Question::Open(key, channel) => {
                         Answer::Opened(key, (!fails).then(|| self.logs.open(&channel)))
@@ -219,24 +219,30 @@ impl Sim {
                 };
                 let slow = self.faults && self.random.chance(10);
                 let delay = self.random.below(if slow { 3_000 } else { 50 });
-                self.after(delay, Event::Arrive { node, life, answer: Box::new(answer) });
+                self.after(delay, Event::Arrive { node, incarnation, answer: Box::new(answer) });
             }
-            Event::Arrive { node, life, answer } if self.lives(node, life) => self.node_answer(node, *answer),
-            Event::Announce { node, life, entry } if self.lives(node, life) => {
+            Event::Arrive { node, incarnation, answer } if self.lives(node, incarnation) => {
+                self.node_answer(node, *answer)
+            }
+            Event::Announce { node, incarnation, entry } if self.lives(node, incarnation) => {
                 self.node_announce(node, &entry)
             }
-            Event::Request { node, life, client, attach } if self.lives(node, life) => {
+            Event::Request { node, incarnation, client, attach } if self.lives(node, incarnation) => {
                 self.node_request(node, client, *attach)
             }
-            Event::Control { node, life, ticket } if self.lives(node, life) => {
+            Event::Control { node, incarnation, ticket } if self.lives(node, incarnation) => {
                 self.node_control(node, ticket)
             }
-            Event::Hold { node, life, conn } if self.lives(node, life) => self.node_hold_over(node, conn),
-            Event::Drain { node, life, conn } if self.lives(node, life) => {
+            Event::Hold { node, incarnation, conn } if self.lives(node, incarnation) => {
+                self.node_hold_over(node, conn)
+            }
+            Event::Drain { node, incarnation, conn } if self.lives(node, incarnation) => {
                 self.serve(node, conn);
                 self.pump(node);
             }
-            Event::Gone { node, life, conn } if self.lives(node, life) => self.node_gone(node, conn),
+            Event::Gone { node, incarnation, conn } if self.lives(node, incarnation) => {
+                self.node_gone(node, conn)
+            }
             Event::Reply { ticket, done, head } => self.client_replied(ticket, done, head),
             Event::Frame { client, conn, frame } => self.client_frame(client, conn, frame),
             Event::Step(client) => self.client_step(client),
@@ -248,8 +254,8 @@ impl Sim {
         }
     }
 
-    fn lives(&self, node: usize, life: u32) -> bool {
-        self.nodes[node].life == life
+    fn lives(&self, node: usize, incarnation: u32) -> bool {
+        self.nodes[node].incarnation == incarnation
     }
 
     fn publish(&mut self) {
@@ -293,14 +299,14 @@ impl Sim {
             }
             let late = self.faults && self.random.chance(3);
             let arrives = self.now_ms + self.random.below(if late { 2_000 } else { 60 });
-            let life = self.nodes[node].life;
+            let incarnation = self.nodes[node].incarnation;
             let feed = &mut self.nodes[node].feed_ms;
             *feed = (*feed).max(arrives);
             let delay = *feed - self.now_ms;
-            self.after(delay, Event::Announce { node, life, entry: Arc::clone(&entry) });
+            self.after(delay, Event::Announce { node, incarnation, entry: Arc::clone(&entry) });
             if self.faults && self.random.chance(4) {
                 let again = delay + self.random.below(3_000);
-                self.after(again, Event::Announce { node, life, entry: Arc::clone(&entry) });
+                self.after(again, Event::Announce { node, incarnation, entry: Arc::clone(&entry) });
             }
         }
     }
@@ -352,12 +358,12 @@ impl Sim {
 
     /// A node dies, and another takes its place. Its hub is lost; clients see their connections break.
     fn crash(&mut self, node: usize) {
-        let life = self.nodes[node].life + 1;
+        let incarnation = self.nodes[node].incarnation + 1;
         for user in std::mem::take(&mut self.nodes[node].online) {
             self.history.note(Record::Presence { node, user, online: false });
         }
         let deaf = self.nodes[node].deaf;
-        self.nodes[node] = Node::new(self.now(), self.window_messages, self.max_sessions, life);
+        self.nodes[node] = Node::new(self.now(), self.window_messages, self.max_sessions, incarnation);
         self.nodes[node].deaf = deaf;
         for client in self.clients.iter_mut().filter(|client| client.node == node) {
             client.conn = None;
@@ -401,7 +407,7 @@ impl Sim {
                     let there = |client: &Client| {
                         round < count && client.user == user && client.node == node && client.conn.is_some()
                     };
-                    // A poll that was answered is not renewed by those who leave, so only held streams count.
+                    // Clients that leave do not renew a poll that was answered, so only held streams count.
                     let online = self.clients.iter().any(there);
                     self.history.note(Record::Truth { node, user, online });
                 }

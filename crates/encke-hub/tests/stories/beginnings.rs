@@ -89,7 +89,7 @@ fn earliest_is_the_oldest_that_is_kept_without_a_word_of_what_is_not() {
 }
 
 #[test]
-fn earliest_begins_also_where_somebody_follows_already() {
+fn earliest_begins_also_where_another_session_follows_already() {
     let mut world = World::default();
     world.publish_many("news", 3);
     world.come(attach_to(1, "bob", &["news"]));
@@ -130,7 +130,7 @@ fn a_cursor_from_another_node_may_be_ahead_of_what_was_announced_here() {
 }
 
 #[test]
-fn a_cursor_of_an_unheard_of_offset_is_told_of_a_gap_and_nobody_panics() {
+fn a_cursor_of_an_unheard_of_offset_is_told_of_a_gap_and_never_a_panic() {
     let mut world = World::default();
     world.publish_many("news", 2);
     world.come(Attach {
@@ -168,7 +168,7 @@ fn another_users_session_counts_as_unknown() {
 }
 
 #[test]
-fn nobody_follows_another_users_own_channel() {
+fn no_session_follows_another_users_own_channel() {
     let mut world = World::default();
     world.publish("@alice");
     world.come(Attach { start: Start::Cursor(cursor(&[("@alice", 0)])), ..attach(1, "mallory") });

@@ -38,72 +38,7 @@ fn churn(seed: u64) {
     world.logs.page_max = 2;
     let (mut notes, mut conns) = (Notes::default(), 0_u64);
     for _ in 0..300 {
-        let names: Vec<&'static str> = (0..random.below(4)).map(|_| *random.pick(&NAMES)).collect();
-        match random.below(20) {
-            0..4 => {
-                conns += 1;
-                let known = notes.pick(&mut random).filter(|_| random.chance(60));
-                let at = known.map_or(random.index(4), |known| notes.sessions[&known].0);
-                let channels = names.iter().map(|name| channel(name)).collect();
-                world.come(Attach { session: known.map(id), channels, ..attach(conns, USERS[at]) });
-                let (_, follows, conn) =
-                    notes.sessions.entry(known.unwrap_or(conns)).or_insert((at, BTreeSet::new(), None));
-                follows.extend(names);
-                *conn = Some(conns);
-            }
-            4..6 => {
-                if let Some(first) = notes.pick(&mut random)
-                    && let Some(conn) = notes.sessions.get_mut(&first).and_then(|session| session.2.take())
-                {
-                    world.go(conn);
-                }
-            }
-            6..8 => {
-                if let Some(first) = notes.pick(&mut random)
-                    && let Some((at, follows, _)) = notes.sessions.get_mut(&first)
-                {
-                    world.subscribe(first, USERS[*at], &names);
-                    follows.extend(names);
-                }
-            }
-            8..10 => {
-                if let Some(first) = notes.pick(&mut random)
-                    && let Some((at, follows, _)) = notes.sessions.get_mut(&first)
-                {
-                    world.unsubscribe(first, USERS[*at], &names);
-                    follows.retain(|name| !names.contains(name));
-                }
-            }
-            10 => {
-                if let Some(first) = notes.pick(&mut random) {
-                    world.close(&CloseTarget::Session(id(first)));
-                    notes.sessions.remove(&first);
-                }
-            }
-            11 if random.chance(20) => {
-                let at = random.index(4);
-                world.close(&CloseTarget::User(user(USERS[at])));
-                notes.sessions.retain(|_, (user, ..)| *user != at);
-            }
-            12 => world.hub.stale(),
-            13 => world.engine(if random.chance(50) { Engine::Waits } else { Engine::Answers }),
-            14 if random.chance(10) => world.logs.forget(100 + random.below(1000)),
-            15 => {
-                world.wait_ms(20_000);
-                notes.sessions.retain(|_, (_, _, conn)| conn.is_some());
-            }
-            16 => {
-                if let Some(conn) = notes.pick(&mut random).and_then(|first| notes.sessions[&first].2) {
-                    world.pull(conn);
-                }
-            }
-            17 => {
-                if let Some(conn) = notes.pick(&mut random).and_then(|first| notes.sessions[&first].2) {
-                    world.hub.skip(ConnKey(conn), Lag { messages: random.below(4), bytes: u64::MAX });
-                }
-            }
-            _ => world.publish(NAMES[random.index(6)]),
-        }
+        act(&mut world, &mut notes, &mut conns, &mut random);
         world.settle();
         compare(&world, &notes, seed);
     }
@@ -112,6 +47,76 @@ fn churn(seed: u64) {
     assert!(online > 0);
     world.close(&CloseTarget::Everybody);
     assert!(world.is_empty(), "seed {seed}");
+}
+
+/// Does one thing, to the world and to what is noted of it.
+fn act(world: &mut World, notes: &mut Notes, conns: &mut u64, random: &mut Random) {
+    let names: Vec<&'static str> = (0..random.below(4)).map(|_| *random.pick(&NAMES)).collect();
+    match random.below(20) {
+        0..4 => {
+            *conns += 1;
+            let known = notes.pick(random).filter(|_| random.chance(60));
+            let at = known.map_or(random.index(4), |known| notes.sessions[&known].0);
+            let channels = names.iter().map(|name| channel(name)).collect();
+            world.come(Attach { session: known.map(id), channels, ..attach(*conns, USERS[at]) });
+            let (_, follows, conn) =
+                notes.sessions.entry(known.unwrap_or(*conns)).or_insert((at, BTreeSet::new(), None));
+            follows.extend(names);
+            *conn = Some(*conns);
+        }
+        4..6 => {
+            if let Some(first) = notes.pick(random)
+                && let Some(conn) = notes.sessions.get_mut(&first).and_then(|session| session.2.take())
+            {
+                world.go(conn);
+            }
+        }
+        6..8 => {
+            if let Some(first) = notes.pick(random)
+                && let Some((at, follows, _)) = notes.sessions.get_mut(&first)
+            {
+                world.subscribe(first, USERS[*at], &names);
+                follows.extend(names);
+            }
+        }
+        8..10 => {
+            if let Some(first) = notes.pick(random)
+                && let Some((at, follows, _)) = notes.sessions.get_mut(&first)
+            {
+                world.unsubscribe(first, USERS[*at], &names);
+                follows.retain(|name| !names.contains(name));
+            }
+        }
+        10 => {
+            if let Some(first) = notes.pick(random) {
+                world.close(&CloseTarget::Session(id(first)));
+                notes.sessions.remove(&first);
+            }
+        }
+        11 if random.chance(20) => {
+            let at = random.index(4);
+            world.close(&CloseTarget::User(user(USERS[at])));
+            notes.sessions.retain(|_, (user, ..)| *user != at);
+        }
+        12 => world.hub.stale(),
+        13 => world.engine(if random.chance(50) { Engine::Waits } else { Engine::Answers }),
+        14 if random.chance(10) => world.logs.forget(100 + random.below(1000)),
+        15 => {
+            world.wait_ms(20_000);
+            notes.sessions.retain(|_, (_, _, conn)| conn.is_some());
+        }
+        16 => {
+            if let Some(conn) = notes.pick(random).and_then(|first| notes.sessions[&first].2) {
+                world.pull(conn);
+            }
+        }
+        17 => {
+            if let Some(conn) = notes.pick(random).and_then(|first| notes.sessions[&first].2) {
+                world.hub.skip(ConnKey(conn), Lag { messages: random.below(4), bytes: u64::MAX });
+            }
+        }
+        _ => world.publish(NAMES[random.index(6)]),
+    }
 }
 
 fn compare(world: &World, notes: &Notes, seed: u64) {

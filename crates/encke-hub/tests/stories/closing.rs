@@ -16,7 +16,7 @@ fn a_session_is_closed_and_the_reply_comes_after_everything_else() {
     let close_notice =
         CloseNotice { close: operator(), session: session(1001), cursor: world.cursor(1).to_string() };
     world.close(&CloseTarget::Session(session(1001)));
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(
         said,
         [
@@ -79,16 +79,16 @@ fn a_user_is_closed_with_all_sessions_connected_or_not() {
     world.come(attach(3, "bob"));
     world.said();
     world.close(&CloseTarget::User(user("alice")));
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(said.iter().filter(|output| matches!(output, Output::Offline(_))).count(), 1);
     assert_eq!(said.last(), Some(&Output::Replied { ticket: 1, reply: ControlReply::Closed(2) }));
     assert_eq!(world.hub.session_count(), 1);
-    world.close(&CloseTarget::User(user("nobody")));
+    world.close(&CloseTarget::User(user("unknown")));
     assert_eq!(world.reply(), Some(ControlReply::Closed(0)));
 }
 
 #[test]
-fn everybody_is_closed_and_nothing_is_left() {
+fn all_sessions_are_closed_and_nothing_is_left() {
     let mut world = World::default();
     for conn in 1..50 {
         world.come(attach_to(conn, &format!("user {}", conn % 20), &["news", &format!("room {}", conn % 7)]));
@@ -115,7 +115,7 @@ fn a_session_is_closed_by_its_user_and_by_no_other() {
 }
 
 #[test]
-fn what_comes_for_a_closed_session_finds_nobody() {
+fn what_comes_for_a_closed_session_is_dropped() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));
     world.publish("news");

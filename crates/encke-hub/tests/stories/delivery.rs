@@ -1,4 +1,4 @@
-//! Messages come, in order, once, and to those who follow.
+//! Messages come, in order, once, and to the sessions that follow.
 
 use encke_hub::{Attach, ConnKey, HubConfig, Output, Start};
 
@@ -144,7 +144,7 @@ fn the_window_is_bounded_and_the_engine_has_the_rest() {
 }
 
 #[test]
-fn a_channel_at_rest_lets_go_of_its_messages_and_nobody_misses_them() {
+fn a_channel_at_rest_lets_go_of_its_messages_and_no_session_misses_them() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));
     world.publish_many("news", 2);
@@ -177,7 +177,7 @@ fn a_busy_channel_does_not_keep_the_others_waiting() {
 }
 
 #[test]
-fn a_new_epoch_is_told_as_a_gap_that_nobody_can_measure() {
+fn a_new_epoch_is_told_as_a_gap_of_unknown_length() {
     let mut world = World::default();
     world.come(attach_to(1, "alice", &["news"]));
     world.publish_many("news", 3);

@@ -33,7 +33,7 @@ fn a_new_session_whose_page_cannot_be_read_leaves_no_trace_either() {
     cursor.set(&channel("news"), Position { epoch: Epoch(7), offset: 1 });
     world.come(Attach { start: Start::Cursor(cursor), ..attach(3, "alice") });
     assert_eq!(world.refusal(3), Some(ErrorCode::EngineUnavailable));
-    assert_eq!(world.hub.sessions_of(&user("alice")), 1, "nobody was told the id of the new one");
+    assert_eq!(world.hub.sessions_of(&user("alice")), 1, "no client was told the id of the new one");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_look_at_a_stale_log_that_fails_is_repeated() {
 }
 
 #[test]
-fn a_failed_look_at_an_open_log_ends_nobody() {
+fn a_failed_look_at_an_open_log_ends_no_session() {
     let mut world = World::default();
     world.come(attach_to(1, "bob", &["news"]));
     world.engine(Engine::Waits);

@@ -20,13 +20,13 @@ fn named(conn: u64, name: &str) -> Attach {
 }
 
 #[test]
-fn nothing_is_left_behind_and_nobody_becomes_known() {
+fn nothing_is_left_behind_and_no_user_becomes_known() {
     let mut world = World::default();
     world.come(fleeting(1, "anybody"));
-    assert_eq!(world.said_of_people(), [Output::Begun { conn: ConnKey(1), session: session(1001) }]);
-    assert_eq!(world.hub.online().count(), 1, "whoever waits is there");
+    assert_eq!(world.said_of_users(), [Output::Begun { conn: ConnKey(1), session: session(1001) }]);
+    assert_eq!(world.hub.online().count(), 1, "a user whose poll waits is online");
     world.go(1);
-    assert_eq!(world.said_of_people(), []);
+    assert_eq!(world.said_of_users(), []);
     assert!(world.is_empty(), "without a grace time");
 }
 
@@ -51,7 +51,7 @@ fn a_newer_connection_takes_over_as_it_does_elsewhere() {
     world.publish("news");
     world.said();
     world.come(Attach { start: Start::Cursor(cursor), ..named(2, "anybody") });
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Begun { conn: ConnKey(2), session: session(5) });
     assert_eq!(world.pull(2), ["news 1"]);
@@ -62,7 +62,7 @@ fn a_newer_connection_takes_over_as_it_does_elsewhere() {
 }
 
 #[test]
-fn whoever_was_closed_may_begin_again_at_once() {
+fn a_user_who_was_closed_may_begin_again_at_once() {
     let mut world = World::default();
     world.come(fleeting(1, "anybody"));
     world.said();
@@ -122,7 +122,7 @@ fn no_session_gets_the_id_of_another() {
     assert_eq!(world.refusal(2), Some(ErrorCode::SessionUnknown));
     assert_eq!(world.hub.sessions(None).len(), 1);
     world.publish("@alice");
-    assert_eq!(world.pull(1), ["@alice 1"], "and nobody is disturbed");
+    assert_eq!(world.pull(1), ["@alice 1"], "and no session is disturbed");
 }
 
 #[test]

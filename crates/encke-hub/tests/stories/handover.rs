@@ -48,7 +48,7 @@ fn its_last_connection_is_told_that_another_took_over() {
     here.said();
     here.hub.control(5, release(session(1001), "alice"), here.now);
     here.settle();
-    let said = here.said_of_people();
+    let said = here.said_of_users();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Offline(user("alice")));
     assert!(!said.iter().any(|output| matches!(output, Output::Closed { .. })), "it is not closed");
@@ -88,7 +88,7 @@ fn without_a_cursor_it_goes_on_where_it_stood() {
 }
 
 #[test]
-fn nobody_is_given_a_session_of_somebody_else() {
+fn no_user_is_given_the_session_of_another() {
     let mut here = World::default();
     here.come(attach(1, "alice"));
     here.said();

@@ -36,11 +36,11 @@ fn the_lag_is_what_was_not_given_whether_the_window_holds_it_or_not() {
     assert_eq!(messages(&world, 1), 40, "of the channel where it is the most");
     world.pull(1);
     assert_eq!(world.hub.lag(ConnKey(1)), Lag::default());
-    assert_eq!(world.hub.lag(ConnKey(2)), Lag::default(), "nobody lags who is not there");
+    assert_eq!(world.hub.lag(ConnKey(2)), Lag::default(), "a connection that is not there does not lag");
 }
 
 #[test]
-fn whoever_skips_is_told_exactly_what() {
+fn a_session_that_skips_is_told_exactly_what() {
     let mut world = World::new(HubConfig { window_messages: 10, ..HubConfig::default() });
     world.come(attach_to(1, "alice", &["news"]));
     world.publish_many("news", 3);
@@ -101,7 +101,7 @@ fn a_page_that_was_asked_for_before_is_not_handed_out() {
 }
 
 #[test]
-fn what_was_pushed_to_somebody_is_never_skipped() {
+fn what_was_pushed_to_a_user_is_never_skipped() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     world.publish_many("@alice", 50);
@@ -111,7 +111,7 @@ fn what_was_pushed_to_somebody_is_never_skipped() {
 }
 
 #[test]
-fn a_gap_of_which_nobody_knows_the_end_stays_one() {
+fn a_gap_of_unknown_end_stays_one() {
     let mut world = World::default();
     world.publish_many("news", 50);
     let mut cursor = Cursor::default();

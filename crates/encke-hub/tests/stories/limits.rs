@@ -40,7 +40,7 @@ fn a_session_has_as_many_channels_as_the_limit_says_and_not_one_more() {
 }
 
 #[test]
-fn a_connection_that_wants_too_many_disturbs_nobody() {
+fn a_connection_that_wants_too_many_disturbs_no_other() {
     let mut world = World::default();
     world.come(attach_to_many(1, &many("room", SESSION_MAX_CHANNELS + 1)));
     assert_eq!(world.refusal(1), Some(ErrorCode::TooManyChannels));

@@ -78,5 +78,5 @@ fn it_holds_over_many_losses() {
     world.come(Attach { start: at(7, 5), ..attach(2, "bob") });
     assert_eq!(world.pull(2), ["gap news 6-", "news 5"], "the fifth outlived the first loss only");
     world.come(Attach { start: at(3, 1), ..attach(3, "carol") });
-    assert_eq!(world.pull(3)[0], "gap news 2-", "of an epoch that nobody knows nothing is kept");
+    assert_eq!(world.pull(3)[0], "gap news 2-", "of an unknown epoch nothing is kept");
 }

@@ -121,7 +121,7 @@ fn nothing_can_be_shown_that_is_not_there_yet() {
 }
 
 #[test]
-fn what_nobody_has_acknowledged_is_given_to_the_next_session_and_what_comes_late_still_counts() {
+fn what_was_not_acknowledged_is_given_to_the_next_session_and_what_comes_late_still_counts() {
     let mut world = World::default();
     world.come(attach(1, "alice"));
     world.publish_many("@alice", 2);

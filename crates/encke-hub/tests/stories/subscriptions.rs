@@ -171,7 +171,7 @@ fn what_is_not_followed_any_more_does_not_come() {
 }
 
 #[test]
-fn members_keep_their_places_whoever_leaves() {
+fn members_keep_their_places_whichever_of_them_leaves() {
     let mut world = World::default();
     let names = ["a", "b", "c", "d", "e"];
     for conn in 1..=10 {

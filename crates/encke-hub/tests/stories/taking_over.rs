@@ -18,7 +18,7 @@ fn the_older_connection_is_told_and_nothing_is_lost() {
     world.pull(1);
     world.said();
     world.come(back(2, "alice", 1, &cursor));
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert_eq!(said[0], Output::Ended { conn: ConnKey(1), ending: Ending::TakenOver });
     assert_eq!(said[1], Output::Begun { conn: ConnKey(2), session: session(1001) });
     assert_eq!(world.pull(1), [""; 0], "the older gets nothing more");
@@ -39,7 +39,7 @@ fn a_connection_that_has_not_begun_is_taken_over_as_well() {
     world.come(Attach { session: Some(session(1001)), ..attach_to(2, "alice", &["news"]) });
     world.come(Attach { session: Some(session(1001)), ..attach_to(3, "alice", &["news"]) });
     world.engine(Engine::Answers);
-    let said = world.said_of_people();
+    let said = world.said_of_users();
     assert!(said.contains(&Output::Ended { conn: ConnKey(2), ending: Ending::TakenOver }));
     assert!(said.contains(&Output::Begun { conn: ConnKey(3), session: session(1001) }));
     assert!(!said.iter().any(|output| matches!(output, Output::Begun { conn: ConnKey(2), .. })));

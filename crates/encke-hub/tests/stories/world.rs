@@ -354,7 +354,7 @@ impl World {
     }
 
     /// The same, without what belongs to channels.
-    pub fn said_of_people(&mut self) -> Vec<Output> {
+    pub fn said_of_users(&mut self) -> Vec<Output> {
         let mut said = self.said();
         said.retain(|output| !matches!(output, Output::Watch(_) | Output::Unwatch(_) | Output::Ready { .. }));
         said

@@ -74,7 +74,7 @@ impl Entry {
         })
     }
 
-    /// The same, compressed (RFC 7692), for those who agreed on that; none when that would not be shorter.
+    /// The same, compressed (RFC 7692), for clients that agreed on that; none when that would not be shorter.
     #[must_use]
     pub fn ws_frame_compressed(&self) -> Option<&[u8]> {
         self.ws_compressed

@@ -87,6 +87,6 @@ pub struct CommandHandler(pub Arc<dyn Fn(Asked) -> Answering + Send + Sync>);
 
 impl fmt::Debug for CommandHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clerk")
+        f.write_str("CommandHandler")
     }
 }

@@ -4,7 +4,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::Secret;
 
-/// The longest key that is compared; the head of a request holds longer ones, but nobody configures such.
+/// The longest key that is compared; the head of a request holds longer ones, but none is configured.
 const KEY_MAX_BYTES: usize = 512;
 
 /// The key of the server API, compared in a time that depends on what is given alone, and so tells nothing:

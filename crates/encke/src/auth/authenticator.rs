@@ -188,7 +188,7 @@ impl Authenticator {
         Ok((token, claims))
     }
 
-    /// A one-use ticket for whoever was identified otherwise.
+    /// A one-use ticket for a caller that was identified otherwise.
     ///
     /// # Errors
     /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without

@@ -11,10 +11,10 @@ pub const COOKIE: &str = "encke_token";
 /// each path and domain that set one.
 pub const COOKIES_MAX: usize = 8;
 
-/// The names under which people put tokens into addresses. None of them is taken.
+/// The names under which applications put tokens into addresses. None of them is taken.
 const TOKEN_PARAMETERS: [&str; 5] = ["token", "access_token", "jwt", "auth", "authorization"];
 
-/// What a request brings to prove who sends it. Borrowed from its head, whoever parsed that.
+/// What a request brings to prove who sends it. Borrowed from its head, as hyper or a shard parsed it.
 #[derive(Clone, Default)]
 pub struct Credentials<'a> {
     /// The header `Authorization`.

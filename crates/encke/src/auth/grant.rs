@@ -6,7 +6,7 @@ use encke_proto::pattern;
 use serde::{Deserialize, Serialize};
 
 /// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
-// Nearly all tokens grant nothing or everything, and it is kept for each who talks: neither takes memory of
+// Nearly all tokens grant nothing or everything, and it is kept for each WebSocket: neither takes memory of
 // its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_granted_another_users_channel() {
+    fn no_user_is_granted_the_channel_of_another() {
         for pattern in ["*", "@*", "@bob"] {
             assert!(!Grant::of(vec![pattern.into()]).allows("@bob"), "{pattern}");
         }

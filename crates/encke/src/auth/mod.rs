@@ -1,4 +1,4 @@
-//! Who somebody is, and what they may do.
+//! Who a client is, and what it may do.
 
 mod api_key;
 mod authenticator;

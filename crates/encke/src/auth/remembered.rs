@@ -28,15 +28,15 @@ pub(super) struct Known {
     pub(super) expires_s: u64,
 }
 
-/// Tokens that were found good, so that whoever comes back for each message is not verified for each. ADR
-/// 0010 has the reasons.
+/// Tokens that were found good, so that a client that comes back for each message is not verified for each.
+/// ADR 0010 has the reasons.
 #[derive(Debug)]
 pub(super) struct Remembered {
     hasher: SipHasher24,
     shelves: [Mutex<Shelf>; SHELVES],
 }
 
-/// A token's mark: what nobody can make another token fit without the key.
+/// A token's mark. Without the key no other token can be made that has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(u128);
 
@@ -53,7 +53,7 @@ struct Shelf {
 }
 
 impl Remembered {
-    /// Nothing yet. The key is random, and nobody else's.
+    /// Nothing yet. The key is random, and used for nothing else.
     pub(super) fn new(key: u128) -> Self {
         Self { hasher: SipHasher24::new_with_key(&key.to_ne_bytes()), shelves: Default::default() }
     }
@@ -95,7 +95,7 @@ impl Shelf {
 
     fn put(&mut self, mark: u128, mut known: Known, now_s: u64) -> Known {
         self.see(now_s);
-        // Most applications grant the same to everybody, so it is kept once.
+        // Most applications grant the same to all users, so it is kept once.
         if let Some(other) = self.young.values().next()
             && other.grants == known.grants
         {
@@ -125,7 +125,7 @@ impl Shelf {
 }
 
 impl Known {
-    /// Roughly the bytes that it occupies, when what it grants is nobody else's.
+    /// Roughly the bytes that it occupies, when it shares what it grants with no other.
     fn bytes(&self) -> usize {
         size_of::<(u128, Self)>() + self.user.as_str().len() + self.grants.bytes()
     }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_granted_to_everybody_is_kept_once() {
+    fn what_is_granted_to_all_users_is_kept_once() {
         let mut shelf = Shelf::default();
         let grants = |channels| Arc::new(Grants { channels, publish: Grant::none() });
         let known = |channels| Known {

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_fills_the_store() {
+    fn no_user_fills_the_store() {
         let tickets = Tickets::default();
         for bits in 0..TICKETS_PER_USER_MAX as u128 {
             assert!(tickets.give(bits, identity("alice"), Time(0)).is_ok());

@@ -59,7 +59,7 @@ pub enum TokenError {
     /// Its header has a `crit`, which names extensions that must be understood (RFC 7515 section 4.1.11).
     #[error("the token's header names extensions that are not understood (crit)")]
     Critical,
-    /// It is meant for somebody else (`aud`).
+    /// It is meant for another service (`aud`).
     #[error("the token is meant for another audience")]
     Audience,
     /// It has no `sub`.
@@ -162,8 +162,8 @@ impl TokenKey {
     /// Writes a token.
     ///
     /// # Errors
-    /// [`TokenError::Signing`], and [`TokenError::TooLong`] when it holds so many patterns that nobody would
-    /// take it.
+    /// [`TokenError::Signing`], and [`TokenError::TooLong`] when it holds so many patterns that no server
+    /// would take it.
     pub fn sign(&self, claims: &Claims) -> Result<String, TokenError> {
         let written = WrittenClaims {
             sub: &claims.user,
@@ -176,7 +176,7 @@ impl TokenKey {
         if token.len() > MAX_BYTES { Err(TokenError::TooLong) } else { Ok(token) }
     }
 
-    /// Reads a token that somebody brought. `now_s` is the time in seconds since 1970, UTC.
+    /// Reads a token from a request. `now_s` is the time in seconds since 1970, UTC.
     ///
     /// # Errors
     /// [`TokenError`] says which rule it breaks; only [`TokenError::Expired`] says that it was good once.

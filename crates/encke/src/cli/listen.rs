@@ -161,7 +161,7 @@ async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> R
             }
             Event::Message(message) => output::line(&message.to_json_line())?,
             Event::Gap(gap) => {
-                let to = gap.to.map_or_else(|| "nobody knows where".to_owned(), |to| to.to_string());
+                let to = gap.to.map_or_else(|| "an unknown end".to_owned(), |to| to.to_string());
                 output::note(&format_args!(
                     "gap: messages of {} from {} to {to} are lost",
                     gap.channel, gap.from

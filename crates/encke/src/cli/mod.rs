@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(cli) => run(cli.command),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // Nobody reads a help text that cannot be written.
+            // A help text that cannot be written is not read.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
@@ -67,7 +67,7 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has what it wanted, as in `encke listen | head`.
+        // The reader of the output has what it wanted, as in `encke listen | head`.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             output::note(&error);
@@ -92,7 +92,7 @@ fn run(command: Command) -> Result<(), CliError> {
     }
 }
 
-/// The commands that talk to a server do one thing at a time, so one thread is enough.
+/// The commands that ask a server do one thing at a time, so one thread is enough.
 fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

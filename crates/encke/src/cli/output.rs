@@ -1,4 +1,4 @@
-//! What the commands print: lines of JSON for programs, aligned tables for people.
+//! What the commands print: lines of JSON for programs, aligned tables for terminals.
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -21,7 +21,7 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Whether it prints for people.
+    /// Whether it prints for a terminal.
     pub(crate) fn is_text(&self) -> bool {
         is_terminal() && !self.json
     }
@@ -35,7 +35,7 @@ pub(crate) fn note(words: &impl Display) {
     let _ = writeln!(std::io::stderr(), "encke: {line}");
 }
 
-/// One line to stdout, flushed, so that whoever reads it has it at once.
+/// One line to stdout, flushed, so that its reader has it at once.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(CliError::Output)

@@ -16,7 +16,10 @@ const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's address; HOST:PORT stands for http://HOST:PORT
-    #[arg(long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS, value_parser = address)]
+    #[arg(
+        long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS,
+        value_parser = address
+    )]
     address: String,
     /// Where else to look for keys: the server's configuration file
     #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]

@@ -76,7 +76,7 @@ pub(crate) fn sign(
     publish: Grant,
     ttl_s: Option<u64>,
 ) -> Result<Signed, CliError> {
-    // A clock before 1970 makes a token that has expired, which is right: nobody can say when it would.
+    // A clock before 1970 makes a token that has expired, which is right: it is not known when it would.
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let expires_s = now_s + ttl_s.unwrap_or(config.token_ttl_s);
     let token = TokenKey::hs256(secret).sign(&Claims { user, expires_s, channels, publish })?;

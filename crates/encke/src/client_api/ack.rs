@@ -31,13 +31,18 @@ pub(crate) struct Ack {
 #[utoipa::path(
     post, path = "/v1/ack", tag = "control connection", security(("token" = []), ("cookie" = [])),
     request_body(content = Ack, examples(
-        ("shown" = (summary = "Up to a cursor", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7"}))),
+        ("shown" = (
+            summary = "Up to a cursor",
+            value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7"})
+        )),
     )),
     responses((
         status = 200, description = "The receipts are moved on.", body = Done,
         example = json!({"ok": true}),
     )),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, SESSION, ENGINE, &[ErrorCode::BadCursor]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, body::ERRORS, SESSION, ENGINE, &[ErrorCode::BadCursor]
+    ])))),
 )]
 pub(crate) async fn ack(
     State(app): State<Arc<App>>,

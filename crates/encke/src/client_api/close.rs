@@ -28,7 +28,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct CloseSession {
     session: String,
-    /// For people; at most 256 bytes.
+    /// A text for users; at most 256 bytes.
     reason: Option<String>,
 }
 
@@ -40,7 +40,10 @@ pub(crate) struct CloseSession {
 #[utoipa::path(
     post, path = "/v1/close", tag = "control connection", security(("token" = []), ("cookie" = []), ()),
     request_body(content(
-        (CloseSession = "application/json", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})),
+        (
+            CloseSession = "application/json",
+            example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})
+        ),
         (CloseSession = "text/plain", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ"})),
     )),
     responses((

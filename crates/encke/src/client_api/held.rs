@@ -23,7 +23,8 @@ const SESSION: &[ErrorCode] = &[ErrorCode::SessionTakenOver, ErrorCode::SessionC
 
 /// A long poll: held until there is something to say, or until `hold_s` is over.
 #[utoipa::path(
-    get, path = "/v1/poll", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    get, path = "/v1/poll", tag = "data connection",
+    security(("token" = []), ("cookie" = []), ("ticket" = [])),
     params(Query),
     responses((
         status = 200, description = "What there is to say; `messages` is empty when the time was over.",
@@ -46,10 +47,19 @@ pub(crate) async fn poll() -> Refused {
 /// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`;
 /// comments break a silence. The events are described in `/api/asyncapi.json`.
 #[utoipa::path(
-    get, path = "/v1/sse", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
-    params(Query, ("Last-Event-ID" = Option<String>, Header, description = "Wins over `cursor`; browsers send it.")),
+    get, path = "/v1/sse", tag = "data connection",
+    security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    params(
+        Query,
+        ("Last-Event-ID" = Option<String>, Header, description = "Wins over `cursor`; browsers send it.")
+    ),
     responses(
-        (status = 200, description = "A stream of events, whose `data` is JSON.", body = String, content_type = "text/event-stream"),
+        (
+            status = 200,
+            description = "A stream of events, whose `data` is JSON.",
+            body = String,
+            content_type = "text/event-stream"
+        ),
         (status = 204, description = "The session was closed on purpose; an EventSource stays away."),
     ),
     extensions(("x-error-codes" = json!(codes(&[CLIENT, validation::ERRORS, HELD, SESSION, ENGINE])))),
@@ -64,7 +74,9 @@ pub(crate) async fn sse() -> Refused {
     get, path = "/v1/ws", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
     params(Query),
     responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on.")),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, validation::ERRORS, HELD, &[ErrorCode::UpgradeRequired]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, validation::ERRORS, HELD, &[ErrorCode::UpgradeRequired]
+    ])))),
 )]
 pub(crate) async fn ws() -> Refused {
     // The table takes those that ask for it.
@@ -74,9 +86,13 @@ pub(crate) async fn ws() -> Refused {
 /// A stream of events: a line of JSON each (`ndjson`), or a script each in a page that hands them to the page
 /// that embeds it (`iframe`). The events are described in `/api/asyncapi.json`.
 #[utoipa::path(
-    get, path = "/v1/stream", tag = "data connection", security(("token" = []), ("cookie" = []), ("ticket" = [])),
+    get, path = "/v1/stream", tag = "data connection",
+    security(("token" = []), ("cookie" = []), ("ticket" = [])),
     params(
-        ("as" = String, Query, description = "`ndjson` or `iframe`", pattern = "^(ndjson|iframe)$", example = "ndjson"),
+        (
+            "as" = String, Query, description = "`ndjson` or `iframe`", pattern = "^(ndjson|iframe)$",
+            example = "ndjson"
+        ),
         Query,
     ),
     responses((

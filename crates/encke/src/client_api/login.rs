@@ -35,7 +35,7 @@ pub(crate) struct Login {
 /// What a login gives.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LoggedIn {
-    /// The token, for those who send it themselves.
+    /// The token, for clients that send it themselves.
     token: String,
     /// The user.
     #[schema(value_type = String)]
@@ -50,13 +50,22 @@ pub(crate) struct LoggedIn {
     post, path = "/v1/login", tag = "tokens", security(()),
     request_body(content = Login, examples(
         ("user" = (summary = "In dev mode", value = json!({"user": "alice"}))),
-        ("token" = (summary = "By a token", value = json!({"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"}))),
+        ("token" = (
+            summary = "By a token",
+            value = json!({"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"})
+        )),
     )),
     responses((
         status = 200, description = "Logged in; the cookie is set.", body = LoggedIn,
-        example = json!({"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl", "user": "alice", "expires": "2026-01-02T03:04:05.678Z"}),
+        example = json!({
+            "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",
+            "user": "alice",
+            "expires": "2026-01-02T03:04:05.678Z"
+        }),
     )),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, &[ErrorCode::LoginDisabled, ErrorCode::Internal]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, body::ERRORS, validation::ERRORS, &[ErrorCode::LoginDisabled, ErrorCode::Internal]
+    ])))),
 )]
 pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
@@ -67,7 +76,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
             "a token does not belong into an address; send it in the body",
         ));
     }
-    // A foreign page must not log somebody in as somebody else.
+    // A foreign page must not log a user in as another.
     if !app.auth.own_or_allowed(&credentials) {
         return Err(ErrorCode::OriginForbidden.into());
     }

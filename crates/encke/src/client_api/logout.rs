@@ -27,7 +27,10 @@ use crate::{
         status = 200, description = "The cookie is cleared.", body = Done,
         example = json!({"ok": true}),
     )),
-    extensions(("x-error-codes" = json!(codes(&[body::ERRORS, &[ErrorCode::OriginForbidden, ErrorCode::ShuttingDown]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        body::ERRORS,
+        &[ErrorCode::OriginForbidden, ErrorCode::ShuttingDown]
+    ])))),
 )]
 pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();

@@ -38,13 +38,18 @@ pub(crate) struct ClientPublish {
 #[utoipa::path(
     post, path = "/v1/publish", tag = "control connection", security(("token" = []), ("cookie" = [])),
     request_body(content = ClientPublish, examples(
-        ("message" = (summary = "A message", value = json!({"channel": "room:7", "data": {"text": "hello"}, "id": "line-12"}))),
+        ("message" = (
+            summary = "A message",
+            value = json!({"channel": "room:7", "data": {"text": "hello"}, "id": "line-12"})
+        )),
     )),
     responses((
         status = 202, description = "In the log, as safely as the mode says.", body = Published,
         example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "sqlite"}),
     )),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::ChannelForbidden]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::ChannelForbidden]
+    ])))),
 )]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,

@@ -32,7 +32,10 @@ pub(crate) struct SessionChannels {
 #[utoipa::path(
     post, path = "/v1/subscribe", tag = "control connection", security(("token" = []), ("cookie" = [])),
     request_body(content = SessionChannels, examples(
-        ("channels" = (summary = "Two channels", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news", "room:7"]}))),
+        ("channels" = (
+            summary = "Two channels",
+            value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news", "room:7"]})
+        )),
     )),
     responses((
         status = 200, description = "All that the session follows now.", body = Followed,
@@ -57,13 +60,18 @@ pub(crate) async fn subscribe(
 #[utoipa::path(
     post, path = "/v1/unsubscribe", tag = "control connection", security(("token" = []), ("cookie" = [])),
     request_body(content = SessionChannels, examples(
-        ("channels" = (summary = "One channel", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news"]}))),
+        ("channels" = (
+            summary = "One channel",
+            value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "channels": ["news"]})
+        )),
     )),
     responses((
         status = 200, description = "All that the session follows now.", body = Followed,
         example = json!({"channels": ["room:7"], "cursor": "1~k3x9~room:7~0"}),
     )),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, SESSION, ENGINE, &[ErrorCode::TooManyChannels]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, body::ERRORS, validation::ERRORS, SESSION, ENGINE, &[ErrorCode::TooManyChannels]
+    ])))),
 )]
 pub(crate) async fn unsubscribe(
     State(app): State<Arc<App>>,

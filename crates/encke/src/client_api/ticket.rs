@@ -33,7 +33,9 @@ pub(crate) struct Ticket {
         status = 200, description = "A ticket.", body = Ticket,
         example = json!({"ticket": "dGlja2V0LW9mLWFsaWNl", "expires": "2026-01-02T03:04:05.678Z"}),
     )),
-    extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, &[ErrorCode::RateLimited, ErrorCode::Internal]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        CLIENT, body::ERRORS, &[ErrorCode::RateLimited, ErrorCode::Internal]
+    ])))),
 )]
 pub(crate) async fn ticket(
     State(app): State<Arc<App>>,

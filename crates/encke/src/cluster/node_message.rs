@@ -31,14 +31,14 @@ impl NodeMessage {
     /// The message as it is sent.
     pub(super) fn write(&self) -> Result<Bytes, ErrorCode> {
         serde_json::to_vec(self).map(Bytes::from).map_err(|error| {
-            tracing::error!(%error, "a letter cannot be written");
+            tracing::error!(%error, "a node message cannot be written");
             ErrorCode::Internal
         })
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes)
-            .inspect_err(|error| tracing::warn!(%error, "a letter from another node is not understood"))
+            .inspect_err(|error| tracing::warn!(%error, "a message from another node is not understood"))
             .ok()
     }
 }
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_read_as_they_were_written() {
+    fn messages_are_read_as_they_were_written() {
         let user = UserId::new("a {b} * > .").unwrap();
         for request in requests(&user) {
             let message = NodeMessage::Question { from: "x".into(), number: 3, request: request.clone() };
             let Some(NodeMessage::Question { number: 3, request: read, .. }) =
                 NodeMessage::read(&message.write().unwrap())
             else {
-                panic!("{request:?} is another letter")
+                panic!("{request:?} is another message")
             };
             assert_eq!(read, request);
         }
@@ -141,7 +141,7 @@ mod tests {
             let Some(NodeMessage::Answer { number: 4, answer: read }) =
                 NodeMessage::read(&message.write().unwrap())
             else {
-                panic!("{answer:?} is another letter")
+                panic!("{answer:?} is another message")
             };
             assert_eq!(read, answer);
         }
@@ -168,7 +168,7 @@ mod tests {
         let message = NodeMessage::Question { from: "x".into(), number: 3, request: request.clone() };
         let Some(NodeMessage::Question { request: read, .. }) = NodeMessage::read(&message.write().unwrap())
         else {
-            panic!("another letter")
+            panic!("another message")
         };
         assert_eq!(read, request);
     }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_letter_is_dropped() {
+    fn what_is_no_message_is_dropped() {
         for bytes in [&b""[..], b"{}", b"{\"question\":{}}", b"\xff\xfe", b"[1,2"] {
             assert!(NodeMessage::read(bytes).is_none());
         }

@@ -53,7 +53,7 @@ impl NodeInbox for NodeInboxSender {
     fn receive(&self, message: Bytes) {
         // Who asked asks again.
         if self.messages.try_send(message).is_err() {
-            tracing::warn!("a letter from another node was dropped: too many at a time");
+            tracing::warn!("a message from another node was dropped: too many at a time");
         }
     }
 }
@@ -91,7 +91,7 @@ impl NodeRpc {
         self.ask_within(to, request, ANSWER_MAX).await
     }
 
-    /// The same, for whoever does not wait as long.
+    /// The same, for a caller that does not wait as long.
     ///
     /// # Errors
     /// As [`NodeRpc::ask`].
@@ -160,10 +160,10 @@ impl NodeRpc {
         }
     }
 
-    /// Hands an answer to whoever waits for it.
+    /// Hands an answer to the caller that waits for it.
     pub(super) fn deliver(&self, number: u64, answer: Result<ControlReply, String>) {
         if let Some(waiting) = self.lock().remove(&number) {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = waiting.send(answer.map_err(|text| code(&text)));
         }
     }
@@ -181,7 +181,7 @@ impl NodeRpc {
     }
 }
 
-/// Somebody who waits for an answer; forgotten when that ends in whatever way.
+/// A caller that waits for an answer; forgotten when the wait ends in any way.
 struct Waiting<'a> {
     rpc: &'a NodeRpc,
     number: u64,

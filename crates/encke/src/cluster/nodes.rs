@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How long a node may take to give a session up; its client waits for that.
-const GIVE_UP_MAX: Duration = Duration::from_millis(600);
+const RELEASE_MAX: Duration = Duration::from_millis(600);
 /// How long a node that begins tries to say for the first time that it lives.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause before shards that were overloaded are asked again who is here.
 const ASK_SHARDS_AGAIN: Duration = Duration::from_millis(250);
 /// The most questions of other nodes that are being answered.
@@ -40,7 +40,7 @@ pub struct Nodes {
     pub(super) user_locations: Arc<UserLocations>,
     pub(super) rpc: Arc<NodeRpc>,
     pub(super) shards: Shards,
-    /// Held by whoever asks out of turn who lives.
+    /// Held by a task that asks out of turn which nodes live.
     looking: Mutex<()>,
     /// What this node is called.
     pub(super) name: String,
@@ -76,10 +76,10 @@ impl Nodes {
     /// write. Ends when the tasks are aborted.
     ///
     /// # Errors
-    /// When the engine cannot be reached for [`JOIN_PATIENCE`].
+    /// When the engine cannot be reached for [`JOIN_TIMEOUT`].
     pub async fn join(self: &Arc<Self>, inbox: Inbox) -> Result<Vec<JoinHandle<()>>, EngineError> {
         self.membership.update(self.first_beat().await?);
-        // Whoever is asked after its first request knows of this node by then.
+        // A node that is asked after its first request knows of this node by then.
         sleep(Duration::from_millis(BEAT_MS)).await;
         let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.user_locations));
         Ok(vec![
@@ -92,7 +92,7 @@ impl Nodes {
     /// This node lives no more, and says so no more. Others may ask it for another [`BEAT_MS`], until all
     /// have heard.
     pub async fn resign(&self) {
-        // A beat under way ends first: one behind the close notice would be another incarnation.
+        // A beat under way ends first: one behind the resignation would be another incarnation.
         let mut resigned = self.resigned.lock().await;
         *resigned = true;
         self.cluster.resign().await;
@@ -149,7 +149,7 @@ impl Nodes {
     ) -> Result<Option<Following>, ErrorCode> {
         let asked = nodes.iter().map(|node| {
             let request = ControlRequest::Release { session, user: user.clone() };
-            self.rpc.ask_within(*node, request, GIVE_UP_MAX)
+            self.rpc.ask_within(*node, request, RELEASE_MAX)
         });
         let mut carried = None;
         for answer in join_all(asked).await {
@@ -193,7 +193,7 @@ impl Nodes {
 
     /// An engine that another node has just set up may be there and have no leader for a moment.
     async fn first_beat(&self) -> Result<LiveNodes, EngineError> {
-        let ends = Instant::now() + JOIN_PATIENCE;
+        let ends = Instant::now() + JOIN_TIMEOUT;
         loop {
             match self.cluster.beat().await {
                 Err(error) if Instant::now() < ends => {

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_fills_it() {
+    async fn no_node_fills_it() {
         let recent_answers = RecentAnswers::default();
         for number in 0..2 * ANSWERS_MAX as u64 {
             recent_answers.ask(NodeId::from_bits(1), number);

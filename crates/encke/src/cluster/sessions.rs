@@ -44,8 +44,8 @@ impl Sessions {
         self.nodes.as_ref()
     }
 
-    /// Ends sessions on purpose, and returns how many after everything of them is freed. Everybody means
-    /// everybody on this node.
+    /// Ends sessions on purpose, and returns how many after everything of them is freed.
+    /// A close of all ends those of this node alone.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
@@ -185,11 +185,11 @@ impl Sessions {
         )
     }
 
-    /// Everybody who is online, by id.
+    /// All users who are online, by id.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn everybody(&self) -> Result<Vec<UserId>, ErrorCode> {
+    pub async fn online_users(&self) -> Result<Vec<UserId>, ErrorCode> {
         Ok(self.online(None, usize::MAX).await?.into_iter().map(|(user, _)| user).collect())
     }
 

@@ -56,13 +56,13 @@ struct Double(Mutex<Book>);
 struct Book {
     random: Random,
     entered: HashSet<UserId>,
-    graves: HashSet<(UserId, SessionId)>,
+    closed_marks: HashSet<(UserId, SessionId)>,
     /// Sessions that were closed, whether or not that is known to the engine.
     closed: HashSet<(UserId, SessionId)>,
     /// How many calls more may fail.
     failures: u64,
     /// A burial waits for this.
-    holds_graves: bool,
+    holds_closed_marks: bool,
     refusal: Option<Refusal>,
 }
 
@@ -84,14 +84,14 @@ enum Call {
 
 impl Double {
     fn new(seed: u64, failures: u64) -> Arc<Self> {
-        let (entered, graves, closed) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (entered, closed_marks, closed) = (HashSet::new(), HashSet::new(), HashSet::new());
         Arc::new(Self(Mutex::new(Book {
             random: Random(seed),
             entered,
-            graves,
+            closed_marks,
             closed,
             failures,
-            holds_graves: false,
+            holds_closed_marks: false,
             refusal: None,
         })))
     }
@@ -137,10 +137,10 @@ impl Double {
     }
 
     /// As long as a closed session is not known as such, the other nodes have to find its user here and ask.
-    fn check_graves(&self, users: &[UserId]) {
+    fn check_closed_marks(&self, users: &[UserId]) {
         let book = self.lock();
         if book.refusal.as_ref().is_some_and(|refusal| refusal.call == Call::MarkClosed) {
-            let mut unknown = book.closed.difference(&book.graves);
+            let mut unknown = book.closed.difference(&book.closed_marks);
             assert!(
                 !unknown.any(|(user, _)| users.contains(user)),
                 "a user is taken out before its closed session is known"
@@ -193,7 +193,7 @@ impl Cluster for Double {
 
     async fn leave(&self, users: &[UserId]) -> Result<(), EngineError> {
         self.refuse(Call::Leave, users)?;
-        self.check_graves(users);
+        self.check_closed_marks(users);
         self.act(|book| book.entered.retain(|user| !users.contains(user))).await
     }
 
@@ -206,11 +206,12 @@ impl Cluster for Double {
     }
 
     async fn mark_closed(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
-        while self.lock().holds_graves {
+        while self.lock().holds_closed_marks {
             turn().await;
         }
         self.refuse(Call::MarkClosed, std::slice::from_ref(user))?;
-        self.act(|book| book.graves.extend(sessions.iter().map(|session| (user.clone(), *session)))).await
+        self.act(|book| book.closed_marks.extend(sessions.iter().map(|session| (user.clone(), *session))))
+            .await
     }
 }
 
@@ -264,7 +265,7 @@ struct Shard {
     sessions: HashMap<UserId, u64>,
     /// What is told at the end of the turn: who, and whether the user came or went.
     said: VecDeque<(UserId, bool)>,
-    /// Renewals that are under way: not everybody is entered meanwhile.
+    /// Renewals that are under way: not all users are entered meanwhile.
     renewals: u32,
     next_session: u128,
 }
@@ -382,7 +383,7 @@ impl World {
             self.double.lock().closed.insert((user.clone(), session));
             self.nodes.mark_closed(user.clone(), session);
             self.nodes.user_locations.settled().await;
-            let known = self.double.lock().graves.contains(&(user.clone(), session));
+            let known = self.double.lock().closed_marks.contains(&(user.clone(), session));
             assert!(known || may_fail, "a close is answered before all nodes can know of it");
         }
     }
@@ -400,7 +401,7 @@ impl World {
         }
     }
 
-    /// At rest, and nobody else is.
+    /// At rest, and no other node is.
     fn check_at_rest(&self) {
         self.check();
         let (shard, book) = (self.shard(), self.double.lock());
@@ -484,7 +485,7 @@ async fn shards_that_do_not_answer_are_asked_again_who_is_here() {
     nodes.enter_all();
     for _ in 0..3 {
         let (request, answer) = next_request(&commands).await;
-        // Only those who are to be found by the others: of other sessions they were never told.
+        // Only users who are to be found by the others: of other sessions they were never told.
         assert_eq!(request, ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX });
         drop(answer);
     }
@@ -510,7 +511,7 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
         || Close { code: CloseCode::Operator, reason: "enough".into(), reconnect: false, retry_ms: None };
     for remote in [true, false] {
         let double = Double::new(1, 0);
-        double.lock().holds_graves = true;
+        double.lock().holds_closed_marks = true;
         let (nodes, shards, commands) = nodes_with(&double);
         let sessions = Sessions::new(shards, Some(Arc::clone(&nodes)), "node".into());
         let ask = async {
@@ -535,7 +536,7 @@ async fn a_close_is_answered_when_all_nodes_can_know_of_it() {
             assert!(run.as_mut().poll(&mut context).is_pending());
             assert_eq!(asked.as_mut().poll(&mut context), Poll::Pending, "remote: {remote}");
         }
-        double.lock().holds_graves = false;
+        double.lock().holds_closed_marks = false;
         let count = (0..10).find_map(|_| {
             assert!(run.as_mut().poll(&mut context).is_pending());
             match asked.as_mut().poll(&mut context) {

@@ -19,9 +19,9 @@ const CALLS_AT_ONCE: usize = 256;
 /// How long what the engine did not take is kept before it is offered again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How long a close waits until all nodes know of it.
-const BURY_MAX: Duration = Duration::from_secs(1);
+const MARK_CLOSED_MAX: Duration = Duration::from_secs(1);
 /// The most sessions whose end the engine has not taken yet; past it the oldest are known on this node alone.
-const GRAVES_MAX: usize = 65_536;
+const CLOSED_MARKS_MAX: usize = 65_536;
 
 /// The users who are here, as far as others are to know. Who has sessions here stands in the shards; here
 /// stands only what is under way.
@@ -32,10 +32,10 @@ pub(super) struct UserLocations {
     state: Mutex<State>,
     /// There is something to do.
     news: Notify,
-    /// Somebody may enter who was leaving.
+    /// A user may enter who was leaving.
     left: Notify,
     /// How many burials were asked for, and how many of them are done.
-    buried: watch::Sender<u64>,
+    marked: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -47,9 +47,9 @@ struct State {
     /// Those of them of whom the engine is being told.
     on_the_way: HashSet<UserId>,
     /// Sessions that were closed, and the engine does not know it yet.
-    graves: HashMap<UserId, Vec<SessionId>>,
+    closed_marks: HashMap<UserId, Vec<SessionId>>,
     /// How many sessions these are.
-    grave_count: usize,
+    closed_mark_count: usize,
     asked: u64,
     /// How many renewals do not know their users yet. Meanwhile no departure is told: a user who is entered
     /// after that would stay for ever.
@@ -60,8 +60,8 @@ struct State {
 
 impl UserLocations {
     pub(super) fn new(cluster: Arc<dyn Cluster>, kept_ms: u64) -> Self {
-        let (buried, _) = watch::channel(0);
-        Self { cluster, kept_ms, state: Mutex::default(), news: Notify::new(), left: Notify::new(), buried }
+        let (marked, _) = watch::channel(0);
+        Self { cluster, kept_ms, state: Mutex::default(), news: Notify::new(), left: Notify::new(), marked }
     }
 
     /// A user has a session here.
@@ -87,9 +87,9 @@ impl UserLocations {
     /// Waits until all nodes can know of the sessions that were closed before, for a bounded time.
     pub(super) async fn settled(&self) {
         let asked = self.lock().asked;
-        let mut buried = self.buried.subscribe();
-        let done = buried.wait_for(|count| *count >= asked);
-        if tokio::time::timeout(BURY_MAX, done).await.is_err() {
+        let mut marked = self.marked.subscribe();
+        let done = marked.wait_for(|count| *count >= asked);
+        if tokio::time::timeout(MARK_CLOSED_MAX, done).await.is_err() {
             tracing::warn!("other nodes may not know yet of sessions that were closed");
         }
     }
@@ -114,8 +114,8 @@ impl UserLocations {
         }
     }
 
-    /// This node has begun another incarnation, in which nobody is entered. Asked for before it is looked who
-    /// is here, so that none of those leaves before being entered.
+    /// This node has begun another incarnation, in which no user is entered. Asked for before it is looked
+    /// who is here, so that none of those leaves before being entered.
     pub(super) fn renew(self: &Arc<Self>) -> Renewal {
         let mut state = self.lock();
         state.renewals += 1;
@@ -129,9 +129,9 @@ impl UserLocations {
         loop {
             self.news.notified().await;
             loop {
-                let buried = self.mark_all_closed().await;
+                let marked = self.mark_all_closed().await;
                 let left = self.let_go().await;
-                if buried && left {
+                if marked && left {
                     break;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -141,17 +141,17 @@ impl UserLocations {
 
     /// Tells of the sessions that were closed; whether the engine took all.
     async fn mark_all_closed(&self) -> bool {
-        let (graves, asked) = {
+        let (closed_marks, asked) = {
             let mut state = self.lock();
-            state.grave_count = 0;
-            (std::mem::take(&mut state.graves), state.asked)
+            state.closed_mark_count = 0;
+            (std::mem::take(&mut state.closed_marks), state.asked)
         };
         let mark_closed = |(user, sessions): (UserId, Vec<SessionId>)| async move {
             let error = self.cluster.mark_closed(&user, &sessions, self.kept_ms).await.err()?;
             self.lock().keep(user, sessions);
             Some(error)
         };
-        let errors = stream::iter(graves).map(mark_closed).buffer_unordered(CALLS_AT_ONCE);
+        let errors = stream::iter(closed_marks).map(mark_closed).buffer_unordered(CALLS_AT_ONCE);
         let mut errors = std::pin::pin!(errors.filter_map(|error| async { error }));
         let mut last = None;
         while let Some(error) = errors.next().await {
@@ -161,7 +161,7 @@ impl UserLocations {
             tracing::warn!(%error, "sessions that were closed could not be remembered for the other nodes");
             return false;
         }
-        self.buried.send_modify(|count| *count = asked.max(*count));
+        self.marked.send_modify(|count| *count = asked.max(*count));
         true
     }
 
@@ -216,11 +216,11 @@ impl UserLocations {
 impl State {
     /// Keeps closed sessions until the engine knows of them, as many as there is room for.
     fn keep(&mut self, user: UserId, sessions: impl IntoIterator<Item = SessionId>) {
-        let room = GRAVES_MAX.saturating_sub(self.grave_count);
+        let room = CLOSED_MARKS_MAX.saturating_sub(self.closed_mark_count);
         let sessions: Vec<SessionId> = sessions.into_iter().take(room).collect();
         if !sessions.is_empty() {
-            self.grave_count += sessions.len();
-            self.graves.entry(user).or_default().extend(sessions);
+            self.closed_mark_count += sessions.len();
+            self.closed_marks.entry(user).or_default().extend(sessions);
         }
     }
 
@@ -235,7 +235,7 @@ impl State {
         let may_leave = |user: &&UserId| {
             !self.claims.contains_key(*user)
                 && !self.entering.contains_key(*user)
-                && !self.graves.contains_key(*user)
+                && !self.closed_marks.contains_key(*user)
                 && !failed.contains(*user)
         };
         let users: Vec<UserId> = self.leaving.iter().filter(may_leave).take(LEAVE_MAX).cloned().collect();
@@ -254,8 +254,8 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// Enters all of them: those who are `here`, and those who were about to be. Each is tried until the
-    /// engine takes it, or the user has left.
+    /// Enters all users who are `here`, and those that were about to be. Each is tried until the engine takes
+    /// it, or the user has left.
     pub(super) async fn enter(mut self, here: impl IntoIterator<Item = UserId>) {
         let mut users = std::mem::take(&mut self.claimed);
         users.extend(here);
@@ -268,7 +268,9 @@ impl Renewal {
             let failed: Vec<(Entering, EngineError)> =
                 tries.filter_map(|failed| async { failed }).collect().await;
             if let Some((_, error)) = failed.last() {
-                tracing::warn!(%error, users = failed.len(), "users could not be entered for the other nodes");
+                tracing::warn!(
+                    %error, users = failed.len(), "users could not be entered for the other nodes"
+                );
                 tokio::time::sleep(RETRY).await;
             }
             entering = failed.into_iter().map(|(entering, _)| entering).collect();

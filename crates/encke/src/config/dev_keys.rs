@@ -82,12 +82,15 @@ impl DevKeys {
         }
     }
 
-    /// Writes the file under another name first and links it into place, so that nobody ever reads half of
-    /// it, nor overwrites what is there.
+    /// Writes the file under another name first and links it into place, so that half of it is never read,
+    /// and what is there is not overwritten.
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
         fs::create_dir_all(data)?;
         let draft = data.join(format!(".{FILE}.{}", std::process::id()));
-        let text = serde_json::json!({ "api_key": self.api_key.expose(), "token_secret": self.token_secret.expose() });
+        let text = serde_json::json!({
+            "api_key": self.api_key.expose(),
+            "token_secret": self.token_secret.expose()
+        });
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]

@@ -14,7 +14,7 @@ pub enum Source {
     Env(String),
     /// This option of the command line.
     Option(&'static str),
-    /// Nobody said anything.
+    /// It was not set.
     Default,
 }
 

@@ -259,7 +259,7 @@ mod tests {
         let everything = everything.join("\n");
         assert!(
             load(&everything).unwrap_err().to_string().contains("placeholder"),
-            "nobody shall run with the example's keys"
+            "no server shall run with the example's keys"
         );
         let everything = everything.replace("changeme", "9b1d4e7f20c35a6881e0d2f4b6a79c13");
         let table: Table = everything.parse().unwrap();

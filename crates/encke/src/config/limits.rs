@@ -13,6 +13,13 @@ const LEEWAY_MAX_S: u64 = 300;
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
     let checker = Checker { sources };
+    check_ranges(config, &checker)?;
+    check_rules(config, &checker)?;
+    check_secrets(config, &checker)?;
+    check_retention(config, &checker)
+}
+
+fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
     for (key, value, min, max) in [
         ("hold_s", config.hold_s, 1, 120),
         ("heartbeat_s", config.heartbeat_s, 1, 120),
@@ -33,8 +40,12 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     ] {
         checker.range(key, Some(value), min, max)?;
     }
-    checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)?;
-    check_tls(&checker, config)?;
+    checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)
+}
+
+/// The settings that are no numbers.
+fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+    check_tls(checker, config)?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
     checker.rule("node", node::is_name(&config.node), || {
         "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
@@ -46,8 +57,14 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         "must have at most 100 entries".to_owned()
     })?;
     checker.rule("listen", !config.dev || config.listen.ip().is_loopback(), || {
-        format!("dev mode lets anyone in, so it listens on a loopback address only (127.0.0.1 or [::1]), not on {}", config.listen)
-    })?;
+        format!(
+            "dev mode lets anyone in, so it listens on a loopback address only (127.0.0.1 or [::1]), not on {}",
+            config.listen
+        )
+    })
+}
+
+fn check_secrets(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
     // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's
     // secret stays one in any case.
     let api_key_min = if config.dev { 1 } else { 16 };
@@ -58,6 +75,10 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
             checker.rule(key, false, || problem)?;
         }
     }
+    Ok(())
+}
+
+fn check_retention(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
     checker.retention("retention_default", config.retention_default)?;
     checker.retention("retention_users", config.retention_users)?;
     let users_age = config.retention_users.max_age_s;

@@ -73,7 +73,7 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// The secret that client tokens are signed with (HS256). 32 bytes at least.
     pub token_secret: Option<Secret>,
-    /// This node's name, as operators see it: 1 to 64 ASCII commands, digits, `.`, `-`, `_`. Default: the
+    /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the
     /// host's name, or `node-1`.
     pub node: String,
     /// How long a poll is held at most, in seconds, 1 to 120. Default 25.

@@ -9,7 +9,7 @@ pub(crate) fn default_name() -> String {
         .unwrap_or_else(|| "node-1".to_owned())
 }
 
-/// Whether this names a node: 1 to 64 ASCII commands, digits, `.`, `-`, `_`.
+/// Whether this names a node: 1 to 64 ASCII letters, digits, `.`, `-`, `_`.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// Words that stand in examples; whoever leaves one in has no secret. Compared in lower case, without what is
-/// not a command.
+/// Words that stand in examples; a secret that holds one is none. Compared in lower case, without what is not
+/// a letter.
 const PLACEHOLDERS: &[&str] = &[
     "changeme",
     "changethis",
@@ -44,13 +44,13 @@ impl Secret {
 
     /// Why this is no secret, if it is none. The words never hold the secret itself.
     pub(crate) fn weakness(&self, min_bytes: usize) -> Option<String> {
-        let commands: String =
+        let alphabetic: String =
             self.0.chars().filter(|c| c.is_ascii_alphabetic()).collect::<String>().to_ascii_lowercase();
         let one_character = self.0.chars().all(|c| self.0.starts_with(c));
         if self.0.is_empty() {
             return Some("must not be empty".to_owned());
         }
-        if PLACEHOLDERS.iter().any(|word| repeats(&commands, word)) {
+        if PLACEHOLDERS.iter().any(|word| repeats(&alphabetic, word)) {
             return Some("is a placeholder: make one with `openssl rand -hex 32`".to_owned());
         }
         if self.0.len() < min_bytes {

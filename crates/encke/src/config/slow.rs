@@ -14,8 +14,8 @@ pub enum SlowPolicy {
     Gap,
 }
 
-/// How far a receiver may be behind whose socket does not take what it is sent. Whoever catches up is not
-/// behind because of that: it counts by how much the lag has grown meanwhile.
+/// How far a receiver may be behind whose socket does not take what it is sent. A receiver that catches up is
+/// not behind because of that: it counts by how much the lag has grown meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Slow {

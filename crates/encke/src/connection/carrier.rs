@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 /// A connection that hyper has.
 #[derive(Debug)]
 pub struct Carrier {
-    /// It is not kept open by those who ask after it.
+    /// Questions about it do not keep it open.
     socket: Weak<TcpStream>,
     /// Numbers what is to be flushed, from 1.
     begun: AtomicU64,
@@ -58,7 +58,7 @@ pub enum Acknowledged {
     Yes,
     /// It has not.
     NotYet,
-    /// The connection ended before, so nobody will know.
+    /// The connection ended before, so it will never be known.
     Never,
 }
 
@@ -69,7 +69,7 @@ impl Carrier {
         Self::on(Arc::downgrade(socket))
     }
 
-    /// One whose socket nobody can ask, for tests of what happens above it.
+    /// One whose socket cannot be asked, for tests of what happens above it.
     #[cfg(test)]
     pub(crate) fn of_none() -> Arc<Self> {
         Self::on(Weak::new())

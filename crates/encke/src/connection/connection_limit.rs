@@ -73,7 +73,7 @@ impl Permit {
 
 impl ConnectionLimit {
     /// A connection limit with these limits; 0 stands for none. Without a limit by address there is one of
-    /// [`PER_ADDRESS_MAX`] for whoever does not come from this machine.
+    /// [`PER_ADDRESS_MAX`] for clients that do not come from this machine.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
         let limit = |max| if max == 0 { usize::MAX } else { max };
@@ -137,7 +137,7 @@ impl Drop for Permit {
                 known.open -= 1;
                 self.connection_limit.open.fetch_sub(1, Ordering::Relaxed);
             }
-            // An address stays at its place as long as anybody has a pass from it.
+            // An address stays at its place as long as a client has a permit from it.
             if known.open == 0
                 && known.reserved == 0
                 && let Some(key) = counts.key_at(self.address)
@@ -169,7 +169,7 @@ mod tests {
         drop((second, third));
         assert!(
             connection_limit.addresses.lock().unwrap().counts.is_empty(),
-            "nothing is kept of those who have gone"
+            "nothing is kept of clients that have gone"
         );
     }
 
@@ -192,7 +192,7 @@ mod tests {
         drop(guest);
         assert!(
             !connection_limit.enter(address(200)).unwrap().is_reserved(),
-            "whoever comes when there is room needs none"
+            "a client that comes when there is room needs none"
         );
         reserved.pop();
         let _guest = connection_limit.enter(address(0)).unwrap();
@@ -200,7 +200,7 @@ mod tests {
         drop((_guest, reserved));
         assert!(
             connection_limit.addresses.lock().unwrap().counts.is_empty(),
-            "nothing is kept of those who have gone"
+            "nothing is kept of clients that have gone"
         );
         assert_eq!(connection_limit.addresses.lock().unwrap().reserved, 0);
     }

@@ -232,9 +232,10 @@ mod tests {
         );
         assert!(matches!(read(&ask("/v1/sse")), Verdict::Waits(..)), "elsewhere the offer is passed over");
         let plain = read(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(
-            matches!(plain, Verdict::Waits(_, waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for())
-        );
+        assert!(matches!(
+            plain,
+            Verdict::Waits(_, waiting, _) if !waiting.handshake.as_ref().unwrap().is_asked_for()
+        ));
     }
 
     #[test]
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_doubt_is_left_to_the_library() {
+    fn whatever_is_in_doubt_is_left_to_hyper() {
         for text in [
             "POST /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

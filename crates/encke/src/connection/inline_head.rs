@@ -92,7 +92,7 @@ fn asking<'a>(
             }
             is_json = true;
         } else if is("connection") {
-            // Whoever asks for more than this is hyper's.
+            // A request that asks for more than this is hyper's.
             keep_alive &= match value.trim() {
                 "close" => false,
                 "keep-alive" | "Keep-Alive" => true,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_may_be_written_as_the_library_takes_it() {
+    fn the_type_may_be_written_as_hyper_takes_it() {
         for good in
             ["Application/JSON", "application/json;charset=UTF-8", "application/json; charset=\"utf-8\""]
         {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_doubt_is_left_to_the_library() {
+    fn whatever_is_in_doubt_is_left_to_hyper() {
         let with = |fields: &str| format!("POST /api/push HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{{}}");
         let json = "Content-Type: application/json\r\n";
         for text in [

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// A peer of whom nothing was heard is asked for a sign of life after half a heartbeat, and then each eighth.
+/// A peer of which nothing was heard is asked for an answer after half a heartbeat, and then each eighth.
 const ASKED_AFTER_HEARTBEATS: u32 = 2;
 const ASKED_EVERY_HEARTBEATS: u32 = 8;
 

@@ -1,9 +1,8 @@
 //! The dialect of the long-polling scripts of Comet's first years, which ask for one message at a time.
-//! `docs/DIALECTS.md` describes it.
-//!
-//! Nobody proves who he is here, and a GET changes something, which is why the dialect has to be asked for. A
-//! browser is told apart by a random id in a cookie; its user is `classic-` and that id. Where the client
-//! stands is with the client (in the script, or in the cookie), so its session ends with each request.
+//! `docs/DIALECTS.md` describes it. A client proves no identity here, and a GET changes something, which is
+//! why the dialect has to be asked for. A browser is told apart by a random id in a cookie; its user is
+//! `classic-` and that id. Where the client stands is with the client (in the script, or in the cookie), so
+//! its session ends with each request.
 
 mod browser;
 mod by_cookie;

@@ -38,7 +38,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const QUOTE_MAX_CHARS: usize = 300;
 
 /// A body of `application/json` that is a `T` and nothing more. Comes last among a handler's arguments, after
-/// whoever checks who asks.
+/// the extractor that checks who asks.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -129,7 +129,7 @@ pub(crate) async fn name_codings(request: Request, next: Next) -> Response {
 pub(crate) fn is_media_type(text: &str, wanted: &str) -> bool {
     let mut parts = text.split(';');
     let is_wanted = parts.next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted);
-    // JSON and beacons are UTF-8; whoever says otherwise is not understood.
+    // JSON and beacons are UTF-8; a body that says otherwise is refused.
     is_wanted
         && text.is_ascii()
         && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {

@@ -9,7 +9,7 @@ use crate::http::{body::quoted, refusal::Refused};
 
 /// What a request may be refused with for its query.
 pub(crate) const ERRORS: &[ErrorCode] = &[ErrorCode::BadRequest];
-/// How many entries a list has when nobody says.
+/// How many entries a list has when the request does not say.
 const LIMIT_DEFAULT: usize = 100;
 /// How many it has at most; who asks for more gets these, and where to go on.
 const LIMIT_MAX: usize = 1000;

@@ -55,7 +55,7 @@ pub fn retry_after_s(code: ErrorCode) -> Option<u64> {
     }
 }
 
-/// What a code says to people when whoever refused had nothing to add.
+/// What a code says as text when the code that refused had nothing to add.
 #[must_use]
 pub fn sentence(code: ErrorCode) -> &'static str {
     match code {
@@ -130,7 +130,7 @@ impl From<ErrorCode> for Refused {
 
 impl From<EngineError> for Refused {
     fn from(error: EngineError) -> Self {
-        // What exactly is wrong with the store is for the operator's log, not for whoever asked.
+        // What exactly is wrong with the store is for the operator's log, not for the caller.
         match error {
             EngineError::Unavailable(_) => {
                 tracing::warn!(%error, "the engine refused");

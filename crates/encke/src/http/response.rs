@@ -59,8 +59,8 @@ pub struct Head<'a> {
     pub body: Body,
     /// Whether the connection stays for another request.
     pub keep_alive: bool,
-    /// The origin whose pages may read it; one of those that are allowed. `*` is for what is the same for
-    /// everybody; pages that bring a cookie may not read that.
+    /// The origin whose pages may read it; one of those that are allowed. `*` is for what is the same for all
+    /// users; pages that bring a cookie may not read that.
     pub origin: Option<&'a str>,
     /// The value of `Date:`.
     pub date: &'a str,
@@ -92,7 +92,7 @@ impl Head<'_> {
             Body::UntilClose => push(&["content-type: ", self.content_type, "\r\n"]),
             Body::None => {}
         }
-        // What is said to one user is nobody else's: no cache keeps it, no proxy holds it back, no browser
+        // What is said to one user is for no other: no cache keeps it, no proxy holds it back, no browser
         // guesses its type.
         push(&[
             "cache-control: no-store\r\nx-accel-buffering: no\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nvary: origin\r\n",

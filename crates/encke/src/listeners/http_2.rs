@@ -126,7 +126,7 @@ async fn drive<S>(
                 sleep(ACKNOWLEDGED_LOOK).await;
             }
         };
-        // Of a connection that is closed nobody can say whether its peer got the last that was written.
+        // Of a connection that is closed it cannot be known whether its peer got the last that was written.
         let _ = timeout(ACKNOWLEDGED_MAX, all).await;
     }
     drop(permit);
@@ -211,7 +211,7 @@ mod tests {
         shards::{Shards, mailbox},
     };
 
-    const PATIENCE: Timeouts =
+    const TIMEOUT: Timeouts =
         Timeouts { head_ms: 10_000, idle_ms: 75_000, stalled_ms: 10_000, heartbeat_ms: 20_000 };
 
     fn caller(connection_limit: &Arc<ConnectionLimit>) -> Caller {
@@ -257,7 +257,7 @@ mod tests {
     fn served(caller: Caller) -> (DuplexStream, watch::Sender<bool>) {
         let (socket, server) = duplex(64 * 1024);
         let (stop, stopping) = watch::channel(false);
-        tokio::spawn(drive(Bytes::new(), server, caller, PATIENCE, stopping));
+        tokio::spawn(drive(Bytes::new(), server, caller, TIMEOUT, stopping));
         (socket, stop)
     }
 

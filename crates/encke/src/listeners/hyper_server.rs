@@ -122,38 +122,10 @@ impl HyperServer {
                 request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
             }
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
-            let (taken, activity, hyper_server) = (Arc::clone(&taken), Arc::clone(&activity), self.clone());
+            let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
-                let (parts, body) = request.into_parts();
-                let waits =
-                    if scope == Scope::All { endpoint(&parts, &hyper_server.endpoints) } else { None };
-                let response = match waits {
-                    Some(endpoint) => {
-                        let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
-                        match decide(&hyper_server.endpoints, endpoint, &parts, body, || {
-                            hyper_server.clock.now().wall
-                        })
-                        .await
-                        {
-                            Ok(verdict) => {
-                                *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-                                return std::future::pending().await;
-                            }
-                            Err(refused) => hyper_server.refuse(&parts.headers, &activity, refused),
-                        }
-                    }
-                    None => {
-                        answer(
-                            hyper_server.router,
-                            scope,
-                            &activity,
-                            Request::from_parts(parts, body),
-                            unread,
-                        )
-                        .await
-                    }
-                };
+                let response = hyper_server.respond(request, scope, (&activity, unread), &taken).await;
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
@@ -193,6 +165,30 @@ impl HyperServer {
         };
         let parts = connection.into_parts();
         self.leave(end, parts.io.into_inner(), &parts.read_buf, (permit, shard)).await;
+    }
+
+    /// Answers a request. One that waits goes into `taken` instead, and this never ends: the connection is
+    /// taken from hyper then.
+    async fn respond(
+        self,
+        request: Request<Incoming>,
+        scope: Scope,
+        (activity, unread): (&Activity, Unread),
+        taken: &Mutex<Option<Verdict>>,
+    ) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let waits = if scope == Scope::All { endpoint(&parts, &self.endpoints) } else { None };
+        let Some(endpoint) = waits else {
+            return answer(self.router, scope, activity, Request::from_parts(parts, body), unread).await;
+        };
+        let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
+        match decide(&self.endpoints, endpoint, &parts, body, || self.clock.now().wall).await {
+            Ok(verdict) => {
+                *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+                std::future::pending().await
+            }
+            Err(refused) => self.refuse(&parts.headers, activity, refused),
+        }
     }
 
     /// Refuses a request that may have waited, had it come whole.

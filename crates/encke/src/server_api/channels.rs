@@ -57,7 +57,10 @@ pub(crate) struct Channel {
     get, path = "/api/channels", tag = "server API", security(("api_key" = [])), params(ChannelsQuery),
     responses((
         status = 200, description = "A page of them.", body = Channels,
-        example = json!({"channels": [{"channel": "news", "epoch": "k3x9", "tail": 1, "head": 7, "subscribers": 3}], "next": null}),
+        example = json!({
+            "channels": [{"channel": "news", "epoch": "k3x9", "tail": 1, "head": 7, "subscribers": 3}],
+            "next": null
+        }),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]

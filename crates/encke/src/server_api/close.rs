@@ -27,7 +27,7 @@ pub(crate) struct CloseSessions {
     user: Option<String>,
     /// This session.
     session: Option<String>,
-    /// For people; at most 256 bytes.
+    /// A text for users; at most 256 bytes.
     reason: Option<String>,
     /// Whether the clients should come back by themselves; false by default.
     #[serde(default)]
@@ -44,8 +44,14 @@ pub(crate) struct SessionsClosed {
 #[utoipa::path(
     post, path = "/api/close", tag = "server API", security(("api_key" = [])),
     request_body(content = CloseSessions, examples(
-        ("user" = (summary = "All sessions of a user", value = json!({"user": "alice", "reason": "signed out elsewhere"}))),
-        ("session" = (summary = "One session", value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reconnect": true}))),
+        ("user" = (
+            summary = "All sessions of a user",
+            value = json!({"user": "alice", "reason": "signed out elsewhere"})
+        )),
+        ("session" = (
+            summary = "One session",
+            value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reconnect": true})
+        )),
     )),
     responses((
         status = 200, description = "How many there were.", body = SessionsClosed,

@@ -58,18 +58,29 @@ pub(crate) struct History<'a> {
 /// A part of a channel's log, forwards or backwards from a cursor.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/history", tag = "server API", security(("api_key" = [])),
-    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too.", example = "news"), HistoryQuery),
+    params(
+        (
+            "channel" = String,
+            Path,
+            description = "The channel, percent-encoded; a user's own too.",
+            example = "news"
+        ),
+        HistoryQuery
+    ),
     responses((
         status = 200, description = "Messages, and where to go on.", body = History<'static>,
         example = json!({
             "messages": [{
-                "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "channel": "news", "offset": 7, "epoch": "k3x9", "time": "2026-01-02T03:04:05.678Z",
+                "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "channel": "news", "offset": 7, "epoch": "k3x9",
+                "time": "2026-01-02T03:04:05.678Z",
                 "type": "message", "data": {"text": "hello"},
             }],
             "gaps": [], "cursor": "1~k3x9~news~7", "previous": "1~k3x9~news~6",
         }),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::BadCursor]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::BadCursor]
+    ])))),
 )]
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
@@ -102,7 +113,7 @@ struct Part {
     page: Page,
     /// What is missing in front of it.
     gap: Option<Gap>,
-    /// Where whoever reads it stands before its first message.
+    /// Where a reader of the page stands before its first message.
     begin: Position,
 }
 

@@ -44,8 +44,8 @@ async fn run_publish(app: Arc<App>, body: Vec<u8>) -> Outcome {
     if is_large { beside(work).await } else { work.await }
 }
 
-/// Lets the runtime do it, so that the shard's turn does not last as long. Whoever does not wait for it any
-/// more gives it up, as without this.
+/// Lets the runtime do it, so that the shard's turn does not last as long. A caller that does not wait for it
+/// any more gives it up, as without this.
 async fn beside(work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
     // A set of one, since a set ends its tasks when it is dropped.
     let mut tasks = JoinSet::new();
@@ -157,8 +157,14 @@ mod tests {
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
         let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadRequest);
-        let messages: Vec<_> =
-            (0..20).map(|number| serde_json::json!({"channel": if number == 19 { "@alice" } else { "c" }, "data": number})).collect();
+        let messages: Vec<_> = (0..20)
+            .map(|number| {
+                serde_json::json!({
+                    "channel": if number == 19 { "@alice" } else { "c" },
+                    "data": number
+                })
+            })
+            .collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
         let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadName);
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_is_given_up() {
+    async fn work_without_a_caller_is_given_up() {
         let (held, gone) = tokio::sync::oneshot::channel::<()>();
         let mut running: Running = Box::pin(beside(async move {
             let _held = held;

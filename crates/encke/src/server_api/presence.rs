@@ -28,7 +28,7 @@ pub(crate) struct PresenceQuery {
     after: Option<String>,
 }
 
-/// A page of those who follow a channel, by user.
+/// A page of the users that follow a channel, by user.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Presence {
     users: Vec<Present>,
@@ -37,7 +37,7 @@ pub(crate) struct Presence {
     next: Option<UserId>,
 }
 
-/// Somebody who follows a channel.
+/// A user that follows a channel.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Present {
     #[schema(value_type = String)]
@@ -49,7 +49,15 @@ pub(crate) struct Present {
 /// Who follows a channel now.
 #[utoipa::path(
     get, path = "/api/channels/{channel}/presence", tag = "server API", security(("api_key" = [])),
-    params(("channel" = String, Path, description = "The channel, percent-encoded; a user's own too.", example = "news"), PresenceQuery),
+    params(
+        (
+            "channel" = String,
+            Path,
+            description = "The channel, percent-encoded; a user's own too.",
+            example = "news"
+        ),
+        PresenceQuery
+    ),
     responses((
         status = 200, description = "A page of them.", body = Presence,
         example = json!({"users": [{"user": "alice", "sessions": 2}], "next": null}),

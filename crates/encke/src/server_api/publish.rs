@@ -85,25 +85,52 @@ pub(crate) enum PublishAnswer {
 #[utoipa::path(
     post, path = "/api/publish", tag = "server API", security(("api_key" = [])),
     request_body(content = Publish, examples(
-        ("channel" = (summary = "To one channel", value = json!({"channel": "news", "data": {"text": "hello"}, "id": "article-7"}))),
-        ("channels" = (summary = "To several", value = json!({"channels": ["news", "sports"], "data": {"text": "hello"}}))),
-        ("messages" = (summary = "Several messages", value = json!({"messages": [{"channel": "news", "data": 1}, {"channel": "sports", "data": 2}]}))),
+        ("channel" = (
+            summary = "To one channel",
+            value = json!({"channel": "news", "data": {"text": "hello"}, "id": "article-7"})
+        )),
+        ("channels" = (
+            summary = "To several",
+            value = json!({"channels": ["news", "sports"], "data": {"text": "hello"}})
+        )),
+        ("messages" = (
+            summary = "Several messages",
+            value = json!({"messages": [{"channel": "news", "data": 1}, {"channel": "sports", "data": 2}]})
+        )),
     )),
     responses((
-        status = 202, description = "In the logs of all of them, as safely as the mode says.", body = PublishAnswer,
+        status = 202, description = "In the logs of all of them, as safely as the mode says.",
+        body = PublishAnswer,
         examples(
-            ("channel" = (summary = "In one channel", value = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "sqlite"}))),
-            ("channels" = (summary = "In several", value = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "positions": [{"channel": "news", "offset": 7, "epoch": "k3x9"}]}))),
+            ("channel" = (
+                summary = "In one channel",
+                value = json!({
+                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "sqlite"
+                })
+            )),
+            ("channels" = (
+                summary = "In several",
+                value = json!({
+                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ",
+                    "mode": "sqlite",
+                    "positions": [{"channel": "news", "offset": 7, "epoch": "k3x9"}]
+                })
+            )),
             ("messages" = (summary = "Several messages", value = json!({
                 "mode": "sqlite",
                 "results": [
                     {"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9"},
-                    {"error": {"code": "engine_unavailable", "message": "the log cannot be written or read now"}},
+                    {"error": {
+                        "code": "engine_unavailable",
+                        "message": "the log cannot be written or read now"
+                    }},
                 ],
             }))),
         ),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::TooManyChannels]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::TooManyChannels]
+    ])))),
 )]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
@@ -113,7 +140,7 @@ pub(crate) async fn publish(
     Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
 }
 
-/// Does it, whoever read the request.
+/// Does it, for a request that hyper or a shard has read.
 pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
     if let Some(messages) = request.messages {
         if request.channel.is_some()

@@ -63,7 +63,7 @@ pub(crate) struct Reason {
     /// For programs.
     #[schema(value_type = String)]
     code: &'static str,
-    /// For people.
+    /// A text for logs.
     message: String,
 }
 
@@ -159,7 +159,7 @@ mod tests {
     use std::sync::Mutex;
 
     #[tokio::test]
-    async fn all_begin_in_their_order_and_each_keeps_its_place_whoever_is_done_first() {
+    async fn all_begin_in_their_order_and_each_keeps_its_place_whichever_is_done_first() {
         let begun = Mutex::new(Vec::new());
         let (late, comes) = tokio::sync::oneshot::channel();
         let mut comes = Some(comes);
@@ -205,7 +205,10 @@ mod tests {
         let json = serde_json::to_value(refused).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"error": {"code": "engine_unavailable", "message": "the log cannot be written or read now"}})
+            serde_json::json!({"error": {
+                "code": "engine_unavailable",
+                "message": "the log cannot be written or read now"
+            }})
         );
         let empty = Appended { id: MessageId::from_bits(1), positions: Vec::new(), repeated: false };
         assert_eq!(serde_json::to_value(outcome(Ok(empty))).unwrap()["error"]["code"], "internal");

@@ -105,9 +105,9 @@ fn to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<To, D::Error> {
 #[serde(try_from = "String")]
 #[schema(rename_all = "lowercase")]
 pub(crate) enum Group {
-    /// Everybody whom the server has ever seen.
+    /// All users whom the server has ever seen.
     All,
-    /// Everybody who has a session now.
+    /// All users who have a session now.
     Online,
 }
 
@@ -132,10 +132,10 @@ pub(crate) struct Pushed {
     mode: &'static str,
     /// For how many users it is in the log.
     accepted: usize,
-    /// Those who had a session; at most 10,000 are named.
+    /// The users who had a session; at most 10,000 are named.
     #[schema(value_type = Vec<String>)]
     online: Vec<UserId>,
-    /// Those who will get it at their next login; at most 10,000 are named.
+    /// The users who will get it at their next login; at most 10,000 are named.
     #[schema(value_type = Vec<String>)]
     offline: Vec<UserId>,
     /// Whether not all of them are named.
@@ -147,12 +147,23 @@ pub(crate) struct Pushed {
 #[utoipa::path(
     post, path = "/api/push", tag = "server API", security(("api_key" = [])),
     request_body(content = Push, examples(
-        ("page" = (summary = "A page for two users", value = json!({"to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"}))),
-        ("data" = (summary = "Data for all who are online", value = json!({"to": "online", "data": {"text": "hello"}}))),
+        ("page" = (
+            summary = "A page for two users",
+            value = json!({
+                "to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"
+            })
+        )),
+        ("data" = (
+            summary = "Data for all who are online",
+            value = json!({"to": "online", "data": {"text": "hello"}})
+        )),
     )),
     responses((
         status = 202, description = "In the logs of all of them, as safely as the mode says.", body = Pushed,
-        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"], "offline": ["bob"]}),
+        example = json!({
+            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"],
+            "offline": ["bob"]
+        }),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[
         ErrorCode::BadUrl, ErrorCode::UrlNotAllowed, ErrorCode::TooManyTargets,
@@ -166,7 +177,7 @@ pub(crate) async fn push(
     Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
 }
 
-/// Does it, whoever read the request.
+/// Does it, for a request that hyper or a shard has read.
 pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> {
     let body = body_of(app, request.url.as_deref(), request.data.as_deref())?;
     let key = validation::key("api:push", request.id.as_deref())?;
@@ -178,7 +189,7 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         To::Users(names) => Some(users_of(names)?),
         To::Group(_) => None,
     };
-    // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it
+    // Asked before the append: once that is done, nothing may fail any more, or the caller would send it
     // again.
     let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
@@ -226,7 +237,7 @@ fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body
 /// The users that are named, each once, in the order in which they are.
 fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
     if texts.is_empty() {
-        return Err(Refused::bad("`to` names nobody"));
+        return Err(Refused::bad("`to` names no user"));
     }
     if texts.len() > PUSH_MAX_TARGETS {
         return Err(ErrorCode::TooManyTargets.into());
@@ -244,7 +255,7 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
 
 /// Who of these users, or of all, is online, by id.
 async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>, Refused> {
-    let Some(named) = named else { return Ok(app.sessions.everybody().await?) };
+    let Some(named) = named else { return Ok(app.sessions.online_users().await?) };
     let online = app.sessions.are_online(named).await?;
     let mut online: Vec<UserId> =
         named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect();

@@ -56,12 +56,20 @@ pub(crate) struct Receipt {
 /// What became of a push, by user.
 #[utoipa::path(
     get, path = "/api/push/{id}", tag = "server API", security(("api_key" = [])),
-    params(("id" = String, Path, description = "The push.", example = "AZ6dZ2hUJq0b3m5k7n9pRQ"), ReceiptsQuery),
+    params(
+        ("id" = String, Path, description = "The push.", example = "AZ6dZ2hUJq0b3m5k7n9pRQ"),
+        ReceiptsQuery
+    ),
     responses((
         status = 200, description = "The receipts.", body = Receipts,
-        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "receipts": [{"user": "alice", "state": "delivered", "time": "2026-01-02T03:04:05.678Z"}]}),
+        example = json!({
+            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ",
+            "receipts": [{"user": "alice", "state": "delivered", "time": "2026-01-02T03:04:05.678Z"}]
+        }),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::PushUnknown]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        OPERATOR, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::PushUnknown]
+    ])))),
 )]
 pub(crate) async fn receipts(
     State(app): State<Arc<App>>,

@@ -1,4 +1,4 @@
-//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with those who are
+//! `GET /api/users` and `/api/users/{user}`: users as the engine stores them, merged with the users who are
 //! online and may not be stored yet.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,7 +24,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsersQuery {
-    /// Only those who are online, or only those who are not; a page of the latter may be short although there
+    /// Only users who are online, or only users who are not; a page of the latter may be short although there
     /// is a next one.
     online: Option<bool>,
     /// At most this many; 100 by default, 1,000 at most.
@@ -72,7 +72,13 @@ impl User {
     get, path = "/api/users", tag = "server API", security(("api_key" = [])), params(UsersQuery),
     responses((
         status = 200, description = "A page of them.", body = Users,
-        example = json!({"users": [{"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}], "next": null}),
+        example = json!({
+            "users": [{
+                "id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z",
+                "last_seen": "2026-01-02T03:04:05.678Z"
+            }],
+            "next": null
+        }),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, query::ERRORS, validation::ERRORS, ENGINE])))),
 )]
@@ -122,9 +128,14 @@ pub(crate) async fn users(
     params(("user" = String, Path, description = "The user, percent-encoded.", example = "alice")),
     responses((
         status = 200, description = "The user.", body = User,
-        example = json!({"id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z", "last_seen": "2026-01-02T03:04:05.678Z"}),
+        example = json!({
+            "id": "alice", "online": true, "sessions": 1, "first_seen": "2026-01-02T03:04:05.678Z",
+            "last_seen": "2026-01-02T03:04:05.678Z"
+        }),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, validation::ERRORS, ENGINE, &[ErrorCode::UserUnknown]])))),
+    extensions(("x-error-codes" = json!(codes(&[
+        OPERATOR, validation::ERRORS, ENGINE, &[ErrorCode::UserUnknown]
+    ])))),
 )]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,

@@ -61,9 +61,9 @@ pub enum ShardCommand {
     Drained(BodySinkId),
     /// The receiver of a response that hyper sends is gone.
     Gone(BodySinkId),
-    /// Let nobody in any more.
+    /// Accept no more connections.
     Drain {
-        /// Whether there are other nodes that those who are sent away can go to.
+        /// Whether there are other nodes that clients can go to.
         elsewhere: bool,
     },
     /// Stop working.

@@ -84,7 +84,7 @@ pub fn open(
                     EngineRequest::Seen(user) => pending_marks.seen(user),
                     EngineRequest::Settle(answer) => {
                         pending_marks.write(&*engine, clock.now().wall).await;
-                        // Whoever asked may have gone.
+                        // The caller may have gone.
                         let _ = answer.send(());
                     }
                     EngineRequest::Work(Work(work)) => {
@@ -92,8 +92,8 @@ pub fn open(
                         tokio::spawn(async move { deliver(&mailbox, work.await).await });
                     }
                     read => {
-                        // Whoever comes back at once must not begin where it was before, or a push would come
-                        // twice.
+                        // A client that comes back at once must not begin where it was before, or a push
+                        // would come twice.
                         if let EngineRequest::Open(_, channel) = &read
                             && pending_marks.is_handed(channel)
                         {
@@ -245,7 +245,7 @@ mod tests {
     use crate::{clock::SystemClock, config::Config, shards::mailbox};
 
     #[tokio::test]
-    async fn whoever_comes_back_at_once_begins_behind_what_was_handed_over() {
+    async fn a_client_that_comes_back_at_once_begins_behind_what_was_handed_over() {
         let poll = Poll::new().unwrap();
         let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
         let engine = Arc::new(MemoryEngine::new(Arc::new(()), Config::default().retention_table(), Epoch(1)));

@@ -1,4 +1,4 @@
-//! The way into a shard: a bounded queue, and a waker that is rung once however much is put in, and only
+//! The way into a shard: a bounded queue, and a waker that is used once however much is put in, and only
 //! while the shard rests.
 
 use std::sync::{
@@ -40,13 +40,13 @@ pub struct Commands<T> {
 #[derive(Debug)]
 struct WakerState {
     waker: Waker,
-    /// Whether nobody needs to ring: the shard is awake, or somebody has.
-    rung: AtomicBool,
+    /// Whether no wakeup is needed: the shard is awake, or another sender has woken it.
+    is_woken: AtomicBool,
     missed: AtomicBool,
     /// Whether the shard is gone, and takes nothing out any more.
     gone: AtomicBool,
     /// How many commands wait. It is raised before a command is there, so that none is overlooked. The queue
-    /// itself is unbounded, since a bounded one of the standard library takes all of its memory at once.
+    /// itself is unbounded, since a bounded one of `std` takes all of its memory at once.
     waiting: AtomicUsize,
 }
 
@@ -56,7 +56,7 @@ pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Commands<T>) {
     let (sender, receiver) = channel();
     let waker_state = Arc::new(WakerState {
         waker,
-        rung: AtomicBool::new(false),
+        is_woken: AtomicBool::new(false),
         missed: AtomicBool::new(false),
         gone: AtomicBool::new(false),
         waiting: AtomicUsize::new(0),
@@ -125,8 +125,8 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
-    /// The same without waking the shard, for those who put in more than one: a caller that leaves commands
-    /// wakes it afterwards.
+    /// The same without waking the shard, for callers that put in more than one: a caller that leaves
+    /// commands wakes it afterwards.
     pub fn leave_or_miss(&self, command: T) {
         if self.leave(command).is_err() {
             self.waker_state.missed.store(true, Ordering::SeqCst);
@@ -135,7 +135,7 @@ impl<T> Mailbox<T> {
 
     /// Wakes the shard if it rests.
     pub fn wake(&self) {
-        if !self.waker_state.rung.swap(true, Ordering::SeqCst)
+        if !self.waker_state.is_woken.swap(true, Ordering::SeqCst)
             && let Err(error) = self.waker_state.waker.wake()
         {
             // The shard still looks in at its next tick.
@@ -151,18 +151,18 @@ impl<T> Drop for Commands<T> {
 }
 
 impl<T> Commands<T> {
-    /// The shard is about to rest: what is put in from now on rings the waker. False when something is there
-    /// already, for which nobody may ring any more.
+    /// The shard is about to rest: what is put in from now on wakes it. False when something is there
+    /// already, for which no sender will wake it any more.
     #[must_use]
     pub fn rest(&self) -> bool {
-        self.waker_state.rung.store(false, Ordering::SeqCst);
+        self.waker_state.is_woken.store(false, Ordering::SeqCst);
         self.waker_state.waiting.load(Ordering::SeqCst) == 0
             && !self.waker_state.missed.load(Ordering::SeqCst)
     }
 
-    /// The shard is awake, and looks in before it rests: nobody needs to ring.
+    /// The shard is awake, and looks in before it rests: no wakeup is needed.
     pub fn rise(&self) {
-        self.waker_state.rung.store(true, Ordering::SeqCst);
+        self.waker_state.is_woken.store(true, Ordering::SeqCst);
     }
 
     /// Whether commands were missed since this was asked last.
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_mailbox_gives_letters_back_and_says_that_some_were_missed() {
+    fn a_full_mailbox_gives_commands_back_and_says_that_some_were_missed() {
         let poll = Poll::new().unwrap();
         let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
         (0..MAILBOX_MAX).for_each(|number| {
@@ -213,23 +213,23 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_is_rung_only_for_a_shard_that_rests() {
+    fn the_waker_is_used_only_for_a_shard_that_rests() {
         let mut poll = Poll::new().unwrap();
         let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
         let mut events = mio::Events::with_capacity(4);
-        let mut rung = || {
+        let mut woken = || {
             poll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
             !events.is_empty()
         };
         commands.rise();
         mailbox.post(1).unwrap();
-        assert!(!rung(), "it is awake");
-        assert!(!commands.rest(), "it must not rest, since nobody rings for what is there");
+        assert!(!woken(), "it is awake");
+        assert!(!commands.rest(), "it must not rest, since no sender wakes it for what is there");
         assert_eq!(commands.next(), Some(1));
         assert!(commands.rest());
         mailbox.post(2).unwrap();
         mailbox.post(3).unwrap();
-        assert!(rung());
-        assert!(!rung(), "once is enough");
+        assert!(woken());
+        assert!(!woken(), "once is enough");
     }
 }

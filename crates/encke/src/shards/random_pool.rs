@@ -19,7 +19,7 @@ impl Default for RandomPool {
 }
 
 impl RandomPool {
-    /// 128 bits that nobody can guess.
+    /// 128 bits that cannot be guessed.
     ///
     /// # Panics
     /// When the operating system has no randomness, which Linux always has once it has booted; a guessable
@@ -37,7 +37,7 @@ impl RandomPool {
         u128::from_ne_bytes(bytes)
     }
 
-    /// Two numbers of 64 bits that nobody can guess.
+    /// Two numbers of 64 bits that cannot be guessed.
     pub fn numbers(&mut self) -> (u64, u64) {
         let bits = self.bits();
         (bits as u64, (bits >> 64) as u64)

@@ -1,7 +1,7 @@
 //! One shard: a thread that serves the connections of its table and runs its hub.
 //!
 //! Each turn it takes in what sockets and commands bring, hands it to the hub, carries out what the hub says,
-//! and writes. Everything is bounded by the turn, so that nobody waits for long.
+//! and writes. Everything is bounded by the turn, so that no connection waits for long.
 
 mod accept;
 mod claims;
@@ -67,7 +67,7 @@ const WHEEL_BUCKETS: usize = 512;
 pub const EVENTS_PER_TURN: usize = 1_024;
 /// The most commands taken out in one turn.
 const COMMANDS_PER_TURN: usize = 4_096;
-/// How long a client that talks may take to say its last, and to hang up, in milliseconds.
+/// How long the client of a duplex connection may take to finish, and to hang up, in milliseconds.
 const PART_MS: u64 = 2_000;
 
 /// How long things may take, in milliseconds.
@@ -143,7 +143,7 @@ pub struct Parts {
     pub linger_ms: u64,
     /// Whether sends to several sockets are made by one call of the kernel, where it has that.
     pub batched_sends: bool,
-    /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
+    /// Over how long the clients that a stop sends away are spread at most, in milliseconds.
     pub spread_ms: u64,
 }
 
@@ -162,7 +162,7 @@ pub struct Shard {
     parts: Parts,
     hub: Hub,
     slots: Slab<Slot>,
-    /// When slots are looked at, by their places: whoever stands there by then is looked at, and knows
+    /// When slots are looked at, by their places: the slot that stands there by then is looked at, and knows
     /// whether it was meant.
     wheel: Wheel<u32>,
     now: Now,
@@ -200,7 +200,7 @@ impl Shard {
     /// A shard, not yet at work.
     ///
     /// # Errors
-    /// When the door cannot be watched.
+    /// When the listener cannot be watched.
     pub fn new(mut parts: Parts) -> io::Result<Self> {
         let now = parts.clock.now();
         parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
@@ -264,9 +264,9 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
-        let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let accept_is_due = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
         let is_behind = self.reads.has_deferred() || self.handshakes.has_waiting();
-        let rest_ms = if at_the_door || is_behind { 0 } else { self.rest_ms() };
+        let rest_ms = if accept_is_due || is_behind { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -50,8 +50,8 @@ pub struct BodySink {
     pub id: BodySinkId,
     head: Option<oneshot::Sender<Response<()>>>,
     body: mpsc::Sender<Bytes>,
-    /// How many bytes of the body were given to hyper, and what it has taken of them. None where nobody
-    /// can say what becomes of it.
+    /// How many bytes of the body were given to hyper, and what it has taken of them. None where it cannot be
+    /// known what becomes of it.
     given: Option<(u64, Arc<Given>)>,
     wants: Arc<AtomicBool>,
     home: SinkHome,
@@ -84,9 +84,8 @@ pub struct HyperBody {
     last: Bytes,
 }
 
-/// Both ends of a response that hyper sends and the shard behind `home` writes. The head comes first,
-/// by itself. Without `given`, nobody is asked whether the client's side has it, and no
-/// receipt is given for it.
+/// Both ends of a response that hyper sends and the shard behind `home` writes. The head comes first, by
+/// itself. Without `given`, it is not asked whether the client's side has it, and no receipt is given for it.
 #[must_use]
 pub fn body_sink(
     id: BodySinkId,
@@ -195,7 +194,7 @@ impl Sink {
             // A peer that is gone already needs no telling.
             Self::Socket(socket, _) => drop(socket.shutdown(Shutdown::Write)),
             Self::Tls(tls) => tls.hang_up(),
-            // Whoever carries it does so when it is given back.
+            // The shard that carries it does so when it is given back.
             Self::Body(_) => {}
         }
     }

@@ -30,7 +30,7 @@ pub struct Slot {
     /// by its cursor.
     pub unsent: Option<Box<Unsent>>,
     /// Bytes of a request that is not complete, or that came while another waits or is answered; at most
-    /// [`crate::connection::head::HEAD_MAX_BYTES`], or for an inline request of somebody who has the key a
+    /// [`crate::connection::head::HEAD_MAX_BYTES`], or for an inline request of a caller that has the key a
     /// body more, and one read.
     pub inbound: Option<Box<Vec<u8>>>,
 }
@@ -127,7 +127,7 @@ pub enum State {
     Answered,
     /// The response is complete but not sent; then the socket is freed.
     Closing,
-    /// The last was said to a client that talks, which has a moment to say its last.
+    /// The last was said on a duplex connection; its client has a moment to finish.
     Parting(Service),
     /// Both have said their last, or one is not understood; the client has a moment to hang up. A socket that
     /// was closed with something unread in it would take back what was said last.
@@ -190,21 +190,21 @@ impl Service {
         Self { transport, request_state, ready: false, queued: Queued::default(), state }
     }
 
-    /// Whether its client goes on talking.
+    /// Whether it is duplex.
     #[must_use]
     pub fn is_duplex(&self) -> bool {
         self.duplex().is_some()
     }
 
-    /// What is kept of a client that talks.
+    /// What is kept of a duplex connection.
     #[must_use]
     pub fn duplex(&self) -> Option<&Duplex> {
         self.state.as_ref()?.duplex()
     }
 
     /// The same, to be changed.
-    pub fn talk_mut(&mut self) -> Option<&mut Duplex> {
-        self.state.as_mut()?.talk_mut()
+    pub fn duplex_mut(&mut self) -> Option<&mut Duplex> {
+        self.state.as_mut()?.duplex_mut()
     }
 
     /// How long it may stay silent until it is looked at, in milliseconds: a heartbeat, or less when a
@@ -218,7 +218,7 @@ impl Service {
 /// In which queues of a shard's ready connections one stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
-    /// In that of those who became ready alone.
+    /// In that of slots that became ready alone.
     pub targeted: bool,
     /// In one of those of broadcasts.
     pub broadcast: bool,
@@ -239,7 +239,7 @@ mod tests {
         // Two lines of a processor's cache.
         assert!(
             size_of::<Slot>() <= 128 + checks,
-            "{}: line, state, held, talk {sizes:?}",
+            "{}: sink, state, request, duplex {sizes:?}",
             size_of::<Slot>()
         );
     }

@@ -15,7 +15,7 @@ use crate::http::{
 /// How a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldKind {
-    /// Until there is something to say, or until its patience is over; then it is answered.
+    /// Until there is something to say, or until its hold is over; then it is answered.
     Once,
     /// For good; a silence is broken in time.
     Stream,
@@ -36,7 +36,7 @@ pub struct RequestState {
     pub began: bool,
     /// Bytes that the transport counts for a purpose of its own.
     pub tally: u32,
-    /// Random bits, for those who need some.
+    /// Random bits, for transports that need some.
     pub nonce: [u8; 8],
     /// Which of the allowed origins embeds the stream; none for the server's own.
     pub embedder: Option<u16>,
@@ -74,7 +74,7 @@ pub struct TransportContext<'a> {
     pub origins: &'a [String],
     /// The longest silence of a stream, in seconds.
     pub heartbeat_s: u64,
-    /// What is kept of a client that talks.
+    /// What is kept of a duplex connection.
     pub duplex: Option<&'a mut Duplex>,
     /// What the dialect keeps of a request, if it keeps something; see [`TransportContext::state`].
     pub request: Option<&'a mut (dyn Any + Send + 'static)>,

@@ -7,7 +7,7 @@ use encke_proto::codec::ws::{Compression, Reader};
 
 use crate::auth::Identity;
 
-/// What the table keeps of a client that goes on talking on the connection that it waits on. Between two
+/// What a shard keeps of a duplex connection, on which the client also sends while it waits. Between two
 /// messages it is all there is.
 #[derive(Debug)]
 pub struct Duplex {

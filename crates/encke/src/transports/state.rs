@@ -6,14 +6,14 @@ use super::Duplex;
 
 /// What is kept of a connection besides.
 pub enum ConnectionState {
-    /// Of one whose client goes on talking.
+    /// Of a duplex connection.
     Duplex(Duplex),
     /// Of a request that waits: a value of a type of its dialect's own.
     Request(Box<dyn Any + Send>),
 }
 
 impl ConnectionState {
-    /// What is kept of a client that talks.
+    /// What is kept of a duplex connection.
     #[must_use]
     pub fn duplex(&self) -> Option<&Duplex> {
         match self {
@@ -23,7 +23,7 @@ impl ConnectionState {
     }
 
     /// The same, to be changed.
-    pub fn talk_mut(&mut self) -> Option<&mut Duplex> {
+    pub fn duplex_mut(&mut self) -> Option<&mut Duplex> {
         match self {
             Self::Duplex(duplex) => Some(duplex),
             Self::Request(_) => None,

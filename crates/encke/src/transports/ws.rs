@@ -12,7 +12,7 @@ use encke_proto::{
 use super::{CommandAnswer, HoldKind, NextAction, Transport, TransportContext};
 use crate::http::refusal::sentence;
 
-/// So many heartbeats a client may leave without any sign of life; it is gone then.
+/// So many heartbeats a client may leave without sending anything; it is gone then.
 const UNANSWERED_MAX: u8 = 2;
 
 /// What is said in messages.

@@ -65,7 +65,8 @@ fn a_list_within_a_body_is_no_object_either_and_an_object_no_word() {
         refused("/api/publish", json!({"messages": messages}), "object");
     }
     refused("/api/push", json!({"to": {"all": null}, "data": 1}), "`to` has to be");
-    let both = json!({"messages": [{"channel": "news", "data": [[1]]}, {"channel": "news", "data": null, "id": "k"}]});
+    let plain = json!({"channel": "news", "data": [[1]]});
+    let both = json!({"messages": [plain, {"channel": "news", "data": null, "id": "k"}]});
     let answer = world.call(Ask::post("/api/publish", &both).key()).ok();
     assert_eq!(answer["results"].as_array().map(Vec::len), Some(2), "{answer}");
     for to in ["all", "online"] {

@@ -452,7 +452,7 @@ fn every_refusal_that_is_described_is_given_and_no_other() {
         for request in operation.requests() {
             let good = operation.made_for(&world, &request);
             let answer = ask(world.address(), &good.bytes());
-            // By an id alone nobody logs in here, and one of the two for `/v1/ws` asks for no WebSocket.
+            // By an id alone no user logs in here, and one of the two for `/v1/ws` asks for no WebSocket.
             let refused_here = matches!(answer.1.as_str(), "login_disabled" | "upgrade_required");
             assert!(
                 answer.0 < 300 || refused_here,

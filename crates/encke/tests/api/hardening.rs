@@ -86,7 +86,7 @@ fn t2_nothing_is_changed_by_a_cookie_without_a_proof_of_origin() {
     assert_eq!(world.call(Ask::get("/api/sessions").key()).ok()["sessions"][0]["session"], json!(session));
 }
 
-/// A foreign page logs somebody in as the attacker, or out.
+/// A foreign page logs a user in as the attacker, or out.
 #[test]
 fn t2_login_and_logout_are_refused_to_foreign_pages() {
     let world = World::dev();
@@ -207,8 +207,8 @@ fn t12_t13_big_bodies_and_compressed_ones_are_refused() {
     }
 }
 
-/// Whoever sends too much, or without a key, is told so: the answer is not lost with the unread rest of the
-/// body.
+/// A caller that sends too much, or without a key, is told so: the answer is not lost with the unread rest of
+/// the body.
 #[test]
 fn t12_a_refusal_arrives_although_the_body_was_not_read() {
     let world = World::new();
@@ -249,9 +249,9 @@ fn t14_no_user_gets_at_the_key_of_another() {
     assert_eq!(publish("alice", "k").ok()["id"], first["id"]);
 }
 
-/// A client says that it is somebody else.
+/// A client says that it is another user.
 #[test]
-fn t15_who_somebody_is_comes_from_the_token_alone() {
+fn t15_the_user_comes_from_the_token_alone() {
     let world = World::new();
     for body in [
         json!({"channel": "room", "data": 1, "from": "bob"}),
@@ -298,7 +298,7 @@ fn t16_another_users_session_is_unknown() {
     assert_eq!(world.call(Ask::get("/api/users/alice").key()).ok()["sessions"], 1);
 }
 
-/// Somebody reads or writes where nothing is granted.
+/// A user reads or writes where nothing is granted.
 #[test]
 fn t17_channels_are_forbidden_unless_granted() {
     let world = World::new();
@@ -489,7 +489,7 @@ fn t28_t29_names_that_deceive_are_refused_everywhere() {
 /// DNS rebinding: a foreign site makes its own name lead to this machine, and its pages then count as our own
 /// origin.
 #[test]
-fn t2_a_foreign_name_for_this_machine_logs_nobody_in() {
+fn t2_a_foreign_name_for_this_machine_logs_no_user_in() {
     let world = World::dev();
     let ask = Ask::new(http::Method::POST, "/v1/login")
         .header("host", "evil.example:8080")

@@ -26,7 +26,7 @@ fn a_push_says_who_was_online() {
 }
 
 #[test]
-fn a_push_goes_to_everybody_or_to_those_who_are_online() {
+fn a_push_goes_to_all_users_or_to_those_who_are_online() {
     let world = World::new();
     assert_eq!(push(&world, json!({"to": "online", "data": 1})).ok()["accepted"], 0);
     world.push(&["alice"], 1);

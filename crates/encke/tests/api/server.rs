@@ -38,11 +38,11 @@ fn users_are_those_who_were_seen_pushed_to_or_are_here() {
     assert_eq!((ids(&page), &page["next"]), (vec!["alice", "bob"], &json!("bob")));
     assert_eq!(ids(&get(&world, "/api/users?limit=2&after=bob").ok()), ["carol"]);
     assert_eq!(get(&world, "/api/users/bob").ok()["sessions"], 2);
-    assert_eq!(get(&world, "/api/users/nobody").code(), (404, "user_unknown".into()));
+    assert_eq!(get(&world, "/api/users/unknown").code(), (404, "user_unknown".into()));
 }
 
 #[test]
-fn pages_of_users_leave_nobody_out_whoever_is_here() {
+fn pages_of_users_leave_no_user_out_wherever_they_are() {
     let world = World::new();
     world.push(&["b", "d", "f"], 1);
     for user in ["a", "c", "d", "e", "g"] {

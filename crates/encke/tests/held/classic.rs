@@ -207,7 +207,7 @@ fn a_post_waits_and_gets_everything_once_and_in_order() {
     assert_eq!((answer.status, answer.json()), (200, json!({"msg": "one", "stop": 0})));
     assert!(reader.has_position() && !answer.head.contains("encke-position"), "{answer:?}");
     world.until(|| world.is_free());
-    // Nobody waits when these come.
+    // No poll waits when these come.
     for msg in ["msg=two&other=x", "msg=2+%2B+1+%3D+%C3%BC"] {
         writer.write(&world, msg);
     }
@@ -266,7 +266,7 @@ fn a_stop_is_answered_when_everything_of_the_browser_is_freed() {
     assert_eq!(
         other.ask(&world, "POST", "/classic/stop").json(),
         json!({"closed": false}),
-        "it is nobody else's to stop"
+        "no other user may stop it"
     );
     assert_eq!(other.cookie, None);
     let before = reader.cookie.clone();
@@ -276,7 +276,7 @@ fn a_stop_is_answered_when_everything_of_the_browser_is_freed() {
     assert_eq!(reader.end(waiting).json(), json!({"msg": "", "stop": 1}));
     assert_eq!(reader.cookie, before, "the answer that was stopped moves nothing");
     assert!(!stopping.has_position() && stopping.user() == reader.user());
-    // Whoever begins again begins with what comes then.
+    // A reader that begins again begins with what comes then.
     other.write(&world, "msg=missed");
     let waiting = stopping.begin(&world, "POST", "/classic/backend");
     world.until_held(&reader.user(), 1);
@@ -308,7 +308,7 @@ fn of_two_pages_of_one_browser_the_newer_goes_on() {
 }
 
 #[test]
-fn whoever_leaves_is_noticed_and_becomes_nobody_known() {
+fn a_reader_that_leaves_is_noticed_and_becomes_no_known_user() {
     let world = World::new();
     let reader = Browser::new();
     let mut get = reader.begin(&world, "GET", "/classic/backend");
@@ -328,7 +328,7 @@ fn pages_that_are_pushed_to_a_browser_arrive_as_their_address() {
     let mut reader = Browser::new();
     let waiting = reader.begin(&world, "GET", "/classic/backend?timestamp=0");
     world.until_waiting(1);
-    let user = world.runtime.block_on(world.app().sessions.everybody()).unwrap().remove(0);
+    let user = world.runtime.block_on(world.app().sessions.online_users()).unwrap().remove(0);
     let append = Append {
         id: MessageId::from_bits(77),
         key: None,

@@ -156,7 +156,11 @@ fn the_sessions_home_is_where_its_user_lives_whichever_shard_opened_the_connecti
             // What comes behind the login in the same segment is of that user, in that order, and nothing of
             // it is lost.
             let behind: Vec<u8> = (0..50)
-                .flat_map(|n| asks(&json!([{ "do": "publish", "id": 100 * id + n, "channel": format!("{user} {id}"), "data": n }])))
+                .flat_map(|n| {
+                    asks(&json!([{
+                        "do": "publish", "id": 100 * id + n, "channel": format!("{user} {id}"), "data": n
+                    }]))
+                })
                 .collect();
             let subscribe =
                 asks(&json!([{ "do": "subscribe", "id": 99, "channels": [format!("{user} {id}")] }]));

@@ -6,8 +6,8 @@ use super::*;
 const SWITCH: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
 
 impl World {
-    /// The status of the answer to a GET with these header fields. With much in front of them the HTTP
-    /// library reads the request instead of the table.
+    /// The status of the answer to a GET with these header fields. With much in front of them hyper reads the
+    /// request instead of the shard.
     fn status(&self, target: &str, fields: &str, by_hyper: bool) -> (u16, String) {
         let padding = if by_hyper { format!("X-Padding: {}\r\n", "x".repeat(9_000)) } else { String::new() };
         let mut wire = self.connect();
@@ -42,7 +42,7 @@ fn a_page_opens_a_websocket_behind_a_proxy_whatever_that_calls_https() {
             for (scheme, status) in [("https", https), ("http", http)] {
                 let fields = format!("{SWITCH}{cookie}Origin: {scheme}://push.example\r\n{proxies}");
                 let (answered, head) = world.status("/v1/ws", &fields, by_hyper);
-                assert_eq!(answered, status, "{scheme}, by the library: {by_hyper}, {proxies}{head}");
+                assert_eq!(answered, status, "{scheme}, by hyper: {by_hyper}, {proxies}{head}");
             }
         }
     }
@@ -66,7 +66,7 @@ fn a_cookie_that_is_good_counts_among_others() {
             ("Cookie: encke_token=old; encke_token=older\r\n".to_owned(), 401),
         ] {
             let (answered, head) = world.status("/v1/poll?hold_s=0", &fields, by_hyper);
-            assert_eq!(answered, status, "by the library: {by_hyper}, {fields}{head}");
+            assert_eq!(answered, status, "by hyper: {by_hyper}, {fields}{head}");
         }
     }
     // And where hyper answers by itself.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A field that makes hyper take a request, and changes nothing about it.
-const BY_THE_LIBRARY: &str = "TE: trailers\r\n";
+const BY_HYPER: &str = "TE: trailers\r\n";
 
 fn request(path: &str, key: &str, fields: &str, body: &str) -> String {
     let length = body.len();
@@ -76,7 +76,7 @@ fn both_ways_give_the_same_answer() {
         ("/api/publish", &deep),
     ] {
         short.send(&request(path, &key(), "", body));
-        long.send(&request(path, &key(), BY_THE_LIBRARY, body));
+        long.send(&request(path, &key(), BY_HYPER, body));
         let (short, long) = (seen(&mut short), seen(&mut long));
         // Positions of several channels rise with each message.
         let without_positions = |(status, fields, mut body): (String, Vec<String>, Value)| {
@@ -105,7 +105,7 @@ fn a_type_is_read_alike_however_it_is_written() {
                 .replace("Content-Type: application/json", &format!("Content-Type: {kind}"))
         };
         short.send(&as_kind(""));
-        long.send(&as_kind(BY_THE_LIBRARY));
+        long.send(&as_kind(BY_HYPER));
         assert_eq!(seen(&mut short), seen(&mut long), "{kind}");
     }
 }
@@ -150,7 +150,7 @@ fn it_goes_on_with_whatever_comes_next() {
     assert_eq!(wire.response().0, 202);
     assert_eq!(data(&wire.response().1), [1, 2]);
     assert_eq!(wire.response().0, 404);
-    assert_eq!(wire.response().0, 202, "by the library by now");
+    assert_eq!(wire.response().0, 202, "by hyper by now");
 }
 
 #[test]

@@ -235,6 +235,7 @@ fn data(answer: &Value) -> Vec<i64> {
 mod classic;
 mod dialects;
 mod failing;
+mod fairness;
 mod forwarded;
 mod forwarder;
 mod hand_over;
@@ -249,6 +250,5 @@ mod slow;
 mod stop;
 mod streams;
 mod tls;
-mod turns;
 mod unavailable;
 mod ws;

@@ -134,7 +134,7 @@ fn what_retention_took_is_named_exactly() {
     world.publish("news", "1");
     let (_, first) = world.poll("alice", "cursor=earliest&channels=news");
     assert_eq!(data(&first), [1]);
-    // As long as somebody follows the channel, its window may hold more than retention asks for.
+    // As long as a session follows the channel, its window may hold more than retention asks for.
     world.until(|| world.sessions("alice") == 0);
     for n in 2..=12 {
         world.publish("news", &n.to_string());

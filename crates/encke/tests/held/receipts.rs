@@ -40,7 +40,7 @@ impl World {
         self.until(|| self.receipt() == ReceiptState::Delivered);
     }
 
-    /// The receipt once the server has nothing open for anybody, and all that it noted is with the engine.
+    /// The receipt once the server has no connection open, and all that it noted is with the engine.
     pub(super) fn receipt_at_the_end(&self, user: &str) -> ReceiptState {
         self.until(|| self.runtime.block_on(self.app().shards.counts()).unwrap().sockets == 0);
         self.until_held(user, 0);

@@ -152,7 +152,7 @@ fn a_user_has_as_many_sessions_as_configured_and_the_oldest_goes() {
 #[test]
 fn a_poll_is_held_for_no_longer_than_configured() {
     let world = World::with(|config| config.hold_s = 1);
-    // By default the reader's patience would be over first.
+    // By default the reader's own timeout would be over first.
     let (status, answer) = world.poll("alice", "hold_s=120");
     assert_eq!((status, data(&answer)), (200, Vec::new()));
 }

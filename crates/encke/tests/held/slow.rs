@@ -1,4 +1,4 @@
-//! Receivers that take too little, over real sockets: nobody else waits for them, and the server keeps little
+//! Receivers that take too little, over real sockets: no other waits for them, and the server keeps little
 //! for them.
 
 use encke::config::SlowPolicy;
@@ -50,7 +50,7 @@ fn leave_behind(world: &mut World, count: usize) {
 }
 
 #[test]
-fn who_takes_nothing_delays_nobody_and_little_is_kept_for_it() {
+fn a_client_that_takes_nothing_delays_no_other_and_little_is_kept_for_it() {
     let mut world = World::with(|config| {
         config.slow.max_messages = 1_000_000;
         config.slow.max_bytes = 1 << 40;

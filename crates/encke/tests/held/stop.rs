@@ -1,4 +1,4 @@
-//! A server that stops tells everybody when to come back, and not everybody the same.
+//! A server that stops tells all clients when to come back, and not all of them the same.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn retry_ms(close: &Value) -> u64 {
 }
 
 #[test]
-fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transport() {
+fn each_client_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transport() {
     let world = World::new();
     let targets = ["/v1/sse", "/v1/stream?as=ndjson", "/v1/stream?as=iframe", "/v1/poll", "/v1/ws"];
     let mut wires = Vec::new();
@@ -54,7 +54,7 @@ fn everybody_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transpor
 }
 
 #[test]
-fn nobody_comes_in_while_those_who_are_there_have_their_time() {
+fn no_client_is_accepted_while_connected_ones_have_their_time() {
     let world = World::new();
     let mut early = world.connect();
     early.send(&world.head("alice", "/v1/sse"));

@@ -247,7 +247,7 @@ async fn read_until(
 }
 
 #[test]
-fn a_websocket_talks_both_ways() {
+fn a_websocket_works_in_both_directions() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let dir = tempfile::tempdir().unwrap();

@@ -165,7 +165,7 @@ fn what_is_no_handshake_is_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn what_the_library_has_read_is_refused_in_the_same_way() {
+fn what_hyper_has_read_is_refused_in_the_same_way() {
     let world = World::new();
     for (what, to, status) in [
         ("HTTP/1.1", "HTTP/1.0", 426),
@@ -434,7 +434,7 @@ fn a_receiver_that_takes_nothing_lags_and_misses_nothing() {
 }
 
 #[test]
-fn whoever_gives_no_sign_of_life_is_gone_and_whoever_does_stays() {
+fn a_silent_client_is_gone_and_one_that_sends_stays() {
     let world = World::with(|config| config.heartbeat_s = 1);
     let (mut silent, _) = world.ws("alice", "");
     let (mut alive, _) = world.ws("bob", "");
@@ -450,7 +450,7 @@ fn whoever_gives_no_sign_of_life_is_gone_and_whoever_does_stays() {
 }
 
 #[test]
-fn whoever_ends_its_side_is_gone() {
+fn a_client_that_ends_its_side_is_gone() {
     let world = World::new();
     let (mut wire, _) = world.ws("alice", "");
     wire.socket.shutdown(Shutdown::Write).unwrap();

@@ -30,7 +30,7 @@ pub struct TestCluster {
 struct State {
     nodes: HashMap<NodeId, (String, Instant, Arc<dyn NodeInbox>)>,
     places: HashMap<UserId, BTreeSet<NodeId>>,
-    graves: HashSet<(UserId, SessionId)>,
+    closed_marks: HashSet<(UserId, SessionId)>,
     spent: HashSet<String>,
 }
 
@@ -61,12 +61,12 @@ impl TestCluster {
     /// A node for one more node.
     pub fn move_in(self: &Arc<Self>, name: &str, events: EngineEvents) -> Arc<TestNode> {
         self.feeds.0.lock().unwrap().push(events.feed);
-        let life = AtomicU64::new(0);
+        let incarnation = AtomicU64::new(0);
         Arc::new(TestNode {
             cluster: Arc::clone(self),
             name: name.to_owned(),
             messages: events.messages,
-            life,
+            incarnation,
             cut_off: AtomicBool::new(false),
         })
     }
@@ -81,13 +81,13 @@ pub struct TestNode {
     cluster: Arc<TestCluster>,
     name: String,
     messages: Arc<dyn NodeInbox>,
-    life: AtomicU64,
+    incarnation: AtomicU64,
     pub cut_off: AtomicBool,
 }
 
 impl TestNode {
     fn me(&self) -> NodeId {
-        NodeId::from_bits(self.life.load(Ordering::SeqCst))
+        NodeId::from_bits(self.incarnation.load(Ordering::SeqCst))
     }
 
     fn reach(&self) -> Result<MutexGuard<'_, State>, EngineError> {
@@ -106,7 +106,7 @@ impl Cluster for TestNode {
         state.nodes.retain(|_, (_, beat, _)| beat.elapsed() < lives);
         let renewed = !state.nodes.contains_key(&self.me());
         if renewed {
-            self.life.store(self.cluster.lives.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            self.incarnation.store(self.cluster.lives.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
         }
         state.nodes.insert(self.me(), (self.name.clone(), Instant::now(), Arc::clone(&self.messages)));
         let nodes = state.nodes.iter().map(|(id, (name, ..))| Node { id: *id, name: name.clone() }).collect();
@@ -127,7 +127,7 @@ impl Cluster for TestNode {
 
     async fn enter(&self, user: &UserId, session: Option<SessionId>) -> Result<Entered, EngineError> {
         let mut state = self.reach()?;
-        let closed = session.is_some_and(|session| state.graves.contains(&(user.clone(), session)));
+        let closed = session.is_some_and(|session| state.closed_marks.contains(&(user.clone(), session)));
         let places = state.places.entry(user.clone()).or_default();
         let elsewhere = places.iter().copied().filter(|node| *node != self.me()).collect();
         places.insert(self.me());
@@ -155,7 +155,7 @@ impl Cluster for TestNode {
 
     async fn mark_closed(&self, user: &UserId, sessions: &[SessionId], _: u64) -> Result<(), EngineError> {
         let mut state = self.reach()?;
-        state.graves.extend(sessions.iter().map(|session| (user.clone(), *session)));
+        state.closed_marks.extend(sessions.iter().map(|session| (user.clone(), *session)));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Two nodes and more behave as one, for whoever asks any of them.
+//! Two nodes and more behave as one, whichever of them is asked.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
@@ -22,7 +22,7 @@ use encke_proto::UserId;
 use self::cluster::{TestCluster, TestNode};
 
 /// How long a story waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Place {
     server: Server,
@@ -74,7 +74,7 @@ async fn nodes(count: usize) -> Vec<Place> {
 }
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waited = tokio::time::timeout(TIMEOUT, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -105,7 +105,7 @@ impl Place {
 }
 
 async fn next(listener: &mut Listener) -> Event {
-    tokio::time::timeout(PATIENCE, listener.next())
+    tokio::time::timeout(TIMEOUT, listener.next())
         .await
         .expect("something comes")
         .expect("it goes on")
@@ -127,8 +127,8 @@ fn sse() -> Listen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_let_in_before_the_engine_is_there() {
-    // A port that was free a moment ago, and that the kernel gives to nobody so soon again.
+async fn no_client_is_let_in_before_the_engine_is_there() {
+    // A port that was free a moment ago, and that the kernel does not give away again so soon.
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Config {
         listen,
@@ -150,7 +150,7 @@ async fn nobody_is_let_in_before_the_engine_is_there() {
         })
     };
     let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
-    assert_eq!(refused, Some(true), "another node may serve those who come");
+    assert_eq!(refused, Some(true), "another node may serve the clients that come");
     assert_eq!(server.address, listen);
     std::net::TcpStream::connect(listen).unwrap();
 }
@@ -256,9 +256,12 @@ async fn a_client_ends_its_session_at_a_node_that_does_not_have_it_and_stays_awa
     assert!(matches!(next(&mut listener).await, Event::Close(close) if !close.reconnect));
     for place in &nodes {
         let mut back = place.client("alice").listen(sse().session(&open.session).cursor(&cursor));
-        let refused = tokio::time::timeout(PATIENCE, back.next()).await.unwrap();
+        let refused = tokio::time::timeout(TIMEOUT, back.next()).await.unwrap();
         assert!(
-            matches!(&refused, Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect),
+            matches!(
+                &refused,
+                Some(Ok(Event::Close(close))) if close.code == "session_closed" && !close.reconnect
+            ),
             "{refused:?}"
         );
     }
@@ -343,7 +346,7 @@ async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
     let refused = nodes[0].client("bob").listen(sse()).next().await;
     assert!(
         matches!(&refused, Some(Ok(Event::Lost(_)) | Err(_))),
-        "a node that is cut off takes nobody in: {refused:?}"
+        "a node that is cut off takes no client in: {refused:?}"
     );
     nodes[0].node.cut_off.store(false, Ordering::SeqCst);
     until("alice is online again", async || {
@@ -406,7 +409,7 @@ async fn raw(address: std::net::SocketAddr, head: &str) -> (u16, String) {
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::{Finding, assert_none, tree};
+use crate::{Finding, assert_none, text::outside_fences, tree};
 
 const RULE: &str = "links";
 
@@ -12,21 +12,6 @@ fn is_documentation(path: &str) -> bool {
     let in_folder =
         path.starts_with("docs/") || (path.starts_with("clients/") && path.ends_with("/README.md"));
     path.ends_with(".md") && (in_folder || path == "README.md" || path == "CHANGELOG.md")
-}
-
-/// The lines that are text, with their numbers: without what stands in fences.
-fn text_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut fence: Option<&str> = None;
-    text.lines().enumerate().filter_map(move |(index, line)| {
-        let mark = ["```", "~~~"].into_iter().find(|mark| line.trim_start().starts_with(mark));
-        match (fence, mark) {
-            (None, Some(mark)) => fence = Some(mark),
-            (Some(open), Some(mark)) if open == mark => fence = None,
-            (None, None) => return Some((index + 1, line)),
-            _ => {}
-        }
-        None
-    })
 }
 
 /// The line without what stands in backticks.
@@ -77,7 +62,7 @@ fn targets(line: &str) -> Vec<String> {
 /// The names by which headings can be linked to, as the usual viewers of Markdown make them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for (_, line) in text_lines(text) {
+    for (_, line) in outside_fences(text) {
         let heading = line.trim_start_matches('#');
         let level = line.len() - heading.len();
         if !(1..=6).contains(&level) || !heading.starts_with(' ') {
@@ -107,7 +92,7 @@ fn slug(heading: &str) -> String {
 /// one for a folder.
 fn check(file: &str, text: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (line, text_of_line) in text_lines(text) {
+    for (line, text_of_line) in outside_fences(text) {
         for target in targets(text_of_line) {
             if let Some(what) = wrong_with(&target, file, text, read) {
                 found.push(Finding { file: file.to_owned(), line, rule: RULE, what });
@@ -169,7 +154,7 @@ fn every_link_leads_somewhere() {
     let files: Vec<_> =
         tree::files(&[".md"]).into_iter().filter(|file| is_documentation(&file.path)).collect();
     let links: usize =
-        files.iter().flat_map(|file| text_lines(&file.text)).map(|(_, line)| targets(line).len()).sum();
+        files.iter().flat_map(|file| outside_fences(&file.text)).map(|(_, line)| targets(line).len()).sum();
     assert!(links > 40, "only {links} links were found");
     let read = |path: &str| read_from(&root, path);
     let found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text, &read)).collect();

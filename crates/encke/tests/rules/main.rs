@@ -6,6 +6,7 @@
 //! exception any more is a finding too, so these lists shrink.
 #![allow(clippy::unwrap_used)]
 
+mod banned_names;
 mod exceptions;
 mod file_length;
 mod finding;
@@ -13,8 +14,10 @@ mod function_length;
 mod import_cycles;
 mod imports;
 mod layers;
+mod line_length;
 mod links;
 mod module_docs;
+mod text;
 mod tree;
 
 use finding::{Finding, assert_none};

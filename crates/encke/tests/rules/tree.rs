@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -26,18 +27,40 @@ pub fn root() -> PathBuf {
 
 /// All files whose name ends in one of these, in the order of their paths.
 pub fn files(endings: &[&str]) -> Vec<Source> {
-    let (root, mut paths) = (root(), Vec::new());
-    walk(&root, DEPTH_MAX, &mut paths);
-    paths.sort();
-    let wanted = |path: &&PathBuf| endings.iter().any(|ending| path.to_string_lossy().ends_with(ending));
-    let source = |path: &PathBuf| Source {
-        path: path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/"),
-        text: fs::read_to_string(path).unwrap(),
-    };
-    let files: Vec<Source> = paths.iter().filter(wanted).map(source).collect();
+    let wanted = |path: &str| endings.iter().any(|ending| path.ends_with(ending));
+    let files: Vec<Source> = paths().into_iter().filter(|path| wanted(path)).map(read).collect();
     // A rule that looks at nothing finds nothing.
     assert!(!files.is_empty(), "no file ends in {endings:?}");
     files
+}
+
+/// All scripts that have no ending: they begin with the name of their interpreter.
+pub fn scripts() -> Vec<Source> {
+    let has_ending = |path: &str| path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+    let is_script = |path: &String| {
+        let mut begins = [0; 2];
+        let file = fs::File::open(root().join(path));
+        file.and_then(|mut file| file.read_exact(&mut begins)).is_ok() && begins == *b"#!"
+    };
+    let scripts: Vec<Source> =
+        paths().into_iter().filter(|path| !has_ending(path) && is_script(path)).map(read).collect();
+    assert!(!scripts.is_empty(), "no file is a script");
+    scripts
+}
+
+/// All files, from the root of the repository, in their order.
+fn paths() -> Vec<String> {
+    let (root, mut paths) = (root(), Vec::new());
+    walk(&root, DEPTH_MAX, &mut paths);
+    let relative = |path: &PathBuf| path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+    let mut paths: Vec<String> = paths.iter().map(relative).collect();
+    paths.sort();
+    paths
+}
+
+fn read(path: String) -> Source {
+    let text = fs::read_to_string(root().join(&path)).unwrap();
+    Source { path, text }
 }
 
 fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) {

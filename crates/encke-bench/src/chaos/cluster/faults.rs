@@ -33,7 +33,7 @@ pub const GHOST_MS: u64 = 2_000;
 /// By how much that may be missed on a machine where everything runs at once.
 const GHOST_MARGIN_MS: u64 = 4_000;
 /// How long a node that is cut off may take to say so.
-const CUT_PATIENCE: Duration = Duration::from_secs(20);
+const CUT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an accepted message's answer may be on its way to its publisher.
 const DOUBT_MS: u64 = 15_000;
 /// How long before a failover what a master accepted may not have reached its replica.
@@ -66,7 +66,7 @@ pub enum Fault {
     KillAll,
     /// SIGSTOP of a server of the engine, the leader if there is one.
     FreezeEngine,
-    /// Whoever waits for wake-ups is cut off by the engine.
+    /// Nodes that wait for wake-ups are cut off by the engine.
     KillSubscribers,
     /// kill -9 of the server that leads a stream.
     KillLeader,
@@ -321,7 +321,7 @@ impl Hand {
         start(&mut on.nodes.list[node]).await
     }
 
-    /// Looks until none of those who were on a dead node is online for any other.
+    /// Looks until no user who was on a dead node is online for any other.
     async fn ghosts(&mut self, on: &Subjects<'_>, dead: usize, probes: &[Probe]) {
         let began = Instant::now();
         for (number, node) in on.nodes.list.iter().enumerate().filter(|(number, _)| *number != dead) {
@@ -357,7 +357,7 @@ impl Hand {
         let probe = Probe::open(address, format!("probe-{}", self.probes), on.keys).await?;
         self.note(format!("node {node} is cut off from the engine, up: {up}, down: {down}"));
         on.peers[node].cut(up, down);
-        let told = says(address, 503, CUT_PATIENCE).await;
+        let told = says(address, 503, CUT_TIMEOUT).await;
         let refused = match &told {
             Ok(_) => self.refuses(address, on).await,
             Err(_) => Ok(()),

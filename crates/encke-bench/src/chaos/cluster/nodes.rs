@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a node may take until it would take requests.
-const READY_PATIENCE: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a node says that ends because it does not reach the engine.
 const AWAY: &str = "the engine is not available";
 /// The pause before such a node is started again.
@@ -76,7 +76,7 @@ impl Nodes {
     /// When one would not for too long.
     pub async fn ready(&self) -> io::Result<()> {
         for node in &self.list {
-            says(node.address, 200, READY_PATIENCE).await?;
+            says(node.address, 200, READY_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Nodes {
         for node in &mut self.list {
             node.stop().await?;
             start(node).await?;
-            says(node.address, 200, READY_PATIENCE).await?;
+            says(node.address, 200, READY_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ pub async fn start(node: &mut Server) -> io::Result<()> {
     let began = Instant::now();
     loop {
         match node.start(None).await {
-            Err(error) if error.to_string().contains(AWAY) && began.elapsed() < READY_PATIENCE => {
+            Err(error) if error.to_string().contains(AWAY) && began.elapsed() < READY_TIMEOUT => {
                 sleep(START_AGAIN).await
             }
             done => return done,

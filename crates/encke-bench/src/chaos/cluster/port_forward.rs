@@ -1,4 +1,4 @@
-//! The way to a server of the engine: it carries everything as it is, until somebody is cut off.
+//! The way to a server of the engine: it carries everything as it is, until a peer is cut off.
 
 use std::{
     io,
@@ -56,7 +56,7 @@ impl PortForward {
                 let (peers, reset) = (Arc::clone(&peers), Arc::clone(&reset));
                 tokio::spawn(async move {
                     let cut = owner(&peers, peer, here).await.map(|peer| peer.look());
-                    // Nobody's connection is never cut.
+                    // The connection of no peer is never cut.
                     let cut = cut.unwrap_or_else(|| watch::Sender::new(Cut::default()).subscribe());
                     // However it ends, both sides find out by themselves.
                     let _ = carry(client, server, cut, &reset).await;
@@ -109,7 +109,7 @@ async fn carry(
 
 /// Returns when all connections of the peer were reset once more.
 async fn changed(mut cut: watch::Receiver<Cut>, resets: u32) {
-    // When nobody cuts any more, the run is over.
+    // When no cuts can come any more, the run is over.
     if cut.wait_for(|cut| cut.resets != resets).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -148,7 +148,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// A server that says everything back, and a gate before it for this process.
+    /// A server that says everything back, and a port forward before it for this process.
     async fn echo() -> (Peer, PortForward) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -185,8 +185,8 @@ mod tests {
         for (up, down) in [(true, true), (true, false), (false, true)] {
             peer.cut(up, down);
             socket.write_all(b"two").await.unwrap();
-            // Nothing is to come, so there is no condition to wait for; a gate that leaks is found when it
-            // does so within this time.
+            // Nothing is to come, so there is no condition to wait for; a port forward that leaks is found
+            // when it does so within this time.
             let came = timeout(Duration::from_millis(100), socket.read_u8()).await;
             assert!(came.is_err(), "nothing comes back while up {up} down {down}");
             peer.heal(false);

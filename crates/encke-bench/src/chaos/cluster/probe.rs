@@ -1,4 +1,4 @@
-//! A client that is on a certain node, to see what becomes of those who are there.
+//! A client that is on a certain node, to see what becomes of the clients there.
 
 use std::{
     io,
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// A stream that is open.
 #[derive(Debug)]
 pub struct Probe {
-    /// Whose it is: nobody else's.
+    /// Its user, who has no other session.
     pub user: String,
     lost: Arc<AtomicBool>,
     task: JoinHandle<()>,
@@ -94,7 +94,7 @@ async fn listen(node: SocketAddr, token: &str, opened: oneshot::Sender<()>) -> i
         for event in reader.feed(&buffer[..count], &mut Vec::new()).map_err(io::Error::other)? {
             match event {
                 Event::Open { .. } => {
-                    // Nobody waits for a second one.
+                    // No caller waits for a second one.
                     opened.take().map(|opened| opened.send(()));
                 }
                 Event::Close { .. } | Event::Refused(_) | Event::End => return Ok(()),

@@ -19,7 +19,7 @@ pub const MASTER: &str = "chaos";
 /// The slots of a cluster.
 const SLOTS: u32 = 16_384;
 
-/// A server that is not started yet. It tells others that it is where its gate is.
+/// A server that is not started yet. It tells others that it is where its port forward is.
 ///
 /// # Errors
 /// When its directory cannot be made.
@@ -50,7 +50,7 @@ pub fn configure(process: &Process, more: &str) -> io::Result<()> {
     fs::write(&path, fs::read_to_string(&path)? + more)
 }
 
-/// A sentinel for the master behind this gate, not started yet.
+/// A sentinel for the master behind this port forward, not started yet.
 ///
 /// # Errors
 /// When its directory cannot be made.
@@ -124,7 +124,7 @@ pub async fn join(servers: &[Process]) -> io::Result<()> {
     agree(servers).await
 }
 
-/// The port at which a cluster's servers talk to each other.
+/// The port of the bus between a cluster's servers.
 #[must_use]
 pub fn bus(port: u16) -> u16 {
     // Below those that the kernel gives away by itself.
@@ -147,7 +147,7 @@ pub async fn agree(servers: &[Process]) -> io::Result<()> {
     Ok(())
 }
 
-/// Which of the servers the sentinel takes for the master, by the gate that it tells of.
+/// Which of the servers the sentinel takes for the master, by the port forward that it tells of.
 ///
 /// # Errors
 /// When it does not know any of them.

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     chaos::{
-        crowd::{Crowd, Doors},
+        crowd::{Crowd, ProxyAddresses},
         evidence::{Evidence, Note},
         peer::Peer,
         phase::{PhaseSender, Stage},
         proxy::{Proxy, Side, Upstream, network},
-        server::Keys,
+        server::{Keys, Server},
         setting::Setting,
         settle::Settle,
         verdict::{Verdict, judge},
@@ -32,7 +32,7 @@ use crate::{
 
 /// How long clients may take to be connected before the nodes are restarted.
 const CONNECTED: Duration = Duration::from_secs(60);
-/// How long publishers go on after the last restart, so that whoever was away is handed something.
+/// How long publishers go on after the last restart, so that clients that were away are handed something.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How often it is said how far the run is.
 const TELL: Duration = Duration::from_secs(10);
@@ -95,16 +95,12 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
     let front = Proxy::start(upstream.clone(), Side::Front, seed(), phase.look()).await?;
     let for_subscribers = Proxy::start(upstream.clone(), Side::Subscribers, seed(), phase.look()).await?;
     let for_publishers = Proxy::start(upstream, Side::Publishers, seed(), phase.look()).await?;
-    let doors = Doors {
-        direct: front.address,
-        subscribers: for_subscribers.address,
-        publishers: for_publishers.address,
-    };
-    let mut crowd = Crowd::enter(setting, doors, &keys, &evidence, &phase, &mut Choice(seed()))?;
+    let (subscribers, publishers) = (for_subscribers.address, for_publishers.address);
+    let addresses = ProxyAddresses { direct: front.address, subscribers, publishers };
+    let mut crowd = Crowd::enter(setting, addresses, &keys, &evidence, &phase, &mut Choice(seed()))?;
     let api = Api::new(&format!("http://{}", front.address), &keys.api).map_err(io::Error::other)?;
     let mut hand = Hand::new(evidence.clone(), Choice(seed()), setting.seed);
-    let mut weather = Choice(seed());
-    let mut rolls = 0;
+    let (mut weather, mut rolls) = (Choice(seed()), 0);
     {
         let settle = Settle { evidence: &evidence, phase: &phase, crowd: &crowd, api: &api };
         let channel = &crowd.channels[0];
@@ -125,20 +121,59 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
         if let Err(error) = rolled {
             evidence.note(Note::Broken(error.to_string()));
             println!("{:>5.0} s: {error}", evidence.elapsed_s());
-            peers.iter().for_each(|peer| peer.heal(true));
-            store.revive().await?;
-            for node in &mut nodes.list {
-                // It may have ended by itself, which is told already.
-                node.kill().ok();
-                start(node).await?;
-            }
+            revive(&peers, &mut store, &mut nodes).await?;
         }
     }
     phase.turn(Stage::Calm);
     println!("{:>5.0} s: calm; {} deliveries", evidence.elapsed_s(), evidence.deliveries());
     crowd.publishers_end(&evidence).await;
     let settle = Settle { evidence: &evidence, phase: &phase, crowd: &crowd, api: &api };
-    if let Err(error) = settle.run(&mut nodes).await {
+    settle_and_stop(&settle, &mut nodes, &evidence).await;
+    let seconds = evidence.elapsed_s();
+    let notes = evidence.take();
+    let verdict = judge(&notes);
+    if !verdict.violations.is_empty() {
+        keep_logs(&nodes, &store, keep, setting.seed)?;
+    }
+    let network = network(&[&front, &for_subscribers, &for_publishers]);
+    let slowest = |of: fn(&Server) -> Duration| nodes.list.iter().map(of).max().unwrap_or_default();
+    Ok(Outcome {
+        verdict,
+        faults: hand.done.clone(),
+        hand,
+        network,
+        lives: nodes.list.iter().map(|node| node.lives).sum(),
+        slowest_start: slowest(|node| node.slowest_start),
+        slowest_stop: slowest(|node| node.slowest_stop),
+        rolls,
+        resets: store.resets(),
+        seconds,
+        notes,
+    })
+}
+
+fn keep_logs(nodes: &Nodes, store: &Store, keep: &Path, seed: u64) -> io::Result<()> {
+    for (number, node) in nodes.list.iter().enumerate() {
+        node.keep_log(&keep.join(format!("node-{number}-{seed}.log")))?;
+    }
+    store.keep_logs(keep, seed)
+}
+
+/// Brings everything back after a fault that left it in an unknown state.
+async fn revive(peers: &[Peer], store: &mut Store, nodes: &mut Nodes) -> io::Result<()> {
+    peers.iter().for_each(|peer| peer.heal(true));
+    store.revive().await?;
+    for node in &mut nodes.list {
+        // It may have ended by itself, which is told already.
+        node.kill().ok();
+        start(node).await?;
+    }
+    Ok(())
+}
+
+/// Waits until clients have what is missing, stops all nodes in order, and notes what was not done well.
+async fn settle_and_stop(settle: &Settle<'_>, nodes: &mut Nodes, evidence: &Evidence) {
+    if let Err(error) = settle.run(nodes).await {
         evidence.note(Note::Broken(error.to_string()));
     }
     for node in &mut nodes.list {
@@ -149,33 +184,6 @@ pub async fn run(setting: &Setting, plan: &Plan, program: &Path, keep: &Path) ->
             evidence.note(Note::Broken(format!("a node panicked: {panic}")));
         }
     }
-    let seconds = evidence.elapsed_s();
-    let notes = evidence.take();
-    let verdict = judge(&notes);
-    if !verdict.violations.is_empty() {
-        for (number, node) in nodes.list.iter().enumerate() {
-            node.keep_log(&keep.join(format!("node-{number}-{}.log", setting.seed)))?;
-        }
-        store.keep_logs(keep, setting.seed)?;
-    }
-    let network = network(&[&front, &for_subscribers, &for_publishers]);
-    let lives = nodes.list.iter().map(|node| node.lives).sum();
-    let slowest_start = nodes.list.iter().map(|node| node.slowest_start).max().unwrap_or_default();
-    let slowest_stop = nodes.list.iter().map(|node| node.slowest_stop).max().unwrap_or_default();
-    let (resets, faults) = (store.resets(), hand.done.clone());
-    Ok(Outcome {
-        verdict,
-        hand,
-        network,
-        lives,
-        slowest_start,
-        slowest_stop,
-        rolls,
-        resets,
-        faults,
-        seconds,
-        notes,
-    })
 }
 
 /// All faults, one after the other.
@@ -212,8 +220,8 @@ async fn storm(
     Ok(())
 }
 
-/// Restarts all nodes, one after the other, while publishers publish over a good network and everybody
-/// listens.
+/// Restarts all nodes, one after the other, while publishers publish over a good network and all subscribers
+/// listen.
 async fn roll(
     plan: &Plan,
     nodes: &mut Nodes,

@@ -127,29 +127,7 @@ impl Store {
                 )?);
             }
         } else {
-            let program = nats::program()?;
-            let mut all = Vec::new();
-            for _ in 0..kind.servers() {
-                all.push(nats::Ports {
-                    clients: free_port(choice)?,
-                    monitor: free_port(choice)?,
-                    routes: free_port(choice)?,
-                });
-            }
-            for (number, (ports, peer)) in all.iter().zip(own).enumerate() {
-                let name = format!("nats-{number}");
-                let forward = PortForward::open(ports.clients, Arc::clone(&peers)).await?;
-                servers.push(nats::server(
-                    &name,
-                    *ports,
-                    &all,
-                    forward,
-                    peer,
-                    &program,
-                    &scratch.path().join(&name),
-                )?);
-                monitors.push(ports.monitor);
-            }
+            (servers, monitors) = nats_servers(own, &peers, scratch.path(), choice).await?;
         }
         let mut store = Self { kind, servers, sentinel, monitors, _scratch: scratch };
         for server in &mut store.servers {
@@ -220,7 +198,7 @@ impl Store {
     /// Which server matters most now: the master, the leader of a stream, or any of equals.
     ///
     /// # Errors
-    /// When nobody says.
+    /// When no sentinel says.
     pub async fn leader(&self, choice: &mut Choice) -> io::Result<usize> {
         let any = choice.below(u32::try_from(self.servers.len()).unwrap_or(1)) as usize;
         if let Some(sentinel) = &self.sentinel {
@@ -278,7 +256,7 @@ impl Store {
     /// # Errors
     /// When no failover comes about.
     pub async fn fail_over(&mut self, master: usize, stale: Duration) -> io::Result<()> {
-        let Some(sentinel) = &self.sentinel else { return Err(io::Error::other("nobody can take over")) };
+        let Some(sentinel) = &self.sentinel else { return Err(io::Error::other("no server can take over")) };
         for (number, server) in self.servers.iter().enumerate() {
             if number != master && stale > Duration::ZERO {
                 server.peer.cut(true, true);
@@ -346,4 +324,29 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The NATS servers of these peers, not started yet, and where each is asked how it is.
+async fn nats_servers(
+    own: Vec<Peer>,
+    peers: &Arc<[Peer]>,
+    scratch: &Path,
+    choice: &mut Choice,
+) -> io::Result<(Vec<Process>, Vec<SocketAddr>)> {
+    let program = nats::program()?;
+    let mut all = Vec::new();
+    for _ in 0..own.len() {
+        all.push(nats::Ports {
+            clients: free_port(choice)?,
+            monitor: free_port(choice)?,
+            routes: free_port(choice)?,
+        });
+    }
+    let mut servers = Vec::new();
+    for (number, (ports, peer)) in all.iter().zip(own).enumerate() {
+        let name = format!("nats-{number}");
+        let forward = PortForward::open(ports.clients, Arc::clone(peers)).await?;
+        servers.push(nats::server(&name, *ports, &all, forward, peer, &program, &scratch.join(&name))?);
+    }
+    Ok((servers, all.iter().map(|ports| ports.monitor).collect()))
 }

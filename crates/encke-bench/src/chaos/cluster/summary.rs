@@ -11,6 +11,7 @@ use crate::{
     chaos::{
         setting::Setting,
         summary::{KINDS, commit},
+        verdict::Verdict,
     },
     table::replaced,
 };
@@ -30,24 +31,7 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
         setting.rate,
         plan.kind.words(),
     );
-    text.push_str("| judged | count |\n|---|---:|\n");
-    for (name, count) in [
-        ("deliveries to applications", verdict.deliveries),
-        ("messages that were sent", verdict.invoked),
-        ("of them accepted", verdict.accepted),
-        ("attempts whose outcome was unknown at first", verdict.unknown),
-        ("connections that went on from a cursor, mostly at another node", verdict.resumed),
-        ("logins without a cursor, of users who had been away", verdict.logins),
-        ("pushes that waited for such a login", verdict.waited),
-        ("receipts that were compared", verdict.receipts),
-        ("accepted messages, by channel, that the engine itself lost", verdict.lost_by_engine),
-        ("GAP: gaps that were told (allowed only to whom the engine lost something)", verdict.gaps),
-    ] {
-        text.push_str(&format!("| {name} | {count} |\n"));
-    }
-    for (kind, name) in KINDS {
-        text.push_str(&format!("| **{name}** | **{}** |\n", verdict.count(kind)));
-    }
+    text.push_str(&judged(verdict));
     text.push_str("\n| done to nodes and engine | times |\n|---|---:|\n");
     for (fault, name) in Fault::ALL {
         if let Some(count) = outcome.faults.get(&fault) {
@@ -70,8 +54,42 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
         "| lives of nodes (the slowest was up after {start:.2} s, the slowest to stop was gone after {stop:.2} s) | {} |\n",
         outcome.lives
     ));
+    text.push_str(&measured(setting, outcome));
+    debug_assert_eq!(GHOST_MS, 2_000, "the report names it");
+    text.push_str("\n| done to the network | times |\n|---|---:|\n");
+    for (name, count) in &outcome.network {
+        text.push_str(&format!("| {name} | {count} |\n"));
+    }
+    text
+}
+
+fn judged(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    text.push_str("| judged | count |\n|---|---:|\n");
+    for (name, count) in [
+        ("deliveries to applications", verdict.deliveries),
+        ("messages that were sent", verdict.invoked),
+        ("of them accepted", verdict.accepted),
+        ("attempts whose outcome was unknown at first", verdict.unknown),
+        ("connections that went on from a cursor, mostly at another node", verdict.resumed),
+        ("logins without a cursor, of users who had been away", verdict.logins),
+        ("pushes that waited for such a login", verdict.waited),
+        ("receipts that were compared", verdict.receipts),
+        ("accepted messages, by channel, that the engine itself lost", verdict.lost_by_engine),
+        ("GAP: gaps that were told (allowed only to whom the engine lost something)", verdict.gaps),
+    ] {
+        text.push_str(&format!("| {name} | {count} |\n"));
+    }
+    for (kind, name) in KINDS {
+        text.push_str(&format!("| **{name}** | **{}** |\n", verdict.count(kind)));
+    }
+    text
+}
+
+fn measured(setting: &Setting, outcome: &Outcome) -> String {
+    let (silence, hand) = (outcome.verdict.silence, &outcome.hand);
+    let mut text = String::new();
     text.push_str("\n| measured | |\n|---|---:|\n");
-    let silence = verdict.silence;
     let rows = [
         (
             "longest until users of a dead node were offline for all others (bar: 2.00 s)",
@@ -98,11 +116,6 @@ pub fn markdown(setting: &Setting, plan: &Plan, outcome: &Outcome) -> String {
         if count > 0 {
             text.push_str(&format!("| {name} | {:.2} s ({count} {of}) |\n", ms as f64 / 1000.0));
         }
-    }
-    debug_assert_eq!(GHOST_MS, 2_000, "the report names it");
-    text.push_str("\n| done to the network | times |\n|---|---:|\n");
-    for (name, count) in &outcome.network {
-        text.push_str(&format!("| {name} | {count} |\n"));
     }
     text
 }

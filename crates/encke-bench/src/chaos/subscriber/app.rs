@@ -9,7 +9,7 @@ use crate::chaos::{
 };
 
 /// How many messages come before a mutation is told.
-const LIE_AFTER: u32 = 10;
+const MUTATE_AFTER: u32 = 10;
 
 #[derive(Debug)]
 pub(super) struct App {
@@ -95,7 +95,7 @@ impl App {
         let (client, mut id) = (self.client, id);
         self.had += 1;
         let mut times = 1;
-        if self.had > LIE_AFTER {
+        if self.had > MUTATE_AFTER {
             match self.mutation {
                 Some(Mutation::Hide) => times = 0,
                 Some(Mutation::Repeat) => times = 2,
@@ -132,7 +132,7 @@ impl App {
         self.evidence.note(Note::Ended { client: self.client });
     }
 
-    /// A first request went out, and nobody knows what became of it.
+    /// A first request went out, and it is not known what became of it.
     pub(super) fn tried(&self) {
         self.evidence.note(Note::Tried { client: self.client });
     }

@@ -139,7 +139,7 @@ fn hand_over(app: &mut App, told: Told) {
         Told::Gap(channel, from, to) => app.gap(channel, from, to),
         Told::Away => {
             app.disconnected();
-            // Before the first answer nobody knows what the request did.
+            // Before the first answer it is not known what the request did.
             if !app.has_begun() {
                 app.tried();
             }

@@ -39,11 +39,11 @@ pub struct Setup {
     pub engine: Option<&'static str>,
     /// Encke is asked to push, which keeps receipts, instead of to publish to a channel for each.
     pub push: bool,
-    /// It is the first of two nodes on one Redis, and everybody waits at the second.
+    /// It is the first of two nodes on one Redis, and all subscribers wait at the second.
     pub two_nodes: bool,
     /// With TLS.
     pub tls: bool,
-    /// With HTTP/2 for everybody who waits; needs `tls`.
+    /// With HTTP/2 for all subscribers; needs `tls`.
     pub http2: bool,
     /// How long Encke lets broadcasts gather, in milliseconds.
     pub linger_ms: Option<u64>,

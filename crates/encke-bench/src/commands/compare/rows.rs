@@ -211,6 +211,29 @@ fn to_one_each(args: &Args, rate: f64) -> Targeted {
     }
 }
 
+/// The bars of publishing to one subscriber each, with the logs in memory.
+fn publish_bars() -> Vec<Bar> {
+    vec![
+        at_most(0, CPU, Limit::Side(NCHAN), 0.65),
+        at_most(1, P50, Limit::Side(NCHAN), 1.3),
+        at_most(2, P99, Limit::Side(NCHAN), 2.0),
+        told(0, CPU, Limit::Side(CENTRIFUGO)),
+    ]
+}
+
+/// The same with a durable log.
+fn durable_publish_bars() -> Vec<Bar> {
+    vec![
+        at_most(0, CPU, Limit::Side(DURABLE_STREAMS), 0.55),
+        at_most(1, P50, Limit::Side(DURABLE_STREAMS), 1.0),
+        at_most(2, P99, Limit::Side(DURABLE_STREAMS), 1.0),
+        at_most(0, CPU, Limit::Side(NCHAN), 2.0),
+        at_most(0, CPU, Limit::Side(CENTRIFUGO), 0.5),
+        at_most(1, P50, Limit::SidePlusFdatasync(CENTRIFUGO), 1.0),
+        at_most(2, P99, Limit::SideOrTwoFdatasyncs(CENTRIFUGO), 1.0),
+    ]
+}
+
 fn targeted(args: &Args) -> Vec<Row> {
     let memory = Setup { engine: MEMORY, as_it_comes: true, ..Setup::default() };
     let durable = Setup { engine: DURABLE, ..memory };
@@ -223,21 +246,6 @@ fn targeted(args: &Args) -> Vec<Row> {
     let (nchan, centrifugo) = (side("nchan", NCHAN, memory), side("centrifugo", CENTRIFUGO, memory));
     let streams = side("durable-streams", DURABLE_STREAMS, memory);
     let encke = |setup| side("encke", ENCKE, setup);
-    let publishes = vec![
-        at_most(0, CPU, Limit::Side(NCHAN), 0.65),
-        at_most(1, P50, Limit::Side(NCHAN), 1.3),
-        at_most(2, P99, Limit::Side(NCHAN), 2.0),
-        told(0, CPU, Limit::Side(CENTRIFUGO)),
-    ];
-    let durable_publishes = vec![
-        at_most(0, CPU, Limit::Side(DURABLE_STREAMS), 0.55),
-        at_most(1, P50, Limit::Side(DURABLE_STREAMS), 1.0),
-        at_most(2, P99, Limit::Side(DURABLE_STREAMS), 1.0),
-        at_most(0, CPU, Limit::Side(NCHAN), 2.0),
-        at_most(0, CPU, Limit::Side(CENTRIFUGO), 0.5),
-        at_most(1, P50, Limit::SidePlusFdatasync(CENTRIFUGO), 1.0),
-        at_most(2, P99, Limit::SideOrTwoFdatasyncs(CENTRIFUGO), 1.0),
-    ];
     let push = vec![
         told(0, CPU, Limit::Side(NCHAN)),
         told(1, P50, Limit::Side(NCHAN)),
@@ -260,7 +268,7 @@ fn targeted(args: &Args) -> Vec<Row> {
             5000.0,
             false,
             vec![encke(memory), nchan.clone(), centrifugo.clone()],
-            publishes,
+            publish_bars(),
         ),
         row(
             "targeted-durable",
@@ -268,7 +276,7 @@ fn targeted(args: &Args) -> Vec<Row> {
             5000.0,
             true,
             with(encke(durable), all()),
-            durable_publishes,
+            durable_publish_bars(),
         ),
         row(
             "push",

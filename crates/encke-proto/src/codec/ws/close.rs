@@ -56,7 +56,7 @@ impl CloseStatus {
 pub struct CloseFrame {
     /// Why, for programs.
     pub status: CloseStatus,
-    /// Why, for people; may be empty.
+    /// Why, as text for logs and users; may be empty.
     pub reason: String,
 }
 

@@ -10,7 +10,7 @@ use super::CloseStatus;
 pub struct Fault {
     /// Why, for programs.
     pub status: CloseStatus,
-    /// Why, for people.
+    /// Why, as text for logs.
     pub reason: &'static str,
 }
 

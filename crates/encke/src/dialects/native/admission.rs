@@ -50,19 +50,7 @@ impl NativeEndpoint {
             .transpose()
             .map_err(rejected)?;
         let is_duplex = opening.is_some();
-        let credentials = Credentials {
-            authorization: waiting.authorization,
-            cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
-            ticket: query.ticket.as_deref(),
-            query_token: query.token,
-            origin: waiting.origin,
-            // Every browser says where the page is from that wants to talk (RFC 6455 section 4.1); nothing
-            // else will do.
-            sec_fetch_site: waiting.sec_fetch_site.filter(|_| !is_duplex),
-            host: waiting.host,
-            forwarded_proto: waiting.forwarded_proto,
-            changes: is_duplex,
-        };
+        let credentials = credentials(waiting, &query, is_duplex);
         let auth = &self.admit.auth;
         if is_duplex && !auth.own_or_allowed(&credentials) {
             return Err(Refusal::new(
@@ -124,6 +112,23 @@ impl NativeEndpoint {
             return Ok(None);
         }
         Err(Refusal::new(ErrorCode::OriginForbidden, "pages of this origin may not embed the stream"))
+    }
+}
+
+/// What the request brings to prove who sends it.
+fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bool) -> Credentials<'a> {
+    Credentials {
+        authorization: waiting.authorization,
+        cookie: waiting.cookie.as_deref().map(Cow::Borrowed),
+        ticket: query.ticket.as_deref(),
+        query_token: query.token,
+        origin: waiting.origin,
+        // Every browser says where the page is from that opens a WebSocket (RFC 6455 section 4.1); nothing
+        // else will do.
+        sec_fetch_site: waiting.sec_fetch_site.filter(|_| !is_duplex),
+        host: waiting.host,
+        forwarded_proto: waiting.forwarded_proto,
+        changes: is_duplex,
     }
 }
 

@@ -123,7 +123,7 @@ pub(crate) struct CloseCommand {
     #[serde(rename = "id", default)]
     #[schema(value_type = Option<u64>)]
     _id: IgnoredAny,
-    /// For people; at most 256 bytes.
+    /// A text for users; at most 256 bytes.
     reason: Option<String>,
 }
 

@@ -22,7 +22,8 @@ impl EventForm for Sse {
     fn event(context: &mut TransportContext<'_>, event: &Event) {
         sse::event(context.out, event);
         if matches!(event, Event::Open(_)) {
-            // Whoever is cut off before the first message must go on from here, however long the cursor is.
+            // A client that is cut off before the first message must go on from here, however long the cursor
+            // is.
             context.request_state.tally = u32::MAX;
         }
     }

@@ -58,7 +58,7 @@ impl Spoken for Events {
         NextAction::Wait
     }
 
-    /// Says that the session has ended, as an event for those who read events, and in the close frame.
+    /// Says that the session has ended, as an event for clients that read events, and in the close frame.
     fn close(context: &mut TransportContext<'_>, close: &Close) -> CloseFrame {
         frame::text(context.out, &Event::Close(close.clone()).json());
         CloseFrame { status: status(close.code), reason: close.reason.clone() }

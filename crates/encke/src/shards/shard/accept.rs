@@ -58,16 +58,16 @@ impl Shard {
                         io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
                     ) => {}
                 Err(error) => {
-                    // Out of file descriptors, most likely, or too many handshakes are under way. Those who
-                    // are served are not harmed; the listener is tried again when some may have gone.
+                    // Out of file descriptors, most likely, or too many handshakes are under way. Connections
+                    // that are served are not harmed; the listener is tried again when some may have gone.
                     tracing::warn!(%error, "no connection can be accepted now");
                     failed = true;
                     break;
                 }
             }
         }
-        // The kernel says only once that a client is there, so those who are left are looked for again: in
-        // the next turn, or after a pause when the listener failed.
+        // The kernel says only once that a connection waits, so the rest is looked for again: in the next
+        // turn, or after a pause when accept failed.
         let pause_ms = if failed { ACCEPT_PAUSE_MS } else { 0 };
         self.accept_resumes_ms = Some(self.now.mono_ms + pause_ms);
     }
@@ -96,7 +96,7 @@ impl Shard {
             let mut out = Vec::new();
             // Nothing is read, so it is not known whose page asks; and it is the same for all.
             whole(&mut out, &refusal, Some("*"), self.date.at(self.now.wall));
-            // It fits into any socket's buffer; whoever does not take it is refused all the same.
+            // It fits into any socket's buffer; a client that does not take it is refused all the same.
             let _ = socket.write(&out);
             let _ = socket.shutdown(Shutdown::Write);
             return;

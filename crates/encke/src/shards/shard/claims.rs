@@ -15,7 +15,7 @@ use crate::{
 const CLAIM_MAX_MS: u64 = 10_000;
 
 impl Shard {
-    /// Serves a request that may wait: at once when nobody else is to be asked.
+    /// Serves a request that may wait: at once when no other node is to be asked.
     pub(super) fn come_in(&mut self, key: Key, admission: Admission) {
         match self.parts.peers.clone().filter(|_| self.must_claim(&admission)) {
             None => self.attach(key, admission, Following::default()),

@@ -58,12 +58,12 @@ impl Shard {
         self.carry_out();
     }
 
-    /// Lets nobody in any more, and those go who are between two requests. Those who are served are closed by
-    /// a command of its own.
+    /// Accepts no more connections, and closes those between two requests. Those that are served are closed
+    /// by a command of its own.
     pub(super) fn drain(&mut self, elsewhere: bool) {
         let _ = self.parts.poll.registry().deregister(&mut self.parts.listener);
-        // While the door is open the kernel lets people in whom nobody will ever serve. Refused at once, they
-        // go to another node, or try again.
+        // While the listener is open the kernel accepts connections that will never be served. Refused at
+        // once, their clients go to another node, or try again.
         let _ = SockRef::from(&self.parts.listener).shutdown(Shutdown::Both);
         if let Some(tls) = &mut self.parts.tls {
             let _ = self.parts.poll.registry().deregister(&mut tls.listener);

@@ -38,7 +38,9 @@ impl Tallies {
         let tally = |route: &'static str| Tally {
             route,
             seconds: metrics::histogram!("encke_http_request_seconds", "route" => route),
-            accepted: metrics::counter!("encke_http_requests_total", "route" => route, "method" => "POST", "status" => "202"),
+            accepted: metrics::counter!(
+                "encke_http_requests_total", "route" => route, "method" => "POST", "status" => "202"
+            ),
         };
         Self(routes.iter().map(|route| tally(route.path)).collect())
     }
@@ -50,14 +52,17 @@ impl Tallies {
             tally.accepted.increment(1);
         } else {
             let status = status.to_string();
-            metrics::counter!("encke_http_requests_total", "route" => tally.route, "method" => "POST", "status" => status).increment(1);
+            metrics::counter!(
+                "encke_http_requests_total", "route" => tally.route, "method" => "POST", "status" => status
+            )
+            .increment(1);
         }
     }
 }
 
 impl Shard {
-    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by the
-    /// library, and so before its body is waited for.
+    /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
+    /// and so before its body is waited for.
     pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
         let known = match self.heads.find(bytes) {
             Some(known) => known,
@@ -143,8 +148,8 @@ impl Shard {
     }
 }
 
-/// Polls an inline request. A panic in its handler costs this one request, and not the thread that everybody
-/// in the shard is served by.
+/// Polls an inline request. A panic in its handler costs this one request, and not the thread that serves all
+/// clients of the shard.
 fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
     // Whatever the handler left half done is dropped with the request, which is not polled again.
     catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| {

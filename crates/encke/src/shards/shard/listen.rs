@@ -1,4 +1,4 @@
-//! Clients that talk on the connection that they wait on.
+//! Duplex connections: clients that send on the connection that they wait on.
 
 use encke_hub::Key;
 
@@ -29,7 +29,7 @@ impl Shard {
         {
             slot.inbound = Some(Box::new(rest.to_vec()));
         }
-        // What breaks no silence must not put off the next sign of life.
+        // What breaks no silence must not put off the next heartbeat.
         if after != NextAction::Wait || !self.outbound.is_empty() {
             self.send(key, after);
         }
@@ -37,7 +37,7 @@ impl Shard {
     }
 
     /// A message that a client has begun is looked at when it is due, and so is what its dialect waits for,
-    /// if that is before the next sign of life.
+    /// if that is before the next heartbeat.
     fn await_message(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let deadline_ms = slot.deadline_ms;
@@ -58,7 +58,7 @@ impl Shard {
         if slot.hears() != Hears::Now {
             return;
         }
-        if let Some(duplex) = slot.state.service().and_then(|service| service.talk_mut()) {
+        if let Some(duplex) = slot.state.service().and_then(|service| service.duplex_mut()) {
             // While it was not listened to, the delay of a message that it had begun was not the client's.
             duplex.reader.wait_anew(self.now.mono_ms);
         }
@@ -74,7 +74,7 @@ impl Shard {
         let session = self.hub.session_of(conn_key(place));
         let Some(service) = self.slots.get_mut(place).and_then(|slot| slot.state.service()) else { return };
         let dialect = service.transport.dialect();
-        let Some(duplex) = service.talk_mut() else { return };
+        let Some(duplex) = service.duplex_mut() else { return };
         duplex.asked = true;
         let reply = (self.parts.command_handler.0)(Asked {
             dialect,
@@ -91,7 +91,7 @@ impl Shard {
     pub(super) fn answered(&mut self, place: Key, reply: Reply) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let waits = matches!(slot.state, State::Waits(_) | State::Unclaimed(_));
-        let Some(duplex) = slot.state.service().and_then(|service| service.talk_mut()) else { return };
+        let Some(duplex) = slot.state.service().and_then(|service| service.duplex_mut()) else { return };
         duplex.asked = false;
         if waits {
             let Reply { answer, identified } = reply;

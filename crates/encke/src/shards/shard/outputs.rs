@@ -1,4 +1,4 @@
-//! What the hub says, and whoever has something to pull.
+//! What the hub says, and the connections that have something to pull.
 
 use encke_hub::{Ending, Key, Output, Receipt};
 use encke_proto::CloseCode;
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The most connections of a broadcast served in one turn: a send batch of well under a millisecond, behind
-/// which everybody else comes first.
+/// which all other connections come first.
 pub(super) const BROADCAST_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
 const TARGETED_PER_TURN: usize = 1_024;
@@ -58,7 +58,7 @@ impl Shard {
                 Output::Closed { user, session } => self.tell_peers(|peers| peers.mark_closed(user, session)),
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
-                        // Whoever asked may have gone.
+                        // The caller may have gone.
                         let _ = answer.send(reply);
                     }
                 }
@@ -81,7 +81,8 @@ impl Shard {
         self.turn(key, |service, context| service.ended(context, ending));
     }
 
-    /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a send batch.
+    /// Serves the connections that have something to pull: first those that are alone in what they got, and
+    /// of the broadcasts a send batch.
     pub(super) fn serve_ready(&mut self) {
         let (targeted, broadcast) = self.scheduler.counts(self.now.mono_ms);
         for _ in 0..targeted.min(TARGETED_PER_TURN) {

@@ -29,7 +29,7 @@ impl Shard {
     }
 
     pub(super) fn request_engine(&mut self, request_engine: EngineRequest) {
-        // Whoever opens a user's channel is to find what was noted of it before.
+        // A session that opens a user's channel is to find what was noted of it before.
         self.write_pending_marks();
         // The engine I/O task is there as long as the engine is; without it, there is nothing left to serve.
         let _ = self.parts.engine_io.send(request_engine);

@@ -27,7 +27,7 @@ pub(super) const REQUESTS_MAX: usize = 16;
 pub(super) struct ReadBudget {
     left: usize,
     deferred: VecDeque<Key>,
-    /// Those in the queue. Nearly always nobody is, so a slot has no room for this.
+    /// The slots in the queue. Nearly always it is empty, so a slot has no room for this.
     in_queue: HashSet<Key>,
 }
 

@@ -26,8 +26,8 @@ const RECEIPTS_MAX: usize = 8;
 /// The receipts of a shard that are due.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// Those of each connection, in the order in which what they are for was sent. Whoever has acknowledged
-    /// everything is in here until its next turn.
+    /// Those of each connection, in the order in which what they are for was sent. A connection that has
+    /// acknowledged everything is in here until its next turn.
     by_key: HashMap<Key, VecDeque<Due>, IntHashState>,
     /// The same connections, in the order in which they are looked at.
     order: VecDeque<Key>,
@@ -115,7 +115,7 @@ impl Shard {
             Sink::Socket(..) | Sink::Tls(_) => Behind::Socket(slot.written),
             Sink::Body(body_sink) => match body_sink.sent() {
                 Some(sent) => Behind::BodySink(sent),
-                // Nobody can say what became of it.
+                // It cannot be known what became of it.
                 None => return false,
             },
         };

@@ -78,12 +78,12 @@ mod tests {
         assert_eq!(
             elsewhere.map(|reconnect_jitter| (reconnect_jitter.least_ms, reconnect_jitter.window_ms)),
             [(0, 200), (0, 5_000)],
-            "nobody waits for this node"
+            "no client waits for this node"
         );
     }
 
     #[test]
-    fn they_are_spread_over_all_of_it_and_nobody_else_is() {
+    fn they_are_spread_over_all_of_it_and_no_others_are() {
         let (reconnect_jitter, mut random_pool) =
             (ReconnectJitter::over(4_000, 10_000, false), RandomPool::default());
         let mut tenths = [0; 10];

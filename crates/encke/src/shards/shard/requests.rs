@@ -320,8 +320,8 @@ impl Shard {
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         if self.drains {
-            // It was let in before, and was on its way here or asked for elsewhere while everybody was sent
-            // away; nobody would do that for it any more.
+            // It was let in before, and was on its way here or asked for elsewhere while all clients were
+            // sent away; it would not be sent away any more.
             return if admission.request_state.began {
                 self.refuse_admission(key, admission, &shutting_down())
             } else {
@@ -347,12 +347,12 @@ impl Shard {
         request_state.nonce = nonce.to_be_bytes();
         slot.state = State::Waits(Service::new(transport, request_state, state));
         let timeout_ms = match transport.hold_kind() {
-            // Whoever began to wait together should not all come back together.
+            // Clients that began to wait together should not all come back together.
             HoldKind::Once => {
                 let hold_ms = u64::from(request_state.hold_s) * 1000;
                 hold_ms - number % (hold_ms / 10 + 1)
             }
-            // Whoever came together should not be written to together in each silence.
+            // Clients that came together should not be written to together in each silence.
             HoldKind::Stream => {
                 let heartbeat_ms = self.parts.timeouts.heartbeat_ms;
                 heartbeat_ms - number % (heartbeat_ms / 4 + 1)

@@ -48,7 +48,7 @@ enum Ring {
     #[default]
     Unmade,
     Made(Box<Batch>),
-    /// The kernel has none for us, or somebody has switched it off.
+    /// The kernel has none for this process, or it was switched off.
     None,
 }
 
@@ -149,7 +149,7 @@ impl Shard {
         self.hub.owed(conn_key(key)).is_none()
     }
 
-    /// Sends what was written for those who were served, and does what comes after it.
+    /// Sends what was written for the slots that were served, and does what comes after it.
     pub(super) fn send_gathered(&mut self) {
         // Borrowed from the shard, which meanwhile may read and answer what a client has asked next.
         let mut send_batch = std::mem::take(&mut self.send_batch);

@@ -18,7 +18,8 @@ const LAG_LOOK_MS: u64 = 500;
 /// goes.
 const UNSENT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What a shard knows of receivers that do not take what they are sent. Whoever keeps up is not in here.
+/// What a shard knows of receivers that do not take what they are sent. A receiver that keeps up is not in
+/// here.
 #[derive(Debug)]
 pub(super) struct Laggards {
     /// How far each was behind when its socket was full for the first time since it was at the head, or later
@@ -33,7 +34,7 @@ pub(super) struct Laggards {
 }
 
 impl Laggards {
-    /// Nobody is behind.
+    /// No receiver is behind.
     pub(super) fn new() -> Self {
         metrics::describe_counter!(
             "encke_slow_stalled_total",
@@ -66,7 +67,7 @@ impl Laggards {
         (self.by_key.len(), self.unsent_bytes)
     }
 
-    /// Bytes that were kept are with the kernel, or nobody is there to take them.
+    /// Bytes that were kept are with the kernel, or their receiver has gone.
     pub(super) fn release(&mut self, unsent: &Unsent) {
         self.unsent_bytes = self.unsent_bytes.saturating_sub(unsent.bytes.len());
     }
@@ -112,7 +113,7 @@ impl Shard {
     /// Everything that was written to a receiver is with the kernel. Once it is at the head, it is none that
     /// is behind any more.
     pub(super) fn has_drained(&mut self, key: Key) {
-        // Nearly always nobody is behind, and this is asked with every message that is sent.
+        // Nearly always no receiver is behind, and this is asked with every message that is sent.
         if !self.laggards.by_key.is_empty()
             && self.slots.get(key).is_none_or(|slot| slot.unsent.is_none())
             && self.hub.lag(conn_key(key)).messages == 0

@@ -6,6 +6,7 @@ mod fleeting;
 mod posts;
 mod reader;
 mod secure;
+mod slow;
 mod unclaimed;
 mod unfinished;
 
@@ -56,7 +57,7 @@ struct World {
     log: HashMap<ChannelName, Vec<Arc<Entry>>>,
 }
 
-/// Somebody who waits by NDJSON on a body sink.
+/// A client that waits by NDJSON on a body sink.
 struct Receiver {
     body: HyperBody,
     _head: oneshot::Receiver<Response<()>>,
@@ -180,7 +181,7 @@ impl World {
         self.mailbox.post(ShardCommand::Appended(entry)).unwrap();
     }
 
-    /// Somebody who follows `news`, from there on.
+    /// A client that follows `news`, from there on.
     fn come(&mut self, user: &str, start: Start) -> Receiver {
         let (body_sink, head, body) =
             body_sink(self.shard.parts.shards.body_sink_id(), self.mailbox.clone(), None);
@@ -222,7 +223,7 @@ impl World {
         self.mailbox.post(ShardCommand::Arrived(Box::new(arrival))).unwrap();
     }
 
-    /// All that there is for somebody who takes it.
+    /// All that there is for a client that takes it.
     fn all_for(&mut self, receiver: &mut Receiver) -> Vec<Value> {
         let (mut told, mut silence) = (Vec::new(), 0);
         // What the engine has to be asked for comes some turns later.
@@ -235,7 +236,7 @@ impl World {
         told
     }
 
-    /// Goes on until somebody has read so many messages.
+    /// Goes on until a client has read so many messages.
     fn until_read(&mut self, reader: &mut Reader, count: usize) {
         let enough = (0..TURNS_MAX).any(|_| {
             self.step();
@@ -244,7 +245,7 @@ impl World {
         assert!(enough, "{count} messages do not come");
     }
 
-    /// Everybody is served, and has read the beginning.
+    /// All clients are served, and have read the beginning.
     fn begin(&mut self, receivers: &mut [Receiver]) {
         self.steps(4);
         for receiver in receivers {
@@ -329,7 +330,7 @@ fn large() -> String {
 }
 
 #[test]
-fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
+fn a_push_waits_behind_one_batch_of_a_broadcast_whatever_its_user() {
     let mut world = World::new(|_| {});
     let mut crowd: Vec<Receiver> =
         (0..2_000).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
@@ -347,7 +348,7 @@ fn a_push_waits_behind_one_slice_of_a_broadcast_whoever_it_is_for() {
     assert_eq!(got + others, 2 * BROADCAST_PER_TURN, "the broadcast is not held up either");
     world.steps(2_000 / BROADCAST_PER_TURN);
     let rest: usize = crowd.iter_mut().map(|receiver| receiver.events().len()).sum();
-    assert_eq!(got + others + rest, 1_999, "everybody got it, once");
+    assert_eq!(got + others + rest, 1_999, "all clients got it, once");
 }
 
 #[test]
@@ -425,7 +426,7 @@ fn broadcasts_that_come_faster_than_they_are_written_gather_and_pushes_do_not_wa
 }
 
 #[test]
-fn two_thousand_a_second_for_a_hundred_are_a_third_of_the_writes_and_nobody_is_five_milliseconds_behind() {
+fn two_thousand_a_second_for_a_hundred_are_a_third_of_the_writes_and_no_client_is_five_milliseconds_behind() {
     let mut world = World::new(|_| {});
     let mut crowd: Vec<Receiver> =
         (0..100).map(|number| world.come(&format!("user {number}"), Start::Absent)).collect();
@@ -470,7 +471,7 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
         world.step();
         got.extend(offsets(&bob.events(), "news"));
     }
-    assert_eq!(got, (1..=80).collect::<Vec<_>>(), "nobody else is held up");
+    assert_eq!(got, (1..=80).collect::<Vec<_>>(), "no other client is held up");
     let counts = world.step();
     assert_eq!(counts.slow, 1);
     assert!((1..100_000).contains(&counts.unsent_bytes), "{}", counts.unsent_bytes);
@@ -493,7 +494,7 @@ fn who_takes_nothing_costs_a_part_of_what_is_sent_and_ends_after_the_deadline() 
 }
 
 #[test]
-fn of_those_who_are_written_to_together_each_gets_its_own_whoever_else_is_full_or_gone() {
+fn of_clients_written_to_together_each_gets_its_own_whichever_other_is_full_or_gone() {
     for batched in [true, false] {
         let mut world = World::new(|config| config.batched_sends = batched);
         let mut readers: Vec<_> =
@@ -501,7 +502,7 @@ fn of_those_who_are_written_to_together_each_gets_its_own_whoever_else_is_full_o
         world.steps(4);
         drop(readers.pop());
         let mut late = readers.pop().unwrap();
-        // More than the kernel keeps for anybody, and less than is too far behind.
+        // More than the kernel keeps for a socket, and less than is too far behind.
         for number in 1..=60 {
             world.publish("news", &large());
             world.step();
@@ -544,7 +545,7 @@ fn a_little_now_and_then_buys_no_time() {
 }
 
 #[test]
-fn who_arrives_when_everybody_was_sent_away_is_not_kept() {
+fn a_client_that_arrives_when_all_were_sent_away_is_not_kept() {
     let mut world = World::new(|_| {});
     let mut early = world.come("alice", Start::Absent);
     world.begin(std::slice::from_mut(&mut early));
@@ -552,117 +553,12 @@ fn who_arrives_when_everybody_was_sent_away_is_not_kept() {
     let mut late = world.come("bob", Start::Absent);
     world.steps(4);
     while late.take() {}
-    assert!(late.over, "nobody serves it, and it is told so");
+    assert!(late.over, "it is not served, and is told so");
     assert_eq!(world.step().held, 1, "who was there before has the time that a stop gives");
 }
 
 #[test]
-fn who_falls_too_far_behind_is_closed_and_goes_on_by_its_cursor() {
-    let mut world = World::new(|config| config.slow.max_messages = 50);
-    let mut alice = world.come("alice", Start::Absent);
-    world.begin(std::slice::from_mut(&mut alice));
-    for _ in 0..80 {
-        world.publish("news", &large());
-        world.step();
-    }
-    world.clock.advance_ms(600);
-    world.steps(3);
-    let counts = world.step();
-    assert_eq!(
-        (counts.held, counts.sessions, counts.sockets),
-        (0, 0, 1),
-        "it still has its time to take what was sent"
-    );
-    // It does, and reads why.
-    let mut told = world.all_for(&mut alice);
-    assert!(alice.over);
-    let close = told.pop().unwrap();
-    assert_eq!(
-        (&close["event"], &close["code"], &close["reconnect"]),
-        (&"close".into(), &"slow".into(), &true.into())
-    );
-    let got = offsets(&told, "news");
-    assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>());
-    let mut again = world.come("alice", from(got.len() as u64));
-    assert_eq!(offsets(&world.all_for(&mut again), "news"), (got.len() as u64 + 1..=80).collect::<Vec<_>>());
-}
-
-#[test]
-fn as_configured_it_goes_on_near_the_head_with_a_gap_that_says_exactly_what_it_missed() {
-    let mut world = World::new(|config| {
-        config.slow.policy = SlowPolicy::Gap;
-        config.slow.max_messages = 50;
-        config.slow.max_bytes = 1 << 30;
-    });
-    let mut alice = world.come("alice", Start::Absent);
-    world.begin(std::slice::from_mut(&mut alice));
-    for _ in 0..150 {
-        world.publish("news", &large());
-        world.publish("@alice", "1");
-        world.step();
-    }
-    // What was pushed to her is not skipped, and there is too much of that as well.
-    world.clock.advance_ms(600);
-    world.steps(3);
-    assert_eq!(world.step().sessions, 0);
-    drop(alice);
-
-    let mut bob = world.come("bob", Start::Absent);
-    world.begin(std::slice::from_mut(&mut bob));
-    for _ in 0..150 {
-        world.publish("news", &large());
-        world.step();
-    }
-    world.publish("@bob", "1");
-    world.clock.advance_ms(600);
-    world.steps(3);
-    assert_eq!(world.step().sessions, 1);
-    let mut told = Vec::new();
-    for _ in 0..200 {
-        bob.take();
-        told.extend(bob.read());
-        world.step();
-    }
-    let at = told.iter().position(|event| event["event"] == "gap").unwrap();
-    let (before, after) = told.split_at(at);
-    let (got, gap) = (offsets(before, "news"), &after[0]);
-    assert_eq!(got, (151..=got.last().copied().unwrap()).collect::<Vec<_>>());
-    assert_eq!(
-        (gap["from"].as_u64(), gap["to"].as_u64(), gap["reason"].as_str()),
-        (got.last().map(|last| last + 1), Some(250), Some("slow"))
-    );
-    assert_eq!(offsets(after, "news"), (251..=300).collect::<Vec<_>>());
-    assert_eq!(offsets(&told, "@bob"), [1]);
-    assert_eq!(world.step().slow, 0);
-}
-
-#[test]
-fn whoever_catches_up_is_not_slow_however_far_behind_it_began() {
-    let mut world = World::new(|config| config.slow.max_messages = 20);
-    for _ in 0..400 {
-        world.publish("news", &large());
-    }
-    let mut alice = world.come("alice", from(0));
-    world.steps(4);
-    let mut told = Vec::new();
-    for _ in 0..400 {
-        // A slow network: a write in three quarters of a second, while everybody else gets a message now and
-        // then.
-        alice.take();
-        told.extend(alice.read());
-        if told.len() % 10 == 0 {
-            world.publish("news", "1");
-        }
-        world.clock.advance_ms(750);
-        world.steps(3);
-    }
-    let (got, head) = (offsets(&told, "news"), world.log[&ChannelName::public("news").unwrap()].len() as u64);
-    assert_eq!(got, (1..=head).collect::<Vec<_>>());
-    assert_eq!(world.step().slow, 0);
-}
-
-#[test]
-fn a_connection_that_the_library_gives_back_rests_as_long_as_any_other() {
+fn a_connection_that_hyper_gives_back_rests_as_long_as_any_other() {
     let mut world = World::new(|_| {});
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clients = Vec::new();

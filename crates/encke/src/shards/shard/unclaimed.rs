@@ -25,7 +25,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         request_state.plain |= slot.sink.is_body();
         let identify_by_ms = self.now.mono_ms + IDENTIFY_WITHIN_MS;
-        if let Some(duplex) = state.talk_mut() {
+        if let Some(duplex) = state.duplex_mut() {
             duplex.keep(|kept| kept.identify_by_ms = Some(identify_by_ms));
         }
         slot.state = State::Unclaimed(Service::new(transport, request_state, Some(state)));
@@ -49,7 +49,7 @@ impl Shard {
         let Service { transport, request_state, mut state, .. } = service;
         let Identified { user, identity, token_ends, session, fresh, lasting, start, channels, ticket } =
             identified;
-        if let Some(duplex) = state.as_mut().and_then(|state| state.talk_mut()) {
+        if let Some(duplex) = state.as_mut().and_then(|state| state.duplex_mut()) {
             duplex.asked = true;
             duplex.identity = identity;
             duplex.keep(|kept| kept.identify_by_ms = None);
@@ -75,7 +75,7 @@ impl Shard {
     /// The session of a connection is there.
     pub(super) fn begun(&mut self, key: Key) {
         if let Some(duplex) =
-            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::talk_mut)
+            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::duplex_mut)
         {
             duplex.asked = false;
         }
@@ -113,7 +113,7 @@ impl Shard {
 
     fn refuse_unclaimed(&mut self, key: Key, refusal: &Refusal) {
         if let Some(duplex) =
-            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::talk_mut)
+            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::duplex_mut)
         {
             // What was asked is answered by this.
             duplex.asked = false;

@@ -47,12 +47,12 @@ fn flooded(begin: &[u8], block: &[u8]) {
 }
 
 #[test]
-fn a_flood_of_pongs_holds_up_nobody_else() {
+fn a_flood_of_pongs_holds_up_no_other_client() {
     flooded(&[], &frame(PONG, b"").repeat(10_000));
 }
 
 #[test]
-fn a_flood_of_empty_continuation_frames_holds_up_nobody_else() {
+fn a_flood_of_empty_continuation_frames_holds_up_no_other_client() {
     let open = |opcode: u8| {
         let mut bytes = frame(opcode, b"");
         bytes[0] &= 0x7f;
@@ -62,7 +62,7 @@ fn a_flood_of_empty_continuation_frames_holds_up_nobody_else() {
 }
 
 #[test]
-fn requests_sent_ahead_hold_up_nobody_else() {
+fn requests_sent_ahead_hold_up_no_other_client() {
     let world = World::with(|config| config.workers = 1);
     let over = AtomicBool::new(false);
     let refused = b"GET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n".repeat(400);
