@@ -6,17 +6,21 @@ mod log;
 mod pushes;
 mod state;
 
-use std::sync::Arc;
+use std::{hint::spin_loop, sync::Arc};
 
 use async_trait::async_trait;
 use encke_proto::{ChannelName, Entry, Epoch, MessageId, Position, Time, UserId};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::state::State;
 use crate::{
     Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom,
     Receipt, RetentionTable, UserRecord,
 };
+
+/// How often a lock that is taken is tried again before its holder is waited for: some microseconds, in which
+/// most calls are done.
+const SPINS_MAX: usize = 200;
 
 /// All logs in the memory of this process, behind one lock. A caller that finds it taken (by a push to all
 /// users, for instance) waits without holding up its thread.
@@ -40,7 +44,7 @@ impl MemoryEngine {
         &self,
         act: impl FnOnce(&mut State) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        match self.state.lock().await.as_mut() {
+        match lock(&self.state).await.as_mut() {
             Some(state) => act(state),
             None => Err(EngineError::Unavailable("the engine was stopped".into())),
         }
@@ -48,7 +52,7 @@ impl MemoryEngine {
 
     async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
         // The caller may go away at any wait, so there is none between the append and its being told.
-        let feed = self.feed.lock().await;
+        let feed = lock(&self.feed).await;
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         let appended = self.with(|state| state.append(append, &mut entries)).await?;
         if !entries.is_empty() {
@@ -56,6 +60,18 @@ impl MemoryEngine {
         }
         Ok(appended)
     }
+}
+
+/// Takes a lock. One that is held for a moment, as by another append, is tried again and again: to wait for it
+/// would be to have another thread wake this one for every append that comes meanwhile.
+async fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    for _ in 0..SPINS_MAX {
+        if let Ok(guard) = lock.try_lock() {
+            return guard;
+        }
+        spin_loop();
+    }
+    lock.lock().await
 }
 
 #[async_trait]

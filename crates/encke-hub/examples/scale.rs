@@ -244,6 +244,8 @@ impl World {
             | Output::Ended { .. }
             | Output::Read { .. }
             | Output::Handed { .. }
+            | Output::Present(_)
+            | Output::Absent(_)
             | Output::Online(_)
             | Output::Offline(_)
             | Output::Closed { .. }

@@ -102,6 +102,11 @@ pub enum Output {
         /// Up to here.
         position: Position,
     },
+    /// The first session of the user began, of whatever kind: who asks is told from here on that the user is
+    /// online.
+    Present(UserId),
+    /// The last session of the user is gone.
+    Absent(UserId),
     /// The first session of the user began that outlives its connections.
     Online(UserId),
     /// The last such session of the user is gone.

@@ -42,6 +42,7 @@ impl Hub {
             None => {
                 let key = self.users.insert(User { id: user.clone(), sessions: OneOrMany::None });
                 self.user_index.insert(&self.users, user, key);
+                self.say(Output::Present(user.clone()));
                 key
             }
         };
@@ -99,14 +100,21 @@ impl Hub {
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_index.remove(&session.id, key);
         self.answer_subscribers(key);
+        let Some(user) = self.users.get_mut(session.user) else { return };
+        user.sessions.remove_first(|other| *other == key);
+        let (user, last) = (user.id.clone(), user.sessions.is_empty());
+        if last {
+            self.users.remove(session.user);
+            self.user_index.remove(&user, session.user);
+            // Before the client is told.
+            self.say(Output::Absent(user.clone()));
+        }
         if let Some(Ending::Closed(close_notice)) = &ending
             && !close_notice.close.reconnect
             && session.lasting
-            && let Some(user) = self.users.get(session.user)
         {
-            let user = user.id.clone();
             self.tombstones.insert(session.id, user.clone(), now.mono_ms + self.config.grace_ms);
-            self.say(Output::Closed { user, session: session.id });
+            self.say(Output::Closed { user: user.clone(), session: session.id });
         }
         if let Some(conn) = session.conn() {
             self.conn_index.remove(&conn, key);
@@ -114,16 +122,8 @@ impl Hub {
                 self.say(Output::Ended { conn, ending });
             }
         }
-        if let Some(user) = self.users.get_mut(session.user) {
-            user.sessions.remove_first(|other| *other == key);
-            let (id, last) = (user.id.clone(), user.sessions.is_empty());
-            if last {
-                self.users.remove(session.user);
-                self.user_index.remove(&id, session.user);
-            }
-            if session.lasting && !self.stays(session.user) {
-                self.say(Output::Offline(id));
-            }
+        if session.lasting && !self.stays(session.user) {
+            self.say(Output::Offline(user));
         }
     }
 

@@ -143,7 +143,7 @@ impl MessageId {
     /// A message id from 128 bits.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
-        Self(String::from_utf8_lossy(&encode(bits)).into())
+        Self(IdText(encode(bits)).as_str().into())
     }
 
     /// The id as text.

@@ -23,11 +23,12 @@ use encke::{
     },
     transports::CommandHandler,
 };
-use encke_engine::{Append, Engine, Targets, memory::MemoryEngine};
+use encke_engine::{Append, Engine, ReceiptState, Targets, memory::MemoryEngine};
 use encke_hub::HubConfig;
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
 use mio::{Events, Poll, Token, Waker, net::TcpListener};
 use serde_json::value::RawValue;
+use socket2::SockRef;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, oneshot},
@@ -42,6 +43,9 @@ const TURNS_MAX: usize = 1_000;
 /// How much time goes by between two messages, in milliseconds: so much that none waits for the next one to
 /// be written together.
 const REST_MS: u64 = 5;
+/// How many pushes have their receipts written down together: as many as come in the 20 ms for which a shard
+/// gathers them, at a push each millisecond.
+const PUSHES_PER_MARK: usize = 20;
 /// The bytes of a message, which is a JSON string.
 const PAYLOAD_BYTES: usize = 100;
 
@@ -54,13 +58,30 @@ fn counted(shard: &mut Shard, events: &mut Events) -> io::Result<()> {
     done
 }
 
+/// What is counted of pushes besides: the engine I/O task, which writes their receipts down.
+#[inline(never)]
+fn counted_io(runtime: &Runtime) {
+    runtime.block_on(tokio::task::yield_now());
+    black_box(runtime);
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let kind = std::env::args().nth(1).unwrap_or_default();
     let mut world = World::new()?;
-    let mut clients = world.connect(&kind)?;
-    for _ in 0..MESSAGES {
-        world.publish()?;
-        world.deliver(&mut clients)?;
+    let runtime = world.runtime.handle().clone();
+    let _within = runtime.enter();
+    if kind == "push" {
+        let mut clients = world.connect("sse")?;
+        let mut backend = world.backend()?;
+        for _ in 0..MESSAGES {
+            world.push_to_each(&mut backend, &mut clients)?;
+        }
+    } else {
+        let mut clients = world.connect(&kind)?;
+        for _ in 0..MESSAGES {
+            world.publish()?;
+            world.deliver(&mut clients)?;
+        }
     }
     println!("{}", SUBSCRIBERS * MESSAGES);
     Ok(())
@@ -132,7 +153,6 @@ impl World {
             },
             slow: config.slow,
             linger_ms: config.linger_ms,
-            turn_us: config.turn_us,
             batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
@@ -144,8 +164,7 @@ impl World {
     fn connect(&mut self, kind: &str) -> Result<Vec<Client>, Box<dyn Error>> {
         let mut clients = Vec::with_capacity(SUBSCRIBERS);
         for number in 0..SUBSCRIBERS {
-            let (token, _) =
-                self.app.auth.dev_token(UserId::new(&format!("user{number}"))?, self.app.now().wall)?;
+            let (token, _) = self.app.auth.dev_token(UserId::new(&user(number))?, self.app.now().wall)?;
             let fields = format!("Host: {}\r\nAuthorization: Bearer {token}\r\n", self.address);
             let fields = match kind {
                 "ws" => format!(
@@ -199,15 +218,72 @@ impl World {
     /// Lets the shard work until everybody has the message, and asked for the next.
     fn deliver(&mut self, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
         for client in clients {
-            let mut wakeup_coalescing = 0;
+            let mut turns = 0;
             while !client.read("xxx\"")? {
                 counted(&mut self.shard, &mut self.events)?;
-                wakeup_coalescing += 1;
-                assert!(wakeup_coalescing < TURNS_MAX, "a message does not come");
+                turns += 1;
+                assert!(turns < TURNS_MAX, "a message does not come");
             }
             client.go_on()?;
         }
         Ok(())
+    }
+
+    /// A connection that pushes are sent by.
+    fn backend(&mut self) -> Result<Client, Box<dyn Error>> {
+        let fields = format!(
+            "Host: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nAccept: */*\r\n",
+            self.address,
+            "k".repeat(32)
+        );
+        let socket = TcpStream::connect(self.address)?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        self.shard.step(&mut self.events)?;
+        Ok(Client { socket, polls: false, fields, answer: Vec::new() })
+    }
+
+    /// Pushes to one client after the other. Each push is answered and delivered before the next, and in the
+    /// end all have their receipts.
+    fn push_to_each(&mut self, backend: &mut Client, clients: &mut [Client]) -> Result<(), Box<dyn Error>> {
+        let mut pushes = Vec::with_capacity(clients.len());
+        for (number, client) in clients.iter_mut().enumerate() {
+            self.clock.advance_ms(1);
+            backend.push(number)?;
+            let (mut answered, mut delivered) = (false, false);
+            for _ in 0..TURNS_MAX {
+                counted(&mut self.shard, &mut self.events)?;
+                answered = answered || backend.read("]}")?;
+                delivered = delivered || client.read("xxx\"")?;
+                if answered && delivered {
+                    break;
+                }
+            }
+            assert!(answered && delivered, "a push is not answered, or does not come");
+            client.acknowledge()?;
+            pushes.push((number, backend.pushed()?));
+            client.go_on()?;
+            if number % PUSHES_PER_MARK == 0 {
+                counted_io(&self.runtime);
+            }
+        }
+        for _ in 0..TURNS_MAX {
+            let all = pushes.iter().all(|(number, push)| self.is_delivered(*number, push));
+            if all {
+                return Ok(());
+            }
+            self.clock.advance_ms(REST_MS);
+            counted(&mut self.shard, &mut self.events)?;
+            counted_io(&self.runtime);
+        }
+        Err("a receipt does not come".into())
+    }
+
+    fn is_delivered(&self, number: usize, push: &MessageId) -> bool {
+        let receipts = self.app.engine.receipts(push, None, 2, self.app.now().wall);
+        let Ok(Some(receipts)) = self.runtime.block_on(receipts) else { return false };
+        matches!(receipts.as_slice(), [receipt]
+            if receipt.state == ReceiptState::Delivered && receipt.user.as_str() == user(number))
     }
 
     /// Lets the shard and its engine I/O task work, uncounted, until something is so.
@@ -224,7 +300,12 @@ impl World {
     }
 }
 
-/// Somebody who waits.
+/// The user of this number.
+fn user(number: usize) -> String {
+    format!("user{number}")
+}
+
+/// A connection that waits, or the backend's.
 struct Client {
     socket: TcpStream,
     polls: bool,
@@ -237,6 +318,26 @@ impl Client {
         self.answer.clear();
         let head = format!("GET /v1/{kind}?{query} HTTP/1.1\r\n{}\r\n", self.fields);
         self.socket.write_all(head.as_bytes())
+    }
+
+    fn push(&mut self, number: usize) -> io::Result<()> {
+        self.answer.clear();
+        let body =
+            format!("{{\"to\":[\"{}\"],\"data\":\"{}\"}}", user(number), "x".repeat(PAYLOAD_BYTES - 2));
+        let fields = format!("{}Content-Length: {}", self.fields, body.len());
+        self.socket.write_all(format!("POST /api/push HTTP/1.1\r\n{fields}\r\n\r\n{body}").as_bytes())
+    }
+
+    /// The id of the push that was answered.
+    fn pushed(&self) -> Result<MessageId, Box<dyn Error>> {
+        let text = String::from_utf8_lossy(&self.answer);
+        let id = text.split_once("{\"id\":\"").and_then(|(_, rest)| rest.split('"').next());
+        Ok(id.ok_or("the push is refused")?.parse()?)
+    }
+
+    /// Acknowledges what was read without the delay that kernels put before it.
+    fn acknowledge(&self) -> io::Result<()> {
+        SockRef::from(&self.socket).set_tcp_quickack(true)
     }
 
     /// Reads what is there. True when `wanted` has come, and what belongs to it.

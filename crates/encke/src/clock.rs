@@ -12,9 +12,6 @@ use encke_proto::Time;
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Now;
-
-    /// The steady part of it, in microseconds.
-    fn mono_us(&self) -> u64;
 }
 
 /// The clocks of the operating system.
@@ -42,10 +39,6 @@ impl Clock for SystemClock {
         // A time of day before 1970 is a clock that was never set; its beginning is as good a guess as any.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono_ms: millis(self.started.elapsed()), wall: Time(millis(wall)) }
-    }
-
-    fn mono_us(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -83,10 +76,6 @@ impl Clock for TestClock {
     fn now(&self) -> Now {
         Now { mono_ms: self.mono_ms.load(Ordering::SeqCst), wall: Time(self.wall_ms.load(Ordering::SeqCst)) }
     }
-
-    fn mono_us(&self) -> u64 {
-        self.mono_ms.load(Ordering::SeqCst) * 1000
-    }
 }
 
 #[cfg(test)]
@@ -100,7 +89,6 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(5));
         let second = clock.now();
         assert!(second.mono_ms > first.mono_ms);
-        assert!(clock.mono_us() >= second.mono_ms * 1000);
         assert!(second.wall > Time(1_700_000_000_000));
     }
 

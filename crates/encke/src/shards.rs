@@ -8,6 +8,7 @@ mod command;
 mod engine_io;
 mod inline_waker;
 mod mailbox;
+mod online_users;
 mod peers;
 mod random_pool;
 mod shard;
@@ -34,6 +35,7 @@ pub use command::{Arrival, Counts, Resting, ShardCommand};
 pub use engine_io::{EngineIo, EngineRequest, Work, deliver, open as open_engine_io};
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
+pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use random_pool::RandomPool;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts};
@@ -49,19 +51,31 @@ pub struct Shards {
     mailboxes: Arc<[Mailbox<ShardCommand>]>,
     hasher: RandomState,
     body_sink: Arc<AtomicU64>,
+    online: Arc<OnlineUsers>,
 }
 
 impl Shards {
     /// The way to these shards.
     #[must_use]
     pub fn new(mailboxes: Vec<Mailbox<ShardCommand>>) -> Self {
-        Self { mailboxes: mailboxes.into(), hasher: RandomState::new(), body_sink: Arc::default() }
+        Self {
+            mailboxes: mailboxes.into(),
+            hasher: RandomState::new(),
+            body_sink: Arc::default(),
+            online: Arc::default(),
+        }
     }
 
     /// The shard where all sessions of `user` live.
     #[must_use]
     pub fn home(&self, user: &UserId) -> &Mailbox<ShardCommand> {
         &self.mailboxes[self.home_index(user)]
+    }
+
+    /// Who has a session on this node; each shard keeps the users in it whose home it is.
+    #[must_use]
+    pub fn online_users(&self) -> &OnlineUsers {
+        &self.online
     }
 
     /// A shard that serves whoever has no home.

@@ -231,7 +231,6 @@ impl Workers {
             timeouts: self.timeouts,
             slow: config.slow,
             linger_ms: config.linger_ms,
-            turn_us: config.turn_us,
             batched_sends: config.batched_sends,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;

@@ -602,6 +602,19 @@ fn logged(variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+fn a_server_starts_with_a_key_of_a_former_version_and_says_that_it_has_no_effect() {
+    let words = "`turn_us` from ENCKE_TURN_US has no effect and can be taken out: ";
+    assert!(logged(&[("ENCKE_TURN_US", "1000")]).iter().any(|line| line.contains(words)));
+    assert!(!logged(&[]).iter().any(|line| line.contains("turn_us")));
+    let program = Program::new();
+    let old = program.write("old.toml", "dev = true\nturn_us = 1000\n");
+    let output = program.run(&["check-config", &old]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "ok\n"));
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert!(note.starts_with("note: `turn_us` in ") && note.contains("has no effect"), "{note}");
+}
+
+#[test]
 fn what_is_logged_and_how_is_as_configured() {
     let is_json =
         |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object());

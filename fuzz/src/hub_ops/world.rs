@@ -417,7 +417,11 @@ impl World {
                 Output::Online(user) => self.presence(user, true),
                 Output::Offline(user) => self.presence(user, false),
                 Output::Replied { ticket, reply } => self.replied(ticket, reply),
-                Output::Watch(_) | Output::Unwatch(_) | Output::Closed { .. } => {}
+                Output::Present(_)
+                | Output::Absent(_)
+                | Output::Watch(_)
+                | Output::Unwatch(_)
+                | Output::Closed { .. } => {}
             }
         }
         if let Err(what) = self.hub.check() {

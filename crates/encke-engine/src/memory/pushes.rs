@@ -1,10 +1,9 @@
 //! The memory engine's receipts, found by push and by place in a user's log. Messages themselves are in
 //! `log.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use encke_proto::{MessageId, Offset, Time, UserId};
+use encke_proto::{ChannelName, MessageId, Offset, Position, Time, UserId};
 
 use crate::{Receipt, ReceiptState};
 
@@ -18,14 +17,23 @@ const FORGET_MAX_PUSHES: usize = 1000;
 struct Push {
     expires: Option<Time>,
     until: Time,
-    receipts: BTreeMap<UserId, Held>,
+    /// One for each user, by id. Most pushes are for one, which a list takes no more room for than it needs.
+    receipts: Box<[Held]>,
 }
 
 #[derive(Debug)]
 struct Held {
+    user: UserId,
     offset: Offset,
     state: ReceiptState,
     at: Time,
+}
+
+impl Push {
+    fn of(&mut self, user: &UserId) -> Option<&mut Held> {
+        let at = self.receipts.binary_search_by(|held| held.user.cmp(user)).ok()?;
+        self.receipts.get_mut(at)
+    }
 }
 
 /// The receipts of all pushes, to be found by push and by place.
@@ -35,21 +43,34 @@ pub(super) struct Pushes {
     /// By when they are forgotten.
     ends: BTreeSet<(Time, MessageId)>,
     /// For each user, the receipts that can still change, by their place in the user's own log.
-    open: HashMap<UserId, BTreeMap<Offset, MessageId>>,
+    open: HashMap<UserId, VecDeque<(Offset, MessageId)>>,
     receipts: usize,
 }
 
 impl Pushes {
-    pub(super) fn begin(&mut self, push: &MessageId, expires: Option<Time>, until: Time) {
+    /// A push is in the users' own logs, at these places: each has a receipt, up to `until`.
+    pub(super) fn begin(
+        &mut self,
+        push: &MessageId,
+        at: Time,
+        expires: Option<Time>,
+        until: Time,
+        places: &[(ChannelName, Position)],
+    ) {
+        self.make_room(places.len());
+        let held = |(channel, position): &(ChannelName, Position)| {
+            let (user, offset) = (channel.owner()?, position.offset);
+            Some(Held { user, offset, state: ReceiptState::Queued, at })
+        };
+        let mut receipts: Box<[Held]> = places.iter().filter_map(held).collect();
+        receipts.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        for held in &receipts {
+            // Offsets of a log only rise.
+            self.open.entry(held.user.clone()).or_default().push_back((held.offset, push.clone()));
+        }
+        self.receipts += receipts.len();
         self.ends.insert((until, push.clone()));
-        self.by_id.insert(push.clone(), Push { expires, until, receipts: BTreeMap::new() });
-    }
-
-    pub(super) fn queue(&mut self, push: &MessageId, user: &UserId, offset: Offset, at: Time) {
-        let Some(begun) = self.by_id.get_mut(push) else { return };
-        begun.receipts.insert(user.clone(), Held { offset, state: ReceiptState::Queued, at });
-        self.open.entry(user.clone()).or_default().insert(offset, push.clone());
-        self.receipts += 1;
+        self.by_id.insert(push.clone(), Push { expires, until, receipts });
     }
 
     /// Moves the receipts of `user` behind `after` and up to `to` forward.
@@ -58,34 +79,39 @@ impl Pushes {
         if after >= to {
             return;
         }
+        let first = open.partition_point(|(offset, _)| *offset <= after);
+        let end = open.partition_point(|(offset, _)| *offset <= to);
         let mut closed = Vec::new();
-        for (&offset, push) in open.range((Bound::Excluded(after), Bound::Included(to))) {
+        for (offset, push) in open.range(first..end) {
             let Some(push) = self.by_id.get_mut(push) else { continue };
-            let Some(held) = push.receipts.get_mut(user) else { continue };
+            let expires = push.expires;
+            let Some(held) = push.of(user) else { continue };
             // Who was skipped because the time was over does not become delivered by what came behind.
-            let expired = held.state == ReceiptState::Queued && push.expires.is_some_and(|end| end <= at);
+            let expired = held.state == ReceiptState::Queued && expires.is_some_and(|end| end <= at);
             if held.state < state && !expired {
                 held.state = state;
                 held.at = at;
                 if state == ReceiptState::Shown {
-                    closed.push(offset);
+                    closed.push(*offset);
                 }
             }
         }
         for offset in closed {
-            open.remove(&offset);
+            take(open, offset);
         }
     }
 
     /// The message at `offset` was trimmed: a user who was not handed it will never be.
     pub(super) fn trimmed(&mut self, user: &UserId, offset: Offset, now: Time) {
         let Some(open) = self.open.get_mut(user) else { return };
-        let Some(push) = open.get(&offset).and_then(|push| self.by_id.get_mut(push)) else { return };
-        let Some(held) = push.receipts.get_mut(user) else { return };
+        let Ok(at) = open.binary_search_by_key(&offset, |(offset, _)| *offset) else { return };
+        let Some(push) = open.get(at).and_then(|(_, push)| self.by_id.get_mut(push)) else { return };
+        let expires = push.expires;
+        let Some(held) = push.of(user) else { return };
         if held.state == ReceiptState::Queued {
             held.state = ReceiptState::Expired;
-            held.at = push.expires.map_or(now, |end| end.min(now));
-            open.remove(&offset);
+            held.at = expires.map_or(now, |end| end.min(now));
+            open.remove(at);
         }
     }
 
@@ -97,13 +123,13 @@ impl Pushes {
         now: Time,
     ) -> Option<Vec<Receipt>> {
         let push = self.by_id.get(push)?;
-        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let receipts = push.receipts.range::<UserId, _>((begin, Bound::Unbounded)).take(limit);
-        let receipts = receipts.map(|(user, held)| match push.expires {
+        let begin = after.map_or(0, |after| push.receipts.partition_point(|held| held.user <= *after));
+        let receipts = push.receipts[begin..].iter().take(limit);
+        let receipts = receipts.map(|held| match push.expires {
             Some(end) if held.state == ReceiptState::Queued && end <= now => {
-                Receipt { user: user.clone(), state: ReceiptState::Expired, at: end }
+                Receipt { user: held.user.clone(), state: ReceiptState::Expired, at: end }
             }
-            _ => Receipt { user: user.clone(), state: held.state, at: held.at },
+            _ => Receipt { user: held.user.clone(), state: held.state, at: held.at },
         });
         Some(receipts.collect())
     }
@@ -119,7 +145,7 @@ impl Pushes {
     }
 
     /// Forgets pushes until there is room for `more` receipts, or nothing left to forget.
-    pub(super) fn make_room(&mut self, more: usize) {
+    fn make_room(&mut self, more: usize) {
         while self.receipts.saturating_add(more) > RECEIPTS_MAX && !self.ends.is_empty() {
             self.forget_first();
         }
@@ -130,13 +156,20 @@ impl Pushes {
         let Some(push) = self.by_id.remove(&id) else { return };
         debug_assert!(self.ends.iter().next().is_none_or(|(until, _)| *until >= push.until));
         self.receipts -= push.receipts.len();
-        for (user, held) in push.receipts {
-            if let Some(open) = self.open.get_mut(&user) {
-                open.remove(&held.offset);
+        for held in push.receipts {
+            if let Some(open) = self.open.get_mut(&held.user) {
+                take(open, held.offset);
                 if open.is_empty() {
-                    self.open.remove(&user);
+                    self.open.remove(&held.user);
                 }
             }
         }
+    }
+}
+
+/// Takes out the receipt at an offset. It is nearly always the first, and then nothing is moved.
+fn take(open: &mut VecDeque<(Offset, MessageId)>, offset: Offset) {
+    if let Ok(at) = open.binary_search_by_key(&offset, |(offset, _)| *offset) {
+        open.remove(at);
     }
 }

@@ -2,7 +2,7 @@
 //! engine around it (`memory.rs`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry as Place},
     ops::Bound,
     sync::Arc,
 };
@@ -75,27 +75,17 @@ impl State {
             Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true),
         };
         // Everything that can be refused is refused before anything is changed.
-        let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
-        check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
-        if let Targets::Users(users) = &append.targets {
-            let new = users.iter().filter(|user| !self.users.contains_key(*user)).count();
-            check_room("users", self.users.len().saturating_add(new), USERS_MAX)?;
-        }
-        if is_push {
-            self.pushes.make_room(channels.len());
-            let end =
-                append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
-            self.pushes.begin(&append.id, append.expires, end.plus_seconds(RECEIPTS_KEPT_S));
-        }
+        self.check_rooms(&append.targets, &channels)?;
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
-            let position = self.append_one(&append, &channel, entries);
-            if let Some(user) = channel.owner().filter(|_| is_push) {
-                self.users.entry(user.clone()).or_insert(User { first_seen: append.time, last_seen: None });
-                self.pushes.queue(&append.id, &user, position.offset, append.time);
-            }
-            self.trim(&channel, append.time);
+            let position = self.append_one(&append, &channel, is_push, entries);
             positions.push((channel, position));
+        }
+        if is_push {
+            let end =
+                append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
+            let until = end.plus_seconds(RECEIPTS_KEPT_S);
+            self.pushes.begin(&append.id, append.time, append.expires, until, &positions);
         }
         let appended = Appended { id: append.id, positions, repeated: false };
         if let Some(key) = append.key {
@@ -104,13 +94,43 @@ impl State {
         Ok(appended)
     }
 
+    /// Whether there is room for the logs and users that are new.
+    fn check_rooms(&self, targets: &Targets, channels: &[ChannelName]) -> Result<(), EngineError> {
+        let wanted = |there: usize| there.saturating_add(channels.len());
+        // Nearly always there is room for all of them, new or not, and none is looked up.
+        if wanted(self.logs.len()) <= LOGS_MAX && wanted(self.users.len()) <= USERS_MAX {
+            return Ok(());
+        }
+        let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
+        check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
+        if let Targets::Users(users) = targets {
+            let new = users.iter().filter(|user| !self.users.contains_key(*user)).count();
+            check_room("users", self.users.len().saturating_add(new), USERS_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Appends to one log, trims what is too much there, and writes into the agenda when the oldest of the
+    /// rest is due.
     fn append_one(
         &mut self,
         append: &Append,
         channel: &ChannelName,
+        is_push: bool,
         entries: &mut Vec<Arc<Entry>>,
     ) -> Position {
-        let log = self.logs.entry(channel.clone()).or_default();
+        let owner = channel.owner();
+        // Found once: of what an append does, looking for names is the most.
+        let log = match self.logs.entry(channel.clone()) {
+            Place::Occupied(log) => log.into_mut(),
+            Place::Vacant(place) => {
+                // A user with a log is known.
+                if let Some(user) = owner.clone().filter(|_| is_push) {
+                    self.users.entry(user).or_insert(User { first_seen: append.time, last_seen: None });
+                }
+                place.insert(Log::default())
+            }
+        };
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
         let entry = Arc::new(Entry::new(Message {
             id: append.id.clone(),
@@ -123,17 +143,10 @@ impl State {
         }));
         entries.push(Arc::clone(&entry));
         log.push(entry);
-        position
-    }
-
-    /// Trims what is too much, and writes into the agenda when the oldest of the rest is due.
-    fn trim(&mut self, channel: &ChannelName, now: Time) {
         let retention = self.retention.of(channel);
-        let Some(log) = self.logs.get_mut(channel) else { return };
-        let owner = channel.owner();
         while let Some(entry) = log.trim_over(&retention) {
             if let Some(user) = &owner {
-                self.pushes.trimmed(user, entry.message().position.offset, now);
+                self.pushes.trimmed(user, entry.message().position.offset, append.time);
             }
         }
         // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
@@ -141,6 +154,7 @@ impl State {
         if due.is_some_and(|due| log.due.is_none_or(|known| due < known)) {
             reschedule(&mut self.agenda, channel, log, due);
         }
+        position
     }
 
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {

@@ -286,7 +286,11 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Watch(_) | Output::Unwatch(_) | Output::Closed { .. } => {}
+                Output::Present(_)
+                | Output::Absent(_)
+                | Output::Watch(_)
+                | Output::Unwatch(_)
+                | Output::Closed { .. } => {}
             }
         }
     }

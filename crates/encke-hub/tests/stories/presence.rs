@@ -1,11 +1,11 @@
 //! Who is online: every user with a session, connected or within its grace time.
 
-use encke_hub::{Attach, ControlReply, ControlRequest, HubConfig, Output};
+use encke_hub::{Attach, CloseTarget, ControlReply, ControlRequest, HubConfig, Output};
 use encke_proto::{CloseCode, Time};
 
 use crate::{
     support::{session, user},
-    world::{World, attach, attach_to, back},
+    world::{World, attach, attach_to, back, operator},
 };
 
 #[test]
@@ -154,4 +154,17 @@ fn answer(world: &mut World, request: ControlRequest) -> ControlReply {
     world.said();
     world.control(request);
     world.reply().unwrap()
+}
+
+#[test]
+fn a_client_is_told_of_nothing_before_its_user_is_present_or_absent() {
+    let mut world = World::default();
+    world.hub.attach(attach(1, "alice"), world.now);
+    assert_eq!(world.hub.poll_output(), Some(Output::Present(user("alice"))), "the first of all");
+    while world.hub.poll_output().is_some() {}
+    let request = ControlRequest::Close { target: CloseTarget::User(user("alice")), close: operator() };
+    world.hub.control(1, request, world.now);
+    let said: Vec<Output> = std::iter::from_fn(|| world.hub.poll_output()).collect();
+    assert_eq!(said[0], Output::Absent(user("alice")));
+    assert!(said.iter().any(|output| matches!(output, Output::Ended { .. })), "the client is told behind it");
 }

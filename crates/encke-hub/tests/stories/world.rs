@@ -29,6 +29,8 @@ pub struct World {
     pub logs: Logs,
     pub engine: Engine,
     pub now: Now,
+    /// Who has a session of whatever kind, as far as was said.
+    present: BTreeSet<UserId>,
     /// Who is online, as far as was said.
     online: BTreeSet<UserId>,
     /// Which sessions end with their connection, each with its user.
@@ -91,6 +93,7 @@ impl World {
             engine: Engine::Answers,
             now,
             online,
+            present: BTreeSet::new(),
             fleeting,
             said,
             asked,
@@ -115,6 +118,14 @@ impl World {
                 continue;
             };
             match &output {
+                Output::Present(user) => {
+                    assert!(self.present.insert(user.clone()), "{user} is present twice");
+                    continue;
+                }
+                Output::Absent(user) => {
+                    assert!(self.present.remove(user), "{user} is absent twice");
+                    continue;
+                }
                 Output::Online(user) => {
                     assert!(self.online.insert(user.clone()), "{user} comes online twice")
                 }
@@ -132,8 +143,11 @@ impl World {
         }
     }
 
-    /// The users who were said to be online are those that have a session that lasts.
+    /// The users who were said to be present are those that have a session, and those who were said to be
+    /// online have one that lasts.
     fn check_presence(&self) {
+        let present = self.hub.online().map(|(user, _)| user.clone()).collect();
+        assert_eq!(self.present, present, "what was said of who is present is not what is so");
         let sessions = self.hub.sessions(None);
         let lasting =
             sessions.into_iter().filter(|view| !self.fleeting.contains(&(view.session, view.user.clone())));

@@ -94,7 +94,8 @@ fn encode(message: &Message) -> String {
     out.push_str(",\"offset\":");
     out.push_str(itoa::Buffer::new().format(message.position.offset));
     out.push_str(",\"epoch\":\"");
-    out.push_str(&message.position.epoch.to_string());
+    // Writing to a string does not fail.
+    let _ = message.position.epoch.write_to(&mut out);
     out.push_str("\",\"time\":\"");
     message.time.push_to(&mut out);
     match &message.body {

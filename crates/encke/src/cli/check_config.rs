@@ -17,6 +17,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), CliError> {
     let config = Layers::new().file(&args.file)?.load()?;
     output::line("ok")?;
+    for warning in &config.warnings {
+        output::note(&format!("note: {warning}"));
+    }
     if !config.dev && (config.api_key.is_none() || config.token_secret.is_none()) {
         output::note(
             &"note: not both api_key and token_secret are in this file; the server then needs them in ENCKE_API_KEY and ENCKE_TOKEN_SECRET",

@@ -40,6 +40,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let mut config = configure(args)?;
     config.complete_keys()?;
     logging::begin(&config);
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()

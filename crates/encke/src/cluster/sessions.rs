@@ -2,7 +2,6 @@
 //! where needed. A single node pays nothing for the others.
 
 use std::{
-    collections::HashSet,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -127,18 +126,17 @@ impl Sessions {
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
-    pub async fn are_online(&self, asked: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
-        if let Some(nodes) = &self.nodes {
-            let places = nodes.places(asked).await?;
-            return Ok(places.into_iter().map(|place| place.here || !place.others.is_empty()).collect());
+    pub async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
+        match &self.nodes {
+            // The shards have said so already, and are not asked.
+            None => Ok(users.iter().map(|user| self.shards.online_users().contains(user)).collect()),
+            Some(nodes) => Ok(nodes
+                .places(users)
+                .await?
+                .into_iter()
+                .map(|place| place.here || !place.others.is_empty())
+                .collect()),
         }
-        let online =
-            users(self.shards.request(ControlRequest::CountSessions { users: asked.to_vec() }).await?)?;
-        if asked.len() == 1 {
-            return Ok(vec![!online.is_empty()]);
-        }
-        let online: HashSet<UserId> = online.into_iter().map(|(user, _)| user).collect();
-        Ok(asked.iter().map(|user| online.contains(user)).collect())
     }
 
     /// How many sessions a user has.

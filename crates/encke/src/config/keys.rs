@@ -56,11 +56,15 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("slow.max_bytes", Kind::Number),
     ("slow.deadline_s", Kind::Number),
     ("linger_ms", Kind::Number),
-    ("turn_us", Kind::Number),
     ("batched_sends", Kind::Switch),
     ("dialects.classic", Kind::Switch),
     ("auth.leeway_s", Kind::Number),
 ];
+
+/// The keys of former versions that have no effect any more, and what has become of each. A server still
+/// starts with one, and warns of it: an upgrade is no reason to be down.
+pub(crate) const REMOVED: &[(&str, &str)] =
+    &[("turn_us", "no worker lets work gather before it does it any more, whatever the load")];
 
 /// The environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use super::error::Sources;
-use super::keys::{KEYS, Kind, is_top_level, variable};
+use super::keys::{KEYS, Kind, REMOVED, is_top_level, variable};
 use super::{Config, ConfigError, Source, limits};
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
@@ -79,6 +79,12 @@ impl Layers {
             })?;
             self.put(key, value, source);
         }
+        for (key, _) in REMOVED {
+            let name = variable(key);
+            if let Some(text) = get(&name).filter(|text| !text.is_empty()) {
+                self.put(key, Value::String(text), Source::Env(name));
+            }
+        }
         Ok(self)
     }
 
@@ -93,7 +99,8 @@ impl Layers {
     ///
     /// # Errors
     /// The first key that is unknown, of the wrong type or out of its bounds.
-    pub fn load(self) -> Result<Config, ConfigError> {
+    pub fn load(mut self) -> Result<Config, ConfigError> {
+        let warnings = self.take_removed();
         for (key, value) in &self.table {
             let from = || self.sources.get(key).cloned().unwrap_or(Source::Default);
             if !is_top_level(key) {
@@ -112,7 +119,19 @@ impl Layers {
             problem: error.message().lines().next().unwrap_or("not understood").to_owned(),
         })?;
         limits::check(&config, &self.sources)?;
-        Ok(config)
+        Ok(Config { warnings, ..config })
+    }
+
+    /// Leaves out the keys that have no effect any more, with a warning for each.
+    fn take_removed(&mut self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (key, what) in REMOVED {
+            if self.table.remove(*key).is_some() {
+                let from = self.sources.get(*key).cloned().unwrap_or(Source::Default);
+                warnings.push(format!("`{key}`{from} has no effect and can be taken out: {what}"));
+            }
+        }
+        warnings
     }
 
     /// Finds the key within a table that is wrong, by leaving out one at a time.
@@ -306,6 +325,22 @@ mod tests {
         assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml");
         assert_eq!(refusal("[dialects]\nmodern = true"), "unknown key `dialects.modern` in encke.toml");
         assert!(refusal("[[retention]]\nchannel = \"a\"\nmax = 1").contains("`retention`"));
+    }
+
+    #[test]
+    fn a_key_that_was_removed_is_warned_of_wherever_it_stands_and_whatever_it_says() {
+        assert!(Config::default().warnings.is_empty());
+        for (key, _) in REMOVED {
+            let there = Layers::new().text(&format!("{key} = 1000\n"), Path::new("encke.toml")).unwrap();
+            let name = variable(key);
+            let named = Layers::new().env(env(&[(&name, "soon")])).unwrap();
+            for (layers, from) in [(there, "in encke.toml"), (named, &format!("from {name}"))] {
+                let config = layers.load().unwrap();
+                let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+                assert!(warning.starts_with(&format!("`{key}` {from} has no effect")), "{warning}");
+            }
+            assert!(KEYS.iter().all(|(known, _)| known != key), "{key} is no key any more");
+        }
     }
 
     #[test]

@@ -7,8 +7,6 @@ use super::{Config, ConfigError, RetentionSection, Source, node};
 const YEAR_S: u64 = 31_536_000;
 /// Longer than this a message would no longer come at once, in milliseconds.
 const LINGER_MAX_MS: u64 = 50;
-/// The longest that a busy shard puts a turn off, in microseconds.
-const TURN_MAX_US: u64 = 5_000;
 /// The most by which the clock of a token's issuer may be ahead, in seconds; more is a clock to be set right.
 const LEEWAY_MAX_S: u64 = 300;
 
@@ -31,7 +29,6 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
         ("slow.max_bytes", config.slow.max_bytes, 65_536, 1 << 40),
         ("slow.deadline_s", config.slow.deadline_s, 1, 300),
         ("linger_ms", config.linger_ms, 0, LINGER_MAX_MS),
-        ("turn_us", config.turn_us, 0, TURN_MAX_US),
         ("auth.leeway_s", config.auth.leeway_s, 0, LEEWAY_MAX_S),
     ] {
         checker.range(key, Some(value), min, max)?;
@@ -165,7 +162,6 @@ mod tests {
             "sqlite_gather_ms",
             "shutdown_drain_s",
             "linger_ms",
-            "turn_us",
             "auth.leeway_s",
         ] {
             assert!(Layers::new().option(key, "--option", 0).load().is_ok());

@@ -127,11 +127,6 @@ pub struct Config {
     /// writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What
     /// is pushed to users does not.
     pub linger_ms: u64,
-    /// How long a busy worker lets requests and messages gather before it does them together, in
-    /// microseconds, up to 5,000; with 0 it does not. It is busy when at least four come in that time, and no
-    /// clients are seen to wait for it before they ask again. Default 1,000, which costs each of them half a
-    /// millisecond on average, and saves much processor time from some thousand pushes a second on.
-    pub turn_us: u64,
     /// Whether sends to several sockets are made by one call of the kernel (`io_uring`), where it allows
     /// that. Default true.
     pub batched_sends: bool,
@@ -139,6 +134,9 @@ pub struct Config {
     pub dialects: Dialects,
     /// How tokens are read.
     pub auth: Auth,
+    /// What of the configuration has no effect any more, a line each; for the log, and for `check-config`.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// How tokens are read.
@@ -199,10 +197,10 @@ impl Default for Config {
             retention_users: RetentionSection::default(),
             slow: Slow::default(),
             linger_ms: 0,
-            turn_us: 1_000,
             batched_sends: true,
             dialects: Dialects::default(),
             auth: Auth::default(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -75,7 +75,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use encke_engine::memory::MemoryEngine;
-    use encke_proto::{Epoch, Time};
+    use encke_proto::{Epoch, Time, UserId};
     use mio::Token;
 
     use super::*;
@@ -121,6 +121,29 @@ mod tests {
         let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
         assert_eq!((done.status, answer["positions"].as_array().unwrap().len()), (202, 20));
         assert_eq!(answer["positions"][0]["offset"], 2, "behind the small one");
+    }
+
+    /// No shard is at work here, so a question to one would never be answered.
+    #[test]
+    fn who_is_online_is_known_without_asking_a_shard() {
+        let app = app();
+        let push = |to: &str| {
+            let routes = routes(&app);
+            let push = routes.get(routes.find("/api/push").unwrap()).unwrap();
+            let mut running = (push.run)(format!(r#"{{"to":{to},"data":1}}"#).into_bytes());
+            let Poll::Ready(Ok(done)) = first_poll(&mut running) else { panic!("it waits for something") };
+            let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
+            (answer["online"].clone(), answer["offline"].clone())
+        };
+        let online = app.shards.online_users();
+        let users = ["carol", "alice"].map(|user| UserId::new(user).unwrap());
+        users.iter().for_each(|user| online.insert(user.clone()));
+        let listed = |names: &[&str]| serde_json::json!(names);
+        let all = r#"["bob","alice","carol"]"#;
+        assert_eq!(push(r#"["alice"]"#), (listed(&["alice"]), listed(&[])));
+        assert_eq!(push(all), (listed(&["alice", "carol"]), listed(&["bob"])), "in the order of the request");
+        online.remove(&users[1]);
+        assert_eq!(push(all), (listed(&["carol"]), listed(&["bob", "alice"])));
     }
 
     #[tokio::test]

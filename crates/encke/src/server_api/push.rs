@@ -148,7 +148,7 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
     let online = online_among(app, named.as_deref()).await?;
     let targets = match (request.to, named) {
         (To::Group(Group::All), _) => Targets::AllUsers,
-        (To::Group(Group::Online), _) => Targets::Users(sorted(&online)),
+        (To::Group(Group::Online), _) => Targets::Users(online.clone()),
         (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
     };
     let time = app.now().wall;
@@ -166,7 +166,7 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         truncated: false,
     };
     for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
-        let list = if online.contains(&user) { &mut pushed.online } else { &mut pushed.offline };
+        let list = if online.binary_search(&user).is_ok() { &mut pushed.online } else { &mut pushed.offline };
         if list.len() < LISTED_MAX {
             list.push(user);
         } else {
@@ -207,21 +207,14 @@ fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
     users.collect()
 }
 
-/// Who of these users, or of all, is online.
-async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<HashSet<UserId>, Refused> {
-    match named {
-        Some(named) => {
-            let online = app.sessions.are_online(named).await?;
-            Ok(named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect())
-        }
-        None => Ok(app.sessions.everybody().await?.into_iter().collect()),
-    }
-}
-
-fn sorted(users: &HashSet<UserId>) -> Vec<UserId> {
-    let mut users: Vec<UserId> = users.iter().cloned().collect();
-    users.sort_unstable();
-    users
+/// Who of these users, or of all, is online, by id.
+async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>, Refused> {
+    let Some(named) = named else { return Ok(app.sessions.everybody().await?) };
+    let online = app.sessions.are_online(named).await?;
+    let mut online: Vec<UserId> =
+        named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect();
+    online.sort_unstable();
+    Ok(online)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! and writes. Everything is bounded by the turn, so that nobody waits for long.
 
 mod accept;
-mod broadcast_pacing;
 mod claims;
 mod commands;
 mod inline;
@@ -12,19 +11,18 @@ mod listen;
 mod outputs;
 mod pending_marks;
 mod read_budget;
-mod ready;
 mod receipts;
 mod reconnect_jitter;
 mod requests;
+mod scheduler;
 mod send;
 mod send_batch;
 mod slow;
 #[cfg(test)]
 mod tests;
 mod time;
-mod wakeup_coalescing;
 
-use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use encke_hub::{ConnKey, ControlReply, Hub, HubConfig, Key, Now, Slab, Wheel};
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
@@ -34,9 +32,8 @@ use tokio::{
 };
 
 use self::{
-    inline::Tallies, read_budget::ReadBudget, ready::Ready, receipts::Receipts,
-    reconnect_jitter::ReconnectJitter, send_batch::SendBatch, slow::Laggards,
-    wakeup_coalescing::WakeupCoalescing,
+    inline::Tallies, read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter,
+    scheduler::Scheduler, send_batch::SendBatch, slow::Laggards,
 };
 use super::{Commands, EngineIo, EngineRequest, Peers, RandomPool, ShardCommand, Shards};
 use crate::{
@@ -133,8 +130,6 @@ pub struct Parts {
     /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their
     /// cost asks for it.
     pub linger_ms: u64,
-    /// How long a busy shard lets work gather from one turn to the next, in microseconds; with 0 it does not.
-    pub turn_us: u64,
     /// Whether sends to several sockets are made by one call of the kernel, where it has that.
     pub batched_sends: bool,
     /// Over how long those who are sent away by a stop are spread at most, in milliseconds.
@@ -164,9 +159,8 @@ pub struct Shard {
     hub_tick_ms: u64,
     /// When the door is tried again, although the kernel says nothing.
     accept_resumes_ms: Option<u64>,
-    wakeup_coalescing: WakeupCoalescing,
     reads: ReadBudget,
-    ready: Ready,
+    scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
     /// Notes for the engine, and when they are to be on their way.
@@ -205,9 +199,8 @@ impl Shard {
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
             accept_resumes_ms: None,
-            wakeup_coalescing: WakeupCoalescing::new(parts.turn_us),
             reads: ReadBudget::default(),
-            ready: Ready::new(parts.linger_ms),
+            scheduler: Scheduler::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
             pending_marks: Vec::new(),
@@ -254,10 +247,7 @@ impl Shard {
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
         let at_the_door = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
-        let mut rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
-        if rest_ms > 0 {
-            rest_ms = rest_ms.saturating_sub(self.put_off(rest_ms));
-        }
+        let rest_ms = if at_the_door || self.reads.has_deferred() { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });
         match self.parts.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -265,7 +255,7 @@ impl Shard {
         }
         self.parts.commands.rise();
         self.now = self.parts.clock.now();
-        self.ready.go_on(self.now.mono_ms);
+        self.scheduler.begin_turn(self.now.mono_ms);
         self.read_deferred();
         for event in &*events {
             match event.token() {
@@ -284,16 +274,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Puts the turn off if the shard is busy enough, for `rest_ms` at most; how many milliseconds that took,
-    /// or were begun. Nobody rings the waker meanwhile, as the shard is awake.
-    fn put_off(&mut self, rest_ms: u64) -> u64 {
-        let pause_us = self.wakeup_coalescing.pause_us(self.parts.clock.mono_us()).min(rest_ms * 1000);
-        if pause_us > 0 {
-            thread::sleep(Duration::from_micros(pause_us));
-        }
-        pause_us.div_ceil(1000)
-    }
-
     /// How long the shard may rest if nothing comes.
     fn rest_ms(&self) -> u64 {
         let pending_marks = if self.pending_marks.is_empty() {
@@ -302,7 +282,8 @@ impl Shard {
             self.pending_marks_due_ms.saturating_sub(self.now.mono_ms)
         };
         let receipts = self.receipts.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS);
-        self.ready.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS).min(pending_marks).min(receipts).min(TICK_MS)
+        let ready = self.scheduler.rests_ms(self.now.mono_ms).unwrap_or(TICK_MS);
+        ready.min(pending_marks).min(receipts).min(TICK_MS)
     }
 }
 

@@ -31,10 +31,6 @@ impl Clock for Trap {
         );
         self.clock.now()
     }
-
-    fn mono_us(&self) -> u64 {
-        self.clock.mono_us()
-    }
 }
 
 #[test]

@@ -21,7 +21,6 @@ impl Shard {
     }
 
     pub(super) fn take(&mut self, command: ShardCommand) {
-        self.wakeup_coalescing.on_bytes();
         match command {
             ShardCommand::Appended(entry) => self.hub.appended(&entry, self.now),
             ShardCommand::Behind(channel) => self.hub.behind(&channel),

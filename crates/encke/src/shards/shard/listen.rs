@@ -19,7 +19,6 @@ impl Shard {
     }
 
     fn listen(&mut self, key: Key, bytes: &[u8]) {
-        self.wakeup_coalescing.on_bytes();
         let mut rest = bytes;
         let Some(after) = self.act_alone(key, |service, context| service.on_bytes(context, &mut rest)) else {
             return;

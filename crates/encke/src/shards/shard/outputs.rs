@@ -29,9 +29,9 @@ impl Shard {
                     if let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key) {
                         service.ready = true;
                         if broadcast {
-                            self.ready.put_broadcast(key, &mut service.queued, self.now.mono_ms);
+                            self.scheduler.put_broadcast(key, &mut service.queued, self.now.mono_ms);
                         } else {
-                            self.ready.put_targeted(key, &mut service.queued);
+                            self.scheduler.put_targeted(key, &mut service.queued);
                         }
                     }
                 }
@@ -46,6 +46,8 @@ impl Shard {
                 Output::Handed { user, position } => {
                     self.note_mark(EngineRequest::Mark(user, ReceiptState::Delivered, position))
                 }
+                Output::Present(user) => self.parts.shards.online_users().insert(user),
+                Output::Absent(user) => self.parts.shards.online_users().remove(&user),
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
                     self.request_engine(EngineRequest::Seen(user));
@@ -85,18 +87,18 @@ impl Shard {
 
     /// Serves those who have something to pull: whoever is alone first, and of the broadcasts a send batch.
     pub(super) fn serve_ready(&mut self) {
-        let (narrow, broadcast) = self.ready.counts(self.now.mono_ms);
-        for _ in 0..narrow.min(TARGETED_PER_TURN) {
-            let Some(key) = self.ready.next_targeted() else { break };
+        let (targeted, broadcast) = self.scheduler.counts(self.now.mono_ms);
+        for _ in 0..targeted.min(TARGETED_PER_TURN) {
+            let Some(key) = self.scheduler.next_targeted() else { break };
             self.serve(key, false);
         }
         self.send_gathered();
         for _ in 0..broadcast.min(BROADCAST_PER_TURN) {
-            let Some(key) = self.ready.next_broadcast() else { break };
+            let Some(key) = self.scheduler.next_broadcast() else { break };
             self.serve(key, true);
         }
         self.send_gathered();
-        self.ready.make_small();
+        self.scheduler.make_small();
         self.carry_out();
     }
 

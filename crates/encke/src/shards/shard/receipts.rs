@@ -30,7 +30,7 @@ pub(super) struct Receipts {
     /// everything is in here until its next turn.
     by_key: HashMap<Key, VecDeque<Due>>,
     /// The same connections, in the order in which they are looked at.
-    wakeup_coalescing: VecDeque<Key>,
+    order: VecDeque<Key>,
     /// When the next round of looks begins, in milliseconds of the clock that never goes back.
     look_ms: u64,
     /// How many connections are still to be looked at in the round under way.
@@ -56,7 +56,7 @@ enum Behind {
 impl Receipts {
     /// How long nothing is to be looked at, in milliseconds; none when nothing is due.
     pub(super) fn rests_ms(&self, now_ms: u64) -> Option<u64> {
-        (!self.wakeup_coalescing.is_empty()).then(|| self.look_ms.saturating_sub(now_ms))
+        (!self.order.is_empty()).then(|| self.look_ms.saturating_sub(now_ms))
     }
 
     /// Whether this is the last that waits for a connection.
@@ -80,10 +80,10 @@ impl Receipts {
             if self.by_key.len() >= CONNECTIONS_MAX {
                 return;
             }
-            if self.wakeup_coalescing.is_empty() {
+            if self.order.is_empty() {
                 self.look_ms = now_ms + LOOK_MS;
             }
-            self.wakeup_coalescing.push_back(key);
+            self.order.push_back(key);
         }
         let dues = self.by_key.entry(key).or_default();
         if dues.len() >= RECEIPTS_MAX
@@ -138,14 +138,14 @@ impl Shard {
             return;
         }
         if self.receipts.round_left == 0 {
-            self.receipts.round_left = self.receipts.wakeup_coalescing.len();
+            self.receipts.round_left = self.receipts.order.len();
         }
         let looks = self.receipts.round_left.min(LOOKS_PER_TURN);
         self.receipts.round_left -= looks;
         for _ in 0..looks {
-            let Some(key) = self.receipts.wakeup_coalescing.pop_front() else { break };
+            let Some(key) = self.receipts.order.pop_front() else { break };
             if self.look_for_receipts(key) {
-                self.receipts.wakeup_coalescing.push_back(key);
+                self.receipts.order.push_back(key);
             } else {
                 self.receipts.by_key.remove(&key);
             }

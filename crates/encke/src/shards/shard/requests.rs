@@ -163,7 +163,6 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
-        self.wakeup_coalescing.on_bytes();
         if self.parts.inline.may_begin_with(bytes) {
             return self.on_inline_bytes(key, bytes.to_vec());
         }

@@ -69,7 +69,7 @@ impl Shard {
             State::Head | State::Asks(_) | State::Claims { .. } => {}
             State::Waits(service) => {
                 if service.ready {
-                    self.ready.put_targeted(key, &mut service.queued);
+                    self.scheduler.put_targeted(key, &mut service.queued);
                 }
                 if service.transport.hold_kind() == HoldKind::Stream {
                     let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);

@@ -115,7 +115,7 @@ impl Shard {
         }
         service.ready = false;
         if broadcast {
-            self.ready.sent_broadcast(&mut service.queued);
+            self.scheduler.sent_broadcast(&mut service.queued);
         }
         // Borrowed from the shard while the transport writes.
         let mut bytes = std::mem::take(&mut self.send_batch.bytes);
@@ -182,7 +182,7 @@ impl Shard {
             && let Some(Slot { state: State::Waits(service), .. }) = self.slots.get_mut(key)
         {
             service.ready = true;
-            self.ready.put_back(key, &mut service.queued, broadcast);
+            self.scheduler.put_back(key, &mut service.queued, broadcast);
         }
         self.has_drained(key);
     }

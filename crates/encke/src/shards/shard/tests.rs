@@ -104,7 +104,6 @@ impl World {
             },
             slow,
             linger_ms,
-            turn_us: 0,
             batched_sends,
             spread_ms: 10_000,
             inline: InlineRoutes::new(Vec::new()),
