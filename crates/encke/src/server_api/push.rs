@@ -3,19 +3,30 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use axum::{Json as Answer, extract::State};
-use encke_engine::{Append, Targets};
-use encke_proto::{Body, ErrorCode, MessageId, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
+use axum::{
+    Json as Answer,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use encke_engine::{Append, Appended, Targets};
+use encke_proto::{
+    Body, ErrorCode, MessageId, PageUrl, UserId, json,
+    limits::{BODY_MAX_BYTES, PUSH_MAX_TARGETS, PUSHES_MAX_BYTES},
+};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::{
+    push_many::{self, PushedOne, PushedTogether, Pushes},
+    request_stream::{self, LineResult, NDJSON},
+};
 use crate::{
     app::App,
     extractors::{OPERATOR, Operator},
     http::{
-        body::{self, Json},
+        body,
         refusal::{ENGINE, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
@@ -48,9 +59,14 @@ pub(crate) struct Push {
 impl Push {
     /// Whether it is for so many that a shard must not do it within a turn.
     pub(crate) fn is_large(&self) -> bool {
+        matches!(self.to, To::Group(_)) || self.users() > WITHIN_TURN_MAX
+    }
+
+    /// How many users it names.
+    fn users(&self) -> usize {
         match &self.to {
-            To::Users(users) => users.len() > WITHIN_TURN_MAX,
-            To::Group(_) => true,
+            To::Users(users) => users.len(),
+            To::Group(_) => 0,
         }
     }
 }
@@ -108,16 +124,88 @@ pub(crate) struct Pushed {
     truncated: bool,
 }
 
-/// Pushes a page or a message to users, whether they are online or not.
+/// One push, or several in one call.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(
+    dead_code,
+    reason = "only the description of the API is made of it: a body is read by `PushRequest`"
+)]
+pub(crate) enum PushBody {
+    One(Push),
+    Several(Pushes),
+}
+
+/// What a body asks for.
+pub(crate) enum PushRequest {
+    /// One push.
+    One(Push),
+    /// Several, each as far as it could be read.
+    Several(Vec<Result<Push, Refused>>),
+}
+
+impl PushRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// When it is neither, or a part of it that concerns all is wrong.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Refused> {
+        // Most are one alone, and what is not is found out by its first field.
+        let one = match body.len() {
+            0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
+            _ => Err(ErrorCode::TooLarge.into()),
+        };
+        one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))
+    }
+
+    /// Whether it is so much that a shard must not do it within a turn.
+    pub(crate) fn is_large(&self) -> bool {
+        match self {
+            Self::One(push) => push.is_large(),
+            Self::Several(pushes) => {
+                pushes.len() > WITHIN_TURN_MAX
+                    || pushes.iter().flatten().map(Push::users).sum::<usize>() > WITHIN_TURN_MAX
+                    || pushes.iter().flatten().any(Push::is_large)
+            }
+        }
+    }
+}
+
+/// The answer to each form.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum PushAnswer {
+    One(Pushed),
+    Together(PushedTogether),
+}
+
+/// Pushes a page or a message to users, whether they are online or not; several of them in one call; or, as
+/// `application/x-ndjson`, one a line, each answered by a line as soon as it is accepted.
 #[utoipa::path(
     post, path = "/api/push", tag = "server API", security(("api_key" = [])),
-    request_body(content = Push, examples(
-        ("page" = (summary = "A page for two users", value = json!({"to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"}))),
-        ("data" = (summary = "Data for all who are online", value = json!({"to": "online", "data": {"text": "hello"}}))),
+    request_body(content(
+        (PushBody = "application/json", examples(
+            ("page" = (summary = "A page for two users", value = json!({"to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"}))),
+            ("data" = (summary = "Data for all who are online", value = json!({"to": "online", "data": {"text": "hello"}}))),
+            ("pushes" = (summary = "Several pushes", value = json!({"pushes": [{"to": ["alice"], "data": 1, "id": "bill-1"}, {"to": ["bob"], "data": 2, "id": "bill-2"}]}))),
+        )),
+        (Push = "application/x-ndjson", example = json!({"to": ["alice"], "data": {"text": "hello"}, "id": "bill-3"})),
     )),
     responses((
-        status = 202, description = "In the logs of all of them, as safely as the mode says.", body = Pushed,
-        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"], "offline": ["bob"]}),
+        status = 202, description = "In the logs of all of them, as safely as the mode says.",
+        content(
+            (PushAnswer = "application/json", examples(
+                ("push" = (summary = "One push", value = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"], "offline": ["bob"]}))),
+                ("pushes" = (summary = "Several pushes", value = json!({
+                    "mode": "sqlite",
+                    "results": [
+                        {"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "accepted": 1, "online": 1, "offline": 0},
+                        {"error": {"code": "bad_request", "message": "`to` names nobody"}},
+                    ],
+                }))),
+            )),
+            (LineResult<PushedOne> = "application/x-ndjson", example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 1, "online": 1, "offline": 0})),
+        ),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[
         ErrorCode::BadUrl, ErrorCode::UrlNotAllowed, ErrorCode::TooManyTargets,
@@ -126,41 +214,33 @@ pub(crate) struct Pushed {
 pub(crate) async fn push(
     State(app): State<Arc<App>>,
     _: Operator,
-    Json(request): Json<Push>,
-) -> Result<(StatusCode, Answer<Pushed>), Refused> {
-    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+    request: Request,
+) -> Result<Response, Refused> {
+    if body::is_type(request.headers(), NDJSON) {
+        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines));
+    }
+    let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
+    let answer = accept(&app, PushRequest::parse(&body)?).await?;
+    Ok((StatusCode::ACCEPTED, Answer(answer)).into_response())
 }
 
-/// Does it, whoever read the request.
-pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> {
-    let body = body_of(app, request.url.as_deref(), request.data.as_deref())?;
-    let key = validation::key("api:push", request.id.as_deref())?;
-    let ttl_s = request.ttl_s.unwrap_or(app.config.push_ttl_s);
-    if !(1..=TTL_MAX_S).contains(&ttl_s) {
-        return Err(Refused::bad(format!("`ttl_s` has to be from 1 to {TTL_MAX_S}")));
+/// Does it, whatever has read the request.
+pub(crate) async fn accept(app: &App, request: PushRequest) -> Result<PushAnswer, Refused> {
+    match request {
+        PushRequest::One(push) => accept_one(app, push).await.map(PushAnswer::One),
+        PushRequest::Several(pushes) => push_many::push_many(app, pushes).await.map(PushAnswer::Together),
     }
-    let named = match &request.to {
-        To::Users(names) => Some(users_of(names)?),
-        To::Group(_) => None,
-    };
-    // Asked before the append: once that is done, nothing may fail any more, or whoever sent it would send it
-    // again.
-    let online = online_among(app, named.as_deref()).await?;
-    let targets = match (request.to, named) {
-        (To::Group(Group::All), _) => Targets::AllUsers,
-        (To::Group(Group::Online), _) => Targets::Users(online.clone()),
-        (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
-    };
-    let time = app.now().wall;
-    let id = MessageId::fresh(time, random::bits()?);
-    let expires = Some(time.plus_seconds(ttl_s));
-    let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
-    metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));
-    let accepted = appended.positions.len();
+}
+
+async fn accept_one(app: &App, push: Push) -> Result<Pushed, Refused> {
+    let checked = check(app, push)?;
+    // Asked before the append: once that is done, nothing may fail any more, or it would be sent again.
+    let online = online_among(app, checked.named()).await?;
+    let appended = append(app, checked, || online.clone()).await?;
     let mut pushed = Pushed {
         id: appended.id,
         mode: app.engine.mode().as_str(),
-        accepted,
+        accepted: appended.positions.len(),
         online: Vec::new(),
         offline: Vec::new(),
         truncated: false,
@@ -174,6 +254,64 @@ pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> 
         }
     }
     Ok(pushed)
+}
+
+/// A push whose form is right.
+pub(crate) struct Checked {
+    to: Receivers,
+    body: Body,
+    key: Option<String>,
+    ttl_s: u64,
+}
+
+enum Receivers {
+    Named(Vec<UserId>),
+    Group(Group),
+}
+
+impl Checked {
+    /// The users that it names; none when it is for a group.
+    pub(crate) fn named(&self) -> Option<&[UserId]> {
+        match &self.to {
+            Receivers::Named(users) => Some(users),
+            Receivers::Group(_) => None,
+        }
+    }
+}
+
+/// Looks at all of a push that can be judged without asking anything else.
+pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
+    let body = body_of(app, push.url.as_deref(), push.data.as_deref())?;
+    let key = validation::key("api:push", push.id.as_deref())?;
+    let ttl_s = push.ttl_s.unwrap_or(app.config.push_ttl_s);
+    if !(1..=TTL_MAX_S).contains(&ttl_s) {
+        return Err(Refused::bad(format!("`ttl_s` has to be from 1 to {TTL_MAX_S}")));
+    }
+    let to = match push.to {
+        To::Users(names) => Receivers::Named(users_of(&names)?),
+        To::Group(group) => Receivers::Group(group),
+    };
+    Ok(Checked { to, body, key, ttl_s })
+}
+
+/// Appends a push; `everybody` gives all who are online, by id.
+pub(crate) async fn append(
+    app: &App,
+    push: Checked,
+    everybody: impl FnOnce() -> Vec<UserId>,
+) -> Result<Appended, Refused> {
+    let targets = match push.to {
+        Receivers::Named(users) => Targets::Users(users),
+        Receivers::Group(Group::All) => Targets::AllUsers,
+        Receivers::Group(Group::Online) => Targets::Users(everybody()),
+    };
+    let time = app.now().wall;
+    let id = MessageId::fresh(time, random::bits()?);
+    let expires = Some(time.plus_seconds(push.ttl_s));
+    let (key, body) = (push.key, push.body);
+    let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
+    metrics::counter!("encke_pushes_total").increment(u64::from(!appended.repeated));
+    Ok(appended)
 }
 
 fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body, Refused> {
@@ -234,5 +372,17 @@ mod tests {
             [false, false, false, true]
         );
         assert!(is_large(json!("all")) && is_large(json!("online")));
+    }
+
+    #[test]
+    fn pushes_are_large_by_their_number_and_by_all_whom_they_are_for() {
+        let is_large = |pushes: Vec<serde_json::Value>| {
+            let pushes: Vec<_> = pushes.iter().map(|to| json!({"to": to, "data": 1})).collect();
+            PushRequest::parse(json!({ "pushes": pushes }).to_string().as_bytes()).unwrap().is_large()
+        };
+        let max = WITHIN_TURN_MAX;
+        assert!(!is_large(vec![json!(["a"]); max]) && !is_large(vec![json!(vec!["a"; max])]));
+        assert!(is_large(vec![json!(["a"]); max + 1]) && is_large(vec![json!(["a", "b"]); max / 2 + 1]));
+        assert!(is_large(vec![json!("online")]));
     }
 }
