@@ -11,5 +11,7 @@ mod errors;
 mod hardening;
 mod pages;
 mod push;
+mod push_many;
+mod request_stream;
 mod server;
 mod world;
