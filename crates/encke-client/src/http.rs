@@ -140,7 +140,8 @@ impl Http {
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
-    /// POSTs a body of lines that is still being made, and waits for the head of the answer. Never sent again.
+    /// POSTs a body of lines that is still being made, and waits for the head of the answer. Never sent
+    /// again.
     pub(crate) async fn send_lines(&self, path: &str, body: reqwest::Body) -> Result<Response, Error> {
         let request = self.request(Method::POST, path, &Query::default());
         let sent = request.header(reqwest::header::CONTENT_TYPE, "application/x-ndjson").body(body).send();

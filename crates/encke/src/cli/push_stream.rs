@@ -30,7 +30,8 @@ pub(crate) async fn run(api: &Api) -> Result<(), CliError> {
     // input can be given up.
     std::thread::spawn(move || read(io::stdin().lock(), &lines));
     let (mut sending, mut printing) = (pin!(send(sender, waiting)), pin!(print(results)));
-    // A stream that the server has ended needs no more input. One without more input ends with the last result.
+    // A stream that the server has ended needs no more input. One without more input ends with the last
+    // result.
     let (tally, sent) = tokio::select! {
         tally = &mut printing => (tally?, Ok(())),
         sent = &mut sending => (printing.await?, sent),

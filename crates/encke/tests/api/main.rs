@@ -10,6 +10,7 @@ mod double;
 mod errors;
 mod hardening;
 mod pages;
+mod picky;
 mod push;
 mod push_many;
 mod request_stream;

@@ -7,7 +7,8 @@ use encke_engine::{EngineError, Targets};
 use serde_json::{Value, json};
 
 use crate::{
-    double::{Broken, Picky},
+    double::Broken,
+    picky::Picky,
     world::{Answer, Ask, World},
 };
 

@@ -11,7 +11,7 @@ use encke_engine::{EngineError, Targets};
 use serde_json::{Value, json};
 
 use crate::{
-    double::Picky,
+    picky::Picky,
     world::{Ask, KEY, World},
 };
 
