@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::http::{Http, Query, segment};
 use crate::id::new_id;
 use crate::publish::PublishAnswer;
+use crate::push_many::{PushesAnswer, PushesBody};
 use crate::{
-    Accepted, Channels, Error, History, Page, Presence, Publish, Published, Push, Receipts, Sessions, User,
-    Users,
+    Accepted, AcceptedOne, Channels, Error, History, Page, Presence, Publish, Published, Push, PushStream,
+    Receipts, Sessions, User, Users,
 };
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
@@ -62,6 +63,31 @@ impl Api {
         let mut push = push.clone();
         push.id.get_or_insert(new_id()?);
         self.http.post("/api/push", &push).await
+    }
+
+    /// Pushes several at once, 1 to 1,000 of them in at most 1 MiB, and tells what became of each in their
+    /// order. With each user they arrive in that order.
+    ///
+    /// # Errors
+    /// What the server refuses of the call as a whole, and not being able to reach it. What is refused of a
+    /// push is its result.
+    pub async fn push_many(&self, pushes: &[Push]) -> Result<Vec<Result<AcceptedOne, Error>>, Error> {
+        let mut pushes = pushes.to_vec();
+        for push in &mut pushes {
+            if push.id.is_none() {
+                push.id = Some(new_id()?);
+            }
+        }
+        let answer: PushesAnswer = self.http.post("/api/push", &PushesBody { pushes: &pushes }).await?;
+        answer.results(pushes.len())
+    }
+
+    /// Opens a connection over which pushes are sent and answered one after the other.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn push_stream(&self) -> Result<PushStream, Error> {
+        PushStream::open(&self.http).await
     }
 
     /// How far a push has come with each of its users.

@@ -140,6 +140,15 @@ impl Http {
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
+    /// POSTs a body of lines that is still being made, and waits for the head of the answer. Never sent
+    /// again.
+    pub(crate) async fn send_lines(&self, path: &str, body: reqwest::Body) -> Result<Response, Error> {
+        let request = self.request(Method::POST, path, &Query::default());
+        let sent = request.header(reqwest::header::CONTENT_TYPE, "application/x-ndjson").body(body).send();
+        let response = tokio::time::timeout(REQUEST_TIMEOUT, sent).await.map_err(|_| self.silent())??;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
     /// Asks for another protocol on the connection, by these fields. The answer is 101 or another that is no
     /// refusal.
     pub(crate) async fn upgrade(

@@ -10,6 +10,10 @@
 //! let api = Api::new("http://127.0.0.1:8080", "the API key")?;
 //! let push = Push::page(Target::Users(vec!["alice".into()]), "https://example.com/");
 //! println!("for {} users", api.push(&push).await?.accepted);
+//! // Many go in one call, or over one connection that stays open.
+//! for result in api.push_many(&[push.clone(), push]).await? {
+//!     println!("{:?}", result?.id);
+//! }
 //!
 //! let client = Client::new("http://127.0.0.1:8080", "alice's token")?;
 //! let mut listener = client.listen(Listen::new().channels(["news"]));
@@ -44,6 +48,8 @@ mod message;
 mod positions;
 mod publish;
 mod push;
+mod push_many;
+mod push_stream;
 mod session;
 mod socket;
 pub mod sse;
@@ -57,4 +63,6 @@ pub use listing::{Channel, Channels, History, Page, Presence, PresentUser, Sessi
 pub use message::Message;
 pub use publish::{ChannelPosition, Publish, Published};
 pub use push::{Accepted, Push, Receipt, ReceiptState, Receipts, Target};
+pub use push_many::AcceptedOne;
+pub use push_stream::{PushResults, PushSender, PushStream};
 pub use session::SessionHandle;

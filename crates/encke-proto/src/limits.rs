@@ -15,6 +15,10 @@ pub const CURSOR_INLINE_MAX_BYTES: usize = 512;
 pub const SESSION_MAX_CHANNELS: usize = 128;
 /// The most users that one push may name.
 pub const PUSH_MAX_TARGETS: usize = 10_000;
+/// The most pushes in one call.
+pub const PUSHES_MAX: usize = 1_000;
+/// The largest body of a call with several pushes, in bytes; each of them is within [`BODY_MAX_BYTES`].
+pub const PUSHES_MAX_BYTES: usize = 1024 * 1024;
 /// The most messages that one call may publish.
 pub const PUBLISH_MAX_MESSAGES: usize = 128;
 /// The longest idempotency key, in bytes.

@@ -4,6 +4,7 @@
 pub(crate) mod body;
 mod date;
 pub(crate) mod discard;
+pub(crate) mod lines;
 pub(crate) mod operation;
 pub(crate) mod query;
 pub(crate) mod readable;

@@ -1,5 +1,6 @@
 //! The server API: for backends and operators, with the API key.
 
+pub(crate) mod batch;
 pub(crate) mod channels;
 pub(crate) mod close;
 pub(crate) mod history;
@@ -8,6 +9,9 @@ pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod publish_many;
 pub(crate) mod push;
+pub(crate) mod push_many;
+pub(crate) mod push_one;
 pub(crate) mod receipts;
+pub(crate) mod request_stream;
 pub(crate) mod sessions;
 pub(crate) mod users;

@@ -41,6 +41,14 @@ pub enum CliError {
         /// How many users have not got it.
         queued: u64,
     },
+    /// Some of the pushes of a stream were not accepted.
+    #[error("{refused} of {of} pushes were not accepted")]
+    NotAccepted {
+        /// How many were not.
+        refused: u64,
+        /// How many there were.
+        of: u64,
+    },
     /// What is to be sent cannot be read.
     #[error("cannot read {0}: {1}")]
     Input(String, #[source] io::Error),

@@ -11,6 +11,7 @@ mod message;
 mod output;
 mod publish;
 mod push;
+mod push_stream;
 mod serve;
 mod server;
 mod sessions;

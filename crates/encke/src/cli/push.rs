@@ -12,10 +12,12 @@ use encke_client::{Api, Page, Push, ReceiptState, Target};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Push a page or a message to users
+/// Push a page or a message to users, or many from the standard input
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("target").required(true).args(["to", "all", "online"])))]
-#[command(group(clap::ArgGroup::new("content").required(true).args(["url", "data", "file", "stdin"])))]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["to", "all", "online", "stream"])))]
+#[command(group(clap::ArgGroup::new("content").required(true).args([
+    "url", "data", "file", "stdin", "stream"
+])))]
 pub(crate) struct Args {
     /// To these users, with spaces between them
     #[arg(long, value_name = "USER", num_args = 1.., value_parser = user)]
@@ -31,6 +33,11 @@ pub(crate) struct Args {
     url: Option<String>,
     #[command(flatten)]
     message: MessageArgs,
+    /// Push what comes on the standard input: a push a line, as JSON in the form of POST /api/push, such as
+    /// {"to":["alice"],"data":1}. Its result is printed as a line of JSON, in the order of the lines. Ends
+    /// with 1 when any was not accepted
+    #[arg(long, conflicts_with_all = ["id", "ttl", "wait"])]
+    stream: bool,
     /// The idempotency key: the same one makes one push, however often it is sent [default: a new one]
     #[arg(long, value_name = "KEY")]
     id: Option<String>,
@@ -63,6 +70,9 @@ fn user(text: &str) -> Result<String, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
+    if args.stream {
+        return super::push_stream::run(&args.server.api()?).await;
+    }
     let target = match (args.all, args.online) {
         (true, _) => Target::All,
         (_, true) => Target::Online,

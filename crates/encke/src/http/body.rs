@@ -46,9 +46,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        require_type(request.headers(), "application/json")?;
-        parse(&read(request).await?).map(Self)
+        parse(&read_json(request, BODY_MAX_BYTES).await?).map(Self)
     }
+}
+
+/// A whole body of `application/json`, not yet parsed, of at most `max_bytes`.
+pub(crate) async fn read_json(request: Request, max_bytes: usize) -> Result<Bytes, Refused> {
+    require_type(request.headers(), "application/json")?;
+    read_within(request.into_body(), max_bytes, BODY_WITHIN).await
 }
 
 /// A body that has nothing to say: it is empty, or an empty object.
@@ -140,7 +145,7 @@ pub(crate) fn is_media_type(text: &str, wanted: &str) -> bool {
 
 /// The whole body, if it is within its bounds.
 pub(crate) async fn read(request: Request) -> Result<Bytes, Refused> {
-    read_within(request.into_body(), BODY_WITHIN).await
+    read_within(request.into_body(), BODY_MAX_BYTES, BODY_WITHIN).await
 }
 
 /// A body that was read whole.
@@ -152,15 +157,15 @@ pub(crate) struct Whole(pub(crate) Bytes);
 /// # Errors
 /// [`ErrorCode::TooLarge`] and [`ErrorCode::RequestTimeout`].
 pub(crate) async fn read_whole(body: Body) -> Result<Whole, Refused> {
-    read_within(body, BODY_WITHIN).await.map(Whole)
+    read_within(body, BODY_MAX_BYTES, BODY_WITHIN).await.map(Whole)
 }
 
-async fn read_within(body: Body, within: Duration) -> Result<Bytes, Refused> {
+async fn read_within(body: Body, max_bytes: usize, within: Duration) -> Result<Bytes, Refused> {
     // A length that is announced and too large is refused before anything is read.
-    if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
+    if body.size_hint().lower() > max_bytes as u64 {
         return Err(ErrorCode::TooLarge.into());
     }
-    match tokio::time::timeout(within, Limited::new(body, BODY_MAX_BYTES).collect()).await {
+    match tokio::time::timeout(within, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if is_too_long(error.as_ref()) => Err(ErrorCode::TooLarge.into()),
         Ok(Err(_)) => Err(Refused::bad("the body did not come whole")),
@@ -174,19 +179,32 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
 
 /// Reads JSON as a `T`, which has to come as an object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    // Looked at before a parser is. The request's own object is one level around the data that it carries.
+    let text = utf8(body)?;
+    if json::depth(text) > JSON_MAX_DEPTH + 1 {
+        return Err(ErrorCode::TooDeep.into());
+    }
+    read_object(text)
+}
+
+/// The same for a `T` that takes what is in it as it is written, at any depth, and leaves it to its reader.
+pub(crate) fn parse_around<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    read_object(utf8(body)?)
+}
+
+fn read_object<T: DeserializeOwned>(text: &str) -> Result<T, Refused> {
+    let read =
+        serde_json::from_str::<Object<T>>(text).map_err(|error| Refused::bad(quoted(&error.to_string())));
+    read.map(|Object(value)| value)
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Refused> {
     if body.starts_with(BYTE_ORDER_MARK) {
         return Err(Refused::bad(
             "the body begins with a byte order mark, which JSON has none of (RFC 8259 section 8.1)",
         ));
     }
-    let text = std::str::from_utf8(body).map_err(|_| Refused::bad("the body is not UTF-8"))?;
-    // Looked at before a parser is. The request's own object is one level around the data that it carries.
-    if json::depth(text) > JSON_MAX_DEPTH + 1 {
-        return Err(ErrorCode::TooDeep.into());
-    }
-    let read =
-        serde_json::from_str::<Object<T>>(text).map_err(|error| Refused::bad(quoted(&error.to_string())));
-    read.map(|Object(value)| value)
+    std::str::from_utf8(body).map_err(|_| Refused::bad("the body is not UTF-8"))
 }
 
 /// A message that quotes what was sent, in bounds.
@@ -313,7 +331,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_end_is_not_waited_for() {
-        let Refused(refusal) = read_within(Body::new(Never), Duration::from_millis(20)).await.unwrap_err();
+        let Refused(refusal) =
+            read_within(Body::new(Never), BODY_MAX_BYTES, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::RequestTimeout);
     }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{
     publish::{self, Publish},
-    push::{self, Push},
+    push::{self, PushRequest},
 };
 use crate::{
     app::App,
@@ -31,7 +31,7 @@ pub fn routes(app: &Arc<App>) -> InlineRoutes {
 }
 
 async fn run_push(app: Arc<App>, body: Vec<u8>) -> Outcome {
-    let request: Push = body::parse(&body)?;
+    let request = PushRequest::parse(&body)?;
     let is_large = request.is_large();
     let work = async move { accepted(&push::accept(&app, request).await?) };
     if is_large { beside(work).await } else { work.await }

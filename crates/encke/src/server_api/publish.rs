@@ -3,19 +3,28 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
-use encke_proto::{ChannelName, Epoch, ErrorCode, MessageId, Offset, json, objects};
+use axum::{
+    Json as Answer,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use encke_proto::{ChannelName, Epoch, ErrorCode, MessageId, Offset, json, limits::BODY_MAX_BYTES, objects};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::publish_many::{OneOfMany, PublishedTogether, publish_many};
+use super::{
+    batch::{Part, in_order},
+    publish_many::{OneOfMany, PublishedTogether, publish_many},
+    request_stream::{self, LineResult, NDJSON},
+};
 use crate::{
     app::App,
     extractors::{OPERATOR, Operator},
     http::{
-        body::{self, Json},
+        body,
         refusal::{ENGINE, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
@@ -81,27 +90,36 @@ pub(crate) enum PublishAnswer {
     Together(PublishedTogether),
 }
 
-/// Publishes to channels.
+/// Publishes to channels; as `application/x-ndjson`, one request a line, each answered by a line as soon as
+/// it is accepted.
 #[utoipa::path(
     post, path = "/api/publish", tag = "server API", security(("api_key" = [])),
-    request_body(content = Publish, examples(
-        ("channel" = (
-            summary = "To one channel",
-            value = json!({"channel": "news", "data": {"text": "hello"}, "id": "article-7"})
+    request_body(content(
+        (Publish = "application/json", examples(
+            ("channel" = (
+                summary = "To one channel",
+                value = json!({"channel": "news", "data": {"text": "hello"}, "id": "article-7"})
+            )),
+            ("channels" = (
+                summary = "To several",
+                value = json!({"channels": ["news", "sports"], "data": {"text": "hello"}})
+            )),
+            ("messages" = (
+                summary = "Several messages",
+                value = json!({"messages": [
+                    {"channel": "news", "data": 1},
+                    {"channel": "sports", "data": 2}
+                ]})
+            )),
         )),
-        ("channels" = (
-            summary = "To several",
-            value = json!({"channels": ["news", "sports"], "data": {"text": "hello"}})
-        )),
-        ("messages" = (
-            summary = "Several messages",
-            value = json!({"messages": [{"channel": "news", "data": 1}, {"channel": "sports", "data": 2}]})
-        )),
+        (
+            Publish = "application/x-ndjson",
+            example = json!({"channel": "news", "data": {"text": "hello"}, "id": "article-8"})
+        ),
     )),
     responses((
         status = 202, description = "In the logs of all of them, as safely as the mode says.",
-        body = PublishAnswer,
-        examples(
+        content((PublishAnswer = "application/json", examples(
             ("channel" = (
                 summary = "In one channel",
                 value = json!({
@@ -126,7 +144,10 @@ pub(crate) enum PublishAnswer {
                     }},
                 ],
             }))),
-        ),
+        )),
+        (LineResult<PublishAnswer> = "application/x-ndjson", example = json!({
+            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 8, "epoch": "k3x9", "mode": "sqlite"
+        }))),
     )),
     extensions(("x-error-codes" = json!(codes(&[
         OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::TooManyChannels]
@@ -135,12 +156,31 @@ pub(crate) enum PublishAnswer {
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     _: Operator,
-    Json(request): Json<Publish>,
-) -> Result<(StatusCode, Answer<PublishAnswer>), Refused> {
-    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+    request: Request,
+) -> Result<Response, Refused> {
+    if body::is_type(request.headers(), NDJSON) {
+        return Ok(request_stream::answer(app, request.into_body(), publish_lines));
+    }
+    let body = body::read_json(request, BODY_MAX_BYTES).await?;
+    let answer = accept(&app, body::parse(&body)?).await?;
+    Ok((StatusCode::ACCEPTED, Answer(answer)).into_response())
 }
 
-/// Does it, for a request that hyper or a shard has read.
+/// Carries out lines of a stream. What each needs is appended in their order.
+fn publish_lines(app: Arc<App>, lines: Vec<Result<Bytes, Refused>>) -> Part<'static, Vec<String>> {
+    Box::pin(async move {
+        let publish = |line: Result<Bytes, Refused>| -> Part<'_, String> {
+            let app = &app;
+            Box::pin(async move {
+                let accepted = async { accept(app, body::parse(&line?)?).await };
+                LineResult::json(accepted.await)
+            })
+        };
+        in_order(lines.into_iter().map(publish).collect()).await
+    })
+}
+
+/// Does it, whatever has read the request.
 pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer, Refused> {
     if let Some(messages) = request.messages {
         if request.channel.is_some()

@@ -1,11 +1,6 @@
 //! Several messages in one call.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::sync::Arc;
 
 use encke_engine::Appended;
 use encke_proto::{ChannelName, Epoch, ErrorCode, MessageId, Offset, json, limits::PUBLISH_MAX_MESSAGES};
@@ -13,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::batch::{Part, Reason, in_order, refused_whole};
 use crate::{
     app::App,
     http::{body, refusal::Refused},
@@ -57,16 +53,6 @@ pub(crate) enum Outcome {
     Refused { error: Reason },
 }
 
-/// Why a message was not accepted.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Reason {
-    /// For programs.
-    #[schema(value_type = String)]
-    code: &'static str,
-    /// A text for logs.
-    message: String,
-}
-
 /// A message whose form is right.
 struct Checked {
     channel: ChannelName,
@@ -91,10 +77,8 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
     let checked = checked.collect::<Result<Vec<Checked>, Refused>>()?;
     let appends = checked.into_iter().map(|message| append(app, message)).collect();
     let outcomes: Vec<Result<Appended, Refused>> = in_order(appends).await;
-    if let Some(Err(refused)) = outcomes.first()
-        && outcomes.iter().all(Result::is_err)
-    {
-        return Err(refused.clone());
+    if let Some(refused) = refused_whole(&outcomes) {
+        return Err(refused);
     }
     let results = outcomes.into_iter().map(outcome).collect();
     Ok(PublishedTogether { mode: app.engine.mode().as_str(), results })
@@ -115,29 +99,8 @@ fn in_message(number: usize, Refused(refusal): Refused) -> Refused {
     Refused::new(refusal.code, format!("messages[{number}]: {}", refusal.message))
 }
 
-type Append<'a> = Pin<Box<dyn Future<Output = Result<Appended, Refused>> + Send + 'a>>;
-
-fn append(app: &App, message: Checked) -> Append<'_> {
+fn append(app: &App, message: Checked) -> Part<'_, Result<Appended, Refused>> {
     Box::pin(publish_to(app, vec![message.channel], message.data, message.key, None))
-}
-
-/// Lets all go on together, and begins them in their order, so that they stand in that order in the engine's
-/// queue.
-async fn in_order<T>(futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut futures: Vec<_> = futures.into_iter().map(Some).collect();
-    let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    poll_fn(|cx| {
-        for (future, done) in futures.iter_mut().zip(&mut done) {
-            if let Some(running) = future
-                && let Poll::Ready(value) = running.as_mut().poll(cx)
-            {
-                (*done, *future) = (Some(value), None);
-            }
-        }
-        if futures.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
 
 fn outcome(result: Result<Appended, Refused>) -> Outcome {
@@ -147,41 +110,13 @@ fn outcome(result: Result<Appended, Refused>) -> Outcome {
     });
     match placed {
         Ok((id, position)) => Outcome::Accepted { id, offset: position.offset, epoch: position.epoch },
-        Err(Refused(refusal)) => {
-            Outcome::Refused { error: Reason { code: refusal.code.as_str(), message: refusal.message } }
-        }
+        Err(refused) => Outcome::Refused { error: refused.into() },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
-
-    #[tokio::test]
-    async fn all_begin_in_their_order_and_each_keeps_its_place_whichever_is_done_first() {
-        let begun = Mutex::new(Vec::new());
-        let (late, comes) = tokio::sync::oneshot::channel();
-        let mut comes = Some(comes);
-        let mut late = Some(late);
-        let futures = (0..100).map(|number| {
-            let (begun, comes) = (&begun, if number == 0 { comes.take() } else { None });
-            let late = if number == 99 { late.take() } else { None };
-            let future: Pin<Box<dyn Future<Output = u32> + Send>> = Box::pin(async move {
-                begun.lock().unwrap().push(number);
-                if let Some(comes) = comes {
-                    comes.await.unwrap();
-                }
-                if let Some(late) = late {
-                    late.send(()).unwrap();
-                }
-                number
-            });
-            future
-        });
-        assert_eq!(in_order(futures.collect()).await, (0..100).collect::<Vec<_>>());
-        assert_eq!(*begun.lock().unwrap(), (0..100).collect::<Vec<_>>());
-    }
 
     #[test]
     fn a_message_that_is_checked_is_compact() {

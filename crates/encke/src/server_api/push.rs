@@ -1,169 +1,148 @@
-//! `POST /api/push`: a page or a message to users' own channels, with the answer who of them is online.
-//! Delivery is not waited for: that is what receipts are for.
+//! `POST /api/push`: pushes to users' own channels, one or many of them in a call, or a line each. Delivery
+//! is not waited for: that is what receipts are for.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{Arc, LazyLock},
+use std::sync::Arc;
+
+use axum::{
+    Json as Answer,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
 };
-
-use axum::{Json as Answer, extract::State};
-use encke_engine::{Append, Targets};
-use encke_proto::{Body, ErrorCode, MessageId, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
+use encke_proto::{
+    ErrorCode,
+    limits::{BODY_MAX_BYTES, PUSHES_MAX_BYTES},
+};
 use http::StatusCode;
-use metrics::Counter;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
-};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{
+    push_many::{self, PushedOne, PushedTogether, Pushes},
+    push_one::{self, Push, Pushed},
+    request_stream::{self, LineResult, NDJSON},
+};
 use crate::{
     app::App,
     extractors::{OPERATOR, Operator},
     http::{
-        body::{self, Json},
+        body,
         refusal::{ENGINE, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
-    random, validation,
+    validation,
 };
 
-/// How many pushes were appended; looked up once. The recorder is there before the first push.
-static PUSHES: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("encke_pushes_total"));
-/// The most names in each list of the answer.
-const LISTED_MAX: usize = 10_000;
-/// The longest time to live, in seconds: a year.
-const TTL_MAX_S: u64 = 31_536_000;
-
-/// A page or a message for users.
+/// One push, or several in one call.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Push {
-    #[serde(deserialize_with = "to")]
-    to: To,
-    /// The page to show: http or https. Either this…
-    url: Option<String>,
-    /// …or any JSON, at most 32 deep.
-    #[serde(default, deserialize_with = "body::present")]
-    #[schema(value_type = Option<serde_json::Value>)]
-    data: Option<Box<RawValue>>,
-    /// How long it waits for users who are offline, in seconds; at most a year. Default: the server's
-    /// `push_ttl_s`.
-    ttl_s: Option<u64>,
-    /// The idempotency key: the same key gives one push, however often it is sent.
-    id: Option<String>,
+#[serde(untagged)]
+#[expect(
+    dead_code,
+    reason = "only the description of the API is made of it: a body is read by `PushRequest`"
+)]
+pub(crate) enum PushBody {
+    One(Push),
+    Several(Pushes),
 }
 
-impl Push {
-    /// Whether it is for so many that a shard must not do it within a turn.
+/// What a body asks for.
+pub(crate) enum PushRequest {
+    /// One push.
+    One(Push),
+    /// Several, each as far as it could be read.
+    Several(Vec<Result<Push, Refused>>),
+}
+
+impl PushRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// When it is neither, or a part of it that concerns all is wrong.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Refused> {
+        // Most are one alone, and what is not is found out by its first field.
+        let one = match body.len() {
+            0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
+            _ => Err(ErrorCode::TooLarge.into()),
+        };
+        one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))
+    }
+
+    /// Whether it is so much that a shard must not do it within a turn.
     pub(crate) fn is_large(&self) -> bool {
-        match &self.to {
-            To::Users(users) => users.len() > WITHIN_TURN_MAX,
-            To::Group(_) => true,
+        match self {
+            Self::One(push) => push.is_large(),
+            Self::Several(pushes) => {
+                pushes.len() > WITHIN_TURN_MAX
+                    || pushes.iter().flatten().map(Push::users).sum::<usize>() > WITHIN_TURN_MAX
+                    || pushes.iter().flatten().any(Push::is_large)
+            }
         }
     }
 }
 
-/// To whom.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged, expecting = "`to` has to be a list of users, \"all\" or \"online\"")]
-pub(crate) enum To {
-    /// These users; at most 10,000.
-    Users(Vec<String>),
-    /// Many at once.
-    Group(Group),
-}
-
-const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
-
-/// Reads to whom. What is derived for [`To`], which the schema is made of, reads the same, but takes a copy
-/// of it first.
-fn to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<To, D::Error> {
-    struct Reads;
-    impl<'de> Visitor<'de> for Reads {
-        type Value = To;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(TO)
-        }
-
-        fn visit_str<E: de::Error>(self, word: &str) -> Result<To, E> {
-            Group::try_from(word.to_owned()).map(To::Group).map_err(E::custom)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, users: A) -> Result<To, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(users)).map(To::Users)
-        }
-    }
-    deserializer.deserialize_any(Reads).map_err(|_| de::Error::custom(TO))
-}
-
-/// Users without their names. Read from a word alone: what serde derives would take `{"all":null}` too.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(try_from = "String")]
-#[schema(rename_all = "lowercase")]
-pub(crate) enum Group {
-    /// All users whom the server has ever seen.
-    All,
-    /// All users who have a session now.
-    Online,
-}
-
-impl TryFrom<String> for Group {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        match word.as_str() {
-            "all" => Ok(Self::All),
-            "online" => Ok(Self::Online),
-            _ => Err("neither `all` nor `online`"),
-        }
-    }
-}
-
-/// A push in the logs of its users.
+/// The answer to each form.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Pushed {
-    #[schema(value_type = String)]
-    id: MessageId,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
-    mode: &'static str,
-    /// For how many users it is in the log.
-    accepted: usize,
-    /// The users who had a session; at most 10,000 are named.
-    #[schema(value_type = Vec<String>)]
-    online: Vec<UserId>,
-    /// The users who will get it at their next login; at most 10,000 are named.
-    #[schema(value_type = Vec<String>)]
-    offline: Vec<UserId>,
-    /// Whether not all of them are named.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    truncated: bool,
+#[serde(untagged)]
+pub(crate) enum PushAnswer {
+    One(Pushed),
+    Together(PushedTogether),
 }
 
-/// Pushes a page or a message to users, whether they are online or not.
+/// Pushes a page or a message to users, whether they are online or not; several of them in one call; or, as
+/// `application/x-ndjson`, one a line, each answered by a line as soon as it is accepted.
 #[utoipa::path(
     post, path = "/api/push", tag = "server API", security(("api_key" = [])),
-    request_body(content = Push, examples(
-        ("page" = (
-            summary = "A page for two users",
-            value = json!({
-                "to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600, "id": "order-7"
-            })
+    request_body(content(
+        (PushBody = "application/json", examples(
+            ("page" = (
+                summary = "A page for two users",
+                value = json!({
+                    "to": ["alice", "bob"], "url": "https://pages.example/shop", "ttl_s": 3600,
+                    "id": "order-7"
+                })
+            )),
+            ("data" = (
+                summary = "Data for all who are online",
+                value = json!({"to": "online", "data": {"text": "hello"}})
+            )),
+            ("pushes" = (
+                summary = "Several pushes",
+                value = json!({"pushes": [
+                    {"to": ["alice"], "data": 1, "id": "bill-1"},
+                    {"to": ["bob"], "data": 2, "id": "bill-2"}
+                ]})
+            )),
         )),
-        ("data" = (
-            summary = "Data for all who are online",
-            value = json!({"to": "online", "data": {"text": "hello"}})
-        )),
+        (
+            Push = "application/x-ndjson",
+            example = json!({"to": ["alice"], "data": {"text": "hello"}, "id": "bill-3"})
+        ),
     )),
     responses((
-        status = 202, description = "In the logs of all of them, as safely as the mode says.", body = Pushed,
-        example = json!({
-            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"],
-            "offline": ["bob"]
-        }),
+        status = 202, description = "In the logs of all of them, as safely as the mode says.",
+        content(
+            (PushAnswer = "application/json", examples(
+                ("push" = (
+                    summary = "One push",
+                    value = json!({
+                        "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"],
+                        "offline": ["bob"]
+                    })
+                )),
+                ("pushes" = (summary = "Several pushes", value = json!({
+                    "mode": "sqlite",
+                    "results": [
+                        {"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "accepted": 1, "online": 1, "offline": 0},
+                        {"error": {"code": "bad_request", "message": "`to` names nobody"}},
+                    ],
+                }))),
+            )),
+            (
+                LineResult<PushedOne> = "application/x-ndjson",
+                example = json!({
+                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 1, "online": 1, "offline": 0
+                })
+            ),
+        ),
     )),
     extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[
         ErrorCode::BadUrl, ErrorCode::UrlNotAllowed, ErrorCode::TooManyTargets,
@@ -172,95 +151,22 @@ pub(crate) struct Pushed {
 pub(crate) async fn push(
     State(app): State<Arc<App>>,
     _: Operator,
-    Json(request): Json<Push>,
-) -> Result<(StatusCode, Answer<Pushed>), Refused> {
-    Ok((StatusCode::ACCEPTED, Answer(accept(&app, request).await?)))
+    request: Request,
+) -> Result<Response, Refused> {
+    if body::is_type(request.headers(), NDJSON) {
+        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines));
+    }
+    let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
+    let answer = accept(&app, PushRequest::parse(&body)?).await?;
+    Ok((StatusCode::ACCEPTED, Answer(answer)).into_response())
 }
 
-/// Does it, for a request that hyper or a shard has read.
-pub(crate) async fn accept(app: &App, request: Push) -> Result<Pushed, Refused> {
-    let body = body_of(app, request.url.as_deref(), request.data.as_deref())?;
-    let key = validation::key("api:push", request.id.as_deref())?;
-    let ttl_s = request.ttl_s.unwrap_or(app.config.push_ttl_s);
-    if !(1..=TTL_MAX_S).contains(&ttl_s) {
-        return Err(Refused::bad(format!("`ttl_s` has to be from 1 to {TTL_MAX_S}")));
+/// Does it, whatever has read the request.
+pub(crate) async fn accept(app: &App, request: PushRequest) -> Result<PushAnswer, Refused> {
+    match request {
+        PushRequest::One(push) => push_one::accept(app, push).await.map(PushAnswer::One),
+        PushRequest::Several(pushes) => push_many::push_many(app, pushes).await.map(PushAnswer::Together),
     }
-    let named = match &request.to {
-        To::Users(names) => Some(users_of(names)?),
-        To::Group(_) => None,
-    };
-    // Asked before the append: once that is done, nothing may fail any more, or the caller would send it
-    // again.
-    let online = online_among(app, named.as_deref()).await?;
-    let targets = match (request.to, named) {
-        (To::Group(Group::All), _) => Targets::AllUsers,
-        (To::Group(Group::Online), _) => Targets::Users(online.clone()),
-        (To::Users(_), named) => Targets::Users(named.unwrap_or_default()),
-    };
-    let time = app.now().wall;
-    let id = MessageId::fresh(time, random::bits()?);
-    let expires = Some(time.plus_seconds(ttl_s));
-    let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
-    PUSHES.increment(u64::from(!appended.repeated));
-    let accepted = appended.positions.len();
-    let mut pushed = Pushed {
-        id: appended.id,
-        mode: app.engine.mode().as_str(),
-        accepted,
-        online: Vec::new(),
-        offline: Vec::new(),
-        truncated: false,
-    };
-    for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
-        let list = if online.binary_search(&user).is_ok() { &mut pushed.online } else { &mut pushed.offline };
-        if list.len() < LISTED_MAX {
-            list.push(user);
-        } else {
-            pushed.truncated = true;
-        }
-    }
-    Ok(pushed)
-}
-
-fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body, Refused> {
-    match (url, data) {
-        (Some(url), None) => {
-            let page = PageUrl::parse(url)?;
-            app.config.url_allow_list.check(&page)?;
-            Ok(Body::Page(page.to_shared()))
-        }
-        (None, Some(data)) => Ok(Body::Data(json::compact(data)?)),
-        _ => Err(Refused::bad("send either `url` or `data`")),
-    }
-}
-
-/// The users that are named, each once, in the order in which they are.
-fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
-    if texts.is_empty() {
-        return Err(Refused::bad("`to` names no user"));
-    }
-    if texts.len() > PUSH_MAX_TARGETS {
-        return Err(ErrorCode::TooManyTargets.into());
-    }
-    if let [text] = texts {
-        return Ok(vec![validation::user(text)?]);
-    }
-    let mut seen = HashSet::with_capacity(texts.len());
-    let users = texts
-        .iter()
-        .map(|text| validation::user(text))
-        .filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));
-    users.collect()
-}
-
-/// Who of these users, or of all, is online, by id.
-async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>, Refused> {
-    let Some(named) = named else { return Ok(app.sessions.online_users().await?) };
-    let online = app.sessions.are_online(named).await?;
-    let mut online: Vec<UserId> =
-        named.iter().zip(online).filter(|(_, online)| *online).map(|(user, _)| user.clone()).collect();
-    online.sort_unstable();
-    Ok(online)
 }
 
 #[cfg(test)]
@@ -269,16 +175,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_push_is_large_by_whom_it_is_for() {
-        let is_large = |to: serde_json::Value| {
-            let push: Push = body::parse(json!({ "to": to, "data": 1 }).to_string().as_bytes()).unwrap();
-            push.is_large()
+    fn pushes_are_large_by_their_number_and_by_all_whom_they_are_for() {
+        let is_large = |pushes: Vec<serde_json::Value>| {
+            let pushes: Vec<_> = pushes.iter().map(|to| json!({"to": to, "data": 1})).collect();
+            PushRequest::parse(json!({ "pushes": pushes }).to_string().as_bytes()).unwrap().is_large()
         };
-        let users = |count: usize| (0..count).map(|number| format!("user {number}")).collect::<Vec<_>>();
-        assert_eq!(
-            [0, 1, WITHIN_TURN_MAX, WITHIN_TURN_MAX + 1].map(|count| is_large(json!(users(count)))),
-            [false, false, false, true]
-        );
-        assert!(is_large(json!("all")) && is_large(json!("online")));
+        let max = WITHIN_TURN_MAX;
+        assert!(!is_large(vec![json!(["a"]); max]) && !is_large(vec![json!(vec!["a"; max])]));
+        assert!(is_large(vec![json!(["a"]); max + 1]) && is_large(vec![json!(["a", "b"]); max / 2 + 1]));
+        assert!(is_large(vec![json!("online")]));
     }
 }

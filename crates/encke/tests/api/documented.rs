@@ -425,7 +425,8 @@ fn see_shown(seen: &mut Seen, world: &World, operation: &Operation) {
 /// A body that does not come, or the head of a request that waits that does not end. Other heads are not
 /// answered.
 fn begin_slowly(world: &World, operation: &Operation) -> Option<TcpStream> {
-    let request = operation.requests().pop()?;
+    // A stream of lines is answered before they come.
+    let request = operation.requests().into_iter().rfind(|request| !request.fields.contains("ndjson"))?;
     let mut bytes = request.bytes();
     match request.body {
         Some(body) => bytes.truncate(bytes.len() - body.len()),

@@ -1,0 +1,126 @@
+//! Requests that come one a line in a body of `application/x-ndjson`, and are answered one a line while that
+//! is read, so that a backend needs one connection and is told of each.
+//!
+//! A group of lines that have come is carried out before the next one is read. So what comes meanwhile
+//! gathers for the next group, and the engine commits each group as one; and no more is in memory than a
+//! group and its results, since nothing is read until the client has taken what was answered.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use encke_proto::{ErrorCode, json};
+use futures_util::stream::unfold;
+use http::{StatusCode, header};
+use serde::Serialize;
+use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::ToSchema;
+
+use super::batch::{Part, Reason};
+use crate::{
+    app::App,
+    http::{
+        discard::ReadsOn,
+        lines::{LINE_MAX_BYTES, Line, Lines},
+        refusal::Refused,
+        response,
+    },
+};
+
+/// The type of a body with a request a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+/// How long nothing may come, not even an empty line, until the stream ends.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+/// How long lines are still answered that come when the server stops.
+const REFUSES_FOR: Duration = Duration::from_millis(250);
+
+/// Carries out a group of requests and gives the results in their order, each as JSON in one line.
+pub(crate) type Run = fn(Arc<App>, Vec<Result<Bytes, Refused>>) -> Part<'static, Vec<String>>;
+
+/// What became of one line.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum LineResult<T> {
+    Accepted(T),
+    Refused { error: Reason },
+}
+
+impl<T: Serialize> LineResult<T> {
+    /// A result in one line.
+    pub(crate) fn json(result: Result<T, Refused>) -> String {
+        json::write(&match result {
+            Ok(accepted) => Self::Accepted(accepted),
+            Err(refused) => Self::Refused { error: refused.into() },
+        })
+    }
+}
+
+struct Stream {
+    app: Arc<App>,
+    lines: Lines,
+    run: Run,
+    /// Until when lines are refused, once the server stops.
+    refuses_until: Option<Instant>,
+}
+
+/// The answer to such a body: the result of each line in their order, as they come about. It ends with the
+/// body, when nothing comes for too long, and when the server stops; what has no result then may be sent
+/// again.
+pub(crate) fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
+    let stream = Stream { app, lines: Lines::new(body), run, refuses_until: None };
+    let results = unfold(stream, |mut stream| async move {
+        let results = stream.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(results)), stream))
+    });
+    let fields = [(header::CONTENT_TYPE.as_str(), response::NDJSON), ("x-accel-buffering", "no")];
+    let mut response = (StatusCode::ACCEPTED, fields, Body::from_stream(results)).into_response();
+    response.extensions_mut().insert(ReadsOn);
+    response
+}
+
+impl Stream {
+    /// The results of the next group of lines; none at the end.
+    async fn next(&mut self) -> Option<String> {
+        let lines = match self.refuses_until {
+            None => {
+                let stopping = self.app.stopping.clone();
+                tokio::select! {
+                    biased;
+                    () = stopping.begun() => self.refuse_next().await,
+                    lines = timeout(IDLE_MAX, self.lines.next()) => lines.ok()?.ok()?,
+                }
+            }
+            Some(_) => self.refuse_next().await,
+        };
+        if lines.is_empty() {
+            return None;
+        }
+        let requests = lines.into_iter().map(|line| self.request(line)).collect();
+        let mut results = (self.run)(Arc::clone(&self.app), requests).await.join("\n");
+        results.push('\n');
+        Some(results)
+    }
+
+    /// Lines that come while the server stops.
+    async fn refuse_next(&mut self) -> Vec<Line> {
+        let until = *self.refuses_until.get_or_insert_with(|| Instant::now() + REFUSES_FOR);
+        match timeout_at(until, self.lines.next()).await {
+            Ok(Ok(lines)) => lines,
+            _ => Vec::new(),
+        }
+    }
+
+    fn request(&self, line: Line) -> Result<Bytes, Refused> {
+        match line {
+            _ if self.refuses_until.is_some() => Err(ErrorCode::ShuttingDown.into()),
+            Line::Whole(line) => Ok(line),
+            Line::TooLong => Err(Refused::new(
+                ErrorCode::TooLarge,
+                format!("a line may have at most {LINE_MAX_BYTES} bytes"),
+            )),
+        }
+    }
+}
