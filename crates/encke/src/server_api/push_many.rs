@@ -173,24 +173,25 @@ fn counted(appended: Appended, online: &HashSet<UserId>) -> PushedOne {
 #[cfg(test)]
 mod tests {
     use encke_proto::ErrorCode;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
-    fn codes(body: &Value) -> Vec<Option<ErrorCode>> {
-        let pushes = parse(body.to_string().as_bytes()).unwrap().unwrap();
+    fn codes(body: &str) -> Vec<Option<ErrorCode>> {
+        let pushes = parse(body.as_bytes()).unwrap().unwrap();
         pushes.into_iter().map(|push| push.err().map(|Refused(refusal)| refusal.code)).collect()
     }
 
     #[test]
     fn each_push_is_read_by_itself() {
-        let deep = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
-        let good = json!({"to": ["a"], "data": deep(32)});
-        let body = json!({"pushes": [
-            good, {"to": ["a"], "data": deep(33)}, 7, {"to": ["a"], "colour": 1},
-            {"to": ["a"], "data": deep(5_000)},
-            {"to": ["a"], "data": "x".repeat(BODY_MAX_BYTES)}, [["a"], null, 1], good,
-        ]});
+        let data = |data: &str| format!("{{\"to\":[\"a\"],\"data\":{data}}}");
+        let deep = |levels: usize| data(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+        let (good, too_deep, far_too_deep) = (deep(32), deep(33), deep(20_000));
+        let long = data(&format!("\"{}\"", "x".repeat(BODY_MAX_BYTES)));
+        let wrong = r#"{"to":["a"],"colour":1}"#;
+        let list = "[[\"a\"],null,1]";
+        let pushes = [good.as_str(), &too_deep, "7", wrong, &far_too_deep, &long, list, &good];
+        let body = format!("{{\"pushes\":[{}]}}", pushes.join(","));
         let (bad, deep) = (Some(ErrorCode::BadRequest), Some(ErrorCode::TooDeep));
         assert_eq!(codes(&body), [None, deep, bad, bad, deep, Some(ErrorCode::TooLarge), bad, None]);
     }
