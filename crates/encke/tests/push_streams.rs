@@ -112,7 +112,7 @@ async fn a_backend_pushes_many_and_is_told_of_each() {
     assert_eq!(results.len(), 1_000);
     for (number, result) in results.iter().enumerate() {
         match result {
-            Ok(accepted) => assert_eq!((accepted.accepted, accepted.mode.as_str()), (1, "sqlite")),
+            Ok(accepted) => assert_eq!((accepted.accepted, accepted.mode.as_str()), (1, "log")),
             Err(error) => assert_eq!((number, error.code()), (500, Some("bad_url"))),
         }
     }
@@ -241,7 +241,7 @@ fn the_command_pushes_what_comes_through_a_pipe() {
     assert!(output.status.success(), "{output:?}");
     let results = lines(&output.stdout);
     assert_eq!(results.len(), 3_000);
-    assert!(results.iter().all(|result| result["accepted"] == 1 && result["mode"] == "sqlite"));
+    assert!(results.iter().all(|result| result["accepted"] == 1 && result["mode"] == "log"));
 
     let long = format!("{{\"to\":[\"alice\"],\"data\":\"{}\"}}\n", "x".repeat(300_000));
     let some = [&line("bob", 1), "\n", "nonsense\n", &long, "{\"to\":[\"bob\"],\"data\":2}"].concat();

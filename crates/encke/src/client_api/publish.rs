@@ -45,7 +45,7 @@ pub(crate) struct ClientPublish {
     )),
     responses((
         status = 202, description = "In the log, as safely as the mode says.", body = Published,
-        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "sqlite"}),
+        example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "log"}),
     )),
     extensions(("x-error-codes" = json!(codes(&[
         CLIENT, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::ChannelForbidden]

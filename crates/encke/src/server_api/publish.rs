@@ -123,19 +123,19 @@ pub(crate) enum PublishAnswer {
             ("channel" = (
                 summary = "In one channel",
                 value = json!({
-                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "sqlite"
+                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "log"
                 })
             )),
             ("channels" = (
                 summary = "In several",
                 value = json!({
                     "id": "AZ6dZ2hUJq0b3m5k7n9pRQ",
-                    "mode": "sqlite",
+                    "mode": "log",
                     "positions": [{"channel": "news", "offset": 7, "epoch": "k3x9"}]
                 })
             )),
             ("messages" = (summary = "Several messages", value = json!({
-                "mode": "sqlite",
+                "mode": "log",
                 "results": [
                     {"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9"},
                     {"error": {
@@ -146,7 +146,7 @@ pub(crate) enum PublishAnswer {
             }))),
         )),
         (LineResult<PublishAnswer> = "application/x-ndjson", example = json!({
-            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 8, "epoch": "k3x9", "mode": "sqlite"
+            "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 8, "epoch": "k3x9", "mode": "log"
         }))),
     )),
     extensions(("x-error-codes" = json!(codes(&[

@@ -124,12 +124,12 @@ pub(crate) enum PushAnswer {
                 ("push" = (
                     summary = "One push",
                     value = json!({
-                        "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 2, "online": ["alice"],
+                        "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "log", "accepted": 2, "online": ["alice"],
                         "offline": ["bob"]
                     })
                 )),
                 ("pushes" = (summary = "Several pushes", value = json!({
-                    "mode": "sqlite",
+                    "mode": "log",
                     "results": [
                         {"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "accepted": 1, "online": 1, "offline": 0},
                         {"error": {"code": "bad_request", "message": "`to` names nobody"}},
@@ -139,7 +139,7 @@ pub(crate) enum PushAnswer {
             (
                 LineResult<PushedOne> = "application/x-ndjson",
                 example = json!({
-                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "sqlite", "accepted": 1, "online": 1, "offline": 0
+                    "id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "mode": "log", "accepted": 1, "online": 1, "offline": 0
                 })
             ),
         ),
