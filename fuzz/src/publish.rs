@@ -19,7 +19,7 @@ use encke::{
     shards::{Shards, mailbox},
 };
 use encke_engine::{PageLimit, ReadFrom, memory::MemoryEngine};
-use encke_proto::{Body, ChannelName, Epoch, Time};
+use encke_proto::{Body, ChannelName, Epoch, Time, UserId};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -125,12 +125,20 @@ fn publish(server: &Server, body: &str) {
 fn push(server: &Server, body: &str) {
     match ask(server, "/api/push", body) {
         Poll::Ready(Err(refused)) => fair(&refused),
-        Poll::Ready(Ok(_)) => panic!("a push was accepted, and who is online was not asked"),
-        // It asks the shards who is online: it was read, and was good.
-        Poll::Pending => {
-            let request: Value = serde_json::from_str(body).expect("what is good is JSON");
-            assert!(request.get("to").is_some());
+        Poll::Ready(Ok(done)) => {
+            assert_eq!(done.status, 202);
+            let request: Value = serde_json::from_str(body).expect("what was accepted is JSON");
+            assert!(request.get("to").or(request.get("pushes")).is_some());
+            let users = request["to"].as_array().map(Vec::as_slice);
+            if let (Some([user]), Some(data)) = (users, request.get("data")) {
+                let user = user.as_str().and_then(|user| UserId::new(user).ok()).expect("it was accepted");
+                let read = last_in(server, &user.channel());
+                let read = read.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+                assert_eq!(read.as_ref(), Some(data));
+            }
         }
+        // What is for many is done beside the shard.
+        Poll::Pending => {}
     }
 }
 
@@ -159,9 +167,12 @@ fn data_comes_back(server: &Server, channel: &str, data: &Json, spaces: bool) {
 
 /// The data of the newest message of a channel.
 fn last_of(server: &Server, channel: &str) -> Option<String> {
-    let channel = ChannelName::public(channel).expect("it was accepted");
+    last_in(server, &ChannelName::public(channel).expect("it was accepted"))
+}
+
+fn last_in(server: &Server, channel: &ChannelName) -> Option<String> {
     let limit = PageLimit { messages: 1, bytes: usize::MAX };
-    let page = server.runtime.block_on(server.app.engine.read(&channel, ReadFrom::Before(u64::MAX), limit));
+    let page = server.runtime.block_on(server.app.engine.read(channel, ReadFrom::Before(u64::MAX), limit));
     let entry = page.expect("memory can be read").entries.pop()?;
     match &entry.message().body {
         Body::Data(data) => Some(data.get().to_owned()),
