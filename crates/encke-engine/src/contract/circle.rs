@@ -111,7 +111,7 @@ impl Circle {
         places
     }
 
-    /// Enters a user with a session, and says whether the session is buried.
+    /// Enters a user with a session, and says whether the session is marked as closed.
     pub(super) async fn closed(&self, at: usize, user: &UserId, session: Option<SessionId>) -> bool {
         self.nodes[at].cluster.enter(user, session).await.expect("a healthy engine enters").closed
     }

@@ -226,7 +226,7 @@ pub(super) async fn a_session_that_was_marked_closed_is_found_by_its_user_until_
         .cluster
         .mark_closed(&alice, &[session(1), session(2)], 600_000)
         .await
-        .expect("a healthy engine buries");
+        .expect("a healthy engine takes the mark");
     for at in 0..2 {
         assert!(
             circle.closed(at, &alice, Some(session(1))).await
@@ -237,7 +237,11 @@ pub(super) async fn a_session_that_was_marked_closed_is_found_by_its_user_until_
         assert!(!circle.closed(at, &alice, None).await, "a session that is new");
         assert!(!circle.closed(at, &user("bob"), Some(session(1))).await, "another user");
     }
-    circle.nodes[1].cluster.mark_closed(&alice, &[session(9)], 1).await.expect("a healthy engine buries");
+    circle.nodes[1]
+        .cluster
+        .mark_closed(&alice, &[session(9)], 1)
+        .await
+        .expect("a healthy engine takes the mark");
     until!("the time of a tomb is over", !circle.closed(0, &alice, Some(session(9))).await);
 }
 

@@ -14,7 +14,7 @@ const DEAD_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     live: RwLock<Option<LiveNodes>>,
-    /// Lives that were asked for and are over. None of them begins again.
+    /// Nodes that were asked for and do not live any more. None of them comes back under its id.
     dead: Mutex<HashSet<NodeId>>,
 }
 
@@ -47,7 +47,7 @@ impl Membership {
     }
 
     /// Those of `nodes` that do not live now will not live again.
-    pub(super) fn mark_closed(&self, nodes: &[NodeId]) {
+    pub(super) fn mark_dead(&self, nodes: &[NodeId]) {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         if dead.len() > DEAD_MAX {
             dead.clear();

@@ -58,7 +58,7 @@ impl NodeInbox for NodeInboxSender {
     }
 }
 
-/// The post of this node.
+/// The questions of this node to others, and the way of their answers.
 pub(super) struct NodeRpc {
     cluster: Arc<dyn Cluster>,
     membership: Arc<Membership>,
@@ -99,13 +99,13 @@ impl NodeRpc {
         &self,
         to: NodeId,
         request: ControlRequest,
-        timeouts: Duration,
+        timeout: Duration,
     ) -> Result<Option<ControlReply>, ErrorCode> {
         let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let message = NodeMessage::Question { from: me.to_string(), number, request }.write()?;
         let mut answer = self.wait_for(number);
-        let ends = Instant::now() + timeouts;
+        let ends = Instant::now() + timeout;
         loop {
             let sent = self.cluster.send(to, message.clone()).await;
             match timeout_at((Instant::now() + ASK_AGAIN).min(ends), &mut answer.receiver).await {
@@ -196,6 +196,6 @@ impl Drop for Waiting<'_> {
 
 impl fmt::Debug for NodeRpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").finish_non_exhaustive()
+        f.debug_struct("NodeRpc").finish_non_exhaustive()
     }
 }

@@ -175,7 +175,7 @@ impl Nodes {
         let _one_at_a_time = self.looking.lock().await;
         if self.membership.has_news(nodes) {
             self.say_and_hear().await;
-            self.membership.mark_closed(nodes);
+            self.membership.mark_dead(nodes);
         }
     }
 

@@ -61,7 +61,7 @@ struct Book {
     closed: HashSet<(UserId, SessionId)>,
     /// How many calls more may fail.
     failures: u64,
-    /// A burial waits for this.
+    /// Marking a session as closed waits for this.
     holds_closed_marks: bool,
     refusal: Option<Refusal>,
 }

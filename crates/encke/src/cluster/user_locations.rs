@@ -34,7 +34,7 @@ pub(super) struct UserLocations {
     news: Notify,
     /// A user may enter who was leaving.
     left: Notify,
-    /// How many burials were asked for, and how many of them are done.
+    /// How many closed sessions were to be marked, and how many of them are.
     marked: watch::Sender<u64>,
 }
 

@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The most pending marks that are written in one call.
 const PENDING_MARKS_MAX: usize = 1024;
 
-/// A engine request of a shard.
+/// An engine request of a shard.
 #[derive(Debug)]
 pub enum EngineRequest {
     /// The end of a channel's log.
@@ -64,22 +64,22 @@ pub fn open(
     clock: Arc<dyn Clock>,
     mailbox: Mailbox<ShardCommand>,
 ) -> (EngineIo, impl Future<Output = ()> + Send + 'static) {
-    let (engine_io, mut wishes) = mpsc::unbounded_channel();
+    let (engine_io, mut requests) = mpsc::unbounded_channel();
     let reads = Arc::new(Semaphore::new(READS_MAX));
     let work = async move {
         let mut pending_marks = PendingMarks::default();
         let mut batch = Vec::new();
         loop {
-            // Notes that are left are offered again after a while, whether or not new engine requests come.
+            // Pending marks that are left are offered again after a while, whether or not new engine requests come.
             let count = if pending_marks.is_empty() {
-                wishes.recv_many(&mut batch, PENDING_MARKS_MAX).await
+                requests.recv_many(&mut batch, PENDING_MARKS_MAX).await
             } else {
-                tokio::time::timeout(RETRY, wishes.recv_many(&mut batch, PENDING_MARKS_MAX))
+                tokio::time::timeout(RETRY, requests.recv_many(&mut batch, PENDING_MARKS_MAX))
                     .await
                     .unwrap_or(usize::MAX)
             };
-            for request_engine in batch.drain(..) {
-                match request_engine {
+            for request in batch.drain(..) {
+                match request {
                     EngineRequest::Handed(receipts) => pending_marks.hand(receipts),
                     EngineRequest::Seen(user) => pending_marks.seen(user),
                     EngineRequest::Settle(answer) => {
@@ -113,7 +113,7 @@ pub fn open(
 }
 
 async fn serve_read(
-    request_engine: EngineRequest,
+    request: EngineRequest,
     engine: &Arc<dyn Engine>,
     mailbox: &Mailbox<ShardCommand>,
     reads: &Arc<Semaphore>,
@@ -121,7 +121,7 @@ async fn serve_read(
     let Ok(permit) = Arc::clone(reads).acquire_owned().await else { return };
     let (engine, mailbox) = (Arc::clone(engine), mailbox.clone());
     tokio::spawn(async move {
-        let command = match request_engine {
+        let command = match request {
             EngineRequest::Open(key, channel) => {
                 ShardCommand::Opened(key, answer(opening(&*engine, &channel).await))
             }
@@ -207,7 +207,7 @@ impl PendingMarks {
                 result = all_seen(engine, &users, at).await;
             }
             if let Err(error) = result {
-                tracing::warn!(%error, "the engine could not take notes");
+                tracing::warn!(%error, "the engine could not take marks");
                 return;
             }
             users.iter().for_each(|user| {
