@@ -83,13 +83,13 @@ impl Registry {
     /// Where requests come in that may wait, in those that are spoken.
     #[must_use]
     pub fn endpoints(&self, app: &Arc<App>, admit: &Admit) -> Endpoints {
-        let all = self.ws_commands(&app.config).flat_map(|dialect| dialect.endpoints(app, admit));
+        let all = self.enabled(&app.config).flat_map(|dialect| dialect.endpoints(app, admit));
         Endpoints::new(admit.clone(), all.collect())
     }
 
     /// The routes of those that are spoken.
     pub fn routes(&self, config: &Config) -> Router<Arc<App>> {
-        self.ws_commands(config).fold(Router::new(), |router, dialect| router.merge(dialect.routes()))
+        self.enabled(config).fold(Router::new(), |router, dialect| router.merge(dialect.routes()))
     }
 
     /// What answers what clients ask over connections that wait.
@@ -105,7 +105,7 @@ impl Registry {
         }))
     }
 
-    fn ws_commands<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'static dyn Dialect> + 'a {
+    fn enabled<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'static dyn Dialect> + 'a {
         self.0.iter().copied().filter(|dialect| dialect.is_on(config))
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(registry.ws_commands(&Config::default()).any(|dialect| dialect.name() == native::NAME));
+        assert!(registry.enabled(&Config::default()).any(|dialect| dialect.name() == native::NAME));
         assert!(!registry.names().contains(&native::NAME));
     }
 }

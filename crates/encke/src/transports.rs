@@ -65,7 +65,7 @@ pub trait Transport: Sync + fmt::Debug {
     fn hold_kind(&self) -> HoldKind;
 
     /// The connection is open and not of any user yet. Only for duplex transports.
-    fn open(&self, _exchange: &mut TransportContext<'_>) -> NextAction {
+    fn open(&self, _context: &mut TransportContext<'_>) -> NextAction {
         NextAction::Close
     }
 
@@ -89,13 +89,13 @@ pub trait Transport: Sync + fmt::Debug {
 
     /// The client has said something. What is read is taken from `bytes`; the rest is brought again when what
     /// was asked is answered (see [`TransportContext::ask`]).
-    fn on_bytes(&self, _exchange: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
+    fn on_bytes(&self, _context: &mut TransportContext<'_>, bytes: &mut &[u8]) -> NextAction {
         *bytes = &[];
         NextAction::Wait
     }
 
     /// What was asked is answered.
-    fn answered(&self, _exchange: &mut TransportContext<'_>, _answer: CommandAnswer) -> NextAction {
+    fn answered(&self, _context: &mut TransportContext<'_>, _answer: CommandAnswer) -> NextAction {
         NextAction::Wait
     }
 }

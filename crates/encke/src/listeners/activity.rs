@@ -75,7 +75,7 @@ struct State {
     /// Since when no request is under way.
     since: Instant,
     /// When the first byte of the next head came.
-    on_bytes: Option<Instant>,
+    head_began: Option<Instant>,
 }
 
 impl Activity {
@@ -89,7 +89,7 @@ impl Activity {
             wrote: false,
             flushed: true,
             since: Instant::now(),
-            on_bytes: None,
+            head_began: None,
         })))
     }
 
@@ -104,7 +104,7 @@ impl Activity {
         let mut state = self.lock();
         state.began = true;
         state.multiplexed = multiplexed;
-        state.on_bytes = None;
+        state.head_began = None;
         state.flushed = false;
         state.under_way += 1;
         state.unread += usize::from(has_body);
@@ -129,8 +129,8 @@ impl Activity {
         if !state.began {
             return Some((state.since + times.head, Over::Head));
         }
-        match state.on_bytes {
-            Some(on_bytes) if !state.multiplexed => Some((on_bytes + times.head, Over::Head)),
+        match state.head_began {
+            Some(began) if !state.multiplexed => Some((began + times.head, Over::Head)),
             // The rest of a body that was not read is no rest between requests; hyper ends the
             // connection.
             _ if state.unread > 0 => None,
@@ -310,7 +310,7 @@ impl<S> Watched<S> {
         holds
     }
 
-    fn note_mark(&self, written: &Poll<io::Result<usize>>) {
+    fn note_blocked(&self, written: &Poll<io::Result<usize>>) {
         let mut state = self.activity.lock();
         if written.is_pending() {
             state.blocked.get_or_insert_with(Instant::now);
@@ -337,8 +337,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         ready!(Pin::new(&mut self.socket).poll_read(cx, out))?;
         if out.filled().len() > filled {
             let mut state = self.activity.lock();
-            if state.under_way == 0 && state.on_bytes.is_none() {
-                state.on_bytes = Some(Instant::now());
+            if state.under_way == 0 && state.head_began.is_none() {
+                state.head_began = Some(Instant::now());
             }
         }
         Poll::Ready(Ok(()))
@@ -351,7 +351,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.note_mark(&written);
+        self.note_blocked(&written);
         written
     }
 
@@ -364,7 +364,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
-        self.note_mark(&written);
+        self.note_blocked(&written);
         written
     }
 

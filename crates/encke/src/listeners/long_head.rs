@@ -50,7 +50,7 @@ pub(super) async fn refuse(
 
 /// Whether the head's end is not there.
 fn is_cut(head: &[u8]) -> bool {
-    let is_end = |sink: &[u8]| sink == b"\n" || sink == b"\r\n";
+    let is_end = |line: &[u8]| line == b"\n" || line == b"\r\n";
     !head.split_inclusive(|byte| *byte == b'\n').any(is_end)
 }
 

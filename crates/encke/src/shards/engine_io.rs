@@ -70,7 +70,7 @@ pub fn open(
         let mut pending_marks = PendingMarks::default();
         let mut batch = Vec::new();
         loop {
-            // Pending marks that are left are offered again after a while, whether or not new engine requests come.
+            // Pending marks that are left are offered again after a while, whether or not new requests come.
             let count = if pending_marks.is_empty() {
                 requests.recv_many(&mut batch, PENDING_MARKS_MAX).await
             } else {

@@ -30,7 +30,7 @@ impl InlineWaker {
     }
 
     /// The shard looks at the inline request now; from here on another command is needed.
-    pub fn on_bytes(&self) {
+    pub fn polled(&self) {
         self.sent.store(false, Ordering::Release);
     }
 }

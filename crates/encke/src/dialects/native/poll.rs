@@ -39,7 +39,7 @@ impl AnswerForm for Poll {
 
     fn finish(context: &mut TransportContext<'_>, gathered: Answer) -> NextAction {
         context.take_cursor();
-        // Borrowed from the exchange, which writes around it.
+        // Borrowed from the context, which writes around it.
         let cursor = std::mem::take(context.cursor);
         let after = answer(context, gathered.finish(context.session().text().as_str(), &cursor, GOES_ON));
         *context.cursor = cursor;

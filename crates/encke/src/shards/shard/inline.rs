@@ -111,7 +111,7 @@ impl Shard {
     fn take_further(&mut self, key: Key) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let State::Asks(task) = &mut slot.state else { return false };
-        task.waker.on_bytes();
+        task.waker.polled();
         let waker = Waker::from(Arc::clone(&task.waker));
         let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else {
             return false;

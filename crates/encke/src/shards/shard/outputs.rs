@@ -9,7 +9,7 @@ use crate::{
     transports::{ConnectionState, NextAction, Transport, TransportContext},
 };
 
-/// The most connections of a broadcast served in one turn: a send batch of well under a millisecond, behind
+/// The most connections of a broadcast served in one turn: a slice of time well under a millisecond, behind
 /// which all other connections come first.
 pub(super) const BROADCAST_PER_TURN: usize = 64;
 /// The most connections served in one turn that became ready alone.
@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// Serves the connections that have something to pull: first those that are alone in what they got, and
-    /// of the broadcasts a send batch.
+    /// of the broadcasts some.
     pub(super) fn serve_ready(&mut self) {
         let (targeted, broadcast) = self.scheduler.counts(self.now.mono_ms);
         for _ in 0..targeted.min(TARGETED_PER_TURN) {

@@ -159,14 +159,12 @@ impl Shard {
                     self.on_bytes(key, &inbound[..count]);
                     self.inbound = inbound;
                 }
-                (State::Head, Some(request_state)) => {
-                    request_state.extend_from_slice(&self.inbound[..count]);
+                (State::Head, Some(inbound)) => {
+                    inbound.extend_from_slice(&self.inbound[..count]);
                     self.hear(key);
                 }
                 // The next request of a client that does not wait for the answer to this one.
-                (_, request_state) => {
-                    request_state.get_or_insert_default().extend_from_slice(&self.inbound[..count])
-                }
+                (_, inbound) => inbound.get_or_insert_default().extend_from_slice(&self.inbound[..count]),
             },
         }
     }
@@ -359,8 +357,8 @@ impl Shard {
             }
         };
         self.set_deadline(key, timeout_ms);
-        let (conn, random_pool) = (conn_key(key), self.random_pool.bits());
-        let fresh = fresh.unwrap_or(SessionId::from_bits(random_pool));
+        let (conn, bits) = (conn_key(key), self.random_pool.bits());
+        let fresh = fresh.unwrap_or(SessionId::from_bits(bits));
         let transport = transport.name();
         self.hub.attach(
             Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends },

@@ -280,8 +280,8 @@ impl Receiver {
     fn read(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.text)
             .lines()
-            .filter(|sink| !sink.is_empty())
-            .map(|sink| serde_json::from_str(sink).unwrap())
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 }

@@ -25,8 +25,8 @@ impl Reader {
         let lines = std::str::from_utf8(&self.bytes[..whole]).unwrap().lines();
         // Before the events is the head of the response.
         let events: Vec<Value> = lines
-            .filter(|sink| sink.starts_with('{'))
-            .map(|sink| serde_json::from_str(sink).unwrap())
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         offsets(&events, "news")
     }
