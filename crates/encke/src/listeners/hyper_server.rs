@@ -224,7 +224,7 @@ impl HyperServer {
         let inbound = [ahead, &io.before[..], &opened[..]].concat();
         match end {
             End::Waits(verdict) => self.hand_over(verdict, sink, inbound),
-            End::Rests => self.give_back(shard, sink, inbound),
+            End::Rests => self.give_to(shard, Resting { sink, inbound, is_new: false }),
             End::Over => {}
         }
     }
@@ -241,9 +241,9 @@ impl HyperServer {
         }
     }
 
-    /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
-    pub(super) fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
-        if self.shards.at(shard).post(ShardCommand::Rests(Box::new(Resting { sink, inbound }))).is_err() {
+    /// Gives a connection to the shard that it came from, with what came of its next request.
+    pub(super) fn give_to(&self, shard: usize, resting: Resting) {
+        if self.shards.at(shard).post(ShardCommand::Rests(Box::new(resting))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }
     }

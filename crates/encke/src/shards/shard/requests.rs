@@ -294,13 +294,15 @@ impl Shard {
         self.writable(key);
     }
 
-    /// Takes back a connection from hyper, between two requests.
+    /// Takes a connection that no request is under way on.
     pub(super) fn rests(&mut self, mut resting: Resting) {
         if self.drains {
             // As those that rested here already.
             return resting.sink.end();
         }
-        let Some(key) = self.seat(resting.sink, self.parts.timeouts.idle_ms) else { return };
+        let timeouts = &self.parts.timeouts;
+        let timeout_ms = if resting.is_new { timeouts.head_ms } else { timeouts.idle_ms };
+        let Some(key) = self.seat(resting.sink, timeout_ms) else { return };
         if !resting.inbound.is_empty() {
             self.on_bytes(key, &resting.inbound);
         }
