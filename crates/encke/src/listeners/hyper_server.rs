@@ -146,7 +146,12 @@ impl HyperServer {
                 // With the shutdown, since without it a connection counts as done before its last answer is
                 // flushed.
                 let done = Pin::new(&mut connection).poll(cx);
-                if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // Only when all answers before it are with the kernel: what hyper still has to write would be
+                // lost with it. Until then the verdict waits, and the client has the time of any that takes
+                // nothing.
+                if !activity.is_blocked()
+                    && let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
                     return Poll::Ready(End::Waits(verdict));
                 }
                 if done.is_ready() {
