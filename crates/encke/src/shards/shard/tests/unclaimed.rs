@@ -222,8 +222,12 @@ fn what_is_not_sent_and_not_read_goes_along_to_the_users_shard() {
     client.write_all(&[frame(&user), frame("behind")].concat()).unwrap();
     world.turns_until(|| !asked.lock().unwrap().is_empty());
     let (key, _) = world.shard.slots.iter().next().unwrap();
-    world.shard.slots.get_mut(key).unwrap().unsent =
-        Some(Box::new(Unsent { bytes: b"not sent".to_vec(), sent: 0, until_ms: u64::MAX }));
+    world.shard.slots.get_mut(key).unwrap().unsent = Some(Box::new(Unsent {
+        bytes: b"not sent".to_vec(),
+        sent: 0,
+        until_ms: u64::MAX,
+        look_ms: u64::MAX,
+    }));
     world.steps(1);
     let Some(ShardCommand::Arrived(arrival)) = commands.next() else { panic!("nothing has arrived") };
     assert!(matches!(arrival.verdict, Verdict::Admitted(_)));
