@@ -47,8 +47,14 @@ impl Shard {
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
                 return self.reads.defer(key);
             }
-            if slot.sink.is_handshaking() && !self.handshakes.has_left(key) {
-                return;
+            if slot.sink.is_handshaking() {
+                // Not before its client says something: until then it can be ended here for another.
+                if slot.sink.is_silent() && self.parts.tls.as_ref().is_some_and(|tls| tls.signs_slowly()) {
+                    return self.hand_to_hyper(key, Vec::new());
+                }
+                if !self.handshakes.has_left(key) {
+                    return;
+                }
             }
             let is_tls = slot.sink.is_tls();
             let drained = match slot.sink.read(&mut self.inbound) {

@@ -36,10 +36,7 @@ impl Shard {
             self.hub.tick(self.now);
         }
         self.look_at_receipts();
-        if self.accept_resumes_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
-            self.accept();
-            self.accept_tls();
-        }
+        self.accept_again();
     }
 
     pub(super) fn look_at(&mut self, key: Key) {
