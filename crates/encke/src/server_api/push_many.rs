@@ -22,8 +22,8 @@ use crate::{
     http::{body, refusal::Refused},
 };
 
-/// The most users' names that are copied for pushes to all who are online and carried out together, unless one
-/// alone has more.
+/// The most users' names that are copied for pushes to all who are online and carried out together, unless
+/// one alone has more.
 const COPIES_MAX: usize = PUSH_MAX_TARGETS;
 
 /// Several pushes in one call.
@@ -166,8 +166,9 @@ async fn each(app: &App, pushes: Vec<Result<Push, Refused>>) -> Vec<Result<Pushe
     results
 }
 
-/// Cuts pushes into runs, in their order, each of which takes copies of at most [`COPIES_MAX`] names, or is one
-/// push. So a short request for all who are online takes no more memory than one push, however often it says so.
+/// Cuts pushes into runs, in their order, each of which takes copies of at most [`COPIES_MAX`] names, or has
+/// one push that does. So a short request for all who are online takes no more memory than one push, however
+/// often it says so.
 fn runs<T>(pushes: Vec<T>, copies: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let (mut runs, mut run, mut held) = (Vec::new(), Vec::new(), 0);
     for push in pushes {

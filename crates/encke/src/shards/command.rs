@@ -25,8 +25,8 @@ pub struct Arrival {
     pub unsent: Option<Box<Unsent>>,
 }
 
-/// A connection that no request is under way on, on its way to the table: back from hyper, or from a handshake
-/// that was made beside it.
+/// A connection that no request is under way on, on its way to the table: back from hyper, or from a
+/// handshake that was made beside it.
 #[derive(Debug)]
 pub struct Resting {
     /// What the next answer is written to.

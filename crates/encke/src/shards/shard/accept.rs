@@ -20,8 +20,8 @@ const ACCEPTS_PER_TURN: usize = if cfg!(test) { 16 } else { 256 };
 /// How long after a failed accept, or one beyond the limit, the listener is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 
-/// When each listener is tried again, although the kernel says nothing, in milliseconds of the clock that never
-/// goes back. Each has a time of its own, so that what holds up one does not hold up the other.
+/// When each listener is tried again, although the kernel says nothing, in milliseconds of the clock that
+/// never goes back. Each has a time of its own, so that what holds up one does not hold up the other.
 #[derive(Debug, Default)]
 pub(super) struct AcceptResumes {
     plain_ms: Option<u64>,

@@ -20,7 +20,7 @@ use crate::{
 pub(super) const STEPS_PER_TURN: usize = 4;
 
 /// How long a client may say nothing until its connection may be ended for another, when too many handshakes
-/// are under way, in milliseconds. A hello comes right behind the connection, or a second later if it was lost.
+/// are under way, in milliseconds. A hello comes right behind the connection, or a second later if lost.
 const SILENT_MIN_MS: u64 = 2_000;
 /// The most connections of which it is known when they came. Those that say nothing are fewer.
 const EXPECTED_MAX: usize = 2 * HANDSHAKES_MAX;
