@@ -1,10 +1,13 @@
 //! A body of lines, each a request of its own, read while it comes: as many lines at a time as have come, and
 //! never more bytes in memory than a line and a frame have.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use encke_proto::limits::BODY_MAX_BYTES;
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 
 /// The most lines that are handed over at a time.
 pub(crate) const LINES_MAX: usize = 256;
@@ -20,9 +23,14 @@ pub(crate) enum Line {
     TooLong,
 }
 
-/// The body broke off: what came of its last line is not a line.
+/// Why a body has no more lines before its end: what came of its last line is not a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BrokenOff;
+pub(crate) enum Unfinished {
+    /// The body broke off.
+    BrokenOff,
+    /// Nothing of it came for too long.
+    Idle,
+}
 
 /// The lines of a body.
 #[derive(Debug)]
@@ -46,21 +54,22 @@ impl Lines {
     /// of the body is lost.
     ///
     /// # Errors
-    /// [`BrokenOff`], after all whole lines were given.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Line>, BrokenOff> {
+    /// [`Unfinished`], after all whole lines were given: also when nothing comes for `idle_max`. Whatever
+    /// comes of the body begins that time anew, an empty line too.
+    pub(crate) async fn next(&mut self, idle_max: Duration) -> Result<Vec<Line>, Unfinished> {
         loop {
             let lines = self.take();
             if !lines.is_empty() || self.has_ended {
                 return Ok(lines);
             }
-            match self.body.frame().await {
+            match timeout(idle_max, self.body.frame()).await.map_err(|_| Unfinished::Idle)? {
                 Some(Ok(frame)) => {
                     // Trailers say nothing here.
                     if let Ok(bytes) = frame.into_data() {
                         self.unread.extend_from_slice(&bytes);
                     }
                 }
-                Some(Err(_)) => return Err(BrokenOff),
+                Some(Err(_)) => return Err(Unfinished::BrokenOff),
                 None => {
                     self.has_ended = true;
                     self.unread.extend_from_slice(b"\n");
@@ -73,15 +82,14 @@ impl Lines {
         let mut lines = Vec::new();
         while lines.len() < LINES_MAX {
             let Some(at) = self.unread[self.looked_at..].iter().position(|byte| *byte == b'\n') else {
-                self.looked_at = self.unread.len();
-                if self.unread.len() > LINE_MAX_BYTES {
-                    if !self.passing_over {
-                        lines.push(Line::TooLong);
-                    }
+                if self.is_too_long() {
+                    lines.push(Line::TooLong);
                     self.passing_over = true;
-                    self.unread.clear();
-                    self.looked_at = 0;
                 }
+                if self.passing_over {
+                    self.unread.clear();
+                }
+                self.looked_at = self.unread.len();
                 break;
             };
             let mut line = self.unread.split_to(self.looked_at + at + 1).freeze();
@@ -98,6 +106,22 @@ impl Lines {
         }
         lines
     }
+
+    /// Whether the line that has begun is longer than it may be, wherever it ends. The white space around it
+    /// does not count, and little of that is kept.
+    fn is_too_long(&mut self) -> bool {
+        let leading = self.unread.len() - self.unread.trim_ascii_start().len();
+        self.unread.advance(leading);
+        if self.passing_over || self.unread.len() <= LINE_MAX_BYTES {
+            return false;
+        }
+        if self.unread.trim_ascii_end().len() > LINE_MAX_BYTES {
+            return true;
+        }
+        // One byte of the white space behind the bound tells enough: anything else behind it is too much.
+        self.unread.truncate(LINE_MAX_BYTES + 1);
+        false
+    }
 }
 
 #[cfg(test)]
@@ -106,15 +130,38 @@ mod tests {
 
     use super::*;
 
+    const IDLE_MAX: Duration = Duration::from_secs(300);
+
+    /// A body whose pieces come so many seconds one after the other.
+    fn late(pieces: &'static [(u64, &'static str)]) -> Body {
+        Body::from_stream(futures_util::stream::unfold(pieces, |pieces| async move {
+            let ((seconds, piece), rest) = pieces.split_first()?;
+            tokio::time::sleep(Duration::from_secs(*seconds)).await;
+            Some((Ok::<_, io::Error>(*piece), rest))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_comes_begins_the_idle_time_anew() {
+        for piece in ["\n", " ", "\r\n\n", "12"] {
+            let pieces: &'static [_] = Box::leak(Box::new([(299, piece), (299, piece), (299, "7\n")]));
+            let lines = Lines::new(late(pieces)).next(IDLE_MAX).await.unwrap();
+            assert_eq!(lines, [whole(if piece == "12" { "12127" } else { "7" })], "{piece:?}");
+        }
+        for pieces in [&[(301, "7\n")][..], &[(299, "\n"), (301, "7\n")], &[(299, "1"), (301, "\n")]] {
+            assert_eq!(Lines::new(late(pieces)).next(IDLE_MAX).await, Err(Unfinished::Idle), "{pieces:?}");
+        }
+    }
+
     /// All groups of lines of a body that comes in these pieces, and whether it broke off.
     async fn groups(pieces: Vec<io::Result<Vec<u8>>>) -> (Vec<Vec<Line>>, bool) {
         let mut lines = Lines::new(Body::from_stream(futures_util::stream::iter(pieces)));
         let mut groups = Vec::new();
         loop {
-            match lines.next().await {
+            match lines.next(IDLE_MAX).await {
                 Ok(group) if group.is_empty() => return (groups, false),
                 Ok(group) => groups.push(group),
-                Err(BrokenOff) => return (groups, true),
+                Err(_) => return (groups, true),
             }
         }
     }
@@ -159,16 +206,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whether_a_line_is_too_long_depends_on_nothing_around_it_and_on_no_cut() {
+        let spaces = " ".repeat(100_000);
+        for (before, after) in [("", "\r"), (" ", ""), ("\t \r", " \r"), (&spaces, ""), ("", &spaces)] {
+            for length in [LINE_MAX_BYTES, LINE_MAX_BYTES + 1] {
+                for inner in ["x", " "] {
+                    let line = format!("{}{inner}x", "x".repeat(length - 2));
+                    let text = format!("{before}{line}{after}\n2\n");
+                    let first = if length == LINE_MAX_BYTES { whole(&line) } else { Line::TooLong };
+                    for cut in (LINE_MAX_BYTES - 3..=LINE_MAX_BYTES + 6).chain([before.len() + length + 1]) {
+                        let (head, tail) = text.as_bytes().split_at(cut.min(text.len()));
+                        let (groups, _) = groups(vec![Ok(head.to_vec()), Ok(tail.to_vec())]).await;
+                        let found: Vec<Line> = groups.concat();
+                        assert!(found == [first.clone(), whole("2")], "{length} {cut} {:?}", after.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_line_without_end_takes_no_memory() {
-        let endless = futures_util::stream::unfold(0, |sent| async move {
+        for (begin, byte) in [("", b'x'), ("", b' '), ("x", b' '), ("", b'\r')] {
+            keeps_little(begin, byte).await;
+        }
+    }
+
+    async fn keeps_little(begin: &'static str, byte: u8) {
+        let endless = futures_util::stream::unfold(0, move |sent| async move {
             tokio::task::yield_now().await;
-            (sent < 1_000).then(|| (Ok::<_, io::Error>(vec![b'x'; 16 * 1024]), sent + 1))
+            let bytes = if sent == 0 { begin.into() } else { vec![byte; 16 * 1024] };
+            (sent < 1_000).then(|| (Ok::<_, io::Error>(bytes), sent + 1))
         });
         let mut lines = Lines::new(Body::from_stream(endless));
-        assert_eq!(lines.next().await, Ok(vec![Line::TooLong]));
+        if byte == b'x' {
+            assert_eq!(lines.next(IDLE_MAX).await, Ok(vec![Line::TooLong]));
+        }
         let mut most = 0;
         loop {
-            let next = Box::pin(lines.next());
+            let next = Box::pin(lines.next(IDLE_MAX));
             let is_over = futures_util::FutureExt::now_or_never(next).is_some_and(|next| next.is_ok());
             most = most.max(lines.unread.capacity());
             if is_over {

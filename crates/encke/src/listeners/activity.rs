@@ -117,6 +117,11 @@ impl Activity {
         self.lock().unread > 0
     }
 
+    /// Whether the socket did not take all of what was last written to it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lock().blocked.is_some()
+    }
+
     /// When the time is over that the connection has for what it is doing now, if that is bounded here.
     fn deadline(&self, times: &Times) -> Option<(Instant, Over)> {
         let mut state = self.lock();

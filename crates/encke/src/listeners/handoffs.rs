@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     connection::RESERVED_MAX,
-    shards::{Handoff, count_failed_handshake, count_handshake},
+    shards::{Handoff, Resting, count_failed_handshake, count_handshake},
 };
 
 /// What serves connections that the table gives away. Cheap to clone.
@@ -97,7 +97,7 @@ impl Handoffs {
             return self.http_2.serve(socket, state, said, permit).await;
         }
         if let Some((sink, _)) = HyperSocket::new(socket, Some(state)).into_sink(permit) {
-            self.hyper_server.give_back(shard, sink, said);
+            self.hyper_server.give_to(shard, Resting { sink, inbound: said, is_new: true });
         }
     }
 }

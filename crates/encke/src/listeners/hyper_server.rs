@@ -146,7 +146,12 @@ impl HyperServer {
                 // With the shutdown, since without it a connection counts as done before its last answer is
                 // flushed.
                 let done = Pin::new(&mut connection).poll(cx);
-                if let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // Only when all answers before it are with the kernel: what hyper still has to write would be
+                // lost with it. Until then the verdict waits, and the client has the time of any that takes
+                // nothing.
+                if !activity.is_blocked()
+                    && let Some(verdict) = taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
                     return Poll::Ready(End::Waits(verdict));
                 }
                 if done.is_ready() {
@@ -224,7 +229,7 @@ impl HyperServer {
         let inbound = [ahead, &io.before[..], &opened[..]].concat();
         match end {
             End::Waits(verdict) => self.hand_over(verdict, sink, inbound),
-            End::Rests => self.give_back(shard, sink, inbound),
+            End::Rests => self.give_to(shard, Resting { sink, inbound, is_new: false }),
             End::Over => {}
         }
     }
@@ -241,9 +246,9 @@ impl HyperServer {
         }
     }
 
-    /// Gives a connection that rests back to the shard that it came from, with what came of its next request.
-    pub(super) fn give_back(&self, shard: usize, sink: Sink, inbound: Vec<u8>) {
-        if self.shards.at(shard).post(ShardCommand::Rests(Box::new(Resting { sink, inbound }))).is_err() {
+    /// Gives a connection to the shard that it came from, with what came of its next request.
+    pub(super) fn give_to(&self, shard: usize, resting: Resting) {
+        if self.shards.at(shard).post(ShardCommand::Rests(Box::new(resting))).is_err() {
             tracing::warn!("a shard has too much to do to take a connection");
         }
     }

@@ -265,6 +265,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_cannot_be_sealed_is_never_sent() {
+        let (mut client, mut server) = pair(100_000).await;
+        let (raw, _) = client.get_mut();
+        raw.write_all(b"not a record at all, and long enough to be seen").await.unwrap();
+        server.read_u8().await.unwrap_err();
+        for text in [&b"secret"[..], &[b's'; 40_000]] {
+            server.write_all(text).await.unwrap_err();
+            let _ = server.flush().await;
+        }
+        let _ = server.shutdown().await;
+        drop(server);
+        let mut seen = Vec::new();
+        raw.read_to_end(&mut seen).await.unwrap();
+        let records = seen.split(|byte| *byte == b's');
+        assert!(records.count() < 10, "an alert at most: {} bytes", seen.len());
+    }
+
+    #[tokio::test]
     async fn what_was_opened_and_not_read_goes_on_with_the_connection() {
         let (mut client, mut server) = pair(100_000).await;
         client.write_all(b"first, second").await.unwrap();

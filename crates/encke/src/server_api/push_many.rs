@@ -6,7 +6,7 @@ use bytes::Bytes;
 use encke_engine::Appended;
 use encke_proto::{
     MessageId, UserId,
-    limits::{BODY_MAX_BYTES, PUSHES_MAX},
+    limits::{BODY_MAX_BYTES, PUSH_MAX_TARGETS, PUSHES_MAX},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -21,6 +21,10 @@ use crate::{
     app::App,
     http::{body, refusal::Refused},
 };
+
+/// The most users' names that are copied for pushes to all who are online and carried out together, unless
+/// one alone has more.
+const COPIES_MAX: usize = PUSH_MAX_TARGETS;
 
 /// Several pushes in one call.
 #[derive(Deserialize, ToSchema)]
@@ -126,27 +130,58 @@ pub(crate) fn push_lines(app: Arc<App>, lines: Vec<Result<Bytes, Refused>>) -> P
     })
 }
 
-/// Appends them, each by itself but all at once, so that an engine that gathers commits makes one of them.
-/// With each user they stand in the order of the call.
+/// Appends them, each by itself but together, so that an engine that gathers commits makes one of them. With
+/// each user they stand in the order of the call.
 async fn each(app: &App, pushes: Vec<Result<Push, Refused>>) -> Vec<Result<PushedOne, Refused>> {
     let checked: Vec<Result<Checked, Refused>> =
         pushes.into_iter().map(|push| push.and_then(|push| push_one::check(app, push))).collect();
     // Asked once for all of them, and before the first append, so that none waits for it on its way.
     let online = online_among(app, checked.iter().flatten()).await;
     let online: Result<&HashSet<UserId>, Refused> = online.as_ref().map_err(Clone::clone);
+    let mut by_id: Vec<UserId> = Vec::new();
+    if let Ok(online) = online
+        && checked.iter().flatten().any(Checked::is_for_online)
+    {
+        by_id.extend(online.iter().cloned());
+        by_id.sort_unstable();
+    }
+    let by_id = &by_id;
     let append = |checked: Result<Checked, Refused>| -> Part<'_, Result<PushedOne, Refused>> {
         let online = online.clone();
         Box::pin(async move {
             let (checked, online) = (checked?, online?);
-            let online_users = || {
-                let mut users: Vec<UserId> = online.iter().cloned().collect();
-                users.sort_unstable();
-                users
-            };
-            Ok(counted(push_one::append(app, checked, online_users).await?, online))
+            Ok(counted(push_one::append(app, checked, || by_id.clone()).await?, online))
         })
     };
-    in_order(checked.into_iter().map(append).collect()).await
+    let copies = |checked: &Result<Checked, Refused>| match checked {
+        Ok(checked) if checked.is_for_online() => by_id.len(),
+        _ => 0,
+    };
+    let mut results = Vec::with_capacity(checked.len());
+    for run in runs(checked, copies) {
+        results.extend(in_order(run.into_iter().map(append).collect()).await);
+        // The appends of one run may all have been done at once.
+        tokio::task::yield_now().await;
+    }
+    results
+}
+
+/// Cuts pushes into runs, in their order, each of which takes copies of at most [`COPIES_MAX`] names, or has
+/// one push that does. So a short request for all who are online takes no more memory than one push, however
+/// often it says so.
+fn runs<T>(pushes: Vec<T>, copies: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let (mut runs, mut run, mut held) = (Vec::new(), Vec::new(), 0);
+    for push in pushes {
+        let more = copies(&push);
+        if held > 0 && more > 0 && held + more > COPIES_MAX {
+            runs.push(std::mem::take(&mut run));
+            held = 0;
+        }
+        held += more;
+        run.push(push);
+    }
+    runs.push(run);
+    runs
 }
 
 /// Who is online of the users of all these pushes; all users who are, if one of them is not for users by
@@ -180,6 +215,20 @@ mod tests {
     fn codes(body: &str) -> Vec<Option<ErrorCode>> {
         let pushes = parse(body.as_bytes()).unwrap().unwrap();
         pushes.into_iter().map(|push| push.err().map(|Refused(refusal)| refusal.code)).collect()
+    }
+
+    #[test]
+    fn a_run_copies_no_more_names_than_one_push_may_have() {
+        let cut = |copies: &[usize]| runs(copies.to_vec(), |copies| *copies);
+        assert_eq!(cut(&[0; 1_000]).len(), 1, "named users are not copied");
+        assert_eq!(cut(&[10; 1_000]).len(), 1, "few are one commit");
+        assert_eq!(cut(&[100_000; 1_000]), vec![vec![100_000]; 1_000]);
+        let half = COPIES_MAX / 2;
+        assert_eq!(
+            cut(&[0, half, half, 0, 1, 0, COPIES_MAX + 1, 0, 1]),
+            [vec![0, half, half, 0], vec![1, 0], vec![COPIES_MAX + 1, 0], vec![1]],
+            "in their order"
+        );
     }
 
     #[test]

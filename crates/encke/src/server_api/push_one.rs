@@ -186,6 +186,11 @@ impl Checked {
             Receivers::Group(_) => None,
         }
     }
+
+    /// Whether it is for all who are online.
+    pub(crate) fn is_for_online(&self) -> bool {
+        matches!(self.to, Receivers::Group(Group::Online))
+    }
 }
 
 /// Looks at all of a push that can be judged without asking anything else.

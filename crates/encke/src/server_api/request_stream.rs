@@ -16,7 +16,7 @@ use encke_proto::{ErrorCode, json};
 use futures_util::stream::unfold;
 use http::{StatusCode, header};
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::batch::{Part, Reason};
@@ -90,7 +90,7 @@ impl Stream {
                 tokio::select! {
                     biased;
                     () = stopping.begun() => self.refuse_next().await,
-                    lines = timeout(IDLE_MAX, self.lines.next()) => lines.ok()?.ok()?,
+                    lines = self.lines.next(IDLE_MAX) => lines.ok()?,
                 }
             }
             Some(_) => self.refuse_next().await,
@@ -107,7 +107,7 @@ impl Stream {
     /// Lines that come while the server stops.
     async fn refuse_next(&mut self) -> Vec<Line> {
         let until = *self.refuses_until.get_or_insert_with(|| Instant::now() + REFUSES_FOR);
-        match timeout_at(until, self.lines.next()).await {
+        match timeout_at(until, self.lines.next(IDLE_MAX)).await {
             Ok(Ok(lines)) => lines,
             _ => Vec::new(),
         }

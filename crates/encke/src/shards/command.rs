@@ -25,13 +25,16 @@ pub struct Arrival {
     pub unsent: Option<Box<Unsent>>,
 }
 
-/// A connection between two requests, on its way back from hyper.
+/// A connection that no request is under way on, on its way to the table: back from hyper, or from a
+/// handshake that was made beside it.
 #[derive(Debug)]
 pub struct Resting {
     /// What the next answer is written to.
     pub sink: Sink,
     /// What was read of the next request.
     pub inbound: Vec<u8>,
+    /// Whether no request has come yet. The first has the time of a head, as on any other connection.
+    pub is_new: bool,
 }
 
 /// What a shard is told or asked.

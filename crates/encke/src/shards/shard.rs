@@ -36,8 +36,9 @@ use tokio::{
 
 pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget, receipts::Receipts,
-    reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch, slow::Laggards,
+    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget,
+    receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
+    slow::Laggards,
 };
 use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards, TlsListener};
 use crate::{
@@ -168,8 +169,7 @@ pub struct Shard {
     now: Now,
     date: DateLine,
     hub_tick_ms: u64,
-    /// When the listeners are tried again, although the kernel says nothing.
-    accept_resumes_ms: Option<u64>,
+    accept_resumes: AcceptResumes,
     reads: ReadBudget,
     handshakes: Handshakes,
     scheduler: Scheduler,
@@ -214,7 +214,7 @@ impl Shard {
             now,
             date: DateLine::default(),
             hub_tick_ms: now.mono_ms,
-            accept_resumes_ms: None,
+            accept_resumes: AcceptResumes::default(),
             reads: ReadBudget::default(),
             handshakes: Handshakes::new(),
             scheduler: Scheduler::new(parts.linger_ms),
@@ -264,7 +264,7 @@ impl Shard {
     /// # Errors
     /// When the kernel's poll fails.
     pub fn step(&mut self, events: &mut Events) -> io::Result<()> {
-        let accept_is_due = self.accept_resumes_ms.is_some_and(|opens| opens <= self.now.mono_ms);
+        let accept_is_due = self.accept_resumes.is_due(self.now.mono_ms);
         let is_behind = self.reads.has_deferred() || self.handshakes.has_waiting();
         let rest_ms = if accept_is_due || is_behind { 0 } else { self.rest_ms() };
         let wait = Duration::from_millis(if rest_ms > 0 && self.parts.commands.rest() { rest_ms } else { 0 });

@@ -137,6 +137,12 @@ impl Sink {
         matches!(self, Self::Tls(tls) if tls.state.is_handshaking())
     }
 
+    /// Whether it is one under TLS of which nothing has come yet.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.state.is_silent())
+    }
+
     /// Whether it has a place that is kept for operators.
     #[must_use]
     pub fn is_reserved(&self) -> bool {

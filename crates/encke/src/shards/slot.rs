@@ -20,6 +20,7 @@ pub struct Slot {
     /// What it is doing.
     pub state: State,
     /// When something is to happen if nothing else does, in milliseconds of the clock that never goes back.
+    /// It counts only while all that was written is with the kernel; see [`Slot::due_ms`].
     pub deadline_ms: u64,
     /// When the wheel looks at it next.
     pub look_ms: u64,
@@ -54,6 +55,13 @@ impl Slot {
     pub fn wrote(&mut self, count: usize) {
         // The low bits are what is counted.
         self.written = self.written.wrapping_add(count as u32);
+    }
+
+    /// When something is to happen. A receiver that does not take what it was sent has the time for that, and
+    /// no other: no state that the connection comes to meanwhile puts it off.
+    #[must_use]
+    pub fn due_ms(&self) -> u64 {
+        self.unsent.as_ref().map_or(self.deadline_ms, |unsent| unsent.look_ms)
     }
 
     /// Puts what was written for it, from `start` on, into the form in which it is sent, and counts that.
@@ -100,6 +108,8 @@ pub struct Unsent {
     pub sent: usize,
     /// When all of it must have gone, in milliseconds of the clock that never goes back.
     pub until_ms: u64,
+    /// When it is looked at how far the receiver is behind; `until_ms` at the latest.
+    pub look_ms: u64,
 }
 
 /// What a socket is doing.

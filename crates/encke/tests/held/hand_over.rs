@@ -32,6 +32,27 @@ fn pipelined_requests_are_answered_in_order_on_both_sides_of_the_seam() {
 }
 
 #[test]
+fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
+    let mut world = World::new();
+    world.push("alice", "1");
+    let address = world.address;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+    let socket = socket.unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut wire = Wire { socket: socket.into(), seen: Vec::new() };
+    wire.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // More than the kernel keeps on both sides.
+    let large = format!("GET /api/openapi.json HTTP/1.1\r\nHost: {}\r\n\r\n", world.address);
+    let poll = world.head("alice", "/v1/poll?cursor=earliest");
+    wire.send(&format!("{}{poll}", large.repeat(100)));
+    for number in 0..100 {
+        assert_eq!(wire.response().0, 200, "{number}");
+    }
+    assert_eq!(data(&wire.response().1), [1]);
+}
+
+#[test]
 fn bytes_may_come_one_at_a_time() {
     let mut world = World::new();
     world.push("alice", "1");

@@ -247,6 +247,43 @@ async fn read_until(
 }
 
 #[test]
+fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
+    use std::io::{Read as _, Write as _};
+
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let mut world = world(dir.path());
+    world.push("alice", "1");
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+    let socket = socket.unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut wire = rustls::StreamOwned::new(client, TcpStream::from(socket));
+    wire.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // More than the kernel keeps on both sides.
+    let large = "GET /api/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let poll = world.head("alice", "/v1/poll?cursor=earliest");
+    wire.write_all(format!("{large}{poll}").as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    // The message is in the last answer alone.
+    while !seen.ends_with(b"}")
+        || !String::from_utf8_lossy(&seen[seen.len() - 2_000..]).contains("\"@alice\"")
+    {
+        let count = wire.read(&mut piece).unwrap();
+        assert!(count > 0, "the connection ended after {} bytes", seen.len());
+        seen.extend_from_slice(&piece[..count]);
+    }
+    assert_eq!(String::from_utf8_lossy(&seen).matches("HTTP/1.1 200 OK\r\n").count(), 101);
+}
+
+#[test]
 fn a_websocket_works_in_both_directions() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

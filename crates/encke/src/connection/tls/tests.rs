@@ -377,3 +377,26 @@ fn a_client_that_has_been_here_is_recognised() {
         assert_eq!(pair.server.finished_handshake(), None, "it is told once");
     }
 }
+
+#[test]
+fn what_cannot_be_sealed_is_not_left_to_be_sent() {
+    let refused = |server: &mut TlsState, why: &str| {
+        for text in [10, 3 * PLAIN_MAX_BYTES] {
+            let mut out = b"before".to_vec();
+            out.resize(6 + text, b'p');
+            assert!(server.seal(&mut out, 6).is_err(), "{why}");
+            assert_eq!(out, b"before", "{why}");
+        }
+    };
+    for version in VERSIONS {
+        let settings = Settings::of(version);
+        let mut begun = Pair::new(&settings, usize::MAX);
+        refused(&mut begun.server, "the handshake has not begun");
+        let hello = begun.client_says();
+        begun.tell_server(&hello).unwrap();
+        refused(&mut begun.server, "the handshake is under way");
+        let mut failed = Pair::connected(&settings);
+        failed.tell_server(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+        refused(&mut failed.server, "the peer did not keep to the protocol");
+    }
+}

@@ -51,6 +51,8 @@ pub struct TlsState {
     peer_closed: bool,
     /// Whether the peer did not keep to the protocol.
     failed: bool,
+    /// Whether nothing has come yet.
+    silent: bool,
 }
 
 impl std::fmt::Debug for TlsState {
@@ -76,6 +78,7 @@ impl TlsState {
             control: Vec::new(),
             peer_closed: false,
             failed: false,
+            silent: true,
         })
     }
 
@@ -83,6 +86,12 @@ impl TlsState {
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Whether nothing has come of the peer yet.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// How the handshake ended, once: when this is asked for the first time since. None before that, and
@@ -130,6 +139,7 @@ impl TlsState {
         if self.peer_closed || self.failed {
             return Ok(0);
         }
+        self.silent = false;
         let partial = mem::take(&mut self.partial);
         let end = (partial.len() + count).min(RECORD_MAX_BYTES);
         if let Some(room) = buffer.split(0..end).1.get_mut(..partial.len()) {
@@ -217,7 +227,8 @@ impl TlsState {
     /// Replaces what is in `out` from `start` on by its records: as few as there can be.
     ///
     /// # Errors
-    /// [`TlsFault::NotWritable`] before the handshake is done, or at the end of all keys' use.
+    /// [`TlsFault::NotWritable`] before the handshake is done, or at the end of all keys' use; else as rustls
+    /// refuses what the peer said. Nothing is left from `start` on then: plain text must not be sent.
     pub fn seal(&mut self, out: &mut Vec<u8>, start: usize) -> Result<(), TlsFault> {
         let plain_end = out.len();
         if start >= plain_end {
@@ -225,7 +236,7 @@ impl TlsState {
         }
         let count = (plain_end - start).div_ceil(PLAIN_MAX_BYTES);
         let likely = plain_end - start + count * RECORD_ADDS_BYTES;
-        let written = self.write(|traffic| {
+        let sealed = self.write(|traffic| {
             out.resize(plain_end + likely, 0);
             let (plain, sealed) = out.split_at_mut(plain_end);
             match traffic.encrypt(&plain[start..], sealed) {
@@ -237,7 +248,14 @@ impl TlsState {
                 }
                 other => other,
             }
-        })?;
+        });
+        let written = match sealed {
+            Ok(written) => written,
+            Err(fault) => {
+                out.truncate(start);
+                return Err(fault);
+            }
+        };
         out.truncate(plain_end + written);
         drop(out.splice(start..plain_end, mem::take(&mut self.control)));
         Ok(())

@@ -9,67 +9,119 @@ use encke_hub::Key;
 use encke_proto::{ErrorCode, Refusal};
 use mio::{Interest, net::TcpStream};
 
-use super::{Parts, Shard, Until, token};
+use super::{Shard, Until, token};
 use crate::{
     http::response::whole,
     shards::{Sink, Slot, State},
 };
 
 /// The most sockets accepted in one turn.
-const ACCEPTS_PER_TURN: usize = 256;
-/// How long after a failed accept the listener is tried again, in milliseconds.
+const ACCEPTS_PER_TURN: usize = if cfg!(test) { 16 } else { 256 };
+/// How long after a failed accept, or one beyond the limit, the listener is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
+
+/// When each listener is tried again, although the kernel says nothing, in milliseconds of the clock that
+/// never goes back. Each has a time of its own, so that what holds up one does not hold up the other.
+#[derive(Debug, Default)]
+pub(super) struct AcceptResumes {
+    plain_ms: Option<u64>,
+    tls_ms: Option<u64>,
+}
+
+impl AcceptResumes {
+    /// Whether a listener is to be tried now.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        [self.plain_ms, self.tls_ms].into_iter().flatten().any(|resumes_ms| resumes_ms <= now_ms)
+    }
+}
+
+/// What a listener gives.
+enum Accepted {
+    Socket(TcpStream, IpAddr),
+    /// This one came to nothing; there may be others.
+    Aborted,
+    /// No other waits.
+    Empty,
+    /// Too many handshakes are under way.
+    Limit,
+    Failed(io::Error),
+}
+
+impl From<io::Result<(TcpStream, SocketAddr)>> for Accepted {
+    fn from(accepted: io::Result<(TcpStream, SocketAddr)>) -> Self {
+        match accepted {
+            Ok((socket, address)) => Self::Socket(socket, address.ip()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Self::Empty,
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Self::Aborted,
+                _ => Self::Failed(error),
+            },
+        }
+    }
+}
 
 impl Shard {
     pub(super) fn accept(&mut self) {
-        self.accept_from(|parts| Some(parts.listener.accept()), Self::welcome);
+        let next = |shard: &mut Self| shard.parts.listener.accept().into();
+        self.accept_resumes.plain_ms = self.accept_from(next, Self::welcome);
     }
 
     /// The same for those who are to speak TLS, as long as not too many handshakes are under way.
     pub(super) fn accept_tls(&mut self) {
-        let next = |parts: &Parts| {
-            let tls = parts.tls.as_ref()?;
-            if tls.handshakes.is_reached() {
-                return Some(Err(io::ErrorKind::QuotaExceeded.into()));
-            }
-            Some(tls.listener.accept())
-        };
-        self.accept_from(next, Self::welcome_tls);
+        self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::welcome_tls);
     }
 
-    /// Accepts what `next` gives, a bounded number of sockets.
+    /// Accepts from the listeners whose pause is over.
+    pub(super) fn accept_again(&mut self) {
+        let now_ms = self.now.mono_ms;
+        if self.accept_resumes.plain_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
+            self.accept();
+        }
+        if self.accept_resumes.tls_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
+            self.accept_tls();
+        }
+    }
+
+    fn next_tls(&mut self) -> Accepted {
+        let is_reached = self.parts.tls.as_ref().is_some_and(|tls| tls.handshakes.is_reached());
+        if is_reached && !self.end_silent_handshake() {
+            return Accepted::Limit;
+        }
+        self.parts.tls.as_ref().map_or(Accepted::Empty, |tls| tls.listener.accept().into())
+    }
+
+    /// Accepts what `next` gives, a bounded number of sockets. When it is to be tried again.
     fn accept_from(
         &mut self,
-        next: impl Fn(&Parts) -> Option<io::Result<(TcpStream, SocketAddr)>>,
+        next: impl Fn(&mut Self) -> Accepted,
         welcome: impl Fn(&mut Self, TcpStream, IpAddr),
-    ) {
+    ) -> Option<u64> {
         if self.drains {
-            return;
+            return None;
         }
-        let mut failed = false;
+        let mut pause_ms = 0;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(accepted) = next(&self.parts) else { return };
-            match accepted {
-                Ok((socket, address)) => welcome(self, socket, address.ip()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => {
-                    // Out of file descriptors, most likely, or too many handshakes are under way. Connections
-                    // that are served are not harmed; the listener is tried again when some may have gone.
+            match next(self) {
+                Accepted::Socket(socket, address) => welcome(self, socket, address),
+                Accepted::Aborted => {}
+                Accepted::Empty => return None,
+                // Not worth a line in the log: any client can bring it about, as often as it likes.
+                Accepted::Limit => {
+                    pause_ms = ACCEPT_PAUSE_MS;
+                    break;
+                }
+                Accepted::Failed(error) => {
+                    // Out of file descriptors, most likely. Connections that are served are not harmed; the
+                    // listener is tried again when some may have gone.
                     tracing::warn!(%error, "no connection can be accepted now");
-                    failed = true;
+                    pause_ms = ACCEPT_PAUSE_MS;
                     break;
                 }
             }
         }
         // The kernel says only once that a connection waits, so the rest is looked for again: in the next
         // turn, or after a pause when accept failed.
-        let pause_ms = if failed { ACCEPT_PAUSE_MS } else { 0 };
-        self.accept_resumes_ms = Some(self.now.mono_ms + pause_ms);
+        Some(self.now.mono_ms + pause_ms)
     }
 
     /// Begins a handshake. A client that has no right to a connection is not told so: that would
@@ -81,12 +133,10 @@ impl Shard {
             Ok(state) => state,
             Err(error) => return tracing::error!(%error, "a handshake cannot begin"),
         };
-        let slow = tls.signs_slowly();
         let sink = Sink::of_socket(socket, permit, Some(state));
-        let Some(key) = self.seat(sink, self.parts.timeouts.head_ms) else { return };
         // Its first event says when there is something to read; a handshake seldom begins at once.
-        if slow {
-            self.hand_to_hyper(key, Vec::new());
+        if let Some(key) = self.seat(sink, self.parts.timeouts.head_ms) {
+            self.expect_hello(key);
         }
     }
 

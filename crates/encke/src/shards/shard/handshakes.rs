@@ -10,11 +10,20 @@ use encke_hub::Key;
 use rustls::HandshakeKind;
 
 use super::{Shard, Until};
-use crate::shards::{Sink, State};
+use crate::{
+    connection::tls::HANDSHAKES_MAX,
+    shards::{Sink, State},
+};
 
 /// The most steps in one turn: with a fast signature (P-256) about half a millisecond, since every second one
 /// only ends a handshake.
 pub(super) const STEPS_PER_TURN: usize = 4;
+
+/// How long a client may say nothing until its connection may be ended for another, when too many handshakes
+/// are under way, in milliseconds. A hello comes right behind the connection, or a second later if lost.
+const SILENT_MIN_MS: u64 = 2_000;
+/// The most connections of which it is known when they came. Those that say nothing are fewer.
+const EXPECTED_MAX: usize = 2 * HANDSHAKES_MAX;
 
 /// The steps of the turn, and connections that wait for the next one. Each stands in the queue once; one that
 /// has ended since stands there until its turn comes.
@@ -23,6 +32,9 @@ pub(super) struct Handshakes {
     left: usize,
     waiting: VecDeque<Key>,
     in_queue: HashSet<Key>,
+    /// Connections in the order in which they came, and when, in milliseconds; those that have said something
+    /// or are gone since stand there until they are passed over. At most [`EXPECTED_MAX`].
+    expected: VecDeque<(Key, u64)>,
 }
 
 impl Handshakes {
@@ -71,6 +83,39 @@ impl Handshakes {
 }
 
 impl Shard {
+    /// Remembers that a handshake is to begin.
+    pub(super) fn expect_hello(&mut self, key: Key) {
+        if self.handshakes.expected.len() >= EXPECTED_MAX {
+            let mut expected = std::mem::take(&mut self.handshakes.expected);
+            expected.retain(|(key, _)| self.is_silent(*key));
+            self.handshakes.expected = expected;
+        }
+        self.handshakes.expected.push_back((key, self.now.mono_ms));
+    }
+
+    /// Ends the oldest handshake whose client has said nothing for a while, so that another can begin. False
+    /// when there is none. Without that, clients that only connect would keep out all others.
+    pub(super) fn end_silent_handshake(&mut self) -> bool {
+        while let Some((key, since_ms)) = self.handshakes.expected.front().copied() {
+            let is_silent = self.is_silent(key);
+            if is_silent && self.now.mono_ms < since_ms + SILENT_MIN_MS {
+                return false;
+            }
+            self.handshakes.expected.pop_front();
+            if is_silent {
+                self.free(key);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a connection's client has said nothing yet. One that waits for a step of its handshake has.
+    fn is_silent(&self, key: Key) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.sink.is_silent())
+            && !self.handshakes.in_queue.contains(&key)
+    }
+
     /// Goes on with handshakes that had to wait.
     pub(super) fn advance_handshakes(&mut self) {
         for _ in 0..self.handshakes.begin() {

@@ -78,7 +78,13 @@ impl Shard {
             // still has its time to take what it was sent, and reads why behind that.
             return self.drop_slot(key);
         }
+        let had_asked = self.settle_asked(key);
         self.turn(key, |service, context| service.ended(context, ending));
+        if had_asked {
+            // It was not listened to. What its client has sent meanwhile is read in a turn of its own, and so
+            // is its answer to the close.
+            self.reads.defer(key);
+        }
     }
 
     /// Serves the connections that have something to pull: first those that are alone in what they got, and

@@ -47,8 +47,14 @@ impl Shard {
             if cost >= CONNECTION_MAX_BYTES || self.reads.is_spent() {
                 return self.reads.defer(key);
             }
-            if slot.sink.is_handshaking() && !self.handshakes.has_left(key) {
-                return;
+            if slot.sink.is_handshaking() {
+                // Not before its client says something: until then it can be ended here for another.
+                if slot.sink.is_silent() && self.parts.tls.as_ref().is_some_and(|tls| tls.signs_slowly()) {
+                    return self.hand_to_hyper(key, Vec::new());
+                }
+                if !self.handshakes.has_left(key) {
+                    return;
+                }
             }
             let is_tls = slot.sink.is_tls();
             let drained = match slot.sink.read(&mut self.inbound) {
@@ -292,13 +298,15 @@ impl Shard {
         self.writable(key);
     }
 
-    /// Takes back a connection from hyper, between two requests.
+    /// Takes a connection that no request is under way on.
     pub(super) fn rests(&mut self, mut resting: Resting) {
         if self.drains {
             // As those that rested here already.
             return resting.sink.end();
         }
-        let Some(key) = self.seat(resting.sink, self.parts.timeouts.idle_ms) else { return };
+        let timeouts = &self.parts.timeouts;
+        let timeout_ms = if resting.is_new { timeouts.head_ms } else { timeouts.idle_ms };
+        let Some(key) = self.seat(resting.sink, timeout_ms) else { return };
         if !resting.inbound.is_empty() {
             self.on_bytes(key, &resting.inbound);
         }

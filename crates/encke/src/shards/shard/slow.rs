@@ -86,7 +86,7 @@ impl Shard {
         let until_ms = self.now.mono_ms + self.parts.timeouts.stalled_ms;
         let Some(slot) = self.slots.get_mut(key) else { return };
         self.laggards.unsent_bytes += rest.len();
-        slot.unsent = Some(Box::new(Unsent { bytes: rest, sent: 0, until_ms }));
+        slot.unsent = Some(Box::new(Unsent { bytes: rest, sent: 0, until_ms, look_ms: until_ms }));
         self.laggards.by_key.entry(key).or_insert(lag);
         self.look_again(key, until_ms);
         self.shed();
@@ -142,7 +142,9 @@ impl Shard {
     }
 
     fn look_again(&mut self, key: Key, until_ms: u64) {
-        self.set_deadline(key, until_ms.saturating_sub(self.now.mono_ms).min(LAG_LOOK_MS));
+        let Some(unsent) = self.slots.get_mut(key).and_then(|slot| slot.unsent.as_mut()) else { return };
+        unsent.look_ms = until_ms.min(self.now.mono_ms + LAG_LOOK_MS);
+        self.look_in_time(key);
     }
 
     /// Does what is configured with a receiver that is behind by too much.

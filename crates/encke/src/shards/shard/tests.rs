@@ -562,7 +562,7 @@ fn a_connection_that_hyper_gives_back_rests_as_long_as_any_other() {
     let mut world = World::new(|_| {});
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clients = Vec::new();
-    for inbound in [&b""[..], b"GET /v1/po"] {
+    for (inbound, is_new) in [(&b""[..], false), (b"GET /v1/po", false), (b"", true)] {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, address) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -570,7 +570,7 @@ fn a_connection_that_hyper_gives_back_rests_as_long_as_any_other() {
         let sink = Sink::Socket(TcpStream::from_std(socket), permit);
         world
             .mailbox
-            .post(ShardCommand::Rests(Box::new(Resting { sink, inbound: inbound.to_vec() })))
+            .post(ShardCommand::Rests(Box::new(Resting { sink, inbound: inbound.to_vec(), is_new })))
             .unwrap();
         clients.push(client);
     }
@@ -580,8 +580,8 @@ fn a_connection_that_hyper_gives_back_rests_as_long_as_any_other() {
         world.steps(3);
         world.step().sockets
     };
-    assert_eq!(open_at(9), 2);
-    // A head has its time from its first byte, which was there.
+    assert_eq!(open_at(9), 3);
+    // A head has its time from its first byte, which was there; the first of all, from the beginning.
     assert_eq!(open_at(11), 1);
     assert_eq!(open_at(74), 1);
     assert_eq!(open_at(76), 0);

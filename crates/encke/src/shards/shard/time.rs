@@ -13,8 +13,15 @@ impl Shard {
     pub(super) fn set_deadline(&mut self, key: Key, in_ms: u64) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.deadline_ms = self.now.mono_ms + in_ms;
-        if slot.deadline_ms < slot.look_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
+        self.look_in_time(key);
+    }
+
+    /// Has the wheel look at a connection no later than something is to happen.
+    pub(super) fn look_in_time(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let due_ms = slot.due_ms();
+        if due_ms < slot.look_ms {
+            slot.look_ms = self.wheel.insert(due_ms, key.index);
         }
     }
 
@@ -29,10 +36,7 @@ impl Shard {
             self.hub.tick(self.now);
         }
         self.look_at_receipts();
-        if self.accept_resumes_ms.take_if(|opens| *opens <= self.now.mono_ms).is_some() {
-            self.accept();
-            self.accept_tls();
-        }
+        self.accept_again();
     }
 
     pub(super) fn look_at(&mut self, key: Key) {
@@ -42,8 +46,9 @@ impl Shard {
             // is left over.
             return;
         }
-        if slot.deadline_ms > self.now.mono_ms {
-            slot.look_ms = self.wheel.insert(slot.deadline_ms, key.index);
+        let due_ms = slot.due_ms();
+        if due_ms > self.now.mono_ms {
+            slot.look_ms = self.wheel.insert(due_ms, key.index);
             return;
         }
         // Whatever happens next sets a deadline of its own, or the slot is gone.

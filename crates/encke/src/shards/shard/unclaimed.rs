@@ -74,11 +74,7 @@ impl Shard {
 
     /// The session of a connection is there.
     pub(super) fn begun(&mut self, key: Key) {
-        if let Some(duplex) =
-            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::duplex_mut)
-        {
-            duplex.asked = false;
-        }
+        self.settle_asked(key);
         self.turn(key, |transport, context| transport.begin(context));
         self.resume(key);
     }
@@ -111,13 +107,17 @@ impl Shard {
         self.refuse_unclaimed(key, &shutting_down());
     }
 
+    /// What the client of a duplex connection asked is answered by what it is told now. Whether it had asked.
+    pub(super) fn settle_asked(&mut self, key: Key) -> bool {
+        self.slots
+            .get_mut(key)
+            .and_then(|slot| slot.state.service())
+            .and_then(Service::duplex_mut)
+            .is_some_and(|duplex| std::mem::take(&mut duplex.asked))
+    }
+
     fn refuse_unclaimed(&mut self, key: Key, refusal: &Refusal) {
-        if let Some(duplex) =
-            self.slots.get_mut(key).and_then(|slot| slot.state.service()).and_then(Service::duplex_mut)
-        {
-            // What was asked is answered by this.
-            duplex.asked = false;
-        }
+        self.settle_asked(key);
         self.turn(key, |transport, context| transport.refused(context, refusal));
         // What its client has sent meanwhile is read in a turn of its own, as above.
         self.reads.defer(key);

@@ -4,6 +4,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -198,6 +199,50 @@ fn more_handshakes_than_there_may_be_wait_in_the_kernel() {
     // Those who had their time have gone, and the others have theirs.
     secure.until_sockets(5);
     drop(silent);
+}
+
+#[test]
+fn clients_that_only_connect_keep_no_one_out() {
+    let mut secure = Secure::new();
+    let mut silent: Vec<TcpStream> = (0..HANDSHAKES_MAX).map(|_| secure.connect()).collect();
+    secure.until_sockets(HANDSHAKES_MAX);
+    // Who has said something is not ended for another, however long ago it came.
+    silent[0].write_all(&[22]).unwrap();
+    secure.world.steps(3);
+    secure.world.clock.advance_ms(2_100);
+    for _ in 0..3 {
+        let mut client = secure.connected();
+        client.say(&secure.asks("/v1/sse"));
+        secure.until(&mut client, |client, _| client.has_seen("\"event\":\"open\""));
+    }
+    let ended = |socket: &mut TcpStream| matches!(socket.read(&mut [0]), Ok(0));
+    assert!(!ended(&mut silent[0]) && ended(&mut silent[1]), "the oldest that said nothing");
+    assert!(!ended(&mut silent[HANDSHAKES_MAX - 1]));
+}
+
+#[test]
+fn a_handshake_that_is_made_elsewhere_stays_here_until_its_client_says_something() {
+    let mut secure = Secure::new();
+    secure.world.shard.parts.tls.as_ref().unwrap().signs_slowly.store(true, Ordering::Relaxed);
+    let mut silent: Vec<TcpStream> = (0..3).map(|_| secure.connect()).collect();
+    secure.until_sockets(3);
+    secure.world.steps(5);
+    assert_eq!(secure.world.step().sockets, 3);
+    silent[1].write_all(&[22]).unwrap();
+    secure.until_sockets(2);
+}
+
+#[test]
+fn the_limit_of_handshakes_holds_up_no_other_listener() {
+    let mut secure = Secure::new();
+    let silent: Vec<TcpStream> = (0..HANDSHAKES_MAX).map(|_| secure.connect()).collect();
+    secure.until_sockets(HANDSHAKES_MAX);
+    let plain = secure.world.shard.parts.listener.local_addr().unwrap();
+    // More than are accepted in one turn, and one that has to wait.
+    let others: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(plain).unwrap()).collect();
+    let waits = secure.connect();
+    secure.until_sockets(HANDSHAKES_MAX + others.len());
+    drop((silent, others, waits));
 }
 
 #[test]

@@ -211,6 +211,29 @@ fn a_refusal_by_the_other_nodes_is_said_in_the_protocol_that_is_spoken_by_then()
 }
 
 #[test]
+fn a_user_whom_the_hub_refuses_is_told_so_and_listened_to() {
+    let mut world = World::new(|_| {});
+    let (mut client, asked) = world.opened();
+    client.write_all(&frame("alice")).unwrap();
+    let mut wishes = world.turns_until(|| !asked.lock().unwrap().is_empty());
+    wishes.extend(world.turns_without_engine(10));
+    for request_engine in wishes {
+        if let EngineRequest::Open(key, _) = request_engine {
+            world.mailbox.post(ShardCommand::Opened(key, None)).unwrap();
+        }
+    }
+    let mut seen = Vec::new();
+    world.turns_until(|| has_seen(&mut client, &mut seen, "engine_unavailable"));
+    // The answer to the close is heard, or the connection would stay until its time is over.
+    client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+    drop(client);
+    let ends = Instant::now() + Duration::from_secs(20);
+    while world.step().sockets > 0 {
+        assert!(Instant::now() < ends, "its client is not heard");
+    }
+}
+
+#[test]
 fn what_is_not_sent_and_not_read_goes_along_to_the_users_shard() {
     let mut world = World::new(|_| {});
     let poll = Poll::new().unwrap();
@@ -222,8 +245,12 @@ fn what_is_not_sent_and_not_read_goes_along_to_the_users_shard() {
     client.write_all(&[frame(&user), frame("behind")].concat()).unwrap();
     world.turns_until(|| !asked.lock().unwrap().is_empty());
     let (key, _) = world.shard.slots.iter().next().unwrap();
-    world.shard.slots.get_mut(key).unwrap().unsent =
-        Some(Box::new(Unsent { bytes: b"not sent".to_vec(), sent: 0, until_ms: u64::MAX }));
+    world.shard.slots.get_mut(key).unwrap().unsent = Some(Box::new(Unsent {
+        bytes: b"not sent".to_vec(),
+        sent: 0,
+        until_ms: u64::MAX,
+        look_ms: u64::MAX,
+    }));
     world.steps(1);
     let Some(ShardCommand::Arrived(arrival)) = commands.next() else { panic!("nothing has arrived") };
     assert!(matches!(arrival.verdict, Verdict::Admitted(_)));
