@@ -22,9 +22,9 @@ pub(super) struct Maintenance {
     state: Arc<RwLock<State>>,
     manifest: Manifest,
     options: LogOptions,
-    /// What was written since the last checkpoint began, in bytes.
+    /// What was written since the last checkpoint was finished, in bytes.
     written: u64,
-    /// What the last checkpoint took, in bytes.
+    /// What was written while the last checkpoint was, with the events that came meanwhile, in bytes.
     last_bytes: u64,
     checkpoint: Option<Checkpoint>,
     compaction: Option<Compaction>,
@@ -80,7 +80,7 @@ impl Maintenance {
             self.roll(appender, 0)?;
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), &mut records));
-            (self.written, self.last_bytes) = (0, 0);
+            self.last_bytes = 0;
         }
         self.begin_compaction();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +150,8 @@ impl Maintenance {
         if std::mem::take(&mut self.finishes.checkpoint)
             && let Some(done) = self.checkpoint.take()
         {
+            // What the checkpoint itself took must not count towards the next one.
+            self.written = 0;
             self.enter(Manifest { first: done.first, ..self.manifest });
             self.look = true;
         }
@@ -173,7 +175,6 @@ impl Maintenance {
     pub(super) fn failed(&mut self) {
         if let Some(undone) = self.checkpoint.take() {
             tracing::debug!(segment = undone.first, "a checkpoint was given up");
-            self.written = self.written.max(self.last_bytes);
         }
         self.compaction = None;
         self.finishes = Finishes::default();

@@ -1,0 +1,64 @@
+//! What the log engine writes besides what it is asked to: it is bounded by what callers write.
+
+mod log_volume;
+
+use std::sync::Arc;
+
+use encke_engine::{
+    Append, Engine, Retention, RetentionTable, Targets,
+    log::{LogEngine, LogOptions},
+};
+use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
+use log_volume::{MemoryVolume, Step};
+use serde_json::value::RawValue;
+
+const SMALL: LogOptions = LogOptions { segment_bytes: 8192, checkpoint_bytes: 16_384 };
+
+fn retention(max_messages: u64) -> Retention {
+    Retention { max_messages, max_bytes: 1 << 30, max_age_s: 90 * 86_400 }
+}
+
+fn open(volume: &MemoryVolume, max_messages: u64) -> LogEngine {
+    let own = retention(1 << 20);
+    let rules = RetentionTable { rules: Vec::new(), public: retention(max_messages), own };
+    LogEngine::open_on(Arc::new(volume.clone()), Arc::new(()), rules, Epoch(7), SMALL)
+        .expect("a new store opens")
+}
+
+fn message(bits: u128, targets: Targets, bytes: usize) -> Append {
+    let json = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).expect("this is JSON");
+    Append {
+        id: MessageId::from_bits(bits + 1),
+        key: None,
+        targets,
+        body: Body::Data(Arc::from(json)),
+        from: None,
+        time: Time(1),
+        expires: None,
+    }
+}
+
+fn channel(name: &str) -> Targets {
+    Targets::Channels(vec![ChannelName::public(name).expect("this is a name")])
+}
+
+/// How many bytes were written behind this step.
+fn written(volume: &MemoryVolume, steps: usize) -> usize {
+    let bytes = |step: Step| if let Step::Write { bytes, .. } = step { bytes.len() } else { 0 };
+    volume.all_steps().split_off(steps).into_iter().map(bytes).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_of_a_large_state_cost_no_more_than_what_is_written() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume, 1 << 20);
+    let users = (0..2000).map(|n| UserId::new(&format!("user-{n}")).expect("this is an id")).collect();
+    engine.append(message(0, Targets::Users(users), 10)).await.expect("a healthy engine appends");
+    let steps = volume.steps();
+    let events = 1000;
+    for bits in 1..=events {
+        engine.append(message(bits, channel("a"), 400)).await.expect("a healthy engine appends");
+    }
+    let bytes = written(&volume, steps);
+    assert!(bytes < 4 * 500 * events as usize, "{} bytes for each event", bytes / events as usize);
+}
