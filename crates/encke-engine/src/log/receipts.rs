@@ -5,8 +5,8 @@ use encke_proto::{Offset, Time};
 
 use crate::ReceiptState;
 
-/// The most steps that are kept of one log. Beyond it the oldest step that a later one of its kind covers as
-/// well is forgotten: what it reached keeps its state, and has the time of the later one.
+/// The most steps that are kept of one log. Beyond it a step that a later one of its kind covers as well is
+/// forgotten: what it reached keeps its state, and has the time of the later one.
 pub(super) const STEPS_MAX: usize = 1024;
 /// A step's kind takes the lowest bits of its time.
 const KIND_BITS: u32 = 2;
@@ -20,6 +20,8 @@ pub(super) enum StepKind {
     Shown = 1,
     /// Everything up to there was trimmed.
     Trimmed = 2,
+    /// Steps that handed over or showed everything up to there were forgotten. There is one such step at most.
+    Forgotten = 3,
 }
 
 impl StepKind {
@@ -28,6 +30,7 @@ impl StepKind {
             0 => Some(Self::Delivered),
             1 => Some(Self::Shown),
             2 => Some(Self::Trimmed),
+            3 => Some(Self::Forgotten),
             _ => None,
         }
     }
@@ -55,21 +58,44 @@ impl Step {
         match self.at_and_kind & ((1 << KIND_BITS) - 1) {
             0 => StepKind::Delivered,
             1 => StepKind::Shown,
-            _ => StepKind::Trimmed,
+            2 => StepKind::Trimmed,
+            _ => StepKind::Forgotten,
         }
     }
 }
 
 /// Adds a step, and forgets an old one if there are too many.
 pub(super) fn add_step(steps: &mut Vec<Step>, step: Step) {
-    if steps.len() >= STEPS_MAX {
-        let covered =
-            (0..steps.len()).find(|at| steps[at + 1..].iter().any(|later| later.kind() == steps[*at].kind()));
-        if let Some(at) = covered {
+    while steps.len() >= STEPS_MAX && (forget_trimmed(steps) || forget_reached(steps)) {}
+    steps.push(step);
+}
+
+/// Forgets the oldest step that trimmed and that one like it follows. One sweep makes many of them, so they go
+/// first.
+fn forget_trimmed(steps: &mut Vec<Step>) -> bool {
+    let is_pair = |pair: &[Step]| pair.iter().all(|step| step.kind() == StepKind::Trimmed);
+    let found = steps.windows(2).position(is_pair);
+    found.map(|at| steps.remove(at)).is_some()
+}
+
+/// Forgets the oldest step that handed over or showed and that a later one of its kind covers, but keeps how
+/// far it reached: the later one may lie behind the expiry of what was reached in time.
+fn forget_reached(steps: &mut Vec<Step>) -> bool {
+    let is_covered = |at: &usize| {
+        let kind = steps[*at].kind();
+        matches!(kind, StepKind::Delivered | StepKind::Shown)
+            && steps[at + 1..].iter().any(|later| later.kind() == kind)
+    };
+    let Some(at) = (0..steps.len()).find(is_covered) else { return false };
+    let step = steps[at];
+    match steps.iter_mut().find(|known| known.kind() == StepKind::Forgotten) {
+        Some(known) => {
+            *known = Step::new(StepKind::Forgotten, known.to.max(step.to), known.at().max(step.at()));
             steps.remove(at);
         }
+        None => steps[at] = Step::new(StepKind::Forgotten, step.to, step.at()),
     }
-    steps.push(step);
+    true
 }
 
 /// What became of a push, for the user whose steps these are.
@@ -81,10 +107,10 @@ pub(super) fn receipt(
     now: Time,
 ) -> (ReceiptState, Time) {
     let (mut state, mut at) = (ReceiptState::Queued, pushed);
-    let (mut handed, mut shown) = (false, false);
+    let (mut handed, mut shown, mut reached) = (false, false, false);
     for step in steps.iter().filter(|step| step.to >= offset) {
         // What was skipped because its time was over does not become delivered by what came behind.
-        let over = state == ReceiptState::Queued && expires.is_some_and(|end| end <= step.at());
+        let over = !reached && state == ReceiptState::Queued && expires.is_some_and(|end| end <= step.at());
         match step.kind() {
             StepKind::Delivered if !std::mem::replace(&mut handed, true) => {
                 if state == ReceiptState::Queued && !over {
@@ -96,7 +122,8 @@ pub(super) fn receipt(
                     (state, at) = (ReceiptState::Shown, step.at());
                 }
             }
-            StepKind::Trimmed if state == ReceiptState::Queued => {
+            StepKind::Forgotten => reached = true,
+            StepKind::Trimmed if state == ReceiptState::Queued && !reached => {
                 return (ReceiptState::Expired, expires.map_or(step.at(), |end| end.min(step.at())));
             }
             StepKind::Delivered | StepKind::Shown | StepKind::Trimmed => {}
@@ -114,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_step_is_packed_and_unpacked() {
-        for kind in [StepKind::Delivered, StepKind::Shown, StepKind::Trimmed] {
+        for kind in [StepKind::Delivered, StepKind::Shown, StepKind::Trimmed, StepKind::Forgotten] {
+            assert_eq!(StepKind::from_byte(kind as u8), Some(kind));
             let step = Step::new(kind, u64::MAX, Time(1_763_800_000_123));
             assert_eq!((step.kind(), step.to, step.at()), (kind, u64::MAX, Time(1_763_800_000_123)));
         }
@@ -136,5 +164,40 @@ mod tests {
             Time(30_000),
             "what is young has its own time"
         );
+    }
+
+    #[test]
+    fn what_was_delivered_in_time_does_not_expire_when_its_step_is_forgotten() {
+        let mut steps = Vec::new();
+        for offset in 1..=3 * STEPS_MAX as u64 {
+            let kind = if offset % 3 == 0 { StepKind::Trimmed } else { StepKind::Delivered };
+            add_step(&mut steps, Step::new(kind, offset, Time(offset * 10)));
+        }
+        assert!(steps.len() <= STEPS_MAX);
+        let end = Time(3 * 10 * STEPS_MAX as u64);
+        for offset in (1..=3 * STEPS_MAX as u64).filter(|offset| offset % 3 != 0) {
+            // Each ends right behind the step that delivered it.
+            let expires = Some(Time(offset * 10 + 1));
+            assert_eq!(receipt(&steps, offset, Time(0), expires, end).0, ReceiptState::Delivered, "{offset}");
+        }
+        let state = |offset| receipt(&steps, offset, Time(0), Some(Time(offset * 10)), end).0;
+        assert_eq!(state(3 * STEPS_MAX as u64), ReceiptState::Expired, "what was trimmed stays so");
+        let never = receipt(&steps, 3 * STEPS_MAX as u64 + 1, Time(0), Some(end), end).0;
+        assert_eq!(never, ReceiptState::Expired, "what no step reached expires");
+    }
+
+    #[test]
+    fn what_is_trimmed_does_not_displace_what_was_delivered() {
+        let mut steps = Vec::new();
+        add_step(&mut steps, Step::new(StepKind::Delivered, 1, Time(10)));
+        add_step(&mut steps, Step::new(StepKind::Delivered, 2, Time(20)));
+        for offset in 3..=3 * STEPS_MAX as u64 {
+            add_step(&mut steps, Step::new(StepKind::Trimmed, offset, Time(30 + offset / 200)));
+        }
+        assert!(steps.len() <= STEPS_MAX);
+        let all = |offset| receipt(&steps, offset, Time(0), None, Time(u64::MAX));
+        assert_eq!(all(1), (ReceiptState::Delivered, Time(10)));
+        assert_eq!(all(2), (ReceiptState::Delivered, Time(20)));
+        assert_eq!(all(3).0, ReceiptState::Expired);
     }
 }
