@@ -9,9 +9,10 @@ use super::{
 
 /// What one frame takes of a checkpoint, in bytes, roughly.
 const STEP_BYTES: usize = 512 << 10;
-/// What a log takes of it besides its messages, in bytes, roughly.
+/// What a log takes of it besides its name, its messages and the steps of its receipts, in bytes, roughly.
 const LOG_BYTES: usize = 64;
 const MESSAGE_BYTES: usize = 24;
+const RECEIPT_STEP_BYTES: usize = 12;
 
 /// A checkpoint that is being written.
 pub(super) struct Checkpoint {
@@ -55,5 +56,68 @@ impl Checkpoint {
 }
 
 fn image_bytes(log: &Log) -> usize {
-    LOG_BYTES + log.len() * MESSAGE_BYTES
+    LOG_BYTES
+        + log.name.as_str().len()
+        + log.len() * MESSAGE_BYTES
+        + log.steps().len() * RECEIPT_STEP_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_proto::{ChannelName, Epoch, Time};
+
+    use super::{
+        super::{
+            manifest::Manifest,
+            receipts::{STEPS_MAX, Step, StepKind},
+            record::LogImage,
+            stored::Place,
+        },
+        *,
+    };
+    use crate::RetentionTable;
+
+    fn state(logs: u32, name_bytes: usize, steps: usize) -> State {
+        let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
+        let mut state = State::new(&manifest, RetentionTable::default());
+        for log in 0..logs {
+            let name = format!("{log:0>name_bytes$}");
+            let step = |n: usize| Step::new(StepKind::Delivered, n as u64 + 1, Time(1_763_800_000_000));
+            let image = LogImage {
+                log,
+                name: ChannelName::any(&name).expect("this is a name"),
+                head: steps as u64 + 1,
+                first_seen: None,
+                last_seen: None,
+                handed: 0,
+                shown: 0,
+                receipts_until: Time(u64::MAX),
+                steps: (0..steps).map(step).collect(),
+                messages: Vec::new(),
+            };
+            let place = Place { segment: 1, at: 0 };
+            state.apply(Record::Log(Box::new(image)), place, 0).expect("the log is new");
+        }
+        state
+    }
+
+    #[test]
+    fn a_frame_takes_no_more_of_a_checkpoint_than_its_bound() {
+        for state in [state(200, 10, STEPS_MAX), state(20_000, 100, 0)] {
+            let mut records = Vec::new();
+            let mut checkpoint = Checkpoint::begin(&state, 1, &mut records);
+            let mut frames = 0;
+            loop {
+                let is_last = checkpoint.step(&state, &mut records);
+                let mut bytes = Vec::new();
+                records.drain(..).for_each(|record| record.encode(&mut bytes));
+                assert!(bytes.len() < STEP_BYTES + STEP_BYTES / 8, "{} bytes", bytes.len());
+                frames += 1;
+                if is_last {
+                    break;
+                }
+            }
+            assert!(frames > 1, "it takes several frames");
+        }
+    }
 }
