@@ -192,8 +192,16 @@ impl PendingMarks {
     }
 
     async fn write(&mut self, engine: &dyn Engine, at: Time) {
-        while !self.is_empty() {
-            let users: Vec<UserId> = self.seen.iter().take(PENDING_MARKS_MAX).cloned().collect();
+        // One that fails must not hold up the other.
+        for result in [self.write_handed(engine, at).await, self.write_seen(engine, at).await] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "the engine did not take pending marks");
+            }
+        }
+    }
+
+    async fn write_handed(&mut self, engine: &dyn Engine, at: Time) -> Result<(), EngineError> {
+        while !self.handed.is_empty() {
             let mark = |(user, position): (&UserId, &Position)| Mark {
                 user: user.clone(),
                 position: *position,
@@ -202,19 +210,23 @@ impl PendingMarks {
             };
             let marks: Vec<Mark> = self.handed.iter().take(PENDING_MARKS_MAX).map(mark).collect();
             let written = marks.len();
-            let mut result = if marks.is_empty() { Ok(()) } else { engine.mark(marks).await };
-            if result.is_ok() {
-                result = all_seen(engine, &users, at).await;
-            }
-            if let Err(error) = result {
-                tracing::warn!(%error, "the engine could not take marks");
-                return;
-            }
-            users.iter().for_each(|user| {
-                self.seen.remove(user);
-            });
+            engine.mark(marks).await?;
             self.forget_handed(written);
         }
+        Ok(())
+    }
+
+    /// Those of a batch are written together, so that an engine that gathers commits has something to gather.
+    async fn write_seen(&mut self, engine: &dyn Engine, at: Time) -> Result<(), EngineError> {
+        while !self.seen.is_empty() {
+            let users: Vec<UserId> = self.seen.iter().take(PENDING_MARKS_MAX).cloned().collect();
+            let all = futures_util::future::join_all(users.iter().map(|user| engine.seen(user, at))).await;
+            for (user, _) in users.iter().zip(&all).filter(|(_, result)| result.is_ok()) {
+                self.seen.remove(user);
+            }
+            all.into_iter().collect::<Result<(), EngineError>>()?;
+        }
+        Ok(())
     }
 
     /// The first `count` are written down. Nothing has come since, so they are the first still.
@@ -229,15 +241,15 @@ impl PendingMarks {
     }
 }
 
-/// Writes all down together, so that an engine that gathers commits has something to gather.
-async fn all_seen(engine: &dyn Engine, users: &[UserId], at: Time) -> Result<(), EngineError> {
-    let all = futures_util::future::join_all(users.iter().map(|user| engine.seen(user, at))).await;
-    all.into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use encke_engine::{Append, Targets, memory::MemoryEngine};
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use encke_engine::{
+        Append, Appended, ChannelSummary, Mode, Page, Receipt as PushReceipt, Targets, UserRecord,
+        memory::MemoryEngine,
+    };
     use encke_proto::{Body, Epoch, MessageId};
     use mio::{Poll, Token, Waker};
 
@@ -266,5 +278,100 @@ mod tests {
         };
         let ShardCommand::Opened(_, Some(opening)) = command else { panic!("not opened") };
         assert_eq!(opening.handed, Some(position));
+    }
+
+    /// Takes marks, but not that one user was here, or the other way round. Does nothing else.
+    #[derive(Default)]
+    struct Partial {
+        takes_marks: bool,
+        marked: Mutex<Vec<UserId>>,
+        seen: Mutex<Vec<UserId>>,
+    }
+
+    impl Partial {
+        fn refused<T>() -> Result<T, EngineError> {
+            Err(EngineError::Unavailable("a test lets this fail".into()))
+        }
+    }
+
+    #[async_trait]
+    impl Engine for Partial {
+        fn mode(&self) -> Mode {
+            Mode::Memory
+        }
+        async fn append(&self, _: Append) -> Result<Appended, EngineError> {
+            Self::refused()
+        }
+        async fn read(&self, _: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
+            Self::refused()
+        }
+        async fn channels(
+            &self,
+            _: Option<&ChannelName>,
+            _: usize,
+        ) -> Result<Vec<ChannelSummary>, EngineError> {
+            Self::refused()
+        }
+        async fn seen(&self, user: &UserId, _: Time) -> Result<(), EngineError> {
+            if self.takes_marks && user.as_str() == "user-7" {
+                return Self::refused();
+            }
+            self.seen.lock().unwrap().push(user.clone());
+            Ok(())
+        }
+        async fn user(&self, _: &UserId) -> Result<Option<UserRecord>, EngineError> {
+            Self::refused()
+        }
+        async fn users(&self, _: Option<&UserId>, _: usize) -> Result<Vec<UserRecord>, EngineError> {
+            Self::refused()
+        }
+        async fn handed(&self, _: &UserId) -> Result<Position, EngineError> {
+            Self::refused()
+        }
+        async fn mark(&self, marks: Vec<Mark>) -> Result<(), EngineError> {
+            if !self.takes_marks {
+                return Self::refused();
+            }
+            self.marked.lock().unwrap().extend(marks.into_iter().map(|mark| mark.user));
+            Ok(())
+        }
+        async fn receipts(
+            &self,
+            _: &MessageId,
+            _: Option<&UserId>,
+            _: usize,
+            _: Time,
+        ) -> Result<Option<Vec<PushReceipt>>, EngineError> {
+            Self::refused()
+        }
+        async fn sweep(&self, _: Time) -> Result<(), EngineError> {
+            Self::refused()
+        }
+        async fn ready(&self) -> Result<(), EngineError> {
+            Self::refused()
+        }
+        async fn stop(&self) {}
+    }
+
+    #[tokio::test]
+    async fn what_fails_does_not_hold_up_other_marks_nor_write_them_again() {
+        let users = 3 * PENDING_MARKS_MAX;
+        for takes_marks in [true, false] {
+            let engine = Partial { takes_marks, ..Partial::default() };
+            let mut pending_marks = PendingMarks::default();
+            for number in 0..users {
+                let user = UserId::new(&format!("user-{number}")).unwrap();
+                pending_marks.seen(user.clone());
+                pending_marks.hand(vec![Receipt { user, position: Position { epoch: Epoch(1), offset: 1 } }]);
+            }
+            // Each batch may meet the failure once.
+            for _ in 0..users / PENDING_MARKS_MAX + 1 {
+                pending_marks.write(&engine, Time(1)).await;
+            }
+            let left = (pending_marks.handed.len(), pending_marks.seen.len());
+            let written = (engine.marked.lock().unwrap().len(), engine.seen.lock().unwrap().len());
+            let expected = if takes_marks { ((0, 1), (users, users - 1)) } else { ((users, 0), (0, users)) };
+            assert_eq!((left, written), expected, "each is written once: takes_marks {takes_marks}");
+        }
     }
 }
