@@ -56,10 +56,7 @@ impl Checkpoint {
 }
 
 fn image_bytes(log: &Log) -> usize {
-    LOG_BYTES
-        + log.name.as_str().len()
-        + log.len() * MESSAGE_BYTES
-        + log.steps().len() * RECEIPT_STEP_BYTES
+    LOG_BYTES + log.name.as_str().len() + log.len() * MESSAGE_BYTES + log.steps().len() * RECEIPT_STEP_BYTES
 }
 
 #[cfg(test)]
