@@ -20,7 +20,7 @@ pub(super) enum StepKind {
     Shown = 1,
     /// Everything up to there was trimmed.
     Trimmed = 2,
-    /// Steps that handed over or showed everything up to there were forgotten. There is one such step at most.
+    /// Steps that handed over or showed everything up to there were forgotten. There is at most one of these.
     Forgotten = 3,
 }
 
@@ -70,8 +70,8 @@ pub(super) fn add_step(steps: &mut Vec<Step>, step: Step) {
     steps.push(step);
 }
 
-/// Forgets the oldest step that trimmed and that one like it follows. One sweep makes many of them, so they go
-/// first.
+/// Forgets the oldest step that trimmed and that one like it follows. One sweep makes many of them, so they
+/// go first.
 fn forget_trimmed(steps: &mut Vec<Step>) -> bool {
     let is_pair = |pair: &[Step]| pair.iter().all(|step| step.kind() == StepKind::Trimmed);
     let found = steps.windows(2).position(is_pair);
