@@ -238,6 +238,13 @@ fn heard(message: &Message) -> Received {
 
 const WIDE: Rules = Rules { message_max_bytes: 100_000, compression: true, masked: true };
 
+/// What is received of pieces, and the status of the fault. Of a compressed message that is wrong in two
+/// ways, which one is found first, and so the text for logs, depends on how much has come.
+fn outcome(pieces: &[&[u8]]) -> (Vec<Received>, Option<CloseStatus>) {
+    let (all, fault) = hear(&RULES, pieces);
+    (all, fault.map(|fault| fault.status))
+}
+
 proptest! {
     #[test]
     fn what_another_client_sends_is_heard(
@@ -307,7 +314,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
-        prop_assert_eq!(hear(&RULES, &[&bytes]), hear(&RULES, &cut(&bytes, &cuts)));
+        prop_assert_eq!(outcome(&[&bytes]), outcome(&cut(&bytes, &cuts)));
     }
 
     #[test]
@@ -318,7 +325,7 @@ proptest! {
         // Mostly frames that may stand there.
         let bytes: Vec<u8> =
             frames.iter().flat_map(|(first, payload)| masked(first & 0x8f, payload)).collect();
-        prop_assert_eq!(hear(&RULES, &[&bytes]), hear(&RULES, &cut(&bytes, &cuts)));
+        prop_assert_eq!(outcome(&[&bytes]), outcome(&cut(&bytes, &cuts)));
     }
 
     #[test]
