@@ -42,6 +42,7 @@ pub enum ServeError {
 /// [`ServeError`] says why it could not start or go on.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    survive_file_size_limit()?;
     let drain = Duration::from_secs(config.shutdown_drain_s);
     let server = wire(config).await?;
     tracing::info!(address = %server.address, "the server is up");
@@ -70,6 +71,15 @@ pub async fn run(server: Server, drain: Duration, told: impl Future<Output = ()>
     sweeper.abort();
     stop(server, drain).await;
     if supervisor.has_failed() { Err(ServeError::Failed) } else { Ok(()) }
+}
+
+/// A write beyond the limit of a file's size (`ulimit -f`) is to fail like one to a full disk. By itself the
+/// signal that comes with it ends the process; a handler that does nothing leaves the error alone.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Says where it listens, in the one line that scripts wait for.

@@ -22,11 +22,18 @@ impl Fault {
         Self::Refused(EngineError::Damaged(what.into()))
     }
 
+    /// A file of the store cannot be read, whatever the reason.
+    pub(super) fn unreadable(name: &str, error: &io::Error) -> Self {
+        Self::damaged(format!("{name} cannot be read: {error}"))
+    }
+
     /// An operation on a file that failed before anything depended on it.
     pub(super) fn from_io(doing: &str, error: &io::Error) -> Self {
         let text = format!("{doing}: {error}");
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(text),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full(text)
+            }
             io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => Self::damaged(text),
             _ => Self::Refused(EngineError::Unavailable(text)),
         }

@@ -88,7 +88,10 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Close(args) => block_on(close::run(args)),
         Command::Token(args) => token::run(args),
         #[cfg(feature = "log")]
-        Command::Store(args) => store::run(args),
+        Command::Store(args) => block_on(async {
+            crate::serve::survive_file_size_limit().map_err(CliError::Runtime)?;
+            store::run(args)
+        }),
         Command::CheckConfig(args) => check_config::run(&args),
     }
 }
