@@ -7,6 +7,7 @@
 
 mod appender;
 mod backup;
+mod backup_list;
 mod checkpoint;
 mod codec;
 mod compaction;
@@ -25,6 +26,7 @@ mod manifest;
 mod opening;
 mod options;
 mod page;
+mod partial;
 mod queue;
 mod readers;
 mod receipt_page;
@@ -33,6 +35,7 @@ mod record;
 mod request;
 mod segment;
 mod segment_index;
+mod snapshot;
 mod state;
 mod stored;
 mod usage;
@@ -55,7 +58,7 @@ use tokio::sync::oneshot;
 #[cfg(feature = "sqlite")]
 pub use self::import::{ImportReport, import_sqlite};
 pub use self::{
-    backup::{backup, restore},
+    backup::{Copied, Damaged, backup, restore},
     inspect::{CheckReport, check, dump},
     options::LogOptions,
 };

@@ -13,7 +13,7 @@ use std::{
 
 use encke_engine::{
     Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
-    log::{self, LogEngine, LogOptions},
+    log::{self, Damaged, LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time};
 use serde_json::value::RawValue;
@@ -22,11 +22,19 @@ const SMALL: LogOptions = LogOptions { segment_bytes: 16_384, checkpoint_bytes: 
 const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
 /// How many copies are made while the store is written.
 const COPIES: usize = 8;
+/// So small that segments are begun, checkpoints made and segments compacted all the time.
+const BUSY: LogOptions = LogOptions { segment_bytes: 4096, checkpoint_bytes: 4096 };
+/// How many copies are made of a store that is so busy.
+const BUSY_COPIES: u64 = 40;
 
 fn open(directory: &Path, epoch: u64) -> Result<LogEngine, EngineError> {
+    open_with(directory, epoch, SMALL)
+}
+
+fn open_with(directory: &Path, epoch: u64, options: LogOptions) -> Result<LogEngine, EngineError> {
     let retention = Retention { max_messages: 100, max_bytes: 1 << 20, max_age_s: 3600 };
     let rules = RetentionTable { rules: Vec::new(), public: retention, own: retention };
-    LogEngine::open_with(directory, Arc::new(()), rules, Epoch(epoch), SMALL)
+    LogEngine::open_with(directory, Arc::new(()), rules, Epoch(epoch), options)
 }
 
 fn room() -> ChannelName {
@@ -85,9 +93,9 @@ async fn a_copy_made_while_messages_come_in_is_the_store_of_some_moment() {
         let copy = dir.path().join(format!("copy-{number}"));
         let bytes = tokio::task::spawn_blocking({
             let (store, copy) = (store.clone(), copy.clone());
-            move || log::backup(&store, &copy)
+            move || log::backup(&store, &copy, Damaged::Refused)
         });
-        assert!(bytes.await.expect("it does not panic").expect("a copy is made") > 0);
+        assert!(bytes.await.expect("it does not panic").expect("a copy is made").bytes > 0);
         let after = engine.read(&room(), ReadFrom::Head, ALL).await.expect("it reads").head;
         heads.push((before, copy, after));
     }
@@ -102,6 +110,65 @@ async fn a_copy_made_while_messages_come_in_is_the_store_of_some_moment() {
     println!("{written} messages, {COPIES} copies meanwhile");
 }
 
+/// The segments of a store, by number.
+fn segments(store: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir(store).expect("it is there");
+    let names = entries.map(|entry| entry.expect("it reads").file_name().into_string().expect("it is UTF-8"));
+    let mut numbers: Vec<u32> = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_store_that_is_compacted_all_the_time_has_all_that_was_answered_before() {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let store = dir.path().join("log");
+    let engine = Arc::new(open_with(&store, 1, BUSY).expect("a new store opens"));
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut writing = Vec::new();
+    // Several at once, so that frames are long and segments are full soon.
+    for _ in 0..8 {
+        let (engine, ended) = (Arc::clone(&engine), Arc::clone(&ended));
+        writing.push(tokio::spawn(async move {
+            while !ended.load(Ordering::Relaxed) {
+                engine.append(message(1)).await.expect("a healthy engine appends");
+                engine.sweep(Time(1)).await.expect("a healthy engine sweeps");
+            }
+        }));
+    }
+    let head = || async { engine.read(&room(), ReadFrom::Head, ALL).await.expect("it reads").head };
+    let (mut begun, mut removed) = (0, 0);
+    for number in 0..BUSY_COPIES {
+        let (copy, restored) = (dir.path().join("copy"), dir.path().join("restored"));
+        let (before, segments_before) = (head().await, segments(&store));
+        let copying = tokio::task::spawn_blocking({
+            let (store, copy) = (store.clone(), copy.clone());
+            move || log::backup(&store, &copy, Damaged::Refused)
+        });
+        copying.await.expect("it does not panic").expect("one pass is enough");
+        let (after, segments_after) = (head().await, segments(&store));
+        begun += segments_after.iter().filter(|segment| !segments_before.contains(segment)).count();
+        removed += segments_before.iter().filter(|segment| !segments_after.contains(segment)).count();
+        log::restore(&copy, &restored).expect("it comes back");
+        let opened = open_with(&restored, 100 + number, BUSY).expect("it opens");
+        let page = opened.read(&room(), ReadFrom::After(0), ALL).await.expect("it reads");
+        assert!((before..=after).contains(&page.head), "{before} <= {} <= {after}", page.head);
+        assert_eq!(page.entries.len() as u64, page.head + 1 - page.tail, "nothing is missing in between");
+        assert!(page.tail <= after.saturating_sub(99).max(1), "nor at the beginning");
+        opened.stop().await;
+        for directory in [copy, restored] {
+            std::fs::remove_dir_all(directory).expect("it can be removed");
+        }
+    }
+    ended.store(true, Ordering::Relaxed);
+    for task in writing {
+        task.await.expect("it does not panic");
+    }
+    engine.stop().await;
+    println!("{begun} segments begun and {removed} removed while {BUSY_COPIES} copies were made");
+    assert!(begun > 0 && removed > 0, "the store was busy: {begun} begun, {removed} removed");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_store_begins_a_new_epoch_and_takes_messages() {
     let dir = tempfile::tempdir().expect("there is room for a directory");
@@ -110,10 +177,10 @@ async fn a_restored_store_begins_a_new_epoch_and_takes_messages() {
     for number in 1..=5 {
         engine.append(message(number)).await.expect("a healthy engine appends");
     }
-    log::backup(&store, &copy).expect("a copy is made");
+    log::backup(&store, &copy, Damaged::Refused).expect("a copy is made");
     engine.append(message(6)).await.expect("a healthy engine appends");
     engine.stop().await;
-    assert!(log::backup(&store, &copy).is_err(), "a copy that is there is not overwritten");
+    assert!(log::backup(&store, &copy, Damaged::Refused).is_err(), "a copy that is there is not overwritten");
     assert!(log::restore(&copy, &store).is_err(), "nor is a store");
     std::fs::remove_dir_all(&store).expect("it can be removed");
     log::restore(&copy, &store).expect("the copy comes back");

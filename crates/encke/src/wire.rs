@@ -45,8 +45,8 @@ const BACKLOG: i32 = 4_096;
 const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
-/// File descriptors that are not for connections: the store, listeners, and connections that are being told
-/// that there are no more.
+/// File descriptors that are not for connections: the store (36 at most of the engine `log`, see
+/// `OPEN_SEGMENTS_MAX` there), listeners, and connections that are being told that there are no more.
 const DESCRIPTORS_KEPT: usize = 128;
 /// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it
 /// is they who close.
@@ -396,7 +396,7 @@ async fn backing(config: &Config, events: EngineEvents) -> Result<Backing, WireE
 }
 
 /// How many files this process may have open; as many as it may ask for.
-fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if setrlimit(Resource::Nofile, limit).is_err() {

@@ -1,145 +1,144 @@
 //! A copy of a store, made while a server has it open or not, and how one comes back. Segments are only ever
-//! written at their end, so a copy that takes them in their order is the store as it was at some moment.
+//! written at their end, so what all of them hold when they are open is the store as it was at some moment.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
+    backup_list::{self, BackupFile, BackupList},
     fault::Fault,
     file_name::{file_name, number_of},
-    frame::Scan,
-    manifest::Manifest,
-    volume::{DiskVolume, Volume, VolumeFile},
+    inspect::{CheckReport, check_segment},
+    manifest::{self, Manifest},
+    partial::{Partial, refused},
+    snapshot::Snapshot,
+    volume::{DiskVolume, Volume},
 };
 use crate::EngineError;
 
-/// How often a copy begins anew when a running server has removed a segment that it compacted.
-const TRIES_MAX: usize = 10;
-/// How much is copied at a time, in bytes.
-const CHUNK_BYTES: usize = 1 << 20;
+/// What becomes of a store that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// It is not copied.
+    Refused,
+    /// It is copied with its damage, and the copy says so.
+    Copied,
+}
 
-/// Copies the store at `from` to the directory `to`, which must not exist. Whatever opens the copy begins a
-/// new epoch, since positions that the original gives out later may differ.
+/// A copy that was made, or a store that was made of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// What is damaged in the store, a line each; known only of a copy that was just made.
+    pub damages: Vec<String>,
+    /// The store was damaged when the copy was made.
+    pub of_damaged: bool,
+}
+
+/// Copies the store at `from` to the directory `to`, which must not exist, or be empty. Everything that was
+/// answered before this was called is in it. What opens the copy begins a new epoch, since positions that the
+/// original gives out later may differ.
 ///
 /// # Errors
-/// [`EngineError`] when there is no store at `from`, or the copy cannot be written.
-pub fn backup(from: &Path, to: &Path) -> Result<u64, EngineError> {
-    let source = DiskVolume::look(from);
-    let target = new_volume(to)?;
-    for _ in 0..TRIES_MAX {
-        let manifest = Manifest::read(&source)?;
-        let manifest = manifest.ok_or_else(|| refused(from, "there is no store"))?;
-        match copy_segments(&source, &target) {
-            Ok(Some((bytes, newest))) => {
-                Manifest { copied: true, newest, ..manifest }.write(&target)?;
-                return Ok(bytes);
-            }
-            Ok(None) => {}
-            Err(error) => return Err(Fault::from_io("the copy", &error).into()),
-        }
+/// [`EngineError`] when there is no store at `from`, it is damaged, or the copy cannot be written. Then there
+/// is nothing at `to`.
+pub fn backup(from: &Path, to: &Path, damaged: Damaged) -> Result<Copied, EngineError> {
+    let snapshot = Arc::new(Snapshot::take(from)?);
+    let mut report = CheckReport::default();
+    report.add(snapshot.rehearse())?;
+    refuse(&report, damaged)?;
+    let partial = Partial::begin(to)?;
+    let volume = partial.volume();
+    let mut list = BackupList::default();
+    for number in snapshot.numbers() {
+        let bytes = snapshot.read_whole_frames(number).map_err(|error| failed(&file_name(number), &error))?;
+        let checked = check_segment(number, &bytes, snapshot.is_newest(number), &mut report);
+        report.add(checked)?;
+        refuse(&report, damaged)?;
+        list.add(&*volume, file_name(number), &bytes)?;
     }
-    Err(refused(from, "segments were compacted as fast as they were copied"))
+    if let Some(bytes) = snapshot.manifest() {
+        list.add(&*volume, manifest::FILE.to_owned(), &copied_manifest(bytes))?;
+    }
+    list.damaged = !report.damages.is_empty();
+    list.write(&*volume).map_err(|error| failed(backup_list::FILE, &error))?;
+    partial.finish().map_err(|error| failed("the copy", &error))?;
+    Ok(Copied { bytes: list.bytes(), of_damaged: list.damaged, damages: report.damages })
 }
 
-/// Puts a copy in the place of a store: into the directory `to`, which must not exist. Nothing may have the
-/// copy open.
+fn refuse(report: &CheckReport, damaged: Damaged) -> Result<(), EngineError> {
+    match report.damages.first() {
+        Some(first) if damaged == Damaged::Refused => Err(EngineError::Damaged(first.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn failed(doing: &str, error: &io::Error) -> EngineError {
+    Fault::from_io(doing, error).into()
+}
+
+/// The manifest of the copy. One that does not parse is copied as it is, like all that is damaged.
+fn copied_manifest(bytes: &[u8]) -> Vec<u8> {
+    match Manifest::decode(bytes) {
+        Ok(manifest) => Manifest { copied: true, ..manifest }.encode(),
+        Err(_) => bytes.to_vec(),
+    }
+}
+
+/// Puts a copy in the place of a store: into the directory `to`, which must not exist, or be empty. Nothing
+/// may have the copy open. Each file of the copy is compared with what the copy says of it.
 ///
 /// # Errors
-/// [`EngineError`] when `from` is no copy of a store, or the store cannot be written.
-pub fn restore(from: &Path, to: &Path) -> Result<u64, EngineError> {
-    let source = DiskVolume::open(from)?;
-    let manifest = Manifest::read(&source)?.ok_or_else(|| refused(from, "there is no copy of a store"))?;
-    let target = new_volume(to)?;
-    let bytes = copy_segments(&source, &target).map_err(|error| Fault::from_io("the copy", &error))?;
-    let (bytes, newest) = bytes.ok_or_else(|| refused(from, "a segment was removed meanwhile"))?;
-    Manifest { copied: true, newest, ..manifest }.write(&target)?;
-    Ok(bytes)
-}
-
-fn refused(path: &Path, what: &str) -> EngineError {
-    EngineError::Unavailable(format!("{}: {what}", path.display()))
-}
-
-fn new_volume(path: &Path) -> Result<DiskVolume, EngineError> {
-    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => {}
-        Ok(false) => return Err(refused(path, "the directory is not empty")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(refused(path, &error.to_string())),
+/// [`EngineError`] when `from` is no copy of a store, it is not finished or was changed since, or the store
+/// cannot be written. Then there is nothing at `to`.
+pub fn restore(from: &Path, to: &Path) -> Result<Copied, EngineError> {
+    if !from.is_dir() {
+        return Err(refused(from, "there is no copy of a store"));
     }
-    DiskVolume::open(path)
-}
-
-/// Copies all segments in their order; none when one was removed meanwhile. Returns the bytes, and
-/// the newest segment.
-fn copy_segments(source: &dyn Volume, target: &dyn Volume) -> io::Result<Option<(u64, u32)>> {
-    let numbers = |volume: &dyn Volume| -> io::Result<BTreeSet<u32>> {
-        Ok(volume.list()?.iter().filter_map(|name| number_of(name)).collect())
+    let source = DiskVolume::look_alone(from)?;
+    let list = match BackupList::read(&source)? {
+        Some(list) => list,
+        None => return Err(no_copy(from, &source)),
     };
-    let wanted = numbers(source)?;
-    for gone in numbers(target)?.difference(&wanted) {
-        target.remove(&file_name(*gone))?;
+    let partial = Partial::begin(to)?;
+    let volume = partial.volume();
+    for file in &list.files {
+        let copy = volume.create(&file.name, 0).map_err(|error| failed(&file.name, &error))?;
+        let mut at = 0;
+        file.read(&source, |bytes| {
+            copy.write_at(bytes, at).map_err(|error| Fault::from_io(&file.name, &error))?;
+            at += bytes.len() as u64;
+            Ok(())
+        })?;
+        copy.sync().map_err(|error| failed(&file.name, &error))?;
     }
-    let mut bytes = 0;
-    for number in &wanted {
-        let from = match source.open(&file_name(*number)) {
-            Ok(from) => from,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+    list.write(&*volume).map_err(|error| failed(backup_list::FILE, &error))?;
+    partial.finish().map_err(|error| failed("the store", &error))?;
+    Ok(Copied { bytes: list.bytes(), damages: Vec::new(), of_damaged: list.damaged })
+}
+
+/// Why a directory without a list is no copy.
+fn no_copy(from: &Path, source: &DiskVolume) -> EngineError {
+    let names = source.list().unwrap_or_default();
+    if Manifest::read(source).is_ok_and(|manifest| manifest.is_some_and(|manifest| !manifest.copied)) {
+        return refused(from, "this is a store and no copy of one; `encke store backup` makes one");
+    }
+    if names.iter().any(|name| number_of(name).is_some()) {
+        return backup_list::not_finished().into();
+    }
+    refused(from, "there is no copy of a store")
+}
+
+impl BackupList {
+    /// Writes a file of a copy, and enters it.
+    fn add(&mut self, volume: &dyn Volume, name: String, bytes: &[u8]) -> Result<(), EngineError> {
+        let write = || {
+            let file = volume.create(&name, 0)?;
+            file.write_at(bytes, 0)?;
+            file.sync()
         };
-        let to = target.create(&file_name(*number), 0)?;
-        bytes += match Some(number) == wanted.last() {
-            true => copy_newest(*number, &*from, &*to)?,
-            false => copy_file(&*from, &*to)?,
-        };
+        write().map_err(|error| failed(&name, &error))?;
+        self.files.push(BackupFile { name, bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) });
+        Ok(())
     }
-    // One that went before its turn came would have been missed above only if it was never listed.
-    let left = numbers(source)?;
-    if !wanted.is_subset(&left) {
-        return Ok(None);
-    }
-    target.sync_names()?;
-    Ok(Some((bytes, wanted.last().copied().unwrap_or_default())))
-}
-
-fn copy_file(from: &dyn VolumeFile, to: &dyn VolumeFile) -> io::Result<u64> {
-    let (length, mut at) = (from.length()?, 0);
-    let mut chunk = vec![0; CHUNK_BYTES];
-    while at < length {
-        let part = usize::try_from(length - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        from.read_at(&mut chunk[..part], at)?;
-        to.write_at(&chunk[..part], at)?;
-        at += part as u64;
-    }
-    to.sync()?;
-    Ok(at)
-}
-
-/// Copies the segment that is being written, up to the end of its last whole frame: what lies before that
-/// does not change any more, while what lies behind may be read half written.
-fn copy_newest(number: u32, from: &dyn VolumeFile, to: &dyn VolumeFile) -> io::Result<u64> {
-    let (mut bytes, mut end) = (Vec::new(), None);
-    for _ in 0..TRIES_MAX {
-        bytes.resize(usize::try_from(from.length()?).map_err(io::Error::other)?, 0);
-        match from.read_at(&mut bytes, 0) {
-            Ok(()) => {}
-            // The reserved rest of it was given back meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-            Err(error) => return Err(error),
-        }
-        end = whole_frames(number, &bytes);
-        if end.is_some() {
-            break;
-        }
-    }
-    // What is damaged for good is copied as it is, and told by whatever opens the copy.
-    let copied = &bytes[..end.unwrap_or(bytes.len())];
-    to.write_at(copied, 0)?;
-    to.sync()?;
-    Ok(copied.len() as u64)
-}
-
-fn whole_frames(number: u32, bytes: &[u8]) -> Option<usize> {
-    let mut scan = Scan::begin(number, bytes, true).ok()?;
-    while scan.next().ok()?.is_some() {}
-    Some(scan.scanned().end)
 }

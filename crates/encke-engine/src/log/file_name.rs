@@ -15,3 +15,9 @@ pub(super) fn number_of(name: &str) -> Option<u32> {
 pub(super) fn index_name(number: u32) -> String {
     format!("{number:010}.idx")
 }
+
+/// The segment whose index file has this name, if it is one.
+pub(super) fn index_of(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".idx")?.parse().ok()?;
+    (index_name(number) == name).then_some(number)
+}

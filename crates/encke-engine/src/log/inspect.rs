@@ -1,17 +1,16 @@
 //! Looks into a store from outside, also while a server has it open: whether every record is whole, and what
 //! the records say. Nothing is changed, and no lock is taken.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::{
     fault::Fault,
-    file_name::{file_name, number_of},
+    file_name::file_name,
     frame::Scan,
-    manifest::Manifest,
     record::{LogId, MessageRecord, Record, holds_message, read_message},
-    volume::{DiskVolume, Volume},
+    snapshot::Snapshot,
 };
 use crate::EngineError;
 
@@ -34,24 +33,50 @@ pub struct CheckReport {
     pub damages: Vec<String>,
 }
 
-/// Reads everything in the store at `directory`, and says what is damaged.
+/// Reads everything in the store, or the copy of one, at `directory`, and says what is damaged: nothing is
+/// found whole that a server would refuse.
 ///
 /// # Errors
 /// [`EngineError`] when there is no store, or it cannot be read.
 pub fn check(directory: &Path) -> Result<CheckReport, EngineError> {
+    let snapshot = Arc::new(Snapshot::take(directory)?);
     let mut report = CheckReport::default();
-    each_segment(directory, |number, bytes, newest| {
+    for number in snapshot.numbers() {
         report.segments += 1;
-        report.bytes += bytes.len() as u64;
-        if let Err(fault) = check_segment(number, bytes, newest, &mut report) {
-            report.damages.push(EngineError::from(fault).to_string());
-        }
-        Ok(())
-    })?;
+        let read = snapshot.read(number).map_err(|error| Fault::unreadable(&file_name(number), &error));
+        let checked = read.and_then(|bytes| {
+            report.bytes += bytes.len() as u64;
+            check_segment(number, &bytes, snapshot.is_newest(number), &mut report)
+        });
+        report.add(checked)?;
+    }
+    report.add(snapshot.rehearse())?;
     Ok(report)
 }
 
-fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckReport) -> Result<(), Fault> {
+impl CheckReport {
+    /// Enters what is damaged, once.
+    pub(super) fn add(&mut self, checked: Result<(), Fault>) -> Result<(), EngineError> {
+        match checked.map_err(EngineError::from) {
+            Ok(()) => {}
+            Err(EngineError::Damaged(text)) => {
+                if !self.damages.contains(&text) {
+                    self.damages.push(text);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Reads every record of a segment.
+pub(super) fn check_segment(
+    number: u32,
+    bytes: &[u8],
+    newest: bool,
+    report: &mut CheckReport,
+) -> Result<(), Fault> {
     let mut scan = Scan::begin(number, bytes, newest)?;
     while let Some(records) = scan.next()? {
         report.frames += 1;
@@ -72,7 +97,8 @@ fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckRepo
     Ok(())
 }
 
-/// Hands over every record of the store at `directory`, in the order in which they were written.
+/// Hands over every record of the store, or the copy of one, at `directory`, in the order in which they were
+/// written.
 ///
 /// # Errors
 /// [`EngineError`] when there is no store, it cannot be read, or something in it is damaged.
@@ -80,21 +106,43 @@ pub fn dump(
     directory: &Path,
     mut line: impl FnMut(Value) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
+    let snapshot = Snapshot::take(directory)?;
     let mut names = HashMap::new();
-    each_segment(directory, |number, bytes, newest| {
-        let mut scan = Scan::begin(number, bytes, newest)?;
-        while let Some(records) = scan.next()? {
-            for (at, _, payload) in records {
-                let mut value = value_of(payload, &mut names)?;
-                if let Some(fields) = value.as_object_mut() {
-                    fields.insert("segment".into(), number.into());
-                    fields.insert("at".into(), at.into());
-                }
-                line(value).map_err(Fault::Refused)?;
-            }
+    // The record that named a log may be gone, and its name stand only in a checkpoint behind its messages.
+    // What is damaged is told below, where all that comes before it was handed over.
+    let _ = each_record(&snapshot, |_, _, payload| {
+        match Record::decode(payload)? {
+            Record::Name { log, name } => drop(names.entry(log).or_insert(name.to_string())),
+            Record::Log(image) => drop(names.entry(image.log).or_insert(image.name.to_string())),
+            _ => {}
         }
         Ok(())
+    });
+    each_record(&snapshot, |number, at, payload| {
+        let mut value = value_of(payload, &mut names)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("segment".into(), number.into());
+            fields.insert("at".into(), at.into());
+        }
+        line(value).map_err(Fault::Refused)
     })
+}
+
+fn each_record(
+    snapshot: &Snapshot,
+    mut each: impl FnMut(u32, usize, &[u8]) -> Result<(), Fault>,
+) -> Result<(), EngineError> {
+    for number in snapshot.numbers() {
+        let read = snapshot.read(number);
+        let bytes = read.map_err(|error| Fault::from_io(&file_name(number), &error))?;
+        let mut scan = Scan::begin(number, &bytes, snapshot.is_newest(number))?;
+        while let Some(records) = scan.next()? {
+            for (at, _, payload) in records {
+                each(number, at, payload)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value, Fault> {
@@ -155,31 +203,4 @@ fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, S
     fields.extend(message.from.as_ref().map(|from| ("from".to_owned(), from.as_str().into())));
     fields.extend(message.key.as_ref().map(|key| ("key".to_owned(), key.text.as_str().into())));
     value
-}
-
-/// Reads the segments one after the other. One that a running server has removed meanwhile is passed over.
-fn each_segment(
-    directory: &Path,
-    mut each: impl FnMut(u32, &[u8], bool) -> Result<(), Fault>,
-) -> Result<(), EngineError> {
-    let volume = DiskVolume::look(directory);
-    let failed = |error| EngineError::from(Fault::from_io(&directory.display().to_string(), &error));
-    if Manifest::read(&volume)?.is_none() {
-        return Err(EngineError::Unavailable(format!("{}: there is no store", directory.display())));
-    }
-    let mut numbers: Vec<u32> =
-        volume.list().map_err(failed)?.iter().filter_map(|name| number_of(name)).collect();
-    numbers.sort_unstable();
-    let newest = numbers.last().copied();
-    for number in numbers {
-        let file = match volume.open(&file_name(number)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = vec![0; usize::try_from(file.length().map_err(failed)?).unwrap_or_default()];
-        file.read_at(&mut bytes, 0).map_err(failed)?;
-        each(number, &bytes, Some(number) == newest)?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use super::{
 /// Its name.
 pub(super) const FILE: &str = "MANIFEST";
 /// Its name while it is written.
-const NEW: &str = "MANIFEST.new";
+pub(super) const NEW: &str = "MANIFEST.new";
 const MAGIC: &[u8; 8] = b"ENCKEMAN";
 /// The version of everything in the directory. A store of another one is refused.
 pub(super) const VERSION: u32 = 1;
@@ -50,7 +50,7 @@ impl Manifest {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let no_manifest = || Fault::damaged(format!("{FILE} is not that of a store"));
         let mut reader = Reader(bytes);
         if reader.array() != Ok(*MAGIC) {
@@ -78,7 +78,7 @@ impl Manifest {
 
     /// Reads it; none when there is no such file.
     pub(super) fn read(volume: &dyn Volume) -> Result<Option<Self>, Fault> {
-        let file = match volume.open(FILE) {
+        let file = match volume.open_to_read(FILE) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Fault::from_io(FILE, &error)),
@@ -100,7 +100,8 @@ impl Manifest {
     }
 }
 
-fn read_all(file: &dyn VolumeFile) -> std::io::Result<Vec<u8>> {
+/// Reads what a manifest may have.
+pub(super) fn read_all(file: &dyn VolumeFile) -> std::io::Result<Vec<u8>> {
     let length = usize::try_from(file.length()?.min(MAX_BYTES)).unwrap_or_default();
     let mut bytes = vec![0; length];
     file.read_at(&mut bytes, 0)?;

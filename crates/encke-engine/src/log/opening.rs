@@ -10,6 +10,7 @@ use encke_proto::Epoch;
 
 use super::{
     appender::Appender,
+    backup_list::{self, BackupList},
     fault::Fault,
     file_name::{file_name, index_name, number_of},
     frame::{Frame, SEGMENT_HEADER_BYTES, Scan, Scanned, read_segment_header},
@@ -48,13 +49,22 @@ pub(super) fn open(
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     let mut opened = match Manifest::read(&**volume)? {
-        Some(manifest) => replay(volume, manifest, numbers, options)?,
+        Some(manifest) => {
+            if manifest.copied {
+                BackupList::verify(&**volume)?;
+            }
+            replay(volume, manifest, numbers, options)?
+        }
         None => make(volume, &numbers, new_epoch, options)?,
     };
     if opened.manifest.copied {
         opened.manifest = Manifest { epoch: new_epoch, copied: false, ..opened.manifest };
         opened.manifest.write(&**volume)?;
         opened.state.epoch = new_epoch;
+    }
+    if names.iter().any(|name| name == backup_list::FILE) {
+        // It speaks of the copy that this store was. If it stays, it is not looked at any more.
+        let _ = volume.remove(backup_list::FILE);
     }
     set_rules(&mut opened, rules)?;
     Ok(opened)

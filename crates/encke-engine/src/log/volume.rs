@@ -5,6 +5,7 @@ mod disk;
 
 use std::{io, sync::Arc};
 
+pub(super) use self::disk::sync_parent;
 pub use self::disk::DiskVolume;
 
 /// A flat directory that belongs to one store.
@@ -26,6 +27,14 @@ pub trait Volume: Send + Sync + 'static {
     /// # Errors
     /// Those of the file system.
     fn open(&self, name: &str) -> io::Result<Arc<dyn VolumeFile>>;
+
+    /// Opens a file that is there, to read it alone: also where nothing may be written.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn open_to_read(&self, name: &str) -> io::Result<Arc<dyn VolumeFile>> {
+        self.open(name)
+    }
 
     /// Gives a file another name, in the place of what has it.
     ///

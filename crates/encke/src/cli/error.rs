@@ -61,6 +61,9 @@ pub enum CliError {
     /// Something in the store is damaged; what, was printed.
     #[error("the store is damaged")]
     StoreDamaged,
+    /// A store that is damaged is not copied without a word.
+    #[error("the store is damaged: {0}; `--damaged` copies it all the same")]
+    StoreNotCopied(String),
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),

@@ -1,14 +1,18 @@
-//! A directory on this machine's disk, with a lock file that keeps it to one process.
+//! A directory on this machine's disk. It is reached through its descriptor alone, so that a store whose
+//! directory is moved goes on where it is, and writes nothing into one that takes the old name.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt},
+    },
+    path::Path,
     sync::Arc,
 };
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 
 use super::{Volume, VolumeFile};
 use crate::EngineError;
@@ -19,40 +23,88 @@ const LOCK: &str = "LOCK";
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// A directory that this process has locked. The operating system lets go of the lock when the process dies,
-/// however it dies.
+/// An open directory.
 #[derive(Debug)]
 pub struct DiskVolume {
-    path: PathBuf,
-    /// The open file is the lock; none of who only looks.
+    /// If this process has locked the directory, then by this descriptor.
+    directory: File,
+    /// The locked file of a store that is open.
     _lock: Option<File>,
 }
 
 impl DiskVolume {
-    /// Makes the directory if it is not there, and locks it.
+    /// Makes the directory if it is not there, and locks it for a store. The operating system lets go of the
+    /// locks when the process dies, however it dies.
+    ///
+    /// The directory itself is locked: no file in it could be relied on, since each can be removed. Its lock
+    /// file is locked besides, which some network file systems tell other machines.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when another process has it, or when the file system refuses.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let volume = Self::make(path)?;
+        let flags = OFlags::CREATE | OFlags::WRONLY;
+        let lock = volume.open_file(LOCK, flags).map_err(|error| unavailable(&path.join(LOCK), &error))?;
+        held(path, lock.try_lock())?;
+        Ok(Self { _lock: Some(lock), ..volume })
+    }
+
+    /// Makes the directory if it is not there, and locks it for a process that fills it.
+    ///
+    /// # Errors
+    /// As [`DiskVolume::open`].
+    pub fn make(path: &Path) -> Result<Self, EngineError> {
         make_directory(path).map_err(|error| unavailable(path, &error))?;
-        let lock = path.join(LOCK);
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(FILE_MODE);
-        let file = options.open(&lock).map_err(|error| unavailable(&lock, &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(file) }),
-            Err(TryLockError::WouldBlock) => Err(EngineError::Unavailable(format!(
-                "another process has the store in {} open; a store has one server",
-                path.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(unavailable(&lock, &error)),
+        let volume = Self::look(path)?;
+        held(path, volume.directory.try_lock())?;
+        // Until it was locked, another process may have given it another name.
+        let is_same = || {
+            let (locked, named) = (volume.directory.metadata()?, fs::metadata(path)?);
+            Ok((locked.dev(), locked.ino()) == (named.dev(), named.ino()))
+        };
+        match is_same() {
+            Ok(true) => Ok(volume),
+            Ok(false) => Err(unavailable(path, &io::Error::other("the directory was replaced meanwhile"))),
+            Err(error) => Err(unavailable(path, &error)),
         }
     }
 
     /// A directory that another process may have locked. Only what reads may be done with it.
-    #[must_use]
-    pub fn look(path: &Path) -> Self {
-        Self { path: path.to_owned(), _lock: None }
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when there is none, or when the file system refuses.
+    pub fn look(path: &Path) -> Result<Self, EngineError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty());
+        let directory = directory.map_err(|error| unavailable(path, &error.into()))?;
+        Ok(Self { directory: File::from(directory), _lock: None })
+    }
+
+    /// The same, of a directory that no process may have open to write into.
+    ///
+    /// # Errors
+    /// As [`DiskVolume::look`], and when a process has it open.
+    pub fn look_alone(path: &Path) -> Result<Self, EngineError> {
+        let volume = Self::look(path)?;
+        held(path, volume.directory.try_lock_shared())?;
+        Ok(volume)
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let mode = Mode::from_raw_mode(FILE_MODE);
+        let file: OwnedFd = rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, mode)?;
+        Ok(File::from(file))
+    }
+}
+
+fn held(path: &Path, locked: Result<(), TryLockError>) -> Result<(), EngineError> {
+    match locked {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Unavailable(format!(
+            "another process has the store in {} open; a store has one server",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unavailable(path, &error)),
     }
 }
 
@@ -66,7 +118,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
-    // The new name is in the directory above, which has to be durable as well.
+    sync_parent(path)
+}
+
+/// Makes the name of a directory durable. It is in the directory above.
+pub(in crate::log) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
@@ -74,35 +130,38 @@ fn make_directory(path: &Path) -> io::Result<()> {
 impl Volume for DiskVolume {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in Dir::read_from(&self.directory)? {
             // A name that is not UTF-8 is none of the store's.
-            names.extend(entry?.file_name().into_string().ok());
+            let name = entry?.file_name().to_str().ok().map(str::to_owned);
+            names.extend(name.filter(|name| name != "." && name != ".."));
         }
         Ok(names)
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn VolumeFile>> {
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(true).read(true).write(true).mode(FILE_MODE);
-        let file = DiskFile(options.open(self.path.join(name))?);
+        let file = DiskFile(self.open_file(name, OFlags::CREATE | OFlags::TRUNC | OFlags::RDWR)?);
         file.reserve(bytes)?;
         Ok(Arc::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn VolumeFile>> {
-        Ok(Arc::new(DiskFile(OpenOptions::new().read(true).write(true).open(self.path.join(name))?)))
+        Ok(Arc::new(DiskFile(self.open_file(name, OFlags::RDWR)?)))
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<Arc<dyn VolumeFile>> {
+        Ok(Arc::new(DiskFile(self.open_file(name, OFlags::RDONLY)?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        Ok(rustix::fs::renameat(&self.directory, from, &self.directory, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        Ok(rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())?)
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.directory.sync_all()
     }
 }
 

@@ -1,21 +1,31 @@
 //! `encke store check`
 
+use std::path::PathBuf;
+
 use encke_engine::log;
 
 use super::Place;
 use crate::cli::{CliError, output};
 
-/// Read every record of the store, and name what is damaged
+/// Read every record of the store, or of a copy, and name what is damaged
 ///
-/// Changes nothing, and may run beside a server. Exit status 1 when something is damaged.
+/// Nothing is found whole that `encke serve` would refuse. Changes nothing, needs no right to write, and may run
+/// beside a server. Takes as much memory as the server has for its logs. Exit status 1 when something is damaged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The directory of a copy that `encke store backup` made [default: the store]
+    #[arg(value_name = "DIR", conflicts_with = "Place")]
+    copy: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
-    let report = log::check(&args.place.directory()?)?;
+    let directory = match args.copy {
+        Some(copy) => copy,
+        None => args.place.directory()?,
+    };
+    let report = log::check(&directory)?;
     for damage in &report.damages {
         output::line(damage)?;
     }

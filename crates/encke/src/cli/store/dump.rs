@@ -7,7 +7,8 @@ use crate::cli::{CliError, output};
 
 /// Print every record of the store as a line of JSON, in the order in which they were written
 ///
-/// The lines hold the messages themselves.
+/// The lines hold the messages themselves. Changes nothing, needs no right to write, and may run beside a
+/// server. Where a record is damaged it ends, with exit status 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

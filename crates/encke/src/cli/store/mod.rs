@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{CliError, server::local_config};
+use crate::wire::descriptors;
 
 /// The directory of the store in the data directory, see `engines.rs`.
 const DIRECTORY: &str = "log";
@@ -61,6 +62,8 @@ fn copied(bytes: u64, to: &Path) -> String {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    // What looks into a store opens all its segments at once, and a shell's limit is low.
+    let _ = descriptors();
     match args.command {
         Command::Check(args) => check::run(args),
         Command::Dump(args) => dump::run(args),
