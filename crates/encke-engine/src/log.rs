@@ -33,6 +33,7 @@ mod receipt_page;
 mod receipts;
 mod record;
 mod request;
+mod sealed_file;
 mod segment;
 mod segment_index;
 mod snapshot;
@@ -61,6 +62,7 @@ pub use self::{
     backup::{Copied, Damaged, backup, restore},
     inspect::{CheckReport, check, dump},
     options::LogOptions,
+    sealed_file::OPEN_SEGMENTS_MAX,
 };
 use self::{
     maintenance::Maintenance,
@@ -135,8 +137,14 @@ impl LogEngine {
         let opened = opening::open(&volume, retention, new_epoch, options)?;
         let state = Arc::new(RwLock::new(opened.state));
         let readers = Readers::start(Access { state: Arc::clone(&state), volume: Arc::clone(&volume) })?;
-        let maintenance =
-            Maintenance::new(volume, Arc::clone(&state), opened.manifest, options, opened.replayed);
+        let maintenance = Maintenance::new(
+            volume,
+            opened.segments,
+            Arc::clone(&state),
+            opened.manifest,
+            options,
+            opened.replayed,
+        );
         let queue = Arc::new(Queue::default());
         let writer = Writer::new(Arc::clone(&queue), Arc::clone(&state), opened.appender, maintenance, feed);
         let mut threads = Threads::default();

@@ -206,3 +206,42 @@ async fn a_store_whose_directory_is_moved_goes_on_where_it_is() {
     assert_eq!((head(engine).await, head(other).await), (MESSAGES * 2 / 3, 0));
     assert_eq!(head(open(&moved).expect("it opens")).await, MESSAGES * 2 / 3, "all of it is there");
 }
+
+/// The descriptors of this process that are of files in a directory.
+fn descriptors(directory: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("this is Linux");
+    let paths = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    paths.filter(|path| path.starts_with(directory)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_are_kept_open_up_to_a_bound() {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let directory = dir.path().canonicalize().expect("it is there");
+    let retention = Retention { max_messages: 1 << 20, max_bytes: 1 << 30, max_age_s: 3600 };
+    let rules = RetentionTable { rules: Vec::new(), public: retention, own: retention };
+    let open = || LogEngine::open_with(&directory, Arc::new(()), rules.clone(), Epoch(1), SMALL);
+    let engine = open().expect("a new store opens");
+    let segments = log::OPEN_SEGMENTS_MAX * 4;
+    let mut written = 0;
+    while names(&directory).iter().filter(|name| name.ends_with(".log")).count() < segments {
+        written += 1;
+        engine
+            .append(Append { targets: Targets::Channels(vec![room()]), ..message(written) })
+            .await
+            .expect("it appends");
+    }
+    // The directory, its lock file, the segment that is written, and one for each thread that reads.
+    let most = log::OPEN_SEGMENTS_MAX + 5;
+    assert!(descriptors(&directory) <= most, "{} after writing", descriptors(&directory));
+    let page = engine.read(&room(), ReadFrom::After(0), ALL).await.expect("it reads");
+    assert_eq!(page.entries.len() as u64, written);
+    assert!(descriptors(&directory) <= most, "{} after reading", descriptors(&directory));
+    engine.stop().await;
+    drop(engine);
+    let again = open().expect("it opens again");
+    assert!(descriptors(&directory) <= most, "{} after opening", descriptors(&directory));
+    let page = again.read(&room(), ReadFrom::After(0), ALL).await.expect("it reads");
+    assert_eq!(page.entries.len() as u64, written);
+    again.stop().await;
+}

@@ -11,7 +11,8 @@ use super::{
     manifest::Manifest,
     options::LogOptions,
     record::Record,
-    segment::{PushPlaces, Segment},
+    sealed_file::OpenSegments,
+    segment::Segment,
     state::State,
     volume::Volume,
 };
@@ -19,6 +20,7 @@ use super::{
 /// How far checkpoints and compaction have come.
 pub(super) struct Maintenance {
     volume: Arc<dyn Volume>,
+    segments: Arc<OpenSegments>,
     state: Arc<RwLock<State>>,
     manifest: Manifest,
     options: LogOptions,
@@ -43,6 +45,7 @@ struct Finishes {
 impl Maintenance {
     pub(super) fn new(
         volume: Arc<dyn Volume>,
+        segments: Arc<OpenSegments>,
         state: Arc<RwLock<State>>,
         manifest: Manifest,
         options: LogOptions,
@@ -50,6 +53,7 @@ impl Maintenance {
     ) -> Self {
         Self {
             volume,
+            segments,
             state,
             manifest,
             options,
@@ -135,7 +139,7 @@ impl Maintenance {
             }
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(segment) = state.segments.get_mut(&before) {
-                segment.push_places = PushPlaces::Sealed(index.range());
+                segment.seal(self.segments.file(before), index.range());
             }
         }
         Ok(())
@@ -182,8 +186,12 @@ impl Maintenance {
 
     fn remove(&self, number: u32) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.segments.remove(&number);
+        let removed = state.segments.remove(&number);
         drop(state);
+        // A read that has looked up a message here goes on.
+        if let Some(Err(error)) = removed.map(|segment| segment.file.hold()) {
+            tracing::warn!(segment = number, %error, "reads of a segment that is removed may fail");
+        }
         for name in [file_name(number), index_name(number)] {
             // What stays is removed when the store is opened next, or costs space alone.
             if let Err(error) = self.volume.remove(&name)

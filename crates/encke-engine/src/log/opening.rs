@@ -17,7 +17,8 @@ use super::{
     manifest::{self, Manifest},
     options::LogOptions,
     record::Record,
-    segment::{PushPlaces, Segment},
+    sealed_file::OpenSegments,
+    segment::Segment,
     segment_index::SegmentIndex,
     state::State,
     stored::Place,
@@ -31,6 +32,7 @@ const FIRST: u32 = 1;
 /// A store that is open.
 pub(super) struct Opened {
     volume: Arc<dyn Volume>,
+    pub(super) segments: Arc<OpenSegments>,
     pub(super) state: State,
     pub(super) appender: Appender,
     pub(super) manifest: Manifest,
@@ -92,7 +94,8 @@ fn make(
     manifest.write(&**volume)?;
     let mut state = State::new(&manifest, RetentionTable::default());
     state.segments.insert(FIRST, Segment::new(appender.file(), appender.end()));
-    Ok(Opened { volume: Arc::clone(volume), state, appender, manifest, replayed: 0 })
+    let segments = OpenSegments::new(volume);
+    Ok(Opened { volume: Arc::clone(volume), segments, state, appender, manifest, replayed: 0 })
 }
 
 fn replay(
@@ -111,10 +114,11 @@ fn replay(
     if !replayed.iter().copied().eq(manifest.first..=newest) {
         return Err(Fault::damaged(format!("a segment between {} and {newest} is missing", manifest.first)));
     }
+    let segments = OpenSegments::new(volume);
     for number in numbers.iter().filter(|number| **number < manifest.first) {
         let (usage, ids) = SegmentIndex::summary(&**volume, *number)?;
-        let (file, length) = open_segment(&**volume, *number)?;
-        state.segments.insert(*number, Segment::sealed(file, length, usage, ids));
+        let (_, length) = open_segment(&**volume, *number)?;
+        state.segments.insert(*number, Segment::sealed(segments.file(*number), length, usage, ids));
     }
     let (mut sequence, mut bytes, mut end) = (None, 0, None);
     for number in replayed {
@@ -125,7 +129,7 @@ fn replay(
         if number == newest {
             end = Some((repair_end(&*file, scanned, number)?, scanned, file));
         } else {
-            close_segment(&**volume, &mut state, number);
+            close_segment(&**volume, &segments, &mut state, number);
         }
     }
     state.check()?;
@@ -133,7 +137,7 @@ fn replay(
     let at = (scanned.end, capacity);
     let appender =
         Appender::resume(Arc::clone(volume), options.segment_bytes, newest, file, at, scanned.sequence);
-    Ok(Opened { volume: Arc::clone(volume), state, appender, manifest, replayed: bytes })
+    Ok(Opened { volume: Arc::clone(volume), segments, state, appender, manifest, replayed: bytes })
 }
 
 /// A segment at the end that was made, but whose header never came to the disk, is none.
@@ -215,14 +219,14 @@ fn repair_end(file: &dyn VolumeFile, scanned: Scanned, number: u32) -> Result<u6
 }
 
 /// A segment that is not written any more has an index file; it is made when it is missing or wrong.
-fn close_segment(volume: &dyn Volume, state: &mut State, number: u32) {
+fn close_segment(volume: &dyn Volume, segments: &Arc<OpenSegments>, state: &mut State, number: u32) {
     let Some(segment) = state.segments.get_mut(&number) else { return };
     let index = segment.index();
     let is_there = SegmentIndex::is_whole(volume, number, &index.range());
     if !is_there && let Err(error) = index.write(volume, number, &segment.usage) {
         tracing::warn!(name = index_name(number), %error, "the index of a segment was not written");
     }
-    segment.push_places = PushPlaces::Sealed(index.range());
+    segment.seal(segments.file(number), index.range());
 }
 
 /// Lets the rules hold that the store was opened with, if they are others than before.
@@ -248,7 +252,9 @@ impl Opened {
             return Ok(Vec::new());
         }
         if self.appender.is_full_for(frame.length()) {
+            let before = self.appender.number();
             self.appender.roll(frame.length())?;
+            close_segment(&*self.volume, &self.segments, &mut self.state, before);
             let segment = Segment::new(self.appender.file(), self.appender.end());
             self.state.segments.insert(self.appender.number(), segment);
             self.manifest.newest = self.appender.number();

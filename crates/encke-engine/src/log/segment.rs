@@ -47,6 +47,12 @@ impl Segment {
         Self { file, end, usage, push_places: PushPlaces::Sealed(ids), damaged: false }
     }
 
+    /// Nothing is written here any more.
+    pub(super) fn seal(&mut self, file: Arc<dyn VolumeFile>, ids: IdRange) {
+        self.file = file;
+        self.push_places = PushPlaces::Sealed(ids);
+    }
+
     /// A push lies here.
     pub(super) fn add_push(&mut self, id: &MessageId, at: u32, until: Time, length: u32) {
         self.usage.add_push(until, length);

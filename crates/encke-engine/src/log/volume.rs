@@ -5,8 +5,8 @@ mod disk;
 
 use std::{io, sync::Arc};
 
-pub(super) use self::disk::sync_parent;
 pub use self::disk::DiskVolume;
+pub(super) use self::disk::sync_parent;
 
 /// A flat directory that belongs to one store.
 pub trait Volume: Send + Sync + 'static {
@@ -74,6 +74,14 @@ pub trait VolumeFile: Send + Sync + 'static {
     /// # Errors
     /// Those of the file system. Some of it may have been written.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Keeps it readable when its name is gone, however it is opened otherwise.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn hold(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Cuts it to this length, or fills it up with zeros.
     ///
