@@ -105,11 +105,20 @@ async fn what_was_taken_over_answers_as_before() {
     let before = says(&old).await;
     assert!(log::import_sqlite(dir.path(), &to).is_err(), "not while a server has it open");
     old.stop().await;
+    // What one that was killed has left: some of a store, with a frame that is not whole.
+    let left = dir.path().join("log.partial");
+    std::fs::create_dir(&left).expect("there is room");
+    std::fs::write(left.join("0000000001.log"), "some of it").expect("there is room");
+    std::fs::write(left.join("0000000002.log"), "more of it").expect("there is room");
     let report = log::import_sqlite(dir.path(), &to).expect("it is taken over");
+    assert!(!left.exists(), "its place was taken");
     assert_eq!(report.logs, 8);
     assert!(report.messages > 100 && report.keys > 60, "{report:?}");
     assert!(log::import_sqlite(dir.path(), &to).is_err(), "what is there is not overwritten");
-    assert_eq!(log::check(&to).expect("there is a store").damages, [""; 0]);
+    let checked = log::check(&to).expect("there is a store");
+    assert_eq!(checked.damages, [""; 0]);
+    // Each frame is one sync.
+    assert!(checked.frames < 6, "{} frames for {} keys", checked.frames, report.keys);
     for _ in 0..2 {
         let new = open_log(&to);
         let after = says(&new).await;

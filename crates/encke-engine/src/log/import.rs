@@ -1,29 +1,30 @@
 //! Takes over the store of the engine `sqlite`: every log with its offsets and its epoch, so that cursors
 //! stay good, users, receipts and idempotency keys.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use encke_proto::{Offset, Time};
+use encke_proto::{MessageId, Offset, Time};
 
 use super::{
     fault::Fault,
     opening::{self, Opened},
     options::LogOptions,
+    partial::Partial,
     receipts::{Step, StepKind, add_step},
     record::{Key, KeysImage, LogId, LogImage, MessageRecord, Record, Target},
     stored::Stored,
-    volume::{DiskVolume, Volume},
+    volume::Volume,
 };
 use crate::{
     EngineError, ReceiptState, RetentionTable,
     append::body_bytes,
-    sqlite::export::{Export, ExportedLog, ExportedMessage, ExportedReceipt},
+    sqlite::export::{Export, ExportedKey, ExportedLog, ExportedMessage, ExportedReceipt},
 };
 
-/// How many records are written as one frame.
+/// How many records are written as one frame, with one sync, at most.
 const FRAME_RECORDS: usize = 1000;
-/// What the directory is called while it is not whole.
-const UNFINISHED: &str = "importing";
+/// How many bytes of messages, at most by one message more.
+const FRAME_BYTES: u64 = 4 << 20;
 
 /// How much was taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,26 +48,23 @@ pub fn import_sqlite(from: &Path, to: &Path) -> Result<ImportReport, EngineError
         return Err(EngineError::Unavailable(format!("{}: there is a store already", to.display())));
     }
     let export = Export::open(from)?;
-    let unfinished = to.with_extension(UNFINISHED);
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(failed)?;
-    }
-    let volume: Arc<dyn Volume> = Arc::new(DiskVolume::open(&unfinished)?);
+    let partial = Partial::begin(to)?;
+    let volume: Arc<dyn Volume> = partial.volume();
     let opened = opening::open(&volume, RetentionTable::default(), export.epoch()?, LogOptions::default())?;
     let mut import =
-        Import { opened, records: Vec::new(), places: Vec::new(), report: ImportReport::default() };
+        Import { opened, records: Vec::new(), bytes: 0, places: Vec::new(), report: ImportReport::default() };
     import.all(&export)?;
     let report = import.report;
     drop((import, volume));
-    fs::rename(&unfinished, to).map_err(failed)?;
-    let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+    partial.finish().map_err(failed)?;
     Ok(report)
 }
 
 struct Import {
     opened: Opened,
     records: Vec<Record>,
+    /// The bytes of the messages in `records`.
+    bytes: u64,
     /// Of what is in `records`: under which number its place is asked for.
     places: Vec<i64>,
     report: ImportReport,
@@ -90,9 +88,12 @@ impl Import {
             self.message(message, targets, &mut bodies)
         })?;
         self.flush(&mut bodies)?;
-        for key in export.keys()? {
-            let targets = key.places.iter().map(target).collect::<Result<Vec<_>, EngineError>>()?;
-            self.key(Key { text: key.text, stamp: key.stamp }, key.id, targets)?;
+        for keys in export.keys()?.chunks(FRAME_RECORDS) {
+            let record = |key: &ExportedKey| {
+                let targets = key.places.iter().map(target).collect::<Result<Vec<_>, EngineError>>()?;
+                Ok(keyed(Key { text: key.text.clone(), stamp: key.stamp }, key.id.clone(), targets))
+            };
+            self.keys(keys.iter().map(record).collect::<Result<Vec<_>, EngineError>>()?)?;
         }
         let (mut places, mut receipts) = (export.places()?, export.receipts()?);
         for (log, id) in logs.into_iter().zip(0..) {
@@ -129,35 +130,32 @@ impl Import {
         self.records.push(moved(record));
         self.places.push(message.number);
         self.report.messages += 1;
-        if self.records.len() >= FRAME_RECORDS { self.flush(bodies) } else { Ok(()) }
+        self.bytes += body_bytes;
+        if self.records.len() >= FRAME_RECORDS || self.bytes >= FRAME_BYTES {
+            self.flush(bodies)
+        } else {
+            Ok(())
+        }
     }
 
-    /// A key has a record of its own: its message may be gone.
-    fn key(&mut self, key: Key, id: encke_proto::MessageId, targets: Vec<Target>) -> Result<(), EngineError> {
-        let (hash, stamp) = (self.opened.state.keys.hash(&key.text), key.stamp);
-        let record = MessageRecord {
-            id,
-            key: Some(key),
-            time: Time(0),
-            expires: None,
-            from: None,
-            until: None,
-            body_bytes: 0,
-            body: None,
-            targets,
-        };
-        let written = self.opened.write(vec![moved(record)])?;
-        for (place, length) in written {
-            self.records
-                .push(Record::Keys(KeysImage { now: stamp, keys: vec![(hash, place, length, stamp)] }));
-        }
-        self.report.keys += 1;
-        if self.records.len() >= FRAME_RECORDS { self.flush(&mut Bodies::new()) } else { Ok(()) }
+    /// Writes the records of keys as one frame. Where each came to lie goes into the next.
+    fn keys(&mut self, messages: Vec<MessageRecord>) -> Result<(), EngineError> {
+        let hash = |key: &Key| (self.opened.state.keys.hash(&key.text), key.stamp);
+        let known: Vec<(u128, Time)> =
+            messages.iter().filter_map(|message| message.key.as_ref().map(hash)).collect();
+        self.report.keys += known.len() as u64;
+        let written = self.opened.write(messages.into_iter().map(moved).collect())?;
+        let now = known.iter().map(|(_, stamp)| *stamp).max().unwrap_or(Time(0));
+        let keys = known.into_iter().zip(written);
+        let keys = keys.map(|((hash, stamp), (place, length))| (hash, place, length, stamp)).collect();
+        self.records.push(Record::Keys(KeysImage { now, keys }));
+        Ok(())
     }
 
     /// Writes what is gathered, and keeps where bodies came to lie.
     fn flush(&mut self, bodies: &mut Bodies) -> Result<(), EngineError> {
         let records = std::mem::take(&mut self.records);
+        self.bytes = 0;
         let stored = |record: &Record| match record {
             Record::Moved { message, .. } => {
                 Some((message.targets.len() > 1, message.body_bytes, message.time, message.expires))
@@ -171,6 +169,21 @@ impl Import {
             bodies.insert(number, Stored::new(place, length, shared, body_bytes, time, expires));
         }
         Ok(())
+    }
+}
+
+/// A key has a record of its own: its message may be gone.
+fn keyed(key: Key, id: MessageId, targets: Vec<Target>) -> MessageRecord {
+    MessageRecord {
+        id,
+        key: Some(key),
+        time: Time(0),
+        expires: None,
+        from: None,
+        until: None,
+        body_bytes: 0,
+        body: None,
+        targets,
     }
 }
 
