@@ -93,7 +93,9 @@ fn a_copy_that_was_changed_is_not_restored() {
         }
     }
     assert!(kinds >= 12, "{kinds}");
-    assert!(site.done(&["store", "check", "copy"]).contains("5 messages, 0 damaged"));
+    let mut check = site.command(&["store", "check", "copy"]);
+    let checked = check.env("ENCKE_CONFIG", "of-the-server.toml").output().unwrap();
+    assert!(String::from_utf8(checked.stdout).unwrap().contains("5 messages, 0 damaged"));
     site.done(&["store", "restore", "copy", "--data", "other"]);
     assert!(site.done(&["store", "check", "--data", "other"]).contains("5 messages, 0 damaged"));
 }
@@ -155,6 +157,8 @@ fn what_is_no_store_is_looked_at_before_anything_is_made() {
         let before = names(&site.path("."));
         let told = error(&site.run(args));
         assert!(told.starts_with("encke: ") && told.trim().lines().count() == 1, "{args:?}: {told}");
+        assert!(told.contains("nothing") || told.contains("data/log"), "{args:?}: {told}");
+        assert!(!told.contains("engine"), "{args:?}: {told}");
         assert_eq!(names(&site.path(".")), before, "{args:?}");
     }
 }
@@ -286,4 +290,22 @@ async fn a_store_of_more_segments_than_a_shell_has_descriptors_is_copied() {
     assert_eq!(copied.status.code(), Some(0), "{copied:?}");
     let checked = run_limited(&site, "--nofile=64:4096", &["store", "check", "copy"]);
     assert!(String::from_utf8(checked.stdout).unwrap().contains("150 messages, 0 damaged"));
+}
+
+#[test]
+fn what_makes_no_sense_and_what_is_not_configured_have_their_own_status() {
+    let site = Site::new();
+    for (args, status) in [
+        (&["store"][..], 2),
+        (&["store", "backup"], 2),
+        (&["store", "restore"], 2),
+        (&["store", "check", "copy", "--data", "data"], 2),
+        (&["store", "check", "--config", "nothing.toml"], 64),
+        (&["store", "backup", "copy", "--config", "nothing.toml"], 64),
+        (&["store", "check"], 1),
+    ] {
+        let output = site.run(args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+    }
 }

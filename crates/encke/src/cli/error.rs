@@ -56,8 +56,11 @@ pub enum CliError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store cannot be read or written.
-    #[error(transparent)]
+    #[error("{}", store_words(.0))]
     Store(#[from] encke_engine::EngineError),
+    /// A copy is not finished, or was changed since it was made.
+    #[error("the copy is damaged: {0}")]
+    CopyDamaged(String),
     /// Something in the store is damaged; what, was printed.
     #[error("the store is damaged")]
     StoreDamaged,
@@ -70,6 +73,14 @@ pub enum CliError {
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),
+}
+
+/// What a command says that has the store before it, and no engine.
+fn store_words(error: &encke_engine::EngineError) -> String {
+    match error {
+        encke_engine::EngineError::Unavailable(what) => what.clone(),
+        error @ encke_engine::EngineError::Damaged(_) => error.to_string(),
+    }
 }
 
 impl CliError {

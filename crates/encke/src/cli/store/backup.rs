@@ -12,10 +12,10 @@ use crate::cli::{CliError, output};
 
 /// Copy the store into a new directory, also while the server runs
 ///
-/// All that was answered before is in the copy. Until it is whole, the directory is called DIR.partial; what a
-/// copy that failed has left there is removed by the next. The copy says what it holds, in its file BACKUP,
-/// which `encke store check` and `encke store restore` compare with it. Takes as much memory as the server has
-/// for its logs.
+/// All that was answered before is in the copy. Until it is whole, the directory is called DIR.partial; what
+/// a copy that failed has left there is removed by the next. The copy says what it holds, in its file BACKUP,
+/// which `encke store check` and `encke store restore` compare with it. Takes as much memory as the server
+/// has for its logs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the copy goes: a directory that is not there, or is empty

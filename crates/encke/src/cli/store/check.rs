@@ -9,12 +9,13 @@ use crate::cli::{CliError, output};
 
 /// Read every record of the store, or of a copy, and name what is damaged
 ///
-/// Nothing is found whole that `encke serve` would refuse. Changes nothing, needs no right to write, and may run
-/// beside a server. Takes as much memory as the server has for its logs. Exit status 1 when something is damaged.
+/// Nothing is found whole that `encke serve` would refuse. Changes nothing, needs no right to write, and may
+/// run beside a server. Takes as much memory as the server has for its logs. Exit status 1 when something is
+/// damaged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory of a copy that `encke store backup` made [default: the store]
-    #[arg(value_name = "DIR", conflicts_with = "Place")]
+    #[arg(value_name = "DIR", conflicts_with = "data")]
     copy: Option<PathBuf>,
     #[command(flatten)]
     place: Place,

@@ -19,6 +19,9 @@ use crate::wire::descriptors;
 const DIRECTORY: &str = "log";
 
 /// Look into the log store of the data directory, copy it, or bring it back
+///
+/// The store is the directory `log` in the data directory. No command needs a running server; check, dump and
+/// backup may run beside one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -38,7 +41,7 @@ enum Command {
 /// Where the store is.
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// The server's data directory [default: that of the configuration]
+    /// The server's data directory [default: that of the configuration, or ./encke-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The server's configuration file
