@@ -26,6 +26,8 @@ const COPIES: usize = 8;
 const BUSY: LogOptions = LogOptions { segment_bytes: 4096, checkpoint_bytes: 4096 };
 /// How many copies are made of a store that is so busy.
 const BUSY_COPIES: u64 = 40;
+/// How many tasks write to it, each of which waits for its answer.
+const WRITERS: u64 = 8;
 
 fn open(directory: &Path, epoch: u64) -> Result<LogEngine, EngineError> {
     open_with(directory, epoch, SMALL)
@@ -104,7 +106,8 @@ async fn a_copy_made_while_messages_come_in_is_the_store_of_some_moment() {
     engine.stop().await;
     for (number, (before, copy, after)) in heads.into_iter().enumerate() {
         let head = head_of(&copy, 100 + number as u64).await;
-        assert!((before..=after).contains(&head), "{before} <= {head} <= {after}");
+        // One call may be written and not answered yet.
+        assert!((before..=after + 1).contains(&head), "{before} <= {head} <= {after}");
     }
     assert_eq!(log::check(&store).expect("there is a store").damages, [""; 0]);
     println!("{written} messages, {COPIES} copies meanwhile");
@@ -127,7 +130,7 @@ async fn a_copy_of_a_store_that_is_compacted_all_the_time_has_all_that_was_answe
     let ended = Arc::new(AtomicBool::new(false));
     let mut writing = Vec::new();
     // Several at once, so that frames are long and segments are full soon.
-    for _ in 0..8 {
+    for _ in 0..WRITERS {
         let (engine, ended) = (Arc::clone(&engine), Arc::clone(&ended));
         writing.push(tokio::spawn(async move {
             while !ended.load(Ordering::Relaxed) {
@@ -152,9 +155,10 @@ async fn a_copy_of_a_store_that_is_compacted_all_the_time_has_all_that_was_answe
         log::restore(&copy, &restored).expect("it comes back");
         let opened = open_with(&restored, 100 + number, BUSY).expect("it opens");
         let page = opened.read(&room(), ReadFrom::After(0), ALL).await.expect("it reads");
-        assert!((before..=after).contains(&page.head), "{before} <= {} <= {after}", page.head);
+        // Calls may be written and not answered yet, one of each writer.
+        assert!((before..=after + WRITERS).contains(&page.head), "{before} <= {} <= {after}", page.head);
         assert_eq!(page.entries.len() as u64, page.head + 1 - page.tail, "nothing is missing in between");
-        assert!(page.tail <= after.saturating_sub(99).max(1), "nor at the beginning");
+        assert!(page.tail <= page.head.saturating_sub(99).max(1), "nor at the beginning");
         opened.stop().await;
         for directory in [copy, restored] {
             std::fs::remove_dir_all(directory).expect("it can be removed");
