@@ -55,6 +55,8 @@ codes! {
     OriginForbidden = "origin_forbidden", 403;
     /// The token grants no such channel.
     ChannelForbidden = "channel_forbidden", 403;
+    /// The API key is not for this.
+    Forbidden = "forbidden", 403;
     /// Login by an id alone, outside dev mode.
     LoginDisabled = "login_disabled", 403;
     /// No such address.

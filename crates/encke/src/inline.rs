@@ -4,7 +4,7 @@
 
 use std::{fmt, pin::Pin};
 
-use crate::http::refusal::Refused;
+use crate::{config::Scope, http::refusal::Refused};
 
 /// The most users, channels or messages of a request that is done within the shard's turn; what has more of
 /// them is done beside the shard.
@@ -26,10 +26,12 @@ pub struct Done {
     pub json: Vec<u8>,
 }
 
-/// A kind of inline request: a POST of JSON by a client that has the key of the server API.
+/// A kind of inline request: a POST of JSON by a backend with a key of the server API.
 pub struct InlineRoute {
     /// Its path; there is no query.
     pub path: &'static str,
+    /// What the key has to allow.
+    pub scope: Scope,
     /// Runs it.
     pub run: Run,
 }

@@ -236,8 +236,10 @@ fn serve_names_the_key_that_is_wrong() {
 #[test]
 fn check_config_says_ok_or_names_the_key() {
     let program = Program::new();
-    let good = program
-        .write("good.toml", &format!("api_key = \"{SECRET}\"\ntoken_secret = \"{SECRET}\"\nhold_s = 30\n"));
+    let good = program.write(
+        "good.toml",
+        &format!("api_key = \"4f1c9be07d3a4f1c\"\ntoken_secret = \"{SECRET}\"\nhold_s = 30\n"),
+    );
     let output = program.run(&["check-config", &good]);
     assert_eq!(
         (output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()),

@@ -119,6 +119,23 @@ fn a_host_and_a_port_are_an_address() {
 }
 
 #[test]
+fn a_key_is_taken_from_the_first_line_of_a_file() {
+    let server = Server::start();
+    let path = |name: &str, text: &str| {
+        let path = server.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let keys = std::fs::read(server.dir.path().join("encke-data/dev-keys.json")).unwrap();
+    let key = serde_json::from_slice::<Value>(&keys).unwrap()["api_key"].as_str().unwrap().to_owned();
+    let who = |file: &str| server.run(&["who", "--api-key-file", file]);
+    objects(&who(&path("key", &format!("  {key}\nwhat stands below is a note\n"))));
+    assert!(error(&who(&path("other", "4f1c9be07d3a4f1c\n")), 1).contains("this is not the API key"));
+    assert!(error(&who(&path("empty", "\n")), 64).contains("its first line holds no key"));
+    assert!(error(&who("nowhere"), 64).contains("nowhere: No such file"));
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -5,7 +5,7 @@ use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
     COOKIE, Claims, Credentials, Grant, Identity, TokenError, TokenKey,
-    api_key::ApiKey,
+    api_keys::{ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
     remembered::Remembered,
@@ -13,7 +13,7 @@ use super::{
     ticket::{self, TicketError, Tickets},
 };
 use crate::{
-    config::{Config, KeysMissing},
+    config::{Config, KeysMissing, Scope},
     random,
 };
 
@@ -34,7 +34,7 @@ pub struct Authenticator {
     /// Tokens that were found good; without randomness there is no key for it, and each is verified each
     /// time.
     remembered: Option<Remembered>,
-    api_key: ApiKey,
+    api_keys: ApiKeys,
     origins: Origins,
     tickets: Tickets,
     /// What takes the place of those among several nodes.
@@ -48,13 +48,11 @@ impl Authenticator {
     /// # Errors
     /// [`KeysMissing`].
     pub fn new(config: &Config) -> Result<Self, KeysMissing> {
-        let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else {
-            return Err(KeysMissing);
-        };
+        let secret = config.token_secret.as_ref().filter(|_| config.has_api_key()).ok_or(KeysMissing)?;
         Ok(Self {
             tokens: TokenKey::hs256(secret).with_leeway(config.auth.leeway_s),
             remembered: random::bits().ok().map(Remembered::new),
-            api_key: ApiKey::new(api_key),
+            api_keys: ApiKeys::new(&config.all_api_keys(), random::bits().ok()),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
             shared_tickets: None,
@@ -208,16 +206,26 @@ impl Authenticator {
         Ok(GivenTicket { ticket: ticket::write(bits), expires })
     }
 
-    /// Whether a request has the key of the server API.
+    /// Whether a request has a key of the server API that allows this. Returns until when it does, if it is
+    /// not for good.
     ///
     /// # Errors
-    /// `unauthorized`.
-    pub fn operator(&self, credentials: &Credentials<'_>) -> Result<(), Refusal> {
-        match credentials.bearer() {
-            Some(key) if !credentials.query_token && self.api_key.fits(key) => Ok(()),
-            Some(_) => Err(unauthorized("this is not the API key")),
-            None => Err(unauthorized("send the API key as Authorization: Bearer")),
-        }
+    /// `unauthorized`, or `forbidden` for a key that is for other things.
+    pub fn operator(
+        &self,
+        credentials: &Credentials<'_>,
+        scope: Scope,
+        now: Time,
+    ) -> Result<Option<Time>, Refusal> {
+        let given = credentials.bearer().filter(|_| !credentials.query_token);
+        let given = given.ok_or_else(|| unauthorized("send the API key as Authorization: Bearer"))?;
+        self.api_keys.check(given, scope, now).map_err(|error| {
+            let code = match error {
+                ApiKeyError::Scope { .. } => ErrorCode::Forbidden,
+                ApiKeyError::Unknown | ApiKeyError::Expired(_) => ErrorCode::Unauthorized,
+            };
+            Refusal::new(code, error.to_string())
+        })
     }
 
     /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what

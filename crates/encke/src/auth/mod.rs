@@ -1,6 +1,6 @@
 //! Who a client is, and what it may do.
 
-mod api_key;
+mod api_keys;
 mod authenticator;
 mod credentials;
 mod grant;
@@ -11,6 +11,7 @@ mod shared_ticket;
 mod ticket;
 mod token;
 
+pub use api_keys::ApiKeyError;
 pub use authenticator::{Authenticator, GivenTicket};
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use grant::{Grant, Grants};

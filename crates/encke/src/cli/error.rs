@@ -1,5 +1,7 @@
 //! Why a command failed, and the status that the program ends with.
 
+use std::path::PathBuf;
+
 use std::io;
 
 use crate::ServeError;
@@ -23,6 +25,14 @@ pub enum CliError {
         key: &'static str,
         /// Where it could be.
         hint: &'static str,
+    },
+    /// The file that is to hold a key does not.
+    #[error("{}: {problem}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The server refused, or could not be reached.
     #[error(transparent)]
@@ -82,6 +92,7 @@ impl CliError {
             ) => 2,
             Self::Config(_)
             | Self::NoKey { .. }
+            | Self::KeyFile { .. }
             | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,

@@ -26,6 +26,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("engine", Kind::Text),
     ("dev", Kind::Switch),
     ("api_key", Kind::Text),
+    ("api_keys", Kind::Toml),
     ("token_secret", Kind::Text),
     ("node", Kind::Text),
     ("hold_s", Kind::Number),

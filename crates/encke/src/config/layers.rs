@@ -261,6 +261,7 @@ mod tests {
             load(&everything).unwrap_err().to_string().contains("placeholder"),
             "no server shall run with the example's keys"
         );
+        let everything = everything.replacen("changeme", "4f1c9be07d3a4f1c", 1);
         let everything = everything.replace("changeme", "9b1d4e7f20c35a6881e0d2f4b6a79c13");
         let table: Table = everything.parse().unwrap();
         for (key, _) in KEYS {

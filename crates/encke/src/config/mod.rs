@@ -6,6 +6,7 @@
 //! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
 //! that over the default.
 
+mod api_keys;
 mod certificate_files;
 mod dev_keys;
 mod dialects;
@@ -18,6 +19,7 @@ mod log_format;
 mod node;
 mod origins;
 mod retention;
+mod scope;
 mod secret;
 mod slow;
 
@@ -28,6 +30,7 @@ use encke_engine::RetentionTable;
 use encke_proto::AllowList;
 use serde::Deserialize;
 
+pub use api_keys::ApiKeyEntry;
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use dialects::Dialects;
@@ -37,6 +40,7 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
+pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
 
@@ -69,8 +73,11 @@ pub struct Config {
     pub engine: EngineUrl,
     /// Dev mode: anyone may log in with an id alone, and missing keys are made. Default false.
     pub dev: bool,
-    /// The key of the server API. 16 bytes at least (any but an empty one in dev mode).
+    /// The key of the server API, which allows everything. 16 to 512 bytes (any but an empty one in dev
+    /// mode).
     pub api_key: Option<Secret>,
+    /// More keys of the server API, each with what it allows. At most 100.
+    pub api_keys: Vec<ApiKeyEntry>,
     /// The secret that client tokens are signed with (HS256). 32 bytes at least.
     pub token_secret: Option<Secret>,
     /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the
@@ -174,6 +181,7 @@ impl Default for Config {
             engine: DEFAULT_ENGINE,
             dev: false,
             api_key: None,
+            api_keys: Vec::new(),
             token_secret: None,
             node: node::default_name(),
             hold_s: 25,
@@ -231,23 +239,25 @@ impl Config {
     /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which
     /// is made when there is none.
     ///
-    /// Afterwards both `api_key` and `token_secret` are there.
+    /// Afterwards there is a key of the server API, and `token_secret`.
     ///
     /// # Errors
     /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the
     /// file cannot be read or made.
     pub fn complete_keys(&mut self) -> Result<(), ConfigError> {
-        if self.api_key.is_some() && self.token_secret.is_some() {
+        if self.has_api_key() && self.token_secret.is_some() {
             return Ok(());
         }
         if !self.dev {
             return Err(ConfigError::NoKeys {
-                api_key: self.api_key.is_none(),
+                api_key: !self.has_api_key(),
                 token_secret: self.token_secret.is_none(),
             });
         }
         let keys = DevKeys::read_or_make(&self.data).map_err(ConfigError::DevKeys)?;
-        self.api_key.get_or_insert(keys.api_key);
+        if !self.has_api_key() {
+            self.api_key = Some(keys.api_key);
+        }
         self.token_secret.get_or_insert(keys.token_secret);
         Ok(())
     }

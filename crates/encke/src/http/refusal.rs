@@ -71,6 +71,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
             "a request with a cookie has to come from this origin, or from an allowed one"
         }
         ErrorCode::ChannelForbidden => "the token does not grant this channel",
+        ErrorCode::Forbidden => "the API key is not for this",
         ErrorCode::LoginDisabled => "login by id alone is for dev mode; log in with a token",
         ErrorCode::NotFound => "there is nothing at this address",
         ErrorCode::UserUnknown => "no such user",

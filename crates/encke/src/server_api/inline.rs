@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     app::App,
+    config::Scope,
     http::body,
     inline::{Done, InlineRoute, InlineRoutes, Outcome, Run},
 };
@@ -25,8 +26,16 @@ pub fn routes(app: &Arc<App>) -> InlineRoutes {
         Box::new(move |body| run(Arc::clone(&app), body))
     };
     InlineRoutes::new(vec![
-        InlineRoute { path: "/api/push", run: run(|app, body| Box::pin(run_push(app, body))) },
-        InlineRoute { path: "/api/publish", run: run(|app, body| Box::pin(run_publish(app, body))) },
+        InlineRoute {
+            path: "/api/push",
+            scope: Scope::Push,
+            run: run(|app, body| Box::pin(run_push(app, body))),
+        },
+        InlineRoute {
+            path: "/api/publish",
+            scope: Scope::Publish,
+            run: run(|app, body| Box::pin(run_publish(app, body))),
+        },
     ])
 }
 

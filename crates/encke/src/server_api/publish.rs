@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayPublish, OPERATOR},
     http::{
         body,
         refusal::{ENGINE, Refused, codes},
@@ -155,7 +155,7 @@ pub(crate) enum PublishAnswer {
 )]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayPublish,
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {

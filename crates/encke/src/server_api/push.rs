@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayPush, OPERATOR},
     http::{
         body,
         refusal::{ENGINE, Refused, codes},
@@ -150,7 +150,7 @@ pub(crate) enum PushAnswer {
 )]
 pub(crate) async fn push(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayPush,
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {

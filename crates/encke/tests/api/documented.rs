@@ -11,13 +11,14 @@ use std::{
 };
 
 use axum::Router;
+use encke::config::Scope;
 use encke_engine::EngineError;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     double::Broken,
-    world::{Ask, KEY, World, token, token_until},
+    world::{Ask, KEY, World, key_of, token, token_until},
 };
 
 /// What is described although this test cannot bring it about: the operations, the codes, and why.
@@ -274,6 +275,8 @@ fn wrong(request: &Request) -> Vec<Request> {
     let mut all = vec![
         request.with(|request| request.authorization = None),
         login("nonsense"),
+        login(&key_of(Scope::Metrics)),
+        login(&key_of(Scope::Push)),
         login(&token_until("alice", &[], &[], 1_000_000)),
         login(&token("alice", &[], &[])),
         foreign,

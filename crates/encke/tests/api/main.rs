@@ -9,6 +9,7 @@ mod documented;
 mod double;
 mod errors;
 mod hardening;
+mod keys;
 mod pages;
 mod picky;
 mod push;

@@ -8,12 +8,12 @@ use std::{
 };
 
 use encke_hub::Key;
-use encke_proto::ErrorCode;
+use encke_proto::{ErrorCode, Time};
 use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    connection::{KnownHead, inline_head},
+    connection::{KnownHead, inline_head, inline_head::Asking},
     http::{refusal::retry_after_s, response},
     inline::{InlineRoutes, Outcome, Running},
     shards::{InlineWaker, State, Task},
@@ -64,19 +64,18 @@ impl Shard {
     /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
     /// and so before its body is waited for.
     pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
-        let known = match self.heads.find(bytes) {
+        let known = match self.heads.find(bytes, self.now.wall) {
             Some(known) => known,
             None => match inline_head::read(bytes, &self.parts.inline) {
                 inline_head::Verdict::More => return self.hear_more(key, bytes.to_vec()),
-                inline_head::Verdict::Inline(asking)
-                    if self.parts.admit.auth.operator(&asking.credentials).is_ok() =>
-                {
-                    self.heads.remember(bytes, &asking);
-                    KnownHead::of(&asking)
-                }
-                inline_head::Verdict::Inline(_) | inline_head::Verdict::Handoff => {
-                    return self.hand_to_hyper(key, bytes.to_vec());
-                }
+                inline_head::Verdict::Inline(asking) => match self.allowed_until(&asking) {
+                    Some(until) => {
+                        self.heads.remember(bytes, &asking, until);
+                        KnownHead::of(&asking)
+                    }
+                    None => return self.hand_to_hyper(key, bytes.to_vec()),
+                },
+                inline_head::Verdict::Handoff => return self.hand_to_hyper(key, bytes.to_vec()),
             },
         };
         if self.parts.admit.stopping.has_begun() {
@@ -97,6 +96,12 @@ impl Shard {
         slot.state = State::Asks(Box::new(Task { route, running, waker, keep_alive, began: Instant::now() }));
         self.set_deadline(key, INLINE_MS);
         self.take_further(key);
+    }
+
+    /// Until when the key of an inline request allows it, or for good; none if it does not.
+    fn allowed_until(&self, asking: &Asking<'_>) -> Option<Option<Time>> {
+        let route = self.parts.inline.get(asking.route)?;
+        self.parts.admit.auth.operator(&asking.credentials, route.scope, self.now.wall).ok()
     }
 
     /// An inline request may have come further.
