@@ -17,8 +17,12 @@ use crate::shards::Shards;
 
 /// How long a session is between two nodes at most, unless one of them is in trouble.
 const CROSSING_MAX: Duration = Duration::from_millis(100);
-/// How long to wait before one is looked for again that may be between two nodes.
+/// How long a user who is entered at a node is taken for one whose session is between two nodes. On a machine
+/// that has far too much to do, each step of such a move takes long.
+const ENTERED_MAX: Duration = Duration::from_secs(1);
+/// How long to wait before one is looked for again that may be between two nodes: at first, and at most.
 const CROSSING_LOOK: Duration = Duration::from_millis(5);
+const CROSSING_LOOK_MAX: Duration = Duration::from_millis(80);
 /// The most that is asked of another node in one message, so that a message stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
@@ -143,7 +147,8 @@ impl Sessions {
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn count_of(&self, user: &UserId) -> Result<usize, ErrorCode> {
-        let ends = Instant::now() + CROSSING_MAX;
+        let ends = Instant::now() + ENTERED_MAX;
+        let mut pause = CROSSING_LOOK;
         loop {
             let (count, is_entered) = self.counted(user).await?;
             // A session that moves is counted at neither node for a moment, while its user is entered at
@@ -151,7 +156,8 @@ impl Sessions {
             if count > 0 || !is_entered || Instant::now() >= ends {
                 return Ok(count);
             }
-            tokio::time::sleep(CROSSING_LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = CROSSING_LOOK_MAX.min(pause * 2);
         }
     }
 
