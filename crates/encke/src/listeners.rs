@@ -4,6 +4,7 @@
 mod activity;
 mod carried;
 mod certificates;
+mod der;
 mod handoffs;
 mod handshake;
 mod http_2;

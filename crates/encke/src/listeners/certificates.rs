@@ -20,7 +20,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::validity::not_after_s;
+use super::validity::Validity;
 use crate::config::CertificateFiles;
 
 /// How many days before its end a certificate is warned of, once a day.
@@ -197,7 +197,8 @@ fn read(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
         CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
     let certified = CertifiedKey::from_der(chain, private, &provider)
         .map_err(|error| CertificateError::Unusable(files.cert.clone(), error))?;
-    let not_after_s = certified.end_entity_cert().ok().and_then(|certificate| not_after_s(certificate));
+    let validity = certified.end_entity_cert().ok().and_then(|certificate| Validity::of(certificate));
+    let not_after_s = validity.map(|validity| validity.not_after_s);
     Ok(Loaded { certified: Arc::new(certified), not_after_s, changed })
 }
 
