@@ -168,7 +168,11 @@ pub async fn wire_speaking(
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let routes = router(Arc::clone(&app), &dialects);
+    let mut routes = router(Arc::clone(&app), &dialects);
+    if let Some(acme) = tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
+        routes = acme.answer_first(routes);
+        app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&clock), stopping.clone()));
+    }
     let hyper_server = HyperServer {
         router: routes,
         admit: admit.clone(),

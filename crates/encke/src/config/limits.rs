@@ -155,10 +155,19 @@ fn check_retention(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigE
 }
 
 fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> {
-    let there = [config.tls_listen.is_some(), !config.certificates().is_empty()];
+    let by_acme = !config.tls_acme.is_empty();
+    checker.rule("tls_acme", !by_acme || config.tls_listen.is_some(), || {
+        "needs tls_listen, where the certificate is shown".to_owned()
+    })?;
+    checker.rule("tls_acme", config.tls_acme.len() <= 100, || "must have at most 100 names".to_owned())?;
+    for key in ["tls_acme_contact", "tls_acme_directory", "tls_acme_root"] {
+        let holds = by_acme || !checker.sources.contains_key(key);
+        checker.rule(key, holds, || "has no effect without tls_acme".to_owned())?;
+    }
+    let there = [config.tls_listen.is_some(), by_acme || !config.certificates().is_empty()];
     let pair = config.tls_cert.is_some() == config.tls_key.is_some();
     checker.rule("tls_listen", pair && there[0] == there[1], || {
-        "needs tls_cert and tls_key, or tls_certificates, and they need it".to_owned()
+        "needs tls_cert and tls_key, tls_certificates or tls_acme, and they need it".to_owned()
     })?;
     checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
         "must have at most 100 entries".to_owned()

@@ -6,6 +6,7 @@
 //! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
 //! that over the default.
 
+mod acme;
 mod api_keys;
 mod certificate_files;
 mod dev_keys;
@@ -57,7 +58,7 @@ pub struct Config {
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
     /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and
-    /// `tls_key`, or `tls_certificates`.
+    /// `tls_key`, `tls_certificates` or `tls_acme`.
     #[serde(deserialize_with = "layers::optional_address")]
     pub tls_listen: Option<SocketAddr>,
     /// The file with the certificate and its chain, in PEM. Read again when it changes.
@@ -67,7 +68,20 @@ pub struct Config {
     /// More certificates with their keys, at most 100. A client is shown the first that is for the name that
     /// it asks for, `tls_cert` before these, and the first of all when none is.
     pub tls_certificates: Vec<CertificateFiles>,
-    /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
+    /// The names of hosts that a certificate is got for by ACME (RFC 8555), at most 100. Default none.
+    #[serde(deserialize_with = "acme::names")]
+    pub tls_acme: Vec<String>,
+    /// An address for mail that the directory is told, as `mailto:…`. Default none.
+    #[serde(deserialize_with = "acme::contact")]
+    pub tls_acme_contact: Option<String>,
+    /// The address of the directory that certificates are got from. Default Let's Encrypt's.
+    #[serde(deserialize_with = "acme::directory")]
+    pub tls_acme_directory: String,
+    /// The file with the roots that the directory's own certificate is checked with, in PEM. Default: those
+    /// that the system trusts.
+    pub tls_acme_root: Option<PathBuf>,
+    /// The directory for the logs, for what `tls_acme` gets, and in dev mode for the keys. Default
+    /// `./encke-data`.
     pub data: PathBuf,
     /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
     pub engine: EngineUrl,
@@ -177,6 +191,10 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_certificates: Vec::new(),
+            tls_acme: Vec::new(),
+            tls_acme_contact: None,
+            tls_acme_directory: acme::DEFAULT_DIRECTORY.to_owned(),
+            tls_acme_root: None,
             data: PathBuf::from("./encke-data"),
             engine: DEFAULT_ENGINE,
             dev: false,

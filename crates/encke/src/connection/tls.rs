@@ -9,4 +9,4 @@ mod tls_state;
 
 pub use handshake_limit::{HANDSHAKES_MAX, HandshakeLimit, HandshakePermit};
 pub use record_buffer::RecordBuffer;
-pub use tls_state::{TlsFault, TlsState};
+pub use tls_state::{ACME_TLS, TlsFault, TlsState};

@@ -20,7 +20,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::validity::not_after_s;
+use super::validity::Validity;
 use crate::config::CertificateFiles;
 
 /// How many days before its end a certificate is warned of, once a day.
@@ -38,10 +38,12 @@ pub enum CertificateError {
     Unusable(PathBuf, rustls::Error),
 }
 
-/// All certificates, in the order in which they are chosen from. There is at least one.
+/// All certificates, in the order in which they are chosen from.
 #[derive(Debug)]
 pub(super) struct Certificates {
     all: Vec<Certificate>,
+    /// Which of them is got by ACME, and so may not be there yet.
+    by_acme: Option<usize>,
     signs_slowly: Arc<AtomicBool>,
 }
 
@@ -49,7 +51,8 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Certificate {
     files: CertificateFiles,
-    now: RwLock<Loaded>,
+    /// None until there is one.
+    now: RwLock<Option<Loaded>>,
     /// How many days were left when it was last warned of its end.
     warned_days: AtomicI64,
 }
@@ -59,25 +62,30 @@ struct Loaded {
     certified: Arc<CertifiedKey>,
     /// Its last second, since 1970; none when it does not say so in a form that is known.
     not_after_s: Option<i64>,
+    /// How many days before its end it is warned of: fewer for one that lives shortly.
+    warns_days: i64,
     changed: Option<(SystemTime, SystemTime)>,
 }
 
 impl Certificates {
-    /// Those in these files.
+    /// Those in these files, and behind them the one that is got by ACME and put into its file, if there is
+    /// to be one.
     ///
     /// # Errors
-    /// [`CertificateError`] of the first that cannot be used.
-    pub(super) fn load(files: Vec<CertificateFiles>) -> Result<Self, CertificateError> {
-        let load = |files| {
-            let now = RwLock::new(read(&files)?);
-            Ok(Certificate { files, now, warned_days: AtomicI64::new(WARNS_DAYS) })
-        };
+    /// [`CertificateError`] of the first that cannot be used. One by ACME is no reason: another will be got.
+    pub(super) fn load(
+        files: Vec<CertificateFiles>,
+        acme: Option<PathBuf>,
+    ) -> Result<Self, CertificateError> {
+        let load = |files| Ok(Certificate::new(read(&files).map(Some)?, files));
         metrics::describe_gauge!(
             "encke_tls_certificate_not_after_seconds",
             "The last second in which a certificate is valid, since 1970."
         );
-        let all = files.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let certificates = Self { all, signs_slowly: Arc::default() };
+        let mut all = files.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let by_acme = acme.as_ref().map(|_| all.len());
+        all.extend(acme.map(Certificate::by_acme));
+        let certificates = Self { all, by_acme, signs_slowly: Arc::default() };
         certificates.note_speed();
         Ok(certificates)
     }
@@ -89,9 +97,14 @@ impl Certificates {
     }
 
     fn note_speed(&self) {
-        let is_slow =
-            |certificate: &Certificate| certificate.certified().key.algorithm() == SignatureAlgorithm::RSA;
-        self.signs_slowly.store(self.all.iter().any(is_slow), Ordering::Relaxed);
+        let is_slow = |certified: Arc<CertifiedKey>| certified.key.algorithm() == SignatureAlgorithm::RSA;
+        let is_any_slow = self.all.iter().filter_map(Certificate::certified).any(is_slow);
+        self.signs_slowly.store(is_any_slow, Ordering::Relaxed);
+    }
+
+    /// The one that is got by ACME, when there is one.
+    pub(super) fn by_acme(&self) -> Option<Arc<CertifiedKey>> {
+        self.all.get(self.by_acme?)?.certified()
     }
 
     /// Reads files again that have changed. What cannot be used is reported, and the old certificate stays.
@@ -108,7 +121,9 @@ impl Certificates {
     fn choose(&self, name: Option<&str>, signs: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let name = name.and_then(|name| ServerName::try_from(name).ok());
         let mut first = None;
-        for certified in self.all.iter().map(Certificate::certified).filter(|certified| signs(certified)) {
+        for certified in
+            self.all.iter().filter_map(Certificate::certified).filter(|certified| signs(certified))
+        {
             if name.as_ref().is_some_and(|name| is_for(&certified, name)) {
                 return Some(certified);
             }
@@ -119,20 +134,40 @@ impl Certificates {
 }
 
 impl Certificate {
-    fn certified(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).certified)
+    fn new(now: Option<Loaded>, files: CertificateFiles) -> Self {
+        Self { files, now: RwLock::new(now), warned_days: AtomicI64::new(WARNS_DAYS) }
+    }
+
+    /// One whose key is in the same file, if there is that file.
+    fn by_acme(file: PathBuf) -> Self {
+        let files = CertificateFiles { cert: file.clone(), key: file };
+        let now = changed(&files).and_then(|_| {
+            let problem = |error| tracing::warn!(%error, "the certificate got by ACME cannot be used");
+            read(&files).map_err(problem).ok()
+        });
+        Self::new(now, files)
+    }
+
+    fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().map(|loaded| Arc::clone(&loaded.certified))
     }
 
     fn look(&self) {
         let changed = changed(&self.files);
-        if self.now.read().unwrap_or_else(PoisonError::into_inner).changed == changed {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let known = now.as_ref().map(|loaded| loaded.changed);
+        drop(now);
+        if known == Some(changed) {
             return;
         }
         match read(&self.files) {
             Ok(loaded) => {
-                *self.now.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+                *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
                 tracing::info!(cert = %self.files.cert.display(), "the certificate was read again");
             }
+            // That there is none yet is told where it is got.
+            Err(_) if known.is_none() => {}
             Err(error) => tracing::warn!(%error, "the new certificate cannot be used"),
         }
     }
@@ -141,14 +176,16 @@ impl Certificate {
 impl Certificate {
     /// Warns of its end, once a day. True when it did.
     fn warn(&self, now_s: i64) -> bool {
-        let not_after_s = self.now.read().unwrap_or_else(PoisonError::into_inner).not_after_s;
-        let Some(not_after_s) = not_after_s else { return false };
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let end = now.as_ref().and_then(|loaded| Some((loaded.not_after_s?, loaded.warns_days)));
+        drop(now);
+        let Some((not_after_s, warns_days)) = end else { return false };
         let cert = self.files.cert.display().to_string();
         // Seconds since 1970 are whole in a float for long.
         metrics::gauge!("encke_tls_certificate_not_after_seconds", "cert" => cert.clone())
             .set(not_after_s as f64);
-        let left_days = (not_after_s - now_s).div_euclid(DAY_S).clamp(-1, WARNS_DAYS);
-        if self.warned_days.swap(left_days, Ordering::Relaxed) == left_days || left_days == WARNS_DAYS {
+        let left_days = (not_after_s - now_s).div_euclid(DAY_S).clamp(-1, warns_days);
+        if self.warned_days.swap(left_days, Ordering::Relaxed) == left_days || left_days == warns_days {
             return false;
         }
         if left_days < 0 {
@@ -167,7 +204,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn is_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
+/// Whether a certificate is for a name.
+pub(super) fn is_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
     certified
         .end_entity_cert()
         .and_then(ParsedCertificate::try_from)
@@ -197,8 +235,12 @@ fn read(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
         CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
     let certified = CertifiedKey::from_der(chain, private, &provider)
         .map_err(|error| CertificateError::Unusable(files.cert.clone(), error))?;
-    let not_after_s = certified.end_entity_cert().ok().and_then(|certificate| not_after_s(certificate));
-    Ok(Loaded { certified: Arc::new(certified), not_after_s, changed })
+    let validity = certified.end_entity_cert().ok().and_then(|certificate| Validity::of(certificate));
+    let not_after_s = validity.map(|validity| validity.not_after_s);
+    // One that is renewed in time has a third of its life left then.
+    let warns_days =
+        validity.map_or(WARNS_DAYS, |validity| (validity.life_s() / (4 * DAY_S)).min(WARNS_DAYS));
+    Ok(Loaded { certified: Arc::new(certified), not_after_s, warns_days, changed })
 }
 
 #[cfg(test)]
@@ -224,7 +266,7 @@ mod tests {
             certify(dir.path(), "second", &["c.example", "*.c.example"]),
             certify(dir.path(), "third", &["x.c.example"]),
         ];
-        let certificates = Certificates::load(files).unwrap();
+        let certificates = Certificates::load(files, None).unwrap();
         for (name, shown) in [
             (Some("a.example"), 0),
             (Some("B.example"), 0),
@@ -236,12 +278,15 @@ mod tests {
             (None, 0),
         ] {
             let chosen = certificates.choose(name, |_| true).unwrap();
-            assert!(Arc::ptr_eq(&chosen, &certificates.all[shown].certified()), "{name:?}");
+            assert!(Arc::ptr_eq(&chosen, &certificates.all[shown].certified().unwrap()), "{name:?}");
         }
-        let second = certificates.all[1].certified();
+        let second = certificates.all[1].certified().unwrap();
         let others = |certified: &CertifiedKey| certified.cert != second.cert;
         let chosen = certificates.choose(Some("x.c.example"), others).unwrap();
-        assert!(Arc::ptr_eq(&chosen, &certificates.all[2].certified()), "whose signature it can check");
+        assert!(
+            Arc::ptr_eq(&chosen, &certificates.all[2].certified().unwrap()),
+            "whose signature it can check"
+        );
         assert!(certificates.choose(None, |_| false).is_none());
     }
 
@@ -254,26 +299,26 @@ mod tests {
         let missing = CertificateFiles { cert: dir.path().join("missing.pem"), key: good.key.clone() };
         let empty = CertificateFiles { cert: good.key.clone(), key: good.key.clone() };
         for (files, named) in [(crossed, "good.pem"), (missing, "missing.pem"), (empty, "good-key.pem")] {
-            let error = Certificates::load(vec![good.clone(), files]).unwrap_err().to_string();
+            let error = Certificates::load(vec![good.clone(), files], None).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        let certificates = Certificates::load(vec![good.clone()]).unwrap();
-        let before = certificates.all[0].certified();
+        let certificates = Certificates::load(vec![good.clone()], None).unwrap();
+        let before = certificates.all[0].certified().unwrap();
         std::fs::write(&good.cert, "nothing").unwrap();
         // As if it had been longer ago.
-        certificates.all[0].now.write().unwrap().changed = None;
+        certificates.all[0].now.write().unwrap().as_mut().unwrap().changed = None;
         certificates.look(0);
-        assert!(Arc::ptr_eq(&before, &certificates.all[0].certified()));
+        assert!(Arc::ptr_eq(&before, &certificates.all[0].certified().unwrap()));
     }
 
     #[test]
     fn an_end_that_is_near_is_warned_of_once_a_day() {
         let dir = tempfile::tempdir().unwrap();
         let files = certify(dir.path(), "good", &["a.example"]);
-        let certificates = Certificates::load(vec![files]).unwrap();
+        let certificates = Certificates::load(vec![files], None).unwrap();
         let certificate = &certificates.all[0];
         let end_s = 1_900_000_000;
-        certificate.now.write().unwrap().not_after_s = Some(end_s);
+        certificate.now.write().unwrap().as_mut().unwrap().not_after_s = Some(end_s);
         let at = |days_left: i64| certificate.warn(end_s - days_left * DAY_S);
         assert_eq!([400, 15, 14].map(at), [false; 3]);
         assert_eq!(
@@ -282,5 +327,32 @@ mod tests {
         );
         // Another one is there.
         assert_eq!([90, 5].map(at), [false, true]);
+    }
+
+    #[test]
+    fn one_by_acme_may_come_later_and_may_be_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = certify(dir.path(), "first", &["a.example"]);
+        let other = certify(dir.path(), "other", &["b.example"]);
+        let file = dir.path().join("acme.pem");
+        let whole = [&other.key, &other.cert].map(|path| std::fs::read(path).unwrap()).concat();
+        std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        let certificates = Certificates::load(vec![files], Some(file.clone())).unwrap();
+        let alone = Certificates::load(Vec::new(), Some(file.clone())).unwrap();
+        assert!(certificates.by_acme().is_none());
+        assert!(alone.choose(Some("b.example"), |_| true).is_none(), "there is nothing to be shown");
+        std::fs::remove_file(&file).unwrap();
+        certificates.look(0);
+        assert!(certificates.by_acme().is_none());
+        std::fs::write(&file, &whole).unwrap();
+        certificates.look(0);
+        alone.look(0);
+        let got = certificates.by_acme().unwrap();
+        assert!(Arc::ptr_eq(&got, &certificates.choose(Some("b.example"), |_| true).unwrap()));
+        assert!(!Arc::ptr_eq(&got, &certificates.choose(Some("a.example"), |_| true).unwrap()));
+        assert!(alone.choose(Some("b.example"), |_| true).is_some());
+        std::fs::remove_file(&file).unwrap();
+        certificates.look(0);
+        assert!(certificates.by_acme().is_some(), "what was there stays");
     }
 }

@@ -93,6 +93,9 @@ impl Handoffs {
         if let Some(kind) = state.finished_handshake() {
             count_handshake(kind);
         }
+        if state.is_challenge() {
+            return;
+        }
         if state.is_http_2() {
             return self.http_2.serve(socket, state, said, permit).await;
         }

@@ -8,11 +8,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    server::{NoServerSessionStorage, ResolvesServerCert},
+};
 use tokio::{sync::watch, time::interval};
 
-use super::certificates::{CertificateError, Certificates};
-use crate::config::Config;
+use super::{
+    acme::{self, Acme},
+    certificates::{CertificateError, Certificates},
+};
+use crate::{config::Config, connection::tls::ACME_TLS};
 
 /// How often it is looked whether a certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
@@ -38,6 +45,8 @@ pub struct TlsConfig {
     pub address: SocketAddr,
     /// What handshakes are made with.
     pub config: Arc<ServerConfig>,
+    /// What gets a certificate, if one is to be got.
+    pub acme: Option<Acme>,
     certificates: Arc<Certificates>,
 }
 
@@ -48,17 +57,25 @@ impl TlsConfig {
     /// [`TlsError`] says what is wrong.
     pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
         let Some(address) = config.tls_listen else { return Ok(None) };
-        let certificates = Arc::new(Certificates::load(config.certificates())?);
-        let mut server = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
+        let file = acme::certificate_path(config);
+        let certificates = Arc::new(Certificates::load(config.certificates(), file)?);
+        let acme = Acme::of(config, &certificates);
+        let resolver: Arc<dyn ResolvesServerCert> = match &acme {
+            Some(acme) => acme.resolver(),
+            None => Arc::<Certificates>::clone(&certificates),
+        };
+        let mut server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if acme.is_some() {
+            // The last, so that it is agreed on with directories alone, which offer nothing else.
+            server.alpn_protocols.push(ACME_TLS.to_vec());
+        }
         // What a client that comes back has agreed on is in its ticket, under keys that change every six
         // hours. So nothing is kept here for those who have gone. Early data is not taken: it could be played
         // again.
         server.ticketer = aws_lc_rs::Ticketer::new()?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Some(Self { address, config: Arc::new(server), certificates }))
+        Ok(Some(Self { address, config: Arc::new(server), acme, certificates }))
     }
 
     /// Whether a signature takes so long that handshakes are not for a shard's loop.

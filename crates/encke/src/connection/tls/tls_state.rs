@@ -21,6 +21,9 @@ use super::{
 /// content (TLS 1.3) and a tag. Less room than is needed is noticed and given, at the cost of a second try.
 const RECORD_ADDS_BYTES: usize = 5 + 8 + 1 + 16;
 
+/// What a directory of ACME alone offers, to see the certificate of a challenge (RFC 8737 section 6.2).
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
+
 /// Why a connection cannot go on under TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFault {
@@ -108,6 +111,13 @@ impl TlsState {
     #[must_use]
     pub fn is_http_2(&self) -> bool {
         self.connection.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Whether the handshake was for a challenge of ACME: nothing is said on such a connection (RFC 8737
+    /// section 3).
+    #[must_use]
+    pub fn is_challenge(&self) -> bool {
+        self.connection.alpn_protocol() == Some(ACME_TLS)
     }
 
     /// Whether the peer has said that it sends no more (`close_notify`). An end of the socket without that

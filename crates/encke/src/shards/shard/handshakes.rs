@@ -131,6 +131,7 @@ impl Shard {
         let Sink::Tls(tls) = &mut slot.sink else { return true };
         let control = tls.state.take_control();
         let (finished, http_2) = (tls.state.finished_handshake(), tls.state.is_http_2());
+        let is_challenge = tls.state.is_challenge();
         if finished.is_some() || tls.state.is_handshaking() {
             self.handshakes.spend();
         }
@@ -139,6 +140,11 @@ impl Shard {
         }
         let Some(kind) = finished else { return true };
         count_handshake(kind);
+        if is_challenge {
+            // The directory has seen what it came for.
+            self.free(key);
+            return false;
+        }
         // From here on it has the time of any client that has not said what it wants.
         self.set_deadline(key, self.parts.timeouts.head_ms);
         if http_2 {
