@@ -249,6 +249,40 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_while_syncs_fail() {
     }
 }
 
+/// The process ends where a sync has failed, another one goes on with what is in the kernel's memory, and
+/// then the power goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_after_a_process_whose_sync_failed_is_not_lost_with_the_power() {
+    let volume = MemoryVolume::recording();
+    work_while_syncs_fail(&volume).await;
+    for seed in 1..=4 {
+        let mut disk = CrashDisk::dropping(seed);
+        for (number, step) in volume.all_steps().iter().enumerate() {
+            disk.step(step);
+            let left = disk.crash(Crash::Process);
+            if !matches!(step, log_volume::Step::SyncFailed { .. }) || !left.contains_key("MANIFEST") {
+                continue;
+            }
+            let what = format!("seed {seed}, behind step {number}");
+            let second = MemoryVolume::recording_with(&left);
+            let engine = open(&second).unwrap_or_else(|error| panic!("{what}: {error}"));
+            // Shorter than any frame that failed, so that something of that may lie behind it.
+            let short = Append { targets: Targets::Channels(vec![channel(0)]), ..keyed(10_000) };
+            let appended = engine.append(short.clone()).await.expect("a healthy engine appends");
+            engine.stop().await;
+            let mut disk = disk.clone();
+            second.all_steps().iter().for_each(|step| disk.step(step));
+            for crash in [Crash::Power, Crash::PowerSome(seed)] {
+                let left = MemoryVolume::with(&disk.crash(crash));
+                let again = open(&left).unwrap_or_else(|error| panic!("{what}, {crash:?}: {error}"));
+                let retried = again.append(short.clone()).await.expect("a healthy engine appends");
+                assert_eq!(retried, Appended { repeated: true, ..appended.clone() }, "{what}, {crash:?}");
+                again.stop().await;
+            }
+        }
+    }
+}
+
 /// Opens what a crash behind each step leaves, looks for what was answered by then, and counts the openings.
 async fn crash_at_each(steps: &[log_volume::Step], told: &Told, mut disk: CrashDisk) -> usize {
     let mut opened = 0;

@@ -102,6 +102,13 @@ impl MemoryVolume {
         volume
     }
 
+    /// The same, which records its steps.
+    pub fn recording_with(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let volume = Self::with(files);
+        lock(&volume.0).recording = true;
+        volume
+    }
+
     pub fn fail(&self, fail: Fail) {
         lock(&self.0).fail = Some(fail);
     }
