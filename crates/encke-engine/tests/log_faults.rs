@@ -3,7 +3,7 @@
 mod beds;
 mod log_volume;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use encke_engine::{
     Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
@@ -113,8 +113,53 @@ async fn a_full_disk_is_not_ready() {
     assert_eq!(engine.ready().await, Ok(()));
 }
 
+/// Asks until the store is ready.
+async fn is_ready_again(engine: &LogEngine) {
+    let ready = async {
+        while engine.ready().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the store is ready again by itself");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failed_sync_or_write_nothing_is_taken_until_it_is_opened_again() {
+async fn a_failed_sync_or_write_refuses_what_it_covered_and_the_store_goes_on_by_itself() {
+    for (fail, times) in [(Fail::Sync, 1), (Fail::Write, 1), (Fail::Sync, 3), (Fail::Write, 3)] {
+        let volume = MemoryVolume::default();
+        let engine = open(&volume).expect("a new store opens");
+        engine.append(message(1, &["a"], 10)).await.expect("a healthy engine appends");
+        volume.fail(fail);
+        for bits in 0..times {
+            assert!(is_unavailable(&engine.append(message(2 + bits, &["a"], 600)).await), "{fail:?}");
+        }
+        assert!(is_unavailable(&engine.ready().await), "{fail:?}: it says so as long as it lasts");
+        assert_eq!(log(&engine, "a").await, ids([1]), "what is there is still read");
+        volume.fail(Fail::Never);
+        is_ready_again(&engine).await;
+        // The key of what was refused leads nowhere, and its offset is given again.
+        let retried = engine.append(message(2, &["a"], 10)).await.expect("the store takes something again");
+        assert_eq!((retried.repeated, retried.positions[0].1.offset), (false, 2), "{fail:?}");
+        assert_eq!(log(&engine, "a").await, ids([1, 2]), "{fail:?}");
+        engine.stop().await;
+        let again = open(&volume).expect("the store opens again");
+        assert_eq!(log(&again, "a").await, ids([1, 2]), "{fail:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_failed_sync_refuses_a_single_group() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::Sync);
+    assert!(is_unavailable(&engine.append(message(1, &["a"], 10)).await));
+    volume.fail(Fail::Never);
+    assert_eq!(engine.append(message(2, &["a"], 10)).await.map(drop), Ok(()), "the next is taken");
+    assert_eq!(log(&engine, "a").await, ids([2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_opened_after_a_failed_sync_has_what_the_disk_has() {
     for fail in [Fail::Sync, Fail::Write] {
         let volume = MemoryVolume::default();
         let engine = open(&volume).expect("a new store opens");
@@ -122,23 +167,38 @@ async fn after_a_failed_sync_or_write_nothing_is_taken_until_it_is_opened_again(
         volume.fail(fail);
         assert!(is_unavailable(&engine.append(message(2, &["a"], 10)).await));
         volume.fail(Fail::Never);
-        for _ in 0..3 {
-            // A sync that works again says nothing of what the first one should have written.
-            assert!(is_unavailable(&engine.append(message(2, &["a"], 10)).await), "{fail:?}");
-        }
-        assert!(is_unavailable(&engine.ready().await), "{fail:?}: it says so");
-        assert_eq!(log(&engine, "a").await, ids([1]), "what is there is still read");
-        engine.stop().await;
-        let before = volume.syncs();
-        let again = open(&volume).expect("the store opens again");
-        assert!(
-            volume.syncs() > before,
-            "what the failed sync may have left is synced before it is believed"
-        );
+        let again = open(&MemoryVolume::with(&volume.files())).expect("the store opens again");
         let retried = again.append(message(2, &["a"], 10)).await.expect("a healthy engine appends");
         assert_eq!((retried.repeated, retried.positions[0].1.offset), (fail == Fail::Sync, 2), "{fail:?}");
         assert_eq!(log(&again, "a").await, ids([1, 2]), "{fail:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeros_over_a_frame_that_failed_are_on_the_disk_before_the_next_is_written() {
+    use log_volume::Step;
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::Sync);
+    let begin = volume.steps();
+    assert!(is_unavailable(&engine.append(message(1, &["a"], 1_000)).await));
+    volume.fail(Fail::Never);
+    engine.append(message(2, &["a"], 10)).await.expect("the next is taken");
+    let steps = volume.all_steps().split_off(begin);
+    let [
+        Step::Write { at, bytes, .. },
+        Step::SyncFailed { .. },
+        Step::Write { at: zeroed, bytes: zeros, .. },
+        Step::Sync { .. },
+        Step::Write { .. },
+        Step::Sync { .. },
+        ..,
+    ] = &*steps
+    else {
+        panic!("{steps:?}")
+    };
+    assert!(zeros.iter().all(|byte| *byte == 0), "{zeros:?}");
+    assert!(zeroed <= at && at + bytes.len() <= zeroed + zeros.len(), "all of it is covered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +213,12 @@ async fn the_last_frame_is_written_again_before_it_is_believed() {
     let written =
         |step: &log_volume::Step| matches!(step, log_volume::Step::Write { bytes, .. } if bytes.len() > 50);
     assert!(written(&mended[0]), "pages that a failed sync left clean become dirty again: {mended:?}");
-    assert!(matches!(&mended[1], log_volume::Step::Sync { .. }), "and are synced: {mended:?}");
+    let log_volume::Step::Write { bytes: zeros, .. } = &mended[1] else { panic!("{mended:?}") };
+    assert!(
+        zeros.iter().all(|byte| *byte == 0),
+        "and so do the zeros of a frame that was taken back: {mended:?}"
+    );
+    assert!(matches!(&mended[2], log_volume::Step::Sync { .. }), "before they are synced: {mended:?}");
     again.stop().await;
 }
 

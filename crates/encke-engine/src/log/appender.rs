@@ -1,5 +1,5 @@
-//! The end of the log: writes frames behind each other, one sync for each, and begins a new segment when one
-//! is full.
+//! The end of the log: writes frames behind each other, one sync for each, takes back one that failed, and
+//! begins a new segment when one is full.
 
 use std::sync::Arc;
 
@@ -22,6 +22,16 @@ pub(super) struct Appender {
     /// Up to where the file is reserved.
     capacity: u64,
     sequence: u32,
+    in_doubt: Option<InDoubt>,
+}
+
+/// A frame behind the end of which some may be on the disk.
+#[derive(Clone, Copy, Debug)]
+struct InDoubt {
+    /// Where it ends.
+    end: u64,
+    /// Whether its place is still reserved.
+    keep_capacity: bool,
 }
 
 impl Appender {
@@ -34,7 +44,7 @@ impl Appender {
         (end, capacity): (usize, u64),
         sequence: u32,
     ) -> Self {
-        Self { volume, segment_bytes, number, file, end, capacity, sequence }
+        Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None }
     }
 
     /// Makes a segment that is empty.
@@ -56,7 +66,9 @@ impl Appender {
             Ok(file)
         };
         match make() {
-            Ok(file) => Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence }),
+            Ok(file) => {
+                Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None })
+            }
             Err(error) => {
                 // Nothing leads to it yet. If it stays, the next that is made takes its place.
                 let _ = volume.remove(&name);
@@ -84,6 +96,7 @@ impl Appender {
 
     /// Begins a new segment, with room for a frame of this length.
     pub(super) fn roll(&mut self, frame_bytes: usize) -> Result<(), Fault> {
+        self.take_back()?;
         let number =
             self.number.checked_add(1).ok_or_else(|| Fault::Broken("there is no next segment".into()))?;
         let volume = Arc::clone(&self.volume);
@@ -102,31 +115,45 @@ impl Appender {
 
     /// Writes a frame and returns when it is on the disk: where it lies.
     pub(super) fn write(&mut self, frame: Frame) -> Result<Place, Fault> {
+        self.take_back()?;
         let at = next_frame(self.end);
         let place = Place { segment: self.number, at: u32::try_from(at).map_err(|_| too_long())? };
-        u32::try_from(at + frame.length()).map_err(|_| too_long())?;
+        let end = at + frame.length();
+        u32::try_from(end).map_err(|_| too_long())?;
         let bytes = frame.finish(place.segment, place.at, self.sequence);
-        if let Err(error) = self.file.write_at(&bytes, at as u64) {
-            return Err(self.take_back(&error));
+        let written = self.file.write_at(&bytes, at as u64);
+        if let Err(error) = &written
+            && let Fault::Full(text) = Fault::from_io("a write to the log", error)
+        {
+            // Its reserved space is gone as well: the next frame begins a new segment.
+            self.in_doubt = Some(InDoubt { end: end as u64, keep_capacity: false });
+            return Err(self.take_back().err().unwrap_or(Fault::Full(text)));
         }
-        // After a failed sync the kernel may have dropped what was written, and a second sync would not tell.
-        self.file.sync().map_err(|error| Fault::Broken(format!("a sync of the log failed: {error}")))?;
-        self.end = at + bytes.len();
+        if let Err(error) = written.and_then(|()| self.file.sync()) {
+            self.in_doubt = Some(InDoubt { end: end as u64, keep_capacity: true });
+            return Err(Fault::InDoubt(format!("a write or a sync of the log failed: {error}")));
+        }
+        self.end = end;
         self.sequence = self.sequence.wrapping_add(1);
         Ok(place)
     }
 
-    /// A write failed: what there is of it must not stand behind the end.
-    fn take_back(&mut self, error: &std::io::Error) -> Fault {
-        let cut = self.file.set_length(self.end as u64).and_then(|()| self.file.sync());
-        match (cut, Fault::from_io("a write to the log", error)) {
-            (Ok(()), Fault::Full(text)) => {
-                // Its reserved space is gone as well: the next frame begins a new segment.
-                self.capacity = self.end as u64;
-                Fault::Full(text)
-            }
-            _ => Fault::Broken(format!("a write to the log failed: {error}")),
+    /// Takes back a frame that failed, so that the log can go on where it begins. After a failed sync the
+    /// kernel may have dropped what it should have written, and the next sync says nothing of that. But zeros
+    /// over all of it are a write of their own, and a sync of them that succeeds is true. If the place itself
+    /// cannot be written, the segment ends before it.
+    pub(super) fn take_back(&mut self) -> Result<(), Fault> {
+        let Some(doubt) = self.in_doubt else { return Ok(()) };
+        let from = self.end as u64;
+        let zeroed =
+            doubt.keep_capacity && self.file.zero(from, doubt.end).and_then(|()| self.file.sync()).is_ok();
+        if !zeroed {
+            let cut = self.file.set_length(from).and_then(|()| self.file.sync());
+            cut.map_err(|error| Fault::InDoubt(format!("a frame that failed is not taken back: {error}")))?;
+            self.capacity = from;
         }
+        self.in_doubt = None;
+        Ok(())
     }
 }
 

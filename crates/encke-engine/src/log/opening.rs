@@ -119,6 +119,7 @@ fn replay(
         }
     }
     state.check()?;
+    volume.sync_names().map_err(|error| Fault::from_io("the directory", &error))?;
     let (capacity, scanned, file) = end.ok_or_else(|| Fault::damaged("there are no segments"))?;
     let at = (scanned.end, capacity);
     let appender =
@@ -185,19 +186,19 @@ fn replay_segment(
     Ok(scanned)
 }
 
-/// Leaves the end of the log so that it can be written behind: cuts off what is torn, and makes the last
-/// frame durable. A process whose sync failed may have left it in memory alone, where a sync that writes
-/// nothing would succeed; so it is written again first. Returns up to where the file is reserved.
+/// Leaves the end of the log so that it can be written behind. A process whose sync failed may have left what
+/// it wrote in memory alone, where a sync that writes nothing would succeed: the last frame, or the header if
+/// there is none, or the zeros by which a frame was taken back. So all that is written again first. Returns up
+/// to where the file is reserved.
 fn repair_end(file: &dyn VolumeFile, scanned: Scanned, number: u32) -> Result<u64, Fault> {
     let mend = || {
-        if let Some(last) = scanned.last {
-            let mut frame = vec![0; scanned.end - last];
-            file.read_at(&mut frame, last as u64)?;
-            file.write_at(&frame, last as u64)?;
-        }
-        if scanned.torn {
-            file.set_length(scanned.end as u64)?;
-        }
+        let from = scanned.last.unwrap_or_default();
+        let mut last = vec![0; scanned.end - from];
+        file.read_at(&mut last, from as u64)?;
+        file.write_at(&last, from as u64)?;
+        let end = scanned.end as u64;
+        // A copy may have no space where it has zeros. Then the next frame begins a new segment.
+        file.zero(end, file.length()?).or_else(|_| file.set_length(end))?;
         file.sync()?;
         file.length()
     };

@@ -7,6 +7,9 @@ use std::{io, sync::Arc};
 
 pub use self::disk::DiskVolume;
 
+/// How many zeros one write has at most, in bytes.
+const ZEROS_BYTES: usize = 64 << 10;
+
 /// A flat directory that belongs to one store.
 pub trait Volume: Send + Sync + 'static {
     /// The names of all files.
@@ -66,6 +69,15 @@ pub trait VolumeFile: Send + Sync + 'static {
     /// Those of the file system. Some of it may have been written.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
+    /// Writes zeros over what lies from the place `from` up to `to`, as a write does: the next sync that
+    /// succeeds says that they are on the disk, whatever was lost there before.
+    ///
+    /// # Errors
+    /// Those of the file system. Some of it may have been written.
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to)
+    }
+
     /// Cuts it to this length, or fills it up with zeros.
     ///
     /// # Errors
@@ -78,4 +90,15 @@ pub trait VolumeFile: Send + Sync + 'static {
     /// Those of the file system. What was written since the last success is then lost or not, and trying
     /// again does not tell.
     fn sync(&self) -> io::Result<()>;
+}
+
+fn write_zeros(file: &(impl VolumeFile + ?Sized), from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
+        file.write_at(&zeros[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
 }

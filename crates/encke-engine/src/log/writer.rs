@@ -4,6 +4,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use encke_proto::{Entry, Message, Time};
@@ -27,6 +28,8 @@ const SWEEP_MAX_LOGS: usize = 5000;
 const SWEEP_MAX_MESSAGES: usize = 200;
 /// How many messages the feed is handed at once.
 const FEED_MAX_ENTRIES: usize = 1000;
+/// How often it is tried to take back a frame that failed, when that fails, too.
+const TAKE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// What has to fit for the store to be ready, in bytes.
 const READY_BYTES: usize = 64 << 10;
 
@@ -47,6 +50,8 @@ pub(super) struct Writer {
     passed: Passed,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// When a frame that failed was not taken back, and why: until it is, nothing is written.
+    in_doubt: Option<(Instant, EngineError)>,
 }
 
 impl Writer {
@@ -58,18 +63,41 @@ impl Writer {
         feed: Arc<dyn Feed>,
     ) -> Self {
         let stamp = state.read().unwrap_or_else(PoisonError::into_inner).stamp;
-        Self { queue, state, appender, maintenance, feed, passed: Passed::from(stamp), broken: None }
+        let passed = Passed::from(stamp);
+        Self { queue, state, appender, maintenance, feed, passed, broken: None, in_doubt: None }
     }
 
     /// Works until the queue was closed and is empty.
     pub(super) fn work(mut self) {
         while let Some(requests) = self.queue.take(self.broken.is_none() && self.maintenance.is_busy()) {
-            if let Some(why) = &self.broken {
-                let error = EngineError::Unavailable(why.clone());
-                requests.into_iter().for_each(|request| request.refuse(error.clone()));
-                continue;
+            match self.recover() {
+                Ok(()) => self.group(requests),
+                Err(error) => requests.into_iter().for_each(|request| request.refuse(error.clone())),
             }
-            self.group(requests);
+        }
+    }
+
+    /// Makes the end of the log right again after a frame that failed, if one did.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        if let Some(why) = &self.broken {
+            return Err(EngineError::Unavailable(why.clone()));
+        }
+        if let Some((since, error)) = &self.in_doubt
+            && since.elapsed() < TAKE_BACK_INTERVAL
+        {
+            return Err(error.clone());
+        }
+        match self.appender.take_back() {
+            Ok(()) => {
+                self.in_doubt = None;
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(?fault, "the log cannot be written");
+                let error = EngineError::from(fault);
+                self.in_doubt = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
     }
 

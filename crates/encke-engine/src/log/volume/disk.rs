@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::FallocateFlags;
 
-use super::{Volume, VolumeFile};
+use super::{Volume, VolumeFile, write_zeros};
 use crate::EngineError;
 
 /// The lock file's name.
@@ -18,6 +18,9 @@ const LOCK: &str = "LOCK";
 /// Messages are not for other users of the machine: the owner alone reads and writes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// From which length on the file system is told to have zeros somewhere, instead of having them written.
+const ZERO_RANGE_MIN_BYTES: u64 = 1 << 20;
 
 /// A directory that this process has locked. The operating system lets go of the lock when the process dies,
 /// however it dies.
@@ -132,6 +135,15 @@ impl VolumeFile for DiskFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
+    }
+
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        let bytes = to.saturating_sub(from);
+        let is_long = bytes >= ZERO_RANGE_MIN_BYTES;
+        if is_long && rustix::fs::fallocate(&self.0, FallocateFlags::ZERO_RANGE, from, bytes).is_ok() {
+            return Ok(());
+        }
+        write_zeros(self, from, to)
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
