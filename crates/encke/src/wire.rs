@@ -143,7 +143,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let tls = TlsConfig::of(&config)?;
+    let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
@@ -165,6 +165,7 @@ pub async fn wire_speaking(
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     if let Some(tls) = &tls {
+        app.reloads.register(tls.reload());
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));

@@ -18,6 +18,7 @@ mod log_format;
 mod node;
 mod origins;
 mod retention;
+mod said;
 mod secret;
 mod slow;
 
@@ -37,6 +38,7 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
+pub use said::Said;
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
 
@@ -145,6 +147,9 @@ pub struct Config {
     /// What of the configuration has no effect any more, a line each; for the log, and for `check-config`.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What was said of each key, for comparing this configuration with one that is read later.
+    #[serde(skip)]
+    pub said: Said,
 }
 
 /// How tokens are read.
@@ -202,6 +207,7 @@ impl Default for Config {
             dialects: Dialects::default(),
             auth: Auth::default(),
             warnings: Vec::new(),
+            said: Said::default(),
         }
     }
 }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
-use tokio::{sync::watch, time::interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::certificates::{CertificateError, Certificates};
-use crate::config::Config;
+use crate::{config::Config, reload::Reload};
 
 /// How often it is looked whether a certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
@@ -46,9 +49,9 @@ impl TlsConfig {
     ///
     /// # Errors
     /// [`TlsError`] says what is wrong.
-    pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
+    pub async fn of(config: &Config) -> Result<Option<Self>, TlsError> {
         let Some(address) = config.tls_listen else { return Ok(None) };
-        let certificates = Arc::new(Certificates::load(config.certificates())?);
+        let certificates = Arc::new(Certificates::load(config.certificates()).await?);
         let mut server = ServerConfig::builder()
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
@@ -67,12 +70,22 @@ impl TlsConfig {
         self.certificates.signs_slowly()
     }
 
+    /// What takes other certificates while the server runs.
+    #[must_use]
+    pub fn reload(&self) -> Arc<dyn Reload> {
+        Arc::new(Arc::clone(&self.certificates))
+    }
+
     /// Reads certificates again whenever their files change, until the server stops.
     pub async fn watch(self, mut stopping: watch::Receiver<bool>) {
         let mut looks = interval(CERTIFICATE_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = looks.tick() => self.certificates.look(now_s()),
+                () = async {
+                    looks.tick().await;
+                    self.certificates.look(now_s()).await;
+                } => {}
                 // The sender is gone only when the server is.
                 _ = stopping.wait_for(|stops| *stops) => return,
             }
