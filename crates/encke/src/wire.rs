@@ -170,6 +170,9 @@ pub async fn wire_speaking(
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = router(Arc::clone(&app), &dialects);
+    let https = tls.as_ref().zip(tls_sockets.as_ref());
+    let https = https.map(|(tls, (address, _))| tls.https(&config, address.port())).unwrap_or_default();
+    let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
         router: routes,
         admit: admit.clone(),
@@ -177,6 +180,7 @@ pub async fn wire_speaking(
         shards: shards.clone(),
         clock: Arc::clone(&clock),
         timeouts,
+        https,
         stopping,
     };
     let hyper_server = app.supervisor.spawn("hyper", Handoffs::new(hyper_server).run(handoff_connections));
@@ -195,6 +199,7 @@ pub async fn wire_speaking(
         command_handler,
         connection_limit,
         timeouts,
+        redirects,
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
@@ -227,6 +232,7 @@ struct Workers {
     command_handler: CommandHandler,
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
+    redirects: bool,
 }
 
 impl Workers {
@@ -274,6 +280,7 @@ impl Workers {
             clock: Arc::clone(&app.clock),
             hub: hub_config(config),
             timeouts: self.timeouts,
+            redirects: self.redirects,
             slow: config.slow,
             linger_ms: config.linger_ms,
             batched_sends: config.batched_sends,

@@ -6,6 +6,7 @@
 //! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
 //! that over the default.
 
+mod alpn;
 mod certificate_files;
 mod dev_keys;
 mod dialects;
@@ -29,6 +30,7 @@ use encke_engine::RetentionTable;
 use encke_proto::AllowList;
 use serde::Deserialize;
 
+pub use alpn::Alpn;
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use dialects::Dialects;
@@ -44,6 +46,9 @@ pub use slow::{Slow, SlowPolicy};
 
 /// Where the logs live unless something else is said. A build without it needs to be told.
 const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
+
+/// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
+const HSTS_S: u64 = 31_536_000;
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
 /// the bounds that are documented here.
@@ -65,6 +70,17 @@ pub struct Config {
     /// More certificates with their keys, at most 100. A client is shown the first that is for the name that
     /// it asks for, `tls_cert` before these, and the first of all when none is.
     pub tls_certificates: Vec<CertificateFiles>,
+    /// The versions of HTTP that TLS offers, the preferred one first: `h2`, `http/1.1` or both. Default both,
+    /// in this order.
+    pub tls_alpn: Vec<Alpn>,
+    /// Whether requests in plain text are led to https. It needs `tls_listen`. Default false.
+    pub tls_redirect: bool,
+    /// The port that they are led to, 1 to 65,535. Default: that of `tls_listen`.
+    pub tls_redirect_port: Option<u64>,
+    /// For how long browsers are told to use https alone (`Strict-Transport-Security`), in seconds, up to
+    /// 63,072,000 (two years); 0 does not tell them. Default 31,536,000 (a year) with `tls_redirect` outside
+    /// dev mode, else 0.
+    pub tls_hsts_s: Option<u64>,
     /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
     pub data: PathBuf,
     /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
@@ -175,6 +191,10 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_certificates: Vec::new(),
+            tls_alpn: vec![Alpn::Http2, Alpn::Http11],
+            tls_redirect: false,
+            tls_redirect_port: None,
+            tls_hsts_s: None,
             data: PathBuf::from("./encke-data"),
             engine: DEFAULT_ENGINE,
             dev: false,
@@ -220,6 +240,12 @@ impl Config {
             Ok(count) if count > 0 => count,
             _ => std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// For how long browsers are told to use https alone, in seconds; 0 does not tell them.
+    #[must_use]
+    pub fn hsts_s(&self) -> u64 {
+        self.tls_hsts_s.unwrap_or(if self.tls_redirect && !self.dev { HSTS_S } else { 0 })
     }
 
     /// What is kept of which channel, as engines want it.

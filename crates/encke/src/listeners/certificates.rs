@@ -133,6 +133,11 @@ impl Certificates {
         }
     }
 
+    /// Whether any is for a name.
+    pub(super) fn has(&self, name: &ServerName<'_>) -> bool {
+        self.all().iter().any(|certificate| is_for(&certificate.certified(), name))
+    }
+
     /// The first that is for a name, among those whose signature the client can check.
     fn choose(&self, name: Option<&str>, signs: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let name = name.and_then(|name| ServerName::try_from(name).ok());

@@ -8,13 +8,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use http::HeaderValue;
 use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
-use super::certificates::{CertificateError, Certificates};
+use super::{
+    certificates::{CertificateError, Certificates},
+    https::{Https, Redirect},
+};
 use crate::{config::Config, reload::Reload};
 
 /// How often it is looked whether a certificate's files have changed.
@@ -55,7 +59,7 @@ impl TlsConfig {
         let mut server = ServerConfig::builder()
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.alpn_protocols = config.tls_alpn.iter().map(|alpn| alpn.protocol().to_vec()).collect();
         // What a client that comes back has agreed on is in its ticket, under keys that change every six
         // hours. So nothing is kept here for those who have gone. Early data is not taken: it could be played
         // again.
@@ -68,6 +72,18 @@ impl TlsConfig {
     #[must_use]
     pub fn signs_slowly(&self) -> Arc<AtomicBool> {
         self.certificates.signs_slowly()
+    }
+
+    /// What browsers are told by this configuration, for a server whose TLS is at `port`.
+    #[must_use]
+    pub fn https(&self, config: &Config, port: u16) -> Https {
+        let port = config.tls_redirect_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(port);
+        let redirect = || Redirect::new(port, Arc::clone(&self.certificates));
+        let hsts = Some(config.hsts_s()).filter(|hsts_s| *hsts_s > 0);
+        Https {
+            redirect: config.tls_redirect.then(redirect),
+            hsts: hsts.and_then(|hsts_s| HeaderValue::try_from(format!("max-age={hsts_s}")).ok()),
+        }
     }
 
     /// What takes other certificates while the server runs.
