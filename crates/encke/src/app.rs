@@ -11,6 +11,7 @@ use crate::{
     cluster::{Nodes, Sessions},
     config::{Config, KeysMissing},
     metrics::Metrics,
+    reload::Reloads,
     shards::Shards,
     stopping::Stopping,
     supervisor::Supervisor,
@@ -36,6 +37,8 @@ pub struct App {
     pub supervisor: Supervisor,
     /// Whether the server stops.
     pub stopping: Stopping,
+    /// The parts that take new settings while the server runs; others register themselves.
+    pub reloads: Reloads,
 }
 
 impl App {
@@ -69,6 +72,7 @@ impl App {
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
+        let reloads = Reloads::new(&config);
         Ok(Arc::new(Self {
             config,
             engine,
@@ -79,6 +83,7 @@ impl App {
             metrics,
             supervisor: Supervisor::new(stopping.clone()),
             stopping,
+            reloads,
         }))
     }
 

@@ -9,6 +9,7 @@ mod der;
 mod handoffs;
 mod handshake;
 mod http_2;
+pub mod https;
 mod hyper_bridge;
 pub mod hyper_server;
 mod hyper_socket;

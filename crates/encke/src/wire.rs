@@ -143,7 +143,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let tls = TlsConfig::of(&config)?;
+    let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
@@ -165,6 +165,7 @@ pub async fn wire_speaking(
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     if let Some(tls) = &tls {
+        app.reloads.register(tls.reload());
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
@@ -173,6 +174,9 @@ pub async fn wire_speaking(
         routes = acme.answer_first(routes);
         app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&clock), stopping.clone()));
     }
+    let https = tls.as_ref().zip(tls_sockets.as_ref());
+    let https = https.map(|(tls, (address, _))| tls.https(&config, address.port())).unwrap_or_default();
+    let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
         router: routes,
         admit: admit.clone(),
@@ -180,6 +184,7 @@ pub async fn wire_speaking(
         shards: shards.clone(),
         clock: Arc::clone(&clock),
         timeouts,
+        https,
         stopping,
     };
     let hyper_server = app.supervisor.spawn("hyper", Handoffs::new(hyper_server).run(handoff_connections));
@@ -198,6 +203,7 @@ pub async fn wire_speaking(
         command_handler,
         connection_limit,
         timeouts,
+        redirects,
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
@@ -230,6 +236,7 @@ struct Workers {
     command_handler: CommandHandler,
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
+    redirects: bool,
 }
 
 impl Workers {
@@ -277,6 +284,7 @@ impl Workers {
             clock: Arc::clone(&app.clock),
             hub: hub_config(config),
             timeouts: self.timeouts,
+            redirects: self.redirects,
             slow: config.slow,
             linger_ms: config.linger_ms,
             batched_sends: config.batched_sends,

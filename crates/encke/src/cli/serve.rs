@@ -1,7 +1,8 @@
 //! `encke serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
@@ -13,7 +14,7 @@ use crate::logging;
 /// Each option is also a key of the configuration file and an environment variable (ENCKE_LISTEN, ENCKE_DATA,
 /// …), as are the settings that have no option; encke.example.toml shows them all. The command line wins over
 /// the environment, that over the file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// Let anyone log in with an id alone, and make missing keys; listens on loopback only
     #[arg(long)]
@@ -38,23 +39,27 @@ fn engine(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
-    let mut config = configure(args)?;
-    config.complete_keys()?;
-    logging::begin(&config);
+    let config = configure(&args, Layers::file)?;
+    let log = Arc::new(logging::begin(&config));
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    runtime.block_on(crate::serve(config))?;
+    let reread = Arc::new(move || configure(&args, Layers::regular_file));
+    runtime.block_on(crate::serve(config, reread, log))?;
     Ok(())
 }
 
-fn configure(args: Args) -> Result<Config, ConfigError> {
+/// The configuration with both keys, its file read by `file`.
+fn configure(
+    args: &Args,
+    file: impl FnOnce(Layers, &Path) -> Result<Layers, ConfigError>,
+) -> Result<Config, ConfigError> {
     let mut layers = Layers::new(Registry::built_in().names());
-    if let Some(file) = args.config.filter(|path| !path.as_os_str().is_empty()) {
-        layers = layers.file(&file)?;
+    if let Some(path) = args.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        layers = file(layers, path)?;
     }
     layers = layers.env(|name| std::env::var(name).ok())?;
     if args.dev {
@@ -63,11 +68,13 @@ fn configure(args: Args) -> Result<Config, ConfigError> {
     if let Some(listen) = args.listen {
         layers = layers.option("listen", "--listen", listen.to_string());
     }
-    if let Some(data) = args.data {
-        layers = layers.option("data", "--data", data);
+    if let Some(data) = &args.data {
+        layers = layers.option("data", "--data", data.clone());
     }
-    if let Some(engine) = args.engine {
-        layers = layers.option("engine", "--engine", engine);
+    if let Some(engine) = &args.engine {
+        layers = layers.option("engine", "--engine", engine.clone());
     }
-    layers.load()
+    let mut config = layers.load()?;
+    config.complete_keys()?;
+    Ok(config)
 }

@@ -1,5 +1,6 @@
 //! The layers of a configuration, put over each other and read.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -9,7 +10,11 @@ use toml::{Table, Value};
 
 use super::error::Sources;
 use super::keys::{DIALECTS, KEYS, Kind, REMOVED, is_top_level, variable};
-use super::{Config, ConfigError, Source, limits};
+use super::{Config, ConfigError, Said, Source, limits};
+use crate::regular_file;
+
+/// The largest file that is read while the server runs.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
 #[derive(Debug, Default)]
@@ -32,6 +37,17 @@ impl Layers {
     /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
     pub fn file(self, path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        self.text(&text, path)
+    }
+
+    /// The same, but for a regular file of at most a megabyte: it does not wait for another program.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
+    pub fn regular_file(self, path: &Path) -> Result<Self, ConfigError> {
+        let text = regular_file::read(path, FILE_MAX_BYTES)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         self.text(&text, path)
     }
@@ -117,6 +133,7 @@ impl Layers {
                 return Err(self.name_inner(key, error.message().lines().next().unwrap_or("not understood")));
             }
         }
+        let said = Said(self.table.clone());
         let config = self.table.try_into::<Config>().map_err(|error| ConfigError::Value {
             key: "configuration".to_owned(),
             from: Source::Default,
@@ -128,7 +145,7 @@ impl Layers {
             let from = self.sources.get(&key).cloned().unwrap_or(Source::Default);
             return Err(ConfigError::Dialect { key, from, known: self.dialects.join(", ") });
         }
-        Ok(Config { warnings, ..config })
+        Ok(Config { warnings, said, ..config })
     }
 
     /// Leaves out the keys that have no effect any more, with a warning for each.

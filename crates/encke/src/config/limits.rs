@@ -169,6 +169,15 @@ fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> 
     checker.rule("tls_listen", pair && there[0] == there[1], || {
         "needs tls_cert and tls_key, tls_certificates or tls_acme, and they need it".to_owned()
     })?;
+    checker.rule("tls_redirect", !config.tls_redirect || config.tls_listen.is_some(), || {
+        "needs tls_listen".to_owned()
+    })?;
+    let (first, more) = (config.tls_alpn.first(), config.tls_alpn.get(1..).unwrap_or_default());
+    let distinct =
+        first.is_some() && more.len() < 2 && more.first().is_none_or(|second| Some(second) != first);
+    checker.rule("tls_alpn", distinct, || "must have one or both of h2 and http/1.1".to_owned())?;
+    checker.range("tls_redirect_port", config.tls_redirect_port, 1, 65_535)?;
+    checker.range("tls_hsts_s", config.tls_hsts_s, 0, 2 * YEAR_S)?;
     checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
         "must have at most 100 entries".to_owned()
     })?;
@@ -366,6 +375,43 @@ mod tests {
         let same = Layers::new(Vec::new()).option("api_key", "--option", "4f1c9be07d3a".repeat(3));
         let same = same.option("token_secret", "--option", "4f1c9be07d3a".repeat(3)).load().unwrap_err();
         assert!(same.to_string().contains("must not be the same as token_secret"), "{same}");
+    }
+
+    #[test]
+    fn what_browsers_are_told_of_tls_has_bounds() {
+        for (alpn, good) in [
+            (&["h2", "http/1.1"][..], true),
+            (&["http/1.1", "h2"], true),
+            (&["http/1.1"], true),
+            (&[], false),
+            (&["h2", "h2"], false),
+            (&["h2", "http/1.1", "h2"], false),
+            (&["http/1.0"], false),
+        ] {
+            let value = Value::Array(alpn.iter().map(|name| (*name).into()).collect());
+            let loaded = Layers::new(Vec::new()).option("tls_alpn", "--option", value).load();
+            assert_eq!(loaded.is_ok(), good, "{alpn:?}");
+        }
+        assert!(refusal("tls_redirect", true).contains("needs tls_listen"));
+        assert!(refusal("tls_redirect_port", 65_536).contains("must be from 1 to "));
+        assert!(refusal("tls_hsts_s", 63_072_001).contains("must be from 0 to "));
+        let hsts_s = |more: &str| {
+            let listen = "tls_listen = \"127.0.0.1:0\"\ntls_cert = \"a\"\ntls_key = \"b\"\n";
+            let text: toml::Table = format!("{listen}{more}").parse().unwrap();
+            let layers = Layers::new(Vec::new());
+            let layers =
+                text.into_iter().fold(layers, |layers, (key, value)| layers.option(&key, "--option", value));
+            layers.load().unwrap().hsts_s()
+        };
+        for (more, said_s) in [
+            ("", 0),
+            ("tls_redirect = true", 31_536_000),
+            ("tls_redirect = true\ndev = true", 0),
+            ("tls_redirect = true\ntls_hsts_s = 0", 0),
+            ("tls_hsts_s = 7", 7),
+        ] {
+            assert_eq!(hsts_s(more), said_s, "{more}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! that over the default.
 
 mod acme;
+mod alpn;
 mod api_keys;
 mod certificate_files;
 mod dev_keys;
@@ -20,6 +21,7 @@ mod log_format;
 mod node;
 mod origins;
 mod retention;
+mod said;
 mod scope;
 mod secret;
 mod slow;
@@ -31,6 +33,7 @@ use encke_engine::RetentionTable;
 use encke_proto::AllowList;
 use serde::Deserialize;
 
+pub use alpn::Alpn;
 pub use api_keys::ApiKeyEntry;
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
@@ -41,12 +44,16 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
+pub use said::Said;
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
 
 /// Where the logs live unless something else is said. A build without it needs to be told.
 const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
+
+/// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
+const HSTS_S: u64 = 31_536_000;
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
 /// the bounds that are documented here.
@@ -80,6 +87,17 @@ pub struct Config {
     /// The file with the roots that the directory's own certificate is checked with, in PEM. Default: those
     /// that the system trusts.
     pub tls_acme_root: Option<PathBuf>,
+    /// The versions of HTTP that TLS offers, the preferred one first: `h2`, `http/1.1` or both. Default both,
+    /// in this order.
+    pub tls_alpn: Vec<Alpn>,
+    /// Whether requests in plain text are led to https. It needs `tls_listen`. Default false.
+    pub tls_redirect: bool,
+    /// The port that they are led to, 1 to 65,535. Default: that of `tls_listen`.
+    pub tls_redirect_port: Option<u64>,
+    /// For how long browsers are told to use https alone (`Strict-Transport-Security`), in seconds, up to
+    /// 63,072,000 (two years); 0 does not tell them. Default 31,536,000 (a year) with `tls_redirect` outside
+    /// dev mode, else 0.
+    pub tls_hsts_s: Option<u64>,
     /// The directory for the logs, for what `tls_acme` gets, and in dev mode for the keys. Default
     /// `./encke-data`.
     pub data: PathBuf,
@@ -166,6 +184,9 @@ pub struct Config {
     /// What of the configuration has no effect any more, a line each; for the log, and for `check-config`.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What was said of each key, for comparing this configuration with one that is read later.
+    #[serde(skip)]
+    pub said: Said,
 }
 
 /// How tokens are read.
@@ -195,6 +216,10 @@ impl Default for Config {
             tls_acme_contact: None,
             tls_acme_directory: acme::DEFAULT_DIRECTORY.to_owned(),
             tls_acme_root: None,
+            tls_alpn: vec![Alpn::Http2, Alpn::Http11],
+            tls_redirect: false,
+            tls_redirect_port: None,
+            tls_hsts_s: None,
             data: PathBuf::from("./encke-data"),
             engine: DEFAULT_ENGINE,
             dev: false,
@@ -228,6 +253,7 @@ impl Default for Config {
             dialects: Dialects::default(),
             auth: Auth::default(),
             warnings: Vec::new(),
+            said: Said::default(),
         }
     }
 }
@@ -240,6 +266,12 @@ impl Config {
             Ok(count) if count > 0 => count,
             _ => std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// For how long browsers are told to use https alone, in seconds; 0 does not tell them.
+    #[must_use]
+    pub fn hsts_s(&self) -> u64 {
+        self.tls_hsts_s.unwrap_or(if self.tls_redirect && !self.dev { HSTS_S } else { 0 })
     }
 
     /// What is kept of which channel, as engines want it.

@@ -170,12 +170,9 @@ impl Keeper {
 
     /// Sees what is on the disk: another node may share it.
     async fn look(&mut self) {
-        let (certificates, cache, now_s) =
-            (Arc::clone(&self.acme.certificates), self.acme.orders.cache.clone(), self.now_s());
-        let looked = blocking(move || {
-            certificates.look(now_s);
-            cache.attempts()
-        });
+        self.acme.certificates.look(self.now_s()).await;
+        let cache = self.acme.orders.cache.clone();
+        let looked = blocking(move || cache.attempts());
         if let (Ok(attempts), false) = (looked.await, self.is_unkept) {
             self.attempts = attempts.of(&self.acme.orders.names);
         }

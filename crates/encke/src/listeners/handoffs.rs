@@ -29,7 +29,8 @@ impl Handoffs {
     /// Requests are answered as `hyper_server` does.
     #[must_use]
     pub fn new(hyper_server: HyperServer) -> Self {
-        let HyperServer { router, admit, endpoints, shards, clock, timeouts, stopping } = &hyper_server;
+        let HyperServer { router, admit, endpoints, shards, clock, timeouts, https, stopping } =
+            &hyper_server;
         let http_2 = Http2 {
             router: router.clone(),
             hyper_bridge: HyperBridge::new(
@@ -39,6 +40,7 @@ impl Handoffs {
                 Arc::clone(clock),
             ),
             timeouts: *timeouts,
+            https: https.clone(),
             stopping: stopping.clone(),
         };
         let handshakes = Handshakes::new(times(timeouts).head);

@@ -20,6 +20,7 @@ use super::{
     HyperBridge,
     activity::{Activity, Answered, Asked, Over, Times, Watch, Watched},
     carried::Carried,
+    https::Https,
     hyper_server::{Scope, answer, times},
     tls_stream::TlsStream,
     waiting::{decide, endpoint, refuse},
@@ -49,6 +50,8 @@ pub(super) struct Http2 {
     pub(super) hyper_bridge: HyperBridge,
     /// How long things may take.
     pub(super) timeouts: Timeouts,
+    /// What makes browsers use https.
+    pub(super) https: Https,
     /// Turns true when the server stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -62,6 +65,7 @@ impl Http2 {
             hyper_bridge: self.hyper_bridge,
             permit: Arc::new(permit),
             carrier: Arc::clone(socket.carrier()),
+            https: self.https,
         };
         drive(before.into(), TlsStream::new(socket, tls), caller, self.timeouts, self.stopping).await;
     }
@@ -150,6 +154,7 @@ struct Caller {
     hyper_bridge: HyperBridge,
     permit: Arc<Permit>,
     carrier: Arc<Carrier>,
+    https: Https,
 }
 
 impl Caller {
@@ -167,12 +172,12 @@ impl Caller {
             request.headers_mut().insert(header::HOST, host);
         }
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let Self { router, hyper_bridge, permit, carrier } = self;
+        let Self { router, hyper_bridge, permit, carrier, https } = self;
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit);
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
-        let response = match waits {
+        let mut response = match waits {
             Some(found) => {
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
                 let now = || hyper_bridge.clock.now().wall;
@@ -184,6 +189,7 @@ impl Caller {
             }
             None => answer(router, scope, &activity, Request::from_parts(parts, body), unread).await,
         };
+        https.say(&mut response);
         Ok(response.map(|body| Answered { body, _under_way: under_way }))
     }
 }
@@ -250,6 +256,7 @@ mod tests {
             hyper_bridge: HyperBridge::new(admit, endpoints, shards, clock),
             permit,
             carrier: Carrier::of_none(),
+            https: Https::default(),
         }
     }
 

@@ -137,6 +137,8 @@ pub struct Parts {
     pub hub: HubConfig,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Whether requests in plain text are led to https, which hyper does.
+    pub redirects: bool,
     /// How far a receiver may be behind.
     pub slow: Slow,
     /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their

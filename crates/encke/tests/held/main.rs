@@ -239,6 +239,7 @@ mod fairness;
 mod forwarded;
 mod forwarder;
 mod hand_over;
+mod https;
 mod inline;
 mod long_cursors;
 mod polls;

@@ -84,6 +84,27 @@ impl Sender {
     }
 }
 
+/// The certificate in a directory.
+pub(super) fn read_certificate(dir: &Path) -> CertificateDer<'static> {
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    CertificateDer::from_pem_file(dir.join("cert.pem")).unwrap()
+}
+
+/// Whether a client that speaks this version alone can connect.
+pub(super) async fn connects(address: SocketAddr, trusted: CertificateDer<'static>, two: bool) -> bool {
+    Sender::connect(address, trusted, two).await.is_some()
+}
+
+/// The answer to a request of no user, on a connection of its own.
+pub(super) async fn get(
+    address: SocketAddr,
+    trusted: CertificateDer<'static>,
+    two: bool,
+    target: &str,
+) -> Response<Incoming> {
+    Sender::connect(address, trusted, two).await.unwrap().get("none", target).await
+}
+
 async fn json_of(response: Response<Incoming>) -> Value {
     serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
 }
@@ -267,7 +288,7 @@ fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
     let mut wire = rustls::StreamOwned::new(client, TcpStream::from(socket));
     wire.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // More than the kernel keeps on both sides.
-    let large = "GET /api/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let large = "GET /api/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
     let poll = world.head("alice", "/v1/poll?cursor=earliest");
     wire.write_all(format!("{large}{poll}").as_bytes()).unwrap();
     let mut seen = Vec::new();
@@ -280,7 +301,7 @@ fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
         assert!(count > 0, "the connection ended after {} bytes", seen.len());
         seen.extend_from_slice(&piece[..count]);
     }
-    assert_eq!(String::from_utf8_lossy(&seen).matches("HTTP/1.1 200 OK\r\n").count(), 101);
+    assert_eq!(String::from_utf8_lossy(&seen).matches("HTTP/1.1 200 OK\r\n").count(), 1_001);
 }
 
 #[test]

@@ -185,10 +185,12 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
-        if self.parts.inline.may_begin_with(bytes) {
+        let is_led_away = self.parts.redirects && self.slots.get(key).is_some_and(|slot| !slot.sink.is_tls());
+        if self.parts.inline.may_begin_with(bytes) && !is_led_away {
             return self.on_inline_bytes(key, bytes);
         }
         match head::read(bytes, &self.parts.endpoints) {
+            head::Verdict::Waits(..) if is_led_away => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(number, mut waiting, length) => {

@@ -109,6 +109,7 @@ impl World {
                 stalled_ms: slow.deadline_s * 1000,
                 heartbeat_ms: 20_000,
             },
+            redirects: false,
             slow,
             linger_ms,
             batched_sends,
