@@ -19,6 +19,7 @@ mod extractors;
 mod health;
 pub mod http;
 pub mod inline;
+mod key_sources;
 pub mod listeners;
 mod logging;
 pub mod metrics;

@@ -16,12 +16,14 @@ use tokio::{
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     app::App,
+    auth::KeysError,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
-    config::{Config, KeysMissing},
+    config::Config,
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
+    key_sources::watch_files,
     listeners::{
         Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
@@ -67,9 +69,9 @@ pub enum WireError {
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The keys are not there.
+    /// The keys are not there, or one cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeysMissing),
+    Keys(#[from] KeysError),
     /// The operating system has no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -166,6 +168,10 @@ pub async fn wire_speaking(
     let (stop, stopping) = watch::channel(false);
     if let Some(tls) = &tls {
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
+    }
+    if config.auth.keys.iter().any(|key| key.file.is_some()) {
+        let work = watch_files(Arc::clone(&config), Arc::clone(&app.auth), stopping.clone());
+        app.supervisor.spawn("token keys", work);
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = router(Arc::clone(&app), &dialects);

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::ServeError;
-use crate::auth::TokenError;
+use crate::auth::{BadKey, TokenError};
 use crate::config::ConfigError;
 use crate::wire::WireError;
 
@@ -16,6 +16,9 @@ pub enum CliError {
     /// The configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A key that tokens are verified with cannot be used.
+    #[error(transparent)]
+    BadKey(#[from] BadKey),
     /// A key is needed and nowhere to be found.
     #[error("`{key}` is not known: {hint}")]
     NoKey {
@@ -82,7 +85,8 @@ impl CliError {
             ) => 2,
             Self::Config(_)
             | Self::NoKey { .. }
-            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
+            | Self::BadKey(_)
+            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_) | WireError::Keys(_))) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }
