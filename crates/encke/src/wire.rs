@@ -23,7 +23,7 @@ use crate::{
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
-    key_sources::watch_files,
+    key_sources::{FetchError, Jwks, watch_files},
     listeners::{
         Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
@@ -72,6 +72,9 @@ pub enum WireError {
     /// The keys are not there, or one cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Nothing can be fetched.
+    #[error("`auth.jwks_url`: {0}")]
+    Jwks(#[from] FetchError),
     /// The operating system has no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -172,6 +175,12 @@ pub async fn wire_speaking(
     if config.auth.keys.iter().any(|key| key.file.is_some()) {
         let work = watch_files(Arc::clone(&config), Arc::clone(&app.auth), stopping.clone());
         app.supervisor.spawn("token keys", work);
+    }
+    if let Some(url) = &config.auth.jwks_url {
+        let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&clock))?;
+        // Clients come as soon as there is a listener, and their keys should be there.
+        jwks.fetch().await;
+        app.supervisor.spawn("key set", jwks.watch(stopping.clone()));
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = router(Arc::clone(&app), &dialects);

@@ -4,7 +4,7 @@
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
-    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, TokenError, TokenKey,
+    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
     api_key::ApiKey,
     credentials::COOKIES_MAX,
     origin::Origins,
@@ -190,12 +190,43 @@ impl Authenticator {
         Ok(Identity::known(known.user, known.grants, known.expires_s, by_cookie))
     }
 
+    /// The same as [`Self::identify`], once more when keys were fetched because of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::identify`].
+    pub async fn identify_fetching(
+        &self,
+        credentials: &Credentials<'_>,
+        now: Time,
+    ) -> Result<Identity, Refusal> {
+        match self.identify(credentials, now) {
+            Err(refusal) => match self.fetch_for(&refusal) {
+                Some(fetch) => {
+                    fetch.over().await;
+                    self.identify(credentials, now)
+                }
+                None => Err(refusal),
+            },
+            known => known,
+        }
+    }
+
+    /// The fetch of keys after which a token that was refused like this may be good.
+    #[must_use]
+    pub fn fetch_for(&self, refusal: &Refusal) -> Option<PendingFetch> {
+        if refusal.code == ErrorCode::Unauthorized { self.keys.pending_fetch() } else { None }
+    }
+
     /// Reads a token.
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
     pub fn verify(&self, token: &str, now: Time) -> Result<Claims, Refusal> {
         token::read(token, &self.keys.current(), &self.rules, now.0 / 1000).map_err(|error| match error {
+            TokenError::UnknownKey => {
+                self.keys.miss();
+                unauthorized(error.to_string())
+            }
             TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
             _ => unauthorized(error.to_string()),
         })

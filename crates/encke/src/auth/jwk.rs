@@ -25,6 +25,11 @@ pub(super) struct Jwk {
 }
 
 impl Jwk {
+    /// Whether it is a shared secret.
+    pub(super) fn is_secret(&self) -> bool {
+        self.kty == "oct"
+    }
+
     /// The key, for tokens that name `kid` (or what it says itself) and are signed with `algorithm` (or what
     /// it says itself; else what keys of its kind are used with mostly).
     ///

@@ -1,12 +1,16 @@
 //! All keys that tokens are verified with at a moment, and which of them are asked about a token.
 
+use encke_proto::Object;
 use jsonwebtoken::Algorithm;
+use serde::Deserialize;
 
-use super::{KeyError, TokenError, verifying_key::VerifyingKey};
+use super::{KeyError, TokenError, jwk::Jwk, verifying_key::VerifyingKey};
 use crate::config::Config;
 
 /// The most keys that are tried for one token: each is a signature to verify.
 const TRIES_MAX: usize = 8;
+/// The most keys that are taken from a set.
+const FETCHED_MAX: usize = 64;
 
 /// A key of the configuration cannot be used. The words name the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,8 +22,24 @@ pub struct BadKey {
     pub error: KeyError,
 }
 
+/// Why a text is no JWK set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JwksError {
+    /// No JSON object with a list `keys`.
+    #[error("it is no set of keys")]
+    Malformed,
+    /// None of its keys can be used.
+    #[error("it has no key that tokens can be verified with")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
 /// The keys that tokens are verified with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
 }
@@ -41,6 +61,31 @@ impl KeySet {
             keys.push(VerifyingKey::configured(key).map_err(|error| BadKey { name: name(), error })?);
         }
         Ok(Self { keys })
+    }
+
+    /// Those of a JWK set (RFC 7517 section 5). A member that is for something else, of a kind that is not
+    /// known, weak, private or a shared secret is passed over: a set has keys for others too.
+    ///
+    /// # Errors
+    /// [`JwksError`], when there is nothing in it to verify tokens with.
+    pub fn of_jwks(json: &[u8]) -> Result<Self, JwksError> {
+        let Object(set) = serde_json::from_slice::<Object<Set>>(json).map_err(|_| JwksError::Malformed)?;
+        let jwks = set.keys.into_iter().filter_map(|member| serde_json::from_value::<Jwk>(member).ok());
+        let usable = jwks.filter(|jwk| !jwk.is_secret()).filter_map(|jwk| jwk.key(None, None).ok());
+        let keys: Vec<_> = usable.take(FETCHED_MAX).collect();
+        if keys.is_empty() { Err(JwksError::Empty) } else { Ok(Self { keys }) }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, VerifyingKey> {

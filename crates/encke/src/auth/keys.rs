@@ -3,8 +3,10 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+use tokio::sync::{Notify, watch};
 
 use super::{KeySet, verifying_key::VerifyingKey};
 
@@ -14,6 +16,31 @@ pub struct Keys {
     sources: Mutex<Sources>,
     current: RwLock<Arc<KeySet>>,
     generation: AtomicU64,
+    fetching: Fetching,
+}
+
+/// What is between those who verify tokens and what fetches keys.
+#[derive(Debug)]
+struct Fetching {
+    /// Whether a token may bring about a fetch; never where none are fetched.
+    is_allowed: AtomicBool,
+    /// Whether one did.
+    is_wanted: AtomicBool,
+    wanted: Notify,
+    /// How many attempts are over.
+    attempts: watch::Sender<u64>,
+}
+
+/// A fetch that a token has brought about.
+#[derive(Debug)]
+pub struct PendingFetch(watch::Receiver<u64>);
+
+impl PendingFetch {
+    /// Waits until it is over, however it ends. Its time is bounded by what fetches.
+    pub async fn over(mut self) {
+        // The sender is gone only when the server is.
+        let _ = self.0.changed().await;
+    }
 }
 
 #[derive(Debug)]
@@ -27,12 +54,65 @@ impl Keys {
     pub(super) fn new(configured: KeySet) -> Self {
         let current = RwLock::new(Arc::new(configured.clone()));
         let sources = Mutex::new(Sources { configured, fetched: KeySet::default() });
-        Self { sources, current, generation: AtomicU64::new(0) }
+        let fetching = Fetching {
+            is_allowed: AtomicBool::new(false),
+            is_wanted: AtomicBool::new(false),
+            wanted: Notify::new(),
+            attempts: watch::Sender::new(0),
+        };
+        Self { sources, current, generation: AtomicU64::new(0), fetching }
     }
 
     /// Puts others in the place of those of the configuration.
     pub fn set_configured(&self, keys: KeySet) {
         self.change(|sources| sources.configured = keys);
+    }
+
+    /// Puts others in the place of those that were fetched.
+    pub fn set_fetched(&self, keys: KeySet) {
+        let is_same = |sources: &Sources| sources.fetched == keys;
+        if !is_same(&self.sources.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.change(|sources| sources.fetched = keys);
+        }
+    }
+
+    /// An attempt to fetch keys is over. The next for a token has to be allowed again.
+    pub fn fetched(&self) {
+        self.fetching.is_allowed.store(false, Ordering::Release);
+        self.fetching.is_wanted.store(false, Ordering::Release);
+        self.fetching.attempts.send_modify(|attempts| *attempts += 1);
+    }
+
+    /// From now on a token with an unknown `kid` brings about a fetch.
+    pub fn allow_fetch(&self) {
+        self.fetching.is_allowed.store(true, Ordering::Release);
+    }
+
+    /// Whether a token has brought about a fetch that is not over.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.fetching.is_wanted.load(Ordering::Acquire)
+    }
+
+    /// Waits until a token brings about a fetch.
+    pub async fn wanted(&self) {
+        self.fetching.wanted.notified().await;
+    }
+
+    /// A token has named a key that is not there.
+    pub(super) fn miss(&self) {
+        if self.fetching.is_allowed.swap(false, Ordering::AcqRel) {
+            self.fetching.is_wanted.store(true, Ordering::Release);
+            self.fetching.wanted.notify_one();
+        }
+    }
+
+    /// The fetch that is under way for a token, if there is one: what was refused may be good after it.
+    #[must_use]
+    pub fn pending_fetch(&self) -> Option<PendingFetch> {
+        // Before the look: an attempt that ends in between is seen.
+        let attempts = self.fetching.attempts.subscribe();
+        self.are_wanted().then_some(PendingFetch(attempts))
     }
 
     /// The keys now.

@@ -2,7 +2,7 @@
 //! agree.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, crypto};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, crypto};
 use spki::{
     ObjectIdentifier, SubjectPublicKeyInfoRef,
     der::{Decode, Reader, SliceReader, asn1::UintRef},
@@ -156,6 +156,19 @@ impl VerifyingKey {
     /// Whether this is its signature, in base64, of the message.
     pub(super) fn verifies(&self, message: &str, signature: &str) -> bool {
         crypto::verify(signature, message.as_bytes(), &self.key, self.algorithm).unwrap_or(false)
+    }
+}
+
+/// Whether it is the same key, and as good for the same tokens. Not in constant time: what is compared was
+/// configured or fetched, and nothing that a client sends.
+impl PartialEq for VerifyingKey {
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |key: &DecodingKey| match key.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) => (bytes.clone(), Vec::new()),
+            DecodingKeyKind::RsaModulusExponent { n, e } => (n.clone(), e.clone()),
+        };
+        let named = (&self.kid, self.algorithm) == (&other.kid, other.algorithm);
+        named && bytes(&self.key) == bytes(&other.key)
     }
 }
 

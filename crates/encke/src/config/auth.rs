@@ -25,6 +25,9 @@ pub struct Auth {
     /// By how much the clock of a token's issuer may be ahead, in seconds, up to 300: for `nbf` and `iat`.
     /// `exp` has no leeway. Default 30.
     pub leeway_s: u64,
+    /// Where the issuer's keys are fetched (RFC 7517 section 5): an https URL, or http on this machine.
+    /// Default: nowhere.
+    pub jwks_url: Option<String>,
     /// Keys that tokens are verified with besides `token_secret`, at most 32.
     pub keys: Vec<AuthKey>,
 }
@@ -56,6 +59,7 @@ impl Default for Auth {
             channels_claim: "channels".to_owned(),
             publish_claim: "publish".to_owned(),
             leeway_s: 30,
+            jwks_url: None,
             keys: Vec::new(),
         }
     }
@@ -65,6 +69,6 @@ impl Auth {
     /// Whether tokens are good by other keys than `token_secret`.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.jwks_url.is_some()
     }
 }

@@ -95,6 +95,9 @@ fn check_auth(auth: &Auth, checker: &Checker<'_>) -> Result<(), ConfigError> {
         auth.audience.len() <= 100 && auth.audience.iter().all(|one| !one.is_empty()),
         || "must have at most 100 entries, none of them empty".to_owned(),
     )?;
+    checker.rule("auth.jwks_url", auth.jwks_url.as_ref().is_none_or(|url| is_safe(url)), || {
+        "must be an https URL without a user, or an http one of this machine".to_owned()
+    })?;
     checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned())?;
     for (index, key) in auth.keys.iter().enumerate() {
         let name = key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
@@ -102,6 +105,19 @@ fn check_auth(auth: &Auth, checker: &Checker<'_>) -> Result<(), ConfigError> {
         checker.rule("auth.keys", problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// Whether nothing between the server and an address can put keys of its own in the place of those there.
+fn is_safe(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    let is_here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    !has_user && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
 }
 
 /// What is wrong with a key that tokens are verified with, as far as it can be seen here. `before` are those
@@ -303,6 +319,20 @@ mod tests {
             "a secret is not in the words of its refusal"
         );
         assert!(refusal("retention_users.max_age_s", 60).contains("push_ttl_s"));
+        for url in [
+            "http://id.example.com/k",
+            "ftp://id.example.com/k",
+            "https://a:b@id.example.com/k",
+            "/k",
+            "http://127.0.0.1.example.com/k",
+        ] {
+            assert!(refusal("auth.jwks_url", url).starts_with("`auth.jwks_url`"), "{url}");
+        }
+        for url in
+            ["https://id.example.com/k", "http://127.0.0.1:81/k", "http://localhost/k", "http://[::1]/k"]
+        {
+            assert!(Layers::new(Vec::new()).option("auth.jwks_url", "--option", url).load().is_ok(), "{url}");
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ mod forwarded;
 mod forwarder;
 mod hand_over;
 mod inline;
+mod jwks;
 mod long_cursors;
 mod polls;
 mod queries;
