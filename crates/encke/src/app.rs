@@ -6,10 +6,10 @@ use encke_engine::Engine;
 use encke_hub::Now;
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, KeysError},
     clock::Clock,
     cluster::{Nodes, Sessions},
-    config::{Config, KeysMissing},
+    config::Config,
     metrics::Metrics,
     reload::Reloads,
     shards::Shards,
@@ -45,27 +45,27 @@ impl App {
     /// Puts it together, for a node that is alone.
     ///
     /// # Errors
-    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
     pub fn new(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, KeysMissing> {
+    ) -> Result<Arc<Self>, KeysError> {
         Self::among(config, engine, shards, clock, None)
     }
 
     /// Puts it together, for a node among others if there are any.
     ///
     /// # Errors
-    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
     pub fn among(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
         nodes: Option<Arc<Nodes>>,
-    ) -> Result<Arc<Self>, KeysMissing> {
+    ) -> Result<Arc<Self>, KeysError> {
         let auth =
             if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let (auth, stopping) = (Arc::new(auth), Stopping::default());

@@ -29,7 +29,7 @@ impl FromRequestParts<Arc<App>> for Client {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        Ok(Self(app.auth.identify(&credentials(parts), app.now().wall)?))
+        Ok(Self(app.auth.identify_fetching(&credentials(parts), app.now().wall).await?))
     }
 }
 

@@ -20,6 +20,7 @@ mod file_thread;
 mod health;
 pub mod http;
 pub mod inline;
+mod key_sources;
 pub mod listeners;
 mod logging;
 pub mod metrics;

@@ -16,12 +16,14 @@ use tokio::{
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     app::App,
+    auth::KeysError,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
-    config::{Config, KeysMissing},
+    config::Config,
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
+    key_sources::{FetchError, Jwks, watch_files},
     listeners::{
         Handoffs,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
@@ -67,9 +69,12 @@ pub enum WireError {
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The keys are not there.
+    /// The keys are not there, or one cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeysMissing),
+    Keys(#[from] KeysError),
+    /// Nothing can be fetched.
+    #[error("`auth.jwks_url`: {0}")]
+    Jwks(#[from] FetchError),
     /// The operating system has no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -167,6 +172,16 @@ pub async fn wire_speaking(
     if let Some(tls) = &tls {
         app.reloads.register(tls.reload());
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
+    }
+    if config.auth.keys.iter().any(|key| key.file.is_some()) {
+        let work = watch_files(Arc::clone(&config), Arc::clone(&app.auth), stopping.clone());
+        app.supervisor.spawn("token keys", work);
+    }
+    if let Some(url) = &config.auth.jwks_url {
+        let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&clock))?;
+        // Clients come as soon as there is a listener, and their keys should be there.
+        jwks.fetch().await;
+        app.supervisor.spawn("key set", jwks.watch(stopping.clone()));
     }
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let mut routes = router(Arc::clone(&app), &dialects);

@@ -4,16 +4,17 @@
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
-    COOKIE, Claims, Credentials, Grant, Identity, TokenError, TokenKey,
+    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
     api_keys::{ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
     remembered::Remembered,
     shared_ticket::SharedTickets,
     ticket::{self, TicketError, Tickets},
+    token,
 };
 use crate::{
-    config::{Config, KeysMissing, Scope},
+    config::{Auth, Config, KeysMissing, Scope},
     random,
 };
 
@@ -26,11 +27,26 @@ pub struct GivenTicket {
     pub expires: Time,
 }
 
+/// Why nothing can be verified by a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// [`Config::complete_keys`] was not called before.
+    #[error(transparent)]
+    Missing(#[from] KeysMissing),
+    /// One of `auth.keys` cannot be used.
+    #[error(transparent)]
+    Bad(#[from] BadKey),
+}
+
 /// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
 /// connection table may ask it too.
 #[derive(Debug)]
 pub struct Authenticator {
-    tokens: TokenKey,
+    /// What tokens are verified with.
+    keys: Keys,
+    rules: Auth,
+    /// What they are signed with; none without `token_secret`.
+    signing: Option<TokenKey>,
     /// Tokens that were found good; without randomness there is no key for it, and each is verified each
     /// time.
     remembered: Option<Remembered>,
@@ -46,11 +62,16 @@ impl Authenticator {
     /// With the keys and origins of this configuration.
     ///
     /// # Errors
-    /// [`KeysMissing`].
-    pub fn new(config: &Config) -> Result<Self, KeysMissing> {
-        let secret = config.token_secret.as_ref().filter(|_| config.has_api_key()).ok_or(KeysMissing)?;
+    /// [`KeysError`].
+    pub fn new(config: &Config) -> Result<Self, KeysError> {
+        if !config.has_api_key() || (config.token_secret.is_none() && !config.auth.has_keys()) {
+            return Err(KeysMissing.into());
+        }
+        let signing = |secret| TokenKey::hs256(secret).with_rules(config.auth.clone());
         Ok(Self {
-            tokens: TokenKey::hs256(secret).with_leeway(config.auth.leeway_s),
+            keys: Keys::new(KeySet::load(config)?),
+            rules: config.auth.clone(),
+            signing: config.token_secret.as_ref().map(signing),
             remembered: random::bits().ok().map(Remembered::new),
             api_keys: ApiKeys::new(&config.all_api_keys(), random::bits().ok()),
             origins: Origins::new(&config.allowed_origins),
@@ -63,10 +84,17 @@ impl Authenticator {
     /// The same, for one node of several: its tickets are good on all.
     ///
     /// # Errors
-    /// [`KeysMissing`].
-    pub fn among_nodes(config: &Config) -> Result<Self, KeysMissing> {
-        let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
+    /// [`KeysError`].
+    pub fn among_nodes(config: &Config) -> Result<Self, KeysError> {
+        // A key of tickets is made of it; where others sign tokens, the API key is what all nodes share.
+        let secret = config.token_secret.as_ref().or(config.api_key.as_ref()).ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The keys that tokens are verified with, to be changed while the server runs.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The ticket by which a request was identified, if all nodes are to know that it was used.
@@ -153,7 +181,7 @@ impl Authenticator {
         let Some(remembered) = &self.remembered else {
             return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie));
         };
-        let (mark, now_s) = (remembered.mark(token), now.0 / 1000);
+        let (mark, now_s) = (remembered.mark(token, self.keys.generation()), now.0 / 1000);
         let known = match remembered.get(mark, now_s) {
             Some(known) => known,
             None => remembered.put(mark, self.verify(token, now)?, now_s),
@@ -161,12 +189,43 @@ impl Authenticator {
         Ok(Identity::known(known.user, known.grants, known.expires_s, by_cookie))
     }
 
+    /// The same as [`Self::identify`], once more when keys were fetched because of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::identify`].
+    pub async fn identify_fetching(
+        &self,
+        credentials: &Credentials<'_>,
+        now: Time,
+    ) -> Result<Identity, Refusal> {
+        match self.identify(credentials, now) {
+            Err(refusal) => match self.fetch_for(&refusal) {
+                Some(fetch) => {
+                    fetch.over().await;
+                    self.identify(credentials, now)
+                }
+                None => Err(refusal),
+            },
+            known => known,
+        }
+    }
+
+    /// The fetch of keys after which a token that was refused like this may be good.
+    #[must_use]
+    pub fn fetch_for(&self, refusal: &Refusal) -> Option<PendingFetch> {
+        if refusal.code == ErrorCode::Unauthorized { self.keys.pending_fetch() } else { None }
+    }
+
     /// Reads a token.
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
     pub fn verify(&self, token: &str, now: Time) -> Result<Claims, Refusal> {
-        self.tokens.verify(token, now.0 / 1000).map_err(|error| match error {
+        token::read(token, &self.keys.current(), &self.rules, now.0 / 1000).map_err(|error| match error {
+            TokenError::UnknownKey => {
+                self.keys.miss();
+                unauthorized(error.to_string())
+            }
             TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
             _ => unauthorized(error.to_string()),
         })
@@ -179,10 +238,8 @@ impl Authenticator {
     pub fn dev_token(&self, user: UserId, now: Time) -> Result<(String, Claims), Refusal> {
         let expires_s = (now.0 / 1000).saturating_add(self.token_ttl_s);
         let claims = Claims { user, expires_s, channels: Grant::all(), publish: Grant::all() };
-        let token = self
-            .tokens
-            .sign(&claims)
-            .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        let signed = self.signing.as_ref().map_or(Err(TokenError::Signing), |key| key.sign(&claims));
+        let token = signed.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         Ok((token, claims))
     }
 
@@ -338,7 +395,7 @@ mod tests {
         let config = |leeway_s| Config {
             api_key: Some(Secret::new("k".repeat(32))),
             token_secret: Some(secret.clone()),
-            auth: crate::config::Auth { leeway_s },
+            auth: Auth { leeway_s, ..Auth::default() },
             ..Config::default()
         };
         let token = |claims: &serde_json::Value| {

@@ -2,19 +2,27 @@
 
 mod api_keys;
 mod authenticator;
+mod claim_set;
 mod credentials;
 mod grant;
 mod identity;
+mod jwk;
+mod key_set;
+mod keys;
 mod origin;
 mod remembered;
 mod shared_ticket;
 mod ticket;
 mod token;
+mod verifying_key;
 
 pub use api_keys::ApiKeyError;
-pub use authenticator::{Authenticator, GivenTicket};
+pub use authenticator::{Authenticator, GivenTicket, KeysError};
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use grant::{Grant, Grants};
 pub use identity::Identity;
+pub use key_set::{BadKey, JwksError, KeySet};
+pub use keys::{Keys, PendingFetch};
 pub use ticket::TICKET_S;
-pub use token::{Claims, TokenError, TokenKey};
+pub use token::{Claims, TokenError, TokenKey, read};
+pub use verifying_key::{FILE_MAX_BYTES, KeyError};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::io;
 
 use crate::ServeError;
-use crate::auth::TokenError;
+use crate::auth::{BadKey, TokenError};
 use crate::config::ConfigError;
 use crate::wire::WireError;
 
@@ -18,6 +18,9 @@ pub enum CliError {
     /// The configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A key that tokens are verified with cannot be used.
+    #[error(transparent)]
+    BadKey(#[from] BadKey),
     /// A key is needed and nowhere to be found.
     #[error("`{key}` is not known: {hint}")]
     NoKey {
@@ -93,7 +96,8 @@ impl CliError {
             Self::Config(_)
             | Self::NoKey { .. }
             | Self::KeyFile { .. }
-            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
+            | Self::BadKey(_)
+            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_) | WireError::Keys(_))) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }

@@ -67,7 +67,14 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("slow.deadline_s", Kind::Number),
     ("linger_ms", Kind::Number),
     ("batched_sends", Kind::Switch),
+    ("auth.issuer", Kind::Text),
+    ("auth.audience", Kind::List),
+    ("auth.user_claim", Kind::Text),
+    ("auth.channels_claim", Kind::Text),
+    ("auth.publish_claim", Kind::Text),
     ("auth.leeway_s", Kind::Number),
+    ("auth.jwks_url", Kind::Text),
+    ("auth.keys", Kind::Toml),
 ];
 
 /// The keys of former versions that have no effect any more, and what has become of each. A server still

@@ -1,7 +1,9 @@
 //! The bounds of every value.
 
 use super::error::Sources;
-use super::{ApiKeyEntry, Config, ConfigError, RetentionSection, Scopes, Secret, Source, node};
+use super::{
+    ApiKeyEntry, Auth, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, node,
+};
 
 /// A year, in seconds.
 const YEAR_S: u64 = 31_536_000;
@@ -22,6 +24,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     check_ranges(config, &checker)?;
     check_rules(config, &checker)?;
     check_secrets(config, &checker)?;
+    check_auth(&config.auth, &checker)?;
     check_retention(config, &checker)
 }
 
@@ -124,6 +127,64 @@ fn api_key_problem(config: &Config, entry: &ApiKeyEntry, min_bytes: usize) -> Op
         return Some("must be neither api_key nor token_secret".to_owned());
     }
     key.weakness(min_bytes)
+}
+
+fn check_auth(auth: &Auth, checker: &Checker<'_>) -> Result<(), ConfigError> {
+    for (key, claim) in [
+        ("auth.user_claim", &auth.user_claim),
+        ("auth.channels_claim", &auth.channels_claim),
+        ("auth.publish_claim", &auth.publish_claim),
+    ] {
+        checker.rule(key, (1..=255).contains(&claim.len()), || "must have 1 to 255 bytes".to_owned())?;
+    }
+    checker.rule("auth.issuer", auth.issuer.as_ref().is_none_or(|issuer| !issuer.is_empty()), || {
+        "must not be empty".to_owned()
+    })?;
+    checker.rule(
+        "auth.audience",
+        auth.audience.len() <= 100 && auth.audience.iter().all(|one| !one.is_empty()),
+        || "must have at most 100 entries, none of them empty".to_owned(),
+    )?;
+    checker.rule("auth.jwks_url", auth.jwks_url.as_ref().is_none_or(|url| is_safe(url)), || {
+        "must be an https URL without a user, or an http one of this machine".to_owned()
+    })?;
+    checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned())?;
+    for (index, key) in auth.keys.iter().enumerate() {
+        let name = key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
+        let problem = key_problem(key, &auth.keys[..index]);
+        checker.rule("auth.keys", problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Whether nothing between the server and an address can put keys of its own in the place of those there.
+fn is_safe(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    let is_here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    !has_user && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
+}
+
+/// What is wrong with a key that tokens are verified with, as far as it can be seen here. `before` are those
+/// that stand before it.
+fn key_problem(key: &AuthKey, before: &[AuthKey]) -> Option<String> {
+    let sources = [key.file.is_some(), key.secret.is_some(), key.jwk.is_some()];
+    if sources.iter().filter(|is_there| **is_there).count() != 1 {
+        return Some("must have one of file, secret and jwk".to_owned());
+    }
+    if key.kid.as_ref().is_some_and(|kid| !(1..=255).contains(&kid.len())) {
+        return Some("must have a kid of 1 to 255 bytes, or none".to_owned());
+    }
+    let is_twin = |other: &AuthKey| other.kid == key.kid && other.algorithm == key.algorithm;
+    if key.kid.is_some() && before.iter().any(is_twin) {
+        return Some("stands there twice".to_owned());
+    }
+    key.secret.as_ref().and_then(|secret| secret.weakness(32))
 }
 
 fn check_retention(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
@@ -330,6 +391,20 @@ mod tests {
             "a secret is not in the words of its refusal"
         );
         assert!(refusal("retention_users.max_age_s", 60).contains("push_ttl_s"));
+        for url in [
+            "http://id.example.com/k",
+            "ftp://id.example.com/k",
+            "https://a:b@id.example.com/k",
+            "/k",
+            "http://127.0.0.1.example.com/k",
+        ] {
+            assert!(refusal("auth.jwks_url", url).starts_with("`auth.jwks_url`"), "{url}");
+        }
+        for url in
+            ["https://id.example.com/k", "http://127.0.0.1:81/k", "http://localhost/k", "http://[::1]/k"]
+        {
+            assert!(Layers::new(Vec::new()).option("auth.jwks_url", "--option", url).load().is_ok(), "{url}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod acme;
 mod alpn;
 mod api_keys;
+mod auth;
 mod certificate_files;
 mod dev_keys;
 mod dialects;
@@ -35,6 +36,7 @@ use serde::Deserialize;
 
 pub use alpn::Alpn;
 pub use api_keys::ApiKeyEntry;
+pub use auth::{Auth, AuthKey};
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use dialects::Dialects;
@@ -189,21 +191,6 @@ pub struct Config {
     pub said: Said,
 }
 
-/// How tokens are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// By how much the clock of a token's issuer may be ahead, in seconds, up to 300: for `nbf` and `iat`.
-    /// `exp` has no leeway. Default 30.
-    pub leeway_s: u64,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { leeway_s: 30 }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -259,6 +246,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether there is something to verify tokens with.
+    #[must_use]
+    pub fn has_token_keys(&self) -> bool {
+        self.token_secret.is_some() || self.auth.has_keys()
+    }
+
     /// How many event loops to run: as configured, or one for each core.
     #[must_use]
     pub fn worker_count(&self) -> usize {
@@ -289,20 +282,19 @@ impl Config {
     /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which
     /// is made when there is none.
     ///
-    /// Afterwards there is a key of the server API, and `token_secret`.
+    /// Afterwards there is a key of the server API, and something to verify tokens with; in dev mode
+    /// `token_secret`.
     ///
     /// # Errors
     /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the
     /// file cannot be read or made.
     pub fn complete_keys(&mut self) -> Result<(), ConfigError> {
-        if self.has_api_key() && self.token_secret.is_some() {
+        let has_token_keys = self.has_token_keys();
+        if self.has_api_key() && (self.token_secret.is_some() || (has_token_keys && !self.dev)) {
             return Ok(());
         }
         if !self.dev {
-            return Err(ConfigError::NoKeys {
-                api_key: !self.has_api_key(),
-                token_secret: self.token_secret.is_none(),
-            });
+            return Err(ConfigError::NoKeys { api_key: !self.has_api_key(), token_secret: !has_token_keys });
         }
         let keys = DevKeys::read_or_make(&self.data).map_err(ConfigError::DevKeys)?;
         if !self.has_api_key() {

@@ -241,6 +241,7 @@ mod forwarder;
 mod hand_over;
 mod https;
 mod inline;
+mod jwks;
 mod long_cursors;
 mod polls;
 mod queries;

@@ -7,13 +7,13 @@ use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, Time, codec::ws::Reje
 
 use super::query::{Query, read_cursor};
 use crate::{
-    admission::{Address, Admission, Admit, Endpoint, Verdict, Waiting},
+    admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
     auth::{Credentials, Identity},
     transports::{ConnectionState, Duplex, RequestState, Transport},
 };
 
 /// An address where a native request waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NativeEndpoint {
     pub(super) address: Address,
     pub(super) transport: &'static dyn Transport,
@@ -26,6 +26,20 @@ impl Endpoint for NativeEndpoint {
     }
 
     fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
+        let verdict = self.decide_now(waiting, now);
+        let Verdict::Refused(refusal, _) = &verdict else { return verdict };
+        let Some(fetch) = self.admit.auth.fetch_for(refusal) else { return verdict };
+        // The token names a key that is being fetched.
+        let (endpoint, waiting) = (self.clone(), waiting.to_kept());
+        Verdict::Later(Later::new(async move {
+            fetch.over().await;
+            endpoint.decide_now(&waiting.waiting(), now)
+        }))
+    }
+}
+
+impl NativeEndpoint {
+    fn decide_now(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
         let mut request_state = self.admit.request_state(waiting);
         match self.admit(waiting, &mut request_state, now) {
             Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
@@ -33,9 +47,7 @@ impl Endpoint for NativeEndpoint {
             Err(refusal) => Verdict::Refused(refusal, request_state),
         }
     }
-}
 
-impl NativeEndpoint {
     fn admit(
         &self,
         waiting: &Waiting<'_>,
