@@ -7,6 +7,7 @@ use std::io;
 use crate::ServeError;
 use crate::auth::{BadKey, TokenError};
 use crate::config::ConfigError;
+use crate::logging::LogTaken;
 use crate::wire::WireError;
 
 /// Why a command failed. The words are one line.
@@ -74,6 +75,9 @@ pub enum CliError {
     /// Something in the store is damaged; what, was printed.
     #[error("the store is damaged")]
     StoreDamaged,
+    /// Nothing can be logged.
+    #[error(transparent)]
+    Log(#[from] LogTaken),
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
@@ -97,7 +101,9 @@ impl CliError {
             | Self::NoKey { .. }
             | Self::KeyFile { .. }
             | Self::BadKey(_)
-            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_) | WireError::Keys(_))) => 64,
+            | Self::Serve(ServeError::Wire(
+                WireError::EngineAddress(_) | WireError::Keys(_) | WireError::OldStore(_),
+            )) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }

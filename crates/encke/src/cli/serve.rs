@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The directory for the logs [default: ./encke-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Where the logs live: memory, log, sqlite, redis://… or nats://… [default: log]
+    /// Where the logs live: memory, log, redis://… or nats://… [default: log]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     engine: Option<String>,
 }
@@ -40,8 +40,8 @@ fn engine(text: &str) -> Result<String, String> {
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let config = configure(&args, Layers::file)?;
-    let log = Arc::new(logging::begin(&config));
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let log = Arc::new(logging::begin(&config)?);
+    config.warnings.iter().for_each(|warning| tracing::warn!(target: logging::SETTINGS, "{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()
@@ -50,6 +50,12 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let reread = Arc::new(move || configure(&args, Layers::regular_file));
     runtime.block_on(crate::serve(config, reread, log))?;
     Ok(())
+}
+
+/// The names of all variables of the environment that are set.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// The configuration with both keys, its file read by `file`.
@@ -61,7 +67,7 @@ fn configure(
     if let Some(path) = args.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
         layers = file(layers, path)?;
     }
-    layers = layers.env(|name| std::env::var(name).ok())?;
+    layers = layers.env(|name| std::env::var(name).ok())?.variables(variables());
     if args.dev {
         layers = layers.option("dev", "--dev", true);
     }

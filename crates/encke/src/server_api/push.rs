@@ -61,7 +61,7 @@ impl PushRequest {
         // Most are one alone, and what is not is found out by its first field.
         let one = match body.len() {
             0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
-            _ => Err(ErrorCode::TooLarge.into()),
+            _ => Err(body::too_large("one push alone", BODY_MAX_BYTES)),
         };
         one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))
     }
@@ -154,7 +154,7 @@ pub(crate) async fn push(
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines));
+        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines).await);
     }
     let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
     let answer = accept(&app, PushRequest::parse(&body)?).await?;
