@@ -1,6 +1,7 @@
 // Certificates by ACME, from a real directory that checks names at the ports of a real server.
 import assert from 'node:assert/strict';
 import { chmod, lstat, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import http from 'node:http';
 import path from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import tls from 'node:tls';
@@ -244,6 +245,29 @@ describe('a certificate by ACME', () => {
     encke.env.ENCKE_TLS_ACME = NAME;
     await encke.restart();
     await encke.got(pebble.issuer);
+  });
+
+  test('is not asked for before the directory wants to be asked again', async () => {
+    let asked = 0;
+    const busy = http.createServer((_, response) => {
+      asked += 1;
+      response.writeHead(503, { 'retry-after': '3600' }).end();
+    });
+    const port = await freePort();
+    await new Promise((resolve) => busy.listen(port, '127.0.0.1', resolve));
+    try {
+      const encke = await make({ env: { ENCKE_TLS_ACME_DIRECTORY: `http://127.0.0.1:${port}/dir` } });
+      await encke.start();
+      await until('it fails', async () => (await encke.orders('unreachable')) === 1);
+      assert.match(encke.program.stderr, /it answered with the status 503/);
+      const asking = asked;
+      await encke.restart();
+      await always('it asks no more', QUIET_MS, () => asked === asking);
+      const kept = JSON.parse(await readFile(path.join(await encke.folder(), 'attempts.json'), 'utf8'));
+      assert.ok(kept.next_s > Date.now() / 1000 + 3_500, 'an hour later');
+    } finally {
+      busy.close();
+    }
   });
 
   test('is not ordered while it could not be kept', async () => {

@@ -157,6 +157,7 @@ mod tests {
             "tel:+123",
             "https://example.com",
             "a@b.example,c@d.example",
+            "a?b@b.example",
             "a@b.example?subject=x",
             "a b@example.com",
             "mailto:mailto:a@b.example",

@@ -129,8 +129,6 @@ struct Keeper {
     acme: Acme,
     clock: Arc<dyn Clock>,
     attempts: Attempts,
-    /// Whether those on the disk are older, because they cannot be written.
-    is_unkept: bool,
     /// What was issued and cannot be written.
     unwritten: Option<Issued>,
     /// What the directory suggests for the certificate with these bytes, and until when it is not asked
@@ -143,7 +141,7 @@ struct Keeper {
 impl Keeper {
     fn new(acme: Acme, clock: Arc<dyn Clock>) -> Self {
         let attempts = Attempts::default().of(&acme.orders.names);
-        Self { acme, clock, attempts, is_unkept: false, unwritten: None, window: None, place: fraction() }
+        Self { acme, clock, attempts, unwritten: None, window: None, place: fraction() }
     }
 
     /// Does what is due. How long there is nothing more to do.
@@ -172,9 +170,9 @@ impl Keeper {
     async fn look(&mut self) {
         self.acme.certificates.look(self.now_s()).await;
         let cache = self.acme.orders.cache.clone();
-        let looked = blocking(move || cache.attempts());
-        if let (Ok(attempts), false) = (looked.await, self.is_unkept) {
-            self.attempts = attempts.of(&self.acme.orders.names);
+        if let Ok(kept) = blocking(move || cache.attempts()).await {
+            let kept = kept.of(&self.acme.orders.names);
+            self.attempts = self.attempts.clone().or_later(kept);
         }
         metrics::gauge!("encke_tls_acme_names_missing").set(self.missing().len() as f64);
     }
@@ -236,13 +234,11 @@ impl Keeper {
         }
         // What is kept now counts if this is the end of the process. What cannot be kept is not ordered: it
         // would be again, at each start.
-        let before = self.attempts.clone();
-        let mut begun = before.clone();
+        let mut begun = self.attempts.clone();
         begun.fail(Failure::Unreached, self.now_s(), None, fraction());
         if let Err(error) = self.keep(begun).await {
             return self.fail(&error, None).await;
         }
-        self.attempts = before;
         let client = match self.acme.orders.client().await {
             Ok(client) => client,
             Err(error) => return self.fail(&error, None).await,
@@ -276,9 +272,9 @@ impl Keeper {
         }
         let mut attempts = self.attempts.clone();
         attempts.succeed(kind, self.now_s());
-        if let Err(error) = self.keep(attempts.clone()).await {
+        self.attempts = attempts.clone();
+        if let Err(error) = self.keep(attempts).await {
             tracing::warn!(%error, "a certificate was got, and not that it was");
-            (self.attempts, self.is_unkept) = (attempts, true);
         }
         self.look().await;
         metrics::counter!("encke_tls_acme_orders_total", "outcome" => "issued").increment(1);
@@ -287,22 +283,19 @@ impl Keeper {
         tracing::info!(?names, kind, not_after_s, "a certificate was got by ACME");
     }
 
-    /// Keeps when the next order may be made.
-    async fn keep(&mut self, attempts: Attempts) -> Result<(), OrderError> {
-        let (cache, kept) = (self.acme.orders.cache.clone(), attempts.clone());
-        let written = blocking(move || cache.write_attempts(&kept)).await.and_then(|written| written);
-        written.map_err(|error| self.unkept(&error))?;
-        (self.attempts, self.is_unkept) = (attempts, false);
-        Ok(())
+    /// Keeps on the disk when the next order may be made.
+    async fn keep(&self, attempts: Attempts) -> Result<(), OrderError> {
+        let cache = self.acme.orders.cache.clone();
+        let written = blocking(move || cache.write_attempts(&attempts)).await.and_then(|written| written);
+        written.map_err(|error| self.unkept(&error))
     }
 
     /// An order was not fulfilled: the next one comes later.
     async fn fail(&mut self, error: &OrderError, retry_s: Option<i64>) {
-        let mut attempts = self.attempts.clone();
-        attempts.fail(error.failure(), self.now_s(), retry_s, fraction());
-        if self.keep(attempts.clone()).await.is_err() {
-            (self.attempts, self.is_unkept) = (attempts, true);
-        }
+        let now_s = self.now_s();
+        self.attempts.fail(error.failure(), now_s, retry_s, fraction());
+        // If that cannot be kept, nothing will be ordered.
+        let _ = self.keep(self.attempts.clone()).await;
         metrics::counter!("encke_tls_acme_orders_total", "outcome" => error.outcome()).increment(1);
         let (missing, again_s) = (self.missing(), self.attempts.wait_s(self.now_s()));
         if missing.is_empty() {

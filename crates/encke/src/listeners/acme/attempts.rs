@@ -56,6 +56,13 @@ impl Attempts {
         Self { names: names.to_vec(), kind: self.kind, ..Self::default() }
     }
 
+    /// These, or those of the same names that are on the disk, if they are later: by another node, or before a
+    /// restart. A disk that keeps nothing must not make this forget that it has to wait.
+    pub(super) fn or_later(self, kept: Self) -> Self {
+        let is_later = (kept.issued_s, kept.next_s) >= (self.issued_s, self.next_s);
+        if is_later { kept } else { self }
+    }
+
     /// One was not fulfilled. `retry_s` is until when the directory wants not to be asked; `random` is from 0
     /// to 1.
     pub(super) fn fail(&mut self, failure: Failure, now_s: i64, retry_s: Option<i64>, random: f64) {
@@ -138,6 +145,19 @@ mod tests {
         }
         let ahead = Attempts { next_s: now_s + 100 * WAIT_MAX_S, ..Attempts::default() };
         assert_eq!(ahead.wait_s(now_s), WAIT_MAX_S, "a clock was wrong");
+    }
+
+    #[test]
+    fn what_is_known_is_not_forgotten_for_what_is_on_the_disk() {
+        let at = |issued_s, next_s| Attempts { issued_s, next_s, ..Attempts::default() };
+        for (known, kept, later) in [
+            (at(0, 0), at(0, 5), at(0, 5)),
+            (at(0, 5), at(0, 0), at(0, 5)),
+            (at(1, 5), at(2, 2), at(2, 2)),
+            (at(2, 9), at(1, 20), at(2, 9)),
+        ] {
+            assert_eq!(known.or_later(kept), later);
+        }
     }
 
     #[test]

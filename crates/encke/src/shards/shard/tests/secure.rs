@@ -17,7 +17,7 @@ use encke_proto::CloseCode;
 
 use super::{super::handshakes::STEPS_PER_TURN, *};
 use crate::{
-    connection::tls::{HANDSHAKES_MAX, HandshakeLimit},
+    connection::tls::{ACME_TLS, HANDSHAKES_MAX, HandshakeLimit},
     shards::TlsListener,
 };
 
@@ -352,4 +352,26 @@ fn a_receiver_that_takes_nothing_keeps_its_records_in_order() {
         counts.unsent_bytes == 0 && seen == published
     });
     assert_eq!(secure.world.step().slow, 0);
+}
+
+#[test]
+fn a_directory_that_checks_a_name_is_shown_a_certificate_and_nothing_is_said_to_it() {
+    let mut secure = Secure::new();
+    let tls = secure.world.shard.parts.tls.as_mut().unwrap();
+    Arc::make_mut(&mut tls.config).alpn_protocols = vec![b"http/1.1".to_vec(), ACME_TLS.to_vec()];
+    Arc::make_mut(&mut secure.client).alpn_protocols = vec![ACME_TLS.to_vec()];
+    for asks in [false, true] {
+        let mut client = secure.client();
+        if asks {
+            client.say(&secure.asks("/v1/sse"));
+        }
+        secure.until(&mut client, |client, counts| client.over && counts.sockets == 0);
+        assert_eq!((client.tls.is_handshaking(), client.tls.alpn_protocol()), (false, Some(ACME_TLS)));
+        assert!(client.seen.is_empty());
+    }
+    // What offers something else, too, is no directory.
+    Arc::make_mut(&mut secure.client).alpn_protocols.push(b"http/1.1".to_vec());
+    let mut client = secure.connected();
+    client.say(&secure.asks("/v1/sse"));
+    secure.until(&mut client, |client, _| client.has_seen("\"event\":\"open\""));
 }
