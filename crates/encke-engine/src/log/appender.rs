@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{
+    end_mark::{EndMark, EndMarkFile},
     fault::Fault,
     file_name::file_name,
     frame::{Frame, SEGMENT_HEADER_BYTES, next_frame, segment_header},
@@ -23,6 +24,7 @@ pub(super) struct Appender {
     capacity: u64,
     sequence: u32,
     in_doubt: Option<InDoubt>,
+    mark: EndMarkFile,
 }
 
 /// A frame behind the end of which some may be on the disk.
@@ -43,8 +45,9 @@ impl Appender {
         file: Arc<dyn VolumeFile>,
         (end, capacity): (usize, u64),
         sequence: u32,
+        mark: EndMarkFile,
     ) -> Self {
-        Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None }
+        Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None, mark }
     }
 
     /// Makes a segment that is empty.
@@ -54,6 +57,7 @@ impl Appender {
         number: u32,
         sequence: u32,
         frame_bytes: usize,
+        mark: EndMarkFile,
     ) -> Result<Self, Fault> {
         let name = file_name(number);
         let end = SEGMENT_HEADER_BYTES;
@@ -67,7 +71,8 @@ impl Appender {
         };
         match make() {
             Ok(file) => {
-                Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None })
+                let in_doubt = None;
+                Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt, mark })
             }
             Err(error) => {
                 // Nothing leads to it yet. If it stays, the next that is made takes its place.
@@ -100,7 +105,9 @@ impl Appender {
         let number =
             self.number.checked_add(1).ok_or_else(|| Fault::Broken("there is no next segment".into()))?;
         let volume = Arc::clone(&self.volume);
-        let next = Self::create(volume, self.segment_bytes, number, self.sequence, frame_bytes)?;
+        let mark = self.mark.clone();
+        let next = Self::create(volume, self.segment_bytes, number, self.sequence, frame_bytes, mark)?;
+        self.mark.sync();
         let before = std::mem::replace(self, next);
         // What was reserved and not used is given back; if that fails, it is only space.
         if let Err(error) = before.file.set_length(before.end as u64) {
@@ -135,7 +142,13 @@ impl Appender {
         }
         self.end = end;
         self.sequence = self.sequence.wrapping_add(1);
+        self.mark.write(EndMark { segment: self.number, end: self.end as u32, sequence: self.sequence });
         Ok(place)
+    }
+
+    /// Nothing is written any more: makes the end mark durable.
+    pub(super) fn close(&self) {
+        self.mark.sync();
     }
 
     /// Takes back a frame that failed, so that the log can go on where it begins. After a failed sync the

@@ -75,6 +75,7 @@ impl Writer {
                 Err(error) => requests.into_iter().for_each(|request| request.refuse(error.clone())),
             }
         }
+        self.appender.close();
     }
 
     /// Makes the end of the log right again after a frame that failed, if one did.
