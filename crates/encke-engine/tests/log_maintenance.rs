@@ -5,7 +5,7 @@ mod log_volume;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Engine, Retention, RetentionTable, Targets,
+    Append, Engine, RECEIPTS_KEPT_S, Retention, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -42,10 +42,26 @@ fn channel(name: &str) -> Targets {
     Targets::Channels(vec![ChannelName::public(name).expect("this is a name")])
 }
 
+fn user(name: &str) -> Targets {
+    Targets::Users(vec![UserId::new(name).expect("this is an id")])
+}
+
 /// How many bytes were written behind this step.
 fn written(volume: &MemoryVolume, steps: usize) -> usize {
     let bytes = |step: Step| if let Step::Write { bytes, .. } = step { bytes.len() } else { 0 };
     volume.all_steps().split_off(steps).into_iter().map(bytes).sum()
+}
+
+/// How many bytes sweeps write that find nothing to trim, behind some that may have found something.
+async fn written_by_idle_sweeps(engine: &LogEngine, volume: &MemoryVolume, now: Time) -> usize {
+    for _ in 0..100 {
+        engine.sweep(now).await.expect("a healthy engine sweeps");
+    }
+    let steps = volume.steps();
+    for _ in 0..100 {
+        engine.sweep(now).await.expect("a healthy engine sweeps");
+    }
+    written(volume, steps)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,4 +77,20 @@ async fn checkpoints_of_a_large_state_cost_no_more_than_what_is_written() {
     }
     let bytes = written(&volume, steps);
     assert!(bytes < 4 * 500 * events as usize, "{} bytes for each event", bytes / events as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_is_kept_for_longer_than_its_receipts_is_not_moved_for_ever() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume, 10);
+    // The first is kept for months, and with it all that come behind.
+    engine.append(message(0, user("alice"), 10)).await.expect("a healthy engine appends");
+    for bits in 1..200 {
+        let expires = Some(Time(60_000));
+        let push = Append { expires, ..message(bits, user("alice"), 400) };
+        engine.append(push).await.expect("a healthy engine appends");
+    }
+    let now = Time(60_000).plus_seconds(RECEIPTS_KEPT_S + 2 * 3600);
+    let bytes = written_by_idle_sweeps(&engine, &volume, now).await;
+    assert!(bytes < 2 * SMALL.segment_bytes as usize, "{bytes} bytes were written for nothing");
 }
