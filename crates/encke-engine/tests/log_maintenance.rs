@@ -94,3 +94,24 @@ async fn a_push_that_is_kept_for_longer_than_its_receipts_is_not_moved_for_ever(
     let bytes = written_by_idle_sweeps(&engine, &volume, now).await;
     assert!(bytes < 2 * SMALL.segment_bytes as usize, "{bytes} bytes were written for nothing");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_that_are_in_use_are_not_moved_because_others_may_not_be() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume, 400);
+    for bits in 0..3000 {
+        // Idempotency keys keep these segments, of which next to nothing is in use.
+        let key = Some(format!("api:{bits}"));
+        engine
+            .append(Append { key, ..message(bits, channel("fast"), 400) })
+            .await
+            .expect("a healthy engine appends");
+    }
+    let steps = volume.steps();
+    for bits in 3000..3400 {
+        engine.append(message(bits, channel("slow"), 2000)).await.expect("a healthy engine appends");
+    }
+    written_by_idle_sweeps(&engine, &volume, Time(2)).await;
+    let bytes = written(&volume, steps);
+    assert!(bytes < 2 * 400 * 2000, "{} bytes for each of 2000", bytes / 400);
+}
