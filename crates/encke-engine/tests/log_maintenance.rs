@@ -115,3 +115,18 @@ async fn segments_that_are_in_use_are_not_moved_because_others_may_not_be() {
     let bytes = written(&volume, steps);
     assert!(bytes < 2 * 400 * 2000, "{} bytes for each of 2000", bytes / 400);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_of_which_nothing_is_in_use_is_removed_unread() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume, 2);
+    for bits in 0..1000 {
+        engine.append(message(bits, channel("a"), 400)).await.expect("a healthy engine appends");
+        engine.sweep(Time(2)).await.expect("a healthy engine sweeps");
+    }
+    assert!(volume.total_bytes() < 100_000, "{} bytes are left", volume.total_bytes());
+    let bytes = volume.read_bytes();
+    assert!(bytes < 10 * SMALL.segment_bytes as usize, "{bytes} bytes were read");
+    engine.stop().await;
+    open(&volume, 2).stop().await;
+}

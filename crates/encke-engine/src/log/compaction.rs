@@ -51,7 +51,24 @@ pub(super) fn choose(state: &State, first: u32) -> Option<(u32, Arc<dyn VolumeFi
     is_worth_it.then(|| (number, Arc::clone(file)))
 }
 
+/// The segments of which nothing is in use, among those that no replay needs, up to `most`. Whether their
+/// keys are too old to be missed has to be on the disk already: the next replay has to see it as well.
+pub(super) fn unused(state: &State, first: u32, most: usize) -> Vec<u32> {
+    let is_unused = |segment: &Segment| {
+        !segment.damaged
+            && segment.usage.keyed_until <= state.recorded_stamp
+            && segment.usage.bytes(state.swept) == 0
+    };
+    let unused = state.segments.range(..first).filter(|(_, segment)| is_unused(segment));
+    unused.map(|(number, _)| *number).take(most).collect()
+}
+
 impl Compaction {
+    /// One of a segment of which nothing is in use: it only records that its keys are too old to be missed.
+    pub(super) fn of_unused(segment: u32) -> Self {
+        Self { segment, bytes: Vec::new(), left: Vec::new() }
+    }
+
     /// Reads a segment. A damaged one stays as it is.
     pub(super) fn begin(segment: u32, file: &dyn VolumeFile, end: u32) -> Result<Self, Fault> {
         let mut bytes = vec![0; usize::try_from(end).unwrap_or(usize::MAX)];

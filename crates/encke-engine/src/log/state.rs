@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) swept: Time,
     /// How much time has gone by, as the stamps of idempotency keys count it.
     pub(super) stamp: Time,
+    /// What of [`State::stamp`] some record says, so that a replay knows it as well.
+    pub(super) recorded_stamp: Time,
 }
 
 impl State {
@@ -54,6 +56,7 @@ impl State {
             shared: HashMap::new(),
             swept: Time(0),
             stamp: Time(0),
+            recorded_stamp: Time(0),
         }
     }
 
@@ -184,7 +187,7 @@ impl State {
         if let Some(key) = &message.key {
             let hash = self.keys.hash(&key.text);
             self.keys.remember(hash, place, length, key.stamp);
-            self.stamp = self.stamp.max(key.stamp);
+            self.record_stamp(key.stamp);
         }
         let shared = message.targets.len() > 1;
         let stored = Stored::new(place, length, shared, message.body_bytes, message.time, message.expires);
@@ -229,11 +232,17 @@ impl State {
     }
 
     fn remember(&mut self, image: KeysImage) {
-        self.stamp = self.stamp.max(image.now);
+        self.record_stamp(image.now);
         for (hash, place, length, stamp) in image.keys {
             self.keys.remember(hash, place, length, stamp);
-            self.stamp = self.stamp.max(stamp);
+            self.record_stamp(stamp);
         }
+    }
+
+    /// A record says that so much time has gone by.
+    pub(super) fn record_stamp(&mut self, stamp: Time) {
+        self.stamp = self.stamp.max(stamp);
+        self.recorded_stamp = self.recorded_stamp.max(stamp);
     }
 
     fn trim(&mut self, log: LogId, tail: u64, at: Time) {
@@ -259,8 +268,8 @@ impl State {
         }
     }
 
-    /// A log has the message: its bytes are in use. Those of a push are counted by its receipts as well: a log
-    /// may have it for longer.
+    /// A log has the message: its bytes are in use. Those of a push are counted by its receipts as well: a
+    /// log may have it for longer.
     fn hold(&mut self, stored: Stored) {
         let first = !stored.is_shared() || {
             let logs = self.shared.entry(stored.place()).or_default();

@@ -209,6 +209,9 @@ impl Writer {
         }
         for (record, (at, length)) in records.into_iter().zip(places) {
             if record.is_checkpoint() {
+                if let Record::Keys(image) = record {
+                    state.record_stamp(image.now);
+                }
                 continue;
             }
             let place = Place { segment: base.segment, at: base.at + at as u32 };
