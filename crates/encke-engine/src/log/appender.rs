@@ -12,6 +12,13 @@ use super::{
     volume::{Volume, VolumeFile},
 };
 
+/// What is kept at the end of a segment for what frees space, when there is no space for the next one: this
+/// part of it, and no more than this many bytes.
+const RESERVE_PART: u64 = 16;
+const RESERVE_MAX_BYTES: u64 = 64 << 10;
+/// What a segment is divided by in length, one after the other, when there is no space for a longer one.
+const SHORTER: [u64; 3] = [1, 8, 64];
+
 /// Where the next frame is written.
 pub(super) struct Appender {
     volume: Arc<dyn Volume>,
@@ -50,7 +57,7 @@ impl Appender {
         Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None, mark }
     }
 
-    /// Makes a segment that is empty.
+    /// Makes a segment that is empty; a shorter one when there is no space for a whole one.
     pub(super) fn create(
         volume: Arc<dyn Volume>,
         segment_bytes: u64,
@@ -59,27 +66,31 @@ impl Appender {
         frame_bytes: usize,
         mark: EndMarkFile,
     ) -> Result<Self, Fault> {
-        let name = file_name(number);
         let end = SEGMENT_HEADER_BYTES;
-        let capacity = segment_bytes.max((next_frame(end) + frame_bytes) as u64);
-        let make = || {
-            let file = volume.create(&name, capacity)?;
-            file.write_at(&segment_header(number, sequence), 0)?;
-            file.sync()?;
-            volume.sync_names()?;
-            Ok(file)
-        };
-        match make() {
-            Ok(file) => {
-                let in_doubt = None;
-                Ok(Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt, mark })
-            }
-            Err(error) => {
-                // Nothing leads to it yet. If it stays, the next that is made takes its place.
-                let _ = volume.remove(&name);
-                Err(Fault::from_io(&name, &error))
+        let needed = (next_frame(end) + frame_bytes) as u64 + reserve(segment_bytes);
+        let mut full = None;
+        for part in SHORTER {
+            let capacity = (segment_bytes / part).max(needed);
+            match create_file(&*volume, number, sequence, capacity) {
+                Ok(file) => {
+                    let in_doubt = None;
+                    return Ok(Self {
+                        volume,
+                        segment_bytes,
+                        number,
+                        file,
+                        end,
+                        capacity,
+                        sequence,
+                        in_doubt,
+                        mark,
+                    });
+                }
+                Err(fault @ Fault::Full(_)) => full = Some(fault),
+                Err(fault) => return Err(fault),
             }
         }
+        Err(full.unwrap_or_else(|| Fault::Full(format!("there is no space for {}", file_name(number)))))
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -94,9 +105,40 @@ impl Appender {
         Arc::clone(&self.file)
     }
 
-    /// Whether a frame of this length needs a new segment.
+    /// Whether a frame of this length needs a new segment, if what is kept for freeing space stays.
     pub(super) fn is_full_for(&self, frame_bytes: usize) -> bool {
-        (next_frame(self.end) + frame_bytes) as u64 > self.capacity && self.end > SEGMENT_HEADER_BYTES
+        self.is_beyond(self.capacity.saturating_sub(self.reserve()), frame_bytes)
+    }
+
+    /// Whether a frame of this length does not fit even if it takes what is kept.
+    pub(super) fn is_full_to_the_end_for(&self, frame_bytes: usize) -> bool {
+        self.is_beyond(self.capacity, frame_bytes)
+    }
+
+    /// How much is kept at the end of a segment for what frees space, in bytes.
+    pub(super) fn reserve(&self) -> u64 {
+        reserve(self.segment_bytes)
+    }
+
+    fn is_beyond(&self, capacity: u64, frame_bytes: usize) -> bool {
+        (next_frame(self.end) + frame_bytes) as u64 > capacity
+    }
+
+    /// Whether its segment has no frame yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == SEGMENT_HEADER_BYTES
+    }
+
+    /// Makes a segment that has no frame yet long enough for one of this length. One that has is not made
+    /// longer; says whether it was.
+    pub(super) fn grow(&mut self, frame_bytes: usize) -> Result<bool, Fault> {
+        if !self.is_empty() {
+            return Ok(false);
+        }
+        let capacity = (next_frame(self.end) + frame_bytes) as u64 + self.reserve();
+        self.file.reserve(capacity).map_err(|error| Fault::from_io(&file_name(self.number), &error))?;
+        self.capacity = self.capacity.max(capacity);
+        Ok(true)
     }
 
     /// Begins a new segment, with room for a frame of this length.
@@ -168,6 +210,32 @@ impl Appender {
         self.in_doubt = None;
         Ok(())
     }
+}
+
+fn reserve(segment_bytes: u64) -> u64 {
+    (segment_bytes / RESERVE_PART).min(RESERVE_MAX_BYTES)
+}
+
+/// Makes the file of an empty segment, and leaves none if that fails.
+fn create_file(
+    volume: &dyn Volume,
+    number: u32,
+    sequence: u32,
+    capacity: u64,
+) -> Result<Arc<dyn VolumeFile>, Fault> {
+    let name = file_name(number);
+    let make = || {
+        let file = volume.create(&name, capacity)?;
+        file.write_at(&segment_header(number, sequence), 0)?;
+        file.sync()?;
+        volume.sync_names()?;
+        Ok(file)
+    };
+    make().map_err(|error| {
+        // Nothing leads to it yet. If it stays, the next that is made takes its place.
+        let _ = volume.remove(&name);
+        Fault::from_io(&name, &error)
+    })
 }
 
 fn too_long() -> Fault {

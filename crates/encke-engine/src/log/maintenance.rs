@@ -81,11 +81,11 @@ impl Maintenance {
         self.finishes = Finishes::default();
         // First, since what follows may find no space.
         self.remove_unused();
-        if self.checkpoint.is_none() && self.written > self.options.checkpoint_bytes.max(self.last_bytes) {
-            self.roll(appender, 0)?;
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), &mut records));
-            self.last_bytes = 0;
+        match self.begin_checkpoint(appender, &mut records) {
+            Ok(()) => {}
+            // What is not in use may still be removed, and makes space.
+            Err(Fault::Full(text)) => tracing::warn!(text, "there is no space for a checkpoint"),
+            Err(fault) => return Err(fault),
         }
         self.begin_compaction();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +96,21 @@ impl Maintenance {
             self.finishes.compaction = compaction.step(&state, state.swept, &mut records)?;
         }
         Ok(records)
+    }
+
+    /// Begins a checkpoint, in a segment of its own, if it is time for one.
+    fn begin_checkpoint(&mut self, appender: &mut Appender, records: &mut Vec<Record>) -> Result<(), Fault> {
+        if self.checkpoint.is_some() || self.written <= self.options.checkpoint_bytes.max(self.last_bytes) {
+            return Ok(());
+        }
+        // One that failed before has left a segment that is still empty.
+        if !appender.is_empty() {
+            self.roll(appender, 0)?;
+        }
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), records));
+        self.last_bytes = 0;
+        Ok(())
     }
 
     /// Removes segments of which nothing is in use. That takes no space.

@@ -260,7 +260,7 @@ impl Opened {
         if frame.is_empty() {
             return Ok(Vec::new());
         }
-        if self.appender.is_full_for(frame.length()) {
+        if self.appender.is_full_to_the_end_for(frame.length()) && !self.appender.grow(frame.length())? {
             self.appender.roll(frame.length())?;
             let segment = Segment::new(self.appender.file(), self.appender.end());
             self.state.segments.insert(self.appender.number(), segment);

@@ -236,6 +236,18 @@ impl VolumeFile for MemoryFile {
         if room < bytes.len() { Err(full()) } else { Ok(()) }
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let more = usize::try_from(bytes.saturating_sub(self.length()?)).expect("files are small here");
+        let inner = lock(&self.volume.0);
+        if let Some(Fail::FullAt(max)) = inner.fail
+            && inner.total() + more > max
+        {
+            return Err(full());
+        }
+        drop(inner);
+        if more > 0 { self.set_length(bytes) } else { Ok(()) }
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).expect("files are small here");
         lock(&self.volume.0).record(|| Step::SetLength { name: self.name.clone(), bytes });
