@@ -11,6 +11,7 @@ mod checkpoint;
 mod codec;
 mod compaction;
 mod draft;
+mod end_mark;
 mod expiry;
 mod fault;
 mod file_name;

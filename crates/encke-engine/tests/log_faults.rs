@@ -370,3 +370,55 @@ async fn a_write_that_found_no_space_is_no_damage_after_a_loss_of_power() {
     }
     assert!(opened > 100 && accepted.len() > 5, "{opened}, {accepted:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_frees_a_full_disk() {
+    for full_at in (60_000..76_000).step_by(1_000) {
+        for keyed in [false, true] {
+            fill_and_expire(full_at, keyed).await;
+        }
+    }
+}
+
+async fn fill_and_expire(full_at: usize, keyed: bool) {
+    let what = format!("full at {full_at}, with keys: {keyed}");
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::FullAt(full_at));
+    let mut accepted = 0;
+    // Until the disk is full to the last byte that an append may take.
+    for bits in 0..1_000 {
+        let all = message(bits, &["a"], 40 + bits as usize % 300);
+        let append = Append { key: all.key.clone().filter(|_| keyed), expires: Some(Time(1_000)), ..all };
+        accepted += usize::from(engine.append(append).await.is_ok());
+    }
+    assert!(accepted > 100 && accepted < 1_000, "{what}: {accepted} were accepted");
+    assert!(is_unavailable(&engine.ready().await), "{what}: the disk is full");
+    for round in 0..50 {
+        // It may not get all done at once, but each frees something. Keys are kept for some minutes.
+        let _ = engine.sweep(Time(2_000).plus_seconds(round * 30)).await;
+    }
+    assert_eq!(log(&engine, "a").await, [], "{what}: what is over is trimmed");
+    assert_eq!(engine.sweep(Time(2_000).plus_seconds(50 * 30)).await, Ok(()), "{what}");
+    let append = Append { key: None, ..message(2_000, &["a"], 700) };
+    assert_eq!(engine.append(append).await.map(drop), Ok(()), "{what}: there is space again");
+    engine.stop().await;
+    let again = open(&volume).expect("the store opens again");
+    assert_eq!(log(&again, "a").await, ids([2_000]), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lower_retention_needs_no_space_on_a_full_disk() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::FullAt(60_000));
+    for bits in 0..1_000 {
+        let _ = engine.append(message(bits, &["a"], 40 + bits as usize % 300)).await;
+    }
+    engine.stop().await;
+    let retention = Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 };
+    let rules = RetentionTable { rules: Vec::new(), public: retention, own: retention };
+    let engine = open_with(&volume, rules).expect("the store opens with less to keep");
+    engine.sweep(Time(2)).await.expect("there is space for a sweep");
+    assert_eq!(log(&engine, "a").await.len(), 3);
+}

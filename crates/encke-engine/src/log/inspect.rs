@@ -6,6 +6,7 @@ use std::{collections::HashMap, path::Path};
 use serde_json::{Value, json};
 
 use super::{
+    end_mark::EndMark,
     fault::Fault,
     file_name::{file_name, number_of},
     frame::Scan,
@@ -40,18 +41,29 @@ pub struct CheckReport {
 /// [`EngineError`] when there is no store, or it cannot be read.
 pub fn check(directory: &Path) -> Result<CheckReport, EngineError> {
     let mut report = CheckReport::default();
+    // Before the segments: a server that writes meanwhile is then further than the mark.
+    let mark = EndMark::read(&DiskVolume::look(directory));
+    let mut sequence = None;
     each_segment(directory, |number, bytes, newest| {
         report.segments += 1;
         report.bytes += bytes.len() as u64;
-        if let Err(fault) = check_segment(number, bytes, newest, &mut report) {
-            report.damages.push(EngineError::from(fault).to_string());
+        match check_segment(number, bytes, newest, &mut report) {
+            Ok(next) => sequence = Some(next),
+            Err(fault) => report.damages.push(EngineError::from(fault).to_string()),
         }
         Ok(())
     })?;
+    let missing = mark.and_then(|mark| match mark.zip(sequence) {
+        Some((mark, sequence)) => mark.check(sequence),
+        None => Ok(()),
+    });
+    report.damages.extend(missing.err().map(|fault| EngineError::from(fault).to_string()));
     Ok(report)
 }
 
-fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckReport) -> Result<(), Fault> {
+/// Reads a segment; returns the sequence of the frame that comes next.
+
+fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckReport) -> Result<u32, Fault> {
     let mut scan = Scan::begin(number, bytes, newest)?;
     while let Some(records) = scan.next()? {
         report.frames += 1;
@@ -69,7 +81,7 @@ fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckRepo
         }
     }
     report.torn |= scan.scanned().torn;
-    Ok(())
+    Ok(scan.scanned().sequence)
 }
 
 /// Hands over every record of the store at `directory`, in the order in which they were written.

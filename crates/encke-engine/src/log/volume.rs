@@ -78,6 +78,12 @@ pub trait VolumeFile: Send + Sync + 'static {
         write_zeros(self, from, to)
     }
 
+    /// Reserves space up to the length `bytes`, and makes it that long with zeros if it is shorter.
+    ///
+    /// # Errors
+    /// Those of the file system; [`io::ErrorKind::StorageFull`] when there is no space.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+
     /// Cuts it to this length, or fills it up with zeros.
     ///
     /// # Errors

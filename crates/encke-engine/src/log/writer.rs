@@ -33,6 +33,18 @@ const TAKE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// What has to fit for the store to be ready, in bytes.
 const READY_BYTES: usize = 64 << 10;
 
+/// What a record that frees space takes of a frame at most, in bytes.
+const FREEING_BYTES: usize = 40;
+
+/// Where a frame may go.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Into this segment, or into the next one.
+    Any,
+    /// Only into what is kept at the end of this one for what frees space.
+    Kept,
+}
+
 /// A call that is answered when its frame is on the disk.
 enum Drafted {
     Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
@@ -75,6 +87,7 @@ impl Writer {
                 Err(error) => requests.into_iter().for_each(|request| request.refuse(error.clone())),
             }
         }
+        self.appender.close();
     }
 
     /// Makes the end of the log right again after a frame that failed, if one did.
@@ -109,19 +122,45 @@ impl Writer {
             Err(fault) => self.abandon_maintenance(&fault),
         }
         let drafted = self.draft(requests, &mut draft);
-        match self.write(draft.records) {
+        let freeing: Vec<Record> =
+            draft.records.iter().filter(|record| frees_space(record)).cloned().collect();
+        match self.write(draft.records, Room::Any) {
             Ok(()) => self.answer(drafted),
             Err(fault) => {
                 tracing::warn!(?fault, calls = drafted.len(), "a group of calls was not written");
                 self.maintenance.failed();
-                if let Fault::Broken(why) = &fault {
-                    tracing::error!(why, "the store takes nothing until it is opened again");
-                    self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
-                }
+                self.mark_broken(&fault);
+                let any = !freeing.is_empty();
+                let freed = matches!(fault, Fault::Full(_)) && self.free_space(freeing);
                 let error = EngineError::from(fault);
-                drafted.into_iter().for_each(|one| one.refuse(&error));
+                drafted.into_iter().for_each(|one| match one {
+                    Drafted::Swept { more, answer } if freed => drop(answer.send(Ok(more || any))),
+                    one => one.refuse(&error),
+                });
             }
         }
+    }
+
+    fn mark_broken(&mut self, fault: &Fault) {
+        if let Fault::Broken(why) = fault {
+            tracing::error!(why, "the store takes nothing until it is opened again");
+            self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
+        }
+    }
+
+    /// There was no space for a frame: writes as much of what frees space as fits into what is kept for it,
+    /// so that segments can be removed. The rest is due again with the next sweep. Says whether it worked.
+    fn free_space(&mut self, mut freeing: Vec<Record>) -> bool {
+        freeing.truncate(usize::try_from(self.appender.reserve()).unwrap_or_default() / FREEING_BYTES / 2);
+        if freeing.is_empty() {
+            return true;
+        }
+        let written = self.write(freeing, Room::Kept);
+        if let Err(fault) = &written {
+            tracing::warn!(?fault, "there is no space for what frees space");
+            self.mark_broken(fault);
+        }
+        written.is_ok()
     }
 
     fn abandon_maintenance(&mut self, fault: &Fault) {
@@ -184,14 +223,14 @@ impl Writer {
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
-        if self.appender.is_full_for(bytes) {
+        if self.appender.is_full_for(bytes) && !self.appender.grow(bytes)? {
             self.maintenance.roll(&mut self.appender, bytes)?;
         }
         Ok(())
     }
 
     /// Writes records as one frame, and makes them true once they are on the disk.
-    fn write(&mut self, records: Vec<Record>) -> Result<(), Fault> {
+    fn write(&mut self, records: Vec<Record>, room: Room) -> Result<(), Fault> {
         let mut frame = Frame::new();
         let places: Vec<(usize, usize)> =
             records.iter().map(|record| frame.add(|out| record.encode(out))).collect();
@@ -200,7 +239,13 @@ impl Writer {
             return Ok(());
         }
         let bytes = frame.length();
-        self.make_room(bytes)?;
+        match room {
+            Room::Any => self.make_room(bytes)?,
+            Room::Kept if self.appender.is_full_to_the_end_for(bytes) => {
+                return Err(Fault::Full("nothing is left of what is kept for trims".into()));
+            }
+            Room::Kept => {}
+        }
         let base = self.appender.write(frame)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = state.segments.get_mut(&base.segment) {
@@ -208,6 +253,9 @@ impl Writer {
         }
         for (record, (at, length)) in records.into_iter().zip(places) {
             if record.is_checkpoint() {
+                if let Record::Keys(image) = record {
+                    state.record_stamp(image.now);
+                }
                 continue;
             }
             let place = Place { segment: base.segment, at: base.at + at as u32 };
@@ -263,6 +311,15 @@ impl Writer {
         if catch_unwind(AssertUnwindSafe(|| self.feed.appended(entries))).is_err() {
             tracing::error!("the feed panicked");
         }
+    }
+}
+
+/// Whether a record lets segments be removed: it trims, or says that their keys are too old to be missed.
+fn frees_space(record: &Record) -> bool {
+    match record {
+        Record::Trim { .. } => true,
+        Record::Keys(image) => image.keys.is_empty(),
+        _ => false,
     }
 }
 

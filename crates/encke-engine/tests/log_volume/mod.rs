@@ -72,6 +72,8 @@ struct Inner {
     /// How many syncs there were, and how many with those that failed.
     syncs: usize,
     syncs_tried: usize,
+    /// How many bytes were read.
+    read_bytes: usize,
 }
 
 /// The volume. Clones are the same one.
@@ -123,6 +125,10 @@ impl MemoryVolume {
 
     pub fn syncs(&self) -> usize {
         lock(&self.0).syncs
+    }
+
+    pub fn read_bytes(&self) -> usize {
+        lock(&self.0).read_bytes
     }
 
     /// All files as they are.
@@ -206,6 +212,7 @@ impl VolumeFile for MemoryFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        lock(&self.volume.0).read_bytes += bytes.len();
         let file = lock(&self.bytes);
         let at = usize::try_from(at).expect("files are small here");
         let found = file.get(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -227,6 +234,18 @@ impl VolumeFile for MemoryFile {
         apply(&mut file, at, bytes_written);
         inner.record(|| Step::Write { name: self.name.clone(), at, bytes: bytes_written.to_vec() });
         if room < bytes.len() { Err(full()) } else { Ok(()) }
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let more = usize::try_from(bytes.saturating_sub(self.length()?)).expect("files are small here");
+        let inner = lock(&self.volume.0);
+        if let Some(Fail::FullAt(max)) = inner.fail
+            && inner.total() + more > max
+        {
+            return Err(full());
+        }
+        drop(inner);
+        if more > 0 { self.set_length(bytes) } else { Ok(()) }
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {

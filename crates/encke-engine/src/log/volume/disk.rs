@@ -111,19 +111,6 @@ impl Volume for DiskVolume {
 
 struct DiskFile(File);
 
-impl DiskFile {
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
-            // A file system that reserves nothing fills up later, at a write.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 impl VolumeFile for DiskFile {
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -144,6 +131,17 @@ impl VolumeFile for DiskFile {
             return Ok(());
         }
         write_zeros(self, from, to)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            // A file system that reserves nothing fills up later, at a write.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
