@@ -56,7 +56,7 @@ impl Attempts {
         Self { names: names.to_vec(), kind: self.kind, ..Self::default() }
     }
 
-    /// These, or those of the same names that are on the disk, if they are later: by another node, or before a
+    /// These, or those of the same names on the disk, if they are later: by another node, or before a
     /// restart. A disk that keeps nothing must not make this forget that it has to wait.
     pub(super) fn or_later(self, kept: Self) -> Self {
         let is_later = (kept.issued_s, kept.next_s) >= (self.issued_s, self.next_s);
