@@ -62,7 +62,6 @@ pub fn check(directory: &Path) -> Result<CheckReport, EngineError> {
 }
 
 /// Reads a segment; returns the sequence of the frame that comes next.
-
 fn check_segment(number: u32, bytes: &[u8], newest: bool, report: &mut CheckReport) -> Result<u32, Fault> {
     let mut scan = Scan::begin(number, bytes, newest)?;
     while let Some(records) = scan.next()? {

@@ -7,7 +7,7 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Page, Pos
 
 use super::{
     fault::Fault,
-    record::{LogId, read_message},
+    record::{LogId, read_message_in},
     segment::read_record,
     state::State,
     stored::Stored,
@@ -85,7 +85,7 @@ impl PagePlan {
     fn entry(&self, offset: Offset, payload: &[u8]) -> Result<Entry, Fault> {
         let wrong =
             || Fault::damaged(format!("{}: the message {offset} is not where it should be", self.channel));
-        let message = read_message(payload)?;
+        let message = read_message_in(payload, self.log)?;
         if message.offset_in(self.log) != Some(offset) {
             return Err(wrong());
         }

@@ -9,7 +9,7 @@ use encke_proto::{ChannelName, Offset, Time};
 
 pub(super) use self::{
     image::{KeysImage, LogImage},
-    message::{Key, MessageRecord, Target, read_message},
+    message::{Key, MessageRecord, Target, read_message, read_message_in},
 };
 use super::codec::{Malformed, Reader, put_bytes, put_number};
 use crate::{ReceiptState, RetentionTable};
@@ -111,7 +111,7 @@ impl Record {
                 log: reader.small()?,
                 name: ChannelName::any(reader.text()?).map_err(|_| Malformed("the name of a channel"))?,
             },
-            kind::MESSAGE => return Ok(Self::Message(MessageRecord::decode(&mut reader, false)?)),
+            kind::MESSAGE => return Ok(Self::Message(MessageRecord::decode(&mut reader, false, None)?)),
             kind::TRIM => Self::Trim { log: reader.small()?, tail: reader.number()?, at: reader.time()? },
             kind::MARK => {
                 let shown = reader.byte()? != 0;
@@ -123,7 +123,7 @@ impl Record {
             kind::KEYS => Self::Keys(KeysImage::decode(&mut reader)?),
             kind::RULES => Self::Rules(rules::decode(&mut reader)?),
             kind::MOVED => {
-                let message = MessageRecord::decode(&mut reader, false)?;
+                let message = MessageRecord::decode(&mut reader, false, None)?;
                 return Ok(Self::Moved { message, payload: Vec::new() });
             }
             _ => return Err(Malformed("a kind of record that this version knows")),
@@ -229,6 +229,22 @@ mod tests {
                 assert!(failed, "{record:?} cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_for_all_users_is_read_for_one_without_the_others() {
+        let targets: Vec<Target> =
+            (0..100_000).map(|log| Target { log, offset: u64::from(log) + 1 }).collect();
+        let find = |record| if let Record::Message(message) = record { Some(message) } else { None };
+        let message = records().into_iter().find_map(find).unwrap();
+        let mut bytes = Vec::new();
+        Record::Message(MessageRecord { targets, ..message }).encode(&mut bytes);
+        let one = read_message_in(&bytes, 70_000).unwrap();
+        assert_eq!(one.targets, [Target { log: 70_000, offset: 70_001 }]);
+        assert!(one.targets.capacity() < 10, "{} places were made", one.targets.capacity());
+        assert_eq!(read_message_in(&bytes, 100_000).unwrap().targets, [], "who is not among them");
+        let whole = read_message(&bytes).unwrap();
+        assert_eq!(format!("{:?}", (one.id, one.body)), format!("{:?}", (whole.id, whole.body)));
     }
 
     #[test]
