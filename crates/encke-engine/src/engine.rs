@@ -17,8 +17,6 @@ pub enum Mode {
     Memory,
     /// On this machine's disk, in the log store: fsynced.
     Log,
-    /// On this machine's disk, in SQLite: fsynced.
-    Sqlite,
     /// In Redis, as safely as its AOF and its replicas are set.
     Redis,
     /// In a NATS JetStream stream, on as many servers as it has replicas.
@@ -32,7 +30,6 @@ impl Mode {
         match self {
             Self::Memory => "memory",
             Self::Log => "log",
-            Self::Sqlite => "sqlite",
             Self::Redis => "redis",
             Self::Nats => "nats",
         }

@@ -21,9 +21,7 @@ mod receipt;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
-#[cfg(any(feature = "log", feature = "sqlite"))]
+#[cfg(feature = "log")]
 mod threads;
 mod user;
 

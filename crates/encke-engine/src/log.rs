@@ -15,7 +15,7 @@ mod expiry;
 mod fault;
 mod file_name;
 mod frame;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-import")]
 mod import;
 mod inspect;
 mod keys;
@@ -52,7 +52,7 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
 use tokio::sync::oneshot;
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-import")]
 pub use self::import::{ImportReport, import_sqlite};
 pub use self::{
     backup::{backup, restore},

@@ -18,7 +18,7 @@ pub(crate) struct Published {
     offset: Offset,
     #[schema(value_type = String)]
     epoch: Epoch,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
 }
 

@@ -64,6 +64,9 @@ pub enum WireError {
     /// The address of the engine is not one.
     #[error("`engine`: {0}")]
     EngineAddress(AddressError),
+    /// The data directory has a store that is to be taken over first.
+    #[error("`data`: {0}")]
+    OldStore(OpenError),
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -83,6 +86,7 @@ impl From<OpenError> for WireError {
         match error {
             OpenError::Address(error) => Self::EngineAddress(error),
             OpenError::Engine(error) => Self::Engine(error),
+            OpenError::OldStore { .. } => Self::OldStore(error),
         }
     }
 }
@@ -389,7 +393,6 @@ async fn backing(config: &Config, events: EngineEvents) -> Result<Backing, WireE
         // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
         epoch: Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1)),
         data: config.data.clone(),
-        gather: Duration::from_millis(config.sqlite_gather_ms),
         node: config.node.clone(),
     };
     Ok(engines::open(config.engine.expose(), opening).await?)

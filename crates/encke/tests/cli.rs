@@ -291,7 +291,7 @@ fn push_prints_the_answer_and_then_the_receipts() {
     let asked_before = std::sync::atomic::AtomicBool::new(false);
     let (address, asked) = play(move |line| match line {
         "POST /api/push HTTP/1.1" => {
-            (202, r#"{"id":"p1","mode":"sqlite","accepted":1,"online":[],"offline":["alice"]}"#.into())
+            (202, r#"{"id":"p1","mode":"log","accepted":1,"online":[],"offline":["alice"]}"#.into())
         }
         "GET /api/push/p1 HTTP/1.1" => {
             let state = if asked_before.swap(true, std::sync::atomic::Ordering::SeqCst) {

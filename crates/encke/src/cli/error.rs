@@ -82,7 +82,7 @@ impl CliError {
             ) => 2,
             Self::Config(_)
             | Self::NoKey { .. }
-            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
+            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_) | WireError::OldStore(_))) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }

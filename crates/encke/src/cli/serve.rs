@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// The directory for the logs [default: ./encke-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Where the logs live: memory, log, sqlite, redis://… or nats://… [default: log]
+    /// Where the logs live: memory, log, redis://… or nats://… [default: log]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     engine: Option<String>,
 }

@@ -42,7 +42,6 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("workers", Kind::Number),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
-    ("sqlite_gather_ms", Kind::Number),
     ("shutdown_drain_s", Kind::Number),
     ("shutdown_spread_s", Kind::Number),
     ("retention", Kind::Toml),
@@ -63,8 +62,13 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
 
 /// The keys of former versions that have no effect any more, and what has become of each. A server still
 /// starts with one, and warns of it: an upgrade is no reason to be down.
-pub(crate) const REMOVED: &[(&str, &str)] =
-    &[("turn_us", "no worker lets work gather before it does it any more, whatever the load")];
+pub(crate) const REMOVED: &[(&str, &str)] = &[
+    ("turn_us", "no worker lets work gather before it does it any more, whatever the load"),
+    (
+        "sqlite_gather_ms",
+        "there is no engine `sqlite` any more, and the engine `log` waits for no other writes",
+    ),
+];
 
 /// The environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {

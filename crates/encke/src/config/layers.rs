@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::error::Sources;
 use super::keys::{DIALECTS, KEYS, Kind, REMOVED, is_top_level, variable};
 use super::{Config, ConfigError, Source, limits};
+use crate::engines;
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
 #[derive(Debug, Default)]
@@ -104,7 +105,7 @@ impl Layers {
     /// # Errors
     /// The first key that is unknown, of the wrong type or out of its bounds.
     pub fn load(mut self) -> Result<Config, ConfigError> {
-        let warnings = self.take_removed();
+        let mut warnings = self.take_removed();
         for (key, value) in &self.table {
             let from = || self.sources.get(key).cloned().unwrap_or(Source::Default);
             if !is_top_level(key) {
@@ -127,6 +128,12 @@ impl Layers {
             let key = format!("{DIALECTS}.{name}");
             let from = self.sources.get(&key).cloned().unwrap_or(Source::Default);
             return Err(ConfigError::Dialect { key, from, known: self.dialects.join(", ") });
+        }
+        if let Some(now) = engines::successor(config.engine.expose()) {
+            let (key, engine) = ("engine", &config.engine);
+            let from = self.sources.get(key).cloned().unwrap_or(Source::Default);
+            warnings
+                .push(format!("`{key}`{from}: there is no engine `{engine}` any more, it is now `{now}`"));
         }
         Ok(Config { warnings, ..config })
     }

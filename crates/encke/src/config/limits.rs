@@ -29,7 +29,6 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("workers", config.workers, 0, 256),
-        ("sqlite_gather_ms", config.sqlite_gather_ms, 0, 100),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
         ("slow.max_messages", config.slow.max_messages, 1, 1_000_000_000),
@@ -185,14 +184,9 @@ mod tests {
                 refusal(key, 0)
             );
         }
-        for key in [
-            "max_connections_per_address",
-            "workers",
-            "sqlite_gather_ms",
-            "shutdown_drain_s",
-            "linger_ms",
-            "auth.leeway_s",
-        ] {
+        for key in
+            ["max_connections_per_address", "workers", "shutdown_drain_s", "linger_ms", "auth.leeway_s"]
+        {
             assert!(Layers::new(Vec::new()).option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }

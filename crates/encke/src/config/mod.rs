@@ -65,7 +65,7 @@ pub struct Config {
     pub tls_certificates: Vec<CertificateFiles>,
     /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
     pub data: PathBuf,
-    /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
+    /// Where the logs live: `memory`, `log`, `redis://…` or `nats://…`. Default `log`.
     pub engine: EngineUrl,
     /// Dev mode: anyone may log in with an id alone, and missing keys are made. Default false.
     pub dev: bool,
@@ -112,10 +112,6 @@ pub struct Config {
     pub log: String,
     /// How it is logged: `text` or `json`. Default `text`.
     pub log_format: LogFormat,
-    /// How long the SQLite engine waits for more writes to share a commit, in milliseconds. 0: not at all,
-    /// which answers soonest; with thousands of writes a second a few milliseconds save most of the work of
-    /// the disk.
-    pub sqlite_gather_ms: u64,
     /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
     pub shutdown_drain_s: u64,
     /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds,
@@ -142,7 +138,7 @@ pub struct Config {
     pub dialects: Dialects,
     /// How tokens are read.
     pub auth: Auth,
-    /// What of the configuration has no effect any more, a line each; for the log, and for `check-config`.
+    /// What of the configuration is of a former version, a line each; for the log, and for `check-config`.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
@@ -190,7 +186,6 @@ impl Default for Config {
             workers: 0,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
-            sqlite_gather_ms: 0,
             shutdown_drain_s: 10,
             shutdown_spread_s: 10,
             retention: Vec::new(),

@@ -65,7 +65,7 @@ impl Publish {
 pub(crate) struct PublishedToMany {
     #[schema(value_type = String)]
     id: MessageId,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     /// Its place in each log.
     positions: Vec<Place>,

@@ -38,7 +38,7 @@ pub(crate) struct Pushes {
 /// What became of each push, in their order.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PushedTogether {
-    /// How safe those are that were accepted: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe those are that were accepted: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     results: Vec<PushResult>,
 }

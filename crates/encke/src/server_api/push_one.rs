@@ -122,7 +122,7 @@ impl TryFrom<String> for Group {
 pub(crate) struct Pushed {
     #[schema(value_type = String)]
     id: MessageId,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     /// For how many users it is in the log.
     accepted: usize,

@@ -12,7 +12,7 @@ pub struct Broken(pub EngineError);
 #[async_trait]
 impl Engine for Broken {
     fn mode(&self) -> Mode {
-        Mode::Sqlite
+        Mode::Log
     }
 
     async fn append(&self, _: Append) -> Result<Appended, EngineError> {

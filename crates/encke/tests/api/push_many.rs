@@ -81,11 +81,11 @@ fn groups_may_be_among_them() {
 #[test]
 fn one_key_gives_one_push_within_a_call_and_across_calls() {
     let data = tempfile::tempdir().unwrap();
-    let sqlite = |config: &mut Config| {
-        config.engine = EngineUrl::local("sqlite");
+    let log = |config: &mut Config| {
+        config.engine = EngineUrl::local("log");
         config.data = data.path().to_path_buf();
     };
-    for world in [World::new(), World::with(sqlite)] {
+    for world in [World::new(), World::with(log)] {
         let pushes = json!([
             {"to": ["alice"], "data": 1, "id": "k"}, {"to": ["alice"], "data": 2, "id": "k"},
             {"to": ["alice"], "data": 3, "id": "l"}, {"to": ["alice"], "data": 4},
