@@ -1,5 +1,5 @@
 //! What the commands do with a real server: addresses, inputs, outputs and exit statuses. What they do with a
-//! server that a test plays is in `cli.rs`.
+//! server that a test plays is in `cli/main.rs`.
 #![allow(clippy::unwrap_used)]
 
 use std::{

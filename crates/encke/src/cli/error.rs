@@ -5,6 +5,7 @@ use std::io;
 use crate::ServeError;
 use crate::auth::TokenError;
 use crate::config::ConfigError;
+use crate::logging::LogTaken;
 use crate::wire::WireError;
 
 /// Why a command failed. The words are one line.
@@ -61,6 +62,9 @@ pub enum CliError {
     /// Something in the store is damaged; what, was printed.
     #[error("the store is damaged")]
     StoreDamaged,
+    /// Nothing can be logged.
+    #[error(transparent)]
+    Log(#[from] LogTaken),
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),

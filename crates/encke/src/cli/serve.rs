@@ -40,8 +40,8 @@ fn engine(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let mut config = configure(args)?;
     config.complete_keys()?;
-    logging::begin(&config);
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    logging::begin(&config)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!(target: logging::SETTINGS, "{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod server_log;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -570,67 +572,6 @@ fn a_reader_that_has_enough_is_no_error() {
         start(&mut program.command(&["listen", "--server", &address, "--user", "alice", "--token", "t"]));
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-/// The lines of a server's log until it has answered a request, when it was told to log so.
-fn logged(variables: &[(&str, &str)]) -> Vec<String> {
-    let program = Program::new();
-    let mut command = program.command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "memory"]);
-    let (mut child, mut stdout) = start(command.envs(variables.iter().copied()));
-    let mut line = String::new();
-    let address = loop {
-        line.clear();
-        assert!(stdout.read_line(&mut line).unwrap() > 0, "it says where it listens");
-        let port = line
-            .split("http://127.0.0.1:")
-            .nth(1)
-            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
-        if let Some(port) = port {
-            break format!("127.0.0.1:{port}");
-        }
-    };
-    let mut socket = TcpStream::connect(&address).unwrap();
-    write!(socket, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    text.lines().map(str::to_owned).collect()
-}
-
-#[test]
-fn a_server_starts_with_a_key_of_a_former_version_and_says_that_it_has_no_effect() {
-    let words = "`turn_us` from ENCKE_TURN_US has no effect and can be taken out: ";
-    assert!(logged(&[("ENCKE_TURN_US", "1000")]).iter().any(|line| line.contains(words)));
-    assert!(!logged(&[]).iter().any(|line| line.contains("turn_us")));
-    let program = Program::new();
-    let old = program.write("old.toml", "dev = true\nturn_us = 1000\n");
-    let output = program.run(&["check-config", &old]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "ok\n"));
-    let note = String::from_utf8(output.stderr).unwrap();
-    assert!(note.contains("note: `turn_us` in ") && note.contains("has no effect"), "{note}");
-}
-
-#[test]
-fn what_is_logged_and_how_is_as_configured() {
-    let is_json =
-        |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object());
-    for (level, requests) in [("info", false), ("debug", true), ("info,encke::router=debug", true)] {
-        let text = logged(&[("ENCKE_LOG", level)]);
-        let json = logged(&[("ENCKE_LOG", level), ("ENCKE_LOG_FORMAT", "json")]);
-        assert!(!text.iter().any(is_json) && json.iter().all(is_json), "{text:?} {json:?}");
-        for lines in [text, json] {
-            assert!(lines.iter().any(|line| line.contains("the server is up")), "{level} {lines:?}");
-            assert_eq!(lines.iter().any(|line| line.contains("/healthz")), requests, "{level} {lines:?}");
-        }
-    }
-    for format in ["text", "json"] {
-        let errors = logged(&[("ENCKE_LOG", "error"), ("ENCKE_LOG_FORMAT", format)]);
-        assert_eq!(errors, Vec::<String>::new(), "nothing is wrong");
-    }
 }
 
 /// A server with a request under way, whose body is still to come.
