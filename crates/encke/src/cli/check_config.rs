@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, output};
-use crate::{config::Layers, dialects::Registry};
+use super::{CliError, output, serve};
+use crate::{
+    config::{ConfigError, Layers, unknown_variables},
+    dialects::Registry,
+};
 
 /// Check a configuration file: prints ok, or names the key that is wrong
 ///
-/// Only the file is looked at, not the environment.
+/// What is in the environment is not looked at, but for its names: a variable that begins with ENCKE_ and is
+/// no setting is a mistake.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -15,7 +19,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CliError> {
-    let config = Layers::new(Registry::built_in().names()).file(&args.file)?.load()?;
+    let dialects = Registry::built_in().names();
+    if let Some(problem) = unknown_variables(serve::variables(), &dialects).into_iter().next() {
+        return Err(ConfigError::Variable(problem).into());
+    }
+    let config = Layers::new(dialects).file(&args.file)?.load()?;
     output::line("ok")?;
     for warning in &config.warnings {
         output::note(&format!("note: {warning}"));

@@ -51,12 +51,18 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The names of all variables of the environment that are set.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok())
+}
+
 fn configure(args: Args) -> Result<Config, ConfigError> {
     let mut layers = Layers::new(Registry::built_in().names());
     if let Some(file) = args.config.filter(|path| !path.as_os_str().is_empty()) {
         layers = layers.file(&file)?;
     }
-    layers = layers.env(|name| std::env::var(name).ok())?;
+    layers = layers.env(|name| std::env::var(name).ok())?.variables(variables());
     if args.dev {
         layers = layers.option("dev", "--dev", true);
     }

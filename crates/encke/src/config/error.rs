@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::DevKeysError;
+use super::{DevKeysError, unknown};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +54,16 @@ pub enum ConfigError {
         problem: String,
     },
     /// No such key exists.
-    #[error("unknown key `{key}`{from}")]
+    #[error("unknown key `{key}`{from}{}", unknown::meant(key).map(unknown::hint).unwrap_or_default())]
     Unknown {
         /// The key.
         key: String,
         /// Where it stands.
         from: Source,
     },
+    /// No such setting exists for which there is an environment variable.
+    #[error("{0}")]
+    Variable(String),
     /// No such dialect exists.
     #[error("unknown key `{key}`{from}: the dialects are {known}")]
     Dialect {

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::error::Sources;
 use super::keys::{DIALECTS, KEYS, Kind, REMOVED, is_top_level, variable};
-use super::{Config, ConfigError, Source, limits};
+use super::{Config, ConfigError, Source, limits, unknown_variables};
 use crate::engines;
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
@@ -18,6 +18,8 @@ pub struct Layers {
     table: Table,
     sources: Sources,
     dialects: Vec<&'static str>,
+    /// The environment variables that are no settings, a line each.
+    unknown: Vec<String>,
 }
 
 impl Layers {
@@ -64,8 +66,7 @@ impl Layers {
     /// Puts the environment over what is there. `variable` gives the value of an environment variable; empty
     /// is as if it were not set.
     ///
-    /// Variables that are no keys are left alone: others set some that begin with `ENCKE_` too, an
-    /// orchestrator's service links for instance.
+    /// Which variables there are besides, [`Layers::variables`] looks at.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for text that does not read as the key's kind.
@@ -93,6 +94,14 @@ impl Layers {
         Ok(self)
     }
 
+    /// Warns of each of these environment variables that begins with `ENCKE_` and is no setting. It is no
+    /// error, as others may have set it.
+    #[must_use]
+    pub fn variables(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.unknown = unknown_variables(names, &self.dialects);
+        self
+    }
+
     /// Puts one option of the command line over what is there.
     #[must_use]
     pub fn option(mut self, key: &str, option: &'static str, value: impl Into<Value>) -> Self {
@@ -106,6 +115,7 @@ impl Layers {
     /// The first key that is unknown, of the wrong type or out of its bounds.
     pub fn load(mut self) -> Result<Config, ConfigError> {
         let mut warnings = self.take_removed();
+        warnings.append(&mut self.unknown);
         for (key, value) in &self.table {
             let from = || self.sources.get(key).cloned().unwrap_or(Source::Default);
             if !is_top_level(key) {
@@ -340,7 +350,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named() {
-        assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml");
+        assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml; did you mean `hold_s`?");
+        assert_eq!(refusal("colour = 3"), "unknown key `colour` in encke.toml");
+        assert!(refusal("[slow]\ndeadline = 3").ends_with("; did you mean `slow.deadline_s`?"));
         assert_eq!(
             refusal("[dialects]\nmodern = true"),
             "unknown key `dialects.modern` in encke.toml: the dialects are classic, other"

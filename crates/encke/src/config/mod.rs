@@ -20,6 +20,7 @@ mod origins;
 mod retention;
 mod secret;
 mod slow;
+mod unknown;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
+pub(crate) use unknown::unknown_variables;
 
 /// Where the logs live unless something else is said. A build without it needs to be told.
 const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
@@ -138,7 +140,8 @@ pub struct Config {
     pub dialects: Dialects,
     /// How tokens are read.
     pub auth: Auth,
-    /// What of the configuration is of a former version, a line each; for the log, and for `check-config`.
+    /// What of the configuration is of a former version or unknown, a line each; for the log, and for
+    /// `check-config`.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }

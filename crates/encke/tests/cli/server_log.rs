@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use super::{Program, start, stdout};
+use super::{Program, error, start, stdout};
 
 /// The lines of a server's log until it has answered a request, when it was told to log so.
 fn logged(variables: &[(&str, &str)]) -> Vec<String> {
@@ -47,6 +47,30 @@ fn a_server_starts_with_a_key_of_a_former_version_and_says_that_it_has_no_effect
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "ok\n"));
     let note = String::from_utf8(output.stderr).unwrap();
     assert!(note.contains("note: `turn_us` in ") && note.contains("has no effect"), "{note}");
+}
+
+#[test]
+fn variables_that_are_no_settings_are_told() {
+    let names = ["ENCKE_DIALECTS_FOO", "ENCKE_HOLD", "ENCKE_SERVICE_HOST", "ENCKE_EMPTY"];
+    let values = ["true", "3", "10.0.0.1", ""];
+    let variables: Vec<(&str, &str)> = names.into_iter().zip(values).collect();
+    let told = logged(&variables);
+    let lines: Vec<&String> = told.iter().filter(|line| line.contains("is no setting")).collect();
+    assert_eq!(lines.len(), 2, "{told:?}");
+    assert!(lines.iter().all(|line| line.contains(" WARN ")), "{lines:?}");
+    assert!(lines[0].contains("`ENCKE_DIALECTS_FOO`"), "{lines:?}");
+    assert!(
+        lines[1].ends_with("`ENCKE_HOLD` in the environment is no setting; did you mean `ENCKE_HOLD_S`?")
+    );
+
+    let program = Program::new();
+    let good = program.write("good.toml", "dev = true\n");
+    let check = |variables: &[(&str, &str)]| {
+        program.command(&["check-config", &good]).envs(variables.iter().copied()).output().unwrap()
+    };
+    assert!(error(&check(&variables), 64).contains("`ENCKE_DIALECTS_FOO` in the environment is no setting"));
+    let others = ["ENCKE_SERVICE_HOST", "ENCKE_URL", "ENCKE_CONFIG", "ENCKE_HOLD_S", "ENCKE_TURN_US"];
+    assert_eq!(check(&others.map(|name| (name, "1"))).status.code(), Some(0));
 }
 
 /// Clients that speak what TLS has no place for make its library write warnings.
