@@ -1,5 +1,7 @@
 //! The bounds of every value.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::error::Sources;
 use super::{Config, ConfigError, RetentionSection, Source, node};
 
@@ -114,11 +116,27 @@ fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> 
     checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
         "must have at most 100 entries".to_owned()
     })?;
+    let free = config.tls_listen.is_none_or(|address| !collide(address, config.listen));
+    checker.rule("tls_listen", free, || {
+        format!("must be another address than `listen`, which is {}", config.listen)
+    })?;
     checker.rule(
         "tls_listen",
         !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
         || "must be a loopback address in dev mode, like listen".to_owned(),
     )
+}
+
+/// Whether only one of two listeners could have its address: each is for all addresses of its machine, or
+/// both are for the same one.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    // An IPv6 listener for all addresses takes those of IPv4 as well.
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // Port 0 is a free one for each.
+    one.port() == other.port()
+        && one.port() != 0
+        && (ip == other_ip || covers(ip, other_ip) || covers(other_ip, ip))
 }
 
 struct Checker<'a> {
@@ -266,6 +284,40 @@ mod tests {
         for open in ["0.0.0.0:8080", "[::]:8080", "192.168.1.2:8080"] {
             let refusal = dev(open).unwrap_err().to_string();
             assert!(refusal.starts_with("`listen` from --listen: "), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn two_listeners_have_two_addresses() {
+        let load = |listen: &str, tls_listen: &str| {
+            let layers = Layers::new(Vec::new()).option("listen", "--listen", listen);
+            let layers = layers.option("tls_cert", "--cert", "c").option("tls_key", "--key", "k");
+            layers.option("tls_listen", "--tls", tls_listen).load()
+        };
+        for (listen, tls_listen) in [
+            ("127.0.0.1:443", "127.0.0.1:443"),
+            ("localhost:443", "127.0.0.1:443"),
+            ("0.0.0.0:443", "192.168.1.2:443"),
+            ("192.168.1.2:443", "0.0.0.0:443"),
+            ("[::]:443", "127.0.0.1:443"),
+            ("0.0.0.0:443", "[::]:443"),
+            ("[::1]:443", "[::]:443"),
+            ("127.0.0.1:443", "[::ffff:127.0.0.1]:443"),
+        ] {
+            let refusal = load(listen, tls_listen).unwrap_err().to_string();
+            assert!(
+                refusal.starts_with("`tls_listen` from --tls: must be another address than `listen`"),
+                "{listen} {tls_listen}: {refusal}"
+            );
+        }
+        for (listen, tls_listen) in [
+            ("127.0.0.1:80", "127.0.0.1:443"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:443", "127.0.0.2:443"),
+            ("0.0.0.0:443", "[::1]:443"),
+            ("127.0.0.1:443", "[::1]:443"),
+        ] {
+            assert!(load(listen, tls_listen).is_ok(), "{listen} {tls_listen}");
         }
     }
 
