@@ -163,14 +163,19 @@ pub(crate) async fn read_whole(body: Body) -> Result<Whole, Refused> {
 async fn read_within(body: Body, max_bytes: usize, within: Duration) -> Result<Bytes, Refused> {
     // A length that is announced and too large is refused before anything is read.
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(ErrorCode::TooLarge.into());
+        return Err(too_large("a body", max_bytes));
     }
     match tokio::time::timeout(within, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_too_long(error.as_ref()) => Err(ErrorCode::TooLarge.into()),
+        Ok(Err(error)) if is_too_long(error.as_ref()) => Err(too_large("a body", max_bytes)),
         Ok(Err(_)) => Err(Refused::bad("the body did not come whole")),
         Err(_) => Err(Refused::new(ErrorCode::RequestTimeout, "the body took too long to come")),
     }
+}
+
+/// The refusal of what is longer than it may be.
+pub(crate) fn too_large(what: &str, max_bytes: usize) -> Refused {
+    Refused::new(ErrorCode::TooLarge, format!("{what} may have at most {max_bytes} bytes"))
 }
 
 fn is_too_long(error: &(dyn Error + 'static)) -> bool {

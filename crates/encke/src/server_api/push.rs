@@ -61,7 +61,7 @@ impl PushRequest {
         // Most are one alone, and what is not is found out by its first field.
         let one = match body.len() {
             0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
-            _ => Err(ErrorCode::TooLarge.into()),
+            _ => Err(body::too_large("one push alone", BODY_MAX_BYTES)),
         };
         one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))
     }

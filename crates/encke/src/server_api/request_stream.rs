@@ -23,6 +23,7 @@ use super::batch::{Part, Reason};
 use crate::{
     app::App,
     http::{
+        body,
         discard::ReadsOn,
         lines::{LINE_MAX_BYTES, Line, Lines},
         refusal::Refused,
@@ -117,10 +118,7 @@ impl Stream {
         match line {
             _ if self.refuses_until.is_some() => Err(ErrorCode::ShuttingDown.into()),
             Line::Whole(line) => Ok(line),
-            Line::TooLong => Err(Refused::new(
-                ErrorCode::TooLarge,
-                format!("a line may have at most {LINE_MAX_BYTES} bytes"),
-            )),
+            Line::TooLong => Err(body::too_large("a line", LINE_MAX_BYTES)),
         }
     }
 }
