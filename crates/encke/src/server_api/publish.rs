@@ -159,7 +159,7 @@ pub(crate) async fn publish(
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), publish_lines));
+        return Ok(request_stream::answer(app, request.into_body(), publish_lines).await);
     }
     let body = body::read_json(request, BODY_MAX_BYTES).await?;
     let answer = accept(&app, body::parse(&body)?).await?;

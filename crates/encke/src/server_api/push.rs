@@ -154,7 +154,7 @@ pub(crate) async fn push(
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines));
+        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines).await);
     }
     let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
     let answer = accept(&app, PushRequest::parse(&body)?).await?;
