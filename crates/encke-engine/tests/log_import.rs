@@ -59,6 +59,9 @@ fn old_store() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqlite_store")
 }
 
+/// What is done to the bytes of a database.
+type Change = fn(&mut Vec<u8>);
+
 /// A data directory with these of the old files.
 fn data(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().expect("there is room for a directory");
@@ -166,7 +169,7 @@ fn where_nothing_can_be_read_nothing_is_made() {
         assert!(!dir.path().join("log").exists(), "{error}");
         error
     };
-    let write = |change: &dyn Fn(&mut Vec<u8>), dir: &Path| {
+    let write = |change: Change, dir: &Path| {
         let path = dir.join(FILES[0]);
         let mut bytes = fs::read(&path).expect("it is there");
         change(&mut bytes);
@@ -174,11 +177,11 @@ fn where_nothing_can_be_read_nothing_is_made() {
     };
     let unavailable = |error: &EngineError| matches!(error, EngineError::Unavailable(_));
     assert!(unavailable(&failed(&[], &|_| {})), "there is none");
-    let damages: [&dyn Fn(&mut Vec<u8>); 4] = [
-        &|bytes| bytes.truncate(40_000),
-        &|bytes| bytes[..16].fill(b'x'),
-        &|bytes| bytes[8192..].fill(0xa5),
-        &|bytes| bytes[VERSION_END] = 2,
+    let damages: [Change; 4] = [
+        |bytes| bytes.truncate(40_000),
+        |bytes| bytes[..16].fill(b'x'),
+        |bytes| bytes[8192..].fill(0xa5),
+        |bytes| bytes[VERSION_END] = 2,
     ];
     for (number, damage) in damages.iter().enumerate() {
         let error = failed(&FILES[..1], &|dir| write(*damage, dir));
