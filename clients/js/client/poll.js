@@ -55,7 +55,8 @@ async function ask(link, query, withinMs) {
 }
 
 /** @param {import('./link.js').Link} link @param {any} answer @returns {import('./link.js').Ending | null} */
-function handOver(link, { gaps = [], messages = [], cursor, close }) {
+function handOver(link, { unsubscribed = [], gaps = [], messages = [], cursor, close }) {
+  for (const told of unsubscribed) if (!link.stopped) link.host.unsubscribed(told);
   for (const gap of gaps) if (!link.stopped) link.host.gap(gap);
   for (const message of messages) if (!link.stopped) link.host.message(message);
   if (link.stopped) return { kind: 'final' };

@@ -189,6 +189,7 @@ impl Sim {
             channels,
             carried: Following::default(),
             token_ends,
+            granted: encke_proto::Grant::all(),
         };
         let (delay, incarnation) = (self.random.below(200) + 1, self.nodes[node].incarnation);
         self.after(delay, Event::Request { node, incarnation, client: at, attach: Box::new(attach) });

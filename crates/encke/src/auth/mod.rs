@@ -4,7 +4,7 @@ mod api_key;
 mod authenticator;
 mod claim_set;
 mod credentials;
-mod grant;
+mod grants;
 mod identity;
 mod jwk;
 mod key_set;
@@ -18,7 +18,8 @@ mod verifying_key;
 
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
-pub use grant::{Grant, Grants};
+pub use encke_proto::Grant;
+pub use grants::Grants;
 pub use identity::Identity;
 pub use key_set::{BadKey, JwksError, KeySet};
 pub use keys::{Keys, PendingFetch};

@@ -88,11 +88,16 @@ impl NativeEndpoint {
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
-        if let Start::Cursor(cursor) = &start {
-            granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        // What a session followed by a former token is dropped and told instead, also where its client still
+        // names it: it cannot know better.
+        if query.session.is_none() {
+            if let Start::Cursor(cursor) = &start {
+                check_granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+            }
+            check_granted(&identity, &query.channels)?;
         }
-        granted(&identity, &query.channels)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
+        let granted = identity.grants.channels.clone();
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
@@ -104,6 +109,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh: None,
             lasting: true,
@@ -144,7 +150,7 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
     }
 }
 
-fn granted<'a>(
+fn check_granted<'a>(
     identity: &Identity,
     channels: impl IntoIterator<Item = &'a ChannelName>,
 ) -> Result<(), Refusal> {
