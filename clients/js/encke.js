@@ -536,17 +536,12 @@ export class Encke {
     this.#emit('gap', gap);
   }
 
-  /**
-   * The token that the session goes on with does not grant this channel.
-   * @param {any} event
-   */
-  #unsubscribed(event) {
-    const { event: _, ...told } = event;
-    if (typeof told.channel !== 'string') return;
-    this.#wanted.delete(told.channel);
-    this.#positions.delete(told.channel);
+  /** The token that the session goes on with does not grant this channel. @param {any} event */
+  #unsubscribed({ channel, reason }) {
+    this.#wanted.delete(channel);
+    this.#positions.delete(channel);
     this.#saveSoon();
-    this.#emit('unsubscribed', told);
+    this.#emit('unsubscribed', { channel, reason });
   }
 
   /** @param {any} event @returns {Ending} */

@@ -24,7 +24,8 @@ const OPEN_WITHIN_MS = 5000;
  * Promise<Response>} request @property {(ms: number) => Promise<void>} sleep @property {(session: unknown,
  * cursor: unknown) => void} opened @property {(session: unknown) => void} renamed the session goes on under
  * this name @property {(message: any) => void} message @property {(gap: any) => void} gap
- * @property {(event: any) => void} unsubscribed @property {(close: any) => Ending} closed @property {(cursor: string) => void} adopt
+ * @property {(event: any) => void} unsubscribed @property {(close: any) => Ending} closed
+ * @property {(cursor: string) => void} adopt
  */
 
 export class Link {

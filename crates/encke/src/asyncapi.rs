@@ -36,8 +36,8 @@ pub(crate) async fn asyncapi() -> Response {
 /// The schemas of what is sent and taken.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
-    Open, MessageJson<'static>, Gap, Unsubscribed, Close, SubscribeCommand, PublishCommand, AckCommand, CloseCommand,
-    PingCommand,
+    Open, MessageJson<'static>, Gap, Unsubscribed, Close, SubscribeCommand, PublishCommand, AckCommand,
+    CloseCommand, PingCommand,
     Reply<'static>, Followed, Published, Done, SessionClosed,
 )))]
 struct Schemas;

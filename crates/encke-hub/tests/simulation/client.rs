@@ -177,11 +177,10 @@ impl Sim {
                 self.history.note(Record::Released { client: at, channel: channel.clone() });
             }
         }
-        let fresh = SessionId::from_bits(fresh);
         let attach = Attach {
             conn: ConnKey(conn),
             session,
-            fresh,
+            fresh: SessionId::from_bits(fresh),
             user,
             transport,
             lasting: true,

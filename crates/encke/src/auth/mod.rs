@@ -3,6 +3,7 @@
 mod api_key;
 mod authenticator;
 mod claim_set;
+mod configured_key;
 mod credentials;
 mod grants;
 mod identity;
@@ -17,6 +18,7 @@ mod token;
 mod verifying_key;
 
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
+pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use encke_proto::Grant;
 pub use grants::Grants;
@@ -25,4 +27,4 @@ pub use key_set::{BadKey, JwksError, KeySet};
 pub use keys::{Keys, PendingFetch};
 pub use ticket::TICKET_S;
 pub use token::{Claims, TokenError, TokenKey, read};
-pub use verifying_key::{FILE_MAX_BYTES, KeyError};
+pub use verifying_key::KeyError;

@@ -22,8 +22,8 @@ pub trait AnswerForm: Sync + fmt::Debug + 'static {
     /// Gathers the news that messages are lost.
     fn gap(gathered: &mut Self::Gathered, gap: &Gap);
 
-    /// Gathers the news that a channel is not followed any more, as the token does not grant it. A dialect without a word
-    /// for that says nothing.
+    /// Gathers the news that a channel is not followed any more, as the token does not grant it. A dialect
+    /// without a word for that says nothing.
     fn unsubscribed(_: &mut Self::Gathered, _: &Unsubscribed) {}
 
     /// Whether there is nothing to say.

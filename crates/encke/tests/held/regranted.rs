@@ -1,5 +1,5 @@
-//! A session that goes on with a token that grants less: what it does not grant is not delivered any more, and
-//! the client is told.
+//! A session that goes on with a token that grants less: what it does not grant is not delivered any more,
+//! and the client is told.
 
 use encke::auth::{Claims, Grant, TokenKey};
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, Time, codec::ws::Rejection};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
 
 use super::query::{Query, read_cursor};
 use crate::{
@@ -88,16 +88,8 @@ impl NativeEndpoint {
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
-        // What a session followed by a former token is dropped and told instead, also where its client still
-        // names it: it cannot know better.
-        if query.session.is_none() {
-            if let Start::Cursor(cursor) = &start {
-                check_granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
-            }
-            check_granted(&identity, &query.channels)?;
-        }
+        let granted = granted(&identity, query.session, &query.channels, &start)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
-        let granted = identity.grants.channels.clone();
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
@@ -148,6 +140,23 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
         forwarded_proto: waiting.forwarded_proto,
         changes: is_duplex,
     }
+}
+
+/// What the token grants. A request without a session that names a channel besides is refused; with one, such
+/// a channel was followed by a former token and is dropped and told, since its client cannot know better.
+fn granted(
+    identity: &Identity,
+    session: Option<SessionId>,
+    channels: &[ChannelName],
+    start: &Start,
+) -> Result<Grant, Refusal> {
+    if session.is_none() {
+        if let Start::Cursor(cursor) = start {
+            check_granted(identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        }
+        check_granted(identity, channels)?;
+    }
+    Ok(identity.grants.channels.clone())
 }
 
 fn check_granted<'a>(
