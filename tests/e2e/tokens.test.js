@@ -83,7 +83,8 @@ describe('tokens of other libraries', () => {
     const auth = `[auth]\nissuer = "${ISSUER}"\naudience = ["push", "chat"]\n`;
     const tables = await Promise.all(all.map((key) => configured(key, directory.dir)));
     await writeFile(path.join(directory.dir, 'encke.toml'), auth + tables.join('\n'));
-    server = await Server.start({ dev: false, env: { ENCKE_CONFIG: path.join(directory.dir, 'encke.toml') } });
+    const env = { ENCKE_CONFIG: path.join(directory.dir, 'encke.toml') };
+    server = await Server.start({ dev: false, env });
   });
   after(async () => {
     await server?.stop();
@@ -137,7 +138,8 @@ describe('tokens of other libraries', () => {
   });
 
   test('a key is good for its algorithm and for no other', async () => {
-    for (const [kid, other] of [['RS256', 'RS384'], ['RS256', 'PS256'], ['PS256', 'RS256'], ['HS256', 'HS512']]) {
+    const others = { RS256: 'RS384', RS384: 'PS384', PS256: 'RS256', HS256: 'HS512' };
+    for (const [kid, other] of Object.entries(others)) {
       const key = all.find((one) => one.kid === kid);
       const token = await new jose.SignJWT(claims())
         .setProtectedHeader({ alg: other, kid })
@@ -161,7 +163,9 @@ describe('tokens of other libraries', () => {
     for (const alg of ['none', 'None', 'NONE', '']) await refused(byHand({ alg }, claims()), /algorithm/);
     const key = all.find(({ kid }) => kid === 'RS256');
     const signed = (header, payload = claims()) =>
-      new jose.SignJWT(payload).setProtectedHeader({ alg: 'RS256', kid: 'RS256', ...header }).sign(privateKey(key));
+      new jose.SignJWT(payload)
+        .setProtectedHeader({ alg: 'RS256', kid: 'RS256', ...header })
+        .sign(privateKey(key));
     await refused(await signed({ kid: 'unknown' }), /key that is not known \(kid\)/);
     await refused(await signed({ kid: 'RS256-next' }), /signature does not verify/);
     // A key that the token brings along, or says where to get, is none.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::response::{IntoResponse, Response};
-use encke_proto::{Close, ErrorAnswer, ErrorCode, Gap, MessageJson, Refusal};
+use encke_proto::{Close, ErrorAnswer, ErrorCode, Gap, MessageJson, Refusal, Unsubscribed};
 use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -65,7 +65,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
     ),
-    components(schemas(ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Close)),
+    components(schemas(ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Unsubscribed, Close)),
     modifiers(&Secrets),
 )]
 struct Document;

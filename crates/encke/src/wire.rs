@@ -177,16 +177,7 @@ pub async fn wire_speaking(
         app.reloads.register(tls.reload());
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
     }
-    if config.auth.keys.iter().any(|key| key.file.is_some()) {
-        let work = watch_files(Arc::clone(&config), Arc::clone(&app.auth), stopping.clone());
-        app.supervisor.spawn("token keys", work);
-    }
-    if let Some(url) = &config.auth.jwks_url {
-        let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&clock))?;
-        // Clients come as soon as there is a listener, and their keys should be there.
-        jwks.fetch().await;
-        app.supervisor.spawn("key set", jwks.watch(stopping.clone()));
-    }
+    follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let mut routes = router(Arc::clone(&app), &dialects);
     if let Some(acme) = tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
@@ -226,6 +217,21 @@ pub async fn wire_speaking(
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Takes keys that tokens are verified with as they change: in files, and at their issuer.
+async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+    if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
+        let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
+        app.supervisor.spawn("token keys", work);
+    }
+    if let Some(url) = &app.config.auth.jwks_url {
+        let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&app.clock))?;
+        // Clients come as soon as there is a listener, and their keys should be there.
+        jwks.fetch().await;
+        app.supervisor.spawn("key set", jwks.watch(stopping.clone()));
+    }
+    Ok(())
 }
 
 fn admit(app: &App, config: &Config) -> Admit {

@@ -4,7 +4,7 @@ use encke_proto::Object;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
-use super::{KeyError, TokenError, jwk::Jwk, verifying_key::VerifyingKey};
+use super::{KeyError, TokenError, configured_key::configured, jwk::Jwk, verifying_key::VerifyingKey};
 use crate::config::Config;
 
 /// The most keys that are tried for one token: each is a signature to verify.
@@ -58,7 +58,7 @@ impl KeySet {
         let mut keys: Vec<_> = config.token_secret.iter().map(VerifyingKey::hs256).collect();
         for (index, key) in config.auth.keys.iter().enumerate() {
             let name = || key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
-            keys.push(VerifyingKey::configured(key).map_err(|error| BadKey { name: name(), error })?);
+            keys.push(configured(key).map_err(|error| BadKey { name: name(), error })?);
         }
         Ok(Self { keys })
     }

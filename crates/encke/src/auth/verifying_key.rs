@@ -8,15 +8,12 @@ use spki::{
     der::{Decode, Reader, SliceReader, asn1::UintRef},
 };
 
-use super::jwk::Jwk;
-use crate::config::{AuthKey, Secret};
+use crate::config::Secret;
 
 /// The shortest secret, in bytes.
 const SECRET_MIN_BYTES: usize = 32;
 /// The shortest and the longest modulus of RSA, in bits. Less can be broken, and more takes long to verify.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
-/// The longest file of a key, in bytes.
-pub const FILE_MAX_BYTES: u64 = 64 * 1024;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
@@ -82,28 +79,6 @@ impl VerifyingKey {
     pub(super) fn hs256(secret: &Secret) -> Self {
         let key = DecodingKey::from_secret(secret.expose().as_bytes());
         Self { kid: None, algorithm: Algorithm::HS256, key }
-    }
-
-    /// A key of the configuration, which has one source.
-    ///
-    /// # Errors
-    /// [`KeyError`].
-    pub(super) fn configured(key: &AuthKey) -> Result<Self, KeyError> {
-        let (kid, algorithm) = (key.kid.clone(), key.algorithm);
-        if let Some(secret) = &key.secret {
-            let secret = Material::Secret(secret.expose().as_bytes().to_vec());
-            return Self::new(kid, algorithm.ok_or(KeyError::NoAlgorithm)?, secret);
-        }
-        let text = match (&key.jwk, &key.file) {
-            (Some(jwk), _) => jwk.expose().to_owned(),
-            (None, Some(file)) => read_file(file)?,
-            (None, None) => return Err(KeyError::Unreadable),
-        };
-        if text.trim_start().starts_with('{') {
-            let jwk: Jwk = serde_json::from_str(&text).map_err(|_| KeyError::Malformed)?;
-            return jwk.key(kid, algorithm);
-        }
-        Self::new(kid, algorithm.ok_or(KeyError::NoAlgorithm)?, pem(&text)?)
     }
 
     /// A key for one algorithm.
@@ -186,16 +161,8 @@ pub(super) fn algorithm_named(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
-fn read_file(path: &std::path::Path) -> Result<String, KeyError> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|_| KeyError::Unreadable)?;
-    let mut text = String::new();
-    let count = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(|_| KeyError::Unreadable)?;
-    if count as u64 > FILE_MAX_BYTES { Err(KeyError::Malformed) } else { Ok(text) }
-}
-
 /// The public key in a PEM text (RFC 7468), the first section of it.
-fn pem(text: &str) -> Result<Material, KeyError> {
+pub(super) fn pem(text: &str) -> Result<Material, KeyError> {
     let (_, rest) = text.split_once("-----BEGIN ").ok_or(KeyError::Malformed)?;
     let (label, rest) = rest.split_once("-----").ok_or(KeyError::Malformed)?;
     let (base64, _) = rest.split_once("-----END ").ok_or(KeyError::Malformed)?;

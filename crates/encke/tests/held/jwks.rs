@@ -1,5 +1,5 @@
-//! Keys that are fetched from an issuer: which are taken, when, and what an issuer that fails or turns hostile
-//! can do.
+//! Keys that are fetched from an issuer: which are taken, when, and what an issuer that fails or turns
+//! hostile can do.
 
 use std::{
     net::TcpListener,

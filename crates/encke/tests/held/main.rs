@@ -246,6 +246,7 @@ mod long_cursors;
 mod polls;
 mod queries;
 mod receipts;
+mod regranted;
 mod sample;
 mod settings;
 mod slow;

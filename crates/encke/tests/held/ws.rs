@@ -91,7 +91,7 @@ impl Wire {
     }
 
     /// The next event; pings in between are answered.
-    fn on_bytes(&mut self) -> Value {
+    pub(super) fn on_bytes(&mut self) -> Value {
         loop {
             let (first, payload) = self.frame();
             match first {

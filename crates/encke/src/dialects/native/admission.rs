@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, Time, codec::ws::Rejection};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
 
 use super::query::{Query, read_cursor};
 use crate::{
@@ -88,10 +88,7 @@ impl NativeEndpoint {
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
-        if let Start::Cursor(cursor) = &start {
-            granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
-        }
-        granted(&identity, &query.channels)?;
+        let granted = granted(&identity, query.session, &query.channels, &start)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
@@ -104,6 +101,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh: None,
             lasting: true,
@@ -144,7 +142,24 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
     }
 }
 
-fn granted<'a>(
+/// What the token grants. A request without a session that names a channel besides is refused; with one, such
+/// a channel was followed by a former token and is dropped and told, since its client cannot know better.
+fn granted(
+    identity: &Identity,
+    session: Option<SessionId>,
+    channels: &[ChannelName],
+    start: &Start,
+) -> Result<Grant, Refusal> {
+    if session.is_none() {
+        if let Start::Cursor(cursor) = start {
+            check_granted(identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        }
+        check_granted(identity, channels)?;
+    }
+    Ok(identity.grants.channels.clone())
+}
+
+fn check_granted<'a>(
     identity: &Identity,
     channels: impl IntoIterator<Item = &'a ChannelName>,
 ) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 //! control request.
 
 use encke_proto::{
-    Close, CloseCode, Entry, Event, Gap, Open, Refusal,
+    Close, CloseCode, Entry, Event, Gap, Open, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, frame},
     json,
     limits::BODY_MAX_BYTES,
@@ -51,6 +51,10 @@ impl Spoken for Events {
 
     fn gap(context: &mut TransportContext<'_>, gap: &Gap) {
         frame::text(context.out, &Event::Gap(gap.clone()).json());
+    }
+
+    fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
+        frame::text(context.out, &Event::Unsubscribed(told.clone()).json());
     }
 
     fn answered(context: &mut TransportContext<'_>, answer: String) -> NextAction {

@@ -342,6 +342,7 @@ impl Shard {
             mut request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh,
             lasting,
@@ -371,7 +372,19 @@ impl Shard {
         let fresh = fresh.unwrap_or(SessionId::from_bits(bits));
         let transport = transport.name();
         self.hub.attach(
-            Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends },
+            Attach {
+                conn,
+                session,
+                fresh,
+                user,
+                transport,
+                lasting,
+                start,
+                channels,
+                carried,
+                token_ends,
+                granted,
+            },
             self.now,
         );
     }

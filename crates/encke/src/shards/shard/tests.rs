@@ -309,6 +309,7 @@ fn admission(user: &str, start: Start) -> Admission {
         request_state,
         user: UserId::new(user).unwrap(),
         token_ends: Time(0),
+        granted: encke_proto::Grant::all(),
         session: None,
         fresh: None,
         lasting: true,

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use encke_proto::pattern;
 use serde::{Deserialize, Serialize};
+
+use crate::pattern;
 
 /// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
 // Nearly all tokens grant nothing or everything, and it is kept for each WebSocket: neither takes memory of
@@ -67,24 +68,6 @@ impl From<Vec<String>> for Grant {
 impl From<Grant> for Vec<String> {
     fn from(grant: Grant) -> Self {
         grant.patterns().to_vec()
-    }
-}
-
-/// All that a token allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// Public channels to subscribe to.
-    pub channels: Grant,
-    /// Public channels to publish to.
-    pub publish: Grant,
-}
-
-impl Grants {
-    /// Roughly the bytes that they occupy.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let patterns = self.channels.patterns().iter().chain(self.publish.patterns());
-        size_of::<Self>() + patterns.map(|pattern| size_of::<String>() + pattern.len()).sum::<usize>()
     }
 }
 
