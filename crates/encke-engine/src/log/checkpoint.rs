@@ -3,7 +3,7 @@
 
 use super::{
     log_state::Log,
-    record::{LogId, Record},
+    record::{FloorsImage, LogId, Record},
     state::State,
 };
 
@@ -28,6 +28,11 @@ impl Checkpoint {
     /// Begins one in a new segment, with the rules.
     pub(super) fn begin(state: &State, first: u32, records: &mut Vec<Record>) -> Self {
         records.push(Record::Rules(state.rules.clone()));
+        // Before all else: logs that are new during the checkpoint begin where these say.
+        if state.floors.iter().len() > 0 {
+            let floors = state.floors.iter().collect();
+            records.push(Record::Floors(FloorsImage { next_log: state.next_log(), floors }));
+        }
         Self { first, next: 0, end: state.next_log(), keys: state.keys.parts() }
     }
 

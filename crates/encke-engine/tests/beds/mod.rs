@@ -11,7 +11,11 @@ use std::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Engine, Feed, RetentionTable, contract::Bed, log::LogEngine, memory::MemoryEngine, sqlite::SqliteEngine,
+    Engine, Feed, RetentionTable,
+    contract::{Bed, Optional},
+    log::LogEngine,
+    memory::MemoryEngine,
+    sqlite::SqliteEngine,
 };
 use encke_proto::Epoch;
 use tempfile::TempDir;
@@ -66,6 +70,10 @@ impl SqliteBed {
 
 #[async_trait]
 impl Bed for SqliteBed {
+    fn lacks(&self) -> &'static [Optional] {
+        &[Optional::Deletion]
+    }
+
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
         self.dirs
             .lock()

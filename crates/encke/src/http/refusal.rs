@@ -136,6 +136,10 @@ impl From<EngineError> for Refused {
                 tracing::warn!(%error, "the engine refused");
                 ErrorCode::EngineUnavailable.into()
             }
+            EngineError::Unsupported(_) => {
+                tracing::warn!(%error, "the engine was asked for what it cannot do");
+                ErrorCode::EngineUnavailable.into()
+            }
             EngineError::Damaged(_) => {
                 tracing::error!(%error, "the engine found damage");
                 ErrorCode::Internal.into()
