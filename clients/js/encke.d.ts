@@ -70,7 +70,7 @@ export interface Gap {
 }
 
 export interface Close {
-  /** `client`, `operator`, `session_closed`, or the code of the error that ended it. */
+  /** `client`, `operator`, `deleted`, `session_closed`, or the code of the error that ended it. */
   code: string;
   reason: string;
   /** Whether the client comes back by itself. */

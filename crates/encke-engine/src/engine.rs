@@ -72,10 +72,10 @@ impl fmt::Display for Mode {
 ///   the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets. A feed may miss
 ///   messages (a broken connection); who listens finds the hole by the offsets, and reads. What no receiver
 ///   would find by them, the engine finds, and says so within [`crate::UNHEARD_MAX_S`].
-/// - **What was deleted is gone**: from pages, lists, receipts and keys, and after a reopening or a crash too.
-///   A deletion takes an offset of its own, which holds no message, and what comes later begins behind it.
-///   So every cursor of before lies before the tail: a session that follows the log, or comes back to it, is told of
-///   a gap and not of silence, and no cursor of before is taken for a place in what came later.
+/// - **What was deleted is gone**: from pages, lists, receipts and keys, and after a reopening or a crash
+///   too. A deletion takes an offset of its own, which holds no message, and what comes later begins behind
+///   it. So every cursor of before lies before the tail: a session that follows the log, or comes back to it,
+///   is told of a gap and not of silence, and no cursor of before is taken for a place in what came later.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]
@@ -164,10 +164,11 @@ pub trait Engine: Send + Sync + 'static {
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError>;
 
-    /// Deletes a log with everything of it: its messages, the idempotency keys that led to them alone, and for
-    /// a user's own channel all that is known of the user: receipts, how far the user was handed messages,
-    /// first and last seen. Says whether there was anything. It is as safe as [`Engine::mode`] says when it is
-    /// answered, and then the feed of each node that watches the channel is told by [`crate::Feed::behind`].
+    /// Deletes a log with everything of it: its messages, the idempotency keys that led to them alone, and
+    /// for a user's own channel all that is known of the user: receipts, how far the user was handed
+    /// messages, first and last seen. Says whether there was anything. It is as safe as [`Engine::mode`] says
+    /// when it is answered, and then the feed of each node that watches the channel is told by
+    /// [`crate::Feed::behind`].
     ///
     /// What is appended meanwhile comes before or after it. A push of which some users are left goes on for
     /// them. Bytes on a disk are freed as those of trimmed messages are.

@@ -8,6 +8,7 @@
 mod answers;
 mod append;
 mod cluster;
+mod deleted;
 mod deletion;
 mod epoch;
 mod expiry_index;

@@ -72,12 +72,12 @@ mod tests {
         super::{
             manifest::Manifest,
             receipts::{STEPS_MAX, Step, StepKind},
-            record::LogImage,
+            record::{Deletion, LogImage},
             stored::Place,
         },
         *,
     };
-    use crate::RetentionTable;
+    use crate::{RetentionTable, offset_floors::OffsetFloors};
 
     fn state(logs: u32, name_bytes: usize, steps: usize) -> State {
         let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
@@ -101,6 +101,27 @@ mod tests {
             state.apply(Record::Log(Box::new(image)), place, 0).expect("the log is new");
         }
         state
+    }
+
+    #[test]
+    fn a_log_that_is_deleted_before_its_image_comes_is_deleted_after_a_replay() {
+        let mut before = state(20_000, 100, 0);
+        let (name, mut records) = (before.log(19_999).expect("it is there").name.clone(), Vec::new());
+        let mut checkpoint = Checkpoint::begin(&before, 1, &mut records);
+        assert!(!checkpoint.step(&before, &mut records), "the last log's image is not among these");
+        let class = OffsetFloors::class(&name);
+        let deletion = Record::Deleted(Deletion { log: 19_999, class, floor: 12 });
+        let place = Place { segment: 1, at: 0 };
+        before.apply(deletion.clone(), place, 0).expect("the log is there");
+        records.push(deletion);
+        while !checkpoint.step(&before, &mut records) {}
+        let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
+        let mut after = State::new(&manifest, RetentionTable::default());
+        for record in records {
+            after.apply(record, place, 0).expect("the records fit");
+        }
+        assert_eq!((after.find(&name), after.floors.of(&name)), (None, 12));
+        assert!(after.find(&before.log(19_998).expect("it is there").name).is_some());
     }
 
     #[test]

@@ -367,9 +367,9 @@ impl State {
         (due, more)
     }
 
-    /// Whether a log that a message came into was not deleted since.
-    pub(super) fn has_target(&self, message: &MessageRecord) -> bool {
-        message.targets.iter().any(|target| self.log(target.log).is_some())
+    /// Whether all logs that a message came into were deleted since. A push to no users is still known.
+    pub(super) fn lost_targets(&self, message: &MessageRecord) -> bool {
+        !message.targets.is_empty() && message.targets.iter().all(|target| self.log(target.log).is_none())
     }
 
     /// Whether some log has the message that lies at a place.

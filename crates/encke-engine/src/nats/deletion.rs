@@ -4,10 +4,11 @@
 use std::{sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
-use encke_proto::{ChannelName, Epoch, Offset, UserId};
+use encke_proto::{ChannelName, Offset, UserId};
 use tokio::time::Instant;
 
 use super::{
+    deleted::Deleted,
     fault::Fault,
     link::{DEADLINE_MS, Put},
     log::Log,
@@ -21,18 +22,6 @@ use super::{
 
 /// How often the last word on how far a user was handed is tried when other nodes write it.
 const TRIES_MAX: usize = 16;
-
-/// A log that was deleted, now or before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deleted {
-    /// The offset of the deletion, and the epoch that it was given in.
-    floor: Offset,
-    epoch: Epoch,
-    /// The sequence of the note that says so.
-    seq: u64,
-    /// Whether it was there until now.
-    was_there: bool,
-}
 
 impl WriterTask {
     pub(super) async fn delete(&mut self, channel: &ChannelName) -> Result<Option<Deleted>, Fault> {

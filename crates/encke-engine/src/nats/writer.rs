@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    deletion::Deleted,
+    deleted::Deleted,
     epoch::{Ages, Epochs},
     expiry_index::ExpiryIndex,
     fault::Fault,

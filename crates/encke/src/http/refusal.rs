@@ -74,6 +74,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::LoginDisabled => "login by id alone is for dev mode; log in with a token",
         ErrorCode::NotFound => "there is nothing at this address",
         ErrorCode::UserUnknown => "no such user",
+        ErrorCode::ChannelUnknown => "no such channel",
         ErrorCode::SessionUnknown => "no such session",
         ErrorCode::PushUnknown => "no such push",
         ErrorCode::MethodNotAllowed => "this address takes other methods",

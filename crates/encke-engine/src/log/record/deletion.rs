@@ -1,5 +1,5 @@
-//! That a log was deleted, and what a checkpoint says of all that were: where logs of their names begin. Names
-//! are not in it (see [`crate::offset_floors`]).
+//! That a log was deleted, and what a checkpoint says of all that were: where logs of their names begin.
+//! Names are not in it (see [`crate::offset_floors`]).
 
 use encke_proto::Offset;
 
