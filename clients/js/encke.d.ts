@@ -76,7 +76,7 @@ export interface Unsubscribed {
 }
 
 export interface Close {
-  /** `client`, `operator`, `session_closed`, or the code of the error that ended it. */
+  /** `client`, `operator`, `deleted`, `session_closed`, or the code of the error that ended it. */
   code: string;
   reason: string;
   /** Whether the client comes back by itself. */

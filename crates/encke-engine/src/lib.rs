@@ -15,6 +15,7 @@ pub mod log;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod offset_floors;
 mod page;
 mod passed;
 mod receipt;

@@ -205,7 +205,8 @@ impl Engine for LogEngine {
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
         let state = self.state()?;
-        let offset = state.named(&user.channel()).map_or(0, |log| log.handed());
+        let own = user.channel();
+        let offset = state.named(&own).map_or_else(|| state.floors.of(&own), |log| log.handed());
         Ok(Position { epoch: state.epoch, offset })
     }
 
@@ -225,6 +226,10 @@ impl Engine for LogEngine {
             receipt_page::receipts(&access.state, &*access.volume, &push, after.as_ref(), limit, now)
         };
         self.readers.call(read).await
+    }
+
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        self.ask(|answer| Request::Delete(channel.clone(), answer)).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

@@ -137,6 +137,15 @@ impl Engine for MemoryEngine {
         self.with(|state| Ok(state.receipts(push, after, limit, now))).await
     }
 
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        let feed = lock(&self.feed).await;
+        let deleted = self.with(|state| Ok(state.delete(channel))).await?;
+        if deleted {
+            feed.behind(std::slice::from_ref(channel));
+        }
+        Ok(deleted)
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         self.with(|state| {
             state.sweep(now);

@@ -63,6 +63,8 @@ codes! {
     NotFound = "not_found", 404;
     /// No such user.
     UserUnknown = "user_unknown", 404;
+    /// No such channel.
+    ChannelUnknown = "channel_unknown", 404;
     /// No such session.
     SessionUnknown = "session_unknown", 404;
     /// No such push.

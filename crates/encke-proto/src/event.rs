@@ -26,6 +26,8 @@ pub enum CloseCode {
     Recycle,
     /// The user has more sessions than the site allows; the oldest went.
     TooManySessions,
+    /// The user was deleted.
+    Deleted,
 }
 
 /// The end of a session, as its connection is told.

@@ -321,3 +321,21 @@ fn there_are_no_colours_where_there_is_no_terminal() {
         assert!(!text.contains(&0x1b), "{}", String::from_utf8_lossy(text));
     }
 }
+
+#[test]
+fn what_is_deleted_is_gone() {
+    let server = Server::start();
+    server.run(&["push", "--to", "alice", "--data", "1"]);
+    server.run(&["publish", "--channel", "news", "--data", "1"]);
+    for (args, name) in
+        [(["delete", "--user", "alice"], "user"), (["delete", "--channel", "news"], "channel")]
+    {
+        let output = server.run(&args);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(printed(&output), [json!({"deleted": true})]);
+        let again = error(&server.run(&args), 1);
+        assert!(again.contains(&format!("no such {name}")), "{again}");
+    }
+    let both = ["delete", "--user", "alice", "--channel", "news"];
+    assert!(error(&server.run(&both), 2).contains("cannot be used with"));
+}

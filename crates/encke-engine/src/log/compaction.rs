@@ -102,7 +102,10 @@ impl Compaction {
                 continue;
             };
             let place = Place { segment: self.segment, at };
-            if message.until.is_some_and(|until| until > now) || state.holds(&message, place) {
+            // The receipts of users who were deleted are not told any more.
+            let has_receipts =
+                message.until.is_some_and(|until| until > now) && !state.lost_targets(&message);
+            if has_receipts || state.holds(&message, place) {
                 records.push(Record::Moved { message, payload: payload.to_vec() });
             }
         }

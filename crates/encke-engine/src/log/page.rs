@@ -40,6 +40,8 @@ impl PagePlan {
             log: 0,
             wanted: Vec::new(),
         };
+        plan.head = state.floors.of(channel);
+        plan.tail = plan.head + 1;
         let Some(id) = state.find(channel) else { return Ok(plan) };
         let Some(log) = state.log(id) else { return Ok(plan) };
         (plan.log, plan.tail, plan.head) = (id, log.tail(), log.head());

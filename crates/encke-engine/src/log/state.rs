@@ -14,11 +14,11 @@ use super::{
     keys::{Keys, kept_until},
     log_state::Log,
     manifest::Manifest,
-    record::{KeysImage, LogId, LogImage, MessageRecord, Record},
+    record::{Deletion, FloorsImage, KeysImage, LogId, LogImage, MessageRecord, Record},
     segment::{PushPlaces, Segment},
     stored::{Place, Stored},
 };
-use crate::{ChannelSummary, RetentionTable, UserRecord};
+use crate::{ChannelSummary, RetentionTable, UserRecord, offset_floors::OffsetFloors};
 
 /// Users' own channels are the names from this one up to [`BEHIND_OWN`].
 const OWN: &str = "@";
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) rules: RetentionTable,
     logs: Vec<Option<Box<Log>>>,
     names: BTreeMap<ChannelName, LogId>,
+    /// Where logs begin whose names were deleted before.
+    pub(super) floors: OffsetFloors,
     expiry: ExpiryIndex,
     pub(super) keys: Keys,
     pub(super) segments: BTreeMap<u32, Segment>,
@@ -50,6 +52,7 @@ impl State {
             rules,
             logs: Vec::new(),
             names: BTreeMap::new(),
+            floors: OffsetFloors::default(),
             expiry: ExpiryIndex::default(),
             keys: Keys::new(manifest.hash_key),
             segments: BTreeMap::new(),
@@ -131,6 +134,8 @@ impl State {
             Record::Keys(image) => self.remember(image),
             Record::Rules(rules) => self.set_rules(rules),
             Record::Moved { message, .. } => self.moved(&message, place, length),
+            Record::Deleted(deletion) => self.delete(&deletion),
+            Record::Floors(image) => self.raise_floors(&image),
         }
         Ok(())
     }
@@ -149,7 +154,8 @@ impl State {
 
     fn name(&mut self, log: LogId, name: ChannelName) -> Result<(), Fault> {
         if self.log(log).is_none() && !self.names.contains_key(&name) {
-            self.insert(log, Log::new(name));
+            let floor = self.floors.of(&name);
+            self.insert(log, Log::behind(name, floor));
             return Ok(());
         }
         match self.log(log) {
@@ -228,6 +234,23 @@ impl State {
                 self.release(before);
                 self.hold(after);
             }
+        }
+    }
+
+    /// A log that is not known is one of a replay whose image would come later, and now does not.
+    fn delete(&mut self, deletion: &Deletion) {
+        self.floors.raise(deletion.class, deletion.floor);
+        let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
+        self.names.remove(&log.name);
+        let own = log.name.is_own();
+        log.messages().for_each(|stored| self.release(stored, own));
+    }
+
+    fn raise_floors(&mut self, image: &FloorsImage) {
+        image.floors.iter().for_each(|(class, floor)| self.floors.raise(*class, *floor));
+        // Numbers of deleted logs are not given again.
+        if self.logs.len() < image.next_log as usize {
+            self.logs.resize_with(image.next_log as usize, || None);
         }
     }
 
@@ -341,6 +364,11 @@ impl State {
             self.reschedule(id);
         }
         (due, more)
+    }
+
+    /// Whether all logs that a message came into were deleted since. A push to no users is still known.
+    pub(super) fn lost_targets(&self, message: &MessageRecord) -> bool {
+        !message.targets.is_empty() && message.targets.iter().all(|target| self.log(target.log).is_none())
     }
 
     /// Whether some log has the message that lies at a place.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encke_proto::{Entry, Message, Time};
+use encke_proto::{ChannelName, Entry, Message, Time};
 
 use super::{
     appender::Appender,
@@ -49,6 +49,7 @@ enum Room {
 enum Drafted {
     Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
     Done(Answer<()>),
+    Deleted { channel: ChannelName, found: bool, answer: Answer<bool> },
     Swept { more: bool, answer: Answer<bool> },
 }
 
@@ -190,6 +191,10 @@ impl Writer {
                     marks.iter().for_each(|mark| draft.mark(&reading, mark));
                     drafted.push(Drafted::Done(answer));
                 }
+                Request::Delete(channel, answer) => {
+                    let found = draft.delete(&reading, &channel);
+                    drafted.push(Drafted::Deleted { channel, found, answer });
+                }
                 Request::Sweep(now, answer) => {
                     drop(reading);
                     let more = self.sweep(now, draft);
@@ -269,7 +274,7 @@ impl Writer {
 
     /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
-        let mut added = Vec::new();
+        let (mut added, mut deleted) = (Vec::new(), Vec::new());
         for one in drafted {
             match one {
                 Drafted::Append { append, appended, answer } => {
@@ -280,6 +285,10 @@ impl Writer {
                     drop(answer.send(Ok(appended)));
                 }
                 Drafted::Done(answer) => drop(answer.send(Ok(()))),
+                Drafted::Deleted { channel, found, answer } => {
+                    deleted.extend(found.then_some(channel));
+                    drop(answer.send(Ok(found)));
+                }
                 Drafted::Swept { more, answer } => drop(answer.send(Ok(more))),
             }
         }
@@ -304,13 +313,20 @@ impl Writer {
         if !entries.is_empty() {
             self.tell(&entries);
         }
+        if !deleted.is_empty() {
+            feed(|| self.feed.behind(&deleted));
+        }
     }
 
     fn tell(&self, entries: &[Arc<Entry>]) {
-        // What listens may fail; the log goes on, and the hole is found by the offsets.
-        if catch_unwind(AssertUnwindSafe(|| self.feed.appended(entries))).is_err() {
-            tracing::error!("the feed panicked");
-        }
+        feed(|| self.feed.appended(entries));
+    }
+}
+
+/// Tells what listens. It may fail; the log goes on, and the hole is found by the offsets.
+fn feed(tell: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+        tracing::error!("the feed panicked");
     }
 }
 
@@ -336,7 +352,9 @@ impl Drafted {
         match self {
             Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Done(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Swept { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Deleted { answer, .. } | Self::Swept { answer, .. } => {
+                drop(answer.send(Err(error.clone())))
+            }
         }
     }
 }

@@ -20,9 +20,20 @@ pub(super) struct Log {
     pub(super) handed: Offset,
     /// And up to where it was shown.
     pub(super) shown: Offset,
+    /// Behind which offset it began. Places up to there are those of a log that was deleted.
+    floor: Offset,
 }
 
 impl Log {
+    /// A log without messages whose first one comes behind `floor`.
+    pub(super) fn behind(floor: Offset) -> Self {
+        Self { head: floor, handed: floor, shown: floor, floor, ..Self::default() }
+    }
+
+    pub(super) fn floor(&self) -> Offset {
+        self.floor
+    }
+
     pub(super) fn head(&self) -> Offset {
         self.head
     }

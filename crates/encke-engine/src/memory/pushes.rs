@@ -123,10 +123,12 @@ impl Pushes {
         after: Option<&UserId>,
         limit: usize,
         now: Time,
+        is_kept: impl Fn(&UserId, Offset) -> bool,
     ) -> Option<Vec<Receipt>> {
         let push = self.by_id.get(push)?;
         let begin = after.map_or(0, |after| push.receipts.partition_point(|held| held.user <= *after));
-        let receipts = push.receipts[begin..].iter().take(limit);
+        let receipts =
+            push.receipts[begin..].iter().filter(|held| is_kept(&held.user, held.offset)).take(limit);
         let receipts = receipts.map(|held| match push.expires {
             Some(end) if held.state == ReceiptState::Queued && end <= now => {
                 Receipt { user: held.user.clone(), state: ReceiptState::Expired, at: end }
@@ -134,6 +136,11 @@ impl Pushes {
             _ => Receipt { user: held.user.clone(), state: held.state, at: held.at },
         });
         Some(receipts.collect())
+    }
+
+    /// The user was deleted: no receipt of the user changes any more.
+    pub(super) fn close(&mut self, user: &UserId) {
+        self.open.remove(user);
     }
 
     /// Forgets the pushes whose time is over, and the next ones when there are too many receipts.

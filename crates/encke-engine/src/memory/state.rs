@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
 
 use super::{keys::Keys, log::Log, pushes::Pushes};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
-    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once,
+    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
 };
 
 /// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given
@@ -42,6 +42,7 @@ pub(super) struct State {
     users: BTreeMap<UserId, User>,
     keys: Keys,
     pushes: Pushes,
+    floors: OffsetFloors,
 }
 
 impl State {
@@ -54,6 +55,7 @@ impl State {
             users: BTreeMap::new(),
             keys: Keys::default(),
             pushes: Pushes::default(),
+            floors: OffsetFloors::default(),
         }
     }
 
@@ -64,7 +66,7 @@ impl State {
         entries: &mut Vec<Arc<Entry>>,
     ) -> Result<Appended, EngineError> {
         if let Some(key) = &append.key {
-            if let Some(first) = self.keys.find(key) {
+            if let Some(first) = self.keys.find(key).and_then(|first| self.without_deleted(first)) {
                 return Ok(first);
             }
             self.keys.make_room(append.time)?;
@@ -92,6 +94,18 @@ impl State {
             self.keys.remember(key, append.time, appended.clone());
         }
         Ok(appended)
+    }
+
+    /// The first result of a key without the places in logs that were deleted since; none when all were.
+    fn without_deleted(&self, mut first: Appended) -> Option<Appended> {
+        let count = first.positions.len();
+        first.positions.retain(|(channel, position)| self.is_kept(channel, position.offset));
+        (count == 0 || !first.positions.is_empty()).then_some(first)
+    }
+
+    /// Whether an offset was given by the log that there is now, and not by one that was deleted.
+    fn is_kept(&self, channel: &ChannelName, offset: Offset) -> bool {
+        self.logs.get(channel).is_some_and(|log| offset > log.floor())
     }
 
     /// Whether there is room for the logs and users that are new.
@@ -128,7 +142,7 @@ impl State {
                 if let Some(user) = owner.clone().filter(|_| is_push) {
                     self.users.entry(user).or_insert(User { first_seen: append.time, last_seen: None });
                 }
-                place.insert(Log::default())
+                place.insert(Log::behind(self.floors.of(channel)))
             }
         };
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
@@ -161,7 +175,9 @@ impl State {
         match self.logs.get(channel) {
             Some(log) => log.read(self.epoch, from, limit),
             None => {
-                Page { epoch: self.epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() }
+                let head = self.floors.of(channel);
+                let (epoch, lineage) = (self.epoch, Lineage::default());
+                Page { epoch, lineage, tail: head + 1, head, entries: Vec::new() }
             }
         }
     }
@@ -205,7 +221,9 @@ impl State {
     }
 
     pub(super) fn handed(&self, user: &UserId) -> Position {
-        Position { epoch: self.epoch, offset: self.logs.get(&user.channel()).map_or(0, |log| log.handed) }
+        let own = user.channel();
+        let offset = self.logs.get(&own).map_or_else(|| self.floors.of(&own), |log| log.handed);
+        Position { epoch: self.epoch, offset }
     }
 
     pub(super) fn mark(&mut self, mark: &Mark) {
@@ -231,7 +249,24 @@ impl State {
         limit: usize,
         now: Time,
     ) -> Option<Vec<Receipt>> {
-        self.pushes.page(push, after, limit, now)
+        let is_kept = |user: &UserId, offset| self.is_kept(&user.channel(), offset);
+        self.pushes.page(push, after, limit, now, is_kept)
+    }
+
+    /// Forgets a log, and with a user's own all that is known of the user. Says whether there was anything.
+    pub(super) fn delete(&mut self, channel: &ChannelName) -> bool {
+        let log = self.logs.remove(channel);
+        if let Some(log) = &log {
+            self.floors.raise(OffsetFloors::class(channel), log.head() + 1);
+            if let Some(due) = log.due {
+                self.expiry_index.remove(&(due, channel.clone()));
+            }
+        }
+        let user = channel.owner().and_then(|user| {
+            self.pushes.close(&user);
+            self.users.remove(&user)
+        });
+        log.is_some() || user.is_some()
     }
 
     pub(super) fn sweep(&mut self, now: Time) {

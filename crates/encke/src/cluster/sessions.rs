@@ -77,6 +77,19 @@ impl Sessions {
         Ok(closed)
     }
 
+    /// Waits until it is written down what each node noted of a user: what the user was handed, and that the
+    /// user was here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
+    /// does not.
+    pub async fn settle(&self, user: &UserId) -> Result<(), ErrorCode> {
+        self.shards.settle(user).await?;
+        let Some(nodes) = &self.nodes else { return Ok(()) };
+        let request = ControlRequest::Release { session: None, user: user.clone() };
+        nodes.rpc.ask_all(&nodes.membership.others(), &request).await.map(drop)
+    }
+
     /// Lets a session follow more channels, those that `from` names from there; all that it follows then.
     ///
     /// # Errors

@@ -255,6 +255,11 @@ impl Operation {
             }
             request = request.json(&body);
         }
+        match self.name().as_str() {
+            "get /api/users/{user}" | "delete /api/users/{user}" => drop(world.push(&["alice"], 1)),
+            "delete /api/channels/{channel}" => drop(world.publish("news", 1)),
+            _ => {}
+        }
         if self.path == "/api/push/{id}" {
             let id = world.push(&["alice"], 1)["id"].as_str().unwrap().to_owned();
             request.target = format!("/api/push/{id}");

@@ -57,6 +57,10 @@ impl Engine for Broken {
         Err(self.0.clone())
     }
 
+    async fn delete(&self, _: &ChannelName) -> Result<bool, EngineError> {
+        Err(self.0.clone())
+    }
+
     async fn sweep(&self, _: Time) -> Result<(), EngineError> {
         Err(self.0.clone())
     }

@@ -5,6 +5,7 @@ mod bodies;
 mod control;
 mod cookies;
 mod cors;
+mod deletion;
 mod documented;
 mod double;
 mod errors;

@@ -90,7 +90,7 @@ fn status(code: CloseCode) -> CloseStatus {
     match code {
         CloseCode::Client | CloseCode::Recycle => CloseStatus::NORMAL,
         CloseCode::Shutdown => CloseStatus::GOING_AWAY,
-        CloseCode::Operator => CloseStatus::of_application(410),
+        CloseCode::Operator | CloseCode::Deleted => CloseStatus::of_application(410),
         CloseCode::TokenExpired => CloseStatus::of_application(401),
         CloseCode::Slow => CloseStatus::of_application(408),
         CloseCode::TakenOver => CloseStatus::of_application(409),
