@@ -30,9 +30,14 @@ impl Epoch {
     /// # Errors
     /// Only those of the writer.
     pub fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
+        out.write_str(self.text().as_str())
+    }
+
+    /// The text, held in place.
+    #[must_use]
+    pub fn text(self) -> EpochText {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        // 64 bits have at most 13 digits in base 36.
-        let mut text = [b'0'; 13];
+        let mut text = [b'0'; EPOCH_DIGITS];
         let mut at = text.len();
         let mut rest = self.0;
         loop {
@@ -43,7 +48,26 @@ impl Epoch {
                 break;
             }
         }
-        out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
+        EpochText { text, at }
+    }
+}
+
+/// 64 bits have at most so many digits in base 36.
+const EPOCH_DIGITS: usize = 13;
+
+/// An epoch's text.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochText {
+    text: [u8; EPOCH_DIGITS],
+    at: usize,
+}
+
+impl EpochText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // All of it is digits and lower case letters.
+        std::str::from_utf8(&self.text[self.at..]).unwrap_or("0")
     }
 }
 

@@ -111,11 +111,12 @@ mod tests {
     use super::*;
     use crate::{
         connection::inline_head::{Verdict, read},
-        inline::{InlineRoute, InlineRoutes},
+        inline::{Begun, InlineRoute, InlineRoutes},
     };
 
     fn routes() -> InlineRoutes {
-        let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+        let route =
+            |path| InlineRoute { path, run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))) };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
     }
 
