@@ -42,6 +42,12 @@ struct Told {
 const ENTRIES_KEPT: usize = 64;
 
 impl Told {
+    /// Where an append adds what it has appended. Nothing is left of one that panicked.
+    fn begin(&mut self) -> &mut Vec<Arc<Entry>> {
+        self.entries.clear();
+        &mut self.entries
+    }
+
     fn tell(&mut self) {
         if !self.entries.is_empty() {
             self.feed.appended(&self.entries);
@@ -75,7 +81,7 @@ impl MemoryEngine {
     async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
         // The caller may go away at any wait, so there is none between the append and its being told.
         let mut told = lock(&self.feed).await;
-        let entries = &mut told.entries;
+        let entries = told.begin();
         let appended = self.with(|state| state.append(append, entries)).await?;
         told.tell();
         Ok(appended)
@@ -113,7 +119,7 @@ impl Engine for MemoryEngine {
             return AppendNow::Waits(append);
         };
         let appended = match state.as_mut() {
-            Some(state) => state.append(append, &mut told.entries),
+            Some(state) => state.append(append, told.begin()),
             None => Err(stopped()),
         };
         // Readers need not wait for the feed.

@@ -34,5 +34,5 @@ pub use name::{ChannelName, NameError, UserId};
 pub use object::{Object, objects};
 pub use page::Page;
 pub use page_url::{AllowList, PageUrl, PageUrlError};
-pub use position::{Epoch, EpochError, EpochText, Offset, Position, write_offset};
+pub use position::{Epoch, EpochError, Offset, Position, write_offset};
 pub use time::Time;

@@ -70,8 +70,9 @@ impl Entry {
     /// Appends [`Self::event_json`]. Of a user's own channel there is one receiver most of the time: what is
     /// written for the first is not kept, which would cost more than to write it again for a second.
     pub fn push_event(&self, out: &mut Vec<u8>) {
-        let is_first = || self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed);
-        if self.event.get().is_none() && is_first() {
+        if let Some(event) = self.event.get() {
+            out.extend_from_slice(event.as_bytes());
+        } else if self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed) {
             out.reserve(room(&self.message));
             encode(out, &self.message);
         } else {
@@ -157,8 +158,8 @@ fn encode(out: &mut Vec<u8>, message: &Message) {
     push(",\"offset\":");
     push(itoa::Buffer::new().format(message.position.offset));
     push(",\"epoch\":\"");
-    push(message.position.epoch.text().as_str());
-    push("\",\"time\":\"");
+    message.position.epoch.push_to(out);
+    out.extend_from_slice(b"\",\"time\":\"");
     out.extend_from_slice(&message.time.text());
     match &message.body {
         Body::Page(url) => {

@@ -228,8 +228,8 @@ pub(crate) fn quoted(message: &str) -> String {
 }
 
 /// Published JSON without the white space in it. It is read from where the body stands, and copied once.
-/// `null` is a message like any other, unlike a field that is not there. What is too deep is found here and
-/// told by who takes it out.
+/// `null` is a message like any other, unlike a field that is not there. JSON that is too deep is no error of
+/// the deserializer's: the caller refuses it.
 pub(crate) fn compact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Published>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(|data| Some(json::compact(data)))
 }
