@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
 
 use crate::{
-    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt,
+    UserRecord,
 };
 
 /// How safe a message is when `accepted` is answered. The answer names it.
@@ -85,6 +86,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
+
+    /// Appends one message if that can be done, and told to the feed, without waiting for anything: for a
+    /// caller that must not wait, and to which a future costs more than the append. It keeps the contract as
+    /// [`Engine::append`] does. An engine that waits for a disk or a network gives every message back.
+    fn append_now(&self, append: Append) -> AppendNow {
+        AppendNow::Waits(append)
+    }
 
     /// Reads a page of a channel's log. A channel that nothing was appended to is an empty log at offset 0.
     ///

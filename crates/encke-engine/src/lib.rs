@@ -26,7 +26,7 @@ mod retention;
 mod threads;
 mod user;
 
-pub use append::{Append, Appended, Targets};
+pub use append::{Append, AppendNow, Appended, Targets};
 pub use cluster::{
     BEAT_MS, Cluster, EngineEvents, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId,
     NodeInbox, NotANode,

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Lineage, Offset, Time};
 
+use super::pushes::OpenReceipts;
 use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
 
 /// The log of one channel: what is kept of it, and how far it has come.
@@ -20,6 +21,8 @@ pub(super) struct Log {
     pub(super) handed: Offset,
     /// And up to where it was shown.
     pub(super) shown: Offset,
+    /// And which of its receipts can still change.
+    pub(super) open: OpenReceipts,
     /// Behind which offset it began. Places up to there are those of a log that was deleted.
     floor: Offset,
 }

@@ -2,14 +2,18 @@
 //! engine around it (`memory.rs`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry as Place},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry as Found},
     ops::Bound,
     sync::Arc,
 };
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
 
-use super::{keys::Keys, log::Log, pushes::Pushes};
+use super::{
+    keys::Keys,
+    log::Log,
+    pushes::{Place, Pushes},
+};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
     ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
@@ -71,27 +75,38 @@ impl State {
             }
             self.keys.make_room(append.time)?;
         }
-        let (channels, is_push) = match &append.targets {
-            Targets::Channels(channels) => (each_once(channels.iter().cloned()), false),
-            Targets::Users(users) => (each_once(users.iter().map(UserId::channel)), true),
-            Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true),
+        let Append { id, key, targets, body, from, time, expires } = append;
+        let (channels, is_push, is_named) = match targets {
+            Targets::Channels(channels) => (each_once(channels), false, true),
+            Targets::Users(users) => (each_once(users.into_iter().map(ChannelName::from)), true, true),
+            Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true, false),
         };
         // Everything that can be refused is refused before anything is changed.
-        self.check_rooms(&append.targets, &channels)?;
+        self.check_rooms(&channels, is_push && is_named)?;
+        let message = |channel: ChannelName, position| Message {
+            id: id.clone(),
+            channel,
+            position,
+            time,
+            body: body.clone(),
+            from: from.clone(),
+            expires,
+        };
+        let place = is_push.then(|| {
+            let end = expires.unwrap_or_else(|| time.plus_seconds(self.retention.own.max_age_s));
+            self.pushes.next_place(end.plus_seconds(RECEIPTS_KEPT_S), channels.len(), &mut self.logs)
+        });
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
-            let position = self.append_one(&append, &channel, is_push, entries);
+            let position = self.append_one(&channel, time, place, entries, &message);
             positions.push((channel, position));
         }
-        if is_push {
-            let end =
-                append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
-            let until = end.plus_seconds(RECEIPTS_KEPT_S);
-            self.pushes.begin(&append.id, append.time, append.expires, until, &positions);
+        if let Some(place) = place {
+            self.pushes.begin(place, &id, (time, expires), &positions);
         }
-        let appended = Appended { id: append.id, positions, repeated: false };
-        if let Some(key) = append.key {
-            self.keys.remember(key, append.time, appended.clone());
+        let appended = Appended { id: id.clone(), positions, repeated: false };
+        if let Some(key) = key {
+            self.keys.remember(key, time, appended.clone());
         }
         Ok(appended)
     }
@@ -108,8 +123,8 @@ impl State {
         self.logs.get(channel).is_some_and(|log| offset > log.floor())
     }
 
-    /// Whether there is room for the logs and users that are new.
-    fn check_rooms(&self, targets: &Targets, channels: &[ChannelName]) -> Result<(), EngineError> {
+    /// Whether there is room for the logs that are new, and for the users `with_owners`.
+    fn check_rooms(&self, channels: &[ChannelName], with_owners: bool) -> Result<(), EngineError> {
         let wanted = |there: usize| there.saturating_add(channels.len());
         // Nearly always there is room for all of them, new or not, and none is looked up.
         if wanted(self.logs.len()) <= LOGS_MAX && wanted(self.users.len()) <= USERS_MAX {
@@ -117,8 +132,9 @@ impl State {
         }
         let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
         check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
-        if let Targets::Users(users) = targets {
-            let new = users.iter().filter(|user| !self.users.contains_key(*user)).count();
+        if with_owners {
+            let owners = channels.iter().filter_map(ChannelName::owner);
+            let new = owners.filter(|user| !self.users.contains_key(user)).count();
             check_room("users", self.users.len().saturating_add(new), USERS_MAX)?;
         }
         Ok(())
@@ -128,39 +144,35 @@ impl State {
     /// rest is due.
     fn append_one(
         &mut self,
-        append: &Append,
         channel: &ChannelName,
-        is_push: bool,
+        time: Time,
+        push: Option<Place>,
         entries: &mut Vec<Arc<Entry>>,
+        message: impl FnOnce(ChannelName, Position) -> Message,
     ) -> Position {
         let owner = channel.owner();
         // Found once: of what an append does, looking for names is the most.
         let log = match self.logs.entry(channel.clone()) {
-            Place::Occupied(log) => log.into_mut(),
-            Place::Vacant(place) => {
+            Found::Occupied(log) => log.into_mut(),
+            Found::Vacant(place) => {
                 // A user with a log is known.
-                if let Some(user) = owner.clone().filter(|_| is_push) {
-                    self.users.entry(user).or_insert(User { first_seen: append.time, last_seen: None });
+                if let Some(user) = owner.clone().filter(|_| push.is_some()) {
+                    self.users.entry(user).or_insert(User { first_seen: time, last_seen: None });
                 }
                 place.insert(Log::behind(self.floors.of(channel)))
             }
         };
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
-        let entry = Arc::new(Entry::new(Message {
-            id: append.id.clone(),
-            channel: channel.clone(),
-            position,
-            time: append.time,
-            body: append.body.clone(),
-            from: append.from.clone(),
-            expires: append.expires,
-        }));
+        let entry = Arc::new(Entry::new(message(channel.clone(), position)));
         entries.push(Arc::clone(&entry));
         log.push(entry);
+        if let Some(place) = push {
+            log.open.push(position.offset, place);
+        }
         let retention = self.retention.of(channel);
         while let Some(entry) = log.trim_over(&retention) {
             if let Some(user) = &owner {
-                self.pushes.trimmed(user, entry.message().position.offset, append.time);
+                self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, time);
             }
         }
         // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
@@ -238,7 +250,7 @@ impl State {
             ReceiptState::Shown => &mut log.shown,
             ReceiptState::Queued | ReceiptState::Expired => return,
         };
-        self.pushes.mark(&mark.user, *place, to, mark.state, mark.at);
+        self.pushes.mark(&mut log.open, &mark.user, (*place, to), mark.state, mark.at);
         *place = to.max(*place);
     }
 
@@ -262,10 +274,7 @@ impl State {
                 self.expiry_index.remove(&(due, channel.clone()));
             }
         }
-        let user = channel.owner().and_then(|user| {
-            self.pushes.close(&user);
-            self.users.remove(&user)
-        });
+        let user = channel.owner().and_then(|user| self.users.remove(&user));
         log.is_some() || user.is_some()
     }
 
@@ -282,14 +291,14 @@ impl State {
             {
                 left -= 1;
                 if let Some(user) = &owner {
-                    self.pushes.trimmed(user, entry.message().position.offset, now);
+                    self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, now);
                 }
             }
             let due = log.next_due(&retention);
             reschedule(&mut self.expiry_index, &channel, log, due);
         }
         self.keys.forget_old(now);
-        self.pushes.forget_old(now);
+        self.pushes.forget_old(now, &mut self.logs);
     }
 }
 

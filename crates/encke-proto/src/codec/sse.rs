@@ -14,7 +14,7 @@ pub const RETRY_MS: u64 = 3_000;
 /// Writes a message. It has no event name, so that it reaches `onmessage`.
 pub fn message(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(entry.event_json().as_bytes());
+    entry.push_event(out);
     out.push(b'\n');
 }
 

@@ -155,6 +155,14 @@ impl Sessions {
         }
     }
 
+    /// Whether a user has a session, if that is known without asking another node.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`].
+    pub fn is_online_now(&self, user: &UserId) -> Option<Result<bool, ErrorCode>> {
+        self.nodes.is_none().then(|| self.shards.is_online(user))
+    }
+
     /// How many sessions a user has.
     ///
     /// # Errors

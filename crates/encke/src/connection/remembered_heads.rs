@@ -115,7 +115,7 @@ mod tests {
     use crate::{
         config::Scope,
         connection::inline_head::{Verdict, read},
-        inline::{InlineRoute, InlineRoutes},
+        inline::{Begun, InlineRoute, InlineRoutes},
     };
 
     const NOW: Time = Time(1000);
@@ -125,7 +125,7 @@ mod tests {
         let route = |path| InlineRoute {
             path,
             scope: Scope::Push,
-            run: Box::new(|_| Box::pin(std::future::pending())),
+            run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
         };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
     }

@@ -1,7 +1,7 @@
 //! Request bodies, read strictly: what is not exactly as it should be is refused, and the answer says what it
 //! was.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,13 +11,14 @@ use axum::{
 };
 use bytes::Bytes;
 use encke_proto::{
-    ErrorCode, Object, json,
+    ErrorCode, Object,
+    json::{self, TooDeep},
     limits::{BODY_MAX_BYTES, JSON_MAX_DEPTH},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::http::refusal::Refused;
@@ -182,6 +183,17 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
     error.is::<LengthLimitError>() || error.source().is_some_and(is_too_long)
 }
 
+/// An answer as JSON.
+///
+/// # Errors
+/// [`ErrorCode::Internal`], which is a fault of the server's own.
+pub(crate) fn written(answer: &impl Serialize) -> Result<Vec<u8>, Refused> {
+    serde_json::to_vec(answer).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written");
+        ErrorCode::Internal.into()
+    })
+}
+
 /// Reads JSON as a `T`, which has to come as an object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     // Looked at before a parser is. The request's own object is one level around the data that it carries.
@@ -219,6 +231,16 @@ pub(crate) fn quoted(message: &str) -> String {
         None => message.to_owned(),
     }
 }
+
+/// Published JSON without the white space in it. It is read from where the body stands, and copied once.
+/// `null` is a message like any other, unlike a field that is not there. JSON that is too deep is no error of
+/// the deserializer's: the caller refuses it.
+pub(crate) fn compact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Published>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|data| Some(json::compact(data)))
+}
+
+/// What [`compact`] reads.
+pub(crate) type Published = Result<Arc<RawValue>, TooDeep>;
 
 /// Keeps `null` apart from a field that is not there: `null` is a message like any other.
 pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {

@@ -40,7 +40,7 @@ use self::{
     receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
     slow::Laggards,
 };
-use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards, TlsListener};
+use super::{Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
@@ -51,6 +51,7 @@ use crate::{
     },
     http::DateLine,
     inline::InlineRoutes,
+    random::RandomPool,
     shards::{BodySinkId, Slot},
 };
 
