@@ -35,9 +35,11 @@ impl FileThread {
             let (sender, answer) = oneshot::channel();
             // Not a thread of tokio's: the end of its runtime waits for those.
             thread::Builder::new().name("files".to_owned()).spawn(move || {
-                let _permit = permit;
+                let answer = read();
+                // The next read may begin once this one is answered.
+                drop(permit);
                 // The receiver is gone when it has waited too long.
-                let _ = sender.send(read());
+                let _ = sender.send(answer);
             })?;
             answer.await.map_err(io::Error::other)
         };

@@ -84,11 +84,13 @@ impl Handoffs {
 
     /// Makes a handshake that is not for a shard's loop, and leads the connection on.
     async fn make_handshake(self, handoff: Handoff) {
-        let Handoff { socket, tls: Some(tls), permit, shard, .. } = handoff else { return };
+        let Handoff { socket, tls: Some(tls), permit, shard, ends: Some(ends), .. } = handoff else { return };
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let mut stopping = self.hyper_server.stopping.clone();
         let finished = tokio::select! {
             finished = self.handshakes.finish(socket, tls) => finished,
+            // The sender is gone only when the shard is.
+            _ = ends => return count_failed_handshake(),
             _ = stopping.wait_for(|stops| *stops) => return,
         };
         let Ok((socket, mut state, said)) = finished else { return count_failed_handshake() };

@@ -34,6 +34,17 @@ use crate::{
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
+/// How much of the heads of former requests is kept, in bytes, so that they are shorter when they come again.
+const HEADER_TABLE_BYTES: u32 = 1024;
+/// How much of a request's body may come before it is read: a body as long as it may be.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same of all requests on one connection.
+const WINDOW_BYTES: u32 = 128 * 1024;
+/// How much of an answer is kept until the client lets it come.
+const SEND_BYTES: usize = 16 * 1024;
+/// How many requests may be taken back by a client before they are looked at (CVE-2023-44487); more ends the
+/// connection.
+const RESETS_MAX: usize = 20;
 /// How long a client that was told that its connection rested for too long may take to end it.
 const PART_MAX: Duration = Duration::from_secs(2);
 /// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how
@@ -142,6 +153,12 @@ fn builder(heartbeat: Duration) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
+        .header_table_size(HEADER_TABLE_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
         .keep_alive_interval(heartbeat)
         .keep_alive_timeout(heartbeat);
     builder

@@ -113,7 +113,7 @@ enum End {
 impl HyperServer {
     /// Serves a connection until it goes to the table or is over.
     pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
-        let Handoff { socket, tls, bytes, permit, shard } = handoff;
+        let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let socket = HyperSocket::new(socket, tls);
         let is_tls = socket.is_tls();

@@ -98,6 +98,8 @@ pub struct Handoff {
     pub permit: Permit,
     /// The shard that it comes from, and goes back to when it rests.
     pub shard: usize,
+    /// Tells that its handshake is to be ended for another, if that is what it is given away for.
+    pub ends: Option<oneshot::Receiver<()>>,
 }
 
 /// What a shard is made of.

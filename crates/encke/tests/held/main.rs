@@ -236,6 +236,7 @@ mod classic;
 mod dialects;
 mod failing;
 mod fairness;
+mod floods;
 mod forwarded;
 mod forwarder;
 mod hand_over;

@@ -4,7 +4,7 @@
 //! not complete is kept here until it is; of what is to be sent, only what the protocol itself says
 //! ([`TlsState::take_control`]), until the caller takes it.
 
-use std::{mem, sync::Arc};
+use std::{mem, net::IpAddr, sync::Arc};
 
 use rustls::{
     HandshakeKind, ServerConfig,
@@ -56,6 +56,8 @@ pub struct TlsState {
     failed: bool,
     /// Whether nothing has come yet.
     silent: bool,
+    /// Whether the peer's hello was whole, and was answered.
+    answered: bool,
 }
 
 impl std::fmt::Debug for TlsState {
@@ -82,6 +84,7 @@ impl TlsState {
             peer_closed: false,
             failed: false,
             silent: true,
+            answered: false,
         })
     }
 
@@ -95,6 +98,18 @@ impl TlsState {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// Whether the peer's hello was whole, and was answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Where the peer is, while it is not told that the handshake is done.
+    #[must_use]
+    pub fn handshake_address(&self) -> Option<IpAddr> {
+        self.handshake.as_ref().map(HandshakePermit::address)
     }
 
     /// How the handshake ended, once: when this is asked for the first time since. None before that, and
@@ -231,6 +246,7 @@ impl TlsState {
     /// What the protocol itself has to say, to be sent before anything that is sealed later.
     #[must_use]
     pub fn take_control(&mut self) -> Vec<u8> {
+        self.answered |= !self.control.is_empty();
         mem::take(&mut self.control)
     }
 

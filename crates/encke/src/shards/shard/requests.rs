@@ -232,7 +232,9 @@ impl Shard {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index };
+        let address = tls.as_ref().and_then(|tls| tls.handshake_address());
+        let ends = address.map(|address| self.expect_elsewhere(address));
+        let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index, ends };
         if let Err(mpsc::error::TrySendError::Full(mut handoff)) = self.parts.handoffs.try_send(handoff) {
             let mut out = Vec::new();
             let origin = self.parts.admit.readable_by(head::origin_of(&handoff.bytes));

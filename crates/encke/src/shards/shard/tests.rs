@@ -277,9 +277,10 @@ impl Receiver {
         self.read()
     }
 
-    /// What is in the writes that were taken, without taking more.
+    /// What is whole in the writes that were taken, without taking more.
     fn read(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.text)
+        let rest = self.text.split_off(self.text.rfind('\n').map_or(0, |last| last + 1));
+        std::mem::replace(&mut self.text, rest)
             .lines()
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_str(line).unwrap())
