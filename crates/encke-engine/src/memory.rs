@@ -182,10 +182,10 @@ impl Engine for MemoryEngine {
     }
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
-        let feed = lock(&self.feed).await;
+        let told = lock(&self.feed).await;
         let deleted = self.with(|state| Ok(state.delete(channel))).await?;
         if deleted {
-            feed.behind(std::slice::from_ref(channel));
+            told.feed.behind(std::slice::from_ref(channel));
         }
         Ok(deleted)
     }

@@ -154,7 +154,6 @@ impl World {
                 stalled_ms: 10_000,
                 heartbeat_ms: config.heartbeat_s * 1000,
             },
-            redirects: false,
             slow: config.slow,
             linger_ms: config.linger_ms,
             batched_sends: config.batched_sends,

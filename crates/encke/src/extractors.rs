@@ -62,6 +62,8 @@ callers! {
     MayClose: Close;
     /// A caller that may read what is counted.
     MayReadMetrics: Metrics;
+    /// A caller that may do what cannot be undone.
+    MayAdminister: Admin;
 }
 
 /// What the head of a request brings.

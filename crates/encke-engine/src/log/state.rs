@@ -242,8 +242,7 @@ impl State {
         self.floors.raise(deletion.class, deletion.floor);
         let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
         self.names.remove(&log.name);
-        let own = log.name.is_own();
-        log.messages().for_each(|stored| self.release(stored, own));
+        log.messages().for_each(|stored| self.release(stored));
     }
 
     fn raise_floors(&mut self, image: &FloorsImage) {

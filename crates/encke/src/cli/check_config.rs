@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::{CliError, output, serve};
 use crate::{
     auth::KeySet,
-    config::{ConfigError, Layers, unknown_variables},
+    config::{Layers, unknown_variables},
     dialects::Registry,
 };
 
 /// Check a configuration file: prints ok, or names the key that is wrong
 ///
 /// What is in the environment is not looked at, but for its names: a variable that begins with ENCKE_ and is
-/// no setting is a mistake.
+/// no setting is noted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -21,12 +21,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CliError> {
     let dialects = Registry::built_in().names();
-    if let Some(problem) = unknown_variables(serve::variables(), &dialects).into_iter().next() {
-        return Err(ConfigError::Variable(problem).into());
-    }
+    // Others set some too: they are no mistake of the file's.
+    let unknown = unknown_variables(serve::variables(), &dialects);
     let config = Layers::new(dialects).file(&args.file)?.load()?;
     KeySet::load(&config)?;
     output::line("ok")?;
+    for problem in &unknown {
+        output::note(&format!("note: {problem}"));
+    }
     for warning in &config.warnings {
         output::note(&format!("note: {warning}"));
     }

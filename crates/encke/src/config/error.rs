@@ -61,9 +61,6 @@ pub enum ConfigError {
         /// Where it stands.
         from: Source,
     },
-    /// No such setting exists for which there is an environment variable.
-    #[error("{0}")]
-    Variable(String),
     /// No such dialect exists.
     #[error("unknown key `{key}`{from}: the dialects are {known}")]
     Dialect {

@@ -5,7 +5,7 @@ use super::keys::{DIALECTS, KEYS, REMOVED, variable};
 /// What the variables of this program begin with.
 const PREFIX: &str = "ENCKE_";
 /// What its commands read besides the settings.
-const OF_COMMANDS: &[&str] = &["ENCKE_CONFIG", "ENCKE_TOKEN", "ENCKE_URL"];
+const OF_COMMANDS: &[&str] = &["ENCKE_API_KEY_FILE", "ENCKE_CONFIG", "ENCKE_TOKEN", "ENCKE_URL"];
 
 /// A line for each of these environment variables that looks like a setting and is none. Those of an
 /// orchestrator for a service whose name begins with `encke` are left alone.

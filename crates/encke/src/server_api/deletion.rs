@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayAdminister, OPERATOR},
     http::refusal::{ENGINE, Refused, codes},
     validation::{self, InPath},
 };
@@ -40,7 +40,7 @@ pub(crate) struct Deleted {
 )]
 pub(crate) async fn channel(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayAdminister,
     InPath(channel): InPath,
 ) -> Result<Answer<Deleted>, Refused> {
     let channel = encke_proto::ChannelName::public(&channel)?;
@@ -67,7 +67,7 @@ pub(crate) async fn channel(
 )]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayAdminister,
     InPath(user): InPath,
 ) -> Result<Answer<Deleted>, Refused> {
     let user = validation::user(&user)?;
