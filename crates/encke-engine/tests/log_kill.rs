@@ -79,7 +79,7 @@ async fn child_deletes_until_it_is_killed() {
     let engine = open(Path::new(&dir));
     for number in 0.. {
         let name = channel(number);
-        let id = MessageId::from_bits(round << 96 | number + 1);
+        let id = MessageId::from_bits((round << 96) | (number + 1));
         let json = RawValue::from_string(format!("[{round},{number}]")).expect("this is JSON");
         let append = Append {
             id: id.clone(),

@@ -51,7 +51,7 @@ async fn child_appends_one_by_one() {
         match engine.append(message(bits)).await {
             Ok(_) => say(format!("accepted-{bits}")),
             Err(EngineError::Unavailable(_)) => say(format!("refused-{bits}")),
-            Err(EngineError::Damaged(text)) => panic!("{text}"),
+            Err(error) => panic!("{error}"),
         }
     }
     say("retry".into());
