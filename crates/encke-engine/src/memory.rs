@@ -3,6 +3,7 @@
 
 mod keys;
 mod log;
+mod open_receipts;
 mod pushes;
 mod state;
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Lineage, Offset, Time};
 
-use super::pushes::OpenReceipts;
+use super::open_receipts::OpenReceipts;
 use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
 
 /// The log of one channel: what is kept of it, and how far it has come.

@@ -1,11 +1,14 @@
 //! The memory engine's receipts, found by push; by place in a user's log they are found from that log
-//! ([`OpenReceipts`]). Messages themselves are in `log.rs`.
+//! (`open_receipts.rs`). Messages themselves are in `log.rs`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use encke_proto::{ChannelName, MessageId, Offset, Position, Time, UserId};
 
-use super::log::Log;
+use super::{
+    log::Log,
+    open_receipts::{OpenReceipts, Place},
+};
 use crate::{Receipt, ReceiptState};
 
 /// The most receipts that are kept at once. Those of the pushes that end first are forgotten before their
@@ -13,13 +16,6 @@ use crate::{Receipt, ReceiptState};
 const RECEIPTS_MAX: usize = 5_000_000;
 /// The most pushes that one sweep forgets.
 const FORGET_MAX_PUSHES: usize = 1000;
-
-/// Where a push stands: by when it is forgotten, and its number among all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    until: Time,
-    number: u64,
-}
 
 #[derive(Debug)]
 struct Push {
@@ -68,24 +64,6 @@ impl Push {
             ref all => all.binary_search_by(|held| held.user.cmp(user)).ok()?,
         };
         receipts.get_mut(at)
-    }
-}
-
-/// The receipts of one log that can still change, by their place in it: it is a user's own.
-#[derive(Debug, Default)]
-pub(super) struct OpenReceipts(VecDeque<(Offset, Place)>);
-
-impl OpenReceipts {
-    /// A push is at this offset, which is behind all others.
-    pub(super) fn push(&mut self, offset: Offset, place: Place) {
-        self.0.push_back((offset, place));
-    }
-
-    /// Takes out the receipt at an offset. It is nearly always the first, and then nothing is moved.
-    fn take(&mut self, offset: Offset) {
-        if let Ok(at) = self.0.binary_search_by_key(&offset, |(offset, _)| *offset) {
-            self.0.remove(at);
-        }
     }
 }
 

@@ -9,11 +9,7 @@ use std::{
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
 
-use super::{
-    keys::Keys,
-    log::Log,
-    pushes::{Place, Pushes},
-};
+use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
     ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
@@ -98,7 +94,7 @@ impl State {
         });
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
-            let position = self.append_one(&channel, time, place, entries, &message);
+            let position = self.append_one(&channel, time, place, entries, message);
             positions.push((channel, position));
         }
         if let Some(place) = place {
