@@ -26,6 +26,7 @@ use crate::{
     key_sources::{FetchError, Jwks, watch_files},
     listeners::{
         Handoffs,
+        https::Https,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
@@ -184,8 +185,7 @@ pub async fn wire_speaking(
         routes = acme.answer_first(routes);
         app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&clock), stopping.clone()));
     }
-    let https = tls.as_ref().zip(tls_sockets.as_ref());
-    let https = https.map(|(tls, (address, _))| tls.https(&config, address.port())).unwrap_or_default();
+    let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
         router: routes,
@@ -242,6 +242,11 @@ fn admit(app: &App, config: &Config) -> Admit {
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     }
+}
+
+/// What browsers are told, by the port that the sockets for TLS have.
+fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr, Vec<Socket>)>) -> Https {
+    tls.zip(sockets).map(|(tls, (address, _))| tls.https(config, address.port())).unwrap_or_default()
 }
 
 /// The limit of connections: no more than there are file descriptors for.

@@ -18,7 +18,8 @@ export function certificate() {
   execFileSync(
     'openssl',
     ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2']
-      .concat(['-subj', '/CN=localhost', '-addext', 'basicConstraints=critical,CA:FALSE', '-addext', names, '-keyout', key, '-out', cert]),
+      .concat(['-subj', '/CN=localhost', '-addext', 'basicConstraints=critical,CA:FALSE'], ['-addext', names])
+      .concat(['-keyout', key, '-out', cert]),
     { stdio: 'ignore' },
   );
   made = { cert, key, ca: readFileSync(cert) };

@@ -27,8 +27,8 @@ use crate::connection::{
 
 /// How many writes hyper may be behind before its receiver counts as slow.
 const WRITES_AHEAD: usize = 4;
-/// And how many bytes, in pieces of at most so many: what is ahead, and what hyper then has of it, is kept for
-/// a receiver that takes nothing.
+/// And how many bytes, in pieces of at most so many: what is ahead, and what hyper then has of it, is kept
+/// for a receiver that takes nothing.
 const AHEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// How far a body sink is ahead of hyper.
