@@ -198,8 +198,9 @@ impl Authenticator {
         credentials: &Credentials<'_>,
         now: Time,
     ) -> Result<Identity, Refusal> {
+        let attempts = self.keys.attempts();
         match self.identify(credentials, now) {
-            Err(refusal) => match self.fetch_for(&refusal) {
+            Err(refusal) => match self.fetch_for(&refusal, attempts) {
                 Some(fetch) => {
                     fetch.over().await;
                     self.identify(credentials, now)
@@ -210,10 +211,11 @@ impl Authenticator {
         }
     }
 
-    /// The fetch of keys after which a token that was refused like this may be good.
+    /// The fetch of keys after which a token that was refused like this may be good; `attempts` is what
+    /// [`Keys::attempts`] said before it was looked at.
     #[must_use]
-    pub fn fetch_for(&self, refusal: &Refusal) -> Option<PendingFetch> {
-        if refusal.code == ErrorCode::Unauthorized { self.keys.pending_fetch() } else { None }
+    pub fn fetch_for(&self, refusal: &Refusal, attempts: u64) -> Option<PendingFetch> {
+        if refusal.code == ErrorCode::Unauthorized { self.keys.fetch_since(attempts) } else { None }
     }
 
     /// Reads a token.

@@ -107,12 +107,22 @@ impl Keys {
         }
     }
 
-    /// The fetch that is under way for a token, if there is one: what was refused may be good after it.
+    /// How many attempts to fetch keys are over.
     #[must_use]
-    pub fn pending_fetch(&self) -> Option<PendingFetch> {
-        // Before the look: an attempt that ends in between is seen.
-        let attempts = self.fetching.attempts.subscribe();
-        self.are_wanted().then_some(PendingFetch(attempts))
+    pub fn attempts(&self) -> u64 {
+        *self.fetching.attempts.borrow()
+    }
+
+    /// The fetch that is under way for a token, or was over since there were so many attempts: what was
+    /// refused meanwhile may be good after it.
+    pub(super) fn fetch_since(&self, attempts: u64) -> Option<PendingFetch> {
+        let mut receiver = self.fetching.attempts.subscribe();
+        let is_pending = self.are_wanted();
+        if *receiver.borrow() != attempts {
+            receiver.mark_changed();
+            return Some(PendingFetch(receiver));
+        }
+        is_pending.then_some(PendingFetch(receiver))
     }
 
     /// The keys now.

@@ -97,8 +97,9 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
         }
         (Some(user), None) => app.auth.dev_token(validation::user(&user)?, now)?,
         (None, Some(token)) => {
+            let attempts = app.auth.keys().attempts();
             let verified = match app.auth.verify(&token, now) {
-                Err(refusal) => match app.auth.fetch_for(&refusal) {
+                Err(refusal) => match app.auth.fetch_for(&refusal, attempts) {
                     Some(fetch) => {
                         fetch.over().await;
                         app.auth.verify(&token, now)

@@ -26,9 +26,10 @@ impl Endpoint for NativeEndpoint {
     }
 
     fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
+        let attempts = self.admit.auth.keys().attempts();
         let verdict = self.decide_now(waiting, now);
         let Verdict::Refused(refusal, _) = &verdict else { return verdict };
-        let Some(fetch) = self.admit.auth.fetch_for(refusal) else { return verdict };
+        let Some(fetch) = self.admit.auth.fetch_for(refusal, attempts) else { return verdict };
         // The token names a key that is being fetched.
         let (endpoint, waiting) = (self.clone(), waiting.to_kept());
         Verdict::Later(Later::new(async move {
