@@ -69,8 +69,14 @@ export interface Gap {
   reason?: string;
 }
 
+export interface Unsubscribed {
+  channel: string;
+  /** `not_granted` */
+  reason: string;
+}
+
 export interface Close {
-  /** `client`, `operator`, `session_closed`, or the code of the error that ended it. */
+  /** `client`, `operator`, `deleted`, `session_closed`, or the code of the error that ended it. */
   code: string;
   reason: string;
   /** Whether the client comes back by itself. */
@@ -97,6 +103,8 @@ export interface EnckeEvents {
   page: (message: PageMessage) => void;
   /** Something was lost, and nothing will bring it back. */
   gap: (gap: Gap) => void;
+  /** A channel is not followed any more, as the new token does not grant it. */
+  unsubscribed: (told: Unsubscribed) => void;
   state: (state: State, before: State) => void;
   open: (opened: Opened) => void;
   /** The session was ended on purpose, from either side, or an error ended it for good. */

@@ -353,6 +353,7 @@ export class Encke {
       renamed: (session) => this.#renamed(session),
       message: (message) => this.#message(message),
       gap: (gap) => this.#gap(gap),
+      unsubscribed: (event) => this.#unsubscribed(event),
       closed: (close) => this.#closed(close),
       adopt: (cursor) => this.#adopt(cursor),
     });
@@ -533,6 +534,14 @@ export class Encke {
       this.#positions.set(gap.channel, { epoch: known.epoch, offset: gap.to });
     this.#saveSoon();
     this.#emit('gap', gap);
+  }
+
+  /** The token that the session goes on with does not grant this channel. @param {any} event */
+  #unsubscribed({ channel, reason }) {
+    this.#wanted.delete(channel);
+    this.#positions.delete(channel);
+    this.#saveSoon();
+    this.#emit('unsubscribed', { channel, reason });
   }
 
   /** @param {any} event @returns {Ending} */

@@ -102,7 +102,7 @@ describe('serve and check-config', () => {
     await mkdir(data, { recursive: true });
     const config = await file(
       'serve.toml',
-      `listen = "127.0.0.1:1"\nengine = "sqlite"\nnode = "from-file"\ndata = ${JSON.stringify(data)}\n` +
+      `listen = "127.0.0.1:1"\nengine = "log"\nnode = "from-file"\ndata = ${JSON.stringify(data)}\n` +
         `api_key = "${API_KEY}"\ntoken_secret = "${TOKEN_SECRET}"\n`,
     );
     const program = new Program(['serve', '--config', config, '--listen', '127.0.0.1:0'], {

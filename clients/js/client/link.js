@@ -23,8 +23,9 @@ const OPEN_WITHIN_MS = 5000;
  * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) =>
  * Promise<Response>} request @property {(ms: number) => Promise<void>} sleep @property {(session: unknown,
  * cursor: unknown) => void} opened @property {(session: unknown) => void} renamed the session goes on under
- * this name @property {(message: any) => void} message @property {(gap: any) => void} gap @property {(close:
- * any) => Ending} closed @property {(cursor: string) => void} adopt
+ * this name @property {(message: any) => void} message @property {(gap: any) => void} gap
+ * @property {(event: any) => void} unsubscribed @property {(close: any) => Ending} closed
+ * @property {(cursor: string) => void} adopt
  */
 
 export class Link {
@@ -105,6 +106,8 @@ export class Link {
       this.host.message(event);
     } else if (event.event === 'gap') {
       this.host.gap(event);
+    } else if (event.event === 'unsubscribed') {
+      this.host.unsubscribed(event);
     } else if (event.event === 'close') {
       return this.host.closed(event);
     }

@@ -24,7 +24,8 @@ export async function receive(link) {
     answer = await ask(link, held, silence);
     if (!link.stopped) link.host.renamed(answer.session);
     ending = handOver(link, answer);
-    if (!ending && !answer.messages?.length && !answer.gaps?.length && link.heardAt - askedAt < 1000) {
+    const said = [answer.messages, answer.gaps, answer.unsubscribed].some((list) => list?.length);
+    if (!ending && !said && link.heardAt - askedAt < 1000) {
       // Something answers without holding. Asking again at once would be a busy loop over the network.
       await link.host.sleep(1000);
       if (link.stopped) return { kind: 'final' };
@@ -55,7 +56,8 @@ async function ask(link, query, withinMs) {
 }
 
 /** @param {import('./link.js').Link} link @param {any} answer @returns {import('./link.js').Ending | null} */
-function handOver(link, { gaps = [], messages = [], cursor, close }) {
+function handOver(link, { unsubscribed = [], gaps = [], messages = [], cursor, close }) {
+  for (const told of unsubscribed) if (!link.stopped) link.host.unsubscribed(told);
   for (const gap of gaps) if (!link.stopped) link.host.gap(gap);
   for (const message of messages) if (!link.stopped) link.host.message(message);
   if (link.stopped) return { kind: 'final' };

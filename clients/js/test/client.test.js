@@ -157,6 +157,17 @@ test('gaps are told, and the position moves behind them', async () => {
   assert.equal(w.client.cursor, '1~f~@alice~3');
 });
 
+test('a channel that a new token does not grant is told, and not asked for again', async () => {
+  const w = await opened({ channels: ['news', 'secret'] });
+  await w.stream.event(message(9, { channel: 'secret' }), '1~e~@alice~0~secret~9');
+  await w.stream.event({ event: 'unsubscribed', channel: 'secret', reason: 'not_granted' });
+  assert.deepEqual(w.of('unsubscribed'), [{ channel: 'secret', reason: 'not_granted' }]);
+  assert.deepEqual(w.client.channels, ['news']);
+  await w.stream.end();
+  const { query } = w.next('/v1/sse');
+  assert.deepEqual([query.channels, query.cursor.includes('secret')], ['news', false]);
+});
+
 test('a cursor that is refused becomes a gap in every channel, never silence', async () => {
   const w = world({ token: token('alice'), cursor: '1~e~@alice~4~news~9' });
   w.client.connect();
@@ -339,6 +350,15 @@ test('polls hand over gaps and messages, and bring the cursor back', async () =>
   );
   assert.equal(w.next().query.cursor, '1~e~@alice~6');
   assert.deepEqual(w.of('open').length, 1);
+});
+
+test('polls tell what a new token does not grant, before anything else, and go on at once', async () => {
+  const w = await polling();
+  const unsubscribed = [{ channel: 'secret', reason: 'not_granted' }];
+  const rest = { close: null, gaps: [], messages: [] };
+  await w.next().json({ session: 's1', cursor: '1~e~@alice~6', unsubscribed, ...rest });
+  assert.deepEqual(w.of('unsubscribed'), unsubscribed);
+  assert.equal(w.next().query.cursor, '1~e~@alice~6');
 });
 
 test('a poll that the server ends on purpose stays ended', async () => {

@@ -237,7 +237,7 @@ export function world(options = {}, env = {}) {
     },
   });
   const told = [];
-  for (const type of ['message', 'page', 'gap', 'state', 'open', 'close', 'error'])
+  for (const type of ['message', 'page', 'gap', 'unsubscribed', 'state', 'open', 'close', 'error'])
     client.on(type, (value) => told.push([type, value]));
   let taken = 0;
   return {

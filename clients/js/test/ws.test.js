@@ -226,7 +226,7 @@ test('what is asked goes over the connection itself', async () => {
   await w.socket.event({
     event: 'reply',
     id: 2,
-    result: { id: 'k1', offset: 8, epoch: 'e', mode: 'sqlite' },
+    result: { id: 'k1', offset: 8, epoch: 'e', mode: 'log' },
   });
   assert.deepEqual(await subscribed, ['news']);
   assert.equal((await published).offset, 8);
@@ -275,7 +275,7 @@ test('what had no answer when the connection was lost is posted, under the same 
   await w.clock.pass(5000);
   const post = w.next('/v1/publish');
   assert.deepEqual(post.body, { channel: 'news', data: 1, id: 'k1' });
-  await post.json({ id: 'k1', offset: 1, epoch: 'e', mode: 'sqlite' }, 202);
+  await post.json({ id: 'k1', offset: 1, epoch: 'e', mode: 'log' }, 202);
   assert.equal((await published).offset, 1);
 });
 
@@ -285,7 +285,7 @@ test('what can not be done now is tried again by a request', async () => {
   await settle();
   await w.socket.event({ event: 'reply', id: 1, error: { code: 'engine_unavailable', message: 'not now' } });
   await w.clock.pass(5000);
-  await w.next('/v1/publish').json({ id: 'k1', offset: 1, epoch: 'e', mode: 'sqlite' }, 202);
+  await w.next('/v1/publish').json({ id: 'k1', offset: 1, epoch: 'e', mode: 'log' }, 202);
   await published;
 });
 

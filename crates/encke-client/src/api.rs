@@ -46,6 +46,10 @@ struct CloseAnswer {
     closed: u64,
 }
 
+/// What is deleted is answered with 200; there is nothing to read in it.
+#[derive(Deserialize)]
+struct DeleteAnswer {}
+
 impl Api {
     /// The server at this http or https address, for instance `http://127.0.0.1:8080`.
     ///
@@ -159,6 +163,24 @@ impl Api {
         let answer: CloseAnswer =
             self.http.post("/api/close", &CloseBody { user, session, reason, reconnect }).await?;
         Ok(answer.closed)
+    }
+
+    /// Deletes a user with all that is kept of the user: sessions, what was pushed, receipts.
+    ///
+    /// # Errors
+    /// `user_unknown` among what the server refuses, also when an answer was lost on the way and the call was
+    /// repeated; and not being able to reach it.
+    pub async fn delete_user(&self, user: &str) -> Result<(), Error> {
+        self.http.delete::<DeleteAnswer>(&format!("/api/users/{}", segment(user)?)).await.map(drop)
+    }
+
+    /// Deletes a public channel with its history.
+    ///
+    /// # Errors
+    /// `channel_unknown` among what the server refuses, also when an answer was lost on the way and the call
+    /// was repeated; and not being able to reach it.
+    pub async fn delete_channel(&self, channel: &str) -> Result<(), Error> {
+        self.http.delete::<DeleteAnswer>(&format!("/api/channels/{}", segment(channel)?)).await.map(drop)
     }
 
     /// The channels there are.

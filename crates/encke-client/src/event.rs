@@ -16,6 +16,8 @@ pub enum Event {
     Message(Message),
     /// Messages that will not come.
     Gap(Gap),
+    /// The session does not follow a channel any more, as its new token does not grant it.
+    Unsubscribed(Unsubscribed),
     /// The session was ended on purpose. When `reconnect` is false, nothing follows.
     Close(Close),
     /// The connection broke. The listener goes on by itself after the pause, from where it was; nothing is
@@ -54,6 +56,16 @@ pub struct Gap {
     pub reason: Option<String>,
 }
 
+/// A channel that the session does not follow any more, though its client did not ask for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Unsubscribed {
+    /// The channel.
+    pub channel: String,
+    /// Why: `not_granted`.
+    pub reason: String,
+}
+
 /// The session was ended on purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -88,6 +100,7 @@ pub(crate) enum WireEvent {
     Open(Open),
     Message(Message),
     Gap(Gap),
+    Unsubscribed(Unsubscribed),
     Close(Close),
     /// Of a kind that a newer server knows.
     Unknown,
@@ -108,6 +121,7 @@ impl WireEvent {
             "open" => Self::Open(serde_json::from_str(json).map_err(bad)?),
             "message" => Self::Message(serde_json::from_str(json).map_err(bad)?),
             "gap" => Self::Gap(serde_json::from_str(json).map_err(bad)?),
+            "unsubscribed" => Self::Unsubscribed(serde_json::from_str(json).map_err(bad)?),
             "close" => Self::Close(serde_json::from_str(json).map_err(bad)?),
             _ => Self::Unknown,
         })

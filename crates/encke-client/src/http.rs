@@ -89,6 +89,11 @@ impl Http {
         self.with_retries(Method::POST, path, &Query::default(), Some(body)).await
     }
 
+    /// DELETE until it succeeds or is hopeless.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.with_retries(Method::DELETE, path, &Query::default(), None).await
+    }
+
     async fn with_retries<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -57,7 +57,7 @@ pub mod sse;
 pub use api::{Api, CloseTarget};
 pub use client::{Client, Login};
 pub use error::Error;
-pub use event::{Close, Event, Gap, Lost, Open};
+pub use event::{Close, Event, Gap, Lost, Open, Unsubscribed};
 pub use listen::{Listen, Listener, Transport};
 pub use listing::{Channel, Channels, History, Page, Presence, PresentUser, Session, Sessions, User, Users};
 pub use message::Message;

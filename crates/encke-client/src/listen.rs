@@ -19,7 +19,7 @@ use crate::lines::LineReader;
 use crate::session::{Late, SessionHandle, Shared};
 use crate::socket::{Handshake, Socket};
 use crate::sse::{SseParser, TooLong};
-use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open};
+use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open, Unsubscribed};
 
 /// How long the head of an answer that is not held may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -191,6 +191,7 @@ enum Item {
     },
     Message(Message),
     Gap(Gap),
+    Unsubscribed(Unsubscribed),
     Cursor(String),
     Close(Close),
 }
@@ -237,6 +238,8 @@ struct PollAnswer {
     messages: Vec<Message>,
     #[serde(default)]
     gaps: Vec<Gap>,
+    #[serde(default)]
+    unsubscribed: Vec<Unsubscribed>,
     #[serde(default)]
     close: Option<Close>,
 }
@@ -325,6 +328,10 @@ impl Driver {
                 is_new.then_some(Event::Message(message))
             }
             Item::Gap(gap) => self.shared.skip(&gap).then_some(Event::Gap(gap)),
+            Item::Unsubscribed(told) => {
+                self.shared.lose(&told.channel);
+                Some(Event::Unsubscribed(told))
+            }
             Item::Cursor(cursor) => {
                 self.shared.adopt(&cursor);
                 None
@@ -444,7 +451,10 @@ impl Driver {
         if !polling.first {
             self.backoff.reset();
         }
-        let empty = answer.messages.is_empty() && answer.gaps.is_empty() && answer.close.is_none();
+        let empty = answer.messages.is_empty()
+            && answer.gaps.is_empty()
+            && answer.unsubscribed.is_empty()
+            && answer.close.is_none();
         let hasty = empty && hold_s != Some(0) && asked.elapsed() < HASTY;
         self.state = State::Polling(Polling { first: false });
         if polling.first || self.shared.is_new(&answer.session) {
@@ -456,6 +466,7 @@ impl Driver {
                 adopt: false,
             });
         }
+        self.items.extend(answer.unsubscribed.into_iter().map(Item::Unsubscribed));
         self.items.extend(answer.gaps.into_iter().map(Item::Gap));
         self.items.extend(answer.messages.into_iter().map(Item::Message));
         self.items.push_back(Item::Cursor(answer.cursor));
@@ -557,6 +568,7 @@ fn take_in(items: &mut VecDeque<Item>, json: &str) -> Result<(), Error> {
         WireEvent::Open(open) => items.push_back(Item::Open { open, adopt: true }),
         WireEvent::Message(message) => items.push_back(Item::Message(message)),
         WireEvent::Gap(gap) => items.push_back(Item::Gap(gap)),
+        WireEvent::Unsubscribed(told) => items.push_back(Item::Unsubscribed(told)),
         WireEvent::Close(close) => items.push_back(Item::Close(close)),
         WireEvent::Unknown => {}
     }

@@ -53,7 +53,7 @@ impl Publish {
 pub struct Published {
     /// The message's id.
     pub id: String,
-    /// What "taken" means: `memory` (kept by the process), `sqlite` (on disk), and so on.
+    /// What "taken" means: `memory` (kept by the process), `log` (on disk), and so on.
     pub mode: String,
     /// Where the message is, in each channel that it was published to.
     pub positions: Vec<ChannelPosition>,
@@ -114,15 +114,15 @@ mod tests {
     #[test]
     fn both_forms_of_the_answer_are_read() {
         let one: PublishAnswer =
-            serde_json::from_str(r#"{"id":"m","offset":7,"epoch":"e","mode":"sqlite"}"#).unwrap();
+            serde_json::from_str(r#"{"id":"m","offset":7,"epoch":"e","mode":"log"}"#).unwrap();
         let one = one.published(Some("news")).unwrap();
         assert_eq!((one.positions[0].channel.as_str(), one.positions[0].offset), ("news", 7));
         let two: PublishAnswer = serde_json::from_str(
-            r#"{"id":"m","mode":"sqlite","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#,
+            r#"{"id":"m","mode":"log","positions":[{"channel":"a","offset":1,"epoch":"e"}]}"#,
         )
         .unwrap();
         assert_eq!(two.published(None).unwrap().positions.len(), 1);
-        let none: PublishAnswer = serde_json::from_str(r#"{"id":"m","mode":"sqlite"}"#).unwrap();
+        let none: PublishAnswer = serde_json::from_str(r#"{"id":"m","mode":"log"}"#).unwrap();
         assert!(none.published(Some("news")).is_err());
     }
 }

@@ -77,7 +77,7 @@ impl Push {
 pub struct Accepted {
     /// The push's id, for its receipts.
     pub id: String,
-    /// What "accepted" means: `memory` (kept by the process), `sqlite` (on disk), and so on.
+    /// What "accepted" means: `memory` (kept by the process), `log` (on disk), and so on.
     pub mode: String,
     /// How many users it is for.
     pub accepted: u64,

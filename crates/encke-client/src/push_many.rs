@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn each_push_has_a_result_of_its_own() {
-        let json = r#"{"mode":"sqlite","results":[{"id":"p","accepted":1,"online":1,"offline":0,"new":1},
+        let json = r#"{"mode":"log","results":[{"id":"p","accepted":1,"online":1,"offline":0,"new":1},
             {"error":{"code":"bad_name","message":"it is"}},{"error":{"code":"engine_unavailable"}},
             {"error":{"code":"of_tomorrow"}}]}"#;
         let all = results(json, 4).unwrap();
         let first = all[0].as_ref().unwrap();
-        assert_eq!((first.mode.as_str(), first.accepted, first.online, first.offline), ("sqlite", 1, 1, 0));
+        assert_eq!((first.mode.as_str(), first.accepted, first.online, first.offline), ("log", 1, 1, 0));
         let codes: Vec<_> = all[1..].iter().map(|result| result.as_ref().unwrap_err()).collect();
         assert_eq!(
             codes.iter().map(|error| (error.code().unwrap(), error.is_temporary())).collect::<Vec<_>>(),

@@ -95,6 +95,13 @@ impl Shared {
         !state.left.contains(&gap.channel)
     }
 
+    /// The session does not have this channel any more, and is not to ask for it again.
+    pub(crate) fn lose(&self, channel: &str) {
+        let mut state = self.state();
+        state.wanted.remove(channel);
+        state.positions.forget(channel);
+    }
+
     /// Takes over where the session began in channels that it was just given.
     fn begin(&self, cursor: &str) {
         let mut state = self.state();

@@ -12,7 +12,7 @@ fn api(server: &Server) -> Api {
     Api::new(&server.address, "key").unwrap()
 }
 
-const ACCEPTED: &str = r#"{"id":"p1","mode":"sqlite","accepted":2,"online":["alice"],"offline":["bob"]}"#;
+const ACCEPTED: &str = r#"{"id":"p1","mode":"log","accepted":2,"online":["alice"],"offline":["bob"]}"#;
 
 #[tokio::test]
 async fn a_push_carries_an_idempotency_key_and_keeps_it_when_it_is_sent_again() {
@@ -38,7 +38,7 @@ async fn a_push_carries_an_idempotency_key_and_keeps_it_when_it_is_sent_again() 
     });
     assert!(key.as_str().unwrap().len() >= 16);
     let accepted = accepted.unwrap();
-    assert_eq!((accepted.accepted, accepted.mode.as_str(), accepted.offline.len()), (2, "sqlite", 1));
+    assert_eq!((accepted.accepted, accepted.mode.as_str(), accepted.offline.len()), (2, "log", 1));
 }
 
 #[tokio::test]

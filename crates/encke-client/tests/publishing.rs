@@ -42,8 +42,8 @@ impl Call {
 
     fn accept(self, asked: Asked) {
         let answer = match self {
-            Self::Push => r#"{"id":"p","mode":"sqlite","accepted":1,"online":[],"offline":[]}"#,
-            Self::Publish | Self::ClientPublish => r#"{"id":"m","offset":1,"epoch":"e","mode":"sqlite"}"#,
+            Self::Push => r#"{"id":"p","mode":"log","accepted":1,"online":[],"offline":[]}"#,
+            Self::Publish | Self::ClientPublish => r#"{"id":"m","offset":1,"epoch":"e","mode":"log"}"#,
         };
         asked.answer_as(StatusCode::ACCEPTED, &[], answer);
     }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 
 use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};
 
+use crate::EngineError;
+
 /// To which logs a message is appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {
@@ -44,6 +46,15 @@ pub struct Appended {
     pub positions: Vec<(ChannelName, Position)>,
     /// Whether the key was a repeat, so that nothing was appended now.
     pub repeated: bool,
+}
+
+/// What became of a message that was to be appended at once.
+#[derive(Debug)]
+pub enum AppendNow {
+    /// It was tried, with what [`crate::Engine::append`] would have given.
+    Done(Result<Appended, EngineError>),
+    /// Nothing was done, since that would have to wait: here it is again.
+    Waits(Append),
 }
 
 /// The bytes that retention and page limits count: those of the body alone.

@@ -13,6 +13,7 @@ mod bed;
 mod circle;
 mod cluster_bed;
 mod cluster_list;
+mod deleting;
 mod ending;
 mod feeding;
 mod handing;
@@ -27,7 +28,7 @@ mod reopening;
 mod sharing;
 mod trimming;
 
-pub use bed::Bed;
+pub use bed::{Bed, Optional};
 pub use cluster_bed::{ClusterBed, TestNode};
 pub use cluster_list::{CLUSTER_SENTENCES, ClusterSentence};
 pub use list::{SENTENCES, Sentence};

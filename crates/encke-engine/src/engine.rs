@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
 
 use crate::{
-    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt,
+    UserRecord,
 };
 
 /// How safe a message is when `accepted` is answered. The answer names it.
@@ -17,8 +18,6 @@ pub enum Mode {
     Memory,
     /// On this machine's disk, in the log store: fsynced.
     Log,
-    /// On this machine's disk, in SQLite: fsynced.
-    Sqlite,
     /// In Redis, as safely as its AOF and its replicas are set.
     Redis,
     /// In a NATS JetStream stream, on as many servers as it has replicas.
@@ -32,7 +31,6 @@ impl Mode {
         match self {
             Self::Memory => "memory",
             Self::Log => "log",
-            Self::Sqlite => "sqlite",
             Self::Redis => "redis",
             Self::Nats => "nats",
         }
@@ -54,7 +52,8 @@ impl fmt::Display for Mode {
 ///   returned. When the error leaves that open (the machine died in between), a retry with the same key finds
 ///   out.
 /// - **Positions rise by one.** Within an epoch of a channel the first message has offset 1, each next one
-///   more. A channel never gives one offset twice in one epoch, not even after everything in it was trimmed.
+///   more. A channel never gives one offset twice in one epoch, not even after everything in it was trimmed,
+///   or after it was deleted.
 /// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts
 ///   without the log that it had.
 /// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing
@@ -71,6 +70,10 @@ impl fmt::Display for Mode {
 ///   the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets. A feed may miss
 ///   messages (a broken connection); who listens finds the hole by the offsets, and reads. What no receiver
 ///   would find by them, the engine finds, and says so within [`crate::UNHEARD_MAX_S`].
+/// - **What was deleted is gone**: from pages, lists, receipts and keys, and after a reopening or a crash
+///   too. A deletion takes an offset of its own, which holds no message, and what comes later begins behind
+///   it. So every cursor of before lies before the tail: a session that follows the log, or comes back to it,
+///   is told of a gap and not of silence, and no cursor of before is taken for a place in what came later.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]
@@ -83,6 +86,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
+
+    /// Appends one message if that can be done, and told to the feed, without waiting for anything: for a
+    /// caller that must not wait, and to which a future costs more than the append. It keeps the contract as
+    /// [`Engine::append`] does. An engine that waits for a disk or a network gives every message back.
+    fn append_now(&self, append: Append) -> AppendNow {
+        AppendNow::Waits(append)
+    }
 
     /// Reads a page of a channel's log. A channel that nothing was appended to is an empty log at offset 0.
     ///
@@ -158,6 +168,22 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError>;
+
+    /// Deletes a log with everything of it: its messages, the idempotency keys that led to them alone, and
+    /// for a user's own channel all that is known of the user: receipts, how far the user was handed
+    /// messages, first and last seen. Says whether there was anything. It is as safe as [`Engine::mode`] says
+    /// when it is answered, and then the feed of each node that watches the channel is told by
+    /// [`crate::Feed::behind`].
+    ///
+    /// What is appended meanwhile comes before or after it. A push of which some users are left goes on for
+    /// them. Bytes on a disk are freed as those of trimmed messages are.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when it cannot be made safe now. The outcome is unknown; it can be asked
+    /// for again. [`EngineError::Unsupported`] when the engine cannot delete.
+    async fn delete(&self, _channel: &ChannelName) -> Result<bool, EngineError> {
+        Err(EngineError::Unsupported("delete logs"))
+    }
 
     /// Forgets what is too old: messages over their channel's age or past their expiry, keys, and receipts.
     /// Bounded work at a time; called every few seconds.

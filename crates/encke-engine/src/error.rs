@@ -11,4 +11,7 @@ pub enum EngineError {
     /// The store holds what it should not: a message that does not parse, a row that is missing.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// This engine cannot do that at all. Nothing was done.
+    #[error("this engine cannot {0}")]
+    Unsupported(&'static str),
 }

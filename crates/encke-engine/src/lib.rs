@@ -15,19 +15,18 @@ pub mod log;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod offset_floors;
 mod page;
 mod passed;
 mod receipt;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
-#[cfg(any(feature = "log", feature = "sqlite"))]
+#[cfg(feature = "log")]
 mod threads;
 mod user;
 
-pub use append::{Append, Appended, Targets};
+pub use append::{Append, AppendNow, Appended, Targets};
 pub use cluster::{
     BEAT_MS, Cluster, EngineEvents, Entered, LiveNodes, NODE_LIVES_MS, NODE_MESSAGE_MAX_BYTES, Node, NodeId,
     NodeInbox, NotANode,

@@ -12,11 +12,12 @@ mod checkpoint;
 mod codec;
 mod compaction;
 mod draft;
+mod end_mark;
 mod expiry;
 mod fault;
 mod file_name;
 mod frame;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-import")]
 mod import;
 mod inspect;
 mod keys;
@@ -56,7 +57,7 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
 use tokio::sync::oneshot;
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-import")]
 pub use self::import::{ImportReport, import_sqlite};
 pub use self::{
     backup::{Copied, Damaged, backup, restore},
@@ -215,7 +216,8 @@ impl Engine for LogEngine {
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
         let state = self.state()?;
-        let offset = state.named(&user.channel()).map_or(0, |log| log.handed());
+        let own = user.channel();
+        let offset = state.named(&own).map_or_else(|| state.floors.of(&own), |log| log.handed());
         Ok(Position { epoch: state.epoch, offset })
     }
 
@@ -235,6 +237,10 @@ impl Engine for LogEngine {
             receipt_page::receipts(&access.state, &*access.volume, &push, after.as_ref(), limit, now)
         };
         self.readers.call(read).await
+    }
+
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        self.ask(|answer| Request::Delete(channel.clone(), answer)).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

@@ -3,6 +3,7 @@
 
 mod keys;
 mod log;
+mod open_receipts;
 mod pushes;
 mod state;
 
@@ -14,8 +15,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::state::State;
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom,
-    Receipt, RetentionTable, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit,
+    ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How often a lock that is taken is tried again before its holder is waited for: some microseconds, in which
@@ -29,7 +30,32 @@ pub struct MemoryEngine {
     state: Mutex<Option<State>>,
     /// Taken before the state and held until the feed has returned: so the feed sees the order of the log,
     /// and readers need not wait for it.
-    feed: Mutex<Arc<dyn Feed>>,
+    feed: Mutex<Told>,
+}
+
+/// Who is told of what was appended, and what that was: scratch, so that an append needs none of its own.
+struct Told {
+    feed: Arc<dyn Feed>,
+    entries: Vec<Arc<Entry>>,
+}
+
+/// For how many entries room is kept between appends.
+const ENTRIES_KEPT: usize = 64;
+
+impl Told {
+    /// Where an append adds what it has appended. Nothing is left of one that panicked.
+    fn begin(&mut self) -> &mut Vec<Arc<Entry>> {
+        self.entries.clear();
+        &mut self.entries
+    }
+
+    fn tell(&mut self) {
+        if !self.entries.is_empty() {
+            self.feed.appended(&self.entries);
+            self.entries.clear();
+            self.entries.shrink_to(ENTRIES_KEPT);
+        }
+    }
 }
 
 impl MemoryEngine {
@@ -37,7 +63,10 @@ impl MemoryEngine {
     /// before.
     #[must_use]
     pub fn new(feed: Arc<dyn Feed>, retention: RetentionTable, epoch: Epoch) -> Self {
-        Self { state: Mutex::new(Some(State::new(retention, epoch))), feed: Mutex::new(feed) }
+        Self {
+            state: Mutex::new(Some(State::new(retention, epoch))),
+            feed: Mutex::new(Told { feed, entries: Vec::new() }),
+        }
     }
 
     async fn with<T>(
@@ -46,20 +75,22 @@ impl MemoryEngine {
     ) -> Result<T, EngineError> {
         match lock(&self.state).await.as_mut() {
             Some(state) => act(state),
-            None => Err(EngineError::Unavailable("the engine was stopped".into())),
+            None => Err(stopped()),
         }
     }
 
     async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
         // The caller may go away at any wait, so there is none between the append and its being told.
-        let feed = lock(&self.feed).await;
-        let mut entries: Vec<Arc<Entry>> = Vec::new();
-        let appended = self.with(|state| state.append(append, &mut entries)).await?;
-        if !entries.is_empty() {
-            feed.appended(&entries);
-        }
+        let mut told = lock(&self.feed).await;
+        let entries = told.begin();
+        let appended = self.with(|state| state.append(append, entries)).await?;
+        told.tell();
         Ok(appended)
     }
+}
+
+fn stopped() -> EngineError {
+    EngineError::Unavailable("the engine was stopped".into())
 }
 
 /// Takes a lock. One that is held for a moment, as by another append, is tried again and again: to wait for
@@ -82,6 +113,20 @@ impl Engine for MemoryEngine {
 
     async fn append(&self, append: Append) -> Result<Appended, EngineError> {
         self.append_and_feed(append).await
+    }
+
+    fn append_now(&self, append: Append) -> AppendNow {
+        let (Ok(mut told), Ok(mut state)) = (self.feed.try_lock(), self.state.try_lock()) else {
+            return AppendNow::Waits(append);
+        };
+        let appended = match state.as_mut() {
+            Some(state) => state.append(append, told.begin()),
+            None => Err(stopped()),
+        };
+        // Readers need not wait for the feed.
+        drop(state);
+        told.tell();
+        AppendNow::Done(appended)
     }
 
     async fn read(
@@ -137,6 +182,15 @@ impl Engine for MemoryEngine {
         self.with(|state| Ok(state.receipts(push, after, limit, now))).await
     }
 
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        let told = lock(&self.feed).await;
+        let deleted = self.with(|state| Ok(state.delete(channel))).await?;
+        if deleted {
+            told.feed.behind(std::slice::from_ref(channel));
+        }
+        Ok(deleted)
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         self.with(|state| {
             state.sweep(now);
@@ -153,5 +207,105 @@ impl Engine for MemoryEngine {
         let state = self.state.lock().await.take();
         // Large logs take a while to be freed; no caller needs to wait for that under the lock.
         drop(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_proto::Body;
+
+    use super::*;
+    use crate::{ReceiptState, Targets};
+
+    /// Remembers the offsets that it is told of.
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<u64>>);
+
+    impl Feed for Heard {
+        fn appended(&self, entries: &[Arc<Entry>]) {
+            let offsets = entries.iter().map(|entry| entry.message().position.offset);
+            self.0.lock().unwrap().extend(offsets);
+        }
+
+        fn behind(&self, _: &[ChannelName]) {}
+    }
+
+    fn push(number: u128, key: Option<&str>, users: &[&str]) -> Append {
+        Append {
+            id: MessageId::from_bits(number),
+            key: key.map(str::to_owned),
+            targets: Targets::Users(users.iter().map(|user| UserId::new(user).unwrap()).collect()),
+            body: Body::Page("http://x/".into()),
+            from: None,
+            time: Time(1_000 + number as u64),
+            expires: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_at_once_stands_among_what_is_waited_for() {
+        let heard = Arc::new(Heard::default());
+        let feed: Arc<dyn Feed> = Arc::<Heard>::clone(&heard);
+        let engine = MemoryEngine::new(feed, RetentionTable::default(), Epoch(1));
+        let now = |append| match engine.append_now(append) {
+            AppendNow::Done(appended) => appended.unwrap(),
+            AppendNow::Waits(_) => panic!("no other has a lock"),
+        };
+        let first = now(push(1, Some("k"), &["alice"]));
+        let second = engine.append(push(2, None, &["alice"])).await.unwrap();
+        let again = now(push(3, Some("k"), &["alice"]));
+        let third = now(push(4, None, &["alice"]));
+        let offset = |appended: &Appended| appended.positions[0].1.offset;
+        assert_eq!([&first, &second, &again, &third].map(offset), [1, 2, 1, 3]);
+        assert!(again.repeated && again.id == first.id);
+        assert_eq!(*heard.0.lock().unwrap(), [1, 2, 3], "told once each, in their order");
+        let receipts = engine.receipts(&third.id, None, 9, Time(2_000)).await.unwrap().unwrap();
+        assert_eq!(receipts.len(), 1);
+        engine.stop().await;
+        assert!(matches!(engine.append_now(push(5, None, &["bob"])), AppendNow::Done(Err(_))));
+    }
+
+    #[tokio::test]
+    async fn what_would_wait_for_a_lock_is_given_back_with_nothing_done() {
+        let engine = MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1));
+        for number in 0..2 {
+            let (feed, state) = match number {
+                0 => (Some(engine.feed.lock().await), None),
+                _ => (None, Some(engine.state.lock().await)),
+            };
+            let AppendNow::Waits(back) = engine.append_now(push(7, Some("k"), &["alice"])) else {
+                panic!("a lock is taken")
+            };
+            assert_eq!((back.id, back.key.as_deref()), (MessageId::from_bits(7), Some("k")));
+            drop((feed, state));
+        }
+        let appended = engine.append(push(7, Some("k"), &["alice"])).await.unwrap();
+        assert!(!appended.repeated);
+    }
+
+    /// Receipts are found from their users' logs, and forgotten from there too.
+    #[tokio::test]
+    async fn receipts_go_with_their_push_and_leave_others_of_the_same_users() {
+        let engine = MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1));
+        let (first, second) = (push(1, None, &["bob", "alice", "carol"]), push(2, None, &["alice"]));
+        let first = Append { expires: Some(Time(5_000)), ..first };
+        let ids = [first.id.clone(), second.id.clone()];
+        engine.append(first).await.unwrap();
+        let appended = engine.append(second).await.unwrap();
+        let alice = UserId::new("alice").unwrap();
+        let mark = |state, at| Mark { user: alice.clone(), position: appended.positions[0].1, state, at };
+        engine.mark(vec![mark(ReceiptState::Delivered, Time(2_000))]).await.unwrap();
+        let states = async |push: usize, now| {
+            let receipts = engine.receipts(&ids[push], None, 9, Time(now)).await.unwrap();
+            receipts.map(|list| list.into_iter().map(|receipt| receipt.state).collect::<Vec<_>>())
+        };
+        let (queued, delivered) = (ReceiptState::Queued, ReceiptState::Delivered);
+        assert_eq!(states(0, 3_000).await, Some(vec![delivered, queued, queued]), "by id: alice, bob, carol");
+        assert_eq!(states(1, 3_000).await, Some(vec![delivered]));
+        let forgotten = Time(5_000).plus_seconds(crate::RECEIPTS_KEPT_S);
+        engine.sweep(forgotten).await.unwrap();
+        assert_eq!(states(0, forgotten.0).await, None);
+        engine.mark(vec![mark(ReceiptState::Shown, forgotten)]).await.unwrap();
+        assert_eq!(states(1, forgotten.0).await, Some(vec![ReceiptState::Shown]));
     }
 }

@@ -8,6 +8,8 @@
 mod answers;
 mod append;
 mod cluster;
+mod deleted;
+mod deletion;
 mod epoch;
 mod expiry_index;
 mod fault;
@@ -226,6 +228,11 @@ impl Engine for NatsEngine {
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.receipts(push, after, limit, now).await?)
+    }
+
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.delete(channel).await?)
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

@@ -6,6 +6,7 @@
 //! time. See ADR 0017.
 
 mod append;
+mod delete;
 mod link;
 mod merge;
 mod multi_partition_append;
@@ -199,6 +200,10 @@ impl Engine for RedisEngine {
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
         self.receipts_page(push, after, limit, now).await
+    }
+
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        self.delete_log(channel).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

@@ -9,6 +9,7 @@ mod log_volume;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use encke_engine::{
@@ -17,7 +18,7 @@ use encke_engine::{
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Position, Time, UserId};
-use log_volume::{Crash, CrashDisk, MemoryVolume};
+use log_volume::{Crash, CrashDisk, Fail, MemoryVolume};
 use serde_json::value::RawValue;
 
 const SMALL: LogOptions = LogOptions { segment_bytes: 4096, checkpoint_bytes: 6000 };
@@ -27,6 +28,8 @@ const KEPT: u64 = 6;
 /// How many appends the workload does, and after how many it opens the store again.
 const APPENDS: u128 = 230;
 const OPENED_EVERY: u128 = 40;
+/// How many it does while syncs fail.
+const FAILING_APPENDS: u128 = 45;
 const EPOCH: Epoch = Epoch(77);
 
 fn rules() -> RetentionTable {
@@ -77,6 +80,53 @@ fn message(bits: u128) -> Append {
 struct Told {
     appended: Vec<(usize, u128, Appended)>,
     marked: Vec<(usize, UserId, u64)>,
+}
+
+/// Calls until it is not refused.
+async fn until_taken<T>(call: impl AsyncFn() -> Result<T, EngineError>) -> T {
+    let taken = async {
+        loop {
+            match call().await {
+                Ok(answer) => return answer,
+                Err(EngineError::Unavailable(_)) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken).await.expect("it is taken in the end")
+}
+
+/// Appends with syncs that fail: some calls are refused and retried by their keys, some syncs fail while the
+/// store takes such a frame back, and the store is opened again in the midst of it.
+async fn work_while_syncs_fail(volume: &MemoryVolume) -> Told {
+    let mut told = Told::default();
+    let mut engine = open(volume).expect("a new store opens");
+    for bits in 0..FAILING_APPENDS {
+        if bits % 20 == 19 {
+            volume.fail(Fail::Sync);
+            for _ in 0..=bits % 3 {
+                assert!(engine.append(keyed(bits)).await.is_err(), "its sync fails");
+            }
+            engine.stop().await;
+            volume.fail(Fail::Never);
+            engine = open(volume).expect("it opens again");
+        }
+        let fail = Fail::Syncs { every: 9, times: 1 + usize::try_from(bits / 10 % 3).expect("it is small") };
+        volume.fail(fail);
+        let appended = until_taken(async || engine.append(keyed(bits)).await).await;
+        told.appended.push((volume.steps(), bits, appended.clone()));
+        if bits % 9 == 0 {
+            until_taken(async || engine.sweep(time(bits)).await).await;
+        }
+    }
+    volume.fail(Fail::Never);
+    engine.stop().await;
+    told
+}
+
+/// A message that can be told from its retry.
+fn keyed(bits: u128) -> Append {
+    Append { key: Some(format!("api:{bits}")), ..message(bits) }
 }
 
 /// Does the workload, one call after the other, so that each step belongs to one call.
@@ -174,8 +224,68 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
     let volume = MemoryVolume::recording();
     let told = work(&volume).await;
     let steps = volume.all_steps();
-    let mut disk = CrashDisk::default();
-    let (mut opened, mut sizes) = (0, Vec::new());
+    let opened = crash_at_each(&steps, &told, CrashDisk::default()).await;
+    let removed = steps
+        .iter()
+        .filter(|step| matches!(step, log_volume::Step::Remove { name } if name.ends_with(".log")));
+    let manifests = steps.iter().filter(|step| matches!(step, log_volume::Step::Rename { .. })).count();
+    let removed = removed.count();
+    assert!(
+        removed > 3 && manifests > 3,
+        "{removed} segments were removed, {manifests} checkpoints were made"
+    );
+    println!("{} steps, opened {opened} times, {} answers, 0 missing", steps.len(), told.appended.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_answered_is_lost_by_a_crash_while_syncs_fail() {
+    let volume = MemoryVolume::recording();
+    let told = work_while_syncs_fail(&volume).await;
+    let steps = volume.all_steps();
+    let failed = steps.iter().filter(|step| matches!(step, log_volume::Step::SyncFailed { .. })).count();
+    assert!(failed > 20, "{failed} syncs failed");
+    for seed in [1, 2] {
+        crash_at_each(&steps, &told, CrashDisk::dropping(seed)).await;
+    }
+}
+
+/// The process ends where a sync has failed, another one goes on with what is in the kernel's memory, and
+/// then the power goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_after_a_process_whose_sync_failed_is_not_lost_with_the_power() {
+    let volume = MemoryVolume::recording();
+    work_while_syncs_fail(&volume).await;
+    for seed in 1..=4 {
+        let mut disk = CrashDisk::dropping(seed);
+        for (number, step) in volume.all_steps().iter().enumerate() {
+            disk.step(step);
+            let left = disk.crash(Crash::Process);
+            if !matches!(step, log_volume::Step::SyncFailed { .. }) || !left.contains_key("MANIFEST") {
+                continue;
+            }
+            let what = format!("seed {seed}, behind step {number}");
+            let second = MemoryVolume::recording_with(&left);
+            let engine = open(&second).unwrap_or_else(|error| panic!("{what}: {error}"));
+            // Shorter than any frame that failed, so that something of that may lie behind it.
+            let short = Append { targets: Targets::Channels(vec![channel(0)]), ..keyed(10_000) };
+            let appended = engine.append(short.clone()).await.expect("a healthy engine appends");
+            engine.stop().await;
+            let mut disk = disk.clone();
+            second.all_steps().iter().for_each(|step| disk.step(step));
+            for crash in [Crash::Power, Crash::PowerSome(seed)] {
+                let left = MemoryVolume::with(&disk.crash(crash));
+                let again = open(&left).unwrap_or_else(|error| panic!("{what}, {crash:?}: {error}"));
+                let retried = again.append(short.clone()).await.expect("a healthy engine appends");
+                assert_eq!(retried, Appended { repeated: true, ..appended.clone() }, "{what}, {crash:?}");
+                again.stop().await;
+            }
+        }
+    }
+}
+
+/// Opens what a crash behind each step leaves, looks for what was answered by then, and counts the openings.
+async fn crash_at_each(steps: &[log_volume::Step], told: &Told, mut disk: CrashDisk) -> usize {
+    let mut opened = 0;
     for (number, step) in steps.iter().enumerate() {
         disk.step(step);
         let done = number + 1;
@@ -194,24 +304,14 @@ async fn nothing_that_was_answered_is_lost_by_a_crash_before_any_step() {
             }
             let volume = MemoryVolume::with(&left);
             let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
-            check(&engine, &told, done, &what).await;
+            check(&engine, told, done, &what).await;
             engine.stop().await;
             // What an opening mends is there at the next.
             let again = open(&volume).unwrap_or_else(|error| panic!("{what}, again: {error}"));
-            check(&again, &told, done, &what).await;
+            check(&again, told, done, &what).await;
             again.stop().await;
             opened += 2;
         }
-        sizes.push(disk.crash(Crash::Process).len());
     }
-    let removed = steps
-        .iter()
-        .filter(|step| matches!(step, log_volume::Step::Remove { name } if name.ends_with(".log")));
-    let manifests = steps.iter().filter(|step| matches!(step, log_volume::Step::Rename { .. })).count();
-    let removed = removed.count();
-    assert!(
-        removed > 3 && manifests > 3,
-        "{removed} segments were removed, {manifests} checkpoints were made"
-    );
-    println!("{} steps, opened {opened} times, {} answers, 0 missing", steps.len(), told.appended.len());
+    opened
 }

@@ -122,6 +122,138 @@ async fn every_changed_bit_is_told_or_harmless() {
     assert!(told_at_opening > 500 && harmless > 10);
 }
 
+/// A store with several frames in its newest segment, all of them on the disk: as a stop leaves it, or a
+/// process that is killed.
+async fn store_with_a_long_end(stopped: bool) -> BTreeMap<String, Vec<u8>> {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    for bits in 0..1000 {
+        engine.append(message(bits)).await.expect("a healthy engine appends");
+        let files = volume.files();
+        let newest = newest(&files);
+        let begins = frames(&files[&newest]);
+        // The mark says the segment, where the last frame ends in it, and the next sequence.
+        let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4"));
+        let (mark, last) = (&files["END"], begins.last().copied().unwrap_or_default());
+        let end = last as u32 + 16 + word(&files[&newest], last);
+        let is_marked = newest == format!("{:010}.log", word(mark, 8)) && word(mark, 12) == end;
+        if bits > 40 && begins.len() > 3 && is_marked {
+            if !stopped {
+                return files;
+            }
+            engine.stop().await;
+            return volume.files();
+        }
+    }
+    panic!("the newest segment never has four frames")
+}
+
+fn newest(files: &BTreeMap<String, Vec<u8>>) -> String {
+    files.keys().rfind(|name| name.ends_with(".log")).expect("there is a segment").clone()
+}
+
+/// Where the frames of a segment begin. Each has its sequence behind its length.
+fn frames(bytes: &[u8]) -> Vec<usize> {
+    let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4")));
+    let mut found = Vec::new();
+    let mut at = 32;
+    while let Some(length) = word(at).filter(|length| *length > 0) {
+        found.push(at);
+        at = (at + 16 + length as usize).next_multiple_of(16);
+    }
+    found
+}
+
+async fn is_told_or_harmless(
+    files: &BTreeMap<String, Vec<u8>>,
+    whole: &BTreeMap<String, Vec<u8>>,
+    what: &str,
+) -> bool {
+    let engine = open(&MemoryVolume::with(whole)).expect("the whole store opens");
+    let expected = says(&engine).await.expect("it reads");
+    engine.stop().await;
+    match open(&MemoryVolume::with(files)) {
+        Err(EngineError::Damaged(_)) => true,
+        Err(error) => panic!("{what}: {error}"),
+        Ok(engine) => {
+            assert_eq!(says(&engine).await, Ok(expected), "{what}: something is missing, and it is not told");
+            engine.stop().await;
+            false
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_cut_off_or_emptied_is_told() {
+    for (stopped, how) in [(true, "stopped"), (false, "killed")] {
+        let files = store_with_a_long_end(stopped).await;
+        let name = newest(&files);
+        let (bytes, mut told) = (files[&name].clone(), 0);
+        for length in 0..bytes.len() {
+            let mut cut = files.clone();
+            cut.insert(name.clone(), bytes[..length].to_vec());
+            told += usize::from(is_told_or_harmless(&cut, &files, &format!("{how}, cut at {length}")).await);
+        }
+        assert!(told > 100, "{told} of {} lengths are told", bytes.len());
+        let begins = frames(&bytes);
+        for begin in begins {
+            let mut emptied = files.clone();
+            emptied.get_mut(&name).expect("it is there")[begin..].fill(0);
+            let what = format!("{how}, empty from {begin} on");
+            assert!(is_told_or_harmless(&emptied, &files, &what).await, "{what}");
+        }
+        let mut removed = files.clone();
+        removed.remove(&name);
+        assert!(is_told_or_harmless(&removed, &files, &format!("{how}, without {name}")).await);
+        let mut empty = files.clone();
+        empty.get_mut(&name).expect("it is there").fill(0);
+        assert!(is_told_or_harmless(&empty, &files, &format!("{how}, {name} is empty")).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_without_its_manifest_is_none_that_is_made_anew() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    engine.append(message(1)).await.expect("a healthy engine appends");
+    engine.stop().await;
+    let whole = volume.files();
+    let mut left = whole.clone();
+    left.remove("MANIFEST");
+    assert!(matches!(open(&MemoryVolume::with(&left)), Err(EngineError::Damaged(_))));
+    for bytes in [Vec::new(), vec![0; 2048], whole["0000000001.log"][..32].to_vec()] {
+        left.insert("0000000001.log".to_owned(), bytes);
+        assert!(matches!(open(&MemoryVolume::with(&left)), Err(EngineError::Damaged(_))), "{left:?}");
+    }
+    left.remove("0000000001.log");
+    assert!(matches!(open(&MemoryVolume::with(&left)), Err(EngineError::Damaged(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_and_an_opening_agree_about_the_end() {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let open = || LogEngine::open(dir.path(), Arc::new(()), rules(), Epoch(7));
+    let engine = open().expect("a new store opens");
+    for bits in 0..5 {
+        engine.append(message(bits)).await.expect("a healthy engine appends");
+    }
+    let path = dir.path().join("0000000001.log");
+    let check = || encke_engine::log::check(dir.path()).expect("there is a store").damages;
+    assert_eq!(check(), Vec::<String>::new(), "beside the server");
+    engine.stop().await;
+    let whole = std::fs::read(&path).expect("it is there");
+    for begin in frames(&whole) {
+        let mut bytes = whole.clone();
+        bytes[begin..].fill(0);
+        std::fs::write(&path, &bytes).expect("there is room");
+        assert_eq!(check().len(), 1, "empty from {begin} on");
+        assert!(matches!(open(), Err(EngineError::Damaged(_))), "empty from {begin} on");
+    }
+    std::fs::write(&path, whole).expect("there is room");
+    assert_eq!(check(), Vec::<String>::new());
+    open().expect("it is whole again").stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_missing_is_told_or_made_again() {
     let (files, whole) = store().await;

@@ -3,7 +3,7 @@
 mod beds;
 mod log_volume;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use encke_engine::{
     Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
@@ -113,8 +113,53 @@ async fn a_full_disk_is_not_ready() {
     assert_eq!(engine.ready().await, Ok(()));
 }
 
+/// Asks until the store is ready.
+async fn is_ready_again(engine: &LogEngine) {
+    let ready = async {
+        while engine.ready().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the store is ready again by itself");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failed_sync_or_write_nothing_is_taken_until_it_is_opened_again() {
+async fn a_failed_sync_or_write_refuses_what_it_covered_and_the_store_goes_on_by_itself() {
+    for (fail, times) in [(Fail::Sync, 1), (Fail::Write, 1), (Fail::Sync, 3), (Fail::Write, 3)] {
+        let volume = MemoryVolume::default();
+        let engine = open(&volume).expect("a new store opens");
+        engine.append(message(1, &["a"], 10)).await.expect("a healthy engine appends");
+        volume.fail(fail);
+        for bits in 0..times {
+            assert!(is_unavailable(&engine.append(message(2 + bits, &["a"], 600)).await), "{fail:?}");
+        }
+        assert!(is_unavailable(&engine.ready().await), "{fail:?}: it says so as long as it lasts");
+        assert_eq!(log(&engine, "a").await, ids([1]), "what is there is still read");
+        volume.fail(Fail::Never);
+        is_ready_again(&engine).await;
+        // The key of what was refused leads nowhere, and its offset is given again.
+        let retried = engine.append(message(2, &["a"], 10)).await.expect("the store takes something again");
+        assert_eq!((retried.repeated, retried.positions[0].1.offset), (false, 2), "{fail:?}");
+        assert_eq!(log(&engine, "a").await, ids([1, 2]), "{fail:?}");
+        engine.stop().await;
+        let again = open(&volume).expect("the store opens again");
+        assert_eq!(log(&again, "a").await, ids([1, 2]), "{fail:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_failed_sync_refuses_a_single_group() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::Sync);
+    assert!(is_unavailable(&engine.append(message(1, &["a"], 10)).await));
+    volume.fail(Fail::Never);
+    assert_eq!(engine.append(message(2, &["a"], 10)).await.map(drop), Ok(()), "the next is taken");
+    assert_eq!(log(&engine, "a").await, ids([2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_opened_after_a_failed_sync_has_what_the_disk_has() {
     for fail in [Fail::Sync, Fail::Write] {
         let volume = MemoryVolume::default();
         let engine = open(&volume).expect("a new store opens");
@@ -122,23 +167,38 @@ async fn after_a_failed_sync_or_write_nothing_is_taken_until_it_is_opened_again(
         volume.fail(fail);
         assert!(is_unavailable(&engine.append(message(2, &["a"], 10)).await));
         volume.fail(Fail::Never);
-        for _ in 0..3 {
-            // A sync that works again says nothing of what the first one should have written.
-            assert!(is_unavailable(&engine.append(message(2, &["a"], 10)).await), "{fail:?}");
-        }
-        assert!(is_unavailable(&engine.ready().await), "{fail:?}: it says so");
-        assert_eq!(log(&engine, "a").await, ids([1]), "what is there is still read");
-        engine.stop().await;
-        let before = volume.syncs();
-        let again = open(&volume).expect("the store opens again");
-        assert!(
-            volume.syncs() > before,
-            "what the failed sync may have left is synced before it is believed"
-        );
+        let again = open(&MemoryVolume::with(&volume.files())).expect("the store opens again");
         let retried = again.append(message(2, &["a"], 10)).await.expect("a healthy engine appends");
         assert_eq!((retried.repeated, retried.positions[0].1.offset), (fail == Fail::Sync, 2), "{fail:?}");
         assert_eq!(log(&again, "a").await, ids([1, 2]), "{fail:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeros_over_a_frame_that_failed_are_on_the_disk_before_the_next_is_written() {
+    use log_volume::Step;
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::Sync);
+    let begin = volume.steps();
+    assert!(is_unavailable(&engine.append(message(1, &["a"], 1_000)).await));
+    volume.fail(Fail::Never);
+    engine.append(message(2, &["a"], 10)).await.expect("the next is taken");
+    let steps = volume.all_steps().split_off(begin);
+    let [
+        Step::Write { at, bytes, .. },
+        Step::SyncFailed { .. },
+        Step::Write { at: zeroed, bytes: zeros, .. },
+        Step::Sync { .. },
+        Step::Write { .. },
+        Step::Sync { .. },
+        ..,
+    ] = &*steps
+    else {
+        panic!("{steps:?}")
+    };
+    assert!(zeros.iter().all(|byte| *byte == 0), "{zeros:?}");
+    assert!(zeroed <= at && at + bytes.len() <= zeroed + zeros.len(), "all of it is covered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +213,12 @@ async fn the_last_frame_is_written_again_before_it_is_believed() {
     let written =
         |step: &log_volume::Step| matches!(step, log_volume::Step::Write { bytes, .. } if bytes.len() > 50);
     assert!(written(&mended[0]), "pages that a failed sync left clean become dirty again: {mended:?}");
-    assert!(matches!(&mended[1], log_volume::Step::Sync { .. }), "and are synced: {mended:?}");
+    let log_volume::Step::Write { bytes: zeros, .. } = &mended[1] else { panic!("{mended:?}") };
+    assert!(
+        zeros.iter().all(|byte| *byte == 0),
+        "and so do the zeros of a frame that was taken back: {mended:?}"
+    );
+    assert!(matches!(&mended[2], log_volume::Step::Sync { .. }), "before they are synced: {mended:?}");
     again.stop().await;
 }
 
@@ -304,4 +369,56 @@ async fn a_write_that_found_no_space_is_no_damage_after_a_loss_of_power() {
         }
     }
     assert!(opened > 100 && accepted.len() > 5, "{opened}, {accepted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_frees_a_full_disk() {
+    for full_at in (60_000..76_000).step_by(1_000) {
+        for keyed in [false, true] {
+            fill_and_expire(full_at, keyed).await;
+        }
+    }
+}
+
+async fn fill_and_expire(full_at: usize, keyed: bool) {
+    let what = format!("full at {full_at}, with keys: {keyed}");
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::FullAt(full_at));
+    let mut accepted = 0;
+    // Until the disk is full to the last byte that an append may take.
+    for bits in 0..1_000 {
+        let all = message(bits, &["a"], 40 + bits as usize % 300);
+        let append = Append { key: all.key.clone().filter(|_| keyed), expires: Some(Time(1_000)), ..all };
+        accepted += usize::from(engine.append(append).await.is_ok());
+    }
+    assert!(accepted > 100 && accepted < 1_000, "{what}: {accepted} were accepted");
+    assert!(is_unavailable(&engine.ready().await), "{what}: the disk is full");
+    for round in 0..50 {
+        // It may not get all done at once, but each frees something. Keys are kept for some minutes.
+        let _ = engine.sweep(Time(2_000).plus_seconds(round * 30)).await;
+    }
+    assert_eq!(log(&engine, "a").await, [], "{what}: what is over is trimmed");
+    assert_eq!(engine.sweep(Time(2_000).plus_seconds(50 * 30)).await, Ok(()), "{what}");
+    let append = Append { key: None, ..message(2_000, &["a"], 700) };
+    assert_eq!(engine.append(append).await.map(drop), Ok(()), "{what}: there is space again");
+    engine.stop().await;
+    let again = open(&volume).expect("the store opens again");
+    assert_eq!(log(&again, "a").await, ids([2_000]), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lower_retention_needs_no_space_on_a_full_disk() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::FullAt(60_000));
+    for bits in 0..1_000 {
+        let _ = engine.append(message(bits, &["a"], 40 + bits as usize % 300)).await;
+    }
+    engine.stop().await;
+    let retention = Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 };
+    let rules = RetentionTable { rules: Vec::new(), public: retention, own: retention };
+    let engine = open_with(&volume, rules).expect("the store opens with less to keep");
+    engine.sweep(Time(2)).await.expect("there is space for a sweep");
+    assert_eq!(log(&engine, "a").await.len(), 3);
 }

@@ -1,93 +1,118 @@
-//! A store of the engine `sqlite` is taken over whole: the new one answers as the old one would.
+//! A store that the former engine `sqlite` wrote is taken over whole: the new one answers as the old one did.
+//!
+//! `sqlite_store` is what the last version with that engine left behind when it was killed, two messages of
+//! it in the write-ahead log alone; and what that version answered then to every question of `answers` below.
 
-mod beds;
-
-use std::{path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use encke_engine::{
-    Append, Appended, Engine, Mark, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable, Targets,
+    Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
     log::{self, LogEngine},
-    sqlite::SqliteEngine,
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
-use serde_json::value::RawValue;
+use tempfile::TempDir;
 
 const ALL: PageLimit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
 const NOON: Time = Time(1_763_800_000_000);
-const APPENDS: u128 = 200;
+const APPENDS: u128 = 60;
+const FILES: [&str; 2] = ["encke.sqlite3", "encke.sqlite3-wal"];
+/// Where a database's header has the version of its schema: four bytes, the highest first.
+const VERSION_END: usize = 63;
 
+/// Those under which the store was written.
 fn rules() -> RetentionTable {
-    let retention = Retention { max_messages: 20, max_bytes: 1 << 20, max_age_s: 3600 };
+    let retention = Retention { max_messages: 8, max_bytes: 1 << 20, max_age_s: 3600 };
     RetentionTable { rules: Vec::new(), public: retention, own: retention }
 }
 
 fn user(number: u128) -> UserId {
-    UserId::new(&format!("user-{}", number % 5)).expect("this is a name")
+    UserId::new(&format!("user-{number}")).expect("this is a name")
 }
 
 fn room(number: u128) -> ChannelName {
-    ChannelName::public(&format!("room-{}", number % 3)).expect("this is a name")
+    ChannelName::public(&format!("room-{number}")).expect("this is a name")
 }
 
-fn message(bits: u128) -> Append {
-    let targets = match bits % 4 {
-        0 => Targets::Channels(vec![room(bits), room(bits + 1)]),
-        1 => Targets::Users(vec![user(bits), user(bits + 2)]),
-        2 => Targets::AllUsers,
-        _ => Targets::Channels(vec![room(bits)]),
-    };
-    let body = match bits % 7 {
-        0 => Body::Page(format!("https://example.com/{bits}").into()),
-        _ => Body::Data(Arc::from(RawValue::from_string(format!("[{bits},\"ü\"]")).expect("this is JSON"))),
-    };
+/// The append `bits` of the old store had this id, and every third a key.
+fn id(bits: u128) -> MessageId {
+    MessageId::from_bits(bits << 64 | 7)
+}
+
+/// Another message under the key of an old one.
+fn again(bits: u128) -> Append {
     Append {
-        id: MessageId::from_bits(bits << 64 | 7),
-        key: bits.is_multiple_of(3).then(|| format!("api:{bits}")),
-        targets,
-        body,
-        from: bits.is_multiple_of(5).then(|| user(bits)),
-        time: NOON.plus_seconds(u64::try_from(bits).expect("it is small")),
-        expires: bits.is_multiple_of(6).then(|| NOON.plus_seconds(400)),
+        id: MessageId::from_bits(1),
+        key: Some(format!("api:{bits}")),
+        targets: Targets::Channels(vec![room(0)]),
+        body: Body::Page("https://example.com/again".into()),
+        from: None,
+        time: NOON.plus_seconds(202),
+        expires: None,
     }
 }
 
-async fn fill(engine: &dyn Engine) -> Vec<Appended> {
-    let mut all = Vec::new();
-    for bits in 0..APPENDS {
-        let appended = engine.append(message(bits)).await.expect("a healthy engine appends");
-        if bits % 8 == 1 {
-            let state = if bits % 16 == 1 { ReceiptState::Delivered } else { ReceiptState::Shown };
-            let position = appended.positions[0].1;
-            let mark = Mark { user: user(bits), position, state, at: message(bits).time };
-            engine.mark(vec![mark]).await.expect("a healthy engine marks");
-        }
-        if bits % 9 == 0 {
-            engine.seen(&user(bits + 1), message(bits).time).await.expect("a healthy engine sees");
-        }
-        all.push(appended);
-    }
-    engine.sweep(NOON.plus_seconds(401)).await.expect("a healthy engine sweeps");
-    all
+fn old_store() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqlite_store")
 }
 
-/// Everything that can be asked of an engine.
-async fn says(engine: &dyn Engine) -> Vec<String> {
+/// What is done to the bytes of a database.
+type Change = fn(&mut Vec<u8>);
+
+/// A data directory with these of the old files.
+fn data(files: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    for file in files {
+        fs::copy(old_store().join(file), dir.path().join(file)).expect("there is room for a file");
+    }
+    dir
+}
+
+/// What an engine answers to every question about the store, a line for each thing.
+async fn answers(engine: &dyn Engine) -> Vec<String> {
     let mut all = Vec::new();
-    let names = (0..3).map(room).chain((0..5).map(|number| user(number).channel()));
-    for name in names {
+    for name in (0..3).map(room).chain((0..5).map(|number| user(number).channel())) {
         let page = engine.read(&name, ReadFrom::After(0), ALL).await.expect("it reads");
-        all.push(format!("{name} {} {} {}", page.epoch, page.tail, page.head));
-        all.extend(page.entries.iter().map(|entry| format!("{:?}", entry.message())));
+        all.push(format!("log {name}: epoch {}, {} to {}", page.epoch, page.tail, page.head));
+        for entry in &page.entries {
+            let message = entry.message();
+            let body = match &message.body {
+                Body::Page(url) => format!("page {url}"),
+                Body::Data(json) => format!("data {}", json.get()),
+            };
+            all.push(format!(
+                "  {}: {} at {}, from {}, expires {}, {body}",
+                message.position.offset,
+                message.id.as_str(),
+                message.time.0,
+                message.from.as_ref().map_or("-".into(), ToString::to_string),
+                message.expires.map_or("-".into(), |time| time.0.to_string()),
+            ));
+        }
     }
-    all.push(format!("{:?}", engine.channels(None, 100).await));
-    all.push(format!("{:?}", engine.users(None, 100).await));
-    for number in 0..5 {
-        all.push(format!("{:?}", engine.handed(&user(number)).await));
+    for known in engine.users(None, 100).await.expect("it lists users") {
+        let handed = engine.handed(&known.user).await.expect("it knows the place");
+        let last = known.last_seen.map_or("-".into(), |time| time.0.to_string());
+        all.push(format!(
+            "user {}: seen {} to {last}, handed {}",
+            known.user, known.first_seen.0, handed.offset
+        ));
     }
-    let now = NOON.plus_seconds(402);
     for bits in 0..APPENDS {
-        let receipts = engine.receipts(&message(bits).id, None, 100, now).await;
-        all.push(format!("{bits}: {receipts:?}"));
+        let receipts =
+            engine.receipts(&id(bits), None, 100, NOON.plus_seconds(202)).await.expect("it reads receipts");
+        for receipt in receipts.into_iter().flatten() {
+            all.push(format!("receipt {bits}: {} {} at {}", receipt.user, receipt.state, receipt.at.0));
+        }
+    }
+    for bits in (0..APPENDS).step_by(3) {
+        let first = engine.append(again(bits)).await.expect("it knows the key");
+        assert!(first.repeated, "the key of {bits}");
+        let places = first.positions.iter().map(|(name, place)| format!(" {name} {}", place.offset));
+        all.push(format!("key {bits}: {}{}", first.id.as_str(), places.collect::<String>()));
     }
     all
 }
@@ -98,50 +123,81 @@ fn open_log(directory: &Path) -> LogEngine {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_taken_over_answers_as_before() {
-    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let dir = data(&FILES);
     let to = dir.path().join("log");
-    let old = SqliteEngine::open(dir.path(), Arc::new(()), rules(), Epoch(1)).expect("a new store opens");
-    let appended = fill(&old).await;
-    let before = says(&old).await;
-    assert!(log::import_sqlite(dir.path(), &to).is_err(), "not while a server has it open");
-    old.stop().await;
     // What one that was killed has left: some of a store, with a frame that is not whole.
     let left = dir.path().join("log.partial");
-    std::fs::create_dir(&left).expect("there is room");
-    std::fs::write(left.join("0000000001.log"), "some of it").expect("there is room");
-    std::fs::write(left.join("0000000002.log"), "more of it").expect("there is room");
+    fs::create_dir(&left).expect("there is room");
+    fs::write(left.join("0000000001.log"), "some of it").expect("there is room");
+    fs::write(left.join("0000000002.log"), "more of it").expect("there is room");
     let report = log::import_sqlite(dir.path(), &to).expect("it is taken over");
     assert!(!left.exists(), "its place was taken");
-    assert_eq!(report.logs, 8);
-    assert!(report.messages > 100 && report.keys > 60, "{report:?}");
+    assert_eq!((report.logs, report.messages, report.keys), (8, 45, 20));
+    for file in FILES {
+        let (old, now) = (fs::read(old_store().join(file)), fs::read(dir.path().join(file)));
+        assert!(old.expect("it is there") == now.expect("it is there"), "{file} is not as it was");
+    }
     assert!(log::import_sqlite(dir.path(), &to).is_err(), "what is there is not overwritten");
     let checked = log::check(&to).expect("there is a store");
     assert_eq!(checked.damages, [""; 0]);
     // Each frame is one sync.
     assert!(checked.frames < 6, "{} frames for {} keys", checked.frames, report.keys);
+    let expected = fs::read_to_string(old_store().join("answers.txt")).expect("it is there");
     for _ in 0..2 {
         let new = open_log(&to);
-        let after = says(&new).await;
-        for (after, before) in after.iter().zip(&before) {
-            assert_eq!(after, before);
+        let told = answers(&new).await;
+        for (told, expected) in told.iter().zip(expected.lines()) {
+            assert_eq!(told, expected);
         }
-        for (bits, first) in (0..APPENDS).zip(&appended).filter(|(bits, _)| bits % 3 == 0) {
-            let again = new.append(message(bits)).await.expect("it appends");
-            assert_eq!(again, Appended { repeated: true, ..first.clone() }, "the key of {bits}");
-        }
+        assert_eq!(told.len(), expected.lines().count());
         new.stop().await;
     }
     let new = open_log(&to);
-    let next = new.append(message(APPENDS + 3)).await.expect("it appends");
-    let head =
-        appended.iter().rev().flat_map(|one| &one.positions).find(|(name, _)| *name == room(APPENDS + 3));
-    assert_eq!(next.positions[0].1.offset, head.expect("it had messages").1.offset + 1);
+    let next = new.append(Append { key: None, ..again(0) }).await.expect("it appends");
+    assert_eq!(next.positions[0].1.offset, 17, "offsets go on");
     new.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_there_is_nothing_nothing_is_made() {
-    let dir = tempfile::tempdir().expect("there is room for a directory");
-    assert!(log::import_sqlite(dir.path(), &dir.path().join("log")).is_err());
-    assert!(!dir.path().join("log").exists());
+async fn what_a_server_has_open_is_left_alone() {
+    let dir = data(&FILES);
+    let lock = fs::File::create(dir.path().join("encke.lock")).expect("there is room for a file");
+    lock.try_lock().expect("it is not locked");
+    let refused = log::import_sqlite(dir.path(), &dir.path().join("log")).expect_err("it is locked");
+    assert!(refused.to_string().contains("another process"), "{refused}");
+    drop(lock);
+    assert!(log::import_sqlite(dir.path(), &dir.path().join("log")).is_ok());
+}
+
+#[test]
+fn where_nothing_can_be_read_nothing_is_made() {
+    let failed = |files: &[&str], harm: &dyn Fn(&Path)| {
+        let dir = data(files);
+        harm(dir.path());
+        let error = log::import_sqlite(dir.path(), &dir.path().join("log")).expect_err("it is no store");
+        assert!(!dir.path().join("log").exists(), "{error}");
+        error
+    };
+    let write = |change: Change, dir: &Path| {
+        let path = dir.join(FILES[0]);
+        let mut bytes = fs::read(&path).expect("it is there");
+        change(&mut bytes);
+        fs::write(path, bytes).expect("there is room for a file");
+    };
+    let unavailable = |error: &EngineError| matches!(error, EngineError::Unavailable(_));
+    assert!(unavailable(&failed(&[], &|_| {})), "there is none");
+    let damages: [Change; 4] = [
+        |bytes| bytes.truncate(40_000),
+        |bytes| bytes[..16].fill(b'x'),
+        |bytes| bytes[8192..].fill(0xa5),
+        |bytes| bytes[VERSION_END] = 2,
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        let error = failed(&FILES[..1], &|dir| write(*damage, dir));
+        assert!(matches!(error, EngineError::Damaged(_)), "{number}: {error}");
+    }
+    // What a try before left unfinished is not in its way.
+    let dir = data(&FILES);
+    fs::create_dir(dir.path().join("log.importing")).expect("there is room for a directory");
+    assert!(log::import_sqlite(dir.path(), &dir.path().join("log")).is_ok());
 }

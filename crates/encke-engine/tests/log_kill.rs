@@ -7,6 +7,7 @@
 mod beds;
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
@@ -69,10 +70,43 @@ async fn child_appends_until_it_is_killed() {
     }
 }
 
-/// Lets a child append, kills it, and returns the lines of what was accepted.
-fn run_child(dir: &Path, round: usize) -> Vec<(MessageId, ChannelName, u64)> {
+/// Not a test of its own: the same with deletions, one call after the other.
+#[tokio::test]
+#[ignore = "run as a child process by the test below"]
+async fn child_deletes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let round: u128 = std::env::var(ROUND).expect("the parent says the round").parse().expect("as a number");
+    let engine = open(Path::new(&dir));
+    for number in 0.. {
+        let name = channel(number);
+        let id = MessageId::from_bits((round << 96) | (number + 1));
+        let json = RawValue::from_string(format!("[{round},{number}]")).expect("this is JSON");
+        let append = Append {
+            id: id.clone(),
+            key: None,
+            targets: Targets::Channels(vec![name.clone()]),
+            body: Body::Data(Arc::from(json)),
+            from: None,
+            time: Time(1),
+            expires: None,
+        };
+        let appended = engine.append(append).await.expect("a healthy engine appends");
+        let mut said = format!("accepted {id} {name} {}\n", appended.positions[0].1.offset);
+        if number % 5 == 4 {
+            std::io::stdout().write_all(said.as_bytes()).expect("the parent reads");
+            let name = channel(number / 5);
+            engine.delete(&name).await.expect("a healthy engine deletes");
+            // What was deleted is told as a message at the offset 0, which there is not.
+            said = format!("accepted {id} {name} 0\n");
+        }
+        std::io::stdout().write_all(said.as_bytes()).expect("the parent reads");
+    }
+}
+
+/// Lets a child work, kills it, and returns the lines of what was accepted.
+fn run_child(dir: &Path, child: &str, round: usize) -> Vec<(MessageId, ChannelName, u64)> {
     let mut child = Command::new(std::env::current_exe().expect("a test knows its program"))
-        .args(["--ignored", "--exact", "--nocapture", "child_appends_until_it_is_killed"])
+        .args(["--ignored", "--exact", "--nocapture", child])
         .env(DIR, dir)
         .env(ROUND, round.to_string())
         .stdout(Stdio::piped())
@@ -110,7 +144,7 @@ async fn what_was_accepted_survives_a_kill() {
     let (mut printed, mut found) = (0, 0);
     let mut epoch = None;
     for round in 0..ROUNDS {
-        let accepted = run_child(dir.path(), round);
+        let accepted = run_child(dir.path(), "child_appends_until_it_is_killed", round);
         assert!(accepted.len() >= ACCEPTED_MIN + round * 37);
         let engine = open(dir.path());
         for number in 0..CHANNELS {
@@ -140,4 +174,41 @@ async fn what_was_accepted_survives_a_kill() {
         engine.stop().await;
     }
     println!("{ROUNDS} kills, {printed} accepted, {found} of them inside retention, 0 missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_stays_so_after_a_kill() {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let mut logs: BTreeMap<ChannelName, BTreeMap<u64, MessageId>> = BTreeMap::new();
+    let mut given: BTreeMap<ChannelName, u64> = BTreeMap::new();
+    for round in 0..ROUNDS / 2 {
+        for (id, name, offset) in run_child(dir.path(), "child_deletes_until_it_is_killed", round) {
+            let log = logs.entry(name.clone()).or_default();
+            if offset == 0 {
+                log.clear();
+                continue;
+            }
+            log.insert(offset, id);
+            let before = given.insert(name.clone(), offset);
+            assert!(before.is_none_or(|before| before < offset), "{name} gives {offset} in round {round}");
+        }
+        let engine = open(dir.path());
+        let mut under_way = 0;
+        for (name, expected) in &mut logs {
+            let limit = PageLimit { messages: usize::MAX, bytes: usize::MAX };
+            let page = engine.read(name, ReadFrom::After(0), limit).await.expect("the store reads");
+            let messages = page.entries.iter().map(|entry| entry.message());
+            let found: BTreeMap<u64, MessageId> =
+                messages.map(|message| (message.position.offset, message.id.clone())).collect();
+            let kept = found.iter().filter(|(offset, _)| expected.contains_key(offset)).count();
+            // The call that was under way was done or not: a deletion, or one more message.
+            let is_deleted = found.is_empty() && !expected.is_empty();
+            let has_one_more = kept == expected.len() && found.len() == kept + 1;
+            assert!(found == *expected || is_deleted || has_one_more, "round {round}: {name} has {found:?}");
+            under_way += usize::from(found != *expected);
+            *expected = found;
+        }
+        assert!(under_way <= 1, "one call was under way");
+        engine.stop().await;
+    }
 }

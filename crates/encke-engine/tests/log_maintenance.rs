@@ -5,7 +5,7 @@ mod log_volume;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Engine, Retention, RetentionTable, Targets,
+    Append, Engine, RECEIPTS_KEPT_S, Retention, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -42,10 +42,26 @@ fn channel(name: &str) -> Targets {
     Targets::Channels(vec![ChannelName::public(name).expect("this is a name")])
 }
 
+fn user(name: &str) -> Targets {
+    Targets::Users(vec![UserId::new(name).expect("this is an id")])
+}
+
 /// How many bytes were written behind this step.
 fn written(volume: &MemoryVolume, steps: usize) -> usize {
     let bytes = |step: Step| if let Step::Write { bytes, .. } = step { bytes.len() } else { 0 };
     volume.all_steps().split_off(steps).into_iter().map(bytes).sum()
+}
+
+/// How many bytes sweeps write that find nothing to trim, behind some that may have found something.
+async fn written_by_idle_sweeps(engine: &LogEngine, volume: &MemoryVolume, now: Time) -> usize {
+    for _ in 0..100 {
+        engine.sweep(now).await.expect("a healthy engine sweeps");
+    }
+    let steps = volume.steps();
+    for _ in 0..100 {
+        engine.sweep(now).await.expect("a healthy engine sweeps");
+    }
+    written(volume, steps)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,4 +77,56 @@ async fn checkpoints_of_a_large_state_cost_no_more_than_what_is_written() {
     }
     let bytes = written(&volume, steps);
     assert!(bytes < 4 * 500 * events as usize, "{} bytes for each event", bytes / events as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_is_kept_for_longer_than_its_receipts_is_not_moved_for_ever() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume, 10);
+    // The first is kept for months, and with it all that come behind.
+    engine.append(message(0, user("alice"), 10)).await.expect("a healthy engine appends");
+    for bits in 1..200 {
+        let expires = Some(Time(60_000));
+        let push = Append { expires, ..message(bits, user("alice"), 400) };
+        engine.append(push).await.expect("a healthy engine appends");
+    }
+    let now = Time(60_000).plus_seconds(RECEIPTS_KEPT_S + 2 * 3600);
+    let bytes = written_by_idle_sweeps(&engine, &volume, now).await;
+    assert!(bytes < 2 * SMALL.segment_bytes as usize, "{bytes} bytes were written for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_that_are_in_use_are_not_moved_because_others_may_not_be() {
+    let volume = MemoryVolume::recording();
+    let engine = open(&volume, 400);
+    for bits in 0..3000 {
+        // Idempotency keys keep these segments, of which next to nothing is in use.
+        let key = Some(format!("api:{bits}"));
+        engine
+            .append(Append { key, ..message(bits, channel("fast"), 400) })
+            .await
+            .expect("a healthy engine appends");
+    }
+    let steps = volume.steps();
+    for bits in 3000..3400 {
+        engine.append(message(bits, channel("slow"), 2000)).await.expect("a healthy engine appends");
+    }
+    written_by_idle_sweeps(&engine, &volume, Time(2)).await;
+    let bytes = written(&volume, steps);
+    assert!(bytes < 2 * 400 * 2000, "{} bytes for each of 2000", bytes / 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_of_which_nothing_is_in_use_is_removed_unread() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume, 2);
+    for bits in 0..1000 {
+        engine.append(message(bits, channel("a"), 400)).await.expect("a healthy engine appends");
+        engine.sweep(Time(2)).await.expect("a healthy engine sweeps");
+    }
+    assert!(volume.total_bytes() < 100_000, "{} bytes are left", volume.total_bytes());
+    let bytes = volume.read_bytes();
+    assert!(bytes < 10 * SMALL.segment_bytes as usize, "{bytes} bytes were read");
+    engine.stop().await;
+    open(&volume, 2).stop().await;
 }

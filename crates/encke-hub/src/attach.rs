@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use encke_proto::{
-    ChannelName, Cursor, ErrorCode, Offset, Position, SessionId, Time, UserId,
+    ChannelName, Cursor, ErrorCode, Grant, Offset, Position, SessionId, Time, UserId,
     limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
 };
 
@@ -61,6 +61,8 @@ pub struct Attach {
     pub carried: Following,
     /// When the token ends.
     pub token_ends: Time,
+    /// The public channels that the token grants. What the session follows besides is dropped.
+    pub granted: Grant,
 }
 
 impl Hub {
@@ -111,6 +113,7 @@ impl Hub {
         if attach.token_ends.0 != 0 {
             self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
         }
+        self.drop_ungranted(key, &attach.granted);
         if let Err(code) = self.follow_all(key, &attach) {
             self.refuse(key, code, now);
             return;
@@ -158,7 +161,7 @@ impl Hub {
     /// Brings a session's subscriptions to what its connection asks for.
     fn follow_all(&mut self, key: Key, attach: &Attach) -> Result<(), ErrorCode> {
         if attach.carried != Following::default() {
-            self.carry_on(key, &attach.carried)?;
+            self.carry_on(key, &attach.carried, &attach.granted)?;
         }
         let own = attach.user.channel();
         let (elsewhere, own_elsewhere) = match &attach.start {
@@ -174,10 +177,18 @@ impl Hub {
         }
         if let Start::Cursor(cursor) = &attach.start {
             for (channel, position) in cursor.entries.iter().filter(|(channel, _)| *channel != own) {
+                if !attach.granted.allows(channel.as_str()) {
+                    self.tell_unsubscribed(key, channel);
+                    continue;
+                }
                 self.follow(key, channel, Beginning::Here, Some(*position))?;
             }
         }
         for channel in &attach.channels {
+            if !channel.is_own() && !attach.granted.allows(channel.as_str()) {
+                self.tell_unsubscribed(key, channel);
+                continue;
+            }
             self.follow(key, channel, elsewhere, None)?;
         }
         for index in 0..self.sub_count(key) {

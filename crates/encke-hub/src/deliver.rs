@@ -5,8 +5,8 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Offset, Page, Position, UserId,
-    write_offset,
+    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Offset, Page, Position, Unsubscribed,
+    UserId, write_offset,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub enum Pulled {
     Message(Arc<Entry>),
     /// Messages that will not come.
     Gap(Gap),
+    /// A channel is not followed any more, as the token does not grant it.
+    Unsubscribed(Unsubscribed),
     /// Nothing now; [`Output::Ready`] tells when there is.
     Nothing,
 }
@@ -255,6 +257,9 @@ impl Hub {
         let (turn, streak) = (session.turn, session.streak);
         let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
         self.pulled = Some(key);
+        if let Some(unsubscribed) = self.next_unsubscribed(key) {
+            return Pulled::Unsubscribed(unsubscribed);
+        }
         // The user's own channel goes first; the others take turns, so that one which is never empty does not
         // starve them.
         if let Some(pulled) = self.pull_live(key, 0, now) {
@@ -424,7 +429,8 @@ impl Hub {
     /// Whether a session has something to pull, or to read first.
     pub(crate) fn has_more(&self, key: Key) -> bool {
         let count = self.sessions.get(key).map_or(0, |session| session.subs.len());
-        (0..count).any(|index| self.lags(key, u16::try_from(index).unwrap_or(u16::MAX)))
+        self.unsubscribed.contains_key(&key)
+            || (0..count).any(|index| self.lags(key, u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
     fn lags(&self, key: Key, index: u16) -> bool {

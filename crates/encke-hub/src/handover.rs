@@ -1,6 +1,6 @@
 //! Sessions that go on elsewhere: their client has come to another node.
 
-use encke_proto::{Cursor, ErrorCode, SessionId, UserId};
+use encke_proto::{Cursor, ErrorCode, Grant, SessionId, UserId};
 
 use crate::{ControlReply, Ending, Following, Hub, Key, Now, Output, session::Beginning};
 
@@ -36,8 +36,13 @@ impl Hub {
         following
     }
 
-    /// Lets a session that has just begun follow all that it followed on another node.
-    pub(crate) fn carry_on(&mut self, key: Key, carried: &Following) -> Result<(), ErrorCode> {
+    /// Lets a session that has just begun follow all that it followed on another node and is granted.
+    pub(crate) fn carry_on(
+        &mut self,
+        key: Key,
+        carried: &Following,
+        granted: &Grant,
+    ) -> Result<(), ErrorCode> {
         // The own channel comes first, so that every session has it as its first subscription.
         let own = self.user_of(key).map(UserId::channel);
         let at = own.as_ref().and_then(|own| carried.began.position(own));
@@ -47,6 +52,10 @@ impl Hub {
             self.follow(key, own, Beginning::Handed, None)?;
         }
         for (channel, at) in carried.began.entries.iter().filter(|(channel, _)| !channel.is_own()) {
+            if !granted.allows(channel.as_str()) {
+                self.tell_unsubscribed(key, channel);
+                continue;
+            }
             self.follow(key, channel, Beginning::Here, Some(*at))?;
             // It is not the client that said so: should its cursor not name the channel, what is sent from
             // here on may be lost like what was sent there.
@@ -57,6 +66,10 @@ impl Hub {
             }
         }
         for channel in carried.channels.iter().filter(|channel| !channel.is_own()) {
+            if !granted.allows(channel.as_str()) {
+                self.tell_unsubscribed(key, channel);
+                continue;
+            }
             self.follow(key, channel, Beginning::Now, None)?;
         }
         Ok(())

@@ -49,6 +49,9 @@ pub struct Hub {
     pub(crate) reads: u32,
     /// Control requests that wait until their session stands in the channels that they named.
     pub(crate) subscribing: HashMap<Key, Vec<u64>>,
+    /// What clients are yet to be told of: channels that their session does not follow any more. At most as
+    /// many for each as a session may follow.
+    pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
@@ -76,6 +79,7 @@ impl Hub {
             reread: Vec::new(),
             reads: 0,
             subscribing: HashMap::new(),
+            unsubscribed: HashMap::new(),
             outputs: VecDeque::new(),
             transports: Vec::new(),
         }

@@ -31,6 +31,7 @@ mod config;
 mod control;
 mod control_request;
 mod deliver;
+mod grants;
 mod handover;
 mod hub;
 mod index;

@@ -99,6 +99,7 @@ impl Hub {
         }
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_index.remove(&session.id, key);
+        self.unsubscribed.remove(&key);
         self.answer_subscribers(key);
         let Some(user) = self.users.get_mut(session.user) else { return };
         user.sessions.remove_first(|other| *other == key);

@@ -55,12 +55,16 @@ codes! {
     OriginForbidden = "origin_forbidden", 403;
     /// The token grants no such channel.
     ChannelForbidden = "channel_forbidden", 403;
+    /// The API key is not for this.
+    Forbidden = "forbidden", 403;
     /// Login by an id alone, outside dev mode.
     LoginDisabled = "login_disabled", 403;
     /// No such address.
     NotFound = "not_found", 404;
     /// No such user.
     UserUnknown = "user_unknown", 404;
+    /// No such channel.
+    ChannelUnknown = "channel_unknown", 404;
     /// No such session.
     SessionUnknown = "session_unknown", 404;
     /// No such push.

@@ -26,6 +26,8 @@ pub enum CloseCode {
     Recycle,
     /// The user has more sessions than the site allows; the oldest went.
     TooManySessions,
+    /// The user was deleted.
+    Deleted,
 }
 
 /// The end of a session, as its connection is told.
@@ -71,6 +73,26 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+/// Why a session does not follow a channel any more, though its client did not ask for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum UnsubscribedReason {
+    /// The token that the session goes on with does not grant it.
+    NotGranted,
+}
+
+/// A channel that the session does not follow any more, though its client did not ask for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Unsubscribed {
+    /// The channel.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub channel: ChannelName,
+    /// Why.
+    pub reason: UnsubscribedReason,
+}
+
 /// The beginning of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -96,6 +118,8 @@ pub enum Event {
     Open(Open),
     /// Messages are missing.
     Gap(Gap),
+    /// A channel is not followed any more.
+    Unsubscribed(Unsubscribed),
     /// Last of all.
     Close(Close),
 }
@@ -107,6 +131,7 @@ impl Event {
         match self {
             Self::Open(_) => "open",
             Self::Gap(_) => "gap",
+            Self::Unsubscribed(_) => "unsubscribed",
             Self::Close(_) => "close",
         }
     }

@@ -1,7 +1,11 @@
 //! Session ids and message ids: 128 bits and their text of 22 characters. The random bits come from the
 //! caller.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -129,8 +133,26 @@ impl<'de> Deserialize<'de> for SessionId {
 
 /// A message or a push: made by the server from the time and 80 random bits, the same for every user that one
 /// push reaches.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(Arc<str>);
+// It holds its text: there is no allocation for one, and none to be counted for a copy.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageId([u8; TEXT_BYTES]);
+
+/// How many of the last characters of a message's id are hashed: all of their bits are random.
+const HASHED_BYTES: usize = 8;
+
+impl Hash for MessageId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut last = [0; HASHED_BYTES];
+        last.copy_from_slice(&self.0[TEXT_BYTES - HASHED_BYTES..]);
+        state.write_u64(u64::from_ne_bytes(last));
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageId").field(&self.as_str()).finish()
+    }
+}
 
 impl MessageId {
     /// The id of a message of this moment. Ids of one time are neighbours wherever they are sorted, so that a
@@ -143,26 +165,27 @@ impl MessageId {
     /// A message id from 128 bits.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
-        Self(IdText(encode(bits)).as_str().into())
+        Self(encode(bits))
     }
 
     /// The 128 bits, as [`Self::from_bits`] takes them.
     #[must_use]
     pub fn bits(&self) -> u128 {
         // No id has a text that is not one of bits.
-        decode(&self.0).unwrap_or_default()
+        decode(self.as_str()).unwrap_or_default()
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // All of it is of the alphabet.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -170,13 +193,13 @@ impl FromStr for MessageId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        decode(text).map(|_| Self(text.into()))
+        decode(text).map(Self::from_bits)
     }
 }
 
 impl Serialize for MessageId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -38,15 +38,24 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
 }
 
 /// Writes `text` as a JSON string.
-pub(crate) fn push_string(out: &mut String, text: &str) {
-    // Most texts hold nothing that is to be escaped (RFC 8259 section 7).
-    if !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\')) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-        return;
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    if is_plain(text) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(write(&text).as_bytes());
     }
-    out.push_str(&write(&text));
+}
+
+/// `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    if is_plain(text) { ["\"", text, "\""].concat() } else { write(&text) }
+}
+
+/// Whether a text holds nothing that is to be escaped (RFC 8259 section 7), as most do.
+fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\'))
 }
 
 /// The characters at which readers of text end a line, and JSON does not: NEXT LINE, LINE SEPARATOR and

@@ -77,7 +77,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Close, CloseCode, Cursor, Entry, Gap, GapReason, Position, SessionId, codec::poll, json};
+    use crate::{
+        Close, CloseCode, Cursor, Entry, Gap, GapReason, Position, SessionId, Unsubscribed,
+        UnsubscribedReason, codec::poll, json,
+    };
 
     fn message(body: Body, from: Option<&str>) -> Message {
         Message {
@@ -118,7 +121,12 @@ mod tests {
             Gap { channel: ChannelName::public("c").unwrap(), from: 1, to: None, reason: GapReason::Epoch };
         let close =
             Close { code: CloseCode::Client, reason: "x".into(), reconnect: false, retry_ms: Some(5) };
-        for close in [None, Some(close)] {
+        let lost = |name: &str| Unsubscribed {
+            channel: ChannelName::public(name).unwrap(),
+            reason: UnsubscribedReason::NotGranted,
+        };
+        let unsubscribed = [vec![], vec![lost("a")], vec![lost("a"), lost("b")]];
+        for (close, unsubscribed) in [None, Some(close), None].into_iter().zip(unsubscribed) {
             let cursor = Cursor::default();
             let session = SessionId::from_bits(9);
             let described = poll::PollAnswer {
@@ -126,11 +134,13 @@ mod tests {
                 cursor: cursor.clone(),
                 messages: messages.iter().map(MessageJson::from).collect(),
                 gaps: vec![gap.clone()],
+                unsubscribed: unsubscribed.clone(),
                 close: close.clone(),
             };
             let mut answer = poll::Answer::default();
             messages.iter().for_each(|message| answer.message(&Entry::new(message.clone())));
             answer.gap(&gap);
+            unsubscribed.iter().for_each(|told| answer.unsubscribed(told));
             let end = close.map_or(poll::GOES_ON.to_owned(), |close| json::write(&close));
             let mut written = Vec::new();
             answer.finish(&session.to_string(), &cursor.to_string(), &end).write(&mut written);

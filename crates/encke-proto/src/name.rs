@@ -120,10 +120,12 @@ impl UserId {
     /// [`NameError`] says which rule it breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
         check(text)?;
-        let mut own = String::with_capacity(OWN.len_utf8() + text.len());
-        own.push(OWN);
-        own.push_str(text);
-        Ok(Self(own.into()))
+        // Put together here, so that one allocation holds it in the end and none before.
+        let mut own = [OWN as u8; OWN.len_utf8() + NAME_MAX_BYTES];
+        let own = &mut own[..OWN.len_utf8() + text.len()];
+        own[OWN.len_utf8()..].copy_from_slice(text.as_bytes());
+        // Both parts are text.
+        Ok(Self(std::str::from_utf8(own).unwrap_or_default().into()))
     }
 
     /// The id as text.
@@ -202,6 +204,13 @@ impl ChannelName {
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.0.starts_with(OWN)
+    }
+}
+
+/// The user's own channel, as [`UserId::channel`] gives it.
+impl From<UserId> for ChannelName {
+    fn from(user: UserId) -> Self {
+        Self(user.0)
     }
 }
 

@@ -30,9 +30,22 @@ impl Epoch {
     /// # Errors
     /// Only those of the writer.
     pub fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
+        let mut text = [b'0'; EPOCH_DIGITS];
+        let at = self.digits(&mut text);
+        out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
+    }
+
+    /// Appends the text.
+    pub(crate) fn push_to(self, out: &mut Vec<u8>) {
+        let mut text = [b'0'; EPOCH_DIGITS];
+        let at = self.digits(&mut text);
+        out.extend_from_slice(&text[at..]);
+    }
+
+    /// Puts the digits at the end of a text; where they begin.
+    #[inline]
+    fn digits(self, text: &mut [u8; EPOCH_DIGITS]) -> usize {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        // 64 bits have at most 13 digits in base 36.
-        let mut text = [b'0'; 13];
         let mut at = text.len();
         let mut rest = self.0;
         loop {
@@ -40,12 +53,14 @@ impl Epoch {
             text[at] = DIGITS[(rest % 36) as usize];
             rest /= 36;
             if rest == 0 {
-                break;
+                return at;
             }
         }
-        out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
     }
 }
+
+/// 64 bits have at most so many digits in base 36.
+const EPOCH_DIGITS: usize = 13;
 
 /// Writes an offset in decimal, without the detour over a formatter.
 ///

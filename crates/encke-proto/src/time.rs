@@ -35,7 +35,7 @@ const TEXT_BYTES: usize = "0000-00-00T00:00:00.000Z".len();
 impl Time {
     /// The time as it is on the wire. Each message has one, so it is written without the formatting
     /// machinery.
-    fn text(self) -> [u8; TEXT_BYTES] {
+    pub(crate) fn text(self) -> [u8; TEXT_BYTES] {
         // Times past the year 9999 cannot be written in RFC 3339; they are written as its last moment.
         let millis = self.0.min(253_402_300_799_999);
         let (seconds, millis) = (millis / 1000, millis % 1000);
@@ -59,11 +59,6 @@ impl Time {
         put(17, 2, in_day % 60);
         put(20, 3, millis);
         text
-    }
-
-    /// Appends the time as it is on the wire.
-    pub(crate) fn push_to(self, out: &mut String) {
-        out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
     }
 }
 

@@ -157,6 +157,7 @@ impl World {
             slow: config.slow,
             linger_ms: config.linger_ms,
             batched_sends: config.batched_sends,
+            redirects: false,
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let events = Events::with_capacity(EVENTS_PER_TURN);

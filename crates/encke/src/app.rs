@@ -6,11 +6,12 @@ use encke_engine::Engine;
 use encke_hub::Now;
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, KeysError},
     clock::Clock,
     cluster::{Nodes, Sessions},
-    config::{Config, KeysMissing},
+    config::Config,
     metrics::Metrics,
+    reload::Reloads,
     shards::Shards,
     stopping::Stopping,
     supervisor::Supervisor,
@@ -36,39 +37,42 @@ pub struct App {
     pub supervisor: Supervisor,
     /// Whether the server stops.
     pub stopping: Stopping,
+    /// The parts that take new settings while the server runs; others register themselves.
+    pub reloads: Reloads,
 }
 
 impl App {
     /// Puts it together, for a node that is alone.
     ///
     /// # Errors
-    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
     pub fn new(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, KeysMissing> {
+    ) -> Result<Arc<Self>, KeysError> {
         Self::among(config, engine, shards, clock, None)
     }
 
     /// Puts it together, for a node among others if there are any.
     ///
     /// # Errors
-    /// [`KeysMissing`] when [`Config::complete_keys`] was not called before.
+    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
     pub fn among(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
         nodes: Option<Arc<Nodes>>,
-    ) -> Result<Arc<Self>, KeysMissing> {
+    ) -> Result<Arc<Self>, KeysError> {
         let auth =
             if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let (auth, stopping) = (Arc::new(auth), Stopping::default());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
+        let reloads = Reloads::new(&config);
         Ok(Arc::new(Self {
             config,
             engine,
@@ -79,6 +83,7 @@ impl App {
             metrics,
             supervisor: Supervisor::new(stopping.clone()),
             stopping,
+            reloads,
         }))
     }
 

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
-use encke_proto::{Close, Gap, MessageJson, Open};
+use encke_proto::{Close, Gap, MessageJson, Open, Unsubscribed};
 use http::header;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, OpenApi};
@@ -36,8 +36,8 @@ pub(crate) async fn asyncapi() -> Response {
 /// The schemas of what is sent and taken.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
-    Open, MessageJson<'static>, Gap, Close, SubscribeCommand, PublishCommand, AckCommand, CloseCommand,
-    PingCommand,
+    Open, MessageJson<'static>, Gap, Unsubscribed, Close, SubscribeCommand, PublishCommand, AckCommand,
+    CloseCommand, PingCommand,
     Reply<'static>, Followed, Published, Done, SessionClosed,
 )))]
 struct Schemas;
@@ -99,6 +99,12 @@ fn events() -> Vec<Described> {
             schema: Some("Gap"),
             summary: "Messages that will not come.",
             example: json!({"event": "gap", "channel": "news", "from": 8, "to": 12, "reason": "trimmed"}),
+        },
+        Described {
+            name: "unsubscribed",
+            schema: Some("Unsubscribed"),
+            summary: "A channel that the session does not follow any more, as its new token does not grant it.",
+            example: json!({"event": "unsubscribed", "channel": "news", "reason": "not_granted"}),
         },
         Described {
             name: "close",

@@ -4,7 +4,7 @@
 //! A new engine is a folder in `encke-engine`, a feature, and here a module with its opener and a line in
 //! [`OPENERS`]. What an address means besides its scheme, its engine knows.
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use encke_engine::{Cluster, Engine, EngineError, EngineEvents, RetentionTable};
 use encke_proto::Epoch;
@@ -14,13 +14,14 @@ const OPENERS: &[Opener] = &[
     memory::OPENER,
     #[cfg(feature = "log")]
     log::OPENER,
-    #[cfg(feature = "sqlite")]
-    sqlite::OPENER,
     #[cfg(feature = "redis")]
     redis::OPENER,
     #[cfg(feature = "nats")]
     nats::OPENER,
 ];
+
+/// Names that engines had in former versions, each with that of the one which has taken its place.
+const FORMER: &[(&str, &str)] = &[("sqlite", "log")];
 
 /// The longest scheme that is repeated to who wrote it, in bytes.
 const SCHEME_MAX_BYTES: usize = 32;
@@ -54,8 +55,6 @@ pub struct Opening {
     pub epoch: Epoch,
     /// The directory for what lies on this machine's disk. It exists.
     pub data: PathBuf,
-    /// How long writes to the disk wait for others to share a commit.
-    pub gather: Duration,
     /// What the operator calls this node.
     pub node: String,
 }
@@ -91,7 +90,23 @@ pub enum OpenError {
     /// It cannot be worked with.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The data directory has what the former engine `sqlite` kept, and no log store.
+    #[error(
+        "{} is the store of the former engine `sqlite`; take it over with `encke store import --data {}`{}, \
+         or move it away to begin an empty one",
+        file.display(), data.display(), IMPORTER
+    )]
+    OldStore {
+        /// Its database.
+        file: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+    },
 }
+
+/// What has the command that takes an old store over, if this build has not.
+const IMPORTER: &str =
+    if cfg!(feature = "sqlite-import") { "" } else { " of a build with the feature `sqlite-import`" };
 
 type Opened = Pin<Box<dyn Future<Output = Result<Backing, OpenError>> + Send>>;
 
@@ -124,11 +139,17 @@ pub async fn open(address: &str, opening: Opening) -> Result<Backing, OpenError>
     (opener.open)(address.to_owned(), opening).await
 }
 
+/// The engine that has taken the place of the one that an address names, if there is one.
+pub(crate) fn successor(address: &str) -> Option<&'static str> {
+    FORMER.iter().find(|(former, _)| *former == address).map(|(_, now)| *now)
+}
+
 fn check_among(openers: &[Opener], address: &str) -> Result<(), AddressError> {
     (find(openers, address)?.check)(address)
 }
 
 fn find<'a>(openers: &'a [Opener], address: &str) -> Result<&'a Opener, AddressError> {
+    let address = successor(address).unwrap_or(address);
     let (scheme, hosts) = match address.split_once("://") {
         Some((scheme, rest)) => (scheme, Some(hosts(rest))),
         None => (address, None),
@@ -153,7 +174,7 @@ pub(crate) fn hosts(rest: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts)
 }
 
-/// How addresses of these engines are written: `memory, sqlite or redis://HOST…`.
+/// How addresses of these engines are written: `memory, log or redis://HOST…`.
 fn forms(openers: &[Opener]) -> String {
     let one = |opener: &Opener| {
         let scheme = opener.schemes.first().copied().unwrap_or_default();
@@ -188,13 +209,13 @@ mod memory {
 mod log {
     use std::path::Path;
 
-    use encke_engine::{EngineError, log::LogEngine};
+    use encke_engine::log::LogEngine;
 
     use super::{Backing, OpenError, Opener};
 
     /// The directory of the store in the data directory.
     const DIRECTORY: &str = "log";
-    /// What an earlier version, or the engine `sqlite`, keeps its logs in.
+    /// What the former engine `sqlite` kept its logs in.
     const SQLITE_FILE: &str = "encke.sqlite3";
 
     pub(super) const OPENER: Opener = Opener {
@@ -204,7 +225,7 @@ mod log {
         open: |_, opening| {
             Box::pin(async move {
                 let directory = opening.data.join(DIRECTORY);
-                refuse_other_store(&opening.data, &directory)?;
+                refuse_old_store(&opening.data, &directory)?;
                 let engine =
                     LogEngine::open(&directory, opening.events.feed, opening.retention, opening.epoch)?;
                 Ok(Backing::alone(engine))
@@ -212,18 +233,14 @@ mod log {
         },
     };
 
-    /// A server that finds the store of another engine must not begin an empty one beside it without a word.
-    fn refuse_other_store(data: &Path, directory: &Path) -> Result<(), OpenError> {
-        let other = data.join(SQLITE_FILE);
-        if directory.exists() || !other.exists() {
+    /// A server that finds what the former engine kept must not begin an empty store beside it without a
+    /// word.
+    fn refuse_old_store(data: &Path, directory: &Path) -> Result<(), OpenError> {
+        let file = data.join(SQLITE_FILE);
+        if directory.exists() || !file.exists() {
             return Ok(());
         }
-        let text = format!(
-            "{} is the store of the engine `sqlite`: take it over with `encke store import`, \
-             or go on with it by `engine = \"sqlite\"`",
-            other.display()
-        );
-        Err(EngineError::Unavailable(text).into())
+        Err(OpenError::OldStore { file, data: data.to_owned() })
     }
 
     #[cfg(test)]
@@ -231,37 +248,17 @@ mod log {
         use super::*;
 
         #[test]
-        fn the_store_of_another_engine_is_not_passed_over() {
+        fn what_the_former_engine_kept_is_not_passed_over() {
             let data = tempfile::tempdir().unwrap();
             let directory = data.path().join(DIRECTORY);
-            assert!(refuse_other_store(data.path(), &directory).is_ok(), "a new directory");
+            assert!(refuse_old_store(data.path(), &directory).is_ok(), "a new directory");
             std::fs::write(data.path().join(SQLITE_FILE), "").unwrap();
-            let told = refuse_other_store(data.path(), &directory).unwrap_err().to_string();
-            assert!(told.contains("engine = \"sqlite\""), "{told}");
+            let told = refuse_old_store(data.path(), &directory).unwrap_err().to_string();
+            assert!(told.contains(&format!("encke store import --data {}", data.path().display())), "{told}");
             std::fs::create_dir(&directory).unwrap();
-            assert!(refuse_other_store(data.path(), &directory).is_ok(), "both are there on purpose");
+            assert!(refuse_old_store(data.path(), &directory).is_ok(), "it was taken over");
         }
     }
-}
-
-#[cfg(feature = "sqlite")]
-mod sqlite {
-    use encke_engine::sqlite::SqliteEngine;
-
-    use super::{Backing, Opener};
-
-    pub(super) const OPENER: Opener = Opener {
-        schemes: &["sqlite"],
-        hosts: false,
-        check: |_| Ok(()),
-        open: |_, opening| {
-            Box::pin(async move {
-                let engine =
-                    SqliteEngine::open(&opening.data, opening.events.feed, opening.retention, opening.epoch)?;
-                Ok(Backing::alone(engine.gathering(opening.gather)))
-            })
-        },
-    };
 }
 
 #[cfg(feature = "redis")]
@@ -322,7 +319,7 @@ mod tests {
     fn an_engine_that_a_build_lacks_is_named_beside_those_that_it_has() {
         let text = |address| check_among(&[memory::OPENER], address).unwrap_err().to_string();
         assert_eq!(text("redis://user:hush@host:6379/0"), "this build has no engine `redis`; must be memory");
-        assert_eq!(text("sqlite"), "this build has no engine `sqlite`; must be memory");
+        assert_eq!(text("sqlite"), "this build has no engine `log`; must be memory");
         assert_eq!(check_among(&[memory::OPENER], "memory"), Ok(()));
     }
 
@@ -348,12 +345,13 @@ mod tests {
         let mut schemes: Vec<&str> = OPENERS.iter().flat_map(|opener| opener.schemes).copied().collect();
         schemes.sort_unstable();
         assert!(schemes.windows(2).all(|pair| pair[0] != pair[1]), "{schemes:?}");
+        assert!(FORMER.iter().all(|(former, _)| !schemes.contains(former)), "a former name is no engine's");
     }
 
-    #[cfg(all(feature = "log", feature = "sqlite", feature = "redis", feature = "nats"))]
+    #[cfg(all(feature = "log", feature = "redis", feature = "nats"))]
     #[test]
     fn all_engines_are_told_to_who_names_none() {
-        assert_eq!(forms(OPENERS), "memory, log, sqlite, redis://HOST… or nats://HOST…");
+        assert_eq!(forms(OPENERS), "memory, log, redis://HOST… or nats://HOST…");
         for good in [
             "memory",
             "log",

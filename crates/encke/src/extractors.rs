@@ -9,6 +9,7 @@ use http::request::Parts;
 use crate::{
     app::App,
     auth::{Credentials, Identity},
+    config::Scope,
     http::refusal::Refused,
 };
 
@@ -16,32 +17,53 @@ use crate::{
 /// server stops.
 pub(crate) const CLIENT: &[ErrorCode] =
     &[ErrorCode::Unauthorized, ErrorCode::TokenExpired, ErrorCode::OriginForbidden, ErrorCode::ShuttingDown];
-/// The same of a backend's.
-pub(crate) const OPERATOR: &[ErrorCode] = &[ErrorCode::Unauthorized, ErrorCode::ShuttingDown];
+/// The same of a backend's: for its key.
+pub(crate) const OPERATOR: &[ErrorCode] =
+    &[ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::ShuttingDown];
 
 /// A client with a verified token.
 #[derive(Debug)]
 pub(crate) struct Client(pub(crate) Identity);
 
-/// A caller with the key of the server API.
-#[derive(Debug)]
-pub(crate) struct Operator;
-
 impl FromRequestParts<Arc<App>> for Client {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        Ok(Self(app.auth.identify(&credentials(parts), app.now().wall)?))
+        Ok(Self(app.auth.identify_fetching(&credentials(parts), app.now().wall).await?))
     }
 }
 
-impl FromRequestParts<Arc<App>> for Operator {
-    type Rejection = Refused;
+/// Makes an extractor of each scope: a caller with a key of the server API that has it.
+macro_rules! callers {
+    ($($(#[$doc:meta])* $name:ident: $scope:ident;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        app.auth.operator(&credentials(parts))?;
-        Ok(Self)
-    }
+        impl FromRequestParts<Arc<App>> for $name {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+                app.auth.operator(&credentials(parts), Scope::$scope, app.now().wall)?;
+                Ok(Self)
+            }
+        }
+    )+};
+}
+
+callers! {
+    /// A caller that may push to users.
+    MayPush: Push;
+    /// A caller that may publish to channels.
+    MayPublish: Publish;
+    /// A caller that may read.
+    MayRead: Read;
+    /// A caller that may close connections.
+    MayClose: Close;
+    /// A caller that may read what is counted.
+    MayReadMetrics: Metrics;
+    /// A caller that may do what cannot be undone.
+    MayAdminister: Admin;
 }
 
 /// What the head of a request brings.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::Operator,
+    extractors::MayReadMetrics,
     http::refusal::{ENGINE, Refused, codes},
     metrics::Gauge,
     shards::Counts,
@@ -65,11 +65,11 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, 
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(("api_key" = []), ()),
     responses((status = 200, description = "Text.", body = String, content_type = "text/plain")),
-    extensions(("x-error-codes" = json!(codes(&[&[ErrorCode::Unauthorized]])))),
+    extensions(("x-error-codes" = json!(codes(&[&[ErrorCode::Unauthorized, ErrorCode::Forbidden]])))),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     if !app.config.dev {
-        Operator::from_request_parts(&mut request.into_parts().0, &app).await?;
+        MayReadMetrics::from_request_parts(&mut request.into_parts().0, &app).await?;
     }
     let counts = app.shards.counts().await?;
     Ok((

@@ -4,7 +4,7 @@
 
 use std::{fmt, pin::Pin};
 
-use crate::http::refusal::Refused;
+use crate::{config::Scope, http::refusal::Refused};
 
 /// The most users, channels or messages of a request that is done within the shard's turn; what has more of
 /// them is done beside the shard.
@@ -14,8 +14,35 @@ pub const WITHIN_TURN_MAX: usize = 16;
 pub type Outcome = Result<Done, Refused>;
 /// An inline request under way.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-/// Runs a request with its body.
-pub type Run = Box<dyn Fn(Vec<u8>) -> Running + Send + Sync>;
+/// Begins a request, whose body this is.
+pub type Run = Box<dyn Fn(&[u8]) -> Begun + Send + Sync>;
+
+/// What came of a request when it was begun. What needs no waiting is done at once: a future would cost it
+/// more than the work.
+pub enum Begun<T = Outcome> {
+    /// It is done.
+    Done(T),
+    /// It waits for something.
+    Goes(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T: Send + 'static> Begun<T> {
+    /// Waits for what becomes of it.
+    pub async fn finish(self) -> T {
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Goes(running) => running.await,
+        }
+    }
+
+    /// The same with another result.
+    pub fn map<U>(self, to: impl FnOnce(T) -> U + Send + 'static) -> Begun<U> {
+        match self {
+            Self::Done(outcome) => Begun::Done(to(outcome)),
+            Self::Goes(running) => Begun::Goes(Box::pin(async move { to(running.await) })),
+        }
+    }
+}
 
 /// The answer to an inline request.
 #[derive(Debug)]
@@ -26,10 +53,12 @@ pub struct Done {
     pub json: Vec<u8>,
 }
 
-/// A kind of inline request: a POST of JSON by a client that has the key of the server API.
+/// A kind of inline request: a POST of JSON by a backend with a key of the server API.
 pub struct InlineRoute {
     /// Its path; there is no query.
     pub path: &'static str,
+    /// What the key has to allow.
+    pub scope: Scope,
     /// Runs it.
     pub run: Run,
 }

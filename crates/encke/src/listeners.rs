@@ -1,12 +1,15 @@
 //! The listeners: which connections come in, and where they go. Requests that wait are admitted to the
 //! shards' slots; all others are served by hyper.
 
+pub mod acme;
 mod activity;
 mod carried;
 mod certificates;
+mod der;
 mod handoffs;
 mod handshake;
 mod http_2;
+pub mod https;
 mod hyper_bridge;
 pub mod hyper_server;
 mod hyper_socket;

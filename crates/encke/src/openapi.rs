@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::response::{IntoResponse, Response};
-use encke_proto::{Close, ErrorAnswer, ErrorCode, Gap, MessageJson, Refusal};
+use encke_proto::{Close, ErrorAnswer, ErrorCode, Gap, MessageJson, Refusal, Unsubscribed};
 use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -61,11 +61,11 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         server_api::push::push, server_api::receipts::receipts, server_api::publish::publish,
         server_api::users::users, server_api::users::user, server_api::sessions::sessions,
         server_api::close::close, server_api::channels::channels, server_api::history::history,
-        server_api::presence::presence,
+        server_api::presence::presence, server_api::deletion::user, server_api::deletion::channel,
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
     ),
-    components(schemas(ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Close)),
+    components(schemas(ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Unsubscribed, Close)),
     modifiers(&Secrets),
 )]
 struct Document;

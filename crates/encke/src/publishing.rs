@@ -18,7 +18,7 @@ pub(crate) struct Published {
     offset: Offset,
     #[schema(value_type = String)]
     epoch: Epoch,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn publish_to(
 ) -> Result<Appended, Refused> {
     let body = Body::Data(data);
     let time = app.now().wall;
-    let id = MessageId::fresh(time, random::bits()?);
+    let id = MessageId::fresh(time, random::pooled_bits()?);
     let targets = Targets::Channels(channels.clone());
     let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
     // A key that was used for other channels would otherwise look like success.

@@ -9,7 +9,7 @@ use axum::{
     handler::Handler,
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, any, get, post},
+    routing::{MethodRouter, any, delete, get, post},
 };
 use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method};
@@ -61,6 +61,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let clients_post = |path, handler| Route { area: Area::Client, method: Method::POST, path, handler };
     let api_get = |path, handler| Route { area: Area::Api, method: Method::GET, path, handler };
     let api_post = |path, handler| Route { area: Area::Api, method: Method::POST, path, handler };
+    let api_delete = |path, handler| Route { area: Area::Api, method: Method::DELETE, path, handler };
     let operation = |path, handler| Route { area: Area::Operation, method: Method::GET, path, handler };
     let page = |path, handler| Route { area: Area::Pages, method: Method::GET, path, handler };
     vec![
@@ -81,11 +82,13 @@ pub(crate) fn routes() -> Vec<Route> {
         api_post("/api/publish", post(server_api::publish::publish)),
         api_get("/api/users", get(server_api::users::users)),
         api_get("/api/users/{user}", get(server_api::users::user)),
+        api_delete("/api/users/{user}", delete(server_api::deletion::user)),
         api_get("/api/sessions", get(server_api::sessions::sessions)),
         api_post("/api/close", post(server_api::close::close)),
         api_get("/api/channels", get(server_api::channels::channels)),
         api_get("/api/channels/{channel}/history", get(server_api::history::history)),
         api_get("/api/channels/{channel}/presence", get(server_api::presence::presence)),
+        api_delete("/api/channels/{channel}", delete(server_api::deletion::channel)),
         operation("/api/openapi.json", get(openapi::openapi)),
         operation("/api/asyncapi.json", get(asyncapi::asyncapi)),
         operation("/metrics", get(health::metrics)),
@@ -181,6 +184,7 @@ async fn count(request: Request, next: Next) -> Response {
     let method = match *request.method() {
         Method::GET => "GET",
         Method::POST => "POST",
+        Method::DELETE => "DELETE",
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         _ => "other",

@@ -1,18 +1,24 @@
 //! From a checked configuration to a server that runs, until it is told to stop.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use encke_engine::BEAT_MS;
 use encke_hub::{CloseTarget, ControlRequest};
 use encke_proto::{Close, CloseCode};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, interval, sleep, timeout},
 };
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, ConfigError},
+    file_thread::FileThread,
+    reload::{Reload, ReloadError, Reloaded, Reloads},
     wire::{Server, WireError, wire},
 };
 
@@ -35,25 +41,82 @@ pub enum ServeError {
     Failed,
 }
 
+/// Reads the configuration again, from where it came from.
+pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
 /// Serves until it is told to stop (SIGINT, SIGTERM) or a part of it fails. Both keys in the configuration
-/// are there.
+/// are there. On SIGHUP `reread` is called, and what can change while it serves is changed: its own parts,
+/// and `part`.
 ///
 /// # Errors
 /// [`ServeError`] says why it could not start or go on.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, reread: Reread, part: Arc<dyn Reload>) -> Result<(), ServeError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     survive_file_size_limit()?;
+    let hangups = Hangups { signal: signal(SignalKind::hangup())?, at_terminal: io::stdin().is_terminal() };
     let drain = Duration::from_secs(config.shutdown_drain_s);
-    let server = wire(config).await?;
-    tracing::info!(address = %server.address, "the server is up");
-    announce(&server)?;
-    let told = async {
+    let mut told = Box::pin(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+    });
+    // Files, a disk or other servers may let it wait for long until it is up.
+    let server = tokio::select! {
+        server = wire(config) => server?,
+        () = &mut told => return Ok(()),
+    };
+    server.app.reloads.register(part);
+    tracing::info!(address = %server.address, "the server is up");
+    announce(&server)?;
+    let reloads = server.app.reloads.clone();
+    let told = async move {
+        tokio::select! {
+            () = told => {}
+            () = hangups.reload(&reloads, reread) => {}
+        }
     };
     run(server, drain, told).await
+}
+
+/// The signals that say that the configuration is to be read again.
+struct Hangups {
+    signal: Signal,
+    /// Whether the process was started at a terminal.
+    at_terminal: bool,
+}
+
+impl Hangups {
+    /// Reads the configuration again at each, until the terminal is gone at which the process was started:
+    /// that is told by the same signal.
+    async fn reload(mut self, reloads: &Reloads, reread: Reread) {
+        let files = FileThread::new();
+        while self.signal.recv().await.is_some() {
+            if self.at_terminal && !io::stdin().is_terminal() {
+                return;
+            }
+            tell(reload(reloads, &files, Arc::clone(&reread)).await);
+        }
+    }
+}
+
+async fn reload(reloads: &Reloads, files: &FileThread, reread: Reread) -> Result<Reloaded, ReloadError> {
+    let config = files.run(move || reread()).await??;
+    reloads.take(config).await
+}
+
+fn tell(reloaded: Result<Reloaded, ReloadError>) {
+    let outcome = if reloaded.is_ok() { "done" } else { "failed" };
+    metrics::counter!("encke_reloads_total", "outcome" => outcome).increment(1);
+    match reloaded {
+        Ok(Reloaded { changed, left }) => {
+            tracing::info!(changed = changed.join(", "), "the configuration was read again");
+            if !left.is_empty() {
+                tracing::warn!(keys = left.join(", "), "these settings change with a restart only");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the configuration was read again, and nothing is changed"),
+    }
 }
 
 /// Lets a server work until it is `told` to stop or a part of it fails, and stops it in order within `drain`.

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod channels;
 pub(crate) mod close;
+pub(crate) mod deletion;
 pub(crate) mod history;
 pub(crate) mod inline;
 pub(crate) mod presence;

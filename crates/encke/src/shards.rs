@@ -10,7 +10,6 @@ mod inline_waker;
 mod mailbox;
 mod online_users;
 mod peers;
-mod random_pool;
 mod received;
 mod shard;
 mod sink;
@@ -40,11 +39,10 @@ pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
-pub use random_pool::RandomPool;
 pub use received::Received;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
 pub use sink::{BodySink, BodySinkId, HyperBody, Sink, SinkHome, body_sink};
-pub use slot::{Hears, Queued, Service, Slot, State, Task, Unsent};
+pub use slot::{Answered, Hears, Queued, Service, Slot, State, Task, Unsent};
 pub use tls_listener::TlsListener;
 pub use tls_socket::TlsSocket;
 
@@ -89,11 +87,16 @@ impl Shards {
     /// # Errors
     /// [`ErrorCode::Overloaded`] when a shard could not be asked: what is for its users is late or lost.
     pub fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, ErrorCode> {
-        let is_online = |user: &UserId| {
-            self.home(user).check().map_err(|Full| ErrorCode::Overloaded)?;
-            Ok(self.online.contains(user))
-        };
-        users.iter().map(is_online).collect()
+        users.iter().map(|user| self.is_online(user)).collect()
+    }
+
+    /// The same for one user.
+    ///
+    /// # Errors
+    /// As [`Shards::are_online`].
+    pub fn is_online(&self, user: &UserId) -> Result<bool, ErrorCode> {
+        self.home(user).check().map_err(|Full| ErrorCode::Overloaded)?;
+        Ok(self.online.contains(user))
     }
 
     /// A shard for connections that have no home.
@@ -133,6 +136,9 @@ impl Shards {
     /// Its number.
     #[must_use]
     pub fn home_index(&self, user: &UserId) -> usize {
+        if self.mailboxes.len() == 1 {
+            return 0;
+        }
         usize::try_from(self.hasher.hash_one(user) % self.mailboxes.len() as u64).unwrap_or(0)
     }
 
@@ -216,6 +222,12 @@ impl Shards {
 /// user's home, every other to all.
 impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
+        // Most are told of alone: a push to one user.
+        if let [entry] = entries
+            && let Some(user) = entry.message().channel.owner()
+        {
+            return self.home(&user).post_or_miss(ShardCommand::Appended(Arc::clone(entry)));
+        }
         // A shard is woken when all of them are there, so that it takes in together what was written
         // together.
         let mut left = vec![false; self.mailboxes.len()];

@@ -16,14 +16,17 @@ use tokio::{
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     app::App,
+    auth::KeysError,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
-    config::{Config, KeysMissing},
+    config::Config,
     connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
+    key_sources::{FetchError, Jwks, watch_files},
     listeners::{
         Handoffs,
+        https::Https,
         hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
@@ -64,12 +67,18 @@ pub enum WireError {
     /// The address of the engine is not one.
     #[error("`engine`: {0}")]
     EngineAddress(AddressError),
+    /// The data directory has a store that is to be taken over first.
+    #[error("`data`: {0}")]
+    OldStore(OpenError),
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The keys are not there.
+    /// The keys are not there, or one cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeysMissing),
+    Keys(#[from] KeysError),
+    /// Nothing can be fetched.
+    #[error("`auth.jwks_url`: {0}")]
+    Jwks(#[from] FetchError),
     /// The operating system has no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -83,6 +92,7 @@ impl From<OpenError> for WireError {
         match error {
             OpenError::Address(error) => Self::EngineAddress(error),
             OpenError::Engine(error) => Self::Engine(error),
+            OpenError::OldStore { .. } => Self::OldStore(error),
         }
     }
 }
@@ -143,7 +153,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let tls = TlsConfig::of(&config)?;
+    let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
@@ -165,10 +175,18 @@ pub async fn wire_speaking(
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     if let Some(tls) = &tls {
+        app.reloads.register(tls.reload());
         app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
     }
+    follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let routes = router(Arc::clone(&app), &dialects);
+    let mut routes = router(Arc::clone(&app), &dialects);
+    if let Some(acme) = tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
+        routes = acme.answer_first(routes);
+        app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&clock), stopping.clone()));
+    }
+    let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
+    let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
         router: routes,
         admit: admit.clone(),
@@ -176,6 +194,7 @@ pub async fn wire_speaking(
         shards: shards.clone(),
         clock: Arc::clone(&clock),
         timeouts,
+        https,
         stopping,
     };
     let hyper_server = app.supervisor.spawn("hyper", Handoffs::new(hyper_server).run(handoff_connections));
@@ -194,9 +213,25 @@ pub async fn wire_speaking(
         command_handler,
         connection_limit,
         timeouts,
+        redirects,
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Takes keys that tokens are verified with as they change: in files, and at their issuer.
+async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+    if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
+        let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
+        app.supervisor.spawn("token keys", work);
+    }
+    if let Some(url) = &app.config.auth.jwks_url {
+        let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&app.clock))?;
+        // Clients come as soon as there is a listener, and their keys should be there.
+        jwks.fetch().await;
+        app.supervisor.spawn("key set", jwks.watch(stopping.clone()));
+    }
+    Ok(())
 }
 
 fn admit(app: &App, config: &Config) -> Admit {
@@ -207,6 +242,11 @@ fn admit(app: &App, config: &Config) -> Admit {
         hold_s: config.hold_s,
         compression: config.websocket_compression,
     }
+}
+
+/// What browsers are told, by the port that the sockets for TLS have.
+fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr, Vec<Socket>)>) -> Https {
+    tls.zip(sockets).map(|(tls, (address, _))| tls.https(config, address.port())).unwrap_or_default()
 }
 
 /// The limit of connections: no more than there are file descriptors for.
@@ -226,6 +266,7 @@ struct Workers {
     command_handler: CommandHandler,
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
+    redirects: bool,
 }
 
 impl Workers {
@@ -273,6 +314,7 @@ impl Workers {
             clock: Arc::clone(&app.clock),
             hub: hub_config(config),
             timeouts: self.timeouts,
+            redirects: self.redirects,
             slow: config.slow,
             linger_ms: config.linger_ms,
             batched_sends: config.batched_sends,
@@ -389,7 +431,6 @@ async fn backing(config: &Config, events: EngineEvents) -> Result<Backing, WireE
         // 40 bits make an epoch of eight characters, and a second one alike unlikely enough.
         epoch: Epoch(u64::try_from(random::bits()? & 0xff_ffff_ffff).unwrap_or(1)),
         data: config.data.clone(),
-        gather: Duration::from_millis(config.sqlite_gather_ms),
         node: config.node.clone(),
     };
     Ok(engines::open(config.engine.expose(), opening).await?)

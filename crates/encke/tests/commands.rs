@@ -1,5 +1,5 @@
 //! What the commands do with a real server: addresses, inputs, outputs and exit statuses. What they do with a
-//! server that a test plays is in `cli.rs`.
+//! server that a test plays is in `cli/main.rs`.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -116,6 +116,23 @@ fn a_host_and_a_port_are_an_address() {
     for nonsense in ["nowhere", ":80", "ftp://127.0.0.1:80", "host:port"] {
         error(&program(&server.dir, &["who", "--api-key", "k", "--server", nonsense]).output().unwrap(), 2);
     }
+}
+
+#[test]
+fn a_key_is_taken_from_the_first_line_of_a_file() {
+    let server = Server::start();
+    let path = |name: &str, text: &str| {
+        let path = server.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let keys = std::fs::read(server.dir.path().join("encke-data/dev-keys.json")).unwrap();
+    let key = serde_json::from_slice::<Value>(&keys).unwrap()["api_key"].as_str().unwrap().to_owned();
+    let who = |file: &str| server.run(&["who", "--api-key-file", file]);
+    objects(&who(&path("key", &format!("  {key}\nwhat stands below is a note\n"))));
+    assert!(error(&who(&path("other", "4f1c9be07d3a4f1c\n")), 1).contains("this is not the API key"));
+    assert!(error(&who(&path("empty", "\n")), 64).contains("its first line holds no key"));
+    assert!(error(&who("nowhere"), 64).contains("nowhere: No such file"));
 }
 
 #[test]
@@ -303,4 +320,22 @@ fn there_are_no_colours_where_there_is_no_terminal() {
     for text in texts {
         assert!(!text.contains(&0x1b), "{}", String::from_utf8_lossy(text));
     }
+}
+
+#[test]
+fn what_is_deleted_is_gone() {
+    let server = Server::start();
+    server.run(&["push", "--to", "alice", "--data", "1"]);
+    server.run(&["publish", "--channel", "news", "--data", "1"]);
+    for (args, name) in
+        [(["delete", "--user", "alice"], "user"), (["delete", "--channel", "news"], "channel")]
+    {
+        let output = server.run(&args);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(printed(&output), [json!({"deleted": true})]);
+        let again = error(&server.run(&args), 1);
+        assert!(again.contains(&format!("no such {name}")), "{again}");
+    }
+    let both = ["delete", "--user", "alice", "--channel", "news"];
+    assert!(error(&server.run(&both), 2).contains("cannot be used with"));
 }

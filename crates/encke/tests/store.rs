@@ -1,5 +1,5 @@
 //! The log store as an operator meets it: a server that is copied while it runs, comes back from the copy,
-//! and takes over what another engine has kept.
+//! and takes over what a former engine has kept.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,6 +7,7 @@ mod site;
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -76,20 +77,53 @@ fn what_is_damaged_is_named_and_not_served() {
     assert!(refused.contains("damaged") && refused.contains("segment 1 at byte"), "{refused}");
 }
 
-#[cfg(feature = "sqlite")]
+/// What the former engine `sqlite` has left, in the data directory.
+#[cfg(feature = "sqlite-import")]
+fn old_store(site: &Site) {
+    fs::create_dir(site.path("data")).unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../encke-engine/tests/sqlite_store");
+    for file in ["encke.sqlite3", "encke.sqlite3-wal"] {
+        fs::copy(from.join(file), site.path("data").join(file)).unwrap();
+    }
+}
+
+#[cfg(feature = "sqlite-import")]
 #[test]
-fn a_store_of_the_engine_sqlite_is_taken_over_and_not_passed_over() {
+fn what_the_former_engine_kept_is_taken_over_and_not_passed_over() {
     let site = Site::new();
-    let server = site.serve(&["--engine", "sqlite"]);
-    let first = site.publish(&server);
-    assert_eq!(first["mode"], "sqlite");
-    assert!(error(&site.run(&["store", "import"])).contains("another process"), "not while it is open");
-    drop(server);
-    let refused = error(&site.run(&["serve", "--dev", "--listen", "127.0.0.1:0"]));
-    assert!(refused.contains("encke store import"), "{refused}");
-    assert!(site.done(&["store", "import"]).contains("1 messages"));
+    old_store(&site);
+    for engine in [&["--engine", "log"][..], &["--engine", "sqlite"], &[]] {
+        let output = site.run(&[&["serve", "--dev", "--listen", "127.0.0.1:0"], engine].concat());
+        assert_eq!(output.status.code(), Some(64), "{engine:?} {output:?}");
+        let refused = String::from_utf8(output.stderr).unwrap();
+        let command = format!("`encke store import --data {}`", site.path("data").display());
+        assert!(refused.contains(&command) && refused.contains("`data`"), "{refused}");
+    }
+    // The memory engine keeps nothing there.
+    drop(site.serve(&["--engine", "memory"]));
+    let printed = site.done(&["store", "import", "--data", site.path("data").to_str().unwrap()]);
+    assert!(printed.contains("8 channels and users, 45 messages, 20 keys"), "{printed}");
     let server = site.serve(&[]);
-    let second = site.publish(&server);
-    assert_eq!((&second["mode"], &second["offset"]), (&"log".into(), &2.into()));
-    assert_eq!(second["epoch"], first["epoch"], "cursors stay good");
+    let args = ["publish", "--channel", "room-2", "--data", "1"];
+    let output = site.command(&args).env("ENCKE_URL", &server.url).output().unwrap();
+    let next: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&next["mode"], &next["offset"]), (&"log".into(), &17.into()));
+    assert_eq!(next["epoch"], "1", "cursors stay good");
+    assert!(error(&site.run(&["store", "import"])).contains("already"), "it is taken over once");
+}
+
+#[test]
+fn the_engine_sqlite_is_an_older_name_of_the_log() {
+    let site = Site::new();
+    let mut server = site.serve(&["--engine", "sqlite"]);
+    assert_eq!(site.publish(&server)["mode"], "log");
+    server.child.kill().unwrap();
+    let mut log = String::new();
+    server.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("`sqlite`")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN") && told[0].contains("it is now `log`"), "{told:?}");
+    drop(server);
+    let server = site.serve(&[]);
+    assert_eq!(site.publish(&server)["offset"], 2, "both names are of one store");
 }

@@ -102,7 +102,7 @@ impl Client {
                     });
                 }
             }
-            Pulled::Gap(_) | Pulled::Message(_) | Pulled::Nothing => {}
+            Pulled::Gap(_) | Pulled::Message(_) | Pulled::Unsubscribed(_) | Pulled::Nothing => {}
         }
     }
 

@@ -172,6 +172,7 @@ impl World {
             start,
             channels,
             carried,
+            granted: encke_proto::Grant::all(),
             token_ends: token_s.map_or(Time(0), |seconds| self.now.wall.plus_seconds(u64::from(seconds) + 1)),
         };
         self.conns.insert(number, at);
@@ -214,7 +215,7 @@ impl World {
             let channel = match item {
                 Pulled::Message(entry) => entry.message().channel.clone(),
                 Pulled::Gap(gap) => gap.channel.clone(),
-                Pulled::Nothing => continue,
+                Pulled::Unsubscribed(_) | Pulled::Nothing => continue,
             };
             self.history.note(Record::Sent { session, channel });
         }

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import https from 'node:https';
 
+import { certificate } from './tls.js';
 import { within } from './until.js';
+
+/** What makes requests to an address, and trusts the tests' own certificate. */
+export function transport(url) {
+  return String(url).startsWith('https:') ? [https, { ca: certificate().ca }] : [http, {}];
+}
 
 /**
  * One request on a connection of its own, so that no test depends on what another left behind in a pool.
@@ -16,9 +23,10 @@ export function request(url, { method = 'GET', headers = {}, body, signal, ms } 
   const type = plain ? {} : { 'content-type': 'application/json' };
   const length = bytes === undefined ? {} : { 'content-length': String(Buffer.byteLength(bytes)) };
   const done = new Promise((resolve, reject) => {
-    const asked = http.request(
+    const [client, trust] = transport(url);
+    const asked = client.request(
       url,
-      { method, headers: { ...type, ...length, ...headers }, agent: false, signal },
+      { ...trust, method, headers: { ...type, ...length, ...headers }, agent: false, signal },
       (response) => {
         const chunks = [];
         response.on('data', (chunk) => chunks.push(chunk));

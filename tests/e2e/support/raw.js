@@ -1,5 +1,7 @@
 import net from 'node:net';
+import tls from 'node:tls';
 
+import { certificate, TLS } from './tls.js';
 import { within } from './until.js';
 
 /**
@@ -9,7 +11,10 @@ import { within } from './until.js';
 export function raw(port, bytes, enough = () => false) {
   const done = new Promise((resolve, reject) => {
     let text = '';
-    const socket = net.connect(port, '127.0.0.1', () => socket.write(bytes));
+    const [host, write] = ['127.0.0.1', () => socket.write(bytes)];
+    const socket = TLS
+      ? tls.connect({ port, host, ca: certificate().ca }, write)
+      : net.connect(port, host, write);
     socket.setEncoding('utf8');
     socket.on('data', (chunk) => {
       text += chunk;

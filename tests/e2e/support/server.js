@@ -6,6 +6,7 @@ import { query, request } from './http.js';
 import { freePort } from './port.js';
 import { Program, run, temporaryDirectory } from './program.js';
 import { Stream } from './sse.js';
+import { certificate, TLS } from './tls.js';
 import { until } from './until.js';
 
 export const API_KEY = 'e2e-8d1f60b3a97c';
@@ -35,10 +36,10 @@ export class Server {
   programs = [];
 
   /**
-   * @param {{dev?: boolean, engine?: string, cluster?: string, env?: Record<string, string>, args?:
-   * string[]}} [options]
+   * @param {{dev?: boolean, engine?: string, cluster?: string, tls?: boolean, env?: Record<string, string>,
+   * args?: string[]}} [options]
    */
-  static async start({ dev = true, engine, cluster = CLUSTER, env = {}, args = [] } = {}) {
+  static async start({ dev = true, engine, cluster = CLUSTER, tls = TLS, env = {}, args = [] } = {}) {
     const server = new Server();
     const { dir, remove } = await temporaryDirectory();
     server.#remove = remove;
@@ -58,6 +59,15 @@ export class Server {
       ...env,
     };
     server.port = await freePort();
+    const tlsPort = tls ? await freePort() : 0;
+    if (tls) {
+      const { cert, key } = certificate();
+      Object.assign(server.#env, {
+        ENCKE_TLS_LISTEN: `127.0.0.1:${tlsPort}`,
+        ENCKE_TLS_CERT: cert,
+        ENCKE_TLS_KEY: key,
+      });
+    }
     server.#ports = among ? await Promise.all(Array.from({ length: NODES }, freePort)) : [server.port];
     try {
       if (among) {
@@ -65,6 +75,7 @@ export class Server {
         await server.#front.listen(server.port);
       }
       await server.#run();
+      if (tls) server.port = tlsPort;
     } catch (error) {
       await server.kill('SIGKILL');
       await server.#front?.close();
@@ -78,6 +89,7 @@ export class Server {
     this.programs = this.#ports.map((_, number) => this.#start(number));
     const lines = await Promise.all(this.programs.map((program) => this.#listens(program)));
     this.url = this.#front ? `http://127.0.0.1:${this.port}` : lines[0].slice('listening on '.length);
+    if (this.#env.ENCKE_TLS_LISTEN) this.url = `https://${this.#env.ENCKE_TLS_LISTEN}`;
   }
 
   #start(number) {
@@ -256,7 +268,8 @@ export class Server {
   }
 
   get cliEnv() {
-    return { ENCKE_URL: this.url, ENCKE_API_KEY: API_KEY };
+    const trust = this.#env.ENCKE_TLS_CERT ? { SSL_CERT_FILE: this.#env.ENCKE_TLS_CERT } : {};
+    return { ENCKE_URL: this.url, ENCKE_API_KEY: API_KEY, ...trust };
   }
 }
 

@@ -1,6 +1,4 @@
-import http from 'node:http';
-
-import { Answer } from './http.js';
+import { Answer, transport } from './http.js';
 import { within } from './until.js';
 
 /**
@@ -26,9 +24,10 @@ export class Stream {
    */
   static open(url, headers) {
     const opening = new Promise((resolve, reject) => {
-      const request = http.get(
+      const [client, trust] = transport(url);
+      const request = client.get(
         url,
-        { headers: { accept: 'text/event-stream', ...headers }, agent: false },
+        { ...trust, headers: { accept: 'text/event-stream', ...headers }, agent: false },
         (response) => {
           response.setEncoding('utf8');
           if (response.statusCode === 200) return resolve(new Stream(request, response));

@@ -52,7 +52,6 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         setting.engine,
         match &*setting.engine {
             "log" => "`accepted` after an fsync by group commit.",
-            "sqlite" => "`accepted` after an fsync by group commit (WAL, `synchronous=FULL`).",
             _ => "",
         },
     );

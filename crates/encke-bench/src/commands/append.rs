@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use encke_engine::{Append, Engine, RetentionTable, Targets, memory::MemoryEngine, sqlite::SqliteEngine};
+use encke_engine::{Append, Engine, RetentionTable, Targets, log::LogEngine, memory::MemoryEngine};
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time};
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use crate::{payload::Stamp, server::Scratch};
 #[derive(Clone, Debug, clap::Args)]
 pub struct AppendOptions {
     /// The store, opened in this process
-    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    #[arg(long, value_enum, default_value_t = Store::Log)]
     pub store: Store,
     /// For how long, in seconds
     #[arg(long, default_value_t = 10.0)]
@@ -39,8 +39,8 @@ pub struct AppendOptions {
 pub enum Store {
     /// Nothing is kept.
     Memory,
-    /// SQLite, each append on the disk before it is answered.
-    Sqlite,
+    /// The log store, each append on the disk before it is answered.
+    Log,
 }
 
 /// How many appends were answered a second.
@@ -62,9 +62,7 @@ fn open(store: Store, directory: &Path) -> io::Result<Arc<dyn Engine>> {
     let (feed, retention, epoch) = (Arc::new(()), RetentionTable::default(), Epoch(1));
     Ok(match store {
         Store::Memory => Arc::new(MemoryEngine::new(feed, retention, epoch)),
-        Store::Sqlite => {
-            Arc::new(SqliteEngine::open(directory, feed, retention, epoch).map_err(io::Error::other)?)
-        }
+        Store::Log => Arc::new(LogEngine::open(directory, feed, retention, epoch).map_err(io::Error::other)?),
     })
 }
 
@@ -117,7 +115,7 @@ mod tests {
 
     #[test]
     fn each_store_answers_what_was_appended() {
-        for store in [Store::Memory, Store::Sqlite] {
+        for store in [Store::Memory, Store::Log] {
             let of = AppendOptions { store, seconds: 0.2, payload: 100, channels: 3, in_flight: 10 };
             assert!(measure(&of).unwrap() > 0.0, "{store:?}");
         }

@@ -38,7 +38,7 @@ pub struct EnckeOptions {
     /// The server's program, started on a free port with --dev; settings go through by ENCKE_… variables
     #[arg(long, value_name = "FILE", default_value = "target/release/encke")]
     pub server_bin: PathBuf,
-    /// Where the started server keeps its logs: memory or sqlite, or `default` for what it takes by itself;
+    /// Where the started server keeps its logs: memory or log, or `default` for what it takes by itself;
     /// redis or nats, which are started too (three servers of NATS); or the address of such a one
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: String,

@@ -66,6 +66,7 @@ macro_rules! cluster_sentences {
             sharing::a_node_that_does_not_watch_is_not_told
             sharing::a_read_after_a_watch_misses_nothing
             sharing::a_lost_wake_up_is_found
+            sharing::what_one_node_deletes_is_gone_at_every_node
         }
     };
 }

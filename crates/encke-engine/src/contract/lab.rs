@@ -107,6 +107,19 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Waits until it was told that a channel may be further, or another.
+    pub(super) async fn wait_for_behind(&self, channel: &ChannelName) {
+        let told = async {
+            while !self.behind_of().contains(channel) {
+                self.news.notified().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(TIMEOUT_S), told).await;
+        assert!(waited.is_ok(), "the feed was not told of {channel}");
+    }
+}
+
 /// An engine with a listener at its feed.
 pub(super) struct Lab {
     pub(super) engine: Arc<dyn Engine>,
@@ -151,6 +164,12 @@ impl Lab {
     /// Everything that is kept of a log.
     pub(super) async fn all(&self, channel: &ChannelName) -> Page {
         self.read(channel, ReadFrom::After(0), ALL).await
+    }
+
+    /// Deletes the log with this name, a user's own included; whether there was one.
+    pub(super) async fn delete(&self, name: &str) -> bool {
+        let name = ChannelName::any(name).expect("the suite's names are names");
+        self.engine.delete(&name).await.expect("a healthy engine deletes")
     }
 
     pub(super) async fn sweep(&self, now: Time) {

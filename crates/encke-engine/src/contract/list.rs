@@ -4,7 +4,7 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming,
+    Bed, appending, deleting, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -98,9 +98,16 @@ macro_rules! contract_sentences {
             knowing::users_come_in_pages_by_id
             knowing::channels_come_in_pages_by_name_without_those_of_users
             knowing::a_trimmed_channel_is_still_known
+            deleting::a_deleted_channel_is_gone
+            deleting::no_cursor_of_a_deleted_log_is_a_place_in_a_new_one
+            deleting::a_deleted_user_is_gone
+            deleting::a_key_of_a_deleted_log_is_forgotten
+            deleting::the_feed_is_told_of_a_deletion
+            deleting::a_deletion_comes_before_or_after_each_append
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
             reopening::a_key_is_kept_for_its_time_over_a_reopening
+            reopening::what_was_deleted_stays_so_at_a_reopening
             reopening::nothing_begins_anew_at_a_reopening
         }
     };

@@ -45,6 +45,35 @@ pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
     assert_eq!((anew.repeated, anew.positions[0].1.offset), (false, 2), "and not for ever");
 }
 
+pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
+    let Some(mut lab) = super::deleting::lab(bed).await else { return };
+    let mut heads = [0, 0];
+    for round in 0..3 {
+        let names = [channel("a"), user("alice").channel()];
+        let first = lab.append(keyed("api:1", to_channel("a"))).await;
+        let push = lab.append(to_users(&["alice", "bob"])).await.id;
+        assert!(!first.repeated, "round {round}");
+        for (name, head) in names.iter().zip(&mut heads) {
+            let page = lab.all(name).await;
+            assert!(page.tail > *head && page.entries.len() == 1, "round {round}: {name}");
+            *head = page.head + 1;
+            assert!(lab.delete(name.as_str()).await);
+        }
+        lab.append(to_channel("other")).await;
+        let Some(again) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+        lab = again;
+        for (name, head) in names.iter().zip(heads) {
+            let page = lab.all(name).await;
+            assert!(page.entries.is_empty() && page.tail > head, "round {round}: {name}");
+        }
+        assert_eq!(lab.engine.user(&user("alice")).await, Ok(None));
+        let bob = [owned(("bob", ReceiptState::Queued, NOON))];
+        assert_eq!(receipts(&lab, &push).await, bob, "round {round}");
+        let listed = lab.engine.channels(None, 10).await.expect("a healthy engine reads");
+        assert_eq!(listed.len(), 1, "round {round}: {listed:?}");
+    }
+}
+
 pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {
     let rules = everywhere(Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 });
     let lab = Lab::with(bed, rules.clone()).await;

@@ -276,3 +276,46 @@ pub(super) async fn a_lost_wake_up_is_found(bed: &dyn ClusterBed) {
             || circle.events[1].feed.behind_of().len() > CHANNELS
     });
 }
+
+pub(super) async fn what_one_node_deletes_is_gone_at_every_node(bed: &dyn ClusterBed) {
+    let circle = Circle::open(bed, 2).await;
+    let (names, own) = ([channel("a"), channel("b"), user("alice").channel()], user("alice").channel());
+    let mut last = Vec::new();
+    for name in &names {
+        circle.watch(1, name).await;
+    }
+    // The node that does not delete is the one that remembers the logs and the user.
+    for _ in 0..3 {
+        last.clear();
+        for append in [to_channel("a"), to_channel("b"), to_users(&["alice"])] {
+            last.push(circle.append(1, append).await.positions.remove(0).1.offset);
+        }
+    }
+    let delete = async |name: &ChannelName| {
+        assert_eq!(circle.nodes[0].engine.delete(name).await, Ok(true), "{name}");
+    };
+    delete(&names[0]).await;
+    delete(&own).await;
+    bed.deafen().await;
+    delete(&names[1]).await;
+    for name in &names {
+        until!("a node that watches is told, though a wake-up was lost", {
+            circle.events[1].feed.behind_of().contains(name)
+        });
+    }
+    for (name, last) in names.iter().zip(&last) {
+        let page = circle.read(1, name, ReadFrom::After(0)).await;
+        assert!(page.entries.is_empty() && page.tail > last + 1, "{name}");
+    }
+    assert_eq!(circle.nodes[1].engine.user(&user("alice")).await, Ok(None));
+    for (append, last) in [to_channel("a"), to_channel("b"), to_users(&["alice"])].into_iter().zip(&last) {
+        let appended = circle.append(1, append).await;
+        let (name, position) = &appended.positions[0];
+        assert!(position.offset > last + 1, "{name}");
+        assert_eq!(ids(&circle.read(0, name, ReadFrom::After(0)).await), std::slice::from_ref(&appended.id));
+    }
+    for at in 0..2 {
+        let known = circle.nodes[at].engine.user(&user("alice")).await.expect("a healthy engine reads");
+        assert!(known.is_some(), "who is pushed to is known again, at {at}");
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::{
     log_state::Log,
-    record::{LogId, Record},
+    record::{FloorsImage, LogId, Record},
     state::State,
 };
 
@@ -28,6 +28,11 @@ impl Checkpoint {
     /// Begins one in a new segment, with the rules.
     pub(super) fn begin(state: &State, first: u32, records: &mut Vec<Record>) -> Self {
         records.push(Record::Rules(state.rules.clone()));
+        // Before all else: logs that are new during the checkpoint begin where these say.
+        if state.floors.iter().len() > 0 {
+            let floors = state.floors.iter().collect();
+            records.push(Record::Floors(FloorsImage { next_log: state.next_log(), floors }));
+        }
         Self { first, next: 0, end: state.next_log(), keys: state.keys.parts() }
     }
 
@@ -67,12 +72,12 @@ mod tests {
         super::{
             manifest::Manifest,
             receipts::{STEPS_MAX, Step, StepKind},
-            record::LogImage,
+            record::{Deletion, LogImage},
             stored::Place,
         },
         *,
     };
-    use crate::RetentionTable;
+    use crate::{RetentionTable, offset_floors::OffsetFloors};
 
     fn state(logs: u32, name_bytes: usize, steps: usize) -> State {
         let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
@@ -96,6 +101,27 @@ mod tests {
             state.apply(Record::Log(Box::new(image)), place, 0).expect("the log is new");
         }
         state
+    }
+
+    #[test]
+    fn a_log_that_is_deleted_before_its_image_comes_is_deleted_after_a_replay() {
+        let mut before = state(20_000, 100, 0);
+        let (name, mut records) = (before.log(19_999).expect("it is there").name.clone(), Vec::new());
+        let mut checkpoint = Checkpoint::begin(&before, 1, &mut records);
+        assert!(!checkpoint.step(&before, &mut records), "the last log's image is not among these");
+        let class = OffsetFloors::class(&name);
+        let deletion = Record::Deleted(Deletion { log: 19_999, class, floor: 12 });
+        let place = Place { segment: 1, at: 0 };
+        before.apply(deletion.clone(), place, 0).expect("the log is there");
+        records.push(deletion);
+        while !checkpoint.step(&before, &mut records) {}
+        let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
+        let mut after = State::new(&manifest, RetentionTable::default());
+        for record in records {
+            after.apply(record, place, 0).expect("the records fit");
+        }
+        assert_eq!((after.find(&name), after.floors.of(&name)), (None, 12));
+        assert!(after.find(&before.log(19_998).expect("it is there").name).is_some());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     fault::Fault,
     frame::Scan,
     record::{KeysImage, Record, holds_message},
+    segment::Segment,
     state::State,
     stored::Place,
     volume::VolumeFile,
@@ -18,6 +19,8 @@ use super::{
 const STEP_BYTES: usize = 2 << 20;
 /// A segment of which no more than this is in use is compacted at once: next to nothing is written again.
 const PERCENT_LEFT_MAX: u64 = 5;
+/// A segment of which as much is in use is never moved: that would free less than it writes.
+const PERCENT_WORTH_IT: u64 = 50;
 
 /// A segment that is being compacted.
 pub(super) struct Compaction {
@@ -27,26 +30,45 @@ pub(super) struct Compaction {
     left: Vec<(u32, u32)>,
 }
 
-/// The segment of which the least is in use, among those that no replay needs: if next to nothing is, or if
-/// all of them together are more than twice what is in use. Most segments become empty if one waits for it.
+/// The segment of which the least is in use, among those that no replay needs and that may go: if next to
+/// nothing is, or if it is less than half and all of them together are more than twice what is in use. Most
+/// segments become empty if one waits for it. One that may not go yet must not be a reason to move others.
 pub(super) fn choose(state: &State, first: u32) -> Option<(u32, Arc<dyn VolumeFile>)> {
     let (mut used, mut bytes) = (0, 0);
     let mut least: Option<(u64, u32, &Arc<dyn VolumeFile>)> = None;
-    for (number, segment) in state.segments.range(..first) {
+    let is_free = |segment: &Segment| !segment.damaged && segment.usage.keyed_until <= state.stamp;
+    for (number, segment) in state.segments.range(..first).filter(|(_, segment)| is_free(segment)) {
         let segment_used = segment.usage.bytes(state.swept).min(segment.end.into());
         used += segment_used;
         bytes += u64::from(segment.end);
         let percent = segment_used * 100 / u64::from(segment.end.max(1));
-        let is_free = !segment.damaged && segment.usage.keyed_until <= state.stamp;
-        if is_free && least.as_ref().is_none_or(|(known, ..)| percent < *known) {
+        if least.as_ref().is_none_or(|(known, ..)| percent < *known) {
             least = Some((percent, *number, &segment.file));
         }
     }
     let (percent, number, file) = least?;
-    (percent <= PERCENT_LEFT_MAX || used * 2 < bytes).then(|| (number, Arc::clone(file)))
+    let is_worth_it = percent <= PERCENT_LEFT_MAX || (percent < PERCENT_WORTH_IT && used * 2 < bytes);
+    is_worth_it.then(|| (number, Arc::clone(file)))
+}
+
+/// The segments of which nothing is in use, among those that no replay needs, up to `most`. Whether their
+/// keys are too old to be missed has to be on the disk already: the next replay has to see it as well.
+pub(super) fn unused(state: &State, first: u32, most: usize) -> Vec<u32> {
+    let is_unused = |segment: &Segment| {
+        !segment.damaged
+            && segment.usage.keyed_until <= state.recorded_stamp
+            && segment.usage.bytes(state.swept) == 0
+    };
+    let unused = state.segments.range(..first).filter(|(_, segment)| is_unused(segment));
+    unused.map(|(number, _)| *number).take(most).collect()
 }
 
 impl Compaction {
+    /// One of a segment of which nothing is in use: it only records that its keys are too old to be missed.
+    pub(super) fn of_unused(segment: u32) -> Self {
+        Self { segment, bytes: Vec::new(), left: Vec::new() }
+    }
+
     /// Reads a segment. A damaged one stays as it is.
     pub(super) fn begin(segment: u32, file: &dyn VolumeFile, end: u32) -> Result<Self, Fault> {
         let mut bytes = vec![0; usize::try_from(end).unwrap_or(usize::MAX)];
@@ -80,7 +102,10 @@ impl Compaction {
                 continue;
             };
             let place = Place { segment: self.segment, at };
-            if message.until.is_some_and(|until| until > now) || state.holds(&message, place) {
+            // The receipts of users who were deleted are not told any more.
+            let has_receipts =
+                message.until.is_some_and(|until| until > now) && !state.lost_targets(&message);
+            if has_receipts || state.holds(&message, place) {
                 records.push(Record::Moved { message, payload: payload.to_vec() });
             }
         }

@@ -7,13 +7,14 @@ use encke_proto::{ChannelName, Offset, Position, Time, UserId};
 
 use super::{
     fault::Fault,
-    record::{Key, LogId, MessageRecord, Record, Target},
+    record::{Deletion, Key, LogId, MessageRecord, Record, Target},
     segment::read_record,
     state::State,
 };
 use crate::{
     Append, Appended, EngineError, Mark, RECEIPTS_KEPT_S, ReceiptState, Targets,
     append::{body_bytes, each_once},
+    offset_floors::OffsetFloors,
 };
 
 /// The most logs. One takes about 200 bytes of memory, its messages not counted.
@@ -58,7 +59,8 @@ impl Draft {
         let mut positions = Vec::with_capacity(channels.len());
         for name in channels {
             let log = self.log(state, &name);
-            let head = self.heads.entry(log).or_insert_with(|| state.log(log).map_or(0, |log| log.head()));
+            let known = || state.log(log).map_or_else(|| state.floors.of(&name), |log| log.head());
+            let head = self.heads.entry(log).or_insert_with(known);
             *head += 1;
             targets.push(Target { log, offset: *head });
             positions.push((name, Position { epoch: state.epoch, offset: *head }));
@@ -101,11 +103,15 @@ impl Draft {
         if message.key.as_ref().is_none_or(|first| first.text != key) {
             return Err(Fault::damaged("an idempotency key leads to another one"));
         }
-        let position = |target: Target| {
-            let log = state.log(target.log).ok_or_else(missing)?;
-            Ok((log.name.clone(), Position { epoch: state.epoch, offset: target.offset }))
+        // What was deleted since is left out. A key of which nothing is left is as good as new.
+        let position = |target: &Target| {
+            let log = state.log(target.log)?;
+            Some((log.name.clone(), Position { epoch: state.epoch, offset: target.offset }))
         };
-        let positions = message.targets.into_iter().map(position).collect::<Result<_, Fault>>()?;
+        let positions: Vec<_> = message.targets.iter().filter_map(position).collect();
+        if positions.is_empty() && !message.targets.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(Appended { id: message.id, positions, repeated: true }))
     }
 
@@ -156,6 +162,14 @@ impl Draft {
         self.seen.insert(log, self.records.len());
         self.records.push(Record::Seen { log, at });
         Ok(())
+    }
+
+    /// Adds that a log is gone, if there is one, and says whether. Done apart from all other calls.
+    pub(super) fn delete(&mut self, state: &State, name: &ChannelName) -> bool {
+        let Some(log) = state.find(name) else { return false };
+        let floor = state.log(log).map_or(0, |log| log.head() + 1);
+        self.records.push(Record::Deleted(Deletion { log, class: OffsetFloors::class(name), floor }));
+        true
     }
 
     pub(super) fn mark(&mut self, state: &State, mark: &Mark) {

@@ -12,7 +12,9 @@ pub(super) enum Fault {
     Refused(EngineError),
     /// There is no space. Nothing was written, and nothing else is wrong.
     Full(String),
-    /// What was written may or may not be on the disk: nothing may be written behind it.
+    /// A frame may or may not be on the disk: nothing may be written behind it until it was taken back.
+    InDoubt(String),
+    /// A mistake in the program: nothing may follow until the store is opened again.
     Broken(String),
 }
 
@@ -50,7 +52,7 @@ impl From<Fault> for EngineError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(error) => error,
-            Fault::Full(text) | Fault::Broken(text) => Self::Unavailable(text),
+            Fault::Full(text) | Fault::InDoubt(text) | Fault::Broken(text) => Self::Unavailable(text),
         }
     }
 }

@@ -1,10 +1,13 @@
-//! Takes over the store of the engine `sqlite`: every log with its offsets and its epoch, so that cursors
-//! stay good, users, receipts and idempotency keys.
+//! Takes over the store of the former engine `sqlite`: every log with its offsets and its epoch, so that
+//! cursors stay good, users, receipts and idempotency keys.
+
+mod sqlite_store;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use encke_proto::{MessageId, Offset, Time};
 
+use self::sqlite_store::{OldKey, OldLog, OldMessage, OldReceipt, SqliteStore};
 use super::{
     fault::Fault,
     opening::{self, Opened},
@@ -15,11 +18,7 @@ use super::{
     stored::Stored,
     volume::Volume,
 };
-use crate::{
-    EngineError, ReceiptState, RetentionTable,
-    append::body_bytes,
-    sqlite::export::{Export, ExportedKey, ExportedLog, ExportedMessage, ExportedReceipt},
-};
+use crate::{EngineError, ReceiptState, RetentionTable, append::body_bytes};
 
 /// How many records are written as one frame, with one sync, at most.
 const FRAME_RECORDS: usize = 1000;
@@ -47,13 +46,13 @@ pub fn import_sqlite(from: &Path, to: &Path) -> Result<ImportReport, EngineError
     if to.exists() {
         return Err(EngineError::Unavailable(format!("{}: there is a store already", to.display())));
     }
-    let export = Export::open(from)?;
+    let old = SqliteStore::open(from)?;
     let partial = Partial::begin(to)?;
     let volume: Arc<dyn Volume> = partial.volume();
-    let opened = opening::open(&volume, RetentionTable::default(), export.epoch()?, LogOptions::default())?;
+    let opened = opening::open(&volume, RetentionTable::default(), old.epoch()?, LogOptions::default())?;
     let mut import =
         Import { opened, records: Vec::new(), bytes: 0, places: Vec::new(), report: ImportReport::default() };
-    import.all(&export)?;
+    import.all(&old)?;
     let report = import.report;
     drop((import, volume));
     partial.finish().map_err(failed)?;
@@ -74,8 +73,8 @@ struct Import {
 type Bodies = HashMap<i64, Stored>;
 
 impl Import {
-    fn all(&mut self, export: &Export) -> Result<(), EngineError> {
-        let logs = export.logs()?;
+    fn all(&mut self, old: &SqliteStore) -> Result<(), EngineError> {
+        let logs = old.logs()?;
         let numbers: HashMap<i64, LogId> = logs.iter().zip(0..).map(|(log, id)| (log.number, id)).collect();
         let target = |&(number, offset): &(i64, Offset)| {
             let log =
@@ -83,19 +82,19 @@ impl Import {
             Ok(Target { log: *log, offset })
         };
         let mut bodies = Bodies::new();
-        export.messages(|message| {
+        old.messages(|message| {
             let targets = message.places.iter().map(target).collect::<Result<Vec<_>, EngineError>>()?;
             self.message(message, targets, &mut bodies)
         })?;
         self.flush(&mut bodies)?;
-        for keys in export.keys()?.chunks(FRAME_RECORDS) {
-            let record = |key: &ExportedKey| {
+        for keys in old.keys()?.chunks(FRAME_RECORDS) {
+            let record = |key: &OldKey| {
                 let targets = key.places.iter().map(target).collect::<Result<Vec<_>, EngineError>>()?;
                 Ok(keyed(Key { text: key.text.clone(), stamp: key.stamp }, key.id.clone(), targets))
             };
             self.keys(keys.iter().map(record).collect::<Result<Vec<_>, EngineError>>()?)?;
         }
-        let (mut places, mut receipts) = (export.places()?, export.receipts()?);
+        let (mut places, mut receipts) = (old.places()?, old.receipts()?);
         for (log, id) in logs.into_iter().zip(0..) {
             let messages = places.remove(&log.number).unwrap_or_default();
             let receipts = receipts.remove(&log.number).unwrap_or_default();
@@ -111,7 +110,7 @@ impl Import {
 
     fn message(
         &mut self,
-        message: ExportedMessage,
+        message: OldMessage,
         targets: Vec<Target>,
         bodies: &mut Bodies,
     ) -> Result<(), EngineError> {
@@ -195,10 +194,10 @@ fn moved(message: MessageRecord) -> Record {
 }
 
 fn image(
-    log: ExportedLog,
+    log: OldLog,
     id: LogId,
     messages: &[(Offset, i64)],
-    receipts: &[ExportedReceipt],
+    receipts: &[OldReceipt],
     bodies: &Bodies,
 ) -> Result<LogImage, Fault> {
     let stored = |(offset, body): &(Offset, i64)| {

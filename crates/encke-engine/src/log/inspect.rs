@@ -176,6 +176,13 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
             })
         }
         Record::Keys(image) => json!({"record": "keys", "count": image.keys.len()}),
+        Record::Deleted(deletion) => {
+            let channel = names.remove(&deletion.log);
+            json!({"record": "deleted", "log": deletion.log, "channel": channel, "floor": deletion.floor})
+        }
+        Record::Floors(image) => {
+            json!({"record": "floors", "next_log": image.next_log, "count": image.floors.len()})
+        }
         Record::Rules(rules) => json!({"record": "rules", "rules": format!("{rules:?}")}),
     })
 }

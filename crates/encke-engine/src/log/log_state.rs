@@ -113,6 +113,11 @@ impl Log {
         }
     }
 
+    /// A log without messages whose first one comes behind `floor`.
+    pub(super) fn behind(name: ChannelName, floor: Offset) -> Self {
+        Self { head: floor, handed: floor, shown: floor, ..Self::new(name) }
+    }
+
     pub(super) fn head(&self) -> Offset {
         self.head
     }

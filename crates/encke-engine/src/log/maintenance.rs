@@ -17,6 +17,9 @@ use super::{
     volume::Volume,
 };
 
+/// How many segments are removed with one frame at most.
+const REMOVED_MAX: usize = 16;
+
 /// How far checkpoints and compaction have come.
 pub(super) struct Maintenance {
     volume: Arc<dyn Volume>,
@@ -80,11 +83,13 @@ impl Maintenance {
     pub(super) fn draft(&mut self, appender: &mut Appender) -> Result<Vec<Record>, Fault> {
         let mut records = Vec::new();
         self.finishes = Finishes::default();
-        if self.checkpoint.is_none() && self.written > self.options.checkpoint_bytes.max(self.last_bytes) {
-            self.roll(appender, 0)?;
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), &mut records));
-            self.last_bytes = 0;
+        // First, since what follows may find no space.
+        self.remove_unused();
+        match self.begin_checkpoint(appender, &mut records) {
+            Ok(()) => {}
+            // What is not in use may still be removed, and makes space.
+            Err(Fault::Full(text)) => tracing::warn!(text, "there is no space for a checkpoint"),
+            Err(fault) => return Err(fault),
         }
         self.begin_compaction();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +102,33 @@ impl Maintenance {
         Ok(records)
     }
 
+    /// Begins a checkpoint, in a segment of its own, if it is time for one.
+    fn begin_checkpoint(&mut self, appender: &mut Appender, records: &mut Vec<Record>) -> Result<(), Fault> {
+        if self.checkpoint.is_some() || self.written <= self.options.checkpoint_bytes.max(self.last_bytes) {
+            return Ok(());
+        }
+        // One that failed before has left a segment that is still empty.
+        if !appender.is_empty() {
+            self.roll(appender, 0)?;
+        }
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint = Some(Checkpoint::begin(&state, appender.number(), records));
+        self.last_bytes = 0;
+        Ok(())
+    }
+
+    /// Removes segments of which nothing is in use. That takes no space.
+    fn remove_unused(&mut self) {
+        if !self.look || self.compaction.is_some() {
+            return;
+        }
+        let unused = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            compaction::unused(&state, self.manifest.first, REMOVED_MAX)
+        };
+        unused.into_iter().for_each(|number| self.remove(number));
+    }
+
     fn begin_compaction(&mut self) {
         if self.compaction.is_some() || !std::mem::take(&mut self.look) {
             return;
@@ -105,10 +137,15 @@ impl Maintenance {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             let chosen = compaction::choose(&state, self.manifest.first);
             chosen.and_then(|(number, file)| {
-                state.segments.get(&number).map(|segment| (number, file, segment.end))
+                let segment = state.segments.get(&number)?;
+                Some((number, file, segment.end, segment.usage.bytes(state.swept) == 0))
             })
         };
-        let Some((number, file, end)) = chosen else { return };
+        let Some((number, file, end, unused)) = chosen else { return };
+        if unused {
+            self.compaction = Some(Compaction::of_unused(number));
+            return;
+        }
         match Compaction::begin(number, &*file, end) {
             Ok(begun) => self.compaction = Some(begun),
             Err(fault) => {

@@ -11,6 +11,7 @@ use encke_proto::Epoch;
 use super::{
     appender::Appender,
     backup_list::{self, BackupList},
+    end_mark::{self, EndMark, EndMarkFile},
     fault::Fault,
     file_name::{file_name, index_name, number_of},
     frame::{Frame, SEGMENT_HEADER_BYTES, Scan, Scanned, read_segment_header},
@@ -87,7 +88,12 @@ fn make(
             return Err(Fault::damaged(format!("there are segments, but no {}", manifest::FILE)));
         }
     }
-    let appender = Appender::create(Arc::clone(volume), options.segment_bytes, FIRST, 0, 0)?;
+    let nothing = EndMark::of_nothing(FIRST);
+    if EndMark::read(&**volume)?.is_some_and(|mark| mark != nothing) {
+        return Err(Fault::damaged(format!("there is {}, but no {}", end_mark::FILE, manifest::FILE)));
+    }
+    let mark = EndMarkFile::open(&**volume, nothing)?;
+    let appender = Appender::create(Arc::clone(volume), options.segment_bytes, FIRST, 0, 0, mark)?;
     let random = || u128::from(RandomState::new().hash_one(0));
     let manifest =
         Manifest { epoch, hash_key: random() << 64 | random(), first: FIRST, newest: FIRST, copied: false };
@@ -105,7 +111,8 @@ fn replay(
     options: LogOptions,
 ) -> Result<Opened, Fault> {
     let mut state = State::new(&manifest, RetentionTable::default());
-    drop_unbegun(&**volume, &mut numbers)?;
+    let mark = EndMark::read(&**volume)?;
+    let unbegun = leave_out_unbegun(&**volume, &manifest, &mut numbers)?;
     let newest = *numbers.last().ok_or_else(|| Fault::damaged("there are no segments"))?;
     if newest < manifest.newest {
         return Err(Fault::damaged(format!("the segment {} is missing", manifest.newest)));
@@ -127,33 +134,49 @@ fn replay(
         sequence = Some(scanned.sequence);
         bytes += u64::from(length);
         if number == newest {
+            mark.map_or(Ok(()), |mark| mark.check(scanned.sequence))?;
             end = Some((repair_end(&*file, scanned, number)?, scanned, file));
         } else {
             close_segment(&**volume, &segments, &mut state, number);
         }
     }
     state.check()?;
+    if let Some(name) = unbegun {
+        volume.remove(&name).map_err(|error| Fault::from_io(&name, &error))?;
+    }
+    volume.sync_names().map_err(|error| Fault::from_io("the directory", &error))?;
     let (capacity, scanned, file) = end.ok_or_else(|| Fault::damaged("there are no segments"))?;
-    let at = (scanned.end, capacity);
-    let appender =
-        Appender::resume(Arc::clone(volume), options.segment_bytes, newest, file, at, scanned.sequence);
+    let sequence = scanned.sequence;
+    let mark = EndMark { segment: newest, end: scanned.end as u32, sequence };
+    let mark = EndMarkFile::open(&**volume, mark)?;
+    let (at, bytes_max) = ((scanned.end, capacity), options.segment_bytes);
+    let appender = Appender::resume(Arc::clone(volume), bytes_max, newest, file, at, sequence, mark);
     Ok(Opened { volume: Arc::clone(volume), segments, state, appender, manifest, replayed: bytes })
 }
 
-/// A segment at the end that was made, but whose header never came to the disk, is none.
-fn drop_unbegun(volume: &dyn Volume, numbers: &mut Vec<u32>) -> Result<(), Fault> {
-    let Some(newest) = numbers.last() else { return Ok(()) };
-    let name = file_name(*newest);
+/// A segment at the end that was made, but whose header never came to the disk, or that the manifest does not
+/// name and that holds nothing, is none: it was not made to its end. Returns its name, to be removed once it
+/// is known that nothing is missing.
+fn leave_out_unbegun(
+    volume: &dyn Volume,
+    manifest: &Manifest,
+    numbers: &mut Vec<u32>,
+) -> Result<Option<String>, Fault> {
+    let Some(newest) = numbers.last().copied().filter(|_| numbers.len() > 1) else { return Ok(None) };
+    let name = file_name(newest);
     let failed = |error| Fault::from_io(&name, &error);
     let file = volume.open(&name).map_err(failed)?;
     let length = file.length().map_err(failed)?.min(SEGMENT_HEADER_BYTES as u64) as usize;
     let mut header = vec![0; length];
     file.read_at(&mut header, 0).map_err(failed)?;
-    if header.iter().all(|byte| *byte == 0) && numbers.len() > 1 {
-        volume.remove(&name).map_err(failed)?;
-        numbers.pop();
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let is_begun = !is_zero(&header)
+        && (newest <= manifest.newest || !is_zero(&read_all(&*file, newest)?[header.len()..]));
+    if is_begun {
+        return Ok(None);
     }
-    Ok(())
+    numbers.pop();
+    Ok(Some(name))
 }
 
 fn open_segment(volume: &dyn Volume, number: u32) -> Result<(Arc<dyn VolumeFile>, u32), Fault> {
@@ -199,19 +222,19 @@ fn replay_segment(
     Ok(scanned)
 }
 
-/// Leaves the end of the log so that it can be written behind: cuts off what is torn, and makes the last
-/// frame durable. A process whose sync failed may have left it in memory alone, where a sync that writes
-/// nothing would succeed; so it is written again first. Returns up to where the file is reserved.
+/// Leaves the end of the log so that it can be written behind. A process whose sync failed may have left what
+/// it wrote in memory alone, where a sync that writes nothing would succeed: the last frame, or the header if
+/// there is none, or the zeros by which a frame was taken back. So all that is written again first. Returns
+/// up to where the file is reserved.
 fn repair_end(file: &dyn VolumeFile, scanned: Scanned, number: u32) -> Result<u64, Fault> {
     let mend = || {
-        if let Some(last) = scanned.last {
-            let mut frame = vec![0; scanned.end - last];
-            file.read_at(&mut frame, last as u64)?;
-            file.write_at(&frame, last as u64)?;
-        }
-        if scanned.torn {
-            file.set_length(scanned.end as u64)?;
-        }
+        let from = scanned.last.unwrap_or_default();
+        let mut last = vec![0; scanned.end - from];
+        file.read_at(&mut last, from as u64)?;
+        file.write_at(&last, from as u64)?;
+        let end = scanned.end as u64;
+        // A copy may have no space where it has zeros. Then the next frame begins a new segment.
+        file.zero(end, file.length()?).or_else(|_| file.set_length(end))?;
         file.sync()?;
         file.length()
     };
@@ -251,7 +274,7 @@ impl Opened {
         if frame.is_empty() {
             return Ok(Vec::new());
         }
-        if self.appender.is_full_for(frame.length()) {
+        if self.appender.is_full_to_the_end_for(frame.length()) && !self.appender.grow(frame.length())? {
             let before = self.appender.number();
             self.appender.roll(frame.length())?;
             close_segment(&*self.volume, &self.segments, &mut self.state, before);

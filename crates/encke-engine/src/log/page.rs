@@ -7,7 +7,7 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Page, Pos
 
 use super::{
     fault::Fault,
-    record::{LogId, read_message},
+    record::{LogId, read_message_in},
     segment::read_record,
     state::State,
     stored::Stored,
@@ -40,6 +40,8 @@ impl PagePlan {
             log: 0,
             wanted: Vec::new(),
         };
+        plan.head = state.floors.of(channel);
+        plan.tail = plan.head + 1;
         let Some(id) = state.find(channel) else { return Ok(plan) };
         let Some(log) = state.log(id) else { return Ok(plan) };
         (plan.log, plan.tail, plan.head) = (id, log.tail(), log.head());
@@ -85,7 +87,7 @@ impl PagePlan {
     fn entry(&self, offset: Offset, payload: &[u8]) -> Result<Entry, Fault> {
         let wrong =
             || Fault::damaged(format!("{}: the message {offset} is not where it should be", self.channel));
-        let message = read_message(payload)?;
+        let message = read_message_in(payload, self.log)?;
         if message.offset_in(self.log) != Some(offset) {
             return Err(wrong());
         }

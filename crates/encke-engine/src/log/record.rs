@@ -1,6 +1,7 @@
 //! What a record says, and its bytes. A record is an event; the events in their order make the state. Each
 //! begins with a byte for its kind. A kind that is not known was written by a later version, and is refused.
 
+mod deletion;
 mod image;
 mod message;
 mod rules;
@@ -8,8 +9,9 @@ mod rules;
 use encke_proto::{ChannelName, Offset, Time};
 
 pub(super) use self::{
+    deletion::{Deletion, FloorsImage},
     image::{KeysImage, LogImage},
-    message::{Key, MessageRecord, Target, read_message},
+    message::{Key, MessageRecord, Target, read_message, read_message_in},
 };
 use super::codec::{Malformed, Reader, put_bytes, put_number};
 use crate::{ReceiptState, RetentionTable};
@@ -17,8 +19,8 @@ use crate::{ReceiptState, RetentionTable};
 /// The number of a log in its store. Records name logs by it.
 pub(super) type LogId = u32;
 
-/// The kinds of records. 10 and up are kept for what logs will learn: that one is closed for good, that one
-/// was deleted, how long one may be idle, and the sequences of producers.
+/// The kinds of records. 12 and up are kept for what logs will learn: that one is closed for good, how long
+/// one may be idle, and the sequences of producers.
 mod kind {
     pub(super) const NAME: u8 = 1;
     pub(super) const MESSAGE: u8 = 2;
@@ -29,6 +31,8 @@ mod kind {
     pub(super) const KEYS: u8 = 7;
     pub(super) const RULES: u8 = 8;
     pub(super) const MOVED: u8 = 9;
+    pub(super) const DELETED: u8 = 10;
+    pub(super) const FLOORS: u8 = 11;
 }
 
 /// One event.
@@ -52,12 +56,16 @@ pub(super) enum Record {
     Rules(RetentionTable),
     /// A message lies here from now on, since its segment goes. The bytes are those of the message.
     Moved { message: MessageRecord, payload: Vec<u8> },
+    /// A log is gone with all that was known of it.
+    Deleted(Deletion),
+    /// Where logs of deleted names begin at this moment, for a checkpoint.
+    Floors(FloorsImage),
 }
 
 impl Record {
     /// Whether it says only what is so already.
     pub(super) fn is_checkpoint(&self) -> bool {
-        matches!(self, Self::Log(_) | Self::Keys(_) | Self::Rules(_))
+        matches!(self, Self::Log(_) | Self::Keys(_) | Self::Rules(_) | Self::Floors(_))
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -100,6 +108,14 @@ impl Record {
                 out.push(kind::MOVED);
                 out.extend_from_slice(payload.get(1..).unwrap_or_default());
             }
+            Self::Deleted(deletion) => {
+                out.push(kind::DELETED);
+                deletion.encode(out);
+            }
+            Self::Floors(image) => {
+                out.push(kind::FLOORS);
+                image.encode(out);
+            }
         }
     }
 
@@ -111,7 +127,7 @@ impl Record {
                 log: reader.small()?,
                 name: ChannelName::any(reader.text()?).map_err(|_| Malformed("the name of a channel"))?,
             },
-            kind::MESSAGE => return Ok(Self::Message(MessageRecord::decode(&mut reader, false)?)),
+            kind::MESSAGE => return Ok(Self::Message(MessageRecord::decode(&mut reader, false, None)?)),
             kind::TRIM => Self::Trim { log: reader.small()?, tail: reader.number()?, at: reader.time()? },
             kind::MARK => {
                 let shown = reader.byte()? != 0;
@@ -122,8 +138,10 @@ impl Record {
             kind::LOG => Self::Log(Box::new(LogImage::decode(&mut reader)?)),
             kind::KEYS => Self::Keys(KeysImage::decode(&mut reader)?),
             kind::RULES => Self::Rules(rules::decode(&mut reader)?),
+            kind::DELETED => Self::Deleted(Deletion::decode(&mut reader)?),
+            kind::FLOORS => Self::Floors(FloorsImage::decode(&mut reader)?),
             kind::MOVED => {
-                let message = MessageRecord::decode(&mut reader, false)?;
+                let message = MessageRecord::decode(&mut reader, false, None)?;
                 return Ok(Self::Moved { message, payload: Vec::new() });
             }
             _ => return Err(Malformed("a kind of record that this version knows")),
@@ -206,6 +224,8 @@ mod tests {
                 keys: vec![(9, Place { segment: 1, at: 2 }, 50, Time(3))],
             }),
             Record::Rules(table),
+            Record::Deleted(Deletion { log: 3, class: u16::MAX, floor: 10 }),
+            Record::Floors(FloorsImage { next_log: 70_001, floors: vec![(7, 10), (u16::MAX, u64::MAX / 3)] }),
         ]
     }
 
@@ -232,8 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_for_all_users_is_read_for_one_without_the_others() {
+        let targets: Vec<Target> =
+            (0..100_000).map(|log| Target { log, offset: u64::from(log) + 1 }).collect();
+        let find = |record| if let Record::Message(message) = record { Some(message) } else { None };
+        let message = records().into_iter().find_map(find).unwrap();
+        let mut bytes = Vec::new();
+        Record::Message(MessageRecord { targets, ..message }).encode(&mut bytes);
+        let one = read_message_in(&bytes, 70_000).unwrap();
+        assert_eq!(one.targets, [Target { log: 70_000, offset: 70_001 }]);
+        assert!(one.targets.capacity() < 10, "{} places were made", one.targets.capacity());
+        assert_eq!(read_message_in(&bytes, 100_000).unwrap().targets, [], "who is not among them");
+        let whole = read_message(&bytes).unwrap();
+        assert_eq!(format!("{:?}", (one.id, one.body)), format!("{:?}", (whole.id, whole.body)));
+    }
+
+    #[test]
     fn what_a_later_version_writes_is_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=9).contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=11).contains(kind)) {
             assert!(Record::decode(&[kind, 1, 2, 3]).is_err());
         }
     }

@@ -1,6 +1,6 @@
 //! What the writer is asked for, each with the place where its answer goes.
 
-use encke_proto::{Time, UserId};
+use encke_proto::{ChannelName, Time, UserId};
 use tokio::sync::oneshot;
 
 use crate::{Append, Appended, EngineError, Mark, Targets, append::body_bytes};
@@ -16,6 +16,8 @@ pub(super) enum Request {
     Append(Box<Append>, Answer<Appended>),
     Seen(UserId, Time, Answer<()>),
     Mark(Vec<Mark>, Answer<()>),
+    /// The answer says whether there was anything.
+    Delete(ChannelName, Answer<bool>),
     /// The answer says whether there is more to forget.
     Sweep(Time, Answer<bool>),
     Ready(Answer<()>),
@@ -35,13 +37,18 @@ impl Request {
                 body.saturating_add(targets.saturating_mul(TARGET_BYTES))
             }
             Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
-            Self::Seen(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
+            Self::Seen(..) | Self::Delete(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
         }
     }
 
-    /// Whether it is done apart: what was there before does not wait for a push to all users.
+    /// Whether it is done apart: what was there before does not wait for a push to all users, and nothing of
+    /// the same frame may be about a log that is deleted in it.
     pub(super) fn is_alone(&self) -> bool {
-        matches!(self, Self::Append(append, _) if append.targets == Targets::AllUsers)
+        match self {
+            Self::Append(append, _) => append.targets == Targets::AllUsers,
+            Self::Delete(..) => true,
+            Self::Seen(..) | Self::Mark(..) | Self::Sweep(..) | Self::Ready(_) => false,
+        }
     }
 
     /// Answers that it was not done. A caller that has gone away is told nothing.
@@ -51,7 +58,7 @@ impl Request {
             Self::Seen(.., answer) | Self::Mark(_, answer) | Self::Ready(answer) => {
                 drop(answer.send(Err(error)))
             }
-            Self::Sweep(_, answer) => drop(answer.send(Err(error))),
+            Self::Delete(_, answer) | Self::Sweep(_, answer) => drop(answer.send(Err(error))),
         }
     }
 }

@@ -99,6 +99,10 @@ impl VolumeFile for SealedFile {
         self.get()?.write_at(bytes, at)
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.get()?.reserve(bytes)
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         self.get()?.set_length(bytes)
     }

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc, thread, time::Durati
 use encke_proto::Epoch;
 
 use super::{
+    end_mark::{self, EndMark},
     fault::Fault,
     file_name::{file_name, number_of},
     frame::{SEGMENT_HEADER_BYTES, Scan},
@@ -31,6 +32,8 @@ const READ_PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Snapshot {
     directory: DiskVolume,
     manifest: Option<Vec<u8>>,
+    /// The end mark of before: a server that writes meanwhile is then further than it says.
+    end_mark: Option<Vec<u8>>,
     segments: BTreeMap<u32, Arc<dyn VolumeFile>>,
     /// The segment that may be written, and where its last whole frame ends, if it is not damaged.
     newest: Option<(u32, Option<usize>)>,
@@ -49,6 +52,7 @@ impl Snapshot {
     pub(super) fn of(directory: DiskVolume, path: &Path) -> Result<Self, EngineError> {
         let failed =
             |error: io::Error| EngineError::from(Fault::from_io(&path.display().to_string(), &error));
+        let end_mark = read_end_mark(&directory).map_err(failed)?;
         let mut files: BTreeMap<u32, Arc<dyn VolumeFile>> = BTreeMap::new();
         for _ in 0..LISTS_MAX {
             let numbers = numbers(&directory).map_err(failed)?;
@@ -72,7 +76,7 @@ impl Snapshot {
             let is_there = |number| directory.open_to_read(&file_name(number)).is_ok();
             if is_whole && !(is_behind && named.is_some_and(|named| is_there(named.newest))) {
                 let segments = files.into_iter().map(|(number, file)| (number, View::file(file))).collect();
-                let mut snapshot = Self { directory, manifest: bytes, segments, newest: None };
+                let mut snapshot = Self { directory, manifest: bytes, end_mark, segments, newest: None };
                 snapshot.hold_newest().map_err(failed)?;
                 return Ok(snapshot);
             }
@@ -148,6 +152,23 @@ fn read_manifest(volume: &dyn Volume) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Reads the end mark. One that is just being written may look like damage: it is read again.
+fn read_end_mark(volume: &dyn Volume) -> io::Result<Option<Vec<u8>>> {
+    let mut last = None;
+    for _ in 0..READS_MAX {
+        last = match volume.open_to_read(end_mark::FILE) {
+            Ok(file) => Some(read_all(&*file)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if last.as_deref().is_some_and(|bytes| EndMark::decode(bytes).is_ok()) {
+            break;
+        }
+        thread::sleep(READ_PAUSE);
+    }
+    Ok(last)
+}
+
 fn read_all(file: &dyn VolumeFile) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
     file.read_at(&mut bytes, 0)?;
@@ -195,6 +216,10 @@ impl Volume for Snapshot {
         }
         if name == manifest::FILE {
             let bytes = self.manifest.clone().ok_or(io::ErrorKind::NotFound)?;
+            return Ok(View::bytes(bytes));
+        }
+        if name == end_mark::FILE {
+            let bytes = self.end_mark.clone().ok_or(io::ErrorKind::NotFound)?;
             return Ok(View::bytes(bytes));
         }
         self.directory.open_to_read(name).map(View::file)
@@ -254,6 +279,10 @@ impl VolumeFile for View {
     }
 
     fn set_length(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reserve(&self, _: u64) -> io::Result<()> {
         Ok(())
     }
 

@@ -14,11 +14,11 @@ use super::{
     keys::{Keys, kept_until},
     log_state::Log,
     manifest::Manifest,
-    record::{KeysImage, LogId, LogImage, MessageRecord, Record},
+    record::{Deletion, FloorsImage, KeysImage, LogId, LogImage, MessageRecord, Record},
     segment::{PushPlaces, Segment},
     stored::{Place, Stored},
 };
-use crate::{ChannelSummary, RetentionTable, UserRecord};
+use crate::{ChannelSummary, RetentionTable, UserRecord, offset_floors::OffsetFloors};
 
 /// Users' own channels are the names from this one up to [`BEHIND_OWN`].
 const OWN: &str = "@";
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) rules: RetentionTable,
     logs: Vec<Option<Box<Log>>>,
     names: BTreeMap<ChannelName, LogId>,
+    /// Where logs begin whose names were deleted before.
+    pub(super) floors: OffsetFloors,
     expiry: ExpiryIndex,
     pub(super) keys: Keys,
     pub(super) segments: BTreeMap<u32, Segment>,
@@ -39,6 +41,8 @@ pub(super) struct State {
     pub(super) swept: Time,
     /// How much time has gone by, as the stamps of idempotency keys count it.
     pub(super) stamp: Time,
+    /// What of [`State::stamp`] some record says, so that a replay knows it as well.
+    pub(super) recorded_stamp: Time,
 }
 
 impl State {
@@ -48,12 +52,14 @@ impl State {
             rules,
             logs: Vec::new(),
             names: BTreeMap::new(),
+            floors: OffsetFloors::default(),
             expiry: ExpiryIndex::default(),
             keys: Keys::new(manifest.hash_key),
             segments: BTreeMap::new(),
             shared: HashMap::new(),
             swept: Time(0),
             stamp: Time(0),
+            recorded_stamp: Time(0),
         }
     }
 
@@ -128,6 +134,8 @@ impl State {
             Record::Keys(image) => self.remember(image),
             Record::Rules(rules) => self.set_rules(rules),
             Record::Moved { message, .. } => self.moved(&message, place, length),
+            Record::Deleted(deletion) => self.delete(&deletion),
+            Record::Floors(image) => self.raise_floors(&image),
         }
         Ok(())
     }
@@ -146,7 +154,8 @@ impl State {
 
     fn name(&mut self, log: LogId, name: ChannelName) -> Result<(), Fault> {
         if self.log(log).is_none() && !self.names.contains_key(&name) {
-            self.insert(log, Log::new(name));
+            let floor = self.floors.of(&name);
+            self.insert(log, Log::behind(name, floor));
             return Ok(());
         }
         match self.log(log) {
@@ -170,12 +179,10 @@ impl State {
             return Err(Fault::damaged(format!("the log {id} has the name of another")));
         }
         if let Some(before) = self.logs.get_mut(id as usize).and_then(Option::take) {
-            let own = before.name.is_own();
-            before.messages().for_each(|stored| self.release(stored, own));
+            before.messages().for_each(|stored| self.release(stored));
         }
         let log = Log::from_image(image);
-        let own = log.name.is_own();
-        log.messages().for_each(|stored| self.hold(stored, own));
+        log.messages().for_each(|stored| self.hold(stored));
         self.insert(id, log);
         self.reschedule(id);
         Ok(())
@@ -186,7 +193,7 @@ impl State {
         if let Some(key) = &message.key {
             let hash = self.keys.hash(&key.text);
             self.keys.remember(hash, place, length, key.stamp);
-            self.stamp = self.stamp.max(key.stamp);
+            self.record_stamp(key.stamp);
         }
         let shared = message.targets.len() > 1;
         let stored = Stored::new(place, length, shared, message.body_bytes, message.time, message.expires);
@@ -201,8 +208,7 @@ impl State {
             if let Some(until) = message.until {
                 log.pushed(message.time, until);
             }
-            let own = log.name.is_own();
-            self.hold(stored, own);
+            self.hold(stored);
             self.trim_over(target.log, message.time);
             self.reschedule(target.log);
         }
@@ -224,20 +230,41 @@ impl State {
         self.register(message, place, length);
         for target in &message.targets {
             let Some(log) = self.log_mut(target.log) else { continue };
-            let own = log.name.is_own();
             if let Some((before, after)) = log.relocate(target.offset, place) {
-                self.release(before, own);
-                self.hold(after, own);
+                self.release(before);
+                self.hold(after);
             }
         }
     }
 
+    /// A log that is not known is one of a replay whose image would come later, and now does not.
+    fn delete(&mut self, deletion: &Deletion) {
+        self.floors.raise(deletion.class, deletion.floor);
+        let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
+        self.names.remove(&log.name);
+        log.messages().for_each(|stored| self.release(stored));
+    }
+
+    fn raise_floors(&mut self, image: &FloorsImage) {
+        image.floors.iter().for_each(|(class, floor)| self.floors.raise(*class, *floor));
+        // Numbers of deleted logs are not given again.
+        if self.logs.len() < image.next_log as usize {
+            self.logs.resize_with(image.next_log as usize, || None);
+        }
+    }
+
     fn remember(&mut self, image: KeysImage) {
-        self.stamp = self.stamp.max(image.now);
+        self.record_stamp(image.now);
         for (hash, place, length, stamp) in image.keys {
             self.keys.remember(hash, place, length, stamp);
-            self.stamp = self.stamp.max(stamp);
+            self.record_stamp(stamp);
         }
+    }
+
+    /// A record says that so much time has gone by.
+    pub(super) fn record_stamp(&mut self, stamp: Time) {
+        self.stamp = self.stamp.max(stamp);
+        self.recorded_stamp = self.recorded_stamp.max(stamp);
     }
 
     fn trim(&mut self, log: LogId, tail: u64, at: Time) {
@@ -258,28 +285,25 @@ impl State {
 
     fn pop(&mut self, log: LogId, at: Time) {
         let Some(known) = self.log_mut(log) else { return };
-        let own = known.name.is_own();
         if let Some(stored) = known.trim(at) {
-            self.release(stored, own);
+            self.release(stored);
         }
     }
 
-    /// A log has the message: its bytes are in use. Those of pushes are counted by their receipts.
-    fn hold(&mut self, stored: Stored, own: bool) {
+    /// A log has the message: its bytes are in use. Those of a push are counted by its receipts as well: a
+    /// log may have it for longer.
+    fn hold(&mut self, stored: Stored) {
         let first = !stored.is_shared() || {
             let logs = self.shared.entry(stored.place()).or_default();
             *logs += 1;
             *logs == 1
         };
-        if first
-            && !own
-            && let Some(segment) = self.segments.get_mut(&stored.place().segment)
-        {
+        if first && let Some(segment) = self.segments.get_mut(&stored.place().segment) {
             segment.usage.live += u64::from(stored.length());
         }
     }
 
-    fn release(&mut self, stored: Stored, own: bool) {
+    fn release(&mut self, stored: Stored) {
         let last = !stored.is_shared() || {
             let left = self.shared.get_mut(&stored.place()).map(|logs| {
                 *logs = logs.saturating_sub(1);
@@ -290,10 +314,7 @@ impl State {
             }
             left == Some(0)
         };
-        if last
-            && !own
-            && let Some(segment) = self.segments.get_mut(&stored.place().segment)
-        {
+        if last && let Some(segment) = self.segments.get_mut(&stored.place().segment) {
             segment.usage.live = segment.usage.live.saturating_sub(stored.length().into());
         }
     }
@@ -342,6 +363,11 @@ impl State {
             self.reschedule(id);
         }
         (due, more)
+    }
+
+    /// Whether all logs that a message came into were deleted since. A push to no users is still known.
+    pub(super) fn lost_targets(&self, message: &MessageRecord) -> bool {
+        !message.targets.is_empty() && message.targets.iter().all(|target| self.log(target.log).is_none())
     }
 
     /// Whether some log has the message that lies at a place.

@@ -10,9 +10,9 @@ const HOUR_MS: u64 = 3_600_000;
 /// What keeps a segment's bytes from being dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Bytes of publishes that some log has.
+    /// Bytes of messages that some log has.
     pub(super) live: u64,
-    /// Bytes of pushes by the hour until which they have receipts; no log has one for longer.
+    /// Bytes of pushes by the hour until which they have receipts.
     pub(super) pushes: BTreeMap<u64, u64>,
     /// The stamp until which some idempotency key leads here.
     pub(super) keyed_until: Time,
@@ -23,7 +23,8 @@ impl Usage {
         *self.pushes.entry(until.0 / HOUR_MS).or_default() += u64::from(length);
     }
 
-    /// The bytes in use at this time.
+    /// The bytes in use at this time, or more: a push that a log has and that has receipts counts twice. Less
+    /// would be wrong: what compaction moves would be found unused again, and be moved for ever.
     pub(super) fn bytes(&self, now: Time) -> u64 {
         self.live + self.pushes.range(now.0 / HOUR_MS..).map(|(_, bytes)| bytes).sum::<u64>()
     }

@@ -8,6 +8,9 @@ use std::{io, sync::Arc};
 pub use self::disk::DiskVolume;
 pub(super) use self::disk::sync_parent;
 
+/// How many zeros one write has at most, in bytes.
+const ZEROS_BYTES: usize = 64 << 10;
+
 /// A flat directory that belongs to one store.
 pub trait Volume: Send + Sync + 'static {
     /// The names of all files.
@@ -83,6 +86,21 @@ pub trait VolumeFile: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Writes zeros over what lies from the place `from` up to `to`, as a write does: the next sync that
+    /// succeeds says that they are on the disk, whatever was lost there before.
+    ///
+    /// # Errors
+    /// Those of the file system. Some of it may have been written.
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to)
+    }
+
+    /// Reserves space up to the length `bytes`, and makes it that long with zeros if it is shorter.
+    ///
+    /// # Errors
+    /// Those of the file system; [`io::ErrorKind::StorageFull`] when there is no space.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+
     /// Cuts it to this length, or fills it up with zeros.
     ///
     /// # Errors
@@ -95,4 +113,15 @@ pub trait VolumeFile: Send + Sync + 'static {
     /// Those of the file system. What was written since the last success is then lost or not, and trying
     /// again does not tell.
     fn sync(&self) -> io::Result<()>;
+}
+
+fn write_zeros(file: &(impl VolumeFile + ?Sized), from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
+        file.write_at(&zeros[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
 }

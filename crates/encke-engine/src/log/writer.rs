@@ -4,9 +4,10 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use encke_proto::{Entry, Message, Time};
+use encke_proto::{ChannelName, Entry, Message, Time};
 
 use super::{
     appender::Appender,
@@ -27,13 +28,28 @@ const SWEEP_MAX_LOGS: usize = 5000;
 const SWEEP_MAX_MESSAGES: usize = 200;
 /// How many messages the feed is handed at once.
 const FEED_MAX_ENTRIES: usize = 1000;
+/// How often it is tried to take back a frame that failed, when that fails, too.
+const TAKE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// What has to fit for the store to be ready, in bytes.
 const READY_BYTES: usize = 64 << 10;
+
+/// What a record that frees space takes of a frame at most, in bytes.
+const FREEING_BYTES: usize = 40;
+
+/// Where a frame may go.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Into this segment, or into the next one.
+    Any,
+    /// Only into what is kept at the end of this one for what frees space.
+    Kept,
+}
 
 /// A call that is answered when its frame is on the disk.
 enum Drafted {
     Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
     Done(Answer<()>),
+    Deleted { channel: ChannelName, found: bool, answer: Answer<bool> },
     Swept { more: bool, answer: Answer<bool> },
 }
 
@@ -47,6 +63,8 @@ pub(super) struct Writer {
     passed: Passed,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// When a frame that failed was not taken back, and why: until it is, nothing is written.
+    in_doubt: Option<(Instant, EngineError)>,
 }
 
 impl Writer {
@@ -58,18 +76,42 @@ impl Writer {
         feed: Arc<dyn Feed>,
     ) -> Self {
         let stamp = state.read().unwrap_or_else(PoisonError::into_inner).stamp;
-        Self { queue, state, appender, maintenance, feed, passed: Passed::from(stamp), broken: None }
+        let passed = Passed::from(stamp);
+        Self { queue, state, appender, maintenance, feed, passed, broken: None, in_doubt: None }
     }
 
     /// Works until the queue was closed and is empty.
     pub(super) fn work(mut self) {
         while let Some(requests) = self.queue.take(self.broken.is_none() && self.maintenance.is_busy()) {
-            if let Some(why) = &self.broken {
-                let error = EngineError::Unavailable(why.clone());
-                requests.into_iter().for_each(|request| request.refuse(error.clone()));
-                continue;
+            match self.recover() {
+                Ok(()) => self.group(requests),
+                Err(error) => requests.into_iter().for_each(|request| request.refuse(error.clone())),
             }
-            self.group(requests);
+        }
+        self.appender.close();
+    }
+
+    /// Makes the end of the log right again after a frame that failed, if one did.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        if let Some(why) = &self.broken {
+            return Err(EngineError::Unavailable(why.clone()));
+        }
+        if let Some((since, error)) = &self.in_doubt
+            && since.elapsed() < TAKE_BACK_INTERVAL
+        {
+            return Err(error.clone());
+        }
+        match self.appender.take_back() {
+            Ok(()) => {
+                self.in_doubt = None;
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(?fault, "the log cannot be written");
+                let error = EngineError::from(fault);
+                self.in_doubt = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
     }
 
@@ -81,19 +123,45 @@ impl Writer {
             Err(fault) => self.abandon_maintenance(&fault),
         }
         let drafted = self.draft(requests, &mut draft);
-        match self.write(draft.records) {
+        let freeing: Vec<Record> =
+            draft.records.iter().filter(|record| frees_space(record)).cloned().collect();
+        match self.write(draft.records, Room::Any) {
             Ok(()) => self.answer(drafted),
             Err(fault) => {
                 tracing::warn!(?fault, calls = drafted.len(), "a group of calls was not written");
                 self.maintenance.failed();
-                if let Fault::Broken(why) = &fault {
-                    tracing::error!(why, "the store takes nothing until it is opened again");
-                    self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
-                }
+                self.mark_broken(&fault);
+                let any = !freeing.is_empty();
+                let freed = matches!(fault, Fault::Full(_)) && self.free_space(freeing);
                 let error = EngineError::from(fault);
-                drafted.into_iter().for_each(|one| one.refuse(&error));
+                drafted.into_iter().for_each(|one| match one {
+                    Drafted::Swept { more, answer } if freed => drop(answer.send(Ok(more || any))),
+                    one => one.refuse(&error),
+                });
             }
         }
+    }
+
+    fn mark_broken(&mut self, fault: &Fault) {
+        if let Fault::Broken(why) = fault {
+            tracing::error!(why, "the store takes nothing until it is opened again");
+            self.broken = Some(format!("the store takes nothing until it is opened again: {why}"));
+        }
+    }
+
+    /// There was no space for a frame: writes as much of what frees space as fits into what is kept for it,
+    /// so that segments can be removed. The rest is due again with the next sweep. Says whether it worked.
+    fn free_space(&mut self, mut freeing: Vec<Record>) -> bool {
+        freeing.truncate(usize::try_from(self.appender.reserve()).unwrap_or_default() / FREEING_BYTES / 2);
+        if freeing.is_empty() {
+            return true;
+        }
+        let written = self.write(freeing, Room::Kept);
+        if let Err(fault) = &written {
+            tracing::warn!(?fault, "there is no space for what frees space");
+            self.mark_broken(fault);
+        }
+        written.is_ok()
     }
 
     fn abandon_maintenance(&mut self, fault: &Fault) {
@@ -122,6 +190,10 @@ impl Writer {
                 Request::Mark(marks, answer) => {
                     marks.iter().for_each(|mark| draft.mark(&reading, mark));
                     drafted.push(Drafted::Done(answer));
+                }
+                Request::Delete(channel, answer) => {
+                    let found = draft.delete(&reading, &channel);
+                    drafted.push(Drafted::Deleted { channel, found, answer });
                 }
                 Request::Sweep(now, answer) => {
                     drop(reading);
@@ -156,14 +228,14 @@ impl Writer {
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
-        if self.appender.is_full_for(bytes) {
+        if self.appender.is_full_for(bytes) && !self.appender.grow(bytes)? {
             self.maintenance.roll(&mut self.appender, bytes)?;
         }
         Ok(())
     }
 
     /// Writes records as one frame, and makes them true once they are on the disk.
-    fn write(&mut self, records: Vec<Record>) -> Result<(), Fault> {
+    fn write(&mut self, records: Vec<Record>, room: Room) -> Result<(), Fault> {
         let mut frame = Frame::new();
         let places: Vec<(usize, usize)> =
             records.iter().map(|record| frame.add(|out| record.encode(out))).collect();
@@ -172,7 +244,13 @@ impl Writer {
             return Ok(());
         }
         let bytes = frame.length();
-        self.make_room(bytes)?;
+        match room {
+            Room::Any => self.make_room(bytes)?,
+            Room::Kept if self.appender.is_full_to_the_end_for(bytes) => {
+                return Err(Fault::Full("nothing is left of what is kept for trims".into()));
+            }
+            Room::Kept => {}
+        }
         let base = self.appender.write(frame)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = state.segments.get_mut(&base.segment) {
@@ -180,6 +258,9 @@ impl Writer {
         }
         for (record, (at, length)) in records.into_iter().zip(places) {
             if record.is_checkpoint() {
+                if let Record::Keys(image) = record {
+                    state.record_stamp(image.now);
+                }
                 continue;
             }
             let place = Place { segment: base.segment, at: base.at + at as u32 };
@@ -193,7 +274,7 @@ impl Writer {
 
     /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
-        let mut added = Vec::new();
+        let (mut added, mut deleted) = (Vec::new(), Vec::new());
         for one in drafted {
             match one {
                 Drafted::Append { append, appended, answer } => {
@@ -204,6 +285,10 @@ impl Writer {
                     drop(answer.send(Ok(appended)));
                 }
                 Drafted::Done(answer) => drop(answer.send(Ok(()))),
+                Drafted::Deleted { channel, found, answer } => {
+                    deleted.extend(found.then_some(channel));
+                    drop(answer.send(Ok(found)));
+                }
                 Drafted::Swept { more, answer } => drop(answer.send(Ok(more))),
             }
         }
@@ -228,13 +313,29 @@ impl Writer {
         if !entries.is_empty() {
             self.tell(&entries);
         }
+        if !deleted.is_empty() {
+            feed(|| self.feed.behind(&deleted));
+        }
     }
 
     fn tell(&self, entries: &[Arc<Entry>]) {
-        // What listens may fail; the log goes on, and the hole is found by the offsets.
-        if catch_unwind(AssertUnwindSafe(|| self.feed.appended(entries))).is_err() {
-            tracing::error!("the feed panicked");
-        }
+        feed(|| self.feed.appended(entries));
+    }
+}
+
+/// Tells what listens. It may fail; the log goes on, and the hole is found by the offsets.
+fn feed(tell: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+        tracing::error!("the feed panicked");
+    }
+}
+
+/// Whether a record lets segments be removed: it trims, or says that their keys are too old to be missed.
+fn frees_space(record: &Record) -> bool {
+    match record {
+        Record::Trim { .. } => true,
+        Record::Keys(image) => image.keys.is_empty(),
+        _ => false,
     }
 }
 
@@ -251,7 +352,9 @@ impl Drafted {
         match self {
             Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Done(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Swept { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Deleted { answer, .. } | Self::Swept { answer, .. } => {
+                drop(answer.send(Err(error.clone())))
+            }
         }
     }
 }

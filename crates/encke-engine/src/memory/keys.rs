@@ -14,7 +14,7 @@ const FORGET_MAX_KEYS: usize = 10_000;
 /// The idempotency keys of the last minutes, and what they led to.
 #[derive(Debug)]
 pub(super) struct Keys {
-    results: HashMap<String, Appended>,
+    results: HashMap<String, (Time, Appended)>,
     /// In the order in which they came, which is that of their stamps.
     order: VecDeque<(Time, String)>,
     passed: Passed,
@@ -28,7 +28,7 @@ impl Default for Keys {
 
 impl Keys {
     pub(super) fn find(&self, key: &str) -> Option<Appended> {
-        self.results.get(key).map(|first| Appended { repeated: true, ..first.clone() })
+        self.results.get(key).map(|(_, first)| Appended { repeated: true, ..first.clone() })
     }
 
     /// Makes sure that one more key can be remembered. Refusing is better than forgetting a key too early:
@@ -46,8 +46,10 @@ impl Keys {
     }
 
     pub(super) fn remember(&mut self, key: String, time: Time, result: Appended) {
-        self.order.push_back((self.passed.at(time), key.clone()));
-        self.results.insert(key, result);
+        let stamp = self.passed.at(time);
+        self.order.push_back((stamp, key.clone()));
+        // One whose logs were deleted is overwritten: its former place in the order means nothing then.
+        self.results.insert(key, (stamp, result));
     }
 
     pub(super) fn forget_old(&mut self, now: Time) {
@@ -55,7 +57,9 @@ impl Keys {
         for _ in 0..FORGET_MAX_KEYS {
             match self.order.front() {
                 Some((time, _)) if time.plus_seconds(KEY_KEPT_S) < now => {
-                    if let Some((_, key)) = self.order.pop_front() {
+                    if let Some((stamp, key)) = self.order.pop_front()
+                        && self.results.get(&key).is_some_and(|(last, _)| *last == stamp)
+                    {
                         self.results.remove(&key);
                     }
                 }

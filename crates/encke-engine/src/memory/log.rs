@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{Entry, Epoch, Lineage, Offset, Time};
 
+use super::open_receipts::OpenReceipts;
 use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
 
 /// The log of one channel: what is kept of it, and how far it has come.
@@ -20,9 +21,22 @@ pub(super) struct Log {
     pub(super) handed: Offset,
     /// And up to where it was shown.
     pub(super) shown: Offset,
+    /// And which of its receipts can still change.
+    pub(super) open: OpenReceipts,
+    /// Behind which offset it began. Places up to there are those of a log that was deleted.
+    floor: Offset,
 }
 
 impl Log {
+    /// A log without messages whose first one comes behind `floor`.
+    pub(super) fn behind(floor: Offset) -> Self {
+        Self { head: floor, handed: floor, shown: floor, floor, ..Self::default() }
+    }
+
+    pub(super) fn floor(&self) -> Offset {
+        self.floor
+    }
+
     pub(super) fn head(&self) -> Offset {
         self.head
     }

@@ -1,10 +1,14 @@
-//! The memory engine's receipts, found by push and by place in a user's log. Messages themselves are in
-//! `log.rs`.
+//! The memory engine's receipts, found by push; by place in a user's log they are found from that log
+//! (`open_receipts.rs`). Messages themselves are in `log.rs`.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use encke_proto::{ChannelName, MessageId, Offset, Position, Time, UserId};
 
+use super::{
+    log::Log,
+    open_receipts::{OpenReceipts, Place},
+};
 use crate::{Receipt, ReceiptState};
 
 /// The most receipts that are kept at once. Those of the pushes that end first are forgotten before their
@@ -15,10 +19,10 @@ const FORGET_MAX_PUSHES: usize = 1000;
 
 #[derive(Debug)]
 struct Push {
+    id: MessageId,
     expires: Option<Time>,
-    until: Time,
-    /// One for each user, by id. Most pushes are for one, which a list takes no more room for than it needs.
-    receipts: Box<[Held]>,
+    /// One for each user, by id.
+    receipts: Receipts,
 }
 
 #[derive(Debug)]
@@ -29,63 +33,111 @@ struct Held {
     at: Time,
 }
 
-impl Push {
-    fn of(&mut self, user: &UserId) -> Option<&mut Held> {
-        let at = self.receipts.binary_search_by(|held| held.user.cmp(user)).ok()?;
-        self.receipts.get_mut(at)
+/// Most pushes are for one user, and then there is no list.
+#[derive(Debug)]
+enum Receipts {
+    One(Held),
+    Many(Box<[Held]>),
+}
+
+impl Receipts {
+    fn all(&self) -> &[Held] {
+        match self {
+            Self::One(held) => std::slice::from_ref(held),
+            Self::Many(all) => all,
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [Held] {
+        match self {
+            Self::One(held) => std::slice::from_mut(held),
+            Self::Many(all) => all,
+        }
     }
 }
 
-/// The receipts of all pushes, to be found by push and by place.
+impl Push {
+    fn of(&mut self, user: &UserId) -> Option<&mut Held> {
+        let receipts = self.receipts.all_mut();
+        let at = match receipts {
+            [_] => 0,
+            ref all => all.binary_search_by(|held| held.user.cmp(user)).ok()?,
+        };
+        receipts.get_mut(at)
+    }
+}
+
+/// The receipts of all pushes.
 #[derive(Debug, Default)]
 pub(super) struct Pushes {
-    by_id: HashMap<MessageId, Push>,
-    /// By when they are forgotten.
-    ends: BTreeSet<(Time, MessageId)>,
-    /// For each user, the receipts that can still change, by their place in the user's own log.
-    open: HashMap<UserId, VecDeque<(Offset, MessageId)>>,
+    /// In the order in which they are forgotten.
+    by_end: BTreeMap<Place, Push>,
+    by_id: HashMap<MessageId, Place>,
+    next_number: u64,
     receipts: usize,
 }
 
 impl Pushes {
-    /// A push is in the users' own logs, at these places: each has a receipt, up to `until`.
+    /// The place of a push that is about to be appended for so many users, which is forgotten at `until`.
+    /// Makes room for its receipts.
+    pub(super) fn next_place(
+        &mut self,
+        until: Time,
+        users: usize,
+        logs: &mut BTreeMap<ChannelName, Log>,
+    ) -> Place {
+        while self.receipts.saturating_add(users) > RECEIPTS_MAX && !self.by_end.is_empty() {
+            self.forget_first(logs);
+        }
+        self.next_number += 1;
+        Place { until, number: self.next_number }
+    }
+
+    /// A push is in the users' own logs, each of which knows its place ([`OpenReceipts::push`]): each user
+    /// has a receipt.
     pub(super) fn begin(
         &mut self,
-        push: &MessageId,
-        at: Time,
-        expires: Option<Time>,
-        until: Time,
-        places: &[(ChannelName, Position)],
+        place: Place,
+        id: &MessageId,
+        (at, expires): (Time, Option<Time>),
+        positions: &[(ChannelName, Position)],
     ) {
-        self.make_room(places.len());
         let held = |(channel, position): &(ChannelName, Position)| {
             let (user, offset) = (channel.owner()?, position.offset);
             Some(Held { user, offset, state: ReceiptState::Queued, at })
         };
-        let mut receipts = Vec::with_capacity(places.len());
-        receipts.extend(places.iter().filter_map(held));
-        let mut receipts = receipts.into_boxed_slice();
-        receipts.sort_unstable_by(|a, b| a.user.cmp(&b.user));
-        for held in &receipts {
-            // Offsets of a log only rise.
-            self.open.entry(held.user.clone()).or_default().push_back((held.offset, push.clone()));
-        }
-        self.receipts += receipts.len();
-        self.ends.insert((until, push.clone()));
-        self.by_id.insert(push.clone(), Push { expires, until, receipts });
+        let receipts = match positions {
+            [one] => held(one).map(Receipts::One),
+            _ => None,
+        };
+        let receipts = receipts.unwrap_or_else(|| {
+            let mut all = Vec::with_capacity(positions.len());
+            all.extend(positions.iter().filter_map(held));
+            let mut all = all.into_boxed_slice();
+            all.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+            Receipts::Many(all)
+        });
+        self.receipts += receipts.all().len();
+        self.by_id.insert(id.clone(), place);
+        self.by_end.insert(place, Push { id: id.clone(), expires, receipts });
     }
 
     /// Moves the receipts of `user` behind `after` and up to `to` forward.
-    pub(super) fn mark(&mut self, user: &UserId, after: Offset, to: Offset, state: ReceiptState, at: Time) {
-        let Some(open) = self.open.get_mut(user) else { return };
+    pub(super) fn mark(
+        &mut self,
+        open: &mut OpenReceipts,
+        user: &UserId,
+        (after, to): (Offset, Offset),
+        state: ReceiptState,
+        at: Time,
+    ) {
         if after >= to {
             return;
         }
-        let first = open.partition_point(|(offset, _)| *offset <= after);
-        let end = open.partition_point(|(offset, _)| *offset <= to);
+        let first = open.0.partition_point(|(offset, _)| *offset <= after);
         let mut closed = Vec::new();
-        for (offset, push) in open.range(first..end) {
-            let Some(push) = self.by_id.get_mut(push) else { continue };
+        for (offset, place) in open.0.range(first..).take_while(|(offset, _)| *offset <= to) {
+            let Some(push) = self.by_end.get_mut(place) else { continue };
             let expires = push.expires;
             let Some(held) = push.of(user) else { continue };
             // Who was skipped because the time was over does not become delivered by what came behind.
@@ -99,21 +151,20 @@ impl Pushes {
             }
         }
         for offset in closed {
-            take(open, offset);
+            open.take(offset);
         }
     }
 
     /// The message at `offset` was trimmed: a user who was not handed it will never be.
-    pub(super) fn trimmed(&mut self, user: &UserId, offset: Offset, now: Time) {
-        let Some(open) = self.open.get_mut(user) else { return };
-        let Ok(at) = open.binary_search_by_key(&offset, |(offset, _)| *offset) else { return };
-        let Some(push) = open.get(at).and_then(|(_, push)| self.by_id.get_mut(push)) else { return };
+    pub(super) fn trimmed(&mut self, open: &mut OpenReceipts, user: &UserId, offset: Offset, now: Time) {
+        let Ok(at) = open.0.binary_search_by_key(&offset, |(offset, _)| *offset) else { return };
+        let Some(push) = open.0.get(at).and_then(|(_, place)| self.by_end.get_mut(place)) else { return };
         let expires = push.expires;
         let Some(held) = push.of(user) else { return };
         if held.state == ReceiptState::Queued {
             held.state = ReceiptState::Expired;
             held.at = expires.map_or(now, |end| end.min(now));
-            open.remove(at);
+            open.0.remove(at);
         }
     }
 
@@ -123,10 +174,12 @@ impl Pushes {
         after: Option<&UserId>,
         limit: usize,
         now: Time,
+        is_kept: impl Fn(&UserId, Offset) -> bool,
     ) -> Option<Vec<Receipt>> {
-        let push = self.by_id.get(push)?;
-        let begin = after.map_or(0, |after| push.receipts.partition_point(|held| held.user <= *after));
-        let receipts = push.receipts[begin..].iter().take(limit);
+        let push = self.by_end.get(self.by_id.get(push)?)?;
+        let all = push.receipts.all();
+        let begin = after.map_or(0, |after| all.partition_point(|held| held.user <= *after));
+        let receipts = all[begin..].iter().filter(|held| is_kept(&held.user, held.offset)).take(limit);
         let receipts = receipts.map(|held| match push.expires {
             Some(end) if held.state == ReceiptState::Queued && end <= now => {
                 Receipt { user: held.user.clone(), state: ReceiptState::Expired, at: end }
@@ -136,42 +189,27 @@ impl Pushes {
         Some(receipts.collect())
     }
 
-    /// Forgets the pushes whose time is over, and the next ones when there are too many receipts.
-    pub(super) fn forget_old(&mut self, now: Time) {
+    /// Forgets the pushes whose time is over.
+    pub(super) fn forget_old(&mut self, now: Time, logs: &mut BTreeMap<ChannelName, Log>) {
         for _ in 0..FORGET_MAX_PUSHES {
-            match self.ends.first() {
-                Some((until, _)) if *until <= now => self.forget_first(),
+            match self.by_end.first_key_value() {
+                Some((place, _)) if place.until <= now => self.forget_first(logs),
                 _ => break,
             }
         }
     }
 
-    /// Forgets pushes until there is room for `more` receipts, or nothing left to forget.
-    fn make_room(&mut self, more: usize) {
-        while self.receipts.saturating_add(more) > RECEIPTS_MAX && !self.ends.is_empty() {
-            self.forget_first();
-        }
-    }
-
-    fn forget_first(&mut self) {
-        let Some((_, id)) = self.ends.pop_first() else { return };
-        let Some(push) = self.by_id.remove(&id) else { return };
-        debug_assert!(self.ends.iter().next().is_none_or(|(until, _)| *until >= push.until));
-        self.receipts -= push.receipts.len();
-        for held in push.receipts {
-            if let Some(open) = self.open.get_mut(&held.user) {
-                take(open, held.offset);
-                if open.is_empty() {
-                    self.open.remove(&held.user);
+    fn forget_first(&mut self, logs: &mut BTreeMap<ChannelName, Log>) {
+        let Some((_, push)) = self.by_end.pop_first() else { return };
+        self.by_id.remove(&push.id);
+        self.receipts -= push.receipts.all().len();
+        for held in push.receipts.all() {
+            if let Some(log) = logs.get_mut(&held.user.channel()) {
+                log.open.take(held.offset);
+                if log.open.0.is_empty() {
+                    log.open = OpenReceipts::default();
                 }
             }
         }
-    }
-}
-
-/// Takes out the receipt at an offset. It is nearly always the first, and then nothing is moved.
-fn take(open: &mut VecDeque<(Offset, MessageId)>, offset: Offset) {
-    if let Ok(at) = open.binary_search_by_key(&offset, |(offset, _)| *offset) {
-        open.remove(at);
     }
 }

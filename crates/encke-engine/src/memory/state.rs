@@ -2,17 +2,17 @@
 //! engine around it (`memory.rs`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry as Place},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry as Found},
     ops::Bound,
     sync::Arc,
 };
 
-use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
 
-use super::{keys::Keys, log::Log, pushes::Pushes};
+use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
-    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once,
+    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
 };
 
 /// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given
@@ -42,6 +42,7 @@ pub(super) struct State {
     users: BTreeMap<UserId, User>,
     keys: Keys,
     pushes: Pushes,
+    floors: OffsetFloors,
 }
 
 impl State {
@@ -54,6 +55,7 @@ impl State {
             users: BTreeMap::new(),
             keys: Keys::default(),
             pushes: Pushes::default(),
+            floors: OffsetFloors::default(),
         }
     }
 
@@ -64,38 +66,61 @@ impl State {
         entries: &mut Vec<Arc<Entry>>,
     ) -> Result<Appended, EngineError> {
         if let Some(key) = &append.key {
-            if let Some(first) = self.keys.find(key) {
+            if let Some(first) = self.keys.find(key).and_then(|first| self.without_deleted(first)) {
                 return Ok(first);
             }
             self.keys.make_room(append.time)?;
         }
-        let (channels, is_push) = match &append.targets {
-            Targets::Channels(channels) => (each_once(channels.iter().cloned()), false),
-            Targets::Users(users) => (each_once(users.iter().map(UserId::channel)), true),
-            Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true),
+        let Append { id, key, targets, body, from, time, expires } = append;
+        let (channels, is_push, is_named) = match targets {
+            Targets::Channels(channels) => (each_once(channels), false, true),
+            Targets::Users(users) => (each_once(users.into_iter().map(ChannelName::from)), true, true),
+            Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true, false),
         };
         // Everything that can be refused is refused before anything is changed.
-        self.check_rooms(&append.targets, &channels)?;
+        self.check_rooms(&channels, is_push && is_named)?;
+        let message = |channel: ChannelName, position| Message {
+            id: id.clone(),
+            channel,
+            position,
+            time,
+            body: body.clone(),
+            from: from.clone(),
+            expires,
+        };
+        let place = is_push.then(|| {
+            let end = expires.unwrap_or_else(|| time.plus_seconds(self.retention.own.max_age_s));
+            self.pushes.next_place(end.plus_seconds(RECEIPTS_KEPT_S), channels.len(), &mut self.logs)
+        });
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
-            let position = self.append_one(&append, &channel, is_push, entries);
+            let position = self.append_one(&channel, time, place, entries, message);
             positions.push((channel, position));
         }
-        if is_push {
-            let end =
-                append.expires.unwrap_or_else(|| append.time.plus_seconds(self.retention.own.max_age_s));
-            let until = end.plus_seconds(RECEIPTS_KEPT_S);
-            self.pushes.begin(&append.id, append.time, append.expires, until, &positions);
+        if let Some(place) = place {
+            self.pushes.begin(place, &id, (time, expires), &positions);
         }
-        let appended = Appended { id: append.id, positions, repeated: false };
-        if let Some(key) = append.key {
-            self.keys.remember(key, append.time, appended.clone());
+        let appended = Appended { id: id.clone(), positions, repeated: false };
+        if let Some(key) = key {
+            self.keys.remember(key, time, appended.clone());
         }
         Ok(appended)
     }
 
-    /// Whether there is room for the logs and users that are new.
-    fn check_rooms(&self, targets: &Targets, channels: &[ChannelName]) -> Result<(), EngineError> {
+    /// The first result of a key without the places in logs that were deleted since; none when all were.
+    fn without_deleted(&self, mut first: Appended) -> Option<Appended> {
+        let count = first.positions.len();
+        first.positions.retain(|(channel, position)| self.is_kept(channel, position.offset));
+        (count == 0 || !first.positions.is_empty()).then_some(first)
+    }
+
+    /// Whether an offset was given by the log that there is now, and not by one that was deleted.
+    fn is_kept(&self, channel: &ChannelName, offset: Offset) -> bool {
+        self.logs.get(channel).is_some_and(|log| offset > log.floor())
+    }
+
+    /// Whether there is room for the logs that are new, and for the users `with_owners`.
+    fn check_rooms(&self, channels: &[ChannelName], with_owners: bool) -> Result<(), EngineError> {
         let wanted = |there: usize| there.saturating_add(channels.len());
         // Nearly always there is room for all of them, new or not, and none is looked up.
         if wanted(self.logs.len()) <= LOGS_MAX && wanted(self.users.len()) <= USERS_MAX {
@@ -103,8 +128,9 @@ impl State {
         }
         let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
         check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
-        if let Targets::Users(users) = targets {
-            let new = users.iter().filter(|user| !self.users.contains_key(*user)).count();
+        if with_owners {
+            let owners = channels.iter().filter_map(ChannelName::owner);
+            let new = owners.filter(|user| !self.users.contains_key(user)).count();
             check_room("users", self.users.len().saturating_add(new), USERS_MAX)?;
         }
         Ok(())
@@ -114,39 +140,35 @@ impl State {
     /// rest is due.
     fn append_one(
         &mut self,
-        append: &Append,
         channel: &ChannelName,
-        is_push: bool,
+        time: Time,
+        push: Option<Place>,
         entries: &mut Vec<Arc<Entry>>,
+        message: impl FnOnce(ChannelName, Position) -> Message,
     ) -> Position {
         let owner = channel.owner();
         // Found once: of what an append does, looking for names is the most.
         let log = match self.logs.entry(channel.clone()) {
-            Place::Occupied(log) => log.into_mut(),
-            Place::Vacant(place) => {
+            Found::Occupied(log) => log.into_mut(),
+            Found::Vacant(place) => {
                 // A user with a log is known.
-                if let Some(user) = owner.clone().filter(|_| is_push) {
-                    self.users.entry(user).or_insert(User { first_seen: append.time, last_seen: None });
+                if let Some(user) = owner.clone().filter(|_| push.is_some()) {
+                    self.users.entry(user).or_insert(User { first_seen: time, last_seen: None });
                 }
-                place.insert(Log::default())
+                place.insert(Log::behind(self.floors.of(channel)))
             }
         };
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
-        let entry = Arc::new(Entry::new(Message {
-            id: append.id.clone(),
-            channel: channel.clone(),
-            position,
-            time: append.time,
-            body: append.body.clone(),
-            from: append.from.clone(),
-            expires: append.expires,
-        }));
+        let entry = Arc::new(Entry::new(message(channel.clone(), position)));
         entries.push(Arc::clone(&entry));
         log.push(entry);
+        if let Some(place) = push {
+            log.open.push(position.offset, place);
+        }
         let retention = self.retention.of(channel);
         while let Some(entry) = log.trim_over(&retention) {
             if let Some(user) = &owner {
-                self.pushes.trimmed(user, entry.message().position.offset, append.time);
+                self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, time);
             }
         }
         // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
@@ -161,7 +183,9 @@ impl State {
         match self.logs.get(channel) {
             Some(log) => log.read(self.epoch, from, limit),
             None => {
-                Page { epoch: self.epoch, lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() }
+                let head = self.floors.of(channel);
+                let (epoch, lineage) = (self.epoch, Lineage::default());
+                Page { epoch, lineage, tail: head + 1, head, entries: Vec::new() }
             }
         }
     }
@@ -205,7 +229,9 @@ impl State {
     }
 
     pub(super) fn handed(&self, user: &UserId) -> Position {
-        Position { epoch: self.epoch, offset: self.logs.get(&user.channel()).map_or(0, |log| log.handed) }
+        let own = user.channel();
+        let offset = self.logs.get(&own).map_or_else(|| self.floors.of(&own), |log| log.handed);
+        Position { epoch: self.epoch, offset }
     }
 
     pub(super) fn mark(&mut self, mark: &Mark) {
@@ -220,7 +246,7 @@ impl State {
             ReceiptState::Shown => &mut log.shown,
             ReceiptState::Queued | ReceiptState::Expired => return,
         };
-        self.pushes.mark(&mark.user, *place, to, mark.state, mark.at);
+        self.pushes.mark(&mut log.open, &mark.user, (*place, to), mark.state, mark.at);
         *place = to.max(*place);
     }
 
@@ -231,7 +257,21 @@ impl State {
         limit: usize,
         now: Time,
     ) -> Option<Vec<Receipt>> {
-        self.pushes.page(push, after, limit, now)
+        let is_kept = |user: &UserId, offset| self.is_kept(&user.channel(), offset);
+        self.pushes.page(push, after, limit, now, is_kept)
+    }
+
+    /// Forgets a log, and with a user's own all that is known of the user. Says whether there was anything.
+    pub(super) fn delete(&mut self, channel: &ChannelName) -> bool {
+        let log = self.logs.remove(channel);
+        if let Some(log) = &log {
+            self.floors.raise(OffsetFloors::class(channel), log.head() + 1);
+            if let Some(due) = log.due {
+                self.expiry_index.remove(&(due, channel.clone()));
+            }
+        }
+        let user = channel.owner().and_then(|user| self.users.remove(&user));
+        log.is_some() || user.is_some()
     }
 
     pub(super) fn sweep(&mut self, now: Time) {
@@ -247,14 +287,14 @@ impl State {
             {
                 left -= 1;
                 if let Some(user) = &owner {
-                    self.pushes.trimmed(user, entry.message().position.offset, now);
+                    self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, now);
                 }
             }
             let due = log.next_due(&retention);
             reschedule(&mut self.expiry_index, &channel, log, due);
         }
         self.keys.forget_old(now);
-        self.pushes.forget_old(now);
+        self.pushes.forget_old(now, &mut self.logs);
     }
 }
 

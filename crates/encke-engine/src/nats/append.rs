@@ -1,7 +1,7 @@
 //! Appends a message with all its targets as one atomic batch, with its key and its page of targets. Messages
 //! with too many targets for one batch are in `pieces.rs`.
 
-use encke_proto::{ChannelName, UserId};
+use encke_proto::{ChannelName, Time, UserId};
 
 use super::{
     fault::Fault,
@@ -11,7 +11,7 @@ use super::{
     receipt,
     record::Said,
     store::Store,
-    targets::{KeyRecord, PAGE_MAX_TARGETS, TargetPage, appended, targets, to_json},
+    targets::{KeyRecord, PAGE_MAX_TARGETS, Target, TargetPage, appended, targets, to_json},
     writer::{Beside, Once, Work, Written},
 };
 use crate::{Append, Appended, RetentionTable, Targets, append::each_once};
@@ -25,12 +25,18 @@ pub(super) struct Message {
     pub(super) channels: Vec<ChannelName>,
     pub(super) push: bool,
     pub(super) key: Option<String>,
+    /// Whether it is for all users; then one who was deleted meanwhile is left out.
+    all: bool,
 }
+
+/// How often an append is tried when logs are deleted meanwhile.
+const TRIES_MAX: usize = 8;
 
 impl Store {
     /// Appends a message to the logs of all its targets.
     pub(super) async fn append(&self, append: Append) -> Result<Appended, Fault> {
         let said = Said::of(&append);
+        let all = append.targets == Targets::AllUsers;
         let (channels, push) = match append.targets {
             Targets::Channels(channels) => (each_once(channels), false),
             Targets::Users(users) => {
@@ -43,27 +49,69 @@ impl Store {
                 (self.user_ids(None, usize::MAX).await?.iter().map(UserId::channel).collect(), true)
             }
         };
-        let message = Message { said, channels, push, key: append.key };
+        let mut message = Message { said, channels, push, key: append.key, all };
         if message.channels.len() > PAGE_MAX_TARGETS || message.bytes() > PIECE_MAX_BYTES {
             return self.append_in_pieces(message).await;
         }
-        let id = message.said.id.clone();
-        let once = message.key.as_ref().map(|key| self.key_once(key)).into_iter().collect();
+        let (mut known_anew, mut void_up_to) = (false, 0);
+        for _ in 0..TRIES_MAX {
+            match self.writer.write(self.work(&message, known_anew, void_up_to)).await? {
+                Written::Now(positions) => {
+                    return Ok(Appended { id: message.said.id, positions, repeated: false });
+                }
+                Written::Before(stored) => match self.repeated_of_kept(KeyRecord::parse(&stored)?).await? {
+                    Some(appended) => return Ok(appended),
+                    None => void_up_to = stored.seq,
+                },
+                Written::Unknown(users) if message.all => {
+                    let gone =
+                        |channel: &ChannelName| channel.owner().is_some_and(|user| users.contains(&user));
+                    message.channels.retain(|channel| !gone(channel));
+                }
+                Written::Unknown(users) => {
+                    self.make_known_anew(&users, append.time).await?;
+                    known_anew = true;
+                }
+            }
+        }
+        Err(Fault::Busy("its logs are deleted all the time".into()))
+    }
+
+    /// Makes those known who were deleted and are pushed to.
+    pub(super) async fn make_known_anew(&self, users: &[UserId], at: Time) -> Result<(), Fault> {
+        self.forget_known(users);
+        self.make_known(users, at).await
+    }
+
+    /// A message as the writer takes it. What was stored with its key up to `void_up_to` does not count.
+    fn work(&self, message: &Message, known_anew: bool, void_up_to: u64) -> Work {
+        let once = |key: &String| {
+            let once = self.key_once(key);
+            Once { void_up_to: once.void_up_to.max(void_up_to), ..once }
+        };
+        let once = message.key.as_ref().map(once).into_iter().collect();
         let (beside_messages, beside_bytes) =
-            (usize::from(push) + usize::from(message.key.is_some()), message.targets_bytes());
-        let beside: Option<Beside> = (beside_messages > 0).then(|| self.beside(&message));
-        let work = Work {
-            said: message.said,
-            channels: message.channels,
+            (usize::from(message.push) + usize::from(message.key.is_some()), message.targets_bytes());
+        let beside: Option<Beside> = (beside_messages > 0).then(|| self.beside(message));
+        Work {
+            said: message.said.clone(),
+            channels: message.channels.clone(),
             once,
             beside,
             beside_messages,
             beside_bytes,
-        };
-        match self.writer.write(work).await? {
-            Written::Now(positions) => Ok(Appended { id, positions, repeated: false }),
-            Written::Before(stored) => self.repeated(KeyRecord::parse(&stored)?).await,
+            known_anew,
         }
+    }
+
+    /// The first result of a key that was used before, without the places in logs that were deleted since;
+    /// none when all were.
+    async fn repeated_of_kept(&self, key: KeyRecord) -> Result<Option<Appended>, Fault> {
+        let id = key.id.clone();
+        let targets = self.targets_of_key(key).await?;
+        let count = targets.len();
+        let kept = self.without_deleted(targets).await?;
+        Ok((count == 0 || !kept.is_empty()).then(|| appended(id, kept, true)))
     }
 
     /// What must not be there when a message with this key is appended.
@@ -96,6 +144,11 @@ impl Store {
 
     /// The first result of a key that was used before.
     pub(super) async fn repeated(&self, key: KeyRecord) -> Result<Appended, Fault> {
+        let id = key.id.clone();
+        Ok(appended(id, self.targets_of_key(key).await?, true))
+    }
+
+    async fn targets_of_key(&self, key: KeyRecord) -> Result<Vec<Target>, Fault> {
         let mut targets = key.targets;
         for page in 0..key.pages {
             let subject = self.names.page(&key.id, page);
@@ -108,7 +161,7 @@ impl Store {
             let stored = stored.ok_or_else(|| Fault::damaged("a key's page is missing"))?;
             targets.extend(TargetPage::parse(&stored)?.targets);
         }
-        Ok(appended(key.id, targets, true))
+        Ok(targets)
     }
 }
 
@@ -137,7 +190,7 @@ pub(super) fn page_put(
     said: &Said,
     push: bool,
     (page, pages): (usize, usize),
-    targets: Vec<super::targets::Target>,
+    targets: Vec<Target>,
 ) -> Put {
     let until = receipt::until(retention, said.time, said.expires).0;
     let (time, expires) = (said.time.0, said.expires.map(|end| end.0));

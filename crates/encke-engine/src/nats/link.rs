@@ -488,6 +488,13 @@ impl Link {
         }
     }
 
+    /// Takes those messages of a subject out of a stream that are before a sequence. The server looks at all
+    /// that is stored between the first of them and the last, so this is for what comes seldom.
+    pub(super) async fn purge_before(&self, stream: &str, subject: &str, seq: u64) -> Result<(), Fault> {
+        let filter = json!({ "filter": subject, "seq": seq });
+        ok(&self.api(format!("$JS.API.STREAM.PURGE.{stream}"), &filter).await?)
+    }
+
     /// Takes all messages that match a filter out of a stream.
     pub(super) async fn purge(&self, stream: &str, filter: &str) -> Result<(), Fault> {
         ok(&self.api(format!("$JS.API.STREAM.PURGE.{stream}"), &json!({ "filter": filter })).await?)

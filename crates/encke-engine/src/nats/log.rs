@@ -32,6 +32,8 @@ pub(super) struct Log {
     pub(super) extent: Extent,
     /// Whether that last message is a note.
     ends_in_note: bool,
+    /// Whether that note says that it was deleted.
+    pub(super) is_deleted: bool,
     /// The oldest messages that are kept, without a hole.
     front: VecDeque<Oldest>,
     /// Whether those are all.
@@ -84,6 +86,7 @@ impl Log {
             seq: 0,
             extent,
             ends_in_note: false,
+            is_deleted: false,
             front: VecDeque::new(),
             whole: true,
             front_seq: 0,
@@ -103,6 +106,7 @@ impl Log {
             seq: last.seq,
             extent: last.extent,
             ends_in_note,
+            is_deleted: last.deletes,
             front: VecDeque::new(),
             whole,
             front_seq: 0,
@@ -164,6 +168,7 @@ impl Log {
     pub(super) fn take_note(&mut self, channel: &ChannelName) -> Option<Dropped> {
         let note = self.note()?;
         self.ends_in_note = false;
+        self.is_deleted = false;
         Some(Dropped::note(channel, note))
     }
 

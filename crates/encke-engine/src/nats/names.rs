@@ -70,6 +70,10 @@ impl Names {
     }
 
     fn of_channel(&self, kind: char, channel: &ChannelName) -> String {
+        self.of_channel_in(kind.encode_utf8(&mut [0; 4]), channel)
+    }
+
+    fn of_channel_in(&self, kind: &str, channel: &ChannelName) -> String {
         match channel.as_str().strip_prefix('@') {
             Some(user) if channel.is_own() => format!("{}.{kind}.o.{}", self.prefix, token(user)),
             _ => format!("{}.{kind}.c.{}", self.prefix, token(channel.as_str())),
@@ -151,6 +155,16 @@ impl Names {
     /// How far a user was handed and shown what was pushed.
     pub(super) fn mark(&self, user: &UserId) -> String {
         format!("{}.b.m.{}", self.prefix, token(user.as_str()))
+    }
+
+    /// Up to which offset a channel was deleted.
+    pub(super) fn floor(&self, channel: &ChannelName) -> String {
+        self.of_channel_in("b.d", channel)
+    }
+
+    /// What became of all pushes to a user.
+    pub(super) fn receipts(&self, user: &UserId) -> String {
+        format!("{}.b.r.{}.>", self.prefix, token(user.as_str()))
     }
 
     /// What became of the push at one place of a user's log.

@@ -154,23 +154,29 @@ impl Store {
         piece: Piece,
     ) -> Result<Vec<Target>, Fault> {
         let (channels, indices): (Vec<ChannelName>, Vec<usize>) = piece.into_iter().unzip();
-        let (names, retention, about, order) =
-            (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
-        let beside: Beside = Box::new(move |positions| {
-            vec![page_put(&names, &retention, &about, push, page, targets(positions, |place| order[place]))]
-        });
-        let work = Work {
-            said: said.clone(),
-            beside_bytes: channels.len() * 100,
-            channels,
-            once: vec![Once { subject: self.names.page(&said.id, page.0), void_up_to: 0 }],
-            beside: Some(beside),
-            beside_messages: 1,
-        };
-        match self.writer.write(work).await? {
-            Written::Now(positions) => Ok(targets(&positions, |place| indices[place])),
-            Written::Before(stored) => Ok(TargetPage::parse(&stored)?.targets),
+        for known_anew in [false, true] {
+            let (names, retention, about, order) =
+                (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
+            let beside: Beside = Box::new(move |positions| {
+                let targets = targets(positions, |place| order[place]);
+                vec![page_put(&names, &retention, &about, push, page, targets)]
+            });
+            let work = Work {
+                said: said.clone(),
+                beside_bytes: channels.len() * 100,
+                channels: channels.clone(),
+                once: vec![Once { subject: self.names.page(&said.id, page.0), void_up_to: 0 }],
+                beside: Some(beside),
+                beside_messages: 1,
+                known_anew,
+            };
+            match self.writer.write(work).await? {
+                Written::Now(positions) => return Ok(targets(&positions, |place| indices[place])),
+                Written::Before(stored) => return Ok(TargetPage::parse(&stored)?.targets),
+                Written::Unknown(users) => self.make_known_anew(&users, said.time).await?,
+            }
         }
+        Err(Fault::damaged("users who were made known are not"))
     }
 
     /// It is done; what is left of it does no harm.

@@ -28,7 +28,7 @@ impl Store {
         self.trimmer.settled().await;
         let expires = first.expires();
         let time = Time(first.time);
-        let targets = self.targets_behind(push, first, after, limit).await?;
+        let targets = self.kept_behind(push, first, after, limit).await?;
         let users: Vec<(UserId, &Target)> =
             targets.iter().filter_map(|target| Some((target.channel.owner()?, target))).collect();
         let subjects: Vec<String> = users
@@ -55,6 +55,27 @@ impl Store {
     async fn targets_of(&self, push: &MessageId, page: usize) -> Result<Option<TargetPage>, Fault> {
         let stored = self.link.last(&self.names.log, &self.names.page(push, page)).await?;
         stored.as_ref().map(TargetPage::parse).transpose()
+    }
+
+    /// At most `limit` targets behind a user, without those whose logs were deleted since.
+    async fn kept_behind(
+        &self,
+        push: &MessageId,
+        first: TargetPage,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<Target>, Fault> {
+        let (mut kept, mut after) = (Vec::new(), after.cloned());
+        loop {
+            let wanted = limit - kept.len();
+            let found = self.targets_behind(push, first.clone(), after.as_ref(), wanted).await?;
+            let is_last = found.len() < wanted;
+            after = found.last().and_then(|target| target.channel.owner()).or(after);
+            kept.extend(self.without_deleted(found).await?);
+            if is_last || kept.len() >= limit {
+                return Ok(kept);
+            }
+        }
     }
 
     /// At most `limit` targets behind a user. Pages are in the order of users, so only those are read that

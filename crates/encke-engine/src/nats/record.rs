@@ -23,6 +23,9 @@ use crate::{Append, append::body_bytes};
 
 /// The form of what is stored. Another one is refused.
 const VERSION: &str = "1";
+/// What a message is that has no body: it says how its log stands, and maybe that it was deleted.
+const NOTE: char = 'n';
+const DELETION: char = 'x';
 
 /// How far a log has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,15 @@ impl Extent {
     /// The bytes of the bodies that are kept.
     pub(super) fn kept_bytes(&self) -> u64 {
         self.bytes.saturating_sub(self.trimmed_bytes)
+    }
+
+    /// The same log after it was deleted: the deletion takes an offset, and nothing is kept.
+    pub(super) fn deleted(mut self) -> Self {
+        self.head += 1;
+        self.tail = self.head + 1;
+        self.trimmed_bytes = self.bytes;
+        self.back = None;
+        self
     }
 
     /// The same log in the present epoch: what it holds now it holds there too, and in all epochs in between.
@@ -123,15 +135,17 @@ pub(super) struct Record {
     pub(super) extent: Extent,
     /// None for a note that only says how the log stands.
     pub(super) said: Option<Said>,
+    /// Whether it is a note that the log was deleted. The next append takes it out.
+    pub(super) deletes: bool,
 }
 
 impl Record {
     pub(super) fn parse(stored: &Stored) -> Result<Self, Fault> {
         let parsed = parse(&stored.head, &stored.payload);
-        let (extent, said) = parsed.ok_or_else(|| {
+        let (extent, said, deletes) = parsed.ok_or_else(|| {
             Fault::damaged(format!("the message {} of the logs is not understood", stored.seq))
         })?;
-        Ok(Self { seq: stored.seq, extent, said })
+        Ok(Self { seq: stored.seq, extent, said, deletes })
     }
 
     /// The message as all sessions receive it, told in `epoch`.
@@ -156,9 +170,24 @@ pub(super) fn put(
     said: Option<(&Said, Bytes)>,
     expect: Option<u64>,
 ) -> Put {
+    put_as(NOTE, subject, extent, said, expect)
+}
+
+/// The note to be stored that a log was deleted.
+pub(super) fn put_deletion(subject: String, extent: &Extent, expect: u64) -> Put {
+    put_as(DELETION, subject, extent, None, Some(expect))
+}
+
+fn put_as(
+    note: char,
+    subject: String,
+    extent: &Extent,
+    said: Option<(&Said, Bytes)>,
+    expect: Option<u64>,
+) -> Put {
     let mut head = String::with_capacity(120);
     let kind = match said {
-        None => 'n',
+        None => note,
         Some((Said { body: Body::Page(_), .. }, _)) => 'p',
         Some((Said { body: Body::Data(_), .. }, _)) => 'd',
     };
@@ -192,7 +221,7 @@ pub(super) fn put(
     Put { subject, head, payload, expect, ttl_s: None }
 }
 
-fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
+fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>, bool)> {
     let mut words = head.split(' ');
     if words.next()? != VERSION {
         return None;
@@ -213,8 +242,8 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
         }
     };
     let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back };
-    if kind == "n" {
-        return Some((extent, None));
+    if let Some(note @ (NOTE | DELETION)) = kind.chars().next() {
+        return (kind.len() == 1).then_some((extent, None, note == DELETION));
     }
     let id = words.next()?.parse().ok()?;
     let time = Time(words.next()?.parse().ok()?);
@@ -232,7 +261,7 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>)> {
         "d" => Body::Data(Arc::from(RawValue::from_string(text.to_owned()).ok()?)),
         _ => return None,
     };
-    Some((extent, Some(Said { id, time, expires, from, body })))
+    Some((extent, Some(Said { id, time, expires, from, body }), false))
 }
 
 fn fork(text: &str) -> Option<Position> {
@@ -282,8 +311,14 @@ mod tests {
             assert_eq!(read.payload(), said.payload());
         }
         let note = back(&put("s".to_owned(), &extent(), None, None));
-        assert!(note.said.is_none());
+        assert!(note.said.is_none() && !note.deletes);
         assert_eq!(note.extent, extent());
+        let deletion = back(&put_deletion("s".to_owned(), &extent().deleted(), 4));
+        assert!(deletion.said.is_none() && deletion.deletes);
+        assert_eq!(
+            (deletion.extent.messages(), deletion.extent.kept_bytes(), deletion.extent.head),
+            (0, 0, 6)
+        );
     }
 
     #[test]
@@ -305,7 +340,7 @@ mod tests {
             "1 n a 1 1 1 1 a -",
             "1 n a 1 1 1 1 - 3",
             "1 n a 1 1 1",
-            &whole.replace("1 n", "1 x"),
+            &whole.replace("1 n", "1 y"),
         ] {
             assert!(matches!(Record::parse(&stored(head)), Err(Fault::Damaged(_))), "{head}");
         }

@@ -95,19 +95,38 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<ChannelSummary>, Fault> {
         self.epochs.sure().await?;
-        let after = after.map(|channel| self.names.channel(channel));
-        let subjects = self
-            .link
-            .subjects(&self.names.log, &self.names.public_channels(), after.as_deref(), limit)
-            .await?;
+        let mut after = after.map(|channel| self.names.channel(channel));
+        let mut summaries = Vec::new();
+        loop {
+            let wanted = limit - summaries.len();
+            let filter = self.names.public_channels();
+            let subjects = self.link.subjects(&self.names.log, &filter, after.as_deref(), wanted).await?;
+            let is_last = subjects.len() < wanted;
+            after = subjects.last().cloned().or(after);
+            self.summarize(subjects, &mut summaries).await?;
+            // Of deleted channels there are notes, in whose place others come.
+            if is_last || summaries.len() >= limit {
+                return Ok(summaries);
+            }
+        }
+    }
+
+    async fn summarize(
+        &self,
+        subjects: Vec<String>,
+        summaries: &mut Vec<ChannelSummary>,
+    ) -> Result<(), Fault> {
         let mut found = self.link.lasts(&self.names.log, &subjects, true).await?;
-        let mut summaries = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let (Some(channel), Some(stored)) = (self.names.channel_of(&subject), found.remove(&subject))
             else {
                 continue;
             };
-            let extent = self.head_of(Record::parse(&stored)?).await?.extent;
+            let last = Record::parse(&stored)?;
+            if last.deletes {
+                continue;
+            }
+            let extent = self.head_of(last).await?.extent;
             summaries.push(ChannelSummary {
                 channel,
                 epoch: extent.epoch,
@@ -115,6 +134,6 @@ impl Store {
                 head: extent.head,
             });
         }
-        Ok(summaries)
+        Ok(())
     }
 }

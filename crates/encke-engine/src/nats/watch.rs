@@ -278,6 +278,7 @@ impl Listener {
 
     async fn tell(&self, messages: Vec<Message>) -> Result<(), Fault> {
         let mut entries = Vec::with_capacity(messages.len());
+        let mut deleted = false;
         for message in messages {
             let record = Record::parse(&told(message)?)?;
             self.store.epochs.seen(record.seq);
@@ -286,10 +287,14 @@ impl Listener {
                 // Another node made an epoch; this one hears of it here first.
                 self.store.epochs.look().await?;
             }
+            deleted |= record.deletes;
             entries.extend(record.entry(&self.channel, self.store.epochs.now()));
         }
         if !entries.is_empty() {
             self.feed.appended(&entries);
+        }
+        if deleted {
+            self.feed.behind(std::slice::from_ref(&self.channel));
         }
         Ok(())
     }

@@ -10,13 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use encke_proto::{ChannelName, Position, Time};
+use encke_proto::{ChannelName, Position, Time, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
+    deleted::Deleted,
     epoch::{Ages, Epochs},
     expiry_index::ExpiryIndex,
     fault::Fault,
@@ -69,6 +70,8 @@ pub(super) struct Work {
     /// How many messages `beside` makes at most, and their bytes.
     pub(super) beside_messages: usize,
     pub(super) beside_bytes: usize,
+    /// Whether its users were made known after it was found that some had been deleted.
+    pub(super) known_anew: bool,
 }
 
 /// What became of it.
@@ -78,6 +81,8 @@ pub(super) enum Written {
     Now(Vec<(ChannelName, Position)>),
     /// One of those that must not be stored twice was there already; nothing was stored.
     Before(Stored),
+    /// These users were deleted, and are not known any more; nothing was stored.
+    Unknown(Vec<UserId>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Fault>>;
@@ -85,6 +90,7 @@ type Answer<T> = oneshot::Sender<Result<T, Fault>>;
 enum Job {
     Write(Box<Task>),
     Trim { channel: ChannelName, now: Time, answer: Answer<Option<Time>> },
+    Delete { channel: ChannelName, answer: Answer<Option<Deleted>> },
 }
 
 struct Task {
@@ -140,6 +146,13 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
+    /// Deletes a log; none when nothing was ever stored there.
+    pub(super) async fn delete(&self, channel: &ChannelName) -> Result<Option<Deleted>, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Delete { channel: channel.clone(), answer })?;
+        answered.await.map_err(|_| gone())?
+    }
+
     fn send(&self, job: Job) -> Result<(), Fault> {
         self.0.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -175,9 +188,9 @@ impl Task {
     }
 }
 
-struct WriterTask {
-    context: WriterContext,
-    logs: Recent<ChannelName, Log>,
+pub(super) struct WriterTask {
+    pub(super) context: WriterContext,
+    pub(super) logs: Recent<ChannelName, Log>,
     /// What was taken and did not fit into the last batch.
     waiting: VecDeque<Job>,
 }
@@ -209,9 +222,15 @@ impl WriterTask {
             }
             let mut tasks = self.gather();
             if tasks.is_empty() {
-                if let Some(Job::Trim { channel, now, answer }) = self.waiting.pop_front() {
-                    let result = self.trim(&channel, now).await;
-                    let _ = answer.send(result);
+                match self.waiting.pop_front() {
+                    Some(Job::Trim { channel, now, answer }) => {
+                        let _ = answer.send(self.trim(&channel, now).await);
+                    }
+                    Some(Job::Delete { channel, answer }) => {
+                        let _ = answer.send(self.delete(&channel).await);
+                    }
+                    // Appends were gathered before.
+                    Some(Job::Write(_)) | None => {}
                 }
                 continue;
             }
@@ -391,8 +410,14 @@ impl WriterTask {
                 .find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
             if let Some(before) = before {
                 task.answer(Ok(Written::Before(before.clone())));
+                return false;
             }
-            before.is_none()
+            let unknown = deleted_users(&mut self.logs, &task.work);
+            let may_go = unknown.is_empty();
+            if !may_go {
+                task.answer(Ok(Written::Unknown(unknown)));
+            }
+            may_go
         });
         Ok((ages, found))
     }
@@ -612,8 +637,18 @@ impl WriterTask {
     }
 }
 
+/// The users of a push who were deleted since they were made known for it.
+fn deleted_users(logs: &mut Recent<ChannelName, Log>, work: &Work) -> Vec<UserId> {
+    if work.known_anew {
+        return Vec::new();
+    }
+    let own = work.channels.iter().filter(|channel| channel.is_own());
+    let deleted = own.filter(|channel| logs.get(*channel).is_some_and(|log| log.is_deleted));
+    deleted.filter_map(ChannelName::owner).collect()
+}
+
 /// Long enough for the first writer to be done, and not as long as the others that wait.
-async fn pause() {
+pub(super) async fn pause() {
     let chance = random().unwrap_or(0) % PAUSE_MAX_MS;
     tokio::time::sleep(Duration::from_millis(1 + chance)).await;
 }

@@ -61,6 +61,7 @@ scripts! {
     RECEIPTS of_partition!("receipts");
     SWEEP of_partition!("sweep");
     TRIM of_partition!("trim");
+    DELETE of_partition!("delete");
     ENTER of_partition!("enter");
     LEAVE of_partition!("leave");
     BEAT include_str!("lua/beat.lua");

@@ -222,7 +222,7 @@ impl Watching {
             }
             None => return,
         };
-        let Some(entry) = read_told(&channel, said) else {
+        let Some(told) = read_told(&channel, said) else {
             // The look finds that the channel is further.
             tracing::error!(%channel, "what was told of a channel cannot be read");
             return;
@@ -230,10 +230,13 @@ impl Watching {
         {
             let mut table = self.table();
             let Some(watched) = table.topics.get_mut(topic) else { return };
-            watched.told = Some(entry.message().position);
+            watched.told = Some(told.position());
             watched.heard = true;
         }
-        self.events.feed.appended(&[Arc::new(entry)]);
+        match told {
+            Told::Appended(entry) => self.events.feed.appended(&[Arc::new(entry)]),
+            Told::Deleted(_) => self.events.feed.behind(&[channel]),
+        }
     }
 
     fn confirm(&self, generation: u64, topic: &str) {
@@ -501,12 +504,31 @@ fn read_positions(value: Value) -> Result<Vec<Position>, EngineError> {
 }
 
 /// What is told of a channel: `EPOCH OFFSET`, a line's end, and the message as the stream has it.
-fn read_told(channel: &ChannelName, said: Vec<u8>) -> Option<Entry> {
+/// What is told of a channel.
+enum Told {
+    Appended(Entry),
+    /// It was deleted, and goes on behind this.
+    Deleted(Position),
+}
+
+impl Told {
+    fn position(&self) -> Position {
+        match self {
+            Self::Appended(entry) => entry.message().position,
+            Self::Deleted(position) => *position,
+        }
+    }
+}
+
+fn read_told(channel: &ChannelName, said: Vec<u8>) -> Option<Told> {
     let said = String::from_utf8(said).ok()?;
     let (place, text) = said.split_once('\n')?;
     let (bits, offset) = place.split_once(' ')?;
     let position = Position { epoch: epoch(bits).ok()?, offset: offset.parse().ok()? };
-    row::read(text, channel, position).ok().map(Entry::new)
+    if text.is_empty() {
+        return Some(Told::Deleted(position));
+    }
+    row::read(text, channel, position).ok().map(|message| Told::Appended(Entry::new(message)))
 }
 
 /// Keeps a listening connection to one server.

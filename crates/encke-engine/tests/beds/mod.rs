@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Engine, Feed, RetentionTable, contract::Bed, log::LogEngine, memory::MemoryEngine, sqlite::SqliteEngine,
+    Engine, Feed, RetentionTable,
+    contract::{Bed, Optional},
+    log::LogEngine,
+    memory::MemoryEngine,
 };
 use encke_proto::Epoch;
 use tempfile::TempDir;
@@ -39,53 +42,6 @@ impl Bed for MemoryBed {
         retention: RetentionTable,
     ) -> Arc<dyn Engine> {
         self.open(feed, retention).await
-    }
-}
-
-/// Makes SQLite engines, each in a directory of its own.
-#[derive(Default)]
-pub struct SqliteBed {
-    dirs: Mutex<Vec<TempDir>>,
-}
-
-impl SqliteBed {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn last_dir(&self) -> PathBuf {
-        self.dirs
-            .lock()
-            .expect("no test panics while it holds this")
-            .last()
-            .expect("a store was opened")
-            .path()
-            .to_owned()
-    }
-}
-
-#[async_trait]
-impl Bed for SqliteBed {
-    async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
-        self.dirs
-            .lock()
-            .expect("no test panics while it holds this")
-            .push(TempDir::new().expect("there is room for a directory"));
-        Arc::new(
-            SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch()).expect("a new store opens"),
-        )
-    }
-
-    async fn reopen(
-        &self,
-        _: Arc<dyn Engine>,
-        feed: Arc<dyn Feed>,
-        retention: RetentionTable,
-    ) -> Arc<dyn Engine> {
-        Arc::new(
-            SqliteEngine::open(&self.last_dir(), feed, retention, new_epoch())
-                .expect("the store opens again"),
-        )
     }
 }
 

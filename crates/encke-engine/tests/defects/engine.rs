@@ -271,6 +271,25 @@ impl Engine for BrokenEngine {
         Ok(found)
     }
 
+    async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
+        match self.defect {
+            Some(Defect::DeletesNothing) => self.inner.ready().await.map(|()| true),
+            Some(Defect::DeniesDeletions) => self.inner.delete(channel).await.map(|_| false),
+            Some(Defect::DeletesLogsAlone) => {
+                let known = match channel.owner() {
+                    Some(user) => self.inner.user(&user).await?,
+                    None => None,
+                };
+                let deleted = self.inner.delete(channel).await?;
+                if let Some(known) = known {
+                    self.inner.seen(&known.user, known.first_seen).await?;
+                }
+                Ok(deleted)
+            }
+            _ => self.inner.delete(channel).await,
+        }
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         match self.defect {
             Some(Defect::NeverSweeps) => self.inner.sweep(Time(0)).await,

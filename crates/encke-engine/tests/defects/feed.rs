@@ -27,7 +27,9 @@ impl BrokenFeed {
 
 impl Feed for BrokenFeed {
     fn behind(&self, channels: &[ChannelName]) {
-        self.inner.behind(channels);
+        if self.defect != Some(Defect::FeedMissesDeletions) {
+            self.inner.behind(channels);
+        }
     }
 
     fn appended(&self, entries: &[Arc<Entry>]) {

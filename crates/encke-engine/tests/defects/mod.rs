@@ -107,6 +107,14 @@ pub enum Defect {
     ForgetsTrimmedChannels,
     /// After a channel was trimmed, its offsets begin again.
     GivesOffsetsTwice,
+    /// A deletion is answered but not done.
+    DeletesNothing,
+    /// A deletion is done, and says that there was nothing.
+    DeniesDeletions,
+    /// Of a deleted user the log alone is gone.
+    DeletesLogsAlone,
+    /// The feed is not told of deletions.
+    FeedMissesDeletions,
     /// The feed misses some messages.
     FeedDrops,
     /// The feed gets some messages twice.
@@ -177,6 +185,10 @@ impl Defect {
         Self::ChannelsOneLess,
         Self::ForgetsTrimmedChannels,
         Self::GivesOffsetsTwice,
+        Self::DeletesNothing,
+        Self::DeniesDeletions,
+        Self::DeletesLogsAlone,
+        Self::FeedMissesDeletions,
         Self::FeedDrops,
         Self::FeedDoubles,
         Self::FeedReorders,

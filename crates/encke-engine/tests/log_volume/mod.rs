@@ -15,12 +15,34 @@ pub const SECTOR_BYTES: usize = 512;
 /// A step of a workload.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Create { name: String, bytes: usize },
-    Write { name: String, at: usize, bytes: Vec<u8> },
-    SetLength { name: String, bytes: usize },
-    Sync { name: String },
-    Rename { from: String, to: String },
-    Remove { name: String },
+    Create {
+        name: String,
+        bytes: usize,
+    },
+    Write {
+        name: String,
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    SetLength {
+        name: String,
+        bytes: usize,
+    },
+    Sync {
+        name: String,
+    },
+    /// A sync that failed: each write since the last one is on the disk or dropped, and no later sync of the
+    /// same bytes tells which.
+    SyncFailed {
+        name: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
     SyncNames,
 }
 
@@ -35,6 +57,8 @@ pub enum Fail {
     WriteFullAt(usize),
     /// Every sync.
     Sync,
+    /// Of `every` syncs the first `times`.
+    Syncs { every: usize, times: usize },
     /// Every write.
     Write,
 }
@@ -45,8 +69,11 @@ struct Inner {
     steps: Vec<Step>,
     recording: bool,
     fail: Option<Fail>,
-    /// How many syncs there were.
+    /// How many syncs there were, and how many with those that failed.
     syncs: usize,
+    syncs_tried: usize,
+    /// How many bytes were read.
+    read_bytes: usize,
 }
 
 /// The volume. Clones are the same one.
@@ -77,6 +104,13 @@ impl MemoryVolume {
         volume
     }
 
+    /// The same, which records its steps.
+    pub fn recording_with(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let volume = Self::with(files);
+        lock(&volume.0).recording = true;
+        volume
+    }
+
     pub fn fail(&self, fail: Fail) {
         lock(&self.0).fail = Some(fail);
     }
@@ -91,6 +125,10 @@ impl MemoryVolume {
 
     pub fn syncs(&self) -> usize {
         lock(&self.0).syncs
+    }
+
+    pub fn read_bytes(&self) -> usize {
+        lock(&self.0).read_bytes
     }
 
     /// All files as they are.
@@ -174,6 +212,7 @@ impl VolumeFile for MemoryFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        lock(&self.volume.0).read_bytes += bytes.len();
         let file = lock(&self.bytes);
         let at = usize::try_from(at).expect("files are small here");
         let found = file.get(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -197,6 +236,18 @@ impl VolumeFile for MemoryFile {
         if room < bytes.len() { Err(full()) } else { Ok(()) }
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let more = usize::try_from(bytes.saturating_sub(self.length()?)).expect("files are small here");
+        let inner = lock(&self.volume.0);
+        if let Some(Fail::FullAt(max)) = inner.fail
+            && inner.total() + more > max
+        {
+            return Err(full());
+        }
+        drop(inner);
+        if more > 0 { self.set_length(bytes) } else { Ok(()) }
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).expect("files are small here");
         lock(&self.volume.0).record(|| Step::SetLength { name: self.name.clone(), bytes });
@@ -206,7 +257,14 @@ impl VolumeFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = lock(&self.volume.0);
-        if inner.fail == Some(Fail::Sync) {
+        inner.syncs_tried += 1;
+        let fails = match inner.fail {
+            Some(Fail::Sync) => true,
+            Some(Fail::Syncs { every, times }) => inner.syncs_tried % every < times,
+            _ => false,
+        };
+        if fails {
+            inner.record(|| Step::SyncFailed { name: self.name.clone() });
             return Err(io::Error::other("a test lets this sync fail"));
         }
         inner.syncs += 1;
@@ -236,6 +294,8 @@ pub enum Crash {
 /// A file as the disk may have it.
 #[derive(Clone, Debug, Default)]
 struct Disk {
+    /// What the process reads.
+    cache: Vec<u8>,
     synced: Vec<u8>,
     since: Vec<Step>,
 }
@@ -243,70 +303,127 @@ struct Disk {
 /// What the steps so far have left on the disk. Names are durable when they are made: a crash that loses the
 /// name of a file that was not synced leaves the same as one before it was made, which is a step as well.
 #[derive(Clone, Debug, Default)]
-pub struct CrashDisk(BTreeMap<String, Disk>);
+pub struct CrashDisk {
+    files: BTreeMap<String, Disk>,
+    /// Draws what a failed sync drops.
+    seed: u64,
+    steps: u64,
+}
 
 impl CrashDisk {
+    /// One whose failed syncs drop what this seed draws.
+    pub fn dropping(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     pub fn step(&mut self, step: &Step) {
+        self.steps += 1;
         match step {
-            Step::Create { name, .. } => {
-                self.0.insert(name.clone(), Disk::default());
-                self.entry(name).since.push(step.clone());
+            Step::Create { name, bytes } => {
+                self.files.insert(name.clone(), Disk::default());
+                let disk = self.entry(name);
+                disk.cache = vec![0; *bytes];
+                disk.since.push(step.clone());
             }
-            Step::Write { name, .. } | Step::SetLength { name, .. } => {
-                self.entry(name).since.push(step.clone())
+            Step::Write { name, at, bytes } => {
+                let disk = self.entry(name);
+                apply(&mut disk.cache, *at, bytes);
+                disk.since.push(step.clone());
+            }
+            Step::SetLength { name, bytes } => {
+                let disk = self.entry(name);
+                disk.cache.resize(*bytes, 0);
+                disk.since.push(step.clone());
             }
             Step::Sync { name } => {
                 let disk = self.entry(name);
                 disk.synced = left(disk, Crash::Process);
                 disk.since.clear();
             }
+            Step::SyncFailed { name } => {
+                let seed = self.seed ^ self.steps << 16;
+                let disk = self.entry(name);
+                disk.since = std::mem::take(&mut disk.since)
+                    .into_iter()
+                    .enumerate()
+                    .flat_map(|(number, step)| kept(step, seed, number as u64))
+                    .collect();
+            }
             Step::Rename { from, to } => {
-                if let Some(disk) = self.0.remove(from) {
-                    self.0.insert(to.clone(), disk);
+                if let Some(disk) = self.files.remove(from) {
+                    self.files.insert(to.clone(), disk);
                 }
             }
-            Step::Remove { name } => drop(self.0.remove(name)),
+            Step::Remove { name } => drop(self.files.remove(name)),
             Step::SyncNames => {}
         }
     }
 
     fn entry(&mut self, name: &str) -> &mut Disk {
-        self.0.entry(name.to_owned()).or_default()
+        self.files.entry(name.to_owned()).or_default()
     }
 
     pub fn is_synced(&self) -> bool {
-        self.0.values().all(|disk| disk.since.is_empty())
+        self.files.values().all(|disk| disk.since.is_empty() && disk.cache == disk.synced)
     }
 
     pub fn crash(&self, crash: Crash) -> BTreeMap<String, Vec<u8>> {
-        self.0.iter().map(|(name, disk)| (name.clone(), left(disk, crash))).collect()
+        let left = |disk: &Disk| match crash {
+            Crash::Process => disk.cache.clone(),
+            _ => left(disk, crash),
+        };
+        self.files.iter().map(|(name, disk)| (name.clone(), left(disk))).collect()
     }
+}
+
+/// A small hash: the same choice at every run.
+fn is_drawn(seed: u64, number: u64, sector: usize) -> bool {
+    let mixed = seed ^ number << 32 ^ sector as u64;
+    mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0
+}
+
+/// What a failed sync keeps of a step: some sectors of a write. What a file system does to lengths is in its
+/// journal, and does not get lost by that.
+fn kept(step: Step, seed: u64, number: u64) -> Vec<Step> {
+    let Step::Write { name, at, bytes } = step else { return vec![step] };
+    let pieces = sectors(at, bytes.len()).filter(|(sector, ..)| is_drawn(seed, number, *sector));
+    pieces
+        .map(|(_, from, to)| Step::Write {
+            name: name.clone(),
+            at: at + from,
+            bytes: bytes[from..to].to_vec(),
+        })
+        .collect()
+}
+
+/// The sectors that a write touches, and which of its bytes go into each.
+fn sectors(at: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let sector = (at + from) / SECTOR_BYTES;
+        let to = ((sector + 1) * SECTOR_BYTES - at).min(length);
+        let piece = (from < length).then_some((sector, from, to));
+        from = to;
+        piece
+    })
 }
 
 fn left(disk: &Disk, crash: Crash) -> Vec<u8> {
     let mut file = disk.synced.clone();
     for (number, step) in disk.since.iter().enumerate() {
-        // A small hash: the same choice at every run.
         let is_drawn = |sector: usize| match crash {
             Crash::Process => true,
             Crash::Power => false,
-            Crash::PowerSome(seed) => {
-                let mixed = seed ^ (number as u64) << 32 ^ sector as u64;
-                mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0
-            }
+            Crash::PowerSome(seed) => is_drawn(seed, number as u64, sector),
         };
         match step {
             Step::Create { bytes, .. } if is_drawn(0) => file = vec![0; *bytes],
             Step::SetLength { bytes, .. } if is_drawn(0) => file.resize(*bytes, 0),
             Step::Write { at, bytes, .. } => {
-                let mut from = 0;
-                while from < bytes.len() {
-                    let sector = (at + from) / SECTOR_BYTES;
-                    let to = ((sector + 1) * SECTOR_BYTES - at).min(bytes.len());
+                for (sector, from, to) in sectors(*at, bytes.len()) {
                     if is_drawn(sector) {
                         apply(&mut file, at + from, &bytes[from..to]);
                     }
-                    from = to;
                 }
             }
             _ => {}

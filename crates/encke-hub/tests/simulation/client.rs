@@ -177,11 +177,10 @@ impl Sim {
                 self.history.note(Record::Released { client: at, channel: channel.clone() });
             }
         }
-        let fresh = SessionId::from_bits(fresh);
         let attach = Attach {
             conn: ConnKey(conn),
             session,
-            fresh,
+            fresh: SessionId::from_bits(fresh),
             user,
             transport,
             lasting: true,
@@ -189,6 +188,7 @@ impl Sim {
             channels,
             carried: Following::default(),
             token_ends,
+            granted: encke_proto::Grant::all(),
         };
         let (delay, incarnation) = (self.random.below(200) + 1, self.nodes[node].incarnation);
         self.after(delay, Event::Request { node, incarnation, client: at, attach: Box::new(attach) });

@@ -334,6 +334,8 @@ impl Sim {
                     items.push(Item::Message { channel, position, id });
                 }
                 Pulled::Gap(gap) => items.push(Item::Gap(gap)),
+                // Each token here grants everything.
+                Pulled::Unsubscribed(told) => panic!("{told:?}"),
                 Pulled::Nothing => conn.ready = false,
             }
         }

@@ -13,6 +13,7 @@ mod crowd;
 mod delivery;
 mod engine_trouble;
 mod fleeting;
+mod grants;
 mod handover;
 mod lagging;
 mod limits;

@@ -54,6 +54,7 @@ pub fn attach(conn: u64, name: &str) -> Attach {
         channels: Vec::new(),
         carried: Following::default(),
         token_ends: Time(0),
+        granted: encke_proto::Grant::all(),
     }
 }
 
@@ -260,6 +261,7 @@ impl World {
                     gap.from,
                     gap.to.map_or(String::new(), |to| to.to_string())
                 )),
+                Pulled::Unsubscribed(told) => got.push(format!("{} lost", told.channel)),
                 Pulled::Nothing => {
                     // What had to be asked for may be there already.
                     let asked = self.said.len();

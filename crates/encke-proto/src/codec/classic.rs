@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::{Body, Cursor, Entry, Offset, Position, json::push_string};
+use crate::{Body, Cursor, Entry, Offset, Position, json::quoted};
 
 /// What breaks a silence: white space, which every reader of JSON passes over.
 pub const HEARTBEAT: &[u8] = b" ";
@@ -83,7 +83,7 @@ pub fn msg(entry: &Entry) -> Cow<'_, str> {
 pub fn with_timestamp(out: &mut Vec<u8>, msg: &str, at: Position) {
     let mut text = String::with_capacity(msg.len() + 48);
     text.push_str("{\"msg\":");
-    push_string(&mut text, msg);
+    text.push_str(&quoted(msg));
     text.push_str(",\"timestamp\":\"");
     text.push_str(&Written(at).to_string());
     text.push_str("\"}");
@@ -95,7 +95,7 @@ pub fn with_timestamp(out: &mut Vec<u8>, msg: &str, at: Position) {
 pub fn with_stop(msg: &str, stop: bool) -> String {
     let mut text = String::with_capacity(msg.len() + 24);
     text.push_str("{\"msg\":");
-    push_string(&mut text, msg);
+    text.push_str(&quoted(msg));
     text.push_str(if stop { ",\"stop\":1}" } else { ",\"stop\":0}" });
     text
 }

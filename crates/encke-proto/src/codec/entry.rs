@@ -1,7 +1,10 @@
 //! A message as it is shared in memory by all its receivers, with encodings that are made at the first use
 //! and kept. A form that only some receivers need is encoded only if one of them asks for it.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::ws::{deflate, frame};
 use crate::{
@@ -14,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Entry {
     message: Message,
+    /// Whether the event was written once without being kept.
+    written: AtomicBool,
     event: OnceLock<Box<str>>,
     ws: OnceLock<Box<[u8]>>,
     ws_compressed: OnceLock<Option<Box<[u8]>>>,
@@ -37,6 +42,7 @@ impl Entry {
     pub fn new(message: Message) -> Self {
         Self {
             message,
+            written: AtomicBool::new(false),
             event: OnceLock::new(),
             ws: OnceLock::new(),
             ws_compressed: OnceLock::new(),
@@ -53,7 +59,25 @@ impl Entry {
     /// The message as the JSON of a stream's event, in one line.
     #[must_use]
     pub fn event_json(&self) -> &str {
-        self.event.get_or_init(|| encode(&self.message).into_boxed_str())
+        self.event.get_or_init(|| {
+            let mut out = Vec::with_capacity(room(&self.message));
+            encode(&mut out, &self.message);
+            // All parts of it are text.
+            String::from_utf8(out).unwrap_or_default().into_boxed_str()
+        })
+    }
+
+    /// Appends [`Self::event_json`]. Of a user's own channel there is one receiver most of the time: what is
+    /// written for the first is not kept, which would cost more than to write it again for a second.
+    pub fn push_event(&self, out: &mut Vec<u8>) {
+        if let Some(event) = self.event.get() {
+            out.extend_from_slice(event.as_bytes());
+        } else if self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed) {
+            out.reserve(room(&self.message));
+            encode(out, &self.message);
+        } else {
+            out.extend_from_slice(self.event_json().as_bytes());
+        }
     }
 
     /// The members of the message's JSON object and its closing brace, without the opening one and without
@@ -112,40 +136,53 @@ impl Entry {
     }
 }
 
-fn encode(message: &Message) -> String {
+/// About how many bytes an event takes.
+fn room(message: &Message) -> usize {
     let body = match &message.body {
         Body::Page(url) => url.len(),
         Body::Data(json) => json.get().len(),
     };
-    let mut out = String::with_capacity(200 + body);
-    out.push_str(EVENT_PREFIX);
-    out.push_str("\"id\":");
-    push_string(&mut out, message.id.as_str());
-    out.push_str(",\"channel\":");
-    push_string(&mut out, message.channel.as_str());
-    out.push_str(",\"offset\":");
-    out.push_str(itoa::Buffer::new().format(message.position.offset));
-    out.push_str(",\"epoch\":\"");
-    // Writing to a string does not fail.
-    let _ = message.position.epoch.write_to(&mut out);
-    out.push_str("\",\"time\":\"");
-    message.time.push_to(&mut out);
+    200 + body
+}
+
+fn encode(out: &mut Vec<u8>, message: &Message) {
+    let start = out.len();
+    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+    push(EVENT_PREFIX);
+    // An id holds nothing that is to be escaped.
+    push("\"id\":\"");
+    push(message.id.as_str());
+    push("\",\"channel\":");
+    push_string(out, message.channel.as_str());
+    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+    push(",\"offset\":");
+    push(itoa::Buffer::new().format(message.position.offset));
+    push(",\"epoch\":\"");
+    message.position.epoch.push_to(out);
+    out.extend_from_slice(b"\",\"time\":\"");
+    out.extend_from_slice(&message.time.text());
     match &message.body {
         Body::Page(url) => {
-            out.push_str("\",\"type\":\"page\",\"url\":");
-            push_string(&mut out, url);
+            out.extend_from_slice(b"\",\"type\":\"page\",\"url\":");
+            push_string(out, url);
         }
         Body::Data(json) => {
-            out.push_str("\",\"type\":\"message\",\"data\":");
-            out.push_str(json.get());
+            out.extend_from_slice(b"\",\"type\":\"message\",\"data\":");
+            out.extend_from_slice(json.get().as_bytes());
         }
     }
     if let Some(user) = &message.from {
-        out.push_str(",\"from\":");
-        push_string(&mut out, user.as_str());
+        out.extend_from_slice(b",\"from\":");
+        push_string(out, user.as_str());
     }
-    out.push('}');
-    one_line(out)
+    out.push(b'}');
+    if !out[start..].is_ascii()
+        && let Ok(text) = std::str::from_utf8(&out[start..])
+    {
+        let line = one_line(text.to_owned());
+        out.truncate(start);
+        out.extend_from_slice(line.as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +191,30 @@ mod tests {
 
     use super::*;
     use crate::{ChannelName, Epoch, MessageId, Position, Time};
+
+    #[test]
+    fn every_receiver_is_written_the_same_event_whether_or_not_it_is_kept() {
+        let entry = |channel: &str, data: &str| {
+            Entry::new(Message {
+                id: MessageId::from_bits(1),
+                channel: ChannelName::any(channel).unwrap(),
+                position: Position { epoch: Epoch(1 << 39), offset: 7 },
+                time: Time(1_763_800_000_123),
+                body: Body::Data(serde_json::value::RawValue::from_string(data.into()).unwrap().into()),
+                from: None,
+                expires: None,
+            })
+        };
+        for channel in ["news", "@alice", "@Ünï \"c\"", "四"] {
+            for data in ["{\"a\":[1,\"x\"]}", "\"ü\u{2028}\u{85}\"", "null"] {
+                let read = entry(channel, data).event_json().to_owned();
+                let (entry, mut out) = (entry(channel, data), Vec::new());
+                (0..3).for_each(|_| entry.push_event(&mut out));
+                assert_eq!(String::from_utf8(out).unwrap(), read.repeat(3));
+                assert_eq!(entry.event_json(), read);
+            }
+        }
+    }
 
     #[test]
     fn each_form_of_a_dialect_is_encoded_once_for_all_threads() {

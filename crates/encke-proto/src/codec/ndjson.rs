@@ -8,7 +8,7 @@ pub const HEARTBEAT: &[u8] = b"\n";
 
 /// Writes a message.
 pub fn message(out: &mut Vec<u8>, entry: &Entry) {
-    out.extend_from_slice(entry.event_json().as_bytes());
+    entry.push_event(out);
     out.push(b'\n');
 }
 

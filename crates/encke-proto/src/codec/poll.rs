@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{Close, Cursor, Entry, Gap, MessageJson, SessionId, event, json};
+use crate::{Close, Cursor, Entry, Gap, MessageJson, SessionId, Unsubscribed, event, json};
 
 /// What [`Answer`] writes, as a type: for the description of the API.
 #[derive(Clone, Debug, Serialize)]
@@ -20,19 +20,28 @@ pub struct PollAnswer<'a> {
     pub messages: Vec<MessageJson<'a>>,
     /// What will not come; before the messages in time.
     pub gaps: Vec<Gap>,
+    /// Channels that the session does not follow any more though its client did not ask for that; absent when
+    /// there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub unsubscribed: Vec<Unsubscribed>,
     /// How the session ended, if it did.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub close: Option<Close>,
 }
 
 /// How many pieces a body is put together from.
-const PIECES: usize = 11;
+const PIECES: usize = 12;
+
+/// What begins the list of such channels, behind the gaps; the list is ended like theirs.
+const UNSUBSCRIBED: &str = "],\"unsubscribed\":[";
 
 /// A poll's answer in the making.
 #[derive(Debug, Default)]
 pub struct Answer {
     messages: String,
     gaps: String,
+    unsubscribed: String,
 }
 
 impl Answer {
@@ -51,6 +60,12 @@ impl Answer {
         self.gaps.push_str(&json::write(gap));
     }
 
+    /// Adds a channel that is not followed any more.
+    pub fn unsubscribed(&mut self, unsubscribed: &Unsubscribed) {
+        self.unsubscribed.push_str(if self.unsubscribed.is_empty() { UNSUBSCRIBED } else { "," });
+        self.unsubscribed.push_str(&json::write(unsubscribed));
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -60,7 +75,7 @@ impl Answer {
     /// The bytes so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.messages.len() + self.gaps.len()
+        self.messages.len() + self.gaps.len() + self.unsubscribed.len()
     }
 
     /// The whole body: what was gathered, where to go on, and how the session ended. `session` and `cursor`
@@ -76,6 +91,7 @@ impl Answer {
             &self.messages,
             "],\"gaps\":[",
             &self.gaps,
+            &self.unsubscribed,
             "],\"close\":",
             close,
             "}",

@@ -14,7 +14,7 @@ pub const RETRY_MS: u64 = 3_000;
 /// Writes a message. It has no event name, so that it reaches `onmessage`.
 pub fn message(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(entry.event_json().as_bytes());
+    entry.push_event(out);
     out.push(b'\n');
 }
 
@@ -29,7 +29,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event) {
         // Browsers keep what they were told last, so each stream begins with the usual.
         Event::Open(_) => Some(RETRY_MS),
         Event::Close(close) => close.retry_ms,
-        Event::Gap(_) => None,
+        Event::Gap(_) | Event::Unsubscribed(_) => None,
     };
     if let Some(retry_ms) = retry_ms {
         out.extend_from_slice(format!("retry: {retry_ms}\n").as_bytes());

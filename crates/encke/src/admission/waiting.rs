@@ -45,7 +45,83 @@ pub struct Waiting<'a> {
     has_length: bool,
 }
 
+/// A request that waits, kept beyond the bytes of its head.
+#[derive(Debug)]
+pub struct KeptWaiting {
+    texts: [Option<String>; 8],
+    path: String,
+    query: String,
+    handshake: Option<Box<Handshake>>,
+    body: Vec<u8>,
+    keep_alive: bool,
+    http_10: bool,
+    takes_body: bool,
+    has_length: bool,
+}
+
+impl KeptWaiting {
+    /// The request again.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting<'_> {
+        let [
+            authorization,
+            cookie,
+            origin,
+            sec_fetch_site,
+            host,
+            forwarded_proto,
+            last_event_id,
+            content_type,
+        ] = self.texts.each_ref().map(Option::as_deref);
+        Waiting {
+            path: &self.path,
+            query: &self.query,
+            keep_alive: self.keep_alive,
+            http_10: self.http_10,
+            authorization,
+            cookie: cookie.map(Cow::Borrowed),
+            origin,
+            sec_fetch_site,
+            host,
+            forwarded_proto,
+            last_event_id,
+            handshake: self.handshake.clone(),
+            content_type,
+            body_bytes: self.body.len(),
+            body: &self.body,
+            takes_body: self.takes_body,
+            has_length: self.has_length,
+        }
+    }
+}
+
 impl<'a> Waiting<'a> {
+    /// The same, to be decided on later.
+    #[must_use]
+    pub fn to_kept(&self) -> KeptWaiting {
+        let texts = [
+            self.authorization,
+            self.cookie.as_deref(),
+            self.origin,
+            self.sec_fetch_site,
+            self.host,
+            self.forwarded_proto,
+            self.last_event_id,
+            self.content_type,
+        ];
+        KeptWaiting {
+            texts: texts.map(|text| text.map(str::to_owned)),
+            path: self.path.to_owned(),
+            query: self.query.to_owned(),
+            handshake: self.handshake.clone(),
+            body: self.body.to_vec(),
+            keep_alive: self.keep_alive,
+            http_10: self.http_10,
+            takes_body: self.takes_body,
+            has_length: self.has_length,
+        }
+    }
+
     /// A request without header fields.
     #[must_use]
     pub fn new(address: &Address, path: &'a str, query: &'a str) -> Self {

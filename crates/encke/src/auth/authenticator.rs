@@ -4,16 +4,17 @@
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
-    COOKIE, Claims, Credentials, Grant, Identity, TokenError, TokenKey,
-    api_key::ApiKey,
+    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
+    api_keys::{ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
     remembered::Remembered,
     shared_ticket::SharedTickets,
     ticket::{self, TicketError, Tickets},
+    token,
 };
 use crate::{
-    config::{Config, KeysMissing},
+    config::{Auth, Config, KeysMissing, Scope},
     random,
 };
 
@@ -26,15 +27,30 @@ pub struct GivenTicket {
     pub expires: Time,
 }
 
+/// Why nothing can be verified by a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// [`Config::complete_keys`] was not called before.
+    #[error(transparent)]
+    Missing(#[from] KeysMissing),
+    /// One of `auth.keys` cannot be used.
+    #[error(transparent)]
+    Bad(#[from] BadKey),
+}
+
 /// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
 /// connection table may ask it too.
 #[derive(Debug)]
 pub struct Authenticator {
-    tokens: TokenKey,
+    /// What tokens are verified with.
+    keys: Keys,
+    rules: Auth,
+    /// What they are signed with; none without `token_secret`.
+    signing: Option<TokenKey>,
     /// Tokens that were found good; without randomness there is no key for it, and each is verified each
     /// time.
     remembered: Option<Remembered>,
-    api_key: ApiKey,
+    api_keys: ApiKeys,
     origins: Origins,
     tickets: Tickets,
     /// What takes the place of those among several nodes.
@@ -46,15 +62,18 @@ impl Authenticator {
     /// With the keys and origins of this configuration.
     ///
     /// # Errors
-    /// [`KeysMissing`].
-    pub fn new(config: &Config) -> Result<Self, KeysMissing> {
-        let (Some(api_key), Some(secret)) = (&config.api_key, &config.token_secret) else {
-            return Err(KeysMissing);
-        };
+    /// [`KeysError`].
+    pub fn new(config: &Config) -> Result<Self, KeysError> {
+        if !config.has_api_key() || (config.token_secret.is_none() && !config.auth.has_keys()) {
+            return Err(KeysMissing.into());
+        }
+        let signing = |secret| TokenKey::hs256(secret).with_rules(config.auth.clone());
         Ok(Self {
-            tokens: TokenKey::hs256(secret).with_leeway(config.auth.leeway_s),
+            keys: Keys::new(KeySet::load(config)?),
+            rules: config.auth.clone(),
+            signing: config.token_secret.as_ref().map(signing),
             remembered: random::bits().ok().map(Remembered::new),
-            api_key: ApiKey::new(api_key),
+            api_keys: ApiKeys::new(&config.all_api_keys(), random::bits().ok()),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
             shared_tickets: None,
@@ -65,10 +84,17 @@ impl Authenticator {
     /// The same, for one node of several: its tickets are good on all.
     ///
     /// # Errors
-    /// [`KeysMissing`].
-    pub fn among_nodes(config: &Config) -> Result<Self, KeysMissing> {
-        let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
+    /// [`KeysError`].
+    pub fn among_nodes(config: &Config) -> Result<Self, KeysError> {
+        // A key of tickets is made of it; where others sign tokens, the API key is what all nodes share.
+        let secret = config.token_secret.as_ref().or(config.api_key.as_ref()).ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The keys that tokens are verified with, to be changed while the server runs.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The ticket by which a request was identified, if all nodes are to know that it was used.
@@ -155,7 +181,7 @@ impl Authenticator {
         let Some(remembered) = &self.remembered else {
             return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie));
         };
-        let (mark, now_s) = (remembered.mark(token), now.0 / 1000);
+        let (mark, now_s) = (remembered.mark(token, self.keys.generation()), now.0 / 1000);
         let known = match remembered.get(mark, now_s) {
             Some(known) => known,
             None => remembered.put(mark, self.verify(token, now)?, now_s),
@@ -163,12 +189,45 @@ impl Authenticator {
         Ok(Identity::known(known.user, known.grants, known.expires_s, by_cookie))
     }
 
+    /// The same as [`Self::identify`], once more when keys were fetched because of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::identify`].
+    pub async fn identify_fetching(
+        &self,
+        credentials: &Credentials<'_>,
+        now: Time,
+    ) -> Result<Identity, Refusal> {
+        let attempts = self.keys.attempts();
+        match self.identify(credentials, now) {
+            Err(refusal) => match self.fetch_for(&refusal, attempts) {
+                Some(fetch) => {
+                    fetch.over().await;
+                    self.identify(credentials, now)
+                }
+                None => Err(refusal),
+            },
+            known => known,
+        }
+    }
+
+    /// The fetch of keys after which a token that was refused like this may be good; `attempts` is what
+    /// [`Keys::attempts`] said before it was looked at.
+    #[must_use]
+    pub fn fetch_for(&self, refusal: &Refusal, attempts: u64) -> Option<PendingFetch> {
+        if refusal.code == ErrorCode::Unauthorized { self.keys.fetch_since(attempts) } else { None }
+    }
+
     /// Reads a token.
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
     pub fn verify(&self, token: &str, now: Time) -> Result<Claims, Refusal> {
-        self.tokens.verify(token, now.0 / 1000).map_err(|error| match error {
+        token::read(token, &self.keys.current(), &self.rules, now.0 / 1000).map_err(|error| match error {
+            TokenError::UnknownKey => {
+                self.keys.miss();
+                unauthorized(error.to_string())
+            }
             TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
             _ => unauthorized(error.to_string()),
         })
@@ -181,10 +240,8 @@ impl Authenticator {
     pub fn dev_token(&self, user: UserId, now: Time) -> Result<(String, Claims), Refusal> {
         let expires_s = (now.0 / 1000).saturating_add(self.token_ttl_s);
         let claims = Claims { user, expires_s, channels: Grant::all(), publish: Grant::all() };
-        let token = self
-            .tokens
-            .sign(&claims)
-            .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        let signed = self.signing.as_ref().map_or(Err(TokenError::Signing), |key| key.sign(&claims));
+        let token = signed.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         Ok((token, claims))
     }
 
@@ -208,16 +265,26 @@ impl Authenticator {
         Ok(GivenTicket { ticket: ticket::write(bits), expires })
     }
 
-    /// Whether a request has the key of the server API.
+    /// Whether a request has a key of the server API that allows this. Returns until when it does, if it is
+    /// not for good.
     ///
     /// # Errors
-    /// `unauthorized`.
-    pub fn operator(&self, credentials: &Credentials<'_>) -> Result<(), Refusal> {
-        match credentials.bearer() {
-            Some(key) if !credentials.query_token && self.api_key.fits(key) => Ok(()),
-            Some(_) => Err(unauthorized("this is not the API key")),
-            None => Err(unauthorized("send the API key as Authorization: Bearer")),
-        }
+    /// `unauthorized`, or `forbidden` for a key that is for other things.
+    pub fn operator(
+        &self,
+        credentials: &Credentials<'_>,
+        scope: Scope,
+        now: Time,
+    ) -> Result<Option<Time>, Refusal> {
+        let given = credentials.bearer().filter(|_| !credentials.query_token);
+        let given = given.ok_or_else(|| unauthorized("send the API key as Authorization: Bearer"))?;
+        self.api_keys.check(given, scope, now).map_err(|error| {
+            let code = match error {
+                ApiKeyError::Scope { .. } => ErrorCode::Forbidden,
+                ApiKeyError::Unknown | ApiKeyError::Expired(_) => ErrorCode::Unauthorized,
+            };
+            Refusal::new(code, error.to_string())
+        })
     }
 
     /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what
@@ -330,7 +397,7 @@ mod tests {
         let config = |leeway_s| Config {
             api_key: Some(Secret::new("k".repeat(32))),
             token_secret: Some(secret.clone()),
-            auth: crate::config::Auth { leeway_s },
+            auth: Auth { leeway_s, ..Auth::default() },
             ..Config::default()
         };
         let token = |claims: &serde_json::Value| {

@@ -1,19 +1,31 @@
 //! Who a client is, and what it may do.
 
-mod api_key;
+mod api_keys;
 mod authenticator;
+mod claim_set;
+mod configured_key;
 mod credentials;
-mod grant;
+mod grants;
 mod identity;
+mod jwk;
+mod key_set;
+mod keys;
 mod origin;
 mod remembered;
 mod shared_ticket;
 mod ticket;
 mod token;
+mod verifying_key;
 
-pub use authenticator::{Authenticator, GivenTicket};
+pub use api_keys::ApiKeyError;
+pub use authenticator::{Authenticator, GivenTicket, KeysError};
+pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
-pub use grant::{Grant, Grants};
+pub use encke_proto::Grant;
+pub use grants::Grants;
 pub use identity::Identity;
+pub use key_set::{BadKey, JwksError, KeySet};
+pub use keys::{Keys, PendingFetch};
 pub use ticket::TICKET_S;
-pub use token::{Claims, TokenError, TokenKey};
+pub use token::{Claims, TokenError, TokenKey, read};
+pub use verifying_key::KeyError;

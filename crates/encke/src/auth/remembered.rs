@@ -8,7 +8,7 @@ use std::{
 };
 
 use encke_proto::UserId;
-use siphasher::sip128::SipHasher24;
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{Claims, Grants};
 
@@ -58,9 +58,13 @@ impl Remembered {
         Self { hasher: SipHasher24::new_with_key(&key.to_ne_bytes()), shelves: Default::default() }
     }
 
-    /// The mark of a token.
-    pub(super) fn mark(&self, token: &str) -> Mark {
-        Mark(self.hasher.hash(token.as_bytes()).as_u128())
+    /// The mark of a token under these keys. When the keys change, every token has another one, and so is
+    /// verified anew; what was kept under the former marks goes like all that is not asked for again.
+    pub(super) fn mark(&self, token: &str, keys_generation: u64) -> Mark {
+        let mut hasher = self.hasher;
+        hasher.write(&keys_generation.to_ne_bytes());
+        hasher.write(token.as_bytes());
+        Mark(hasher.finish128().as_u128())
     }
 
     /// What is known of a token, if it was found good and has not expired.
@@ -168,24 +172,34 @@ mod tests {
     }
 
     fn user_of(memory: &Remembered, token: &str, now_s: u64) -> Option<String> {
-        memory.get(memory.mark(token), now_s).map(|known| known.user.as_str().to_owned())
+        memory.get(memory.mark(token, 0), now_s).map(|known| known.user.as_str().to_owned())
     }
 
     #[test]
     fn a_token_is_known_again_until_it_expires() {
         let memory = Remembered::new(7);
         assert_eq!(user_of(&memory, "a.b.c", NOW), None);
-        memory.put(memory.mark("a.b.c"), claims("alice"), NOW);
+        memory.put(memory.mark("a.b.c", 0), claims("alice"), NOW);
         assert_eq!(user_of(&memory, "a.b.c", NOW + 59).as_deref(), Some("alice"));
         for other in ["a.b.d", "a.b.c ", "a.b.", "A.b.c", ""] {
             assert_eq!(user_of(&memory, other, NOW + 59), None, "{other}");
         }
         assert_eq!(user_of(&memory, "a.b.c", NOW + 60), None);
         assert_ne!(
-            Remembered::new(8).mark("a.b.c"),
-            memory.mark("a.b.c"),
+            Remembered::new(8).mark("a.b.c", 0),
+            memory.mark("a.b.c", 0),
             "marks are worth nothing elsewhere"
         );
+    }
+
+    #[test]
+    fn when_the_keys_change_no_token_is_known() {
+        let memory = Remembered::new(7);
+        memory.put(memory.mark("a.b.c", 3), claims("alice"), NOW);
+        for (generation, is_known) in [(2, false), (3, true), (4, false)] {
+            let mark = memory.mark("a.b.c", generation);
+            assert_eq!(memory.get(mark, NOW).is_some(), is_known, "{generation}");
+        }
     }
 
     /// A token that expires in a minute, and has come into the older generation if `old`.
@@ -229,7 +243,7 @@ mod tests {
     #[test]
     fn when_the_clock_goes_back_all_are_verified_anew() {
         let memory = Remembered::new(7);
-        memory.put(memory.mark("a.b.c"), claims("alice"), NOW);
+        memory.put(memory.mark("a.b.c", 0), claims("alice"), NOW);
         assert_eq!(user_of(&memory, "a.b.c", NOW - 1), None);
         assert_eq!(user_of(&memory, "a.b.c", NOW), None);
     }
@@ -255,7 +269,7 @@ mod tests {
         for number in 0..SHELVES * TOKENS_MAX {
             let patterns = (0..100).map(|channel| format!("room:{number}:{channel}")).collect();
             memory.put(
-                memory.mark(&number.to_string()),
+                memory.mark(&number.to_string(), 0),
                 Claims { channels: Grant::of(patterns), ..claims("bob") },
                 NOW,
             );

@@ -1,10 +1,13 @@
 //! Why a command failed, and the status that the program ends with.
 
+use std::path::PathBuf;
+
 use std::io;
 
 use crate::ServeError;
-use crate::auth::TokenError;
+use crate::auth::{BadKey, TokenError};
 use crate::config::ConfigError;
+use crate::logging::LogTaken;
 use crate::wire::WireError;
 
 /// Why a command failed. The words are one line.
@@ -16,6 +19,9 @@ pub enum CliError {
     /// The configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A key that tokens are verified with cannot be used.
+    #[error(transparent)]
+    BadKey(#[from] BadKey),
     /// A key is needed and nowhere to be found.
     #[error("`{key}` is not known: {hint}")]
     NoKey {
@@ -23,6 +29,14 @@ pub enum CliError {
         key: &'static str,
         /// Where it could be.
         hint: &'static str,
+    },
+    /// The file that is to hold a key does not.
+    #[error("{}: {problem}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The server refused, or could not be reached.
     #[error(transparent)]
@@ -67,6 +81,9 @@ pub enum CliError {
     /// A store that is damaged is not copied without a word.
     #[error("the store is damaged: {0}; `--damaged` copies it all the same")]
     StoreNotCopied(String),
+    /// Nothing can be logged.
+    #[error(transparent)]
+    Log(#[from] LogTaken),
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
@@ -96,7 +113,11 @@ impl CliError {
             ) => 2,
             Self::Config(_)
             | Self::NoKey { .. }
-            | Self::Serve(ServeError::Wire(WireError::EngineAddress(_))) => 64,
+            | Self::KeyFile { .. }
+            | Self::BadKey(_)
+            | Self::Serve(ServeError::Wire(
+                WireError::EngineAddress(_) | WireError::Keys(_) | WireError::OldStore(_),
+            )) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,
         }

@@ -167,6 +167,9 @@ async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> R
                     gap.channel, gap.from
                 ));
             }
+            Event::Unsubscribed(told) => {
+                output::note(&format_args!("unsubscribed from {}: {}", told.channel, told.reason));
+            }
             Event::Close(close) => {
                 let reason =
                     if close.reason.is_empty() { String::new() } else { format!(": {}", close.reason) };

@@ -5,6 +5,7 @@
 
 mod check_config;
 mod close;
+mod delete;
 mod error;
 mod listen;
 mod message;
@@ -48,6 +49,7 @@ enum Command {
     Who(who::Args),
     Sessions(sessions::Args),
     Close(close::Args),
+    Delete(delete::Args),
     Token(token::Args),
     #[cfg(feature = "log")]
     Store(store::Args),
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Who(args) => block_on(who::run(args)),
         Command::Sessions(args) => block_on(sessions::run(args)),
         Command::Close(args) => block_on(close::run(args)),
+        Command::Delete(args) => block_on(delete::run(args)),
         Command::Token(args) => token::run(args),
         #[cfg(feature = "log")]
         Command::Store(args) => block_on(async {

@@ -1,7 +1,8 @@
 //! `encke serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
@@ -13,7 +14,7 @@ use crate::logging;
 /// Each option is also a key of the configuration file and an environment variable (ENCKE_LISTEN, ENCKE_DATA,
 /// …), as are the settings that have no option; encke.example.toml shows them all. The command line wins over
 /// the environment, that over the file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// Let anyone log in with an id alone, and make missing keys; listens on loopback only
     #[arg(long)]
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// The directory for the logs [default: ./encke-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Where the logs live: memory, log, sqlite, redis://… or nats://… [default: log]
+    /// Where the logs live: memory, log, redis://… or nats://… [default: log]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     engine: Option<String>,
 }
@@ -38,36 +39,48 @@ fn engine(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
-    let mut config = configure(args)?;
-    config.complete_keys()?;
-    logging::begin(&config);
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let config = configure(&args, Layers::file)?;
+    let log = Arc::new(logging::begin(&config)?);
+    config.warnings.iter().for_each(|warning| tracing::warn!(target: logging::SETTINGS, "{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_count())
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    runtime.block_on(crate::serve(config))?;
+    let reread = Arc::new(move || configure(&args, Layers::regular_file));
+    runtime.block_on(crate::serve(config, reread, log))?;
     Ok(())
 }
 
-fn configure(args: Args) -> Result<Config, ConfigError> {
+/// The names of all variables of the environment that are set.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok())
+}
+
+/// The configuration with both keys, its file read by `file`.
+fn configure(
+    args: &Args,
+    file: impl FnOnce(Layers, &Path) -> Result<Layers, ConfigError>,
+) -> Result<Config, ConfigError> {
     let mut layers = Layers::new(Registry::built_in().names());
-    if let Some(file) = args.config.filter(|path| !path.as_os_str().is_empty()) {
-        layers = layers.file(&file)?;
+    if let Some(path) = args.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        layers = file(layers, path)?;
     }
-    layers = layers.env(|name| std::env::var(name).ok())?;
+    layers = layers.env(|name| std::env::var(name).ok())?.variables(variables());
     if args.dev {
         layers = layers.option("dev", "--dev", true);
     }
     if let Some(listen) = args.listen {
         layers = layers.option("listen", "--listen", listen.to_string());
     }
-    if let Some(data) = args.data {
-        layers = layers.option("data", "--data", data);
+    if let Some(data) = &args.data {
+        layers = layers.option("data", "--data", data.clone());
     }
-    if let Some(engine) = args.engine {
-        layers = layers.option("engine", "--engine", engine);
+    if let Some(engine) = &args.engine {
+        layers = layers.option("engine", "--engine", engine.clone());
     }
-    layers.load()
+    let mut config = layers.load()?;
+    config.complete_keys()?;
+    Ok(config)
 }

@@ -1,15 +1,19 @@
 //! How the commands find the server and the keys for it.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use encke_client::Api;
 
 use super::CliError;
-use crate::config::{Config, ConfigError, DevKeys, Layers};
+use crate::config::{Config, ConfigError, DevKeys, Layers, Scopes};
 use crate::dialects::Registry;
 
+/// How much of a file with a key is read, in bytes.
+const KEY_FILE_MAX_BYTES: u64 = 4096;
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 
 /// Where the server is.
@@ -33,8 +37,14 @@ pub(crate) struct ApiArgs {
     server: ServerArgs,
     /// The key of the server API. When not given: from the configuration, or, on the same machine, the key
     /// that `serve --dev` made
+    ///
+    /// A key on the command line is seen by everyone who may list processes: use ENCKE_API_KEY or
+    /// --api-key-file.
     #[arg(long, env = "ENCKE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<String>,
+    /// A file with the key of the server API in its first line
+    #[arg(long, env = "ENCKE_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
 }
 
 /// Reads an address, to which `http://` is added if it is a host and a port alone.
@@ -74,18 +84,21 @@ impl ApiArgs {
     /// The server API with the key that was given or found.
     pub(crate) fn api(&self) -> Result<Api, CliError> {
         let given = self.api_key.clone().filter(|key| !key.is_empty());
-        let key = match given {
-            Some(key) => Some(key),
-            None => self.found_key()?,
+        let file = self.api_key_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let key = match (given, file) {
+            (Some(key), _) => Some(key),
+            (None, Some(file)) => Some(read_key(file)?),
+            (None, None) => self.found_key()?,
         };
-        let hint = "set ENCKE_API_KEY or give --api-key (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
+        let hint = "set ENCKE_API_KEY or give --api-key-file (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
         let key = key.ok_or(CliError::NoKey { key: "api_key", hint })?;
         Ok(Api::new(self.server.address(), &key)?)
     }
 
     fn found_key(&self) -> Result<Option<String>, CliError> {
         let config = self.server.config()?;
-        if let Some(key) = config.api_key {
+        let whole = config.all_api_keys().into_iter().filter(|entry| entry.scopes == Scopes::ALL);
+        if let Some(key) = whole.filter_map(|entry| entry.key).next() {
             return Ok(Some(key.expose().to_owned()));
         }
         if !self.server.is_local() {
@@ -93,6 +106,20 @@ impl ApiArgs {
         }
         let keys = DevKeys::read(&config.data).map_err(ConfigError::DevKeys)?;
         Ok(keys.map(|keys| keys.api_key.expose().to_owned()))
+    }
+}
+
+/// The key in the first line of a file.
+fn read_key(path: &Path) -> Result<String, CliError> {
+    let unreadable = |problem: String| CliError::KeyFile { path: path.to_owned(), problem };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(KEY_FILE_MAX_BYTES).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    let key = text.lines().next().unwrap_or_default().trim();
+    if key.is_empty() {
+        Err(unreadable("its first line holds no key".to_owned()))
+    } else {
+        Ok(key.to_owned())
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn sign(
     // A clock before 1970 makes a token that has expired, which is right: it is not known when it would.
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let expires_s = now_s + ttl_s.unwrap_or(config.token_ttl_s);
-    let token = TokenKey::hs256(secret).sign(&Claims { user, expires_s, channels, publish })?;
+    let key = TokenKey::hs256(secret).with_rules(config.auth.clone());
+    let token = key.sign(&Claims { user, expires_s, channels, publish })?;
     Ok(Signed { token, expires_s })
 }

@@ -96,7 +96,20 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
             ));
         }
         (Some(user), None) => app.auth.dev_token(validation::user(&user)?, now)?,
-        (None, Some(token)) => app.auth.verify(&token, now).map(|claims| (token, claims))?,
+        (None, Some(token)) => {
+            let attempts = app.auth.keys().attempts();
+            let verified = match app.auth.verify(&token, now) {
+                Err(refusal) => match app.auth.fetch_for(&refusal, attempts) {
+                    Some(fetch) => {
+                        fetch.over().await;
+                        app.auth.verify(&token, now)
+                    }
+                    None => Err(refusal),
+                },
+                verified => verified,
+            };
+            verified.map(|claims| (token, claims))?
+        }
         _ => return Err(Refused::bad("send either `user` or `token`")),
     };
     let left_s = claims.expires_s.saturating_sub(now.0 / 1000);

@@ -17,8 +17,12 @@ use crate::shards::Shards;
 
 /// How long a session is between two nodes at most, unless one of them is in trouble.
 const CROSSING_MAX: Duration = Duration::from_millis(100);
-/// How long to wait before one is looked for again that may be between two nodes.
+/// How long a user who is entered at a node is taken for one whose session is between two nodes. On a machine
+/// that has far too much to do, each step of such a move takes long.
+const ENTERED_MAX: Duration = Duration::from_secs(1);
+/// How long to wait before one is looked for again that may be between two nodes: at first, and at most.
 const CROSSING_LOOK: Duration = Duration::from_millis(5);
+const CROSSING_LOOK_MAX: Duration = Duration::from_millis(80);
 /// The most that is asked of another node in one message, so that a message stays well below its bound.
 const PAGE_MAX: usize = 1_000;
 
@@ -71,6 +75,19 @@ impl Sessions {
             nodes.user_locations.settled().await;
         }
         Ok(closed)
+    }
+
+    /// Waits until it is written down what each node noted of a user: what the user was handed, and that the
+    /// user was here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
+    /// does not.
+    pub async fn settle(&self, user: &UserId) -> Result<(), ErrorCode> {
+        self.shards.settle(user).await?;
+        let Some(nodes) = &self.nodes else { return Ok(()) };
+        let request = ControlRequest::Release { session: None, user: user.clone() };
+        nodes.rpc.ask_all(&nodes.membership.others(), &request).await.map(drop)
     }
 
     /// Lets a session follow more channels, those that `from` names from there; all that it follows then.
@@ -138,12 +155,21 @@ impl Sessions {
         }
     }
 
+    /// Whether a user has a session, if that is known without asking another node.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`].
+    pub fn is_online_now(&self, user: &UserId) -> Option<Result<bool, ErrorCode>> {
+        self.nodes.is_none().then(|| self.shards.is_online(user))
+    }
+
     /// How many sessions a user has.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
     pub async fn count_of(&self, user: &UserId) -> Result<usize, ErrorCode> {
-        let ends = Instant::now() + CROSSING_MAX;
+        let ends = Instant::now() + ENTERED_MAX;
+        let mut pause = CROSSING_LOOK;
         loop {
             let (count, is_entered) = self.counted(user).await?;
             // A session that moves is counted at neither node for a moment, while its user is entered at
@@ -151,7 +177,8 @@ impl Sessions {
             if count > 0 || !is_entered || Instant::now() >= ends {
                 return Ok(count);
             }
-            tokio::time::sleep(CROSSING_LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = CROSSING_LOOK_MAX.min(pause * 2);
         }
     }
 

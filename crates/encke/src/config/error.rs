@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::DevKeysError;
+use super::{DevKeysError, unknown};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// No such key exists.
-    #[error("unknown key `{key}`{from}")]
+    #[error("unknown key `{key}`{from}{}", unknown::meant(key).map(unknown::hint).unwrap_or_default())]
     Unknown {
         /// The key.
         key: String,

@@ -22,10 +22,19 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("tls_cert", Kind::Text),
     ("tls_key", Kind::Text),
     ("tls_certificates", Kind::Toml),
+    ("tls_acme", Kind::List),
+    ("tls_acme_contact", Kind::Text),
+    ("tls_acme_directory", Kind::Text),
+    ("tls_acme_root", Kind::Text),
+    ("tls_alpn", Kind::List),
+    ("tls_redirect", Kind::Switch),
+    ("tls_redirect_port", Kind::Number),
+    ("tls_hsts_s", Kind::Number),
     ("data", Kind::Text),
     ("engine", Kind::Text),
     ("dev", Kind::Switch),
     ("api_key", Kind::Text),
+    ("api_keys", Kind::Toml),
     ("token_secret", Kind::Text),
     ("node", Kind::Text),
     ("hold_s", Kind::Number),
@@ -42,7 +51,6 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("workers", Kind::Number),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
-    ("sqlite_gather_ms", Kind::Number),
     ("shutdown_drain_s", Kind::Number),
     ("shutdown_spread_s", Kind::Number),
     ("retention", Kind::Toml),
@@ -58,13 +66,25 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("slow.deadline_s", Kind::Number),
     ("linger_ms", Kind::Number),
     ("batched_sends", Kind::Switch),
+    ("auth.issuer", Kind::Text),
+    ("auth.audience", Kind::List),
+    ("auth.user_claim", Kind::Text),
+    ("auth.channels_claim", Kind::Text),
+    ("auth.publish_claim", Kind::Text),
     ("auth.leeway_s", Kind::Number),
+    ("auth.jwks_url", Kind::Text),
+    ("auth.keys", Kind::Toml),
 ];
 
 /// The keys of former versions that have no effect any more, and what has become of each. A server still
 /// starts with one, and warns of it: an upgrade is no reason to be down.
-pub(crate) const REMOVED: &[(&str, &str)] =
-    &[("turn_us", "no worker lets work gather before it does it any more, whatever the load")];
+pub(crate) const REMOVED: &[(&str, &str)] = &[
+    ("turn_us", "no worker lets work gather before it does it any more, whatever the load"),
+    (
+        "sqlite_gather_ms",
+        "there is no engine `sqlite` any more, and the engine `log` waits for no other writes",
+    ),
+];
 
 /// The environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {

@@ -1,5 +1,6 @@
 //! The layers of a configuration, put over each other and read.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -9,7 +10,11 @@ use toml::{Table, Value};
 
 use super::error::Sources;
 use super::keys::{DIALECTS, KEYS, Kind, REMOVED, is_top_level, variable};
-use super::{Config, ConfigError, Source, limits};
+use super::{Config, ConfigError, Said, Source, limits, unknown_variables};
+use crate::{engines, regular_file};
+
+/// The largest file that is read while the server runs.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Collects what the file, the environment and the command line say, in this order: each later one wins.
 #[derive(Debug, Default)]
@@ -17,6 +22,8 @@ pub struct Layers {
     table: Table,
     sources: Sources,
     dialects: Vec<&'static str>,
+    /// The environment variables that are no settings, a line each.
+    unknown: Vec<String>,
 }
 
 impl Layers {
@@ -32,6 +39,17 @@ impl Layers {
     /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
     pub fn file(self, path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        self.text(&text, path)
+    }
+
+    /// The same, but for a regular file of at most a megabyte: it does not wait for another program.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
+    pub fn regular_file(self, path: &Path) -> Result<Self, ConfigError> {
+        let text = regular_file::read(path, FILE_MAX_BYTES)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         self.text(&text, path)
     }
@@ -63,8 +81,7 @@ impl Layers {
     /// Puts the environment over what is there. `variable` gives the value of an environment variable; empty
     /// is as if it were not set.
     ///
-    /// Variables that are no keys are left alone: others set some that begin with `ENCKE_` too, an
-    /// orchestrator's service links for instance.
+    /// Which variables there are besides, [`Layers::variables`] looks at.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for text that does not read as the key's kind.
@@ -92,6 +109,14 @@ impl Layers {
         Ok(self)
     }
 
+    /// Warns of each of these environment variables that begins with `ENCKE_` and is no setting. It is no
+    /// error, as others may have set it.
+    #[must_use]
+    pub fn variables(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.unknown = unknown_variables(names, &self.dialects);
+        self
+    }
+
     /// Puts one option of the command line over what is there.
     #[must_use]
     pub fn option(mut self, key: &str, option: &'static str, value: impl Into<Value>) -> Self {
@@ -104,7 +129,8 @@ impl Layers {
     /// # Errors
     /// The first key that is unknown, of the wrong type or out of its bounds.
     pub fn load(mut self) -> Result<Config, ConfigError> {
-        let warnings = self.take_removed();
+        let mut warnings = self.take_removed();
+        warnings.append(&mut self.unknown);
         for (key, value) in &self.table {
             let from = || self.sources.get(key).cloned().unwrap_or(Source::Default);
             if !is_top_level(key) {
@@ -117,6 +143,7 @@ impl Layers {
                 return Err(self.name_inner(key, error.message().lines().next().unwrap_or("not understood")));
             }
         }
+        let said = Said(self.table.clone());
         let config = self.table.try_into::<Config>().map_err(|error| ConfigError::Value {
             key: "configuration".to_owned(),
             from: Source::Default,
@@ -128,7 +155,13 @@ impl Layers {
             let from = self.sources.get(&key).cloned().unwrap_or(Source::Default);
             return Err(ConfigError::Dialect { key, from, known: self.dialects.join(", ") });
         }
-        Ok(Config { warnings, ..config })
+        if let Some(now) = engines::successor(config.engine.expose()) {
+            let (key, engine) = ("engine", &config.engine);
+            let from = self.sources.get(key).cloned().unwrap_or(Source::Default);
+            warnings
+                .push(format!("`{key}`{from}: there is no engine `{engine}` any more, it is now `{now}`"));
+        }
+        Ok(Config { warnings, said, ..config })
     }
 
     /// Leaves out the keys that have no effect any more, with a warning for each.
@@ -261,6 +294,7 @@ mod tests {
             load(&everything).unwrap_err().to_string().contains("placeholder"),
             "no server shall run with the example's keys"
         );
+        let everything = everything.replacen("changeme", "4f1c9be07d3a4f1c", 1);
         let everything = everything.replace("changeme", "9b1d4e7f20c35a6881e0d2f4b6a79c13");
         let table: Table = everything.parse().unwrap();
         for (key, _) in KEYS {
@@ -333,7 +367,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named() {
-        assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml");
+        assert_eq!(refusal("hold = 3"), "unknown key `hold` in encke.toml; did you mean `hold_s`?");
+        assert_eq!(refusal("colour = 3"), "unknown key `colour` in encke.toml");
+        assert!(refusal("[slow]\ndeadline = 3").ends_with("; did you mean `slow.deadline_s`?"));
         assert_eq!(
             refusal("[dialects]\nmodern = true"),
             "unknown key `dialects.modern` in encke.toml: the dialects are classic, other"

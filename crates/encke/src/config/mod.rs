@@ -6,6 +6,10 @@
 //! (`ENCKE_RETENTION_DEFAULT_MAX_MESSAGES`). The command line wins over the environment, that over the file,
 //! that over the default.
 
+mod acme;
+mod alpn;
+mod api_keys;
+mod auth;
 mod certificate_files;
 mod dev_keys;
 mod dialects;
@@ -18,8 +22,11 @@ mod log_format;
 mod node;
 mod origins;
 mod retention;
+mod said;
+mod scope;
 mod secret;
 mod slow;
+mod unknown;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,6 +35,9 @@ use encke_engine::RetentionTable;
 use encke_proto::AllowList;
 use serde::Deserialize;
 
+pub use alpn::Alpn;
+pub use api_keys::ApiKeyEntry;
+pub use auth::{Auth, AuthKey};
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
 pub use dialects::Dialects;
@@ -37,11 +47,17 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
+pub use said::Said;
+pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 pub use slow::{Slow, SlowPolicy};
+pub(crate) use unknown::unknown_variables;
 
 /// Where the logs live unless something else is said. A build without it needs to be told.
 const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
+
+/// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
+const HSTS_S: u64 = 31_536_000;
 
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
 /// the bounds that are documented here.
@@ -53,7 +69,7 @@ pub struct Config {
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
     /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and
-    /// `tls_key`, or `tls_certificates`.
+    /// `tls_key`, `tls_certificates` or `tls_acme`.
     #[serde(deserialize_with = "layers::optional_address")]
     pub tls_listen: Option<SocketAddr>,
     /// The file with the certificate and its chain, in PEM. Read again when it changes.
@@ -63,14 +79,41 @@ pub struct Config {
     /// More certificates with their keys, at most 100. A client is shown the first that is for the name that
     /// it asks for, `tls_cert` before these, and the first of all when none is.
     pub tls_certificates: Vec<CertificateFiles>,
-    /// The directory for the logs, and in dev mode for the keys. Default `./encke-data`.
+    /// The names of hosts that a certificate is got for by ACME (RFC 8555), at most 100. Default none.
+    #[serde(deserialize_with = "acme::names")]
+    pub tls_acme: Vec<String>,
+    /// An address for mail that the directory is told, as `mailto:…`. Default none.
+    #[serde(deserialize_with = "acme::contact")]
+    pub tls_acme_contact: Option<String>,
+    /// The address of the directory that certificates are got from. Default Let's Encrypt's.
+    #[serde(deserialize_with = "acme::directory")]
+    pub tls_acme_directory: String,
+    /// The file with the roots that the directory's own certificate is checked with, in PEM. Default: those
+    /// that the system trusts.
+    pub tls_acme_root: Option<PathBuf>,
+    /// The versions of HTTP that TLS offers, the preferred one first: `h2`, `http/1.1` or both. Default both,
+    /// in this order.
+    pub tls_alpn: Vec<Alpn>,
+    /// Whether requests in plain text are led to https. It needs `tls_listen`. Default false.
+    pub tls_redirect: bool,
+    /// The port that they are led to, 1 to 65,535. Default: that of `tls_listen`.
+    pub tls_redirect_port: Option<u64>,
+    /// For how long browsers are told to use https alone (`Strict-Transport-Security`), in seconds, up to
+    /// 63,072,000 (two years); 0 does not tell them. Default 31,536,000 (a year) with `tls_redirect` outside
+    /// dev mode, else 0.
+    pub tls_hsts_s: Option<u64>,
+    /// The directory for the logs, for what `tls_acme` gets, and in dev mode for the keys. Default
+    /// `./encke-data`.
     pub data: PathBuf,
-    /// Where the logs live: `memory`, `log`, `sqlite`, `redis://…` or `nats://…`. Default `log`.
+    /// Where the logs live: `memory`, `log`, `redis://…` or `nats://…`. Default `log`.
     pub engine: EngineUrl,
     /// Dev mode: anyone may log in with an id alone, and missing keys are made. Default false.
     pub dev: bool,
-    /// The key of the server API. 16 bytes at least (any but an empty one in dev mode).
+    /// The key of the server API, which allows everything. 16 to 512 bytes (any but an empty one in dev
+    /// mode).
     pub api_key: Option<Secret>,
+    /// More keys of the server API, each with what it allows. At most 100.
+    pub api_keys: Vec<ApiKeyEntry>,
     /// The secret that client tokens are signed with (HS256). 32 bytes at least.
     pub token_secret: Option<Secret>,
     /// This node's name, as operators see it: 1 to 64 ASCII letters, digits, `.`, `-`, `_`. Default: the
@@ -112,10 +155,6 @@ pub struct Config {
     pub log: String,
     /// How it is logged: `text` or `json`. Default `text`.
     pub log_format: LogFormat,
-    /// How long the SQLite engine waits for more writes to share a commit, in milliseconds. 0: not at all,
-    /// which answers soonest; with thousands of writes a second a few milliseconds save most of the work of
-    /// the disk.
-    pub sqlite_gather_ms: u64,
     /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
     pub shutdown_drain_s: u64,
     /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds,
@@ -142,24 +181,13 @@ pub struct Config {
     pub dialects: Dialects,
     /// How tokens are read.
     pub auth: Auth,
-    /// What of the configuration has no effect any more, a line each; for the log, and for `check-config`.
+    /// What of the configuration is of a former version or unknown, a line each; for the log, and for
+    /// `check-config`.
     #[serde(skip)]
     pub warnings: Vec<String>,
-}
-
-/// How tokens are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// By how much the clock of a token's issuer may be ahead, in seconds, up to 300: for `nbf` and `iat`.
-    /// `exp` has no leeway. Default 30.
-    pub leeway_s: u64,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { leeway_s: 30 }
-    }
+    /// What was said of each key, for comparing this configuration with one that is read later.
+    #[serde(skip)]
+    pub said: Said,
 }
 
 impl Default for Config {
@@ -170,10 +198,19 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_certificates: Vec::new(),
+            tls_acme: Vec::new(),
+            tls_acme_contact: None,
+            tls_acme_directory: acme::DEFAULT_DIRECTORY.to_owned(),
+            tls_acme_root: None,
+            tls_alpn: vec![Alpn::Http2, Alpn::Http11],
+            tls_redirect: false,
+            tls_redirect_port: None,
+            tls_hsts_s: None,
             data: PathBuf::from("./encke-data"),
             engine: DEFAULT_ENGINE,
             dev: false,
             api_key: None,
+            api_keys: Vec::new(),
             token_secret: None,
             node: node::default_name(),
             hold_s: 25,
@@ -190,7 +227,6 @@ impl Default for Config {
             workers: 0,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
-            sqlite_gather_ms: 0,
             shutdown_drain_s: 10,
             shutdown_spread_s: 10,
             retention: Vec::new(),
@@ -202,11 +238,18 @@ impl Default for Config {
             dialects: Dialects::default(),
             auth: Auth::default(),
             warnings: Vec::new(),
+            said: Said::default(),
         }
     }
 }
 
 impl Config {
+    /// Whether there is something to verify tokens with.
+    #[must_use]
+    pub fn has_token_keys(&self) -> bool {
+        self.token_secret.is_some() || self.auth.has_keys()
+    }
+
     /// How many event loops to run: as configured, or one for each core.
     #[must_use]
     pub fn worker_count(&self) -> usize {
@@ -214,6 +257,12 @@ impl Config {
             Ok(count) if count > 0 => count,
             _ => std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// For how long browsers are told to use https alone, in seconds; 0 does not tell them.
+    #[must_use]
+    pub fn hsts_s(&self) -> u64 {
+        self.tls_hsts_s.unwrap_or(if self.tls_redirect && !self.dev { HSTS_S } else { 0 })
     }
 
     /// What is kept of which channel, as engines want it.
@@ -231,23 +280,24 @@ impl Config {
     /// Completes the keys that `serve` needs: in dev mode missing ones come from `DATA/dev-keys.json`, which
     /// is made when there is none.
     ///
-    /// Afterwards both `api_key` and `token_secret` are there.
+    /// Afterwards there is a key of the server API, and something to verify tokens with; in dev mode
+    /// `token_secret`.
     ///
     /// # Errors
     /// [`ConfigError::NoKeys`] outside dev mode, which says what to do; [`ConfigError::DevKeys`] when the
     /// file cannot be read or made.
     pub fn complete_keys(&mut self) -> Result<(), ConfigError> {
-        if self.api_key.is_some() && self.token_secret.is_some() {
+        let has_token_keys = self.has_token_keys();
+        if self.has_api_key() && (self.token_secret.is_some() || (has_token_keys && !self.dev)) {
             return Ok(());
         }
         if !self.dev {
-            return Err(ConfigError::NoKeys {
-                api_key: self.api_key.is_none(),
-                token_secret: self.token_secret.is_none(),
-            });
+            return Err(ConfigError::NoKeys { api_key: !self.has_api_key(), token_secret: !has_token_keys });
         }
         let keys = DevKeys::read_or_make(&self.data).map_err(ConfigError::DevKeys)?;
-        self.api_key.get_or_insert(keys.api_key);
+        if !self.has_api_key() {
+            self.api_key = Some(keys.api_key);
+        }
         self.token_secret.get_or_insert(keys.token_secret);
         Ok(())
     }

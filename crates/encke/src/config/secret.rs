@@ -23,6 +23,9 @@ const PLACEHOLDERS: &[&str] = &[
     "todo",
 ];
 
+/// How many different characters a secret has at least.
+const DISTINCT_MIN: usize = 6;
+
 /// A key or a secret. Its `Debug` form is redacted, and it cannot be serialised; [`expose`](Secret::expose)
 /// hands it out on purpose.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -46,7 +49,9 @@ impl Secret {
     pub(crate) fn weakness(&self, min_bytes: usize) -> Option<String> {
         let alphabetic: String =
             self.0.chars().filter(|c| c.is_ascii_alphabetic()).collect::<String>().to_ascii_lowercase();
-        let one_character = self.0.chars().all(|c| self.0.starts_with(c));
+        let mut characters: Vec<u8> = self.0.bytes().collect();
+        characters.sort_unstable();
+        characters.dedup();
         if self.0.is_empty() {
             return Some("must not be empty".to_owned());
         }
@@ -59,8 +64,11 @@ impl Secret {
                 "must have at least {min_bytes} bytes, has {len}: make one with `openssl rand -hex 32`"
             ));
         }
-        if min_bytes > 1 && one_character {
-            return Some("is one character over and over: make one with `openssl rand -hex 32`".to_owned());
+        // Of 16 random hexadecimal digits fewer than 6 are different once in 30,000 times.
+        if min_bytes > 1 && characters.len() < DISTINCT_MIN {
+            return Some(
+                "is a few characters over and over: make one with `openssl rand -hex 32`".to_owned(),
+            );
         }
         if self.0.bytes().any(|b| !b.is_ascii_graphic()) {
             return Some(

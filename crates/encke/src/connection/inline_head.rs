@@ -120,10 +120,17 @@ fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inline::InlineRoute;
+    use crate::{
+        config::Scope,
+        inline::{Begun, InlineRoute},
+    };
 
     fn routes() -> InlineRoutes {
-        let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+        let route = |path| InlineRoute {
+            path,
+            scope: Scope::Push,
+            run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
+        };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
     }
 

@@ -2,12 +2,12 @@
 //!
 //! A backend sends the same head with each of its requests, but for the length of the body. To read it and to
 //! check its key again costs more than to append its message. So what is the same as before, byte for byte,
-//! is not read again; nothing else is taken from here. The key of the server API is the same for as long as
-//! the server runs, so what was allowed once stays allowed.
+//! is not read again; nothing else is taken from here. What was allowed once stays allowed until its key
+//! ends.
 
 use std::fmt;
 
-use encke_proto::limits::BODY_MAX_BYTES;
+use encke_proto::{Time, limits::BODY_MAX_BYTES};
 
 use super::inline_head::{Asking, LENGTH_MAX_DIGITS};
 
@@ -42,6 +42,8 @@ struct Head {
     behind: Box<[u8]>,
     route: usize,
     keep_alive: bool,
+    /// When its key ends, if it does.
+    until: Option<Time>,
 }
 
 /// The heads that were allowed last. Each has at most the bytes of a head that is read in the table
@@ -54,17 +56,18 @@ pub struct RememberedHeads {
 }
 
 impl RememberedHeads {
-    /// What is known of the head that these bytes begin with, if it was remembered.
+    /// What is known of the head that these bytes begin with, if it was remembered and is still allowed.
     #[must_use]
-    pub fn find(&self, bytes: &[u8]) -> Option<KnownHead> {
-        self.heads.iter().find_map(|head| head.of(bytes))
+    pub fn find(&self, bytes: &[u8], now: Time) -> Option<KnownHead> {
+        let mut allowed = self.heads.iter().filter(|head| head.until.is_none_or(|until| now < until));
+        allowed.find_map(|head| head.of(bytes))
     }
 
-    /// Remembers a head that was read at the beginning of these bytes, and allowed.
-    pub fn remember(&mut self, bytes: &[u8], asking: &Asking<'_>) {
+    /// Remembers a head that was read at the beginning of these bytes, and allowed until then, or for good.
+    pub fn remember(&mut self, bytes: &[u8], asking: &Asking<'_>, until: Option<Time>) {
         let Asking { route, keep_alive, head_bytes, ref length, .. } = *asking;
         let (before, behind) = (bytes[..length.start].into(), bytes[length.end..head_bytes].into());
-        let head = Head { before, behind, route, keep_alive };
+        let head = Head { before, behind, route, keep_alive, until };
         if self.heads.len() < HEADS_MAX {
             self.heads.push(head);
         } else {
@@ -110,12 +113,20 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        config::Scope,
         connection::inline_head::{Verdict, read},
-        inline::{InlineRoute, InlineRoutes},
+        inline::{Begun, InlineRoute, InlineRoutes},
     };
 
+    const NOW: Time = Time(1000);
+    const UNTIL: Time = Time(2000);
+
     fn routes() -> InlineRoutes {
-        let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+        let route = |path| InlineRoute {
+            path,
+            scope: Scope::Push,
+            run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
+        };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
     }
 
@@ -128,7 +139,7 @@ mod tests {
 
     fn remember(heads: &mut RememberedHeads, text: &str) {
         let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-        heads.remember(text.as_bytes(), &asking);
+        heads.remember(text.as_bytes(), &asking, Some(UNTIL));
     }
 
     #[test]
@@ -140,7 +151,7 @@ mod tests {
             for length in ["0", "2", "00017", "123", "65536"] {
                 let text = head(path, "k", length, fields) + "{}POST /next";
                 let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-                assert_eq!(heads.find(text.as_bytes()), Some(KnownHead::of(&asking)), "{text:?}");
+                assert_eq!(heads.find(text.as_bytes(), NOW), Some(KnownHead::of(&asking)), "{text:?}");
             }
         }
     }
@@ -152,21 +163,21 @@ mod tests {
         remember(&mut heads, &good);
         for length in ["", "65537", "0000017", "1x", "+1", " 1", "1 ", "1, 1", "-1", "18446744073709551617"] {
             let text = head("/api/push", "k", length, "");
-            assert_eq!(heads.find(text.as_bytes()), None, "{length:?}");
+            assert_eq!(heads.find(text.as_bytes(), NOW), None, "{length:?}");
         }
         // One byte is another, one is missing, or one is too many. Behind the end it would be of the body.
         for at in (0..good.len() - 1).filter(|at| !good.as_bytes()[*at].is_ascii_digit()) {
             let mut other = good.clone().into_bytes();
             other[at] ^= 0x20;
-            assert_eq!(heads.find(&other), None, "{at}");
+            assert_eq!(heads.find(&other, NOW), None, "{at}");
             other[at] ^= 0x20;
             let byte = other.remove(at);
-            assert_eq!(heads.find(&other).map(|_| at), None, "{at}");
+            assert_eq!(heads.find(&other, NOW).map(|_| at), None, "{at}");
             other.splice(at..at, [byte, b'x']);
-            assert_eq!(heads.find(&other), None, "{at}");
+            assert_eq!(heads.find(&other, NOW), None, "{at}");
         }
         for length in 0..good.len() {
-            assert_eq!(heads.find(&good.as_bytes()[..length]), None, "{length}");
+            assert_eq!(heads.find(&good.as_bytes()[..length], NOW), None, "{length}");
         }
     }
 
@@ -176,9 +187,18 @@ mod tests {
         let texts: Vec<String> =
             (0..6).map(|number| head("/api/push", "k", "2", &format!("X: {number}\r\n"))).collect();
         texts.iter().for_each(|text| remember(&mut heads, text));
-        let known: Vec<bool> = texts.iter().map(|text| heads.find(text.as_bytes()).is_some()).collect();
+        let known: Vec<bool> = texts.iter().map(|text| heads.find(text.as_bytes(), NOW).is_some()).collect();
         assert_eq!(known, [false, false, true, true, true, true]);
         assert_eq!(heads.heads.len(), HEADS_MAX);
         assert!(!format!("{heads:?}").contains("Bearer"), "nor are they written to a log");
+    }
+
+    #[test]
+    fn a_head_is_known_until_its_key_ends() {
+        let mut heads = RememberedHeads::default();
+        let text = head("/api/push", "k", "2", "");
+        remember(&mut heads, &text);
+        assert!(heads.find(text.as_bytes(), Time(UNTIL.0 - 1)).is_some());
+        assert_eq!(heads.find(text.as_bytes(), UNTIL), None);
     }
 }

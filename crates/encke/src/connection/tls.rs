@@ -7,6 +7,6 @@ mod record_buffer;
 mod tests;
 mod tls_state;
 
-pub use handshake_limit::{HANDSHAKES_MAX, HandshakeLimit, HandshakePermit};
+pub use handshake_limit::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HandshakeLimit, HandshakePermit};
 pub use record_buffer::RecordBuffer;
-pub use tls_state::{TlsFault, TlsState};
+pub use tls_state::{ACME_TLS, TlsFault, TlsState};

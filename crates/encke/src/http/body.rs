@@ -1,7 +1,7 @@
 //! Request bodies, read strictly: what is not exactly as it should be is refused, and the answer says what it
 //! was.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,13 +11,14 @@ use axum::{
 };
 use bytes::Bytes;
 use encke_proto::{
-    ErrorCode, Object, json,
+    ErrorCode, Object,
+    json::{self, TooDeep},
     limits::{BODY_MAX_BYTES, JSON_MAX_DEPTH},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::http::refusal::Refused;
@@ -163,18 +164,34 @@ pub(crate) async fn read_whole(body: Body) -> Result<Whole, Refused> {
 async fn read_within(body: Body, max_bytes: usize, within: Duration) -> Result<Bytes, Refused> {
     // A length that is announced and too large is refused before anything is read.
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(ErrorCode::TooLarge.into());
+        return Err(too_large("a body", max_bytes));
     }
     match tokio::time::timeout(within, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_too_long(error.as_ref()) => Err(ErrorCode::TooLarge.into()),
+        Ok(Err(error)) if is_too_long(error.as_ref()) => Err(too_large("a body", max_bytes)),
         Ok(Err(_)) => Err(Refused::bad("the body did not come whole")),
         Err(_) => Err(Refused::new(ErrorCode::RequestTimeout, "the body took too long to come")),
     }
 }
 
+/// The refusal of what is longer than it may be.
+pub(crate) fn too_large(what: &str, max_bytes: usize) -> Refused {
+    Refused::new(ErrorCode::TooLarge, format!("{what} may have at most {max_bytes} bytes"))
+}
+
 fn is_too_long(error: &(dyn Error + 'static)) -> bool {
     error.is::<LengthLimitError>() || error.source().is_some_and(is_too_long)
+}
+
+/// An answer as JSON.
+///
+/// # Errors
+/// [`ErrorCode::Internal`], which is a fault of the server's own.
+pub(crate) fn written(answer: &impl Serialize) -> Result<Vec<u8>, Refused> {
+    serde_json::to_vec(answer).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written");
+        ErrorCode::Internal.into()
+    })
 }
 
 /// Reads JSON as a `T`, which has to come as an object.
@@ -214,6 +231,16 @@ pub(crate) fn quoted(message: &str) -> String {
         None => message.to_owned(),
     }
 }
+
+/// Published JSON without the white space in it. It is read from where the body stands, and copied once.
+/// `null` is a message like any other, unlike a field that is not there. JSON that is too deep is no error of
+/// the deserializer's: the caller refuses it.
+pub(crate) fn compact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Published>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|data| Some(json::compact(data)))
+}
+
+/// What [`compact`] reads.
+pub(crate) type Published = Result<Arc<RawValue>, TooDeep>;
 
 /// Keeps `null` apart from a field that is not there: `null` is a message like any other.
 pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {

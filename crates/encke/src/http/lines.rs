@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
 use encke_proto::limits::BODY_MAX_BYTES;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use tokio::time::timeout;
 
 /// The most lines that are handed over at a time.
@@ -24,11 +26,13 @@ pub(crate) enum Line {
 }
 
 /// Why a body has no more lines before its end: what came of its last line is not a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfinished {
     /// The body broke off.
+    #[error("the body broke off")]
     BrokenOff,
     /// Nothing of it came for too long.
+    #[error("nothing of the body came for too long")]
     Idle,
 }
 
@@ -42,11 +46,29 @@ pub(crate) struct Lines {
     /// Whether the line that has begun is already told to be too long.
     passing_over: bool,
     has_ended: bool,
+    has_broken_off: bool,
 }
 
 impl Lines {
     pub(crate) fn new(body: Body) -> Self {
-        Self { body, unread: BytesMut::new(), looked_at: 0, passing_over: false, has_ended: false }
+        Self {
+            body,
+            unread: BytesMut::new(),
+            looked_at: 0,
+            passing_over: false,
+            has_ended: false,
+            has_broken_off: false,
+        }
+    }
+
+    /// Asks for the body, and waits for nothing of it. A client that asks whether it may send one
+    /// (`Expect: 100-continue`) is told so by that, but only while the answer has not begun.
+    pub(crate) async fn ask(&mut self) {
+        if let Some(frame) = self.body.frame().now_or_never() {
+            self.take_in(frame);
+        }
+        // Has hyper say it before the answer goes on.
+        tokio::task::yield_now().await;
     }
 
     /// The lines that have come, at most [`LINES_MAX`]; waits for the first of them, and gives none at the
@@ -62,18 +84,26 @@ impl Lines {
             if !lines.is_empty() || self.has_ended {
                 return Ok(lines);
             }
-            match timeout(idle_max, self.body.frame()).await.map_err(|_| Unfinished::Idle)? {
-                Some(Ok(frame)) => {
-                    // Trailers say nothing here.
-                    if let Ok(bytes) = frame.into_data() {
-                        self.unread.extend_from_slice(&bytes);
-                    }
+            if self.has_broken_off {
+                return Err(Unfinished::BrokenOff);
+            }
+            let frame = timeout(idle_max, self.body.frame()).await.map_err(|_| Unfinished::Idle)?;
+            self.take_in(frame);
+        }
+    }
+
+    fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, axum::Error>>) {
+        match frame {
+            Some(Ok(frame)) => {
+                // Trailers say nothing here.
+                if let Ok(bytes) = frame.into_data() {
+                    self.unread.extend_from_slice(&bytes);
                 }
-                Some(Err(_)) => return Err(Unfinished::BrokenOff),
-                None => {
-                    self.has_ended = true;
-                    self.unread.extend_from_slice(b"\n");
-                }
+            }
+            Some(Err(_)) => self.has_broken_off = true,
+            None => {
+                self.has_ended = true;
+                self.unread.extend_from_slice(b"\n");
             }
         }
     }

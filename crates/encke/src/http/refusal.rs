@@ -71,9 +71,11 @@ pub fn sentence(code: ErrorCode) -> &'static str {
             "a request with a cookie has to come from this origin, or from an allowed one"
         }
         ErrorCode::ChannelForbidden => "the token does not grant this channel",
+        ErrorCode::Forbidden => "the API key is not for this",
         ErrorCode::LoginDisabled => "login by id alone is for dev mode; log in with a token",
         ErrorCode::NotFound => "there is nothing at this address",
         ErrorCode::UserUnknown => "no such user",
+        ErrorCode::ChannelUnknown => "no such channel",
         ErrorCode::SessionUnknown => "no such session",
         ErrorCode::PushUnknown => "no such push",
         ErrorCode::MethodNotAllowed => "this address takes other methods",
@@ -134,6 +136,10 @@ impl From<EngineError> for Refused {
         match error {
             EngineError::Unavailable(_) => {
                 tracing::warn!(%error, "the engine refused");
+                ErrorCode::EngineUnavailable.into()
+            }
+            EngineError::Unsupported(_) => {
+                tracing::warn!(%error, "the engine was asked for what it cannot do");
                 ErrorCode::EngineUnavailable.into()
             }
             EngineError::Damaged(_) => {

@@ -29,7 +29,8 @@ impl Handoffs {
     /// Requests are answered as `hyper_server` does.
     #[must_use]
     pub fn new(hyper_server: HyperServer) -> Self {
-        let HyperServer { router, admit, endpoints, shards, clock, timeouts, stopping } = &hyper_server;
+        let HyperServer { router, admit, endpoints, shards, clock, timeouts, https, stopping } =
+            &hyper_server;
         let http_2 = Http2 {
             router: router.clone(),
             hyper_bridge: HyperBridge::new(
@@ -39,6 +40,7 @@ impl Handoffs {
                 Arc::clone(clock),
             ),
             timeouts: *timeouts,
+            https: https.clone(),
             stopping: stopping.clone(),
         };
         let handshakes = Handshakes::new(times(timeouts).head);
@@ -82,16 +84,21 @@ impl Handoffs {
 
     /// Makes a handshake that is not for a shard's loop, and leads the connection on.
     async fn make_handshake(self, handoff: Handoff) {
-        let Handoff { socket, tls: Some(tls), permit, shard, .. } = handoff else { return };
+        let Handoff { socket, tls: Some(tls), permit, shard, ends: Some(ends), .. } = handoff else { return };
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let mut stopping = self.hyper_server.stopping.clone();
         let finished = tokio::select! {
             finished = self.handshakes.finish(socket, tls) => finished,
+            // The sender is gone only when the shard is.
+            _ = ends => return count_failed_handshake(),
             _ = stopping.wait_for(|stops| *stops) => return,
         };
         let Ok((socket, mut state, said)) = finished else { return count_failed_handshake() };
         if let Some(kind) = state.finished_handshake() {
             count_handshake(kind);
+        }
+        if state.is_challenge() {
+            return;
         }
         if state.is_http_2() {
             return self.http_2.serve(socket, state, said, permit).await;

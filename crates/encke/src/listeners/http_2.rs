@@ -20,6 +20,7 @@ use super::{
     HyperBridge,
     activity::{Activity, Answered, Asked, Over, Times, Watch, Watched},
     carried::Carried,
+    https::Https,
     hyper_server::{Scope, answer, times},
     tls_stream::TlsStream,
     waiting::{decide, endpoint, refuse},
@@ -33,6 +34,17 @@ use crate::{
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
+/// How much of the heads of former requests is kept, in bytes, so that they are shorter when they come again.
+const HEADER_TABLE_BYTES: u32 = 1024;
+/// How much of a request's body may come before it is read: a body as long as it may be.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same of all requests on one connection.
+const WINDOW_BYTES: u32 = 128 * 1024;
+/// How much of an answer is kept until the client lets it come.
+const SEND_BYTES: usize = 16 * 1024;
+/// How many requests may be taken back by a client before they are looked at (CVE-2023-44487); more ends the
+/// connection.
+const RESETS_MAX: usize = 20;
 /// How long a client that was told that its connection rested for too long may take to end it.
 const PART_MAX: Duration = Duration::from_secs(2);
 /// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how
@@ -49,6 +61,8 @@ pub(super) struct Http2 {
     pub(super) hyper_bridge: HyperBridge,
     /// How long things may take.
     pub(super) timeouts: Timeouts,
+    /// What makes browsers use https.
+    pub(super) https: Https,
     /// Turns true when the server stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -62,6 +76,7 @@ impl Http2 {
             hyper_bridge: self.hyper_bridge,
             permit: Arc::new(permit),
             carrier: Arc::clone(socket.carrier()),
+            https: self.https,
         };
         drive(before.into(), TlsStream::new(socket, tls), caller, self.timeouts, self.stopping).await;
     }
@@ -138,6 +153,12 @@ fn builder(heartbeat: Duration) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX_BYTES)
+        .header_table_size(HEADER_TABLE_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
         .keep_alive_interval(heartbeat)
         .keep_alive_timeout(heartbeat);
     builder
@@ -150,6 +171,7 @@ struct Caller {
     hyper_bridge: HyperBridge,
     permit: Arc<Permit>,
     carrier: Arc<Carrier>,
+    https: Https,
 }
 
 impl Caller {
@@ -167,12 +189,12 @@ impl Caller {
             request.headers_mut().insert(header::HOST, host);
         }
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let Self { router, hyper_bridge, permit, carrier } = self;
+        let Self { router, hyper_bridge, permit, carrier, https } = self;
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit);
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
-        let response = match waits {
+        let mut response = match waits {
             Some(found) => {
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
                 let now = || hyper_bridge.clock.now().wall;
@@ -184,6 +206,7 @@ impl Caller {
             }
             None => answer(router, scope, &activity, Request::from_parts(parts, body), unread).await,
         };
+        https.say(&mut response);
         Ok(response.map(|body| Answered { body, _under_way: under_way }))
     }
 }
@@ -250,6 +273,7 @@ mod tests {
             hyper_bridge: HyperBridge::new(admit, endpoints, shards, clock),
             permit,
             carrier: Carrier::of_none(),
+            https: Https::default(),
         }
     }
 

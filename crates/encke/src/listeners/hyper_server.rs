@@ -30,9 +30,10 @@ use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    https::Https,
     hyper_socket::HyperSocket,
     long_head,
-    waiting::{decide, endpoint, refuse},
+    waiting::{decide, endpoint},
 };
 use crate::{
     admission::{Admit, Endpoints, Verdict},
@@ -72,6 +73,8 @@ pub struct HyperServer {
     pub clock: Arc<dyn Clock>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What makes browsers use https.
+    pub https: Https,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -110,7 +113,7 @@ enum End {
 impl HyperServer {
     /// Serves a connection until it goes to the table or is over.
     pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
-        let Handoff { socket, tls, bytes, permit, shard } = handoff;
+        let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let socket = HyperSocket::new(socket, tls);
         let is_tls = socket.is_tls();
@@ -125,7 +128,15 @@ impl HyperServer {
             let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
-                let response = hyper_server.respond(request, scope, (&activity, unread), &taken).await;
+                let https = hyper_server.https.clone();
+                let redirect = https.redirect.as_ref().filter(|_| !is_tls);
+                let mut response = match redirect.and_then(|redirect| redirect.answer(&request)) {
+                    Some(response) => hyper_server.instead(request.headers(), &activity, response),
+                    None => hyper_server.respond(request, scope, (&activity, unread), &taken).await,
+                };
+                if is_tls {
+                    https.say(&mut response);
+                }
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
@@ -198,7 +209,19 @@ impl HyperServer {
 
     /// Refuses a request that may have waited, had it come whole.
     fn refuse(&self, headers: &HeaderMap, activity: &Activity, refused: Refused) -> Response<Body> {
-        let mut response = refuse(refused, activity);
+        self.instead(headers, activity, refused.into_response())
+    }
+
+    /// Answers with what does not come from a handler. What was not read of a body would be the next request.
+    fn instead(
+        &self,
+        headers: &HeaderMap,
+        activity: &Activity,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        if activity.has_unread() {
+            response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let origin = headers
             .get(header::ORIGIN)
             .filter(|origin| self.admit.readable_by(origin.to_str().ok()).is_some());

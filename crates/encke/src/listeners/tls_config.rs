@@ -8,11 +8,23 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
-use tokio::{sync::watch, time::interval};
+use http::HeaderValue;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    server::{NoServerSessionStorage, ResolvesServerCert},
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
-use super::certificates::{CertificateError, Certificates};
-use crate::config::Config;
+use super::{
+    acme::{self, Acme},
+    certificates::{CertificateError, Certificates},
+    https::{Https, Redirect},
+};
+use crate::{config::Config, connection::tls::ACME_TLS, reload::Reload};
 
 /// How often it is looked whether a certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
@@ -38,6 +50,8 @@ pub struct TlsConfig {
     pub address: SocketAddr,
     /// What handshakes are made with.
     pub config: Arc<ServerConfig>,
+    /// What gets a certificate, if one is to be got.
+    pub acme: Option<Acme>,
     certificates: Arc<Certificates>,
 }
 
@@ -46,19 +60,27 @@ impl TlsConfig {
     ///
     /// # Errors
     /// [`TlsError`] says what is wrong.
-    pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
+    pub async fn of(config: &Config) -> Result<Option<Self>, TlsError> {
         let Some(address) = config.tls_listen else { return Ok(None) };
-        let certificates = Arc::new(Certificates::load(config.certificates())?);
-        let mut server = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let file = acme::certificate_path(config);
+        let certificates = Arc::new(Certificates::load(config.certificates(), file).await?);
+        let acme = Acme::of(config, &certificates);
+        let resolver: Arc<dyn ResolvesServerCert> = match &acme {
+            Some(acme) => acme.resolver(),
+            None => Arc::<Certificates>::clone(&certificates),
+        };
+        let mut server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
+        server.alpn_protocols = config.tls_alpn.iter().map(|alpn| alpn.protocol().to_vec()).collect();
+        if acme.is_some() {
+            // The last, so that it is agreed on with directories alone, which offer nothing else.
+            server.alpn_protocols.push(ACME_TLS.to_vec());
+        }
         // What a client that comes back has agreed on is in its ticket, under keys that change every six
         // hours. So nothing is kept here for those who have gone. Early data is not taken: it could be played
         // again.
         server.ticketer = aws_lc_rs::Ticketer::new()?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Some(Self { address, config: Arc::new(server), certificates }))
+        Ok(Some(Self { address, config: Arc::new(server), acme, certificates }))
     }
 
     /// Whether a signature takes so long that handshakes are not for a shard's loop.
@@ -67,12 +89,34 @@ impl TlsConfig {
         self.certificates.signs_slowly()
     }
 
+    /// What browsers are told by this configuration, for a server whose TLS is at `port`.
+    #[must_use]
+    pub fn https(&self, config: &Config, port: u16) -> Https {
+        let port = config.tls_redirect_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(port);
+        let redirect = || Redirect::new(port, Arc::clone(&self.certificates));
+        let hsts = Some(config.hsts_s()).filter(|hsts_s| *hsts_s > 0);
+        Https {
+            redirect: config.tls_redirect.then(redirect),
+            hsts: hsts.and_then(|hsts_s| HeaderValue::try_from(format!("max-age={hsts_s}")).ok()),
+        }
+    }
+
+    /// What takes other certificates while the server runs.
+    #[must_use]
+    pub fn reload(&self) -> Arc<dyn Reload> {
+        Arc::new(Arc::clone(&self.certificates))
+    }
+
     /// Reads certificates again whenever their files change, until the server stops.
     pub async fn watch(self, mut stopping: watch::Receiver<bool>) {
         let mut looks = interval(CERTIFICATE_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = looks.tick() => self.certificates.look(now_s()),
+                () = async {
+                    looks.tick().await;
+                    self.certificates.look(now_s()).await;
+                } => {}
                 // The sender is gone only when the server is.
                 _ = stopping.wait_for(|stops| *stops) => return,
             }

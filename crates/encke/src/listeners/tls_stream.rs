@@ -225,7 +225,8 @@ mod tests {
         roots.add(cert.clone()).unwrap();
         let key = PrivateKeyDer::try_from(key).unwrap();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
-        let state = TlsState::new(Arc::new(config), HandshakeLimit::default().enter()).unwrap();
+        let state =
+            TlsState::new(Arc::new(config), HandshakeLimit::default().enter([127, 0, 0, 1].into())).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let (near, far) = duplex(pipe);
         let connects = async {

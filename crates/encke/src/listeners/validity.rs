@@ -1,40 +1,34 @@
-//! Until when a certificate is valid. rustls asks that of the certificates of others only.
+//! From when and until when a certificate is valid. rustls asks that of the certificates of others only.
 
-/// The tags of what is looked at (X.690).
-const INTEGER: u8 = 0x02;
-const SEQUENCE: u8 = 0x30;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-/// That of the version, which may be left out (RFC 5280 section 4.1).
-const VERSION: u8 = 0xa0;
+use super::der::{GENERALIZED_TIME, INTEGER, NUMBER_0, SEQUENCE, UTC_TIME, value};
 
-/// The last second in which a certificate is valid, in seconds since 1970; none when it cannot be read.
-pub(super) fn not_after_s(certificate: &[u8]) -> Option<i64> {
-    let (whole, _) = value(certificate, SEQUENCE)?;
-    let (fields, _) = value(whole, SEQUENCE)?;
-    let fields = value(fields, VERSION).map_or(fields, |(_, rest)| rest);
-    // The number, the kind of signature and the issuer come before it.
-    let (_, fields) = value(fields, INTEGER)?;
-    let (_, fields) = value(fields, SEQUENCE)?;
-    let (_, fields) = value(fields, SEQUENCE)?;
-    let (validity, _) = value(fields, SEQUENCE)?;
-    let (_, not_after) = time(validity)?;
-    Some(time(not_after)?.0)
+/// The first and the last second in which a certificate is valid, since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) not_before_s: i64,
+    pub(super) not_after_s: i64,
 }
 
-/// The value of the first element, if it has this tag, and what is behind it.
-fn value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, rest) = bytes.split_first()?;
-    let (short, rest) = rest.split_first()?;
-    let (length, rest) = match short {
-        0..=0x7f => (usize::from(*short), rest),
-        0x81..=0x83 => {
-            let (length, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    (*found == tag).then(|| rest.split_at_checked(length))?
+impl Validity {
+    /// That of a certificate; none when it cannot be read.
+    pub(super) fn of(certificate: &[u8]) -> Option<Self> {
+        let (whole, _) = value(certificate, SEQUENCE)?;
+        let (fields, _) = value(whole, SEQUENCE)?;
+        // The version, which may be left out (RFC 5280 section 4.1).
+        let fields = value(fields, NUMBER_0).map_or(fields, |(_, rest)| rest);
+        // The number, the kind of signature and the issuer come before it.
+        let (_, fields) = value(fields, INTEGER)?;
+        let (_, fields) = value(fields, SEQUENCE)?;
+        let (_, fields) = value(fields, SEQUENCE)?;
+        let (validity, _) = value(fields, SEQUENCE)?;
+        let (not_before_s, not_after) = time(validity)?;
+        Some(Self { not_before_s, not_after_s: time(not_after)?.0 })
+    }
+
+    /// How long it is, in seconds.
+    pub(super) fn life_s(self) -> i64 {
+        (self.not_after_s - self.not_before_s).max(0)
+    }
 }
 
 /// The time at the beginning, and what is behind it. Both forms end in `Z` (RFC 5280 section 4.1.2.5).
@@ -75,8 +69,13 @@ mod tests {
 
     use super::*;
 
+    fn not_after_s(certificate: &[u8]) -> Option<i64> {
+        Validity::of(certificate).map(|validity| validity.not_after_s)
+    }
+
     fn certificate(year: i32, month: u8, day: u8) -> Vec<u8> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(1990, 1, 2);
         params.not_after = date_time_ymd(year, month, day);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
     }
@@ -94,6 +93,12 @@ mod tests {
         ] {
             assert_eq!(not_after_s(&certificate(year, month, day)), Some(end_s), "{year}-{month}-{day}");
         }
+    }
+
+    #[test]
+    fn the_beginning_is_read_too() {
+        let validity = Validity::of(&certificate(1990, 1, 4)).unwrap();
+        assert_eq!((validity.not_before_s, validity.life_s()), (631_238_400, 2 * 86_400));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -66,7 +66,7 @@ pub(crate) struct Channel {
 )]
 pub(crate) async fn channels(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     Query(asked): Query<ChannelsQuery>,
 ) -> Result<Answer<Channels>, Refused> {
     let limit = query::limit(asked.limit)?;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayClose, OPERATOR},
     http::{
         body::{self, Json},
         refusal::{ENGINE, Refused, codes},
@@ -61,7 +61,7 @@ pub(crate) struct SessionsClosed {
 )]
 pub(crate) async fn close(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayClose,
     Json(request): Json<CloseSessions>,
 ) -> Result<Answer<SessionsClosed>, Refused> {
     let close = Close {

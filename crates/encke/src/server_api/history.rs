@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -84,7 +84,7 @@ pub(crate) struct History<'a> {
 )]
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     InPath(channel): InPath,
     Query(asked): Query<HistoryQuery>,
 ) -> Result<Response, Refused> {

@@ -9,39 +9,49 @@ use tokio::task::JoinSet;
 
 use super::{
     publish::{self, Publish},
-    push::{self, PushRequest},
+    push::{self, PushAnswer, PushRequest},
 };
 use crate::{
     app::App,
-    http::body,
-    inline::{Done, InlineRoute, InlineRoutes, Outcome, Run},
+    config::Scope,
+    http::{body, refusal::Refused},
+    inline::{Begun, Done, InlineRoute, InlineRoutes, Outcome, Run},
 };
 
 /// All of them, run by this server.
 #[must_use]
 pub fn routes(app: &Arc<App>) -> InlineRoutes {
-    let run = |run: fn(Arc<App>, Vec<u8>) -> crate::inline::Running| -> Run {
+    let run = |begin: fn(&Arc<App>, &[u8]) -> Begun| -> Run {
         let app = Arc::clone(app);
-        Box::new(move |body| run(Arc::clone(&app), body))
+        Box::new(move |body| begin(&app, body))
     };
     InlineRoutes::new(vec![
-        InlineRoute { path: "/api/push", run: run(|app, body| Box::pin(run_push(app, body))) },
-        InlineRoute { path: "/api/publish", run: run(|app, body| Box::pin(run_publish(app, body))) },
+        InlineRoute { path: "/api/push", scope: Scope::Push, run: run(begin_push) },
+        InlineRoute { path: "/api/publish", scope: Scope::Publish, run: run(begin_publish) },
     ])
 }
 
-async fn run_push(app: Arc<App>, body: Vec<u8>) -> Outcome {
-    let request = PushRequest::parse(&body)?;
-    let is_large = request.is_large();
-    let work = async move { accepted(&push::accept(&app, request).await?) };
-    if is_large { beside(work).await } else { work.await }
+fn begin_push(app: &Arc<App>, body: &[u8]) -> Begun {
+    let answered = |answer: Result<PushAnswer, Refused>| Ok(Done { status: 202, json: answer?.json()? });
+    match PushRequest::parse(body) {
+        Ok(request) if request.is_large() => {
+            let app = Arc::clone(app);
+            let work = async move { answered(push::begin(&app, request).finish().await) };
+            Begun::Goes(Box::pin(beside(work)))
+        }
+        Ok(request) => push::begin(app, request).map(answered),
+        Err(refused) => Begun::Done(Err(refused)),
+    }
 }
 
-async fn run_publish(app: Arc<App>, body: Vec<u8>) -> Outcome {
-    let request: Publish = body::parse(&body)?;
-    let is_large = request.is_large();
+fn begin_publish(app: &Arc<App>, body: &[u8]) -> Begun {
+    let request: Publish = match body::parse(body) {
+        Ok(request) => request,
+        Err(refused) => return Begun::Done(Err(refused)),
+    };
+    let (app, is_large) = (Arc::clone(app), request.is_large());
     let work = async move { accepted(&publish::accept(&app, request).await?) };
-    if is_large { beside(work).await } else { work.await }
+    Begun::Goes(if is_large { Box::pin(beside(work)) } else { Box::pin(work) })
 }
 
 /// Lets the runtime do it, so that the shard's turn does not last as long. A caller that does not wait for it
@@ -61,13 +71,7 @@ async fn beside(work: impl Future<Output = Outcome> + Send + 'static) -> Outcome
 }
 
 fn accepted(answer: &impl Serialize) -> Outcome {
-    match serde_json::to_vec(answer) {
-        Ok(json) => Ok(Done { status: 202, json }),
-        Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
-            Err(ErrorCode::Internal.into())
-        }
-    }
+    Ok(Done { status: 202, json: body::written(answer)? })
 }
 
 #[cfg(test)]
@@ -82,7 +86,6 @@ mod tests {
     use crate::{
         clock::TestClock,
         config::{Config, Secret},
-        http::refusal::Refused,
         inline::Running,
         shards::{Commands, ShardCommand, Shards, mailbox},
     };
@@ -107,18 +110,29 @@ mod tests {
         running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
+    fn going(begun: Begun) -> Running {
+        match begun {
+            Begun::Done(outcome) => Box::pin(std::future::ready(outcome)),
+            Begun::Goes(running) => running,
+        }
+    }
+
+    async fn published(app: &Arc<App>, body: &[u8]) -> Outcome {
+        begin_publish(app, body).finish().await
+    }
+
     #[tokio::test]
     async fn a_shard_does_what_is_small_within_its_turn_and_nothing_that_is_large() {
         let (app, _commands) = app();
         let routes = routes(&app);
         let publish = routes.get(routes.find("/api/publish").unwrap()).unwrap();
-        let mut small = (publish.run)(br#"{"channel":"c0","data":1}"#.to_vec());
+        let mut small = going((publish.run)(br#"{"channel":"c0","data":1}"#));
         let Poll::Ready(Ok(done)) = first_poll(&mut small) else { panic!("it waits for something") };
         assert_eq!(done.status, 202);
 
         let channels: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
         let body = serde_json::json!({"channels": channels, "data": 2});
-        let mut large = (publish.run)(body.to_string().into_bytes());
+        let mut large = going((publish.run)(body.to_string().as_bytes()));
         assert!(first_poll(&mut large).is_pending());
         let done = large.await.unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
@@ -133,8 +147,8 @@ mod tests {
         let push = |to: &str| {
             let routes = routes(&app);
             let push = routes.get(routes.find("/api/push").unwrap()).unwrap();
-            let mut running = (push.run)(format!(r#"{{"to":{to},"data":1}}"#).into_bytes());
-            let Poll::Ready(Ok(done)) = first_poll(&mut running) else { panic!("it waits for something") };
+            let begun = (push.run)(format!(r#"{{"to":{to},"data":1}}"#).as_bytes());
+            let Begun::Done(Ok(done)) = begun else { panic!("it waits for something") };
             let answer: serde_json::Value = serde_json::from_slice(&done.json).unwrap();
             (answer["online"].clone(), answer["offline"].clone())
         };
@@ -155,7 +169,7 @@ mod tests {
         let messages: Vec<_> =
             (0..20).map(|number| serde_json::json!({"channel": "c", "data": number, "colour": 1})).collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
-        let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
+        let Refused(refusal) = published(&app().0, &body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadRequest);
         let messages: Vec<_> = (0..20)
             .map(|number| {
@@ -166,7 +180,7 @@ mod tests {
             })
             .collect();
         let body = serde_json::json!({ "messages": messages }).to_string().into_bytes();
-        let Refused(refusal) = run_publish(app().0, body).await.unwrap_err();
+        let Refused(refusal) = published(&app().0, &body).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadName);
         assert!(refusal.message.starts_with("messages[19]"), "{}", refusal.message);
     }

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -66,7 +66,7 @@ pub(crate) struct Present {
 )]
 pub(crate) async fn presence(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     InPath(channel): InPath,
     Query(asked): Query<PresenceQuery>,
 ) -> Result<Answer<Presence>, Refused> {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayPublish, OPERATOR},
     http::{
         body,
         refusal::{ENGINE, Refused, codes},
@@ -65,7 +65,7 @@ impl Publish {
 pub(crate) struct PublishedToMany {
     #[schema(value_type = String)]
     id: MessageId,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     /// Its place in each log.
     positions: Vec<Place>,
@@ -155,11 +155,11 @@ pub(crate) enum PublishAnswer {
 )]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayPublish,
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), publish_lines));
+        return Ok(request_stream::answer(app, request.into_body(), publish_lines).await);
     }
     let body = body::read_json(request, BODY_MAX_BYTES).await?;
     let answer = accept(&app, body::parse(&body)?).await?;

@@ -32,7 +32,7 @@ pub(crate) struct OneOfMany {
 /// What became of each message, in their order.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PublishedTogether {
-    /// How safe those are that were accepted: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe those are that were accepted: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     results: Vec<Outcome>,
 }

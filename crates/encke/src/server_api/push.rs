@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json as Answer,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -12,7 +11,7 @@ use encke_proto::{
     ErrorCode,
     limits::{BODY_MAX_BYTES, PUSHES_MAX_BYTES},
 };
-use http::StatusCode;
+use http::{StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,12 +22,13 @@ use super::{
 };
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayPush, OPERATOR},
     http::{
         body,
         refusal::{ENGINE, Refused, codes},
+        response,
     },
-    inline::WITHIN_TURN_MAX,
+    inline::{Begun, WITHIN_TURN_MAX},
     validation,
 };
 
@@ -61,7 +61,7 @@ impl PushRequest {
         // Most are one alone, and what is not is found out by its first field.
         let one = match body.len() {
             0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
-            _ => Err(ErrorCode::TooLarge.into()),
+            _ => Err(body::too_large("one push alone", BODY_MAX_BYTES)),
         };
         one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))
     }
@@ -85,6 +85,19 @@ impl PushRequest {
 pub(crate) enum PushAnswer {
     One(Pushed),
     Together(PushedTogether),
+}
+
+impl PushAnswer {
+    /// The answer's body.
+    ///
+    /// # Errors
+    /// As [`body::written`].
+    pub(crate) fn json(&self) -> Result<Vec<u8>, Refused> {
+        match self {
+            Self::One(pushed) => Ok(pushed.json()),
+            Self::Together(together) => body::written(together),
+        }
+    }
 }
 
 /// Pushes a page or a message to users, whether they are online or not; several of them in one call; or, as
@@ -150,22 +163,27 @@ pub(crate) enum PushAnswer {
 )]
 pub(crate) async fn push(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayPush,
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines));
+        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines).await);
     }
     let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
-    let answer = accept(&app, PushRequest::parse(&body)?).await?;
-    Ok((StatusCode::ACCEPTED, Answer(answer)).into_response())
+    let answer = begin(&app, PushRequest::parse(&body)?).finish().await?;
+    Ok((StatusCode::ACCEPTED, [(CONTENT_TYPE, response::JSON)], answer.json()?).into_response())
 }
 
-/// Does it, whatever has read the request.
-pub(crate) async fn accept(app: &App, request: PushRequest) -> Result<PushAnswer, Refused> {
+/// Does it as far as that needs no waiting, whatever has read the request.
+pub(crate) fn begin(app: &Arc<App>, request: PushRequest) -> Begun<Result<PushAnswer, Refused>> {
     match request {
-        PushRequest::One(push) => push_one::accept(app, push).await.map(PushAnswer::One),
-        PushRequest::Several(pushes) => push_many::push_many(app, pushes).await.map(PushAnswer::Together),
+        PushRequest::One(push) => push_one::begin(app, push).map(|pushed| pushed.map(PushAnswer::One)),
+        PushRequest::Several(pushes) => {
+            let app = Arc::clone(app);
+            Begun::Goes(Box::pin(async move {
+                push_many::push_many(&app, pushes).await.map(PushAnswer::Together)
+            }))
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Pushes {
 /// What became of each push, in their order.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PushedTogether {
-    /// How safe those are that were accepted: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe those are that were accepted: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     results: Vec<PushResult>,
 }
@@ -92,7 +92,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Result<Vec<Result<Push, Refused>>, Re
 /// Reads one push of several.
 fn one(json: &[u8]) -> Result<Push, Refused> {
     if json.len() > BODY_MAX_BYTES {
-        return Err(encke_proto::ErrorCode::TooLarge.into());
+        return Err(body::too_large("each push", BODY_MAX_BYTES));
     }
     body::parse(json)
 }

@@ -1,21 +1,24 @@
 //! One push: a page or a message to users' own channels, with the answer who of them is online.
 
-use std::{collections::HashSet, fmt, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
-use encke_engine::{Append, Appended, Targets};
-use encke_proto::{Body, ErrorCode, MessageId, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
+use encke_engine::{Append, AppendNow, Appended, EngineError, Targets};
+use encke_proto::{Body, ErrorCode, MessageId, NameError, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
 use metrics::Counter;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
     http::{body, refusal::Refused},
-    inline::WITHIN_TURN_MAX,
+    inline::{Begun, WITHIN_TURN_MAX},
     random, validation,
 };
 
@@ -35,9 +38,9 @@ pub(crate) struct Push {
     /// The page to show: http or https. Either this…
     url: Option<String>,
     /// …or any JSON, at most 32 deep.
-    #[serde(default, deserialize_with = "body::present")]
+    #[serde(default, deserialize_with = "body::compact")]
     #[schema(value_type = Option<serde_json::Value>)]
-    data: Option<Box<RawValue>>,
+    data: Option<body::Published>,
     /// How long it waits for users who are offline, in seconds; at most a year. Default: the server's
     /// `push_ttl_s`.
     ttl_s: Option<u64>,
@@ -65,9 +68,31 @@ impl Push {
 #[serde(untagged, expecting = "`to` has to be a list of users, \"all\" or \"online\"")]
 pub(crate) enum To {
     /// These users; at most 10,000.
-    Users(Vec<String>),
+    #[schema(value_type = Vec<String>)]
+    Users(Vec<Named>),
     /// Many at once.
     Group(Group),
+}
+
+/// A user by name, or what is wrong with the name: read in one, since most are right.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Named(#[serde(deserialize_with = "named")] Result<UserId, NameError>);
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<UserId, NameError>, D::Error> {
+    struct Reads;
+    impl Visitor<'_> for Reads {
+        type Value = Result<UserId, NameError>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a user")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(UserId::new(name))
+        }
+    }
+    deserializer.deserialize_str(Reads)
 }
 
 const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
@@ -122,7 +147,7 @@ impl TryFrom<String> for Group {
 pub(crate) struct Pushed {
     #[schema(value_type = String)]
     id: MessageId,
-    /// How safe it is: `memory`, `log`, `sqlite`, `redis` or `nats`.
+    /// How safe it is: `memory`, `log`, `redis` or `nats`.
     mode: &'static str,
     /// For how many users it is in the log.
     accepted: usize,
@@ -137,32 +162,87 @@ pub(crate) struct Pushed {
     truncated: bool,
 }
 
-/// Pushes it, whatever has read the request.
-///
-/// # Errors
-/// What is wrong with it, or when the engine cannot append.
-pub(crate) async fn accept(app: &App, push: Push) -> Result<Pushed, Refused> {
-    let checked = check(app, push)?;
-    // Asked before the append: once that is done, nothing may fail any more, or it would be sent again.
-    let online = online_among(app, checked.named()).await?;
-    let appended = append(app, checked, || online.clone()).await?;
-    let mut pushed = Pushed {
-        id: appended.id,
-        mode: app.engine.mode().as_str(),
-        accepted: appended.positions.len(),
-        online: Vec::new(),
-        offline: Vec::new(),
-        truncated: false,
+impl Pushed {
+    fn of(app: &App, appended: Appended, mut online: Vec<UserId>) -> Self {
+        let accepted = appended.positions.len();
+        let (mut offline, mut truncated) = (Vec::new(), false);
+        let alone = matches!((appended.positions.as_slice(), online.as_slice()),
+            ([(channel, _)], [user]) if channel.is_own_of(user));
+        if !alone {
+            let mut listed = Vec::new();
+            for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
+                let list = if online.binary_search(&user).is_ok() { &mut listed } else { &mut offline };
+                if list.len() < LISTED_MAX {
+                    list.push(user);
+                } else {
+                    truncated = true;
+                }
+            }
+            online = listed;
+        }
+        Self { id: appended.id, mode: app.engine.mode().as_str(), accepted, online, offline, truncated }
+    }
+
+    /// The answer's body: what serde would write, without its detours. There is one for every push.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        let names = |users: &[UserId]| users.iter().map(|user| user.as_str().len() + 3).sum::<usize>();
+        let mut out = Vec::with_capacity(128 + names(&self.online) + names(&self.offline));
+        // Neither an id nor a mode has anything that is to be escaped.
+        for part in [r#"{"id":""#, self.id.as_str(), r#"","mode":""#, self.mode, r#"","accepted":"#] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(self.accepted).as_bytes());
+        for (name, users) in [(r#","online":["#, &self.online), (r#","offline":["#, &self.offline)] {
+            out.extend_from_slice(name.as_bytes());
+            for (number, user) in users.iter().enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                json::push_string(&mut out, user.as_str());
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(if self.truncated { br#","truncated":true}"# } else { b"}" });
+        out
+    }
+}
+
+/// Pushes it as far as that needs no waiting, whatever has read the request: it is refused, or appended, or
+/// goes on to wait for the other nodes or for the engine.
+pub(crate) fn begin(app: &Arc<App>, push: Push) -> Begun<Result<Pushed, Refused>> {
+    let checked = match check(app, push) {
+        Ok(checked) => checked,
+        Err(refused) => return Begun::Done(Err(refused)),
     };
-    for user in appended.positions.iter().filter_map(|(channel, _)| channel.owner()) {
-        let list = if online.binary_search(&user).is_ok() { &mut pushed.online } else { &mut pushed.offline };
-        if list.len() < LISTED_MAX {
-            list.push(user);
-        } else {
-            pushed.truncated = true;
+    // Asked before the append: once that is done, nothing may fail any more, or it would be sent again.
+    match online_now(app, checked.named()) {
+        Some(Ok(online)) => begin_append(app, checked, online),
+        Some(Err(refused)) => Begun::Done(Err(refused)),
+        None => {
+            let app = Arc::clone(app);
+            Begun::Goes(Box::pin(async move {
+                let online = online_among(&app, checked.named()).await?;
+                begin_append(&app, checked, online).finish().await
+            }))
         }
     }
-    Ok(pushed)
+}
+
+/// Appends it when it is known who is online.
+fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Result<Pushed, Refused>> {
+    let appended = append_of(app, push, || online.clone()).map(|append| app.engine.append_now(append));
+    match appended {
+        Err(refused) => Begun::Done(Err(refused)),
+        Ok(AppendNow::Done(appended)) => {
+            Begun::Done(tallied(appended).map(|appended| Pushed::of(app, appended, online)))
+        }
+        Ok(AppendNow::Waits(append)) => {
+            let app = Arc::clone(app);
+            Begun::Goes(Box::pin(async move {
+                Ok(Pushed::of(&app, tallied(app.engine.append(append).await)?, online))
+            }))
+        }
+    }
 }
 
 /// A push whose form is right.
@@ -195,14 +275,14 @@ impl Checked {
 
 /// Looks at all of a push that can be judged without asking anything else.
 pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
-    let body = body_of(app, push.url.as_deref(), push.data.as_deref())?;
+    let body = body_of(app, push.url.as_deref(), push.data)?;
     let key = validation::key("api:push", push.id.as_deref())?;
     let ttl_s = push.ttl_s.unwrap_or(app.config.push_ttl_s);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
         return Err(Refused::bad(format!("`ttl_s` has to be from 1 to {TTL_MAX_S}")));
     }
     let to = match push.to {
-        To::Users(names) => Receivers::Named(users_of(&names)?),
+        To::Users(names) => Receivers::Named(users_of(names)?),
         To::Group(group) => Receivers::Group(group),
     };
     Ok(Checked { to, body, key, ttl_s })
@@ -214,49 +294,75 @@ pub(crate) async fn append(
     push: Checked,
     online_users: impl FnOnce() -> Vec<UserId>,
 ) -> Result<Appended, Refused> {
+    let append = append_of(app, push, online_users)?;
+    tallied(app.engine.append(append).await)
+}
+
+/// What is appended of a push that is accepted now.
+fn append_of(
+    app: &App,
+    push: Checked,
+    online_users: impl FnOnce() -> Vec<UserId>,
+) -> Result<Append, Refused> {
     let targets = match push.to {
         Receivers::Named(users) => Targets::Users(users),
         Receivers::Group(Group::All) => Targets::AllUsers,
         Receivers::Group(Group::Online) => Targets::Users(online_users()),
     };
     let time = app.now().wall;
-    let id = MessageId::fresh(time, random::bits()?);
+    let id = MessageId::fresh(time, random::pooled_bits()?);
     let expires = Some(time.plus_seconds(push.ttl_s));
-    let (key, body) = (push.key, push.body);
-    let appended = app.engine.append(Append { id, key, targets, body, from: None, time, expires }).await?;
+    Ok(Append { id, key: push.key, targets, body: push.body, from: None, time, expires })
+}
+
+/// What the engine has said, counted.
+fn tallied(appended: Result<Appended, EngineError>) -> Result<Appended, Refused> {
+    let appended = appended?;
     PUSHES.increment(u64::from(!appended.repeated));
     Ok(appended)
 }
 
-fn body_of(app: &App, url: Option<&str>, data: Option<&RawValue>) -> Result<Body, Refused> {
+fn body_of(app: &App, url: Option<&str>, data: Option<body::Published>) -> Result<Body, Refused> {
     match (url, data) {
         (Some(url), None) => {
             let page = PageUrl::parse(url)?;
             app.config.url_allow_list.check(&page)?;
             Ok(Body::Page(page.to_shared()))
         }
-        (None, Some(data)) => Ok(Body::Data(json::compact(data)?)),
+        (None, Some(data)) => Ok(Body::Data(data?)),
         _ => Err(Refused::bad("send either `url` or `data`")),
     }
 }
 
 /// The users that are named, each once, in the order in which they are.
-fn users_of(texts: &[String]) -> Result<Vec<UserId>, Refused> {
-    if texts.is_empty() {
+fn users_of(names: Vec<Named>) -> Result<Vec<UserId>, Refused> {
+    if names.is_empty() {
         return Err(Refused::bad("`to` names no user"));
     }
-    if texts.len() > PUSH_MAX_TARGETS {
+    if names.len() > PUSH_MAX_TARGETS {
         return Err(ErrorCode::TooManyTargets.into());
     }
-    if let [text] = texts {
-        return Ok(vec![validation::user(text)?]);
-    }
-    let mut seen = HashSet::with_capacity(texts.len());
-    let users = texts
-        .iter()
-        .map(|text| validation::user(text))
-        .filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone())));
+    let is_one = names.len() == 1;
+    let mut seen = HashSet::with_capacity(if is_one { 0 } else { names.len() });
+    let users = names
+        .into_iter()
+        .map(|Named(user)| user.map_err(Refused::from))
+        .filter(|user| is_one || user.as_ref().map_or(true, |user| seen.insert(user.clone())));
     users.collect()
+}
+
+/// Who of users by name is online, by id, if that is known without asking.
+fn online_now(app: &App, named: Option<&[UserId]>) -> Option<Result<Vec<UserId>, Refused>> {
+    let mut online = Vec::new();
+    for user in named? {
+        match app.sessions.is_online_now(user)? {
+            Ok(true) => online.push(user.clone()),
+            Ok(false) => {}
+            Err(code) => return Some(Err(code.into())),
+        }
+    }
+    online.sort_unstable();
+    Some(Ok(online))
 }
 
 /// Who of these users, or of all, is online, by id.
@@ -273,6 +379,32 @@ async fn online_among(app: &App, named: Option<&[UserId]>) -> Result<Vec<UserId>
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_answer_is_what_serde_would_write() {
+        let users = |names: &[&str]| names.iter().map(|name| UserId::new(name).unwrap()).collect::<Vec<_>>();
+        for (online, offline) in [
+            (&[][..], &[][..]),
+            (&["alice"], &[]),
+            (&[], &["a b"]),
+            (&["\"quoted\"", "Ünïcode", "四"], &["back\\slash", "x"]),
+        ] {
+            for truncated in [false, true] {
+                let pushed = Pushed {
+                    id: MessageId::from_bits(7),
+                    mode: "memory",
+                    accepted: online.len() + offline.len(),
+                    online: users(online),
+                    offline: users(offline),
+                    truncated,
+                };
+                assert_eq!(
+                    String::from_utf8(pushed.json()).unwrap(),
+                    serde_json::to_string(&pushed).unwrap()
+                );
+            }
+        }
+    }
 
     #[test]
     fn a_push_is_large_by_whom_it_is_for() {

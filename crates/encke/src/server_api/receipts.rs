@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -73,7 +73,7 @@ pub(crate) struct Receipt {
 )]
 pub(crate) async fn receipts(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     InPath(id): InPath,
     Query(asked): Query<ReceiptsQuery>,
 ) -> Result<Answer<Receipts>, Refused> {

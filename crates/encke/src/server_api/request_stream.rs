@@ -5,7 +5,7 @@
 //! gathers for the next group, and the engine commits each group as one; and no more is in memory than a
 //! group and its results, since nothing is read until the client has taken what was answered.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -23,8 +23,9 @@ use super::batch::{Part, Reason};
 use crate::{
     app::App,
     http::{
+        body,
         discard::ReadsOn,
-        lines::{LINE_MAX_BYTES, Line, Lines},
+        lines::{LINE_MAX_BYTES, Line, Lines, Unfinished},
         refusal::Refused,
         response,
     },
@@ -67,13 +68,23 @@ struct Stream {
 }
 
 /// The answer to such a body: the result of each line in their order, as they come about. It ends with the
-/// body, when nothing comes for too long, and when the server stops; what has no result then may be sent
-/// again.
-pub(crate) fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
-    let stream = Stream { app, lines: Lines::new(body), run, refuses_until: None };
-    let results = unfold(stream, |mut stream| async move {
-        let results = stream.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(results)), stream))
+/// body and when the server stops. When the body breaks off, and when nothing of it comes for too long, the
+/// answer breaks off as well: its client, which may be behind a proxy, must not take it for a whole one. What
+/// has no result then may be sent again.
+pub(crate) async fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
+    let mut lines = Lines::new(body);
+    lines.ask().await;
+    let stream = Stream { app, lines, run, refuses_until: None };
+    let results = unfold(Some(stream), |stream| async move {
+        let mut stream = stream?;
+        match stream.next().await {
+            Ok(results) => Some((Ok(Bytes::from(results?)), Some(stream))),
+            Err(unfinished) => {
+                // The results before go out first.
+                tokio::task::yield_now().await;
+                Some((Err(unfinished), None))
+            }
+        }
     });
     let fields = [(header::CONTENT_TYPE.as_str(), response::NDJSON), ("x-accel-buffering", "no")];
     let mut response = (StatusCode::ACCEPTED, fields, Body::from_stream(results)).into_response();
@@ -83,25 +94,25 @@ pub(crate) fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
 
 impl Stream {
     /// The results of the next group of lines; none at the end.
-    async fn next(&mut self) -> Option<String> {
+    async fn next(&mut self) -> Result<Option<String>, Unfinished> {
         let lines = match self.refuses_until {
             None => {
                 let stopping = self.app.stopping.clone();
                 tokio::select! {
                     biased;
                     () = stopping.begun() => self.refuse_next().await,
-                    lines = self.lines.next(IDLE_MAX) => lines.ok()?,
+                    lines = self.lines.next(IDLE_MAX) => lines?,
                 }
             }
             Some(_) => self.refuse_next().await,
         };
         if lines.is_empty() {
-            return None;
+            return Ok(None);
         }
         let requests = lines.into_iter().map(|line| self.request(line)).collect();
         let mut results = (self.run)(Arc::clone(&self.app), requests).await.join("\n");
         results.push('\n');
-        Some(results)
+        Ok(Some(results))
     }
 
     /// Lines that come while the server stops.
@@ -117,10 +128,7 @@ impl Stream {
         match line {
             _ if self.refuses_until.is_some() => Err(ErrorCode::ShuttingDown.into()),
             Line::Whole(line) => Ok(line),
-            Line::TooLong => Err(Refused::new(
-                ErrorCode::TooLarge,
-                format!("a line may have at most {LINE_MAX_BYTES} bytes"),
-            )),
+            Line::TooLong => Err(body::too_large("a line", LINE_MAX_BYTES)),
         }
     }
 }

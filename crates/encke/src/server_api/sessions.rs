@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     cluster::Listed,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -90,7 +90,7 @@ impl From<Listed> for Session {
 )]
 pub(crate) async fn sessions(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     Query(asked): Query<SessionsQuery>,
 ) -> Result<Answer<Sessions>, Refused> {
     let limit = query::limit(asked.limit)?;

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    extractors::{OPERATOR, Operator},
+    extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
         refusal::{ENGINE, Refused, codes},
@@ -84,7 +84,7 @@ impl User {
 )]
 pub(crate) async fn users(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     Query(asked): Query<UsersQuery>,
 ) -> Result<Answer<Users>, Refused> {
     let limit = query::limit(asked.limit)?;
@@ -139,7 +139,7 @@ pub(crate) async fn users(
 )]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,
-    _: Operator,
+    _: MayRead,
     InPath(user): InPath,
 ) -> Result<Answer<User>, Refused> {
     let user = validation::user(&user)?;

@@ -40,7 +40,7 @@ use self::{
     receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
     slow::Laggards,
 };
-use super::{Commands, EngineIo, Peers, RandomPool, ShardCommand, Shards, TlsListener};
+use super::{Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
@@ -51,6 +51,7 @@ use crate::{
     },
     http::DateLine,
     inline::InlineRoutes,
+    random::RandomPool,
     shards::{BodySinkId, Slot},
 };
 
@@ -97,6 +98,8 @@ pub struct Handoff {
     pub permit: Permit,
     /// The shard that it comes from, and goes back to when it rests.
     pub shard: usize,
+    /// Tells that its handshake is to be ended for another, if that is what it is given away for.
+    pub ends: Option<oneshot::Receiver<()>>,
 }
 
 /// What a shard is made of.
@@ -137,6 +140,8 @@ pub struct Parts {
     pub hub: HubConfig,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Whether requests in plain text are led to https, which hyper does.
+    pub redirects: bool,
     /// How far a receiver may be behind.
     pub slow: Slow,
     /// How long broadcasts gather before they are written, in milliseconds; with 0, only as long as their

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -27,6 +27,18 @@ use crate::connection::{
 
 /// How many writes hyper may be behind before its receiver counts as slow.
 const WRITES_AHEAD: usize = 4;
+/// And how many bytes, in pieces of at most so many: what is ahead, and what hyper then has of it, is kept
+/// for a receiver that takes nothing.
+const AHEAD_MAX_BYTES: usize = 16 * 1024;
+
+/// How far a body sink is ahead of hyper.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Whether the table is to be told when hyper has taken something.
+    wants: AtomicBool,
+    /// How many bytes hyper has not taken.
+    bytes: AtomicUsize,
+}
 
 /// What a slot writes to.
 #[derive(Debug)]
@@ -53,7 +65,7 @@ pub struct BodySink {
     /// How many bytes of the body were given to hyper, and what it has taken of them. None where it cannot be
     /// known what becomes of it.
     given: Option<(u64, Arc<Given>)>,
-    wants: Arc<AtomicBool>,
+    ahead: Arc<Ahead>,
     home: SinkHome,
 }
 
@@ -76,7 +88,7 @@ pub struct HyperBody {
     id: BodySinkId,
     home: SinkHome,
     body: mpsc::Receiver<Bytes>,
-    wants: Arc<AtomicBool>,
+    ahead: Arc<Ahead>,
     given: Option<Arc<Given>>,
     /// How many bytes hyper has taken.
     taken: u64,
@@ -94,7 +106,7 @@ pub fn body_sink(
 ) -> (BodySink, oneshot::Receiver<Response<()>>, HyperBody) {
     let (head, head_comes) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
-    let wants = Arc::new(AtomicBool::new(false));
+    let ahead = Arc::new(Ahead::default());
     let counted = given.clone().map(|given| (0, given));
     let home = SinkHome(Arc::new(Mutex::new(home)));
     let body_sink = BodySink {
@@ -102,13 +114,13 @@ pub fn body_sink(
         head: Some(head),
         body: sender,
         given: counted,
-        wants: Arc::clone(&wants),
+        ahead: Arc::clone(&ahead),
         home: home.clone(),
     };
     (
         body_sink,
         head_comes,
-        HyperBody { id, home, body: receiver, wants, given, taken: 0, last: Bytes::new() },
+        HyperBody { id, home, body: receiver, ahead, given, taken: 0, last: Bytes::new() },
     )
 }
 
@@ -310,22 +322,38 @@ impl BodySink {
             taken = length;
             *head_bytes = length;
         }
-        if taken == bytes.len() {
-            return Ok(taken);
+        let mut asked = false;
+        while taken < bytes.len() {
+            let count = self.room(bytes.len() - taken);
+            if count > 0 {
+                let piece = Bytes::copy_from_slice(&bytes[taken..taken + count]);
+                self.ahead.bytes.fetch_add(count, Ordering::SeqCst);
+                match self.body.try_send(piece) {
+                    Ok(()) => {
+                        taken += count;
+                        continue;
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        self.ahead.bytes.fetch_sub(count, Ordering::SeqCst);
+                    }
+                }
+            }
+            if asked {
+                break;
+            }
+            // hyper says when it has taken something; it may just have, so it is tried once more.
+            self.ahead.wants.store(true, Ordering::SeqCst);
+            asked = true;
         }
-        let rest = Bytes::copy_from_slice(&bytes[taken..]);
-        let rest = match self.body.try_send(rest) {
-            Ok(()) => return Ok(bytes.len()),
-            Err(mpsc::error::TrySendError::Full(rest)) => rest,
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        // hyper says when it has taken something; it may just have, so it is tried once more.
-        self.wants.store(true, Ordering::SeqCst);
-        match self.body.try_send(rest) {
-            Ok(()) => Ok(bytes.len()),
-            Err(mpsc::error::TrySendError::Full(_)) => Ok(taken),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+        Ok(taken)
+    }
+
+    /// How many of so many bytes hyper has room for. Not a small part of many: pieces would become ever
+    /// smaller.
+    fn room(&self, count: usize) -> usize {
+        let room = AHEAD_MAX_BYTES.saturating_sub(self.ahead.bytes.load(Ordering::SeqCst));
+        if room < count && room < AHEAD_MAX_BYTES / 2 { 0 } else { room.min(count) }
     }
 }
 
@@ -362,7 +390,8 @@ impl HttpBody for HyperBody {
             given.asks(self.taken);
         }
         let Some(mut bytes) = ready!(self.body.poll_recv(cx)) else { return Poll::Ready(None) };
-        if self.wants.swap(false, Ordering::SeqCst) {
+        self.ahead.bytes.fetch_sub(bytes.len(), Ordering::SeqCst);
+        if self.ahead.wants.swap(false, Ordering::SeqCst) {
             self.home.mailbox().post_or_miss(ShardCommand::Drained(self.id));
         }
         if let Some(given) = &self.given

@@ -156,12 +156,19 @@ impl State {
 
 /// An inline request under way.
 pub struct Task {
-    /// The number of its route.
-    pub route: usize,
     /// What is left of it.
     pub running: Running,
     /// Tells the shard when it may have come further.
     pub waker: Arc<InlineWaker>,
+    /// How it is answered.
+    pub answered: Answered,
+}
+
+/// What the answer to an inline request depends on, besides what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// The number of its route.
+    pub route: usize,
     /// Whether the client keeps the connection afterwards.
     pub keep_alive: bool,
     /// When it began.
@@ -170,7 +177,7 @@ pub struct Task {
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task").field("route", &self.route).finish_non_exhaustive()
+        f.debug_struct("Task").field("answered", &self.answered).finish_non_exhaustive()
     }
 }
 

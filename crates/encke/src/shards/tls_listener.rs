@@ -1,8 +1,11 @@
 //! Where sockets come in that are to speak TLS.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use mio::net::TcpListener;
@@ -24,12 +27,12 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// The beginning of a connection.
+    /// The beginning of a connection from this address.
     ///
     /// # Errors
     /// As rustls refuses the settings.
-    pub fn begin(&self) -> Result<Box<TlsState>, TlsFault> {
-        Ok(Box::new(TlsState::new(Arc::clone(&self.config), self.handshakes.enter())?))
+    pub fn begin(&self, address: IpAddr) -> Result<Box<TlsState>, TlsFault> {
+        Ok(Box::new(TlsState::new(Arc::clone(&self.config), self.handshakes.enter(address))?))
     }
 
     /// Whether handshakes are for another thread.

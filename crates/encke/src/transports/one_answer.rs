@@ -3,7 +3,7 @@
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{Entry, Gap, Refusal};
+use encke_proto::{Entry, Gap, Refusal, Unsubscribed};
 
 use super::{HoldKind, NextAction, Transport, TransportContext};
 
@@ -21,6 +21,10 @@ pub trait AnswerForm: Sync + fmt::Debug + 'static {
 
     /// Gathers the news that messages are lost.
     fn gap(gathered: &mut Self::Gathered, gap: &Gap);
+
+    /// Gathers the news that a channel is not followed any more, as the token does not grant it. A dialect
+    /// without a word for that says nothing.
+    fn unsubscribed(_: &mut Self::Gathered, _: &Unsubscribed) {}
 
     /// Whether there is nothing to say.
     fn is_empty(gathered: &Self::Gathered) -> bool;
@@ -87,6 +91,7 @@ fn gather<F: AnswerForm>(context: &mut TransportContext<'_>) -> F::Gathered {
         match context.pull() {
             Pulled::Message(entry) => F::message(&mut gathered, &entry),
             Pulled::Gap(gap) => F::gap(&mut gathered, &gap),
+            Pulled::Unsubscribed(told) => F::unsubscribed(&mut gathered, &told),
             Pulled::Nothing => break,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{Close, CloseCode, Entry, ErrorCode, Gap};
+use encke_proto::{Close, CloseCode, Entry, ErrorCode, Gap, Unsubscribed};
 
 use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::response::{Body, Chunk};
@@ -32,6 +32,10 @@ pub trait Form: Sync + fmt::Debug + 'static {
 
     /// Says that messages are lost.
     fn gap(context: &mut TransportContext<'_>, gap: &Gap);
+
+    /// Says that a channel is not followed any more, as the token does not grant it. A dialect without a word
+    /// for that says nothing.
+    fn unsubscribed(_: &mut TransportContext<'_>, _: &Unsubscribed) {}
 
     /// Ends what began at `_begins` in the output, with the session's cursor standing behind it.
     fn end_event(_: &mut TransportContext<'_>, _begins: usize) {}
@@ -87,6 +91,7 @@ impl<F: Form> Transport for Stream<F> {
             match context.pull() {
                 Pulled::Message(entry) => F::message(context, &entry),
                 Pulled::Gap(gap) => F::gap(context, &gap),
+                Pulled::Unsubscribed(told) => F::unsubscribed(context, &told),
                 Pulled::Nothing => break,
             }
             F::end_event(context, begins);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use encke_hub::{Ending, Pulled};
 use encke_proto::{
-    Close, CloseCode, Entry, ErrorCode, Gap, Refusal,
+    Close, CloseCode, Entry, ErrorCode, Gap, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, Rules, frame},
 };
 
@@ -46,6 +46,10 @@ pub trait Spoken: Sync + fmt::Debug + 'static {
 
     /// Says that messages are lost.
     fn gap(context: &mut TransportContext<'_>, gap: &Gap);
+
+    /// Says that a channel is not followed any more, as the token does not grant it. A dialect without a word
+    /// for that says nothing.
+    fn unsubscribed(_: &mut TransportContext<'_>, _: &Unsubscribed) {}
 
     /// Breaks a silence.
     fn heartbeat(context: &mut TransportContext<'_>) {
@@ -112,6 +116,7 @@ impl<D: Spoken> Transport for Ws<D> {
             match context.pull() {
                 Pulled::Message(entry) => D::message(context, &entry),
                 Pulled::Gap(gap) => D::gap(context, &gap),
+                Pulled::Unsubscribed(told) => D::unsubscribed(context, &told),
                 Pulled::Nothing => return NextAction::Wait,
             }
             if context.full(context.out.len() - start) {

@@ -11,13 +11,14 @@ use std::{
 };
 
 use axum::Router;
+use encke::config::Scope;
 use encke_engine::EngineError;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     double::Broken,
-    world::{Ask, KEY, World, token, token_until},
+    world::{Ask, KEY, World, key_of, token, token_until},
 };
 
 /// What is described although this test cannot bring it about: the operations, the codes, and why.
@@ -254,6 +255,11 @@ impl Operation {
             }
             request = request.json(&body);
         }
+        match self.name().as_str() {
+            "get /api/users/{user}" | "delete /api/users/{user}" => drop(world.push(&["alice"], 1)),
+            "delete /api/channels/{channel}" => drop(world.publish("news", 1)),
+            _ => {}
+        }
         if self.path == "/api/push/{id}" {
             let id = world.push(&["alice"], 1)["id"].as_str().unwrap().to_owned();
             request.target = format!("/api/push/{id}");
@@ -274,6 +280,8 @@ fn wrong(request: &Request) -> Vec<Request> {
     let mut all = vec![
         request.with(|request| request.authorization = None),
         login("nonsense"),
+        login(&key_of(Scope::Metrics)),
+        login(&key_of(Scope::Push)),
         login(&token_until("alice", &[], &[], 1_000_000)),
         login(&token("alice", &[], &[])),
         foreign,

@@ -12,7 +12,7 @@ pub struct Broken(pub EngineError);
 #[async_trait]
 impl Engine for Broken {
     fn mode(&self) -> Mode {
-        Mode::Sqlite
+        Mode::Log
     }
 
     async fn append(&self, _: Append) -> Result<Appended, EngineError> {
@@ -54,6 +54,10 @@ impl Engine for Broken {
         _: usize,
         _: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        Err(self.0.clone())
+    }
+
+    async fn delete(&self, _: &ChannelName) -> Result<bool, EngineError> {
         Err(self.0.clone())
     }
 

@@ -16,7 +16,7 @@ pub struct Picky {
 #[async_trait]
 impl Engine for Picky {
     fn mode(&self) -> Mode {
-        Mode::Sqlite
+        Mode::Log
     }
 
     async fn append(&self, append: Append) -> Result<Appended, EngineError> {

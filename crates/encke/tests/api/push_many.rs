@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use encke::config::{Config, EngineUrl};
 use encke_engine::{EngineError, Targets};
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -81,11 +82,11 @@ fn groups_may_be_among_them() {
 #[test]
 fn one_key_gives_one_push_within_a_call_and_across_calls() {
     let data = tempfile::tempdir().unwrap();
-    let sqlite = |config: &mut Config| {
-        config.engine = EngineUrl::local("sqlite");
+    let log = |config: &mut Config| {
+        config.engine = EngineUrl::local("log");
         config.data = data.path().to_path_buf();
     };
-    for world in [World::new(), World::with(sqlite)] {
+    for world in [World::new(), World::with(log)] {
         let pushes = json!([
             {"to": ["alice"], "data": 1, "id": "k"}, {"to": ["alice"], "data": 2, "id": "k"},
             {"to": ["alice"], "data": 3, "id": "l"}, {"to": ["alice"], "data": 4},
@@ -143,6 +144,22 @@ fn a_call_has_its_bounds() {
     let alone =
         world.call(Ask::post("/api/push", &json!({"to": ["alice"], "data": "x".repeat(65_536)})).key());
     assert_eq!(alone.code(), (413, "too_large".into()), "one alone is not larger for that");
+    let part = push(&world, &json!([{"to": ["alice"], "data": "x".repeat(65_536)}, {"to": [], "data": 1}]));
+    let message = |answer: &Value| answer["error"]["message"].as_str().unwrap_or_default().to_owned();
+    let spaces = |path: &str, length| {
+        let body = vec![b' '; length];
+        let ask = Ask::new(Method::POST, path).header("content-type", "application/json").body(body);
+        message(&world.call(ask.key()).json())
+    };
+    for (words, names) in [
+        (message(&of(18).json()), "a body may have at most 1048576 bytes"),
+        (message(&alone.json()), "one push alone may have at most 65536 bytes"),
+        (message(&part.json()["results"][0]), "each push may have at most 65536 bytes"),
+        (spaces("/api/push", 1_100_000), "a body may have at most 1048576 bytes"),
+        (spaces("/api/publish", 65_537), "a body may have at most 65536 bytes"),
+    ] {
+        assert_eq!(words, names, "it names the bound that it is over");
+    }
     for wrong in [json!([]), json!(vec![json!({"to": ["alice"], "data": 1}); 1_001]), json!(7), json!("all")]
     {
         assert_eq!(push(&world, &wrong).code(), (400, "bad_request".into()));

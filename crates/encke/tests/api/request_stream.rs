@@ -23,21 +23,38 @@ struct Stream {
     reader: BufReader<TcpStream>,
 }
 
+/// The next head that comes.
+fn head(reader: &mut impl BufRead) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    head
+}
+
 impl Stream {
     fn open(world: &World, path: &str) -> Self {
+        Self::open_with(world, path, "", |_| ())
+    }
+
+    /// The same with more fields, and what is done between the request's head and the answer's.
+    fn open_with(
+        world: &World,
+        path: &str,
+        fields: &str,
+        between: impl FnOnce(&mut BufReader<TcpStream>),
+    ) -> Self {
         let mut socket = TcpStream::connect(world.address()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         write!(
             socket,
             "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nContent-Type: {NDJSON}\r\n\
-             Transfer-Encoding: chunked\r\n\r\n"
+             {fields}Transfer-Encoding: chunked\r\n\r\n"
         )
         .unwrap();
         let mut reader = BufReader::new(socket.try_clone().unwrap());
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
-        }
+        between(&mut reader);
+        let head = head(&mut reader);
         assert!(
             head.starts_with("HTTP/1.1 202 ") && head.contains("\r\ntransfer-encoding: chunked\r\n"),
             "{head}"
@@ -174,6 +191,57 @@ fn a_stream_that_breaks_off_keeps_what_was_whole_and_nothing_else() {
     stream.send(&line(2));
     stream.results(1);
     assert_eq!(kept(&world, "@alice"), [0, 1, 2]);
+}
+
+/// What ends an answer that is whole.
+const LAST_CHUNK: &str = "0\r\n\r\n";
+
+#[test]
+fn the_answer_to_a_request_that_was_cut_is_cut() {
+    let world = World::new();
+    let published = "{\"channel\":\"news\",\"data\":1}\n".to_owned();
+    for (path, line) in [("/api/push", line(1)), ("/api/publish", published)] {
+        for (read, behind) in [(true, ""), (true, "{\"data\""), (false, ""), (false, "{\"data\"")] {
+            let mut stream = Stream::open(&world, path);
+            stream.send(&line);
+            if read {
+                stream.results(1);
+            }
+            if !behind.is_empty() {
+                stream.send(behind);
+            }
+            stream.socket.shutdown(Shutdown::Write).unwrap();
+            let mut rest = String::new();
+            // Over, by an end or by a reset.
+            let _ = stream.reader.read_to_string(&mut rest);
+            assert!(!rest.ends_with(LAST_CHUNK), "{path} {behind:?}: {rest:?}");
+            // What was accepted before is told all the same.
+            assert_eq!(rest.contains("\"mode\""), !read, "{path} {behind:?}: {rest:?}");
+        }
+        let mut whole = Stream::open(&world, path);
+        whole.send(&line);
+        whole.end();
+        let mut rest = String::new();
+        whole.reader.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("\"mode\"") && rest.ends_with(LAST_CHUNK), "{rest:?}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_whether_it_may_send_is_told_at_once() {
+    let world = World::new();
+    for (path, line) in
+        [("/api/push", line(1)), ("/api/publish", "{\"channel\":\"news\",\"data\":1}\n".into())]
+    {
+        let fields = "Expect: 100-continue\r\n";
+        let mut stream = Stream::open_with(&world, path, fields, |reader| {
+            assert_eq!(head(reader), "HTTP/1.1 100 Continue\r\n\r\n", "{path}");
+        });
+        stream.send(&line);
+        assert_eq!(stream.codes(1), [""]);
+        stream.end();
+        assert!(stream.chunk().is_empty(), "it is over");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use encke::{
     app::App,
     auth::{Claims, Grant, TokenKey},
     clock::{Clock, SystemClock, TestClock},
-    config::{Config, EngineUrl, Secret},
+    config::{ApiKeyEntry, Config, EngineUrl, Scope, Secret},
     dialects::Registry,
     router::router,
     wire::{Backing, Server, wire, wire_on},
@@ -145,11 +145,31 @@ pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u
     TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
 }
 
+/// Each scope that a key may have.
+pub const SCOPES: [Scope; 6] =
+    [Scope::Push, Scope::Publish, Scope::Read, Scope::Close, Scope::Metrics, Scope::Admin];
+
+/// The key that has this scope alone.
+pub fn key_of(scope: Scope) -> String {
+    format!("{KEY}-{}", scope.as_str())
+}
+
+fn key_entry(scope: Scope) -> ApiKeyEntry {
+    ApiKeyEntry {
+        name: scope.as_str().to_owned(),
+        key: Some(Secret::new(key_of(scope))),
+        key_sha256: None,
+        scopes: vec![scope].into(),
+        expires: None,
+    }
+}
+
 pub fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new(KEY.to_owned())),
+        api_keys: SCOPES.map(key_entry).into(),
         token_secret: Some(Secret::new(SECRET.to_owned())),
         allowed_origins: vec!["https://app.example".to_owned()],
         url_allow_list: AllowList::parse(["https://pages.example/shop"]).unwrap(),
@@ -214,7 +234,7 @@ impl World {
     pub fn other(&self, engine: Arc<dyn Engine>, clock: Option<Arc<TestClock>>) -> Router {
         let clock = clock.map_or(Arc::clone(&self.app().clock), |clock| clock as Arc<dyn Clock>);
         router(
-            App::new(Arc::new(config()), engine, self.app().shards.clone(), clock).unwrap(),
+            App::new(Arc::clone(&self.app().config), engine, self.app().shards.clone(), clock).unwrap(),
             &Registry::built_in(),
         )
     }

@@ -112,7 +112,7 @@ fn a_type_is_read_alike_however_it_is_written() {
 
 #[test]
 fn a_push_arrives_whichever_engine_keeps_it() {
-    for engine in ["memory", "log", "sqlite"].map(EngineUrl::local) {
+    for engine in ["memory", "log"].map(EngineUrl::local) {
         let data = tempfile::tempdir().unwrap();
         let world = World::with(|config| {
             config.engine = engine.clone();

@@ -35,7 +35,7 @@ fn certify_by_rsa(dir: &Path) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-fn world(dir: &Path) -> World {
+pub(super) fn world(dir: &Path) -> World {
     World::with(|config| {
         config.tls_listen = Some("127.0.0.1:0".parse().unwrap());
         config.tls_cert = Some(dir.join("cert.pem"));
@@ -82,6 +82,27 @@ impl Sender {
             }
         }
     }
+}
+
+/// The certificate in a directory.
+pub(super) fn read_certificate(dir: &Path) -> CertificateDer<'static> {
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    CertificateDer::from_pem_file(dir.join("cert.pem")).unwrap()
+}
+
+/// Whether a client that speaks this version alone can connect.
+pub(super) async fn connects(address: SocketAddr, trusted: CertificateDer<'static>, two: bool) -> bool {
+    Sender::connect(address, trusted, two).await.is_some()
+}
+
+/// The answer to a request of no user, on a connection of its own.
+pub(super) async fn get(
+    address: SocketAddr,
+    trusted: CertificateDer<'static>,
+    two: bool,
+    target: &str,
+) -> Response<Incoming> {
+    Sender::connect(address, trusted, two).await.unwrap().get("none", target).await
 }
 
 async fn json_of(response: Response<Incoming>) -> Value {
@@ -133,6 +154,69 @@ fn a_key_for_rsa_serves_alike_and_silence_before_the_handshake_hurts_no_one() {
         let (first, answer, last) = world.runtime.block_on(waiting).unwrap();
         assert_eq!((first, data(&answer), last), (200, vec![7], 200));
     }
+}
+
+/// A client whose handshake is made by hand, so that it can stop within its hello.
+struct ByHand(rustls::StreamOwned<rustls::ClientConnection, TcpStream>);
+
+impl ByHand {
+    fn new(address: SocketAddr, trusted: CertificateDer<'static>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(rustls::StreamOwned::new(client, socket))
+    }
+
+    /// Says a byte of its hello. What is left of it.
+    fn begin(&mut self) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut hello = Vec::new();
+        self.0.conn.write_tls(&mut hello).unwrap();
+        self.0.sock.write_all(&hello[..1]).unwrap();
+        hello.split_off(1)
+    }
+
+    /// Says the rest, and waits for what it asks for until it sees `mark`.
+    fn go_on(&mut self, rest: &[u8], asks: &str, mark: &str) {
+        use std::io::{Read as _, Write as _};
+        self.0.sock.write_all(rest).unwrap();
+        self.0.write_all(asks.as_bytes()).unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains(mark) {
+            let mut bytes = [0; 4096];
+            let count = self.0.read(&mut bytes).unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&bytes[..count]);
+        }
+    }
+}
+
+/// The table has those whose handshake is made in its loop, and not those that are made beside it.
+#[test]
+fn a_handshake_goes_beside_the_table_when_the_key_has_become_one_for_rsa_and_comes_back_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let curve = certify(dir.path());
+    let world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let sockets = || world.runtime.block_on(world.app().shards.counts()).unwrap().sockets;
+    let asks = world.head("alice", "/v1/sse");
+    let mut by_curve = ByHand::new(address, curve);
+    let rest = by_curve.begin();
+    world.until(|| sockets() == 1);
+    by_curve.go_on(&rest, &asks, "\"event\":\"open\"");
+    let rsa = certify_by_rsa(dir.path());
+    world.until(|| world.runtime.block_on(Sender::connect(address, rsa.clone(), false)).is_some());
+    world.until(|| sockets() == 1);
+    let mut by_rsa = ByHand::new(address, rsa);
+    world.until(|| sockets() == 2);
+    let rest = by_rsa.begin();
+    world.until(|| sockets() == 1);
+    by_rsa.go_on(&rest, &asks, "\"event\":\"open\"");
+    assert_eq!(sockets(), 2);
 }
 
 /// All that a client does that keeps its connection, on one connection: requests that wait are the table's,
@@ -267,7 +351,7 @@ fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
     let mut wire = rustls::StreamOwned::new(client, TcpStream::from(socket));
     wire.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // More than the kernel keeps on both sides.
-    let large = "GET /api/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let large = "GET /api/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
     let poll = world.head("alice", "/v1/poll?cursor=earliest");
     wire.write_all(format!("{large}{poll}").as_bytes()).unwrap();
     let mut seen = Vec::new();
@@ -280,7 +364,7 @@ fn a_request_that_waits_takes_away_nothing_of_the_answers_before_it() {
         assert!(count > 0, "the connection ended after {} bytes", seen.len());
         seen.extend_from_slice(&piece[..count]);
     }
-    assert_eq!(String::from_utf8_lossy(&seen).matches("HTTP/1.1 200 OK\r\n").count(), 101);
+    assert_eq!(String::from_utf8_lossy(&seen).matches("HTTP/1.1 200 OK\r\n").count(), 1_001);
 }
 
 #[test]

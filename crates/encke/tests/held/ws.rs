@@ -91,7 +91,7 @@ impl Wire {
     }
 
     /// The next event; pings in between are answered.
-    fn on_bytes(&mut self) -> Value {
+    pub(super) fn on_bytes(&mut self) -> Value {
         loop {
             let (first, payload) = self.frame();
             match first {
@@ -521,6 +521,7 @@ fn every_code_of_a_close_has_its_status() {
         (CloseCode::Slow, "slow", 4408),
         (CloseCode::TakenOver, "taken_over", 4409),
         (CloseCode::Operator, "operator", 4410),
+        (CloseCode::Deleted, "deleted", 4410),
         (CloseCode::TooManySessions, "too_many_sessions", 4429),
     ] {
         for reconnect in [true, false] {

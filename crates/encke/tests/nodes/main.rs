@@ -127,6 +127,35 @@ fn sse() -> Listen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_token_does_not_grant_is_left_behind_when_a_session_moves() {
+    let places = nodes(2).await;
+    let (_held, open) = places[0].open("alice", sse().channels(["news", "secret"])).await;
+    let claims = encke::auth::Claims {
+        user: UserId::new("alice").unwrap(),
+        expires_s: places[1].server.app.now().wall.0 / 1000 + 600,
+        channels: encke::auth::Grant::of(vec!["news".into()]),
+        publish: encke::auth::Grant::none(),
+    };
+    let token = encke::auth::TokenKey::hs256(&Secret::new("s".repeat(32))).sign(&claims).unwrap();
+    let narrow = Client::new(&places[1].url, &token).unwrap();
+    let mut listener = narrow.listen(sse().session(&open.session));
+    match next(&mut listener).await {
+        Event::Open(moved) => assert_eq!(moved.session, open.session),
+        other => panic!("{other:?}"),
+    }
+    match next(&mut listener).await {
+        Event::Unsubscribed(told) => {
+            assert_eq!((told.channel.as_str(), told.reason.as_str()), ("secret", "not_granted"));
+        }
+        other => panic!("{other:?}"),
+    }
+    for channel in ["secret", "news"] {
+        places[0].api.publish(&Publish::to(channel, &channel).unwrap()).await.unwrap();
+    }
+    assert!(message(&mut listener).await.contains("\"data\":\"news\""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_is_let_in_before_the_engine_is_there() {
     // A port that was free a moment ago, and that the kernel does not give away again so soon.
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

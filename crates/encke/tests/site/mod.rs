@@ -65,7 +65,7 @@ impl Site {
 
     pub fn serve(&self, args: &[&str]) -> Server {
         let all = [&["serve", "--dev", "--listen", "127.0.0.1:0"], args].concat();
-        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

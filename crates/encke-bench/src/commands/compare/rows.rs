@@ -322,7 +322,7 @@ fn store(args: &Args) -> Vec<Row> {
     };
     let calls = Sustain { offline: true, together: 100, from: 4000.0, ..singles };
     let append = AppendOptions {
-        store: Store::Sqlite,
+        store: Store::Log,
         seconds: args.seconds,
         payload: 100,
         channels: 1000,

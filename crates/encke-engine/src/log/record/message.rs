@@ -96,7 +96,12 @@ impl MessageRecord {
         put_bytes(out, text.as_bytes());
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>, with_body: bool) -> Result<Self, Malformed> {
+    /// Reads one; of its targets all, or only the log that is named.
+    pub(super) fn decode(
+        reader: &mut Reader<'_>,
+        with_body: bool,
+        only: Option<LogId>,
+    ) -> Result<Self, Malformed> {
         let fields = reader.byte()?;
         if fields & !field::ALL != 0 {
             return Err(Malformed("a message of this version"));
@@ -113,9 +118,12 @@ impl MessageRecord {
         let from = from.map(UserId::new).transpose().map_err(|_| Malformed("the id of a user"))?;
         let until = has(field::UNTIL).then(|| reader.time()).transpose()?;
         let count = reader.count()?;
-        let mut targets = Vec::with_capacity(count);
+        let mut targets = Vec::with_capacity(if only.is_none() { count } else { 1 });
         for _ in 0..count {
-            targets.push(Target { log: reader.small()?, offset: reader.number()? });
+            let target = Target { log: reader.small()?, offset: reader.number()? };
+            if only.is_none_or(|only| target.log == only) {
+                targets.push(target);
+            }
         }
         let (kind, bytes) = (reader.byte()?, reader.bytes()?);
         if !reader.0.is_empty() {
@@ -146,8 +154,17 @@ fn read_body(kind: u8, bytes: &[u8]) -> Result<Body, Malformed> {
 
 /// Reads a record that holds a message, with its body.
 pub(in crate::log) fn read_message(payload: &[u8]) -> Result<MessageRecord, Malformed> {
+    read(payload, None)
+}
+
+/// The same for one log: the others that the message is in, a million for a push to all users, are read over.
+pub(in crate::log) fn read_message_in(payload: &[u8], log: LogId) -> Result<MessageRecord, Malformed> {
+    read(payload, Some(log))
+}
+
+fn read(payload: &[u8], only: Option<LogId>) -> Result<MessageRecord, Malformed> {
     if !holds_message(payload) {
         return Err(Malformed("a message"));
     }
-    MessageRecord::decode(&mut Reader(payload.get(1..).unwrap_or_default()), true)
+    MessageRecord::decode(&mut Reader(payload.get(1..).unwrap_or_default()), true, only)
 }

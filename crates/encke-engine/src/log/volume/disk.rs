@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 
-use super::{Volume, VolumeFile};
+use super::{Volume, VolumeFile, write_zeros};
 use crate::EngineError;
 
 /// The lock file's name.
@@ -22,6 +22,9 @@ const LOCK: &str = "LOCK";
 /// Messages are not for other users of the machine: the owner alone reads and writes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// From which length on the file system is told to have zeros somewhere, instead of having them written.
+const ZERO_RANGE_MIN_BYTES: u64 = 1 << 20;
 
 /// An open directory.
 #[derive(Debug)]
@@ -167,19 +170,6 @@ impl Volume for DiskVolume {
 
 struct DiskFile(File);
 
-impl DiskFile {
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
-            // A file system that reserves nothing fills up later, at a write.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 impl VolumeFile for DiskFile {
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -191,6 +181,26 @@ impl VolumeFile for DiskFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
+    }
+
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        let bytes = to.saturating_sub(from);
+        let is_long = bytes >= ZERO_RANGE_MIN_BYTES;
+        if is_long && rustix::fs::fallocate(&self.0, FallocateFlags::ZERO_RANGE, from, bytes).is_ok() {
+            return Ok(());
+        }
+        write_zeros(self, from, to)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            // A file system that reserves nothing fills up later, at a write.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {

@@ -11,11 +11,20 @@ if key ~= '' then
   local known = redis.call('HGET', KEPT, key)
   if known then
     local first = cmsgpack.unpack(known)
+    local names, offsets = {}, {}
+    for at, name in ipairs(first[4]) do
+      -- Of an append to several partitions each answers for itself, and says all: the others go by the last name.
+      if first[3] ~= '' or tonumber(ARGV[3]) > 0 or is_kept(name, first[5][at]) then names[#names + 1], offsets[#offsets + 1] = name, first[5][at] end
+    end
     -- A part that is still being asked for must not be forgotten before the note of the whole is removed.
     if tonumber(ARGV[3]) > 0 then redis.call('ZADD', AGES, 'XX', 'GT', digits(tonumber(redis.call('HGET', META, 'stamp') or 0) + tonumber(ARGV[3])), key) end
-    return { 1, first[1], first[2], first[3], redis.call('HGET', INTENTS, first[1]) or '', first[4], first[5] }
+    -- A key of which nothing is left is as good as new.
+    if #names > 0 or #first[4] == 0 then
+      return { 1, first[1], first[2], first[3], redis.call('HGET', INTENTS, first[1]) or '', names, offsets }
+    end
+  elseif redis.call('HLEN', KEPT) >= tonumber(ARGV[4]) then
+    return redis.error_reply('FULL too many idempotency keys')
   end
-  if redis.call('HLEN', KEPT) >= tonumber(ARGV[4]) then return redis.error_reply('FULL too many idempotency keys') end
 end
 
 local names, offsets = {}, {}

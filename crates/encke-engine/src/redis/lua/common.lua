@@ -3,7 +3,8 @@
 -- KEYS: 1 meta, 2 heads, 3 due, 4 keys, 5 ages, 6 names, 7 users, 8 people, 9 pushes, 10 ends, 11 receipts, 12 roster, 13 open, 14 intents, 15 places; the streams of the
 -- channels that a script is about follow, in the order of its channels. ARGV[1] is 16 random hexadecimal digits, for an epoch that may begin.
 --
--- A channel is what `heads` has under its name: { epoch, head, tail, bytes, due, handed, shown, forks }, and its stream, whose entries have the ids OFFSET-0.
+-- A channel is what `heads` has under its name: { epoch, head, tail, bytes, due, handed, shown, forks, floor }, and its stream, whose entries have the ids OFFSET-0. Its offsets begin
+-- behind `floor`, which older stores do not have and which is 0 unless a channel was deleted before (delete.lua).
 local META, HEADS, DUE, KEPT, AGES, NAMES, USERS, PEOPLE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local PUSHES, ENDS, RECEIPTS, ROSTER, OPEN, INTENTS, PLACES = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local STREAMS = 15
@@ -18,8 +19,8 @@ local function fence()
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then return nil end
   local replid = string.match(info, 'master_replid:(%x+)')
-  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past')
-  if meta[1] == replid then return meta[2], meta[3] end
+  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past', 'deleted')
+  if meta[1] == replid then return meta[2], meta[3], meta[4] end
   local past = ''
   if meta[2] then
     past = meta[2]
@@ -30,10 +31,10 @@ local function fence()
     end
   end
   redis.call('HSET', META, 'replid', replid, 'epoch', ARGV[1], 'past', past)
-  return ARGV[1], past
+  return ARGV[1], past, meta[4]
 end
 
-local epoch, past = fence()
+local epoch, past, deleted = fence()
 if not epoch then return redis.error_reply('READONLY this is not the master') end
 
 -- A channel as it is in the present epoch: the epochs that began since it was last written to began when its log was as long as it is now.
@@ -54,13 +55,27 @@ local function brought(channel)
   return channel
 end
 
--- A channel, and whether it was there. One that was never written to has been as empty in all earlier epochs.
+-- Under which field of `meta` it stands where channels begin whose names are of the same class as this one. A class is a number, so that no deleted name is kept.
+local function floor_field(name) return 'floor:' .. string.sub(redis.sha1hex(name), 1, 3) end
+
+-- Behind which offset a channel of this name begins if there is none.
+local function floor_of(name) return deleted and tonumber(redis.call('HGET', META, floor_field(name)) or 0) or 0 end
+
+-- A channel, and whether it was there. One that is not there has been as empty in all earlier epochs: what comes into it has an offset behind the floor.
 local function find(name)
   local packed = redis.call('HGET', HEADS, name)
   if packed then return brought(cmsgpack.unpack(packed)), true end
   local forks = {}
-  for before in string.gmatch(past, '%x+') do forks[#forks + 1] = before; forks[#forks + 1] = 0 end
-  return { epoch, 0, 1, 0, 0, 0, 0, forks }, false
+  local floor = floor_of(name)
+  for before in string.gmatch(past, '%x+') do forks[#forks + 1] = before; forks[#forks + 1] = floor end
+  return { epoch, floor, floor + 1, 0, 0, floor, floor, forks, floor }, false
+end
+
+-- Whether an offset was given by the channel that there is now, and not by one that was deleted.
+local function is_kept(name, offset)
+  if not deleted then return true end
+  local channel, known = find(name)
+  return known and offset > (channel[9] or 0)
 end
 
 local function keep(name, channel) redis.call('HSET', HEADS, name, cmsgpack.pack(channel)) end

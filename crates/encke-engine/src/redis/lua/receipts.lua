@@ -3,15 +3,22 @@
 local id = ARGV[2]
 local ends = redis.call('HGET', PUSHES, id)
 if not ends then return false end
-local members = redis.call('ZRANGEBYLEX', ROSTER, '(' .. id .. ARGV[3], '[' .. id .. '\255', 'LIMIT', 0, ARGV[4])
-local found = { ends }
-for _, member in ipairs(members) do
-  local packed = redis.call('HGET', RECEIPTS, member)
-  if packed then
-    local receipt = cmsgpack.unpack(packed)
-    found[#found + 1] = string.sub(member, 23)
-    found[#found + 1] = receipt[1]
-    found[#found + 1] = receipt[2]
+local found, after, left = { ends }, ARGV[3], tonumber(ARGV[4])
+while left > 0 do
+  local asked = left
+  local members = redis.call('ZRANGEBYLEX', ROSTER, '(' .. id .. after, '[' .. id .. '\255', 'LIMIT', 0, asked)
+  for _, member in ipairs(members) do
+    after = string.sub(member, 23)
+    local packed = redis.call('HGET', RECEIPTS, member)
+    local receipt = packed and cmsgpack.unpack(packed)
+    -- Those of users who were deleted are not told. The caller takes a page that is not full for the last, so others come in their place.
+    if receipt and is_kept('@' .. after, receipt[3]) then
+      found[#found + 1] = after
+      found[#found + 1] = receipt[1]
+      found[#found + 1] = receipt[2]
+      left = left - 1
+    end
   end
+  if #members < asked then break end
 end
 return found

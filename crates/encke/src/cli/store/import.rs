@@ -7,7 +7,7 @@ use encke_engine::log;
 use super::DIRECTORY;
 use crate::cli::{CliError, output, server::local_config};
 
-/// Take over the store of the engine `sqlite` in the data directory, so that the engine `log` goes on with it
+/// Make a log store of what the former engine `sqlite` has left in the data directory
 ///
 /// Offsets and the epoch stay, so clients go on from their cursors; users, receipts and idempotency keys come
 /// along. The server must be stopped. The old files are not changed.

@@ -4,7 +4,7 @@
 mod backup;
 mod check;
 mod dump;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-import")]
 mod import;
 mod restore;
 
@@ -34,7 +34,7 @@ enum Command {
     Dump(dump::Args),
     Backup(backup::Args),
     Restore(restore::Args),
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sqlite-import")]
     Import(import::Args),
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Dump(args) => dump::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "sqlite-import")]
         Command::Import(args) => import::run(args),
     }
 }

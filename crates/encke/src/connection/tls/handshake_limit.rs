@@ -1,40 +1,84 @@
 //! How many handshakes are under way: each costs memory and time before anything is known of its client.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The most handshakes that one listener has under way. Clients beyond that wait in the kernel's queue until
 /// others are done or have had their time.
-pub const HANDSHAKES_MAX: usize = if cfg!(test) { 64 } else { 4_096 };
+pub const HANDSHAKES_MAX: usize = if cfg!(test) { 512 } else { 4_096 };
+/// How many of them from one address, but for this machine itself: usually a proxy, behind which there are
+/// many.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = HANDSHAKES_MAX / 4;
 
-/// Counts the handshakes that are under way at one listener.
+/// Counts the handshakes that are under way at one listener. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct HandshakeLimit(Arc<Mutex<Counts>>);
+
+/// Those from whom handshakes are under way; as many as handshakes at most.
 #[derive(Debug, Default)]
-pub struct HandshakeLimit(Arc<AtomicUsize>);
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
 
 /// A handshake that is under way, until it is dropped.
 #[derive(Debug)]
-pub struct HandshakePermit(Arc<AtomicUsize>);
+pub struct HandshakePermit {
+    limit: HandshakeLimit,
+    address: IpAddr,
+}
 
 impl HandshakeLimit {
     /// Whether no other handshake may begin.
     #[must_use]
     pub fn is_reached(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= HANDSHAKES_MAX
+        self.counts(|counts| counts.all >= HANDSHAKES_MAX)
+    }
+
+    /// Whether no other may begin from this address.
+    #[must_use]
+    pub fn is_reached_by(&self, address: IpAddr) -> bool {
+        let count = self.counts(|counts| counts.by_address.get(&address).copied());
+        !address.is_loopback() && count.is_some_and(|count| count >= HANDSHAKES_PER_ADDRESS_MAX)
     }
 
     /// A handshake begins.
     #[must_use]
-    pub fn enter(&self) -> HandshakePermit {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        HandshakePermit(Arc::clone(&self.0))
+    pub fn enter(&self, address: IpAddr) -> HandshakePermit {
+        self.counts(|counts| {
+            counts.all += 1;
+            *counts.by_address.entry(address).or_default() += 1;
+        });
+        HandshakePermit { limit: self.clone(), address }
+    }
+
+    fn counts<T>(&self, with: impl FnOnce(&mut Counts) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl HandshakePermit {
+    /// Where its client is.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 }
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.limit.counts(|counts| {
+            counts.all -= 1;
+            if let Some(count) = counts.by_address.get_mut(&self.address) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.by_address.remove(&self.address);
+                }
+            }
+        });
     }
 }
 
@@ -43,13 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_reached_as_long_as_so_many_are_under_way() {
+    fn the_limits_are_reached_as_long_as_so_many_are_under_way() {
         let limit = HandshakeLimit::default();
-        let mut permits: Vec<_> = (0..HANDSHAKES_MAX - 1).map(|_| limit.enter()).collect();
-        assert!(!limit.is_reached());
-        permits.push(limit.enter());
+        let [one, other, here] = [[10, 0, 0, 1], [10, 0, 0, 2], [127, 0, 0, 1]].map(IpAddr::from);
+        let mut permits: Vec<_> = (0..HANDSHAKES_PER_ADDRESS_MAX - 1).map(|_| limit.enter(one)).collect();
+        assert!(!limit.is_reached_by(one));
+        permits.push(limit.enter(one));
+        assert!(limit.is_reached_by(one) && !limit.is_reached_by(other) && !limit.is_reached());
+        permits.extend((permits.len()..HANDSHAKES_MAX - 1).map(|_| limit.enter(here)));
+        assert!(!limit.is_reached() && !limit.is_reached_by(here));
+        permits.push(limit.enter(other));
         assert!(limit.is_reached());
-        permits.pop();
-        assert!(!limit.is_reached());
+        permits.remove(0);
+        assert!(!limit.is_reached() && !limit.is_reached_by(one));
+        drop(permits);
+        assert!(limit.counts(|counts| counts.all == 0 && counts.by_address.is_empty()));
     }
 }

@@ -61,7 +61,11 @@ impl Pair {
         let name = "localhost".try_into().unwrap();
         Self {
             client: ClientConnection::new(Arc::clone(&settings.client), name).unwrap(),
-            server: TlsState::new(Arc::clone(&settings.server), HandshakeLimit::default().enter()).unwrap(),
+            server: TlsState::new(
+                Arc::clone(&settings.server),
+                HandshakeLimit::default().enter([127, 0, 0, 1].into()),
+            )
+            .unwrap(),
             buffer: RecordBuffer::new(),
             heard: Vec::new(),
             read: Vec::new(),

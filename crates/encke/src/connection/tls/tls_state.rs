@@ -4,7 +4,7 @@
 //! not complete is kept here until it is; of what is to be sent, only what the protocol itself says
 //! ([`TlsState::take_control`]), until the caller takes it.
 
-use std::{mem, sync::Arc};
+use std::{mem, net::IpAddr, sync::Arc};
 
 use rustls::{
     HandshakeKind, ServerConfig,
@@ -20,6 +20,9 @@ use super::{
 /// What encryption adds to a record at most: the header, a nonce that is sent (TLS 1.2), the type of its
 /// content (TLS 1.3) and a tag. Less room than is needed is noticed and given, at the cost of a second try.
 const RECORD_ADDS_BYTES: usize = 5 + 8 + 1 + 16;
+
+/// What a directory of ACME alone offers, to see the certificate of a challenge (RFC 8737 section 6.2).
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// Why a connection cannot go on under TLS.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub struct TlsState {
     failed: bool,
     /// Whether nothing has come yet.
     silent: bool,
+    /// Whether the peer's hello was whole, and was answered.
+    answered: bool,
 }
 
 impl std::fmt::Debug for TlsState {
@@ -79,6 +84,7 @@ impl TlsState {
             peer_closed: false,
             failed: false,
             silent: true,
+            answered: false,
         })
     }
 
@@ -92,6 +98,18 @@ impl TlsState {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// Whether the peer's hello was whole, and was answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Where the peer is, while it is not told that the handshake is done.
+    #[must_use]
+    pub fn handshake_address(&self) -> Option<IpAddr> {
+        self.handshake.as_ref().map(HandshakePermit::address)
     }
 
     /// How the handshake ended, once: when this is asked for the first time since. None before that, and
@@ -108,6 +126,13 @@ impl TlsState {
     #[must_use]
     pub fn is_http_2(&self) -> bool {
         self.connection.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Whether the handshake was for a challenge of ACME: nothing is said on such a connection (RFC 8737
+    /// section 3).
+    #[must_use]
+    pub fn is_challenge(&self) -> bool {
+        self.connection.alpn_protocol() == Some(ACME_TLS)
     }
 
     /// Whether the peer has said that it sends no more (`close_notify`). An end of the socket without that
@@ -221,6 +246,7 @@ impl TlsState {
     /// What the protocol itself has to say, to be sent before anything that is sealed later.
     #[must_use]
     pub fn take_control(&mut self) -> Vec<u8> {
+        self.answered |= !self.control.is_empty();
         mem::take(&mut self.control)
     }
 

@@ -2,7 +2,7 @@
 
 use encke_hub::Start;
 use encke_proto::{
-    Position, SessionId, Time, UserId,
+    Grant, Position, SessionId, Time, UserId,
     codec::classic::{Timestamp, Written},
 };
 
@@ -70,6 +70,8 @@ impl Browser {
             request_state,
             user,
             token_ends,
+            // Whom it serves is told no channel but the one of its configuration.
+            granted: Grant::all(),
             session,
             fresh,
             lasting,

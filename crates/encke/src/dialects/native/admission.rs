@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, Time, codec::ws::Rejection};
+use encke_proto::{ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
 
 use super::query::{Query, read_cursor};
 use crate::{
-    admission::{Address, Admission, Admit, Endpoint, Verdict, Waiting},
+    admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
     auth::{Credentials, Identity},
     transports::{ConnectionState, Duplex, RequestState, Transport},
 };
 
 /// An address where a native request waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NativeEndpoint {
     pub(super) address: Address,
     pub(super) transport: &'static dyn Transport,
@@ -26,6 +26,21 @@ impl Endpoint for NativeEndpoint {
     }
 
     fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
+        let attempts = self.admit.auth.keys().attempts();
+        let verdict = self.decide_now(waiting, now);
+        let Verdict::Refused(refusal, _) = &verdict else { return verdict };
+        let Some(fetch) = self.admit.auth.fetch_for(refusal, attempts) else { return verdict };
+        // The token names a key that is being fetched.
+        let (endpoint, waiting) = (self.clone(), waiting.to_kept());
+        Verdict::Later(Later::new(async move {
+            fetch.over().await;
+            endpoint.decide_now(&waiting.waiting(), now)
+        }))
+    }
+}
+
+impl NativeEndpoint {
+    fn decide_now(&self, waiting: &Waiting<'_>, now: Time) -> Verdict {
         let mut request_state = self.admit.request_state(waiting);
         match self.admit(waiting, &mut request_state, now) {
             Ok(Some(admission)) => Verdict::Admitted(Box::new(admission)),
@@ -33,9 +48,7 @@ impl Endpoint for NativeEndpoint {
             Err(refusal) => Verdict::Refused(refusal, request_state),
         }
     }
-}
 
-impl NativeEndpoint {
     fn admit(
         &self,
         waiting: &Waiting<'_>,
@@ -76,10 +89,7 @@ impl NativeEndpoint {
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
-        if let Start::Cursor(cursor) = &start {
-            granted(&identity, cursor.entries.iter().map(|(channel, _)| channel))?;
-        }
-        granted(&identity, &query.channels)?;
+        let granted = granted(&identity, query.session, &query.channels, &start)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
@@ -92,6 +102,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh: None,
             lasting: true,
@@ -132,7 +143,24 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
     }
 }
 
-fn granted<'a>(
+/// What the token grants. A request without a session that names a channel besides is refused; with one, such
+/// a channel was followed by a former token and is dropped and told, since its client cannot know better.
+fn granted(
+    identity: &Identity,
+    session: Option<SessionId>,
+    channels: &[ChannelName],
+    start: &Start,
+) -> Result<Grant, Refusal> {
+    if session.is_none() {
+        if let Start::Cursor(cursor) = start {
+            check_granted(identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+        }
+        check_granted(identity, channels)?;
+    }
+    Ok(identity.grants.channels.clone())
+}
+
+fn check_granted<'a>(
     identity: &Identity,
     channels: impl IntoIterator<Item = &'a ChannelName>,
 ) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use encke_hub::Ending;
 use encke_proto::{
-    Entry, ErrorCode, Gap,
+    Entry, ErrorCode, Gap, Unsubscribed,
     codec::poll::{Answer, GOES_ON, Pieces},
     json,
 };
@@ -27,6 +27,10 @@ impl AnswerForm for Poll {
 
     fn gap(gathered: &mut Answer, gap: &Gap) {
         gathered.gap(gap);
+    }
+
+    fn unsubscribed(gathered: &mut Answer, told: &Unsubscribed) {
+        gathered.unsubscribed(told);
     }
 
     fn is_empty(gathered: &Answer) -> bool {

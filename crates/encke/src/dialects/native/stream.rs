@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use encke_proto::{Close, Entry, Event, Gap, Open};
+use encke_proto::{Close, Entry, Event, Gap, Open, Unsubscribed};
 
 use super::NAME;
 use crate::transports::{Form, TransportContext};
@@ -74,6 +74,10 @@ impl<F: EventForm> Form for EventStream<F> {
 
     fn gap(context: &mut TransportContext<'_>, gap: &Gap) {
         F::event(context, &Event::Gap(gap.clone()));
+    }
+
+    fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
+        F::event(context, &Event::Unsubscribed(told.clone()));
     }
 
     fn end_event(context: &mut TransportContext<'_>, begins: usize) {

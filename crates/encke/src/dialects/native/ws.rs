@@ -2,7 +2,7 @@
 //! control request.
 
 use encke_proto::{
-    Close, CloseCode, Entry, Event, Gap, Open, Refusal,
+    Close, CloseCode, Entry, Event, Gap, Open, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, frame},
     json,
     limits::BODY_MAX_BYTES,
@@ -53,6 +53,10 @@ impl Spoken for Events {
         frame::text(context.out, &Event::Gap(gap.clone()).json());
     }
 
+    fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
+        frame::text(context.out, &Event::Unsubscribed(told.clone()).json());
+    }
+
     fn answered(context: &mut TransportContext<'_>, answer: String) -> NextAction {
         frame::text(context.out, &answer);
         NextAction::Wait
@@ -86,7 +90,7 @@ fn status(code: CloseCode) -> CloseStatus {
     match code {
         CloseCode::Client | CloseCode::Recycle => CloseStatus::NORMAL,
         CloseCode::Shutdown => CloseStatus::GOING_AWAY,
-        CloseCode::Operator => CloseStatus::of_application(410),
+        CloseCode::Operator | CloseCode::Deleted => CloseStatus::of_application(410),
         CloseCode::TokenExpired => CloseStatus::of_application(401),
         CloseCode::Slow => CloseStatus::of_application(408),
         CloseCode::TakenOver => CloseStatus::of_application(409),

@@ -84,7 +84,7 @@ impl Shard {
 
     fn next_tls(&mut self) -> Accepted {
         let is_reached = self.parts.tls.as_ref().is_some_and(|tls| tls.handshakes.is_reached());
-        if is_reached && !self.end_silent_handshake() {
+        if is_reached && !self.end_slow_handshake() {
             return Accepted::Limit;
         }
         self.parts.tls.as_ref().map_or(Accepted::Empty, |tls| tls.listener.accept().into())
@@ -126,17 +126,21 @@ impl Shard {
 
     /// Begins a handshake. A client that has no right to a connection is not told so: that would
     /// cost one.
-    fn welcome_tls(&mut self, socket: TcpStream, address: IpAddr) {
+    pub(super) fn welcome_tls(&mut self, socket: TcpStream, address: IpAddr) {
+        let is_reached = self.parts.tls.as_ref().is_some_and(|tls| tls.handshakes.is_reached_by(address));
+        if is_reached && !self.end_slow_handshake_of(address) {
+            return;
+        }
         let Some(permit) = self.parts.connection_limit.enter(address) else { return };
         let Some(tls) = &self.parts.tls else { return };
-        let state = match tls.begin() {
+        let state = match tls.begin(address) {
             Ok(state) => state,
             Err(error) => return tracing::error!(%error, "a handshake cannot begin"),
         };
         let sink = Sink::of_socket(socket, permit, Some(state));
         // Its first event says when there is something to read; a handshake seldom begins at once.
         if let Some(key) = self.seat(sink, self.parts.timeouts.head_ms) {
-            self.expect_hello(key);
+            self.expect_hello(key, address);
         }
     }
 

@@ -4,10 +4,14 @@
 //! few of them, and connections that are not served in one wait in a queue here: a flood of handshakes costs
 //! those who wait for messages a bounded share of each turn.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    net::IpAddr,
+};
 
 use encke_hub::Key;
 use rustls::HandshakeKind;
+use tokio::sync::oneshot;
 
 use super::{Shard, Until};
 use crate::{
@@ -19,10 +23,13 @@ use crate::{
 /// only ends a handshake.
 pub(super) const STEPS_PER_TURN: usize = 4;
 
-/// How long a client may say nothing until its connection may be ended for another, when too many handshakes
-/// are under way, in milliseconds. A hello comes right behind the connection, or a second later if lost.
-const SILENT_MIN_MS: u64 = 2_000;
-/// The most connections of which it is known when they came. Those that say nothing are fewer.
+/// How long a client may take for its hello until its connection may be ended for another, when too many
+/// handshakes are under way, in milliseconds. A hello comes right behind the connection.
+const HELLO_MIN_MS: u64 = 500;
+/// The same for the rest of a handshake, which needs one answer of the client's.
+const REST_MIN_MS: u64 = 2_000;
+/// The most connections of which it is known when they came, in each of the two queues. Handshakes that are
+/// under way are fewer.
 const EXPECTED_MAX: usize = 2 * HANDSHAKES_MAX;
 
 /// The steps of the turn, and connections that wait for the next one. Each stands in the queue once; one that
@@ -32,9 +39,41 @@ pub(super) struct Handshakes {
     left: usize,
     waiting: VecDeque<Key>,
     in_queue: HashSet<Key>,
-    /// Connections in the order in which they came, and when, in milliseconds; those that have said something
-    /// or are gone since stand there until they are passed over. At most [`EXPECTED_MAX`].
-    expected: VecDeque<(Key, u64)>,
+    /// Connections whose hello is expected, in the order in which they came. Those that are further or gone
+    /// since stand there until they are passed over. At most [`EXPECTED_MAX`].
+    hellos: VecDeque<UnderWay>,
+    /// The same of those whose hello was answered, or who were waiting for a step.
+    rest: VecDeque<UnderWay>,
+}
+
+/// A handshake that began.
+#[derive(Debug)]
+struct UnderWay {
+    place: Place,
+    address: IpAddr,
+    since_ms: u64,
+}
+
+/// Where a handshake is made.
+#[derive(Debug)]
+enum Place {
+    /// In the shard's loop.
+    Here(Key),
+    /// Beside the shards; this ends it.
+    Elsewhere(oneshot::Sender<()>),
+}
+
+/// How far a handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Its client has not said its hello, or not all of it.
+    Hello,
+    /// The hello was answered, or is looked at elsewhere.
+    Rest,
+    /// The client has said something, and waits for a step.
+    Waits,
+    /// It is done, or gone.
+    Over,
 }
 
 impl Handshakes {
@@ -84,36 +123,113 @@ impl Handshakes {
 
 impl Shard {
     /// Remembers that a handshake is to begin.
-    pub(super) fn expect_hello(&mut self, key: Key) {
-        if self.handshakes.expected.len() >= EXPECTED_MAX {
-            let mut expected = std::mem::take(&mut self.handshakes.expected);
-            expected.retain(|(key, _)| self.is_silent(*key));
-            self.handshakes.expected = expected;
-        }
-        self.handshakes.expected.push_back((key, self.now.mono_ms));
+    pub(super) fn expect_hello(&mut self, key: Key, address: IpAddr) {
+        let since_ms = self.now.mono_ms;
+        let hellos = std::mem::take(&mut self.handshakes.hellos);
+        self.handshakes.hellos = self.with(hellos, UnderWay { place: Place::Here(key), address, since_ms });
     }
 
-    /// Ends the oldest handshake whose client has said nothing for a while, so that another can begin. False
-    /// when there is none. Without that, clients that only connect would keep out all others.
-    pub(super) fn end_silent_handshake(&mut self) -> bool {
-        while let Some((key, since_ms)) = self.handshakes.expected.front().copied() {
-            let is_silent = self.is_silent(key);
-            if is_silent && self.now.mono_ms < since_ms + SILENT_MIN_MS {
-                return false;
+    /// Remembers that a handshake was given away. What tells that it is to be ended.
+    pub(super) fn expect_elsewhere(&mut self, address: IpAddr) -> oneshot::Receiver<()> {
+        let (sender, ends) = oneshot::channel();
+        let since_ms = self.now.mono_ms;
+        self.expect_rest(UnderWay { place: Place::Elsewhere(sender), address, since_ms });
+        ends
+    }
+
+    fn expect_rest(&mut self, under_way: UnderWay) {
+        let rest = std::mem::take(&mut self.handshakes.rest);
+        self.handshakes.rest = self.with(rest, under_way);
+    }
+
+    /// A queue with one more, in its bound: handshakes that are under way are fewer.
+    fn with(&self, mut queue: VecDeque<UnderWay>, under_way: UnderWay) -> VecDeque<UnderWay> {
+        if queue.len() >= EXPECTED_MAX {
+            queue.retain(|under_way| self.progress(&under_way.place) != Progress::Over);
+        }
+        queue.push_back(under_way);
+        queue
+    }
+
+    fn progress(&self, place: &Place) -> Progress {
+        let key = match place {
+            Place::Here(key) => *key,
+            Place::Elsewhere(ends) => {
+                return if ends.is_closed() { Progress::Over } else { Progress::Rest };
             }
-            self.handshakes.expected.pop_front();
-            if is_silent {
-                self.free(key);
-                return true;
+        };
+        match self.slots.get(key).map(|slot| &slot.sink) {
+            Some(Sink::Tls(tls)) if tls.state.is_handshaking() => {
+                if self.handshakes.in_queue.contains(&key) {
+                    Progress::Waits
+                } else if tls.state.is_answered() {
+                    Progress::Rest
+                } else {
+                    Progress::Hello
+                }
             }
+            _ => Progress::Over,
+        }
+    }
+
+    /// Whether it may be ended for another.
+    fn is_slow(&self, under_way: &UnderWay) -> bool {
+        let min_ms = match self.progress(&under_way.place) {
+            Progress::Hello => HELLO_MIN_MS,
+            Progress::Rest => REST_MIN_MS,
+            // What it waits for is this loop.
+            Progress::Waits | Progress::Over => return false,
+        };
+        self.now.mono_ms >= under_way.since_ms + min_ms
+    }
+
+    fn end_handshake(&mut self, under_way: UnderWay) -> bool {
+        match under_way.place {
+            Place::Here(key) => self.free(key),
+            // It may be done meanwhile.
+            Place::Elsewhere(ends) => return ends.send(()).is_ok(),
+        }
+        true
+    }
+
+    /// Ends a handshake whose client is slow, so that another can begin: the oldest without a whole hello, or
+    /// else the oldest of the others. False when there is none. Without that, clients that only connect, or
+    /// say a byte of their hello, would keep out all others.
+    pub(super) fn end_slow_handshake(&mut self) -> bool {
+        while let Some(oldest) = self.handshakes.hellos.pop_front() {
+            match self.progress(&oldest.place) {
+                Progress::Over => {}
+                Progress::Rest | Progress::Waits => self.expect_rest(oldest),
+                Progress::Hello if self.is_slow(&oldest) => return self.end_handshake(oldest),
+                Progress::Hello => {
+                    self.handshakes.hellos.push_front(oldest);
+                    break;
+                }
+            }
+        }
+        while let Some(oldest) = self.handshakes.rest.pop_front() {
+            if self.progress(&oldest.place) == Progress::Over {
+                continue;
+            }
+            if self.is_slow(&oldest) {
+                return self.end_handshake(oldest);
+            }
+            self.handshakes.rest.push_front(oldest);
+            break;
         }
         false
     }
 
-    /// Whether a connection's client has said nothing yet. One that waits for a step of its handshake has.
-    fn is_silent(&self, key: Key) -> bool {
-        self.slots.get(key).is_some_and(|slot| slot.sink.is_silent())
-            && !self.handshakes.in_queue.contains(&key)
+    /// The same among those from one address, which has its share of all handshakes.
+    pub(super) fn end_slow_handshake_of(&mut self, address: IpAddr) -> bool {
+        let is_slow = |under_way: &UnderWay| under_way.address == address && self.is_slow(under_way);
+        if let Some(at) = self.handshakes.hellos.iter().position(is_slow) {
+            let slow = self.handshakes.hellos.remove(at);
+            return slow.is_some_and(|slow| self.end_handshake(slow));
+        }
+        let slow =
+            self.handshakes.rest.iter().position(is_slow).and_then(|at| self.handshakes.rest.remove(at));
+        slow.is_some_and(|slow| self.end_handshake(slow))
     }
 
     /// Goes on with handshakes that had to wait.
@@ -131,7 +247,9 @@ impl Shard {
         let Sink::Tls(tls) = &mut slot.sink else { return true };
         let control = tls.state.take_control();
         let (finished, http_2) = (tls.state.finished_handshake(), tls.state.is_http_2());
-        if finished.is_some() || tls.state.is_handshaking() {
+        let is_challenge = tls.state.is_challenge();
+        // What is not a whole message yet costs next to nothing.
+        if finished.is_some() || !control.is_empty() {
             self.handshakes.spend();
         }
         if !control.is_empty() && !self.send_control(key, control) {
@@ -139,6 +257,11 @@ impl Shard {
         }
         let Some(kind) = finished else { return true };
         count_handshake(kind);
+        if is_challenge {
+            // The directory has seen what it came for.
+            self.free(key);
+            return false;
+        }
         // From here on it has the time of any client that has not said what it wants.
         self.set_deadline(key, self.parts.timeouts.head_ms);
         if http_2 {

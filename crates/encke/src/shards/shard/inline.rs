@@ -8,15 +8,15 @@ use std::{
 };
 
 use encke_hub::Key;
-use encke_proto::ErrorCode;
+use encke_proto::{ErrorCode, Time};
 use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    connection::{KnownHead, inline_head},
+    connection::{KnownHead, inline_head, inline_head::Asking},
     http::{refusal::retry_after_s, response},
-    inline::{InlineRoutes, Outcome, Running},
-    shards::{InlineWaker, State, Task},
+    inline::{Begun, InlineRoutes, Outcome, Run, Running},
+    shards::{Answered, InlineWaker, State, Task},
     transports::NextAction,
 };
 
@@ -64,19 +64,18 @@ impl Shard {
     /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
     /// and so before its body is waited for.
     pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
-        let known = match self.heads.find(bytes) {
+        let known = match self.heads.find(bytes, self.now.wall) {
             Some(known) => known,
             None => match inline_head::read(bytes, &self.parts.inline) {
                 inline_head::Verdict::More => return self.hear_more(key, bytes.to_vec()),
-                inline_head::Verdict::Inline(asking)
-                    if self.parts.admit.auth.operator(&asking.credentials).is_ok() =>
-                {
-                    self.heads.remember(bytes, &asking);
-                    KnownHead::of(&asking)
-                }
-                inline_head::Verdict::Inline(_) | inline_head::Verdict::Handoff => {
-                    return self.hand_to_hyper(key, bytes.to_vec());
-                }
+                inline_head::Verdict::Inline(asking) => match self.allowed_until(&asking) {
+                    Some(until) => {
+                        self.heads.remember(bytes, &asking, until);
+                        KnownHead::of(&asking)
+                    }
+                    None => return self.hand_to_hyper(key, bytes.to_vec()),
+                },
+                inline_head::Verdict::Handoff => return self.hand_to_hyper(key, bytes.to_vec()),
             },
         };
         if self.parts.admit.stopping.has_begun() {
@@ -90,13 +89,26 @@ impl Shard {
         let Some(inline) = self.parts.inline.get(route) else {
             return self.hand_to_hyper(key, bytes.to_vec());
         };
-        let running = (inline.run)(bytes[head_bytes..end].to_vec());
-        let waker = InlineWaker::new(self.parts.shards.at(self.parts.index).clone(), key);
+        let began = Instant::now();
+        let begun = begin_caught(&inline.run, &bytes[head_bytes..end]);
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
-        slot.state = State::Asks(Box::new(Task { route, running, waker, keep_alive, began: Instant::now() }));
-        self.set_deadline(key, INLINE_MS);
-        self.take_further(key);
+        let answered = Answered { route, keep_alive, began };
+        match begun {
+            Begun::Done(outcome) => self.answer_inline(key, outcome, answered),
+            Begun::Goes(running) => {
+                let waker = InlineWaker::new(self.parts.shards.at(self.parts.index).clone(), key);
+                slot.state = State::Asks(Box::new(Task { running, waker, answered }));
+                self.set_deadline(key, INLINE_MS);
+                self.take_further(key);
+            }
+        }
+    }
+
+    /// Until when the key of an inline request allows it, or for good; none if it does not.
+    fn allowed_until(&self, asking: &Asking<'_>) -> Option<Option<Time>> {
+        let route = self.parts.inline.get(asking.route)?;
+        self.parts.admit.auth.operator(&asking.credentials, route.scope, self.now.wall).ok()
     }
 
     /// An inline request may have come further.
@@ -116,12 +128,19 @@ impl Shard {
         let Poll::Ready(outcome) = poll_caught(&mut task.running, &mut Context::from_waker(&waker)) else {
             return false;
         };
-        let keep_alive = task.keep_alive && !self.drains && !slot.sink.is_reserved();
-        let (route, began) = (task.route, task.began);
+        let answered = task.answered;
+        self.answer_inline(key, outcome, answered);
+        true
+    }
+
+    /// Answers an inline request.
+    fn answer_inline(&mut self, key: Key, outcome: Outcome, answered: Answered) {
+        let Answered { route, keep_alive, began } = answered;
+        let is_reserved = self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved());
+        let keep_alive = keep_alive && !self.drains && !is_reserved;
         let status = self.write_outcome(outcome, keep_alive);
         self.tallies.count(route, status, began);
         self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
-        true
     }
 
     fn write_outcome(&mut self, outcome: Outcome, keep_alive: bool) -> u16 {
@@ -148,14 +167,21 @@ impl Shard {
     }
 }
 
+/// Begins an inline request. A panic in its handler costs this one request, as in [`poll_caught`].
+fn begin_caught(run: &Run, body: &[u8]) -> Begun {
+    catch_unwind(AssertUnwindSafe(|| run(body))).unwrap_or_else(|_| Begun::Done(panicked()))
+}
+
+fn panicked() -> Outcome {
+    tracing::error!("an inline request has panicked");
+    Err(ErrorCode::Internal.into())
+}
+
 /// Polls an inline request. A panic in its handler costs this one request, and not the thread that serves all
 /// clients of the shard.
 fn poll_caught(running: &mut Running, cx: &mut Context<'_>) -> Poll<Outcome> {
     // Whatever the handler left half done is dropped with the request, which is not polled again.
-    catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| {
-        tracing::error!("an inline request has panicked");
-        Poll::Ready(Err(ErrorCode::Internal.into()))
-    })
+    catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|_| Poll::Ready(panicked()))
 }
 
 #[cfg(test)]
@@ -169,6 +195,11 @@ mod tests {
 
     #[test]
     fn a_handler_that_panics_is_answered_as_a_mistake_of_the_server() {
+        let run: Run = Box::new(|_| panic!("on purpose"));
+        let Begun::Done(Err(Refused(refusal))) = begin_caught(&run, b"{}") else {
+            panic!("it is not refused")
+        };
+        assert_eq!(refusal.code, ErrorCode::Internal);
         let Poll::Ready(Err(Refused(refusal))) = poll(Box::pin(async { panic!("on purpose") })) else {
             panic!("it is not refused")
         };

@@ -3,7 +3,7 @@
 use encke_hub::Ending;
 use encke_proto::CloseCode;
 
-use crate::shards::RandomPool;
+use crate::random::RandomPool;
 
 /// The soonest, in milliseconds: a server takes a moment to be there again.
 const LEAST_MS: u64 = 500;

@@ -185,10 +185,12 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
-        if self.parts.inline.may_begin_with(bytes) {
+        let is_led_away = self.parts.redirects && self.slots.get(key).is_some_and(|slot| !slot.sink.is_tls());
+        if self.parts.inline.may_begin_with(bytes) && !is_led_away {
             return self.on_inline_bytes(key, bytes);
         }
         match head::read(bytes, &self.parts.endpoints) {
+            head::Verdict::Waits(..) if is_led_away => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(number, mut waiting, length) => {
@@ -230,7 +232,9 @@ impl Shard {
             tracing::warn!(%error, "a socket cannot be given away");
             return;
         }
-        let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index };
+        let address = tls.as_ref().and_then(|tls| tls.handshake_address());
+        let ends = address.map(|address| self.expect_elsewhere(address));
+        let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index, ends };
         if let Err(mpsc::error::TrySendError::Full(mut handoff)) = self.parts.handoffs.try_send(handoff) {
             let mut out = Vec::new();
             let origin = self.parts.admit.readable_by(head::origin_of(&handoff.bytes));
@@ -340,6 +344,7 @@ impl Shard {
             mut request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh,
             lasting,
@@ -369,7 +374,19 @@ impl Shard {
         let fresh = fresh.unwrap_or(SessionId::from_bits(bits));
         let transport = transport.name();
         self.hub.attach(
-            Attach { conn, session, fresh, user, transport, lasting, start, channels, carried, token_ends },
+            Attach {
+                conn,
+                session,
+                fresh,
+                user,
+                transport,
+                lasting,
+                start,
+                channels,
+                carried,
+                token_ends,
+                granted,
+            },
             self.now,
         );
     }

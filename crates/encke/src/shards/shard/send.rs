@@ -160,6 +160,9 @@ impl Shard {
 
 /// What a socket does once a transport has had its turn.
 fn go_on(state: &mut State, after: NextAction) {
+    if matches!(after, NextAction::Wait | NextAction::More) {
+        return;
+    }
     *state = match (after, std::mem::replace(state, State::Head)) {
         (NextAction::Wait | NextAction::More, state) => state,
         (NextAction::Done, _) => State::Answered,

@@ -109,6 +109,7 @@ impl World {
                 stalled_ms: slow.deadline_s * 1000,
                 heartbeat_ms: 20_000,
             },
+            redirects: false,
             slow,
             linger_ms,
             batched_sends,
@@ -276,9 +277,10 @@ impl Receiver {
         self.read()
     }
 
-    /// What is in the writes that were taken, without taking more.
+    /// What is whole in the writes that were taken, without taking more.
     fn read(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.text)
+        let rest = self.text.split_off(self.text.rfind('\n').map_or(0, |last| last + 1));
+        std::mem::replace(&mut self.text, rest)
             .lines()
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_str(line).unwrap())
@@ -308,6 +310,7 @@ fn admission(user: &str, start: Start) -> Admission {
         request_state,
         user: UserId::new(user).unwrap(),
         token_ends: Time(0),
+        granted: encke_proto::Grant::all(),
         session: None,
         fresh: None,
         lasting: true,

@@ -47,8 +47,18 @@ impl Shard {
             }
         };
         let Service { transport, request_state, mut state, .. } = service;
-        let Identified { user, identity, token_ends, session, fresh, lasting, start, channels, ticket } =
-            identified;
+        let Identified {
+            user,
+            identity,
+            token_ends,
+            granted,
+            session,
+            fresh,
+            lasting,
+            start,
+            channels,
+            ticket,
+        } = identified;
         if let Some(duplex) = state.as_mut().and_then(|state| state.duplex_mut()) {
             duplex.asked = true;
             duplex.identity = identity;
@@ -61,6 +71,7 @@ impl Shard {
             request_state,
             user,
             token_ends,
+            granted,
             session,
             fresh,
             lasting,

@@ -94,7 +94,7 @@ fn a_client_that_catches_up_is_not_slow_however_far_behind_it_began() {
     let mut alice = world.come("alice", from(0));
     world.steps(4);
     let mut told = Vec::new();
-    for _ in 0..400 {
+    for _ in 0..800 {
         // A slow network: a write in three quarters of a second, while all others get a message now and then.
         alice.take();
         told.extend(alice.read());

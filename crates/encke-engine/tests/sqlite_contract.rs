@@ -1,5 +1,0 @@
-//! The SQLite engine keeps the contract.
-
-mod beds;
-
-encke_engine::contract_tests!(crate::beds::SqliteBed::new());

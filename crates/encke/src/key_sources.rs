@@ -1,0 +1,8 @@
+//! Where keys for tokens come from while the server runs: files that change, and the address of an issuer's
+//! key set.
+
+mod files;
+mod jwks;
+
+pub use files::watch_files;
+pub use jwks::{FetchError, Jwks};

@@ -1,0 +1,274 @@
+//! A server whose configuration and certificates are read again: a process, its files, and signals.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Lines, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName},
+};
+
+/// How long a test waits for what has to come.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// A server in a directory of its own.
+struct Server {
+    dir: tempfile::TempDir,
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    /// A server that cannot say where it listens ends.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+/// A certificate that signs itself, for `localhost`, in two files with this name.
+fn certify(dir: &Path, name: &str) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    fs::write(dir.join(format!("{name}-key.pem")), made.signing_key.serialize_pem()).unwrap();
+    fs::write(dir.join(format!("{name}.pem")), made.cert.pem()).unwrap();
+    made.cert.der().clone()
+}
+
+fn pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn settings(cert: &str, more: &str) -> String {
+    format!(
+        "dev = true\nlisten = \"127.0.0.1:0\"\nengine = \"memory\"\nworkers = 1\ntls_listen = \"127.0.0.1:0\"\n\
+         tls_cert = \"{cert}.pem\"\ntls_key = \"{cert}-key.pem\"\n{more}\n"
+    )
+}
+
+/// Starts one by the settings in its directory. Without addresses it did not come up.
+fn start(dir: tempfile::TempDir) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_encke"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENCKE_")) {
+        command.env_remove(name);
+    }
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut child = command
+        .args(["serve", "--config", "encke.toml"])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = |line: String| line.rsplit("://").next().and_then(|address| address.parse().ok());
+    let addresses = lines.by_ref().take(2).filter_map(|line| address(line.unwrap())).collect();
+    Server { dir, child, addresses, _stdout: lines }
+}
+
+impl Server {
+    fn new(more: &str) -> (Self, CertificateDer<'static>) {
+        let dir = tempfile::tempdir().unwrap();
+        let certificate = certify(dir.path(), "first");
+        fs::write(dir.path().join("encke.toml"), settings("first", more)).unwrap();
+        (start(dir), certificate)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let ends = Instant::now() + WAIT;
+        while !holds(self) {
+            assert!(self.child.try_wait().unwrap().is_none(), "it has ended: {}", self.log());
+            assert!(Instant::now() < ends, "{what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// Tells it to read again, and waits until it has said so once more.
+    fn hang_up(&mut self) {
+        let seen = |log: &str| log.matches("the configuration was read again").count();
+        let before = seen(&self.log());
+        self.signal("-HUP");
+        self.until("it reads again", |server| seen(&server.log()) > before);
+    }
+
+    /// How it ends.
+    fn end(&mut self) -> Option<i32> {
+        let ends = Instant::now() + WAIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < ends, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A connection, if the certificate is this one.
+    fn connect(&self, trusted: &CertificateDer<'static>) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.clone()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let socket = TcpStream::connect(self.addresses[1]).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        let mut stream = StreamOwned::new(client, socket);
+        stream.flush().ok().map(|()| stream)
+    }
+
+    fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.addresses[0]).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An answer on a connection that stays.
+fn asks(stream: &mut (impl Read + Write)) {
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&bytes[..count]);
+    }
+    assert!(seen.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&seen));
+}
+
+#[test]
+fn a_certificate_that_is_no_regular_file_is_refused_and_does_not_hold_up_the_start() {
+    for file in ["first.pem", "first-key.pem"] {
+        let dir = tempfile::tempdir().unwrap();
+        certify(dir.path(), "first");
+        pipe(&dir.path().join(file));
+        fs::write(dir.path().join("encke.toml"), settings("first", "")).unwrap();
+        // It would read nothing but the end of its lines.
+        let mut child = Command::new(env!("CARGO_BIN_EXE_encke"))
+            .args(["serve", "--config", "encke.toml"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let ends = Instant::now() + WAIT;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if Instant::now() > ends {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let log = fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(status.is_some_and(|status| status.code() == Some(1)), "{file}: {log}");
+        assert!(log.contains(file) && log.contains("no regular file"), "{log}");
+    }
+}
+
+#[test]
+fn a_certificate_that_becomes_a_pipe_holds_up_neither_others_nor_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = (certify(dir.path(), "first"), certify(dir.path(), "second"));
+    let more = "tls_certificates = [{ cert = \"second.pem\", key = \"second-key.pem\" }]";
+    fs::write(dir.path().join("encke.toml"), settings("first", more)).unwrap();
+    let mut server = start(dir);
+    assert!(server.connect(&first).is_some());
+    for file in ["second.pem", "second-key.pem"] {
+        pipe(&server.path(file));
+    }
+    // No signal: its files are looked at from time to time.
+    server.until("it is told", |server| server.log().contains("no regular file"));
+    assert!(server.metrics().contains("\nencke_tls_certificate_errors_total 1"), "{}", server.metrics());
+    let first = certify(server.dir.path(), "first");
+    server.until("the other is read", |server| server.connect(&first).is_some());
+    server.signal("-TERM");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn a_hangup_reads_certificates_at_once_and_drops_no_connection() {
+    let (mut server, old) = Server::new("");
+    let mut kept = server.connect(&old).unwrap();
+    asks(&mut kept);
+    let new = certify(server.dir.path(), "first");
+    server.hang_up();
+    assert!(server.connect(&new).is_some() && server.connect(&old).is_none(), "{}", server.log());
+    asks(&mut kept);
+    // Other files are taken as well.
+    let other = certify(server.dir.path(), "other");
+    fs::write(server.path("encke.toml"), settings("other", "")).unwrap();
+    server.hang_up();
+    assert!(server.connect(&other).is_some() && server.connect(&new).is_none(), "{}", server.log());
+    asks(&mut kept);
+    assert!(server.log().contains("tls_cert, tls_key"), "{}", server.log());
+    assert!(server.metrics().contains("encke_reloads_total{outcome=\"done\"} 2"), "{}", server.metrics());
+    server.signal("-TERM");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_told() {
+    let (mut server, old) = Server::new("");
+    let debug = |server: &mut Server| server.metrics().contains("200") && server.log().contains(" DEBUG ");
+    let good = settings("first", "log = \"debug\"");
+    let mistakes = [
+        ("hold_s = 0\nlog = \"debug\"", "hold_s"),
+        ("no words", "encke.toml line"),
+        ("log = \"encke=loud\"", "`log`"),
+        ("log = \"debug\"\ntls_certificates = [{ cert = \"none.pem\", key = \"none.pem\" }]", "none.pem"),
+    ];
+    for (more, named) in mistakes {
+        fs::write(server.path("encke.toml"), settings("first", more)).unwrap();
+        server.hang_up();
+        let log = server.log();
+        assert!(log.lines().last().unwrap().contains(named), "{more}: {log}");
+    }
+    fs::write(server.path("first.pem"), "nothing").unwrap();
+    fs::write(server.path("encke.toml"), &good).unwrap();
+    server.hang_up();
+    pipe(&server.path("encke.toml"));
+    server.hang_up();
+    assert!(!debug(&mut server), "{}", server.log());
+    assert!(server.connect(&old).is_some());
+    assert!(server.metrics().contains("encke_reloads_total{outcome=\"failed\"} 6"), "{}", server.metrics());
+    let new = certify(server.dir.path(), "first");
+    fs::remove_file(server.path("encke.toml")).unwrap();
+    fs::write(server.path("encke.toml"), good.replace("workers = 1", "workers = 2")).unwrap();
+    server.hang_up();
+    assert!(server.connect(&new).is_some());
+    server.until("the level is another", |server| {
+        server.metrics().contains("200") && server.log().contains(" DEBUG ")
+    });
+    let log = server.log();
+    assert!(log.lines().any(|line| line.contains("restart only") && line.contains("workers")), "{log}");
+}
