@@ -28,7 +28,7 @@ mod reopening;
 mod sharing;
 mod trimming;
 
-pub use bed::{Bed, Optional};
+pub use bed::Bed;
 pub use cluster_bed::{ClusterBed, TestNode};
 pub use cluster_list::{CLUSTER_SENTENCES, ClusterSentence};
 pub use list::{SENTENCES, Sentence};

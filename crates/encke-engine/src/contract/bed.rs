@@ -6,23 +6,11 @@ use async_trait::async_trait;
 
 use crate::{Engine, Feed, RetentionTable};
 
-/// What an engine may lack. Then it has to refuse it as [`crate::EngineError::Unsupported`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Optional {
-    /// [`Engine::delete`].
-    Deletion,
-}
-
 /// Where an engine is put to the test.
 #[async_trait]
 pub trait Bed: Send + Sync {
     /// An engine with an empty store, another one each time.
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine>;
-
-    /// What its engines lack.
-    fn lacks(&self) -> &'static [Optional] {
-        &[]
-    }
 
     /// What comes after `engine`, which has been stopped: an engine that opens the same store if there is one
     /// that lasts, else one with a new epoch.

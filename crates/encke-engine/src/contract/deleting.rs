@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use encke_proto::{Offset, Position, Time};
 
 use super::{
-    Bed, Optional,
+    Bed,
     keys::keyed,
     lab::{ALL, Lab, NOON, channel, ids, message, offsets, to_channel, to_users, user},
 };
@@ -16,19 +16,8 @@ fn at(second: u64) -> Time {
     NOON.plus_seconds(second)
 }
 
-/// None when the engine cannot delete, and says so.
-pub(super) async fn lab(bed: &dyn Bed) -> Option<Lab> {
-    let lab = Lab::open(bed).await;
-    if bed.lacks().contains(&Optional::Deletion) {
-        let refused = lab.engine.delete(&channel("a")).await;
-        assert!(matches!(refused, Err(crate::EngineError::Unsupported(_))), "{refused:?}");
-        return None;
-    }
-    Some(lab)
-}
-
 pub(super) async fn a_deleted_channel_is_gone(bed: &dyn Bed) {
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     assert!(!lab.delete("a").await, "there is none");
     lab.fill("a", 3).await;
     let kept = lab.fill("b", 2).await;
@@ -47,7 +36,7 @@ pub(super) async fn a_deleted_channel_is_gone(bed: &dyn Bed) {
 }
 
 pub(super) async fn no_cursor_of_a_deleted_log_is_a_place_in_a_new_one(bed: &dyn Bed) {
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     for round in 1..4 {
         let before = lab.all(&channel("a")).await;
         let last = lab.fill("a", 4).await.pop();
@@ -76,7 +65,7 @@ pub(super) async fn no_cursor_of_a_deleted_log_is_a_place_in_a_new_one(bed: &dyn
 }
 
 pub(super) async fn a_deleted_user_is_gone(bed: &dyn Bed) {
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     let own = user("alice").channel();
     lab.engine.seen(&user("alice"), NOON).await.expect("a healthy engine sees");
     let alone = lab.append(to_users(&["alice"])).await.id;
@@ -129,7 +118,7 @@ pub(super) async fn a_deleted_user_is_gone(bed: &dyn Bed) {
 }
 
 pub(super) async fn a_key_of_a_deleted_log_is_forgotten(bed: &dyn Bed) {
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     let two = Targets::Channels(vec![channel("b"), channel("a")]);
     let shared = lab.append(keyed("api:2", message(two.clone()))).await;
     for (key, append) in [("api:1", to_channel("a")), ("api:3", to_users(&["alice"]))] {
@@ -148,7 +137,7 @@ pub(super) async fn a_key_of_a_deleted_log_is_forgotten(bed: &dyn Bed) {
 }
 
 pub(super) async fn the_feed_is_told_of_a_deletion(bed: &dyn Bed) {
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     let own = user("alice").channel();
     lab.watch([channel("a"), own.clone()]).await;
     lab.fill("a", 2).await;
@@ -167,7 +156,7 @@ pub(super) async fn the_feed_is_told_of_a_deletion(bed: &dyn Bed) {
 pub(super) async fn a_deletion_comes_before_or_after_each_append(bed: &dyn Bed) {
     const TASKS: usize = 6;
     const EACH: usize = 20;
-    let Some(lab) = lab(bed).await else { return };
+    let lab = Lab::open(bed).await;
     let lab = Arc::new(lab);
     let mut tasks = Vec::new();
     for _ in 0..TASKS {

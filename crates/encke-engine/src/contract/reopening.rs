@@ -46,7 +46,7 @@ pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
 }
 
 pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
-    let Some(mut lab) = super::deleting::lab(bed).await else { return };
+    let mut lab = Lab::open(bed).await;
     let mut heads = [0, 0];
     for round in 0..3 {
         let names = [channel("a"), user("alice").channel()];

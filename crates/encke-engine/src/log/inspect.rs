@@ -31,6 +31,8 @@ pub struct CheckReport {
     pub torn: bool,
     /// What is damaged, a line each.
     pub damages: Vec<String>,
+    /// The segment that was read last, and the sequence that the one behind it begins with.
+    last: Option<(u32, u32)>,
 }
 
 /// Reads everything in the store, or the copy of one, at `directory`, and says what is damaged: nothing is
@@ -78,6 +80,14 @@ pub(super) fn check_segment(
     report: &mut CheckReport,
 ) -> Result<(), Fault> {
     let mut scan = Scan::begin(number, bytes, newest)?;
+    // Frames that are gone from the end of a full segment look as if they had never been there.
+    let before = report.last.take().filter(|(before, _)| before.checked_add(1) == Some(number));
+    if let Some((before, sequence)) = before
+        && sequence != scan.scanned().sequence
+    {
+        let missing = format!("segment {before} does not end where segment {number} goes on");
+        report.damages.push(missing);
+    }
     while let Some(records) = scan.next()? {
         report.frames += 1;
         for (at, _, payload) in records {
@@ -94,6 +104,7 @@ pub(super) fn check_segment(
         }
     }
     report.torn |= scan.scanned().torn;
+    report.last = Some((number, scan.scanned().sequence));
     Ok(())
 }
 

@@ -10,12 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use encke_engine::{
-    Engine, Feed, RetentionTable,
-    contract::{Bed, Optional},
-    log::LogEngine,
-    memory::MemoryEngine,
-};
+use encke_engine::{Engine, Feed, RetentionTable, contract::Bed, log::LogEngine, memory::MemoryEngine};
 use encke_proto::Epoch;
 use tempfile::TempDir;
 
