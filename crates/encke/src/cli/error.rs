@@ -96,7 +96,7 @@ pub enum CliError {
 fn store_words(error: &encke_engine::EngineError) -> String {
     match error {
         encke_engine::EngineError::Unavailable(what) => what.clone(),
-        error @ encke_engine::EngineError::Damaged(_) => error.to_string(),
+        error => error.to_string(),
     }
 }
 

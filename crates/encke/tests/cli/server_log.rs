@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use super::{Program, error, start, stdout};
+use super::{Program, start, stdout};
 
 /// The lines of a server's log until it has answered a request, when it was told to log so.
 fn logged(variables: &[(&str, &str)]) -> Vec<String> {
