@@ -18,6 +18,7 @@ use crate::{
     app::App,
     config::{Config, ConfigError},
     file_thread::FileThread,
+    logging::SETTINGS,
     reload::{Reload, ReloadError, Reloaded, Reloads},
     wire::{Server, WireError, wire},
 };
@@ -112,10 +113,16 @@ fn tell(reloaded: Result<Reloaded, ReloadError>) {
         Ok(Reloaded { changed, left }) => {
             tracing::info!(changed = changed.join(", "), "the configuration was read again");
             if !left.is_empty() {
-                tracing::warn!(keys = left.join(", "), "these settings change with a restart only");
+                tracing::warn!(
+                    target: SETTINGS, keys = left.join(", "), "these settings change with a restart only"
+                );
             }
         }
-        Err(error) => tracing::error!(%error, "the configuration was read again, and nothing is changed"),
+        Err(error) => {
+            tracing::error!(
+                target: SETTINGS, %error, "the configuration was read again, and nothing is changed"
+            );
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
+use axum::Router;
 use encke_engine::{EngineError, EngineEvents};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
@@ -174,17 +175,10 @@ pub async fn wire_speaking(
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    if let Some(tls) = &tls {
-        app.reloads.register(tls.reload());
-        app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
-    }
+    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let mut routes = router(Arc::clone(&app), &dialects);
-    if let Some(acme) = tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
-        routes = acme.answer_first(routes);
-        app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&clock), stopping.clone()));
-    }
+    let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
@@ -217,6 +211,22 @@ pub async fn wire_speaking(
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Takes certificates as they change or are got, and lets `routes` answer what proves that a name is this
+/// server's.
+fn follow_certificates(
+    app: &App,
+    tls: Option<&TlsConfig>,
+    stopping: &watch::Receiver<bool>,
+    routes: Router,
+) -> Router {
+    let Some(tls) = tls else { return routes };
+    app.reloads.register(tls.reload());
+    app.supervisor.spawn("certificates", tls.clone().watch(stopping.clone()));
+    let Some(acme) = &tls.acme else { return routes };
+    app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&app.clock), stopping.clone()));
+    acme.answer_first(routes)
 }
 
 /// Takes keys that tokens are verified with as they change: in files, and at their issuer.

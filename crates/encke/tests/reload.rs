@@ -272,3 +272,31 @@ fn a_mistake_changes_nothing_and_is_told() {
     let log = server.log();
     assert!(log.lines().any(|line| line.contains("restart only") && line.contains("workers")), "{log}");
 }
+
+/// A key that has become known to others is taken away while the server runs. Its connection is one that the
+/// server knows already.
+#[test]
+fn a_key_that_is_taken_out_is_good_for_nothing_at_once() {
+    let keys = |key: &str| format!("api_keys = [{{ name = \"a\", key = \"{key}\", scopes = [\"push\"] }}]");
+    let (before, after) = ("4f1c9be07d3a4f1c", "7d3a4f1c4f1c9be0");
+    let (mut server, _) = Server::new(&keys(before));
+    let mut socket = TcpStream::connect(server.addresses[0]).unwrap();
+    let mut push = |key: &str| {
+        let body = r#"{"to":["alice"],"data":1}"#;
+        write!(
+            socket,
+            "POST /api/push HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = vec![0; 4096];
+        let count = socket.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..count]).split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!([before, before, after].map(&mut push), ["202", "202", "401"]);
+    fs::write(server.path("encke.toml"), settings("first", &keys(after))).unwrap();
+    server.hang_up();
+    assert!(server.log().contains("changed=\"api_keys\""), "{}", server.log());
+    assert_eq!([before, after, after].map(&mut push), ["401", "202", "202"]);
+}

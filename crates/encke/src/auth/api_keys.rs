@@ -4,14 +4,21 @@
 //! What is kept of a key is its SHA-256, and once it was given also a short hash under a random key: so a
 //! backend that comes back costs little. A wrong key costs the same whatever is wrong with it.
 
-use std::sync::OnceLock;
+use std::sync::{
+    Arc, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use encke_proto::Time;
+use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use siphasher::sip128::SipHasher24;
 use subtle::ConstantTimeEq;
 
-use crate::config::{ApiKeyEntry, Scope, Scopes};
+use crate::{
+    config::{ApiKeyEntry, Config, Scope, Scopes},
+    reload::{Change, Problem, Reload},
+};
 
 /// The longest key that is looked at, in bytes; none is configured that is longer.
 const KEY_MAX_BYTES: usize = 512;
@@ -35,10 +42,21 @@ pub enum ApiKeyError {
     },
 }
 
+/// For how long a key allows what it was checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Until then, or for good.
+    pub until: Option<Time>,
+    /// As long as these keys are in use.
+    pub generation: u64,
+}
+
 /// All keys of the server API.
 #[derive(Debug)]
 pub struct ApiKeys {
-    keys: Vec<Key>,
+    keys: RwLock<Arc<[Key]>>,
+    /// How often other keys have come into use.
+    generation: AtomicU64,
     hasher: Option<SipHasher24>,
 }
 
@@ -57,46 +75,53 @@ impl ApiKeys {
     /// in full.
     #[must_use]
     pub fn new(entries: &[ApiKeyEntry], random: Option<u128>) -> Self {
-        let keys = entries.iter().filter_map(|entry| {
-            let digest = entry.key_sha256.or_else(|| Some(digest(entry.key.as_ref()?.expose())))?;
-            Some(Key {
-                name: entry.name.as_str().into(),
-                digest,
-                scopes: entry.scopes,
-                expires: entry.expires,
-                mark: OnceLock::new(),
-            })
-        });
-        Self { keys: keys.collect(), hasher: random.map(|key| SipHasher24::new_with_key(&key.to_ne_bytes())) }
+        Self {
+            keys: RwLock::new(load(entries)),
+            generation: AtomicU64::new(0),
+            hasher: random.map(|key| SipHasher24::new_with_key(&key.to_ne_bytes())),
+        }
     }
 
-    /// Whether this key allows this. Returns when that ends, if ever.
+    /// Which keys are in use: another number for others.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, keys: Arc<[Key]>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether this key allows this, and for how long.
     ///
     /// # Errors
     /// [`ApiKeyError`].
-    pub fn check(&self, given: &str, scope: Scope, now: Time) -> Result<Option<Time>, ApiKeyError> {
-        let key = self.find(given).ok_or(ApiKeyError::Unknown)?;
+    pub fn check(&self, given: &str, scope: Scope, now: Time) -> Result<Allowed, ApiKeyError> {
+        // Before the keys: what is allowed by those before then counts as old at once.
+        let generation = self.generation();
+        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        let key = self.find(&keys, given).ok_or(ApiKeyError::Unknown)?;
         if key.expires.is_some_and(|expires| expires <= now) {
             return Err(ApiKeyError::Expired(key.name.clone()));
         }
         if !key.scopes.allow(scope) {
             return Err(ApiKeyError::Scope { name: key.name.clone(), scope });
         }
-        Ok(key.expires)
+        Ok(Allowed { until: key.expires, generation })
     }
 
-    fn find(&self, given: &str) -> Option<&Key> {
+    fn find<'a>(&self, keys: &'a [Key], given: &str) -> Option<&'a Key> {
         if given.len() > KEY_MAX_BYTES {
             return None;
         }
         let mark = self.hasher.map(|hasher| hasher.hash(given.as_bytes()).as_u128());
-        if let Some(known) = self.keys.iter().find(|key| mark.is_some() && key.mark.get() == mark.as_ref()) {
+        if let Some(known) = keys.iter().find(|key| mark.is_some() && key.mark.get() == mark.as_ref()) {
             return Some(known);
         }
         let digest = digest(given);
         // All are looked at, so that the time does not tell which is nearest.
-        let found = self
-            .keys
+        let found = keys
             .iter()
             .fold(None, |found, key| if bool::from(key.digest.ct_eq(&digest)) { Some(key) } else { found })?;
         if let Some(mark) = mark {
@@ -104,6 +129,35 @@ impl ApiKeys {
             let _ = found.mark.set(mark);
         }
         Some(found)
+    }
+}
+
+fn load(entries: &[ApiKeyEntry]) -> Arc<[Key]> {
+    let keys = entries.iter().filter_map(|entry| {
+        let digest = entry.key_sha256.or_else(|| Some(digest(entry.key.as_ref()?.expose())))?;
+        Some(Key {
+            name: entry.name.as_str().into(),
+            digest,
+            scopes: entry.scopes,
+            expires: entry.expires,
+            mark: OnceLock::new(),
+        })
+    });
+    keys.collect()
+}
+
+/// Keys change while the server runs, so that one can be taken from a backend at once.
+impl Reload for Arc<ApiKeys> {
+    fn keys(&self) -> &'static [&'static str] {
+        &["api_key", "api_keys"]
+    }
+
+    fn prepare(&self, config: Arc<Config>) -> BoxFuture<'static, Result<Change, Problem>> {
+        let api_keys = Self::clone(self);
+        Box::pin(async move {
+            let keys = load(&config.all_api_keys());
+            Ok(Box::new(move || api_keys.replace(keys)) as Change)
+        })
     }
 }
 
@@ -123,6 +177,10 @@ mod tests {
     use crate::config::Secret;
 
     const NOW: Time = Time(1_800_000_000_000);
+
+    fn until(checked: Result<Allowed, ApiKeyError>) -> Result<Option<Time>, ApiKeyError> {
+        checked.map(|allowed| allowed.until)
+    }
 
     fn entry(name: &str, key: &str, scopes: &[Scope]) -> ApiKeyEntry {
         ApiKeyEntry {
@@ -151,7 +209,7 @@ mod tests {
             ] {
                 assert_eq!(keys.check(wrong, Scope::Push, NOW), Err(ApiKeyError::Unknown), "{wrong:?}");
             }
-            assert_eq!(keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW), Ok(None));
+            assert!(keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW).is_ok());
         }
     }
 
@@ -166,14 +224,25 @@ mod tests {
         };
         let keys = ApiKeys::new(&[billing, hashed], Some(7));
         for _ in 0..2 {
-            assert_eq!(keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW), Ok(None));
+            assert_eq!(until(keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW)), Ok(None));
             let missing = keys.check("4f1c9be07d3a4f1c", Scope::Close, NOW).unwrap_err().to_string();
             assert_eq!(missing, "the API key \"billing\" does not have the scope close");
             let end = Time(NOW.0 + 1000);
-            assert_eq!(keys.check("7d3a4f1c4f1c9be0", Scope::Close, NOW), Ok(Some(end)));
+            assert_eq!(until(keys.check("7d3a4f1c4f1c9be0", Scope::Close, NOW)), Ok(Some(end)));
             let over = keys.check("7d3a4f1c4f1c9be0", Scope::Close, end);
             assert_eq!(over, Err(ApiKeyError::Expired("hashed".into())));
         }
+    }
+
+    #[test]
+    fn other_keys_come_into_use_and_those_before_are_good_for_nothing() {
+        let keys = ApiKeys::new(&[entry("a", "4f1c9be07d3a4f1c", &[Scope::Admin])], Some(7));
+        let before = keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW).unwrap();
+        assert_eq!(before.generation, keys.generation());
+        keys.replace(load(&[entry("a", "7d3a4f1c4f1c9be0", &[Scope::Admin])]));
+        assert_ne!(before.generation, keys.generation());
+        assert_eq!(keys.check("4f1c9be07d3a4f1c", Scope::Push, NOW), Err(ApiKeyError::Unknown));
+        assert_eq!(keys.check("7d3a4f1c4f1c9be0", Scope::Push, NOW).unwrap().generation, keys.generation());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Decides who sends a request, from a bearer token, a ticket or a cookie, in this order. It does no I/O;
 //! that a ticket of several nodes is used once is checked by the cluster.
 
+use std::sync::Arc;
+
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
     BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
-    api_keys::{ApiKeyError, ApiKeys},
+    api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
     remembered::Remembered,
@@ -50,7 +52,7 @@ pub struct Authenticator {
     /// Tokens that were found good; without randomness there is no key for it, and each is verified each
     /// time.
     remembered: Option<Remembered>,
-    api_keys: ApiKeys,
+    api_keys: Arc<ApiKeys>,
     origins: Origins,
     tickets: Tickets,
     /// What takes the place of those among several nodes.
@@ -73,7 +75,7 @@ impl Authenticator {
             rules: config.auth.clone(),
             signing: config.token_secret.as_ref().map(signing),
             remembered: random::bits().ok().map(Remembered::new),
-            api_keys: ApiKeys::new(&config.all_api_keys(), random::bits().ok()),
+            api_keys: Arc::new(ApiKeys::new(&config.all_api_keys(), random::bits().ok())),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
             shared_tickets: None,
@@ -265,8 +267,13 @@ impl Authenticator {
         Ok(GivenTicket { ticket: ticket::write(bits), expires })
     }
 
-    /// Whether a request has a key of the server API that allows this. Returns until when it does, if it is
-    /// not for good.
+    /// The keys of the server API.
+    #[must_use]
+    pub fn api_keys(&self) -> &Arc<ApiKeys> {
+        &self.api_keys
+    }
+
+    /// Whether a request has a key of the server API that allows this, and for how long.
     ///
     /// # Errors
     /// `unauthorized`, or `forbidden` for a key that is for other things.
@@ -275,7 +282,7 @@ impl Authenticator {
         credentials: &Credentials<'_>,
         scope: Scope,
         now: Time,
-    ) -> Result<Option<Time>, Refusal> {
+    ) -> Result<Allowed, Refusal> {
         let given = credentials.bearer().filter(|_| !credentials.query_token);
         let given = given.ok_or_else(|| unauthorized("send the API key as Authorization: Bearer"))?;
         self.api_keys.check(given, scope, now).map_err(|error| {

@@ -17,7 +17,7 @@ mod ticket;
 mod token;
 mod verifying_key;
 
-pub use api_keys::ApiKeyError;
+pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
 pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};

@@ -3,13 +3,14 @@
 //! A backend sends the same head with each of its requests, but for the length of the body. To read it and to
 //! check its key again costs more than to append its message. So what is the same as before, byte for byte,
 //! is not read again; nothing else is taken from here. What was allowed once stays allowed until its key
-//! ends.
+//! ends, or others come into use.
 
 use std::fmt;
 
 use encke_proto::{Time, limits::BODY_MAX_BYTES};
 
 use super::inline_head::{Asking, LENGTH_MAX_DIGITS};
+use crate::auth::Allowed;
 
 /// The most heads that are remembered. Each client library has one of its own, and there are few of them.
 const HEADS_MAX: usize = 4;
@@ -42,8 +43,8 @@ struct Head {
     behind: Box<[u8]>,
     route: usize,
     keep_alive: bool,
-    /// When its key ends, if it does.
-    until: Option<Time>,
+    /// For how long its key allows it.
+    allowed: Allowed,
 }
 
 /// The heads that were allowed last. Each has at most the bytes of a head that is read in the table
@@ -56,18 +57,22 @@ pub struct RememberedHeads {
 }
 
 impl RememberedHeads {
-    /// What is known of the head that these bytes begin with, if it was remembered and is still allowed.
+    /// What is known of the head that these bytes begin with, if it was remembered and is still allowed by
+    /// the keys of this generation.
     #[must_use]
-    pub fn find(&self, bytes: &[u8], now: Time) -> Option<KnownHead> {
-        let mut allowed = self.heads.iter().filter(|head| head.until.is_none_or(|until| now < until));
-        allowed.find_map(|head| head.of(bytes))
+    pub fn find(&self, bytes: &[u8], now: Time, generation: u64) -> Option<KnownHead> {
+        let is_allowed = |allowed: Allowed| {
+            allowed.generation == generation && allowed.until.is_none_or(|until| now < until)
+        };
+        let mut heads = self.heads.iter().filter(|head| is_allowed(head.allowed));
+        heads.find_map(|head| head.of(bytes))
     }
 
-    /// Remembers a head that was read at the beginning of these bytes, and allowed until then, or for good.
-    pub fn remember(&mut self, bytes: &[u8], asking: &Asking<'_>, until: Option<Time>) {
+    /// Remembers a head that was read at the beginning of these bytes, and allowed.
+    pub fn remember(&mut self, bytes: &[u8], asking: &Asking<'_>, allowed: Allowed) {
         let Asking { route, keep_alive, head_bytes, ref length, .. } = *asking;
         let (before, behind) = (bytes[..length.start].into(), bytes[length.end..head_bytes].into());
-        let head = Head { before, behind, route, keep_alive, until };
+        let head = Head { before, behind, route, keep_alive, allowed };
         if self.heads.len() < HEADS_MAX {
             self.heads.push(head);
         } else {
@@ -139,7 +144,7 @@ mod tests {
 
     fn remember(heads: &mut RememberedHeads, text: &str) {
         let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-        heads.remember(text.as_bytes(), &asking, Some(UNTIL));
+        heads.remember(text.as_bytes(), &asking, Allowed { until: Some(UNTIL), generation: 7 });
     }
 
     #[test]
@@ -151,7 +156,7 @@ mod tests {
             for length in ["0", "2", "00017", "123", "65536"] {
                 let text = head(path, "k", length, fields) + "{}POST /next";
                 let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-                assert_eq!(heads.find(text.as_bytes(), NOW), Some(KnownHead::of(&asking)), "{text:?}");
+                assert_eq!(heads.find(text.as_bytes(), NOW, 7), Some(KnownHead::of(&asking)), "{text:?}");
             }
         }
     }
@@ -163,21 +168,21 @@ mod tests {
         remember(&mut heads, &good);
         for length in ["", "65537", "0000017", "1x", "+1", " 1", "1 ", "1, 1", "-1", "18446744073709551617"] {
             let text = head("/api/push", "k", length, "");
-            assert_eq!(heads.find(text.as_bytes(), NOW), None, "{length:?}");
+            assert_eq!(heads.find(text.as_bytes(), NOW, 7), None, "{length:?}");
         }
         // One byte is another, one is missing, or one is too many. Behind the end it would be of the body.
         for at in (0..good.len() - 1).filter(|at| !good.as_bytes()[*at].is_ascii_digit()) {
             let mut other = good.clone().into_bytes();
             other[at] ^= 0x20;
-            assert_eq!(heads.find(&other, NOW), None, "{at}");
+            assert_eq!(heads.find(&other, NOW, 7), None, "{at}");
             other[at] ^= 0x20;
             let byte = other.remove(at);
-            assert_eq!(heads.find(&other, NOW).map(|_| at), None, "{at}");
+            assert_eq!(heads.find(&other, NOW, 7).map(|_| at), None, "{at}");
             other.splice(at..at, [byte, b'x']);
-            assert_eq!(heads.find(&other, NOW), None, "{at}");
+            assert_eq!(heads.find(&other, NOW, 7), None, "{at}");
         }
         for length in 0..good.len() {
-            assert_eq!(heads.find(&good.as_bytes()[..length], NOW), None, "{length}");
+            assert_eq!(heads.find(&good.as_bytes()[..length], NOW, 7), None, "{length}");
         }
     }
 
@@ -187,18 +192,20 @@ mod tests {
         let texts: Vec<String> =
             (0..6).map(|number| head("/api/push", "k", "2", &format!("X: {number}\r\n"))).collect();
         texts.iter().for_each(|text| remember(&mut heads, text));
-        let known: Vec<bool> = texts.iter().map(|text| heads.find(text.as_bytes(), NOW).is_some()).collect();
+        let known: Vec<bool> =
+            texts.iter().map(|text| heads.find(text.as_bytes(), NOW, 7).is_some()).collect();
         assert_eq!(known, [false, false, true, true, true, true]);
         assert_eq!(heads.heads.len(), HEADS_MAX);
         assert!(!format!("{heads:?}").contains("Bearer"), "nor are they written to a log");
     }
 
     #[test]
-    fn a_head_is_known_until_its_key_ends() {
+    fn a_head_is_known_until_its_key_ends_or_others_are_in_use() {
         let mut heads = RememberedHeads::default();
         let text = head("/api/push", "k", "2", "");
         remember(&mut heads, &text);
-        assert!(heads.find(text.as_bytes(), Time(UNTIL.0 - 1)).is_some());
-        assert_eq!(heads.find(text.as_bytes(), UNTIL), None);
+        assert!(heads.find(text.as_bytes(), Time(UNTIL.0 - 1), 7).is_some());
+        assert_eq!(heads.find(text.as_bytes(), UNTIL, 7), None);
+        assert_eq!(heads.find(text.as_bytes(), NOW, 8), None, "other keys are in use");
     }
 }

@@ -85,8 +85,8 @@ impl Certificates {
     /// to be one.
     ///
     /// # Errors
-    /// [`CertificateError`] of the first that cannot be used, or when the files give no answer. One by ACME is
-    /// no reason: another will be got.
+    /// [`CertificateError`] of the first that cannot be used, or when the files give no answer. One by ACME
+    /// is no reason: another will be got.
     pub(super) async fn load(
         files: Vec<CertificateFiles>,
         acme: Option<PathBuf>,

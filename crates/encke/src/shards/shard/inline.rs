@@ -8,11 +8,12 @@ use std::{
 };
 
 use encke_hub::Key;
-use encke_proto::{ErrorCode, Time};
+use encke_proto::ErrorCode;
 use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
+    auth::Allowed,
     connection::{KnownHead, inline_head, inline_head::Asking},
     http::{refusal::retry_after_s, response},
     inline::{Begun, InlineRoutes, Outcome, Run, Running},
@@ -64,13 +65,14 @@ impl Shard {
     /// Looks at bytes that may be an inline request. A client that has no right to it is refused by hyper,
     /// and so before its body is waited for.
     pub(super) fn on_inline_bytes(&mut self, key: Key, bytes: &[u8]) {
-        let known = match self.heads.find(bytes, self.now.wall) {
+        let known = match self.heads.find(bytes, self.now.wall, self.parts.admit.auth.api_keys().generation())
+        {
             Some(known) => known,
             None => match inline_head::read(bytes, &self.parts.inline) {
                 inline_head::Verdict::More => return self.hear_more(key, bytes.to_vec()),
-                inline_head::Verdict::Inline(asking) => match self.allowed_until(&asking) {
-                    Some(until) => {
-                        self.heads.remember(bytes, &asking, until);
+                inline_head::Verdict::Inline(asking) => match self.allowed(&asking) {
+                    Some(allowed) => {
+                        self.heads.remember(bytes, &asking, allowed);
                         KnownHead::of(&asking)
                     }
                     None => return self.hand_to_hyper(key, bytes.to_vec()),
@@ -105,8 +107,8 @@ impl Shard {
         }
     }
 
-    /// Until when the key of an inline request allows it, or for good; none if it does not.
-    fn allowed_until(&self, asking: &Asking<'_>) -> Option<Option<Time>> {
+    /// For how long the key of an inline request allows it; none if it does not.
+    fn allowed(&self, asking: &Asking<'_>) -> Option<Allowed> {
         let route = self.parts.inline.get(asking.route)?;
         self.parts.admit.auth.operator(&asking.credentials, route.scope, self.now.wall).ok()
     }
