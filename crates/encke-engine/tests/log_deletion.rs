@@ -77,8 +77,10 @@ async fn work(volume: &MemoryVolume) -> Vec<(usize, Told)> {
             engine.sweep(message(bits).time).await.expect("a healthy engine sweeps");
         }
         let appended = engine.append(message(bits)).await.expect("a healthy engine appends");
+        // One for all of it: the writer goes on with steps of its own.
+        let at = volume.steps();
         for (name, position) in appended.positions {
-            told.push((volume.steps(), Told::Appended(appended.id.clone(), name, position.offset)));
+            told.push((at, Told::Appended(appended.id.clone(), name, position.offset)));
         }
     }
     engine.stop().await;

@@ -422,3 +422,21 @@ async fn a_lower_retention_needs_no_space_on_a_full_disk() {
     engine.sweep(Time(2)).await.expect("there is space for a sweep");
     assert_eq!(log(&engine, "a").await.len(), 3);
 }
+
+/// A disk is full of what is not needed any more, and an operator deletes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_needs_no_space_on_a_full_disk() {
+    let volume = MemoryVolume::default();
+    let engine = open(&volume).expect("a new store opens");
+    volume.fail(Fail::FullAt(60_000));
+    for bits in 0..1_000 {
+        let _ = engine.append(message(bits, &["a"], 40 + bits as usize % 300)).await;
+    }
+    assert!(engine.append(message(1_000, &["a"], 300)).await.is_err(), "it is full");
+    let channel = encke_proto::ChannelName::any("a").expect("it is a name");
+    assert_eq!(engine.delete(&channel).await, Ok(true));
+    assert_eq!(engine.delete(&channel).await, Ok(false), "it is gone");
+    engine.stop().await;
+    let engine = open(&volume).expect("it opens");
+    assert_eq!(log(&engine, "a").await.len(), 0);
+}

@@ -222,7 +222,10 @@ impl Hub {
         let index = match found {
             Some(_) if at.is_none() && beginning != Beginning::Earliest => return Ok(()),
             Some(index) => index,
-            None => self.add_sub(key, name)?,
+            None => {
+                self.forget_unsubscribed(key, name);
+                self.add_sub(key, name)?
+            }
         };
         if let (Some(at), Some(sub)) = (at, self.sub_mut(key, index)) {
             sub.be_sure();

@@ -29,6 +29,15 @@ impl Hub {
         }
     }
 
+    /// A channel is followed again before its client was told that it was not.
+    pub(crate) fn forget_unsubscribed(&mut self, key: Key, channel: &ChannelName) {
+        let Some(told) = self.unsubscribed.get_mut(&key) else { return };
+        told.retain(|name| name != channel);
+        if told.is_empty() {
+            self.unsubscribed.remove(&key);
+        }
+    }
+
     /// The next channel that the client of a session is to be told of.
     pub(crate) fn next_unsubscribed(&mut self, key: Key) -> Option<Unsubscribed> {
         if self.unsubscribed.is_empty() {

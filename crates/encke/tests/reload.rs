@@ -300,3 +300,35 @@ fn a_key_that_is_taken_out_is_good_for_nothing_at_once() {
     assert!(server.log().contains("changed=\"api_keys\""), "{}", server.log());
     assert_eq!([before, after, after].map(&mut push), ["401", "202", "202"]);
 }
+
+/// A stream of pushes that was begun with a key ends with it.
+#[test]
+fn a_stream_ends_with_the_key_that_it_was_begun_with() {
+    let keys = |key: &str| format!("api_keys = [{{ name = \"a\", key = \"{key}\", scopes = [\"push\"] }}]");
+    let (mut server, _) = Server::new(&keys("4f1c9be07d3a4f1c"));
+    let mut socket = TcpStream::connect(server.addresses[0]).unwrap();
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    let chunk = |line: &str| format!("{:x}\r\n{line}\n\r\n", line.len() + 1);
+    let push = chunk(r#"{"to":["alice"],"data":1}"#);
+    write!(
+        socket,
+        "POST /api/push HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer 4f1c9be07d3a4f1c\r\n\
+         Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n{push}"
+    )
+    .unwrap();
+    let mut seen = String::new();
+    let mut until = |socket: &mut TcpStream, word: &str| {
+        while !seen.contains(word) {
+            let mut bytes = [0; 1024];
+            let count = socket.read(&mut bytes).unwrap();
+            assert!(count > 0, "{word}: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    };
+    until(&mut socket, "\"accepted\":1");
+    fs::write(server.path("encke.toml"), settings("first", &keys("7d3a4f1c4f1c9be0"))).unwrap();
+    server.hang_up();
+    socket.write_all(push.as_bytes()).unwrap();
+    until(&mut socket, "\"code\":\"unauthorized\"");
+    until(&mut socket, "\r\n0\r\n");
+}

@@ -121,6 +121,7 @@ mod tests {
             after.apply(record, place, 0).expect("the records fit");
         }
         assert_eq!((after.find(&name), after.floors.of(&name)), (None, 12));
+        assert_eq!(after.next_log(), 20_000, "its number is not given again");
         assert!(after.find(&before.log(19_998).expect("it is there").name).is_some());
     }
 

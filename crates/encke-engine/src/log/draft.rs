@@ -19,6 +19,8 @@ use crate::{
 
 /// The most logs. One takes about 200 bytes of memory, its messages not counted.
 const LOGS_MAX: u32 = 16_000_000;
+/// How many were ever there at most: each takes 8 bytes of memory for good, deleted ones too.
+const NUMBERS_MAX: u32 = 1_000_000_000;
 
 /// Records that are not written yet, and what they would change.
 #[derive(Default)]
@@ -116,8 +118,10 @@ impl Draft {
     }
 
     fn check_room(&self, state: &State, channels: &[ChannelName]) -> Result<(), EngineError> {
-        let room =
-            u64::from(LOGS_MAX.saturating_sub(state.next_log())).saturating_sub(self.names.len() as u64);
+        let drafted = self.names.len() as u64;
+        let room = u64::from(LOGS_MAX).saturating_sub(state.log_count()).saturating_sub(drafted);
+        let numbers = u64::from(NUMBERS_MAX - state.next_log().min(NUMBERS_MAX)).saturating_sub(drafted);
+        let room = room.min(numbers);
         if channels.len() as u64 <= room {
             return Ok(());
         }
@@ -126,7 +130,8 @@ impl Draft {
             .filter(|name| state.find(name).is_none() && !self.names.contains_key(*name))
             .count();
         if new as u64 > room {
-            return Err(EngineError::Unavailable(format!("there are {LOGS_MAX} channels and users already")));
+            let why = if numbers <= room { "numbers for new" } else { "room for more" };
+            return Err(EngineError::Unavailable(format!("there are no {why} channels and users")));
         }
         Ok(())
     }

@@ -51,7 +51,9 @@ pub(super) fn open(
     let names = volume.list().map_err(|error| Fault::from_io("the directory", &error))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
-    let mut opened = match Manifest::read(&**volume)? {
+    let manifest = Manifest::read(&**volume)?;
+    let is_new = manifest.is_none();
+    let mut opened = match manifest {
         Some(manifest) => {
             if manifest.copied {
                 BackupList::verify(&**volume)?;
@@ -60,7 +62,12 @@ pub(super) fn open(
         }
         None => make(volume, &numbers, new_epoch, options)?,
     };
-    if opened.manifest.copied {
+    // Without it, it is not known how far the log went: what is missing may be given out again.
+    let has_end = is_new || names.iter().any(|name| name == end_mark::FILE);
+    if !has_end && !opened.manifest.copied {
+        tracing::warn!("{} is missing: the store begins a new epoch", end_mark::FILE);
+    }
+    if opened.manifest.copied || !has_end {
         opened.manifest = Manifest { epoch: new_epoch, copied: false, ..opened.manifest };
         opened.manifest.write(&**volume)?;
         opened.state.epoch = new_epoch;

@@ -203,7 +203,9 @@ fn whole_frames(number: u32, bytes: &[u8]) -> Option<usize> {
 impl Volume for Snapshot {
     fn list(&self) -> io::Result<Vec<String>> {
         let segments = self.segments.keys().map(|number| file_name(*number));
-        Ok(segments.chain(self.manifest.is_some().then(|| manifest::FILE.to_owned())).collect())
+        let manifest = self.manifest.is_some().then(|| manifest::FILE.to_owned());
+        let end_mark = self.end_mark.is_some().then(|| end_mark::FILE.to_owned());
+        Ok(segments.chain(manifest).chain(end_mark).collect())
     }
 
     fn create(&self, _: &str, _: u64) -> io::Result<Arc<dyn VolumeFile>> {

@@ -80,6 +80,11 @@ impl State {
         self.logs.len() as LogId
     }
 
+    /// How many logs there are, those without messages too.
+    pub(super) fn log_count(&self) -> u64 {
+        self.names.len() as u64
+    }
+
     /// The own logs of all known users, by name.
     pub(super) fn all_users(&self) -> impl Iterator<Item = (LogId, &Log)> {
         let own = (Bound::Included(OWN), Bound::Excluded(BEHIND_OWN));
@@ -240,6 +245,10 @@ impl State {
     /// A log that is not known is one of a replay whose image would come later, and now does not.
     fn delete(&mut self, deletion: &Deletion) {
         self.floors.raise(deletion.class, deletion.floor);
+        // Its number is not given again, also when its image never came.
+        if self.logs.len() <= deletion.log as usize {
+            self.logs.resize_with(deletion.log as usize + 1, || None);
+        }
         let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
         self.names.remove(&log.name);
         log.messages().for_each(|stored| self.release(stored));

@@ -136,6 +136,7 @@ impl Writer {
                 let error = EngineError::from(fault);
                 drafted.into_iter().for_each(|one| match one {
                     Drafted::Swept { more, answer } if freed => drop(answer.send(Ok(more || any))),
+                    deleted @ Drafted::Deleted { .. } if freed => self.answer(vec![deleted]),
                     one => one.refuse(&error),
                 });
             }
@@ -330,10 +331,11 @@ fn feed(tell: impl FnOnce()) {
     }
 }
 
-/// Whether a record lets segments be removed: it trims, or says that their keys are too old to be missed.
+/// Whether a record lets segments be removed: it trims, deletes, or says that their keys are too old to be
+/// missed.
 fn frees_space(record: &Record) -> bool {
     match record {
-        Record::Trim { .. } => true,
+        Record::Trim { .. } | Record::Deleted(_) => true,
         Record::Keys(image) => image.keys.is_empty(),
         _ => false,
     }

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{Receipt, ReceiptState};
 
+/// How many targets are looked at together, at least, where some were deleted.
+const PAGE_MIN: usize = 1_000;
+
 impl Store {
     /// The receipts of a push by user, behind `after`.
     pub(super) async fn receipts(
@@ -65,14 +68,16 @@ impl Store {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<Target>, Fault> {
-        let (mut kept, mut after) = (Vec::new(), after.cloned());
+        let (mut kept, mut after, mut least) = (Vec::new(), after.cloned(), 0);
         loop {
-            let wanted = limit - kept.len();
+            let wanted = (limit - kept.len()).max(least);
+            least = PAGE_MIN;
             let found = self.targets_behind(push, first.clone(), after.as_ref(), wanted).await?;
             let is_last = found.len() < wanted;
             after = found.last().and_then(|target| target.channel.owner()).or(after);
             kept.extend(self.without_deleted(found).await?);
             if is_last || kept.len() >= limit {
+                kept.truncate(limit);
                 return Ok(kept);
             }
         }

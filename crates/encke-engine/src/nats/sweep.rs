@@ -11,6 +11,8 @@ use crate::ChannelSummary;
 /// The most logs that one sweep trims, and how many at once.
 const LOGS_MAX: usize = 500;
 const LOGS_AT_ONCE: usize = 16;
+/// How many channels each further page of a listing looks at, at least.
+const PAGE_MIN: usize = 1_000;
 /// The most messages, and about the most bytes, that one sweep walks over to find logs that are due and that
 /// no node remembers.
 const WALK_MAX_MESSAGES: usize = 500;
@@ -96,9 +98,11 @@ impl Store {
     ) -> Result<Vec<ChannelSummary>, Fault> {
         self.epochs.sure().await?;
         let mut after = after.map(|channel| self.names.channel(channel));
-        let mut summaries = Vec::new();
+        let (mut summaries, mut least) = (Vec::new(), 0);
         loop {
-            let wanted = limit - summaries.len();
+            let wanted = (limit - summaries.len()).max(least);
+            // Each page lists all names of the stream, so where many were deleted there are few pages.
+            least = PAGE_MIN;
             let filter = self.names.public_channels();
             let subjects = self.link.subjects(&self.names.log, &filter, after.as_deref(), wanted).await?;
             let is_last = subjects.len() < wanted;
@@ -106,6 +110,7 @@ impl Store {
             self.summarize(subjects, &mut summaries).await?;
             // Of deleted channels there are notes, in whose place others come.
             if is_last || summaries.len() >= limit {
+                summaries.truncate(limit);
                 return Ok(summaries);
             }
         }

@@ -92,3 +92,21 @@ fn what_was_not_heard_is_told_to_the_next_connection_and_ends_with_the_session()
     world.wait_ms(3_600_000);
     assert!(world.is_empty());
 }
+
+/// The connection that would have been told breaks before, and the next one has the grant again.
+#[test]
+fn a_channel_that_is_followed_again_is_not_told_as_lost() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news"]));
+    let again = |conn, granted| Attach {
+        session: Some(session(1001)),
+        granted,
+        start: Start::Absent,
+        ..attach(conn, "alice")
+    };
+    world.come(again(2, Grant::none()));
+    let channels = attach_to(3, "alice", &["news"]).channels;
+    world.come(Attach { channels, ..again(3, Grant::all()) });
+    world.publish("news");
+    assert_eq!(world.pull(3), ["news 1"]);
+}

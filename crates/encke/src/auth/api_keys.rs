@@ -134,10 +134,9 @@ impl ApiKeys {
 
 fn load(entries: &[ApiKeyEntry]) -> Arc<[Key]> {
     let keys = entries.iter().filter_map(|entry| {
-        let digest = entry.key_sha256.or_else(|| Some(digest(entry.key.as_ref()?.expose())))?;
         Some(Key {
             name: entry.name.as_str().into(),
-            digest,
+            digest: entry.sha256()?,
             scopes: entry.scopes,
             expires: entry.expires,
             mark: OnceLock::new(),

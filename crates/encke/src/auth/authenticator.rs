@@ -88,8 +88,8 @@ impl Authenticator {
     /// # Errors
     /// [`KeysError`].
     pub fn among_nodes(config: &Config) -> Result<Self, KeysError> {
-        // A key of tickets is made of it; where others sign tokens, the API key is what all nodes share.
-        let secret = config.token_secret.as_ref().or(config.api_key.as_ref()).ok_or(KeysMissing)?;
+        // A key of tickets is made of it, which all nodes share and no backend has.
+        let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
     }
 

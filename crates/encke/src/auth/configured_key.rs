@@ -1,12 +1,12 @@
 //! A key of the configuration: a secret, a JWK, or a file with a JWK or PEM in it.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io, path::Path};
 
 use super::{
     jwk::Jwk,
     verifying_key::{KeyError, Material, VerifyingKey, pem},
 };
-use crate::config::AuthKey;
+use crate::{config::AuthKey, regular_file};
 
 /// The longest file of a key, in bytes.
 pub const FILE_MAX_BYTES: u64 = 64 * 1024;
@@ -34,8 +34,9 @@ pub(super) fn configured(key: &AuthKey) -> Result<VerifyingKey, KeyError> {
 }
 
 fn read_file(path: &Path) -> Result<String, KeyError> {
-    let file = File::open(path).map_err(|_| KeyError::Unreadable)?;
-    let mut text = String::new();
-    let count = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(|_| KeyError::Unreadable)?;
-    if count as u64 > FILE_MAX_BYTES { Err(KeyError::Malformed) } else { Ok(text) }
+    let bytes = regular_file::read(path, FILE_MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => KeyError::Malformed,
+        _ => KeyError::Unreadable,
+    })?;
+    String::from_utf8(bytes).map_err(|_| KeyError::Malformed)
 }

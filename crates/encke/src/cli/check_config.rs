@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CliError> {
     for warning in &config.warnings {
         output::note(&format!("note: {warning}"));
     }
-    if !config.dev && (config.api_key.is_none() || !config.has_token_keys()) {
+    let has_keys = config.has_api_key() && config.has_token_keys();
+    if !config.dev && !has_keys {
         output::note(
             &"note: not both api_key and token_secret are in this file; the server then needs them in ENCKE_API_KEY and ENCKE_TOKEN_SECRET",
         );

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::CliError;
 use crate::config::{Config, ConfigError, EngineUrl, Layers, parse_address};
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     engine: Option<String>,
 }
 
+/// How long what still runs may take to end once the server has stopped.
+const RUNTIME_END: Duration = Duration::from_secs(5);
+
 /// Checks the engine here already, since a wrong one on the command line is bad usage, and keeps its text.
 fn engine(text: &str) -> Result<String, String> {
     text.parse::<EngineUrl>().map(|_| text.to_owned()).map_err(|error| error.to_string())
@@ -48,8 +52,10 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         .build()
         .map_err(CliError::Runtime)?;
     let reread = Arc::new(move || configure(&args, Layers::regular_file));
-    runtime.block_on(crate::serve(config, reread, log))?;
-    Ok(())
+    let served = runtime.block_on(crate::serve(config, reread, log));
+    // A read of a file that gives no answer, on a network that is gone say, is no reason not to end.
+    runtime.shutdown_timeout(RUNTIME_END);
+    Ok(served?)
 }
 
 /// The names of all variables of the environment that are set.

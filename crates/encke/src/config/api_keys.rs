@@ -26,6 +26,14 @@ pub struct ApiKeyEntry {
     pub expires: Option<Time>,
 }
 
+impl ApiKeyEntry {
+    /// The SHA-256 of the key; none of an entry without a key.
+    #[must_use]
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        self.key_sha256.or_else(|| self.key.as_ref().map(Secret::sha256))
+    }
+}
+
 impl Config {
     /// All keys of the server API: those of `api_keys`, and `api_key`, which allows everything.
     #[must_use]

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tracing_subscriber::filter::LevelFilter;
+
 use super::error::Sources;
-use super::{
-    ApiKeyEntry, Auth, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, node,
-};
+use super::{ApiKeyEntry, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, node};
 
 /// A year, in seconds.
 const YEAR_S: u64 = 31_536_000;
@@ -26,7 +26,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     check_ranges(config, &checker)?;
     check_rules(config, &checker)?;
     check_secrets(config, &checker)?;
-    check_auth(&config.auth, &checker)?;
+    check_auth(config, &checker)?;
     check_retention(config, &checker)
 }
 
@@ -60,7 +60,12 @@ fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError
     checker.rule("node", node::is_name(&config.node), || {
         "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
     })?;
-    checker.rule("log", tracing_subscriber::EnvFilter::try_new(&config.log).is_ok(), || {
+    // A word that is no level would be taken for a part of the program, of which alone all would be logged.
+    let has_level = config.log.split(',').any(|directive| {
+        directive.rsplit('=').next().is_some_and(|level| level.trim().parse::<LevelFilter>().is_ok())
+    });
+    let is_filter = has_level && tracing_subscriber::EnvFilter::try_new(&config.log).is_ok();
+    checker.rule("log", is_filter, || {
         "must be error, warn, info, debug, trace, or directives such as info,encke=debug".to_owned()
     })?;
     checker.rule("allowed_origins", config.allowed_origins.len() <= 100, || {
@@ -85,6 +90,11 @@ fn check_secrets(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErr
             checker.rule(key, false, || problem)?;
         }
     }
+    let is_alone = !["redis", "nats"].iter().any(|scheme| config.engine.expose().starts_with(scheme));
+    let has_others = config.auth.has_keys();
+    checker.rule("token_secret", is_alone || config.token_secret.is_some() || !has_others, || {
+        "is needed where there are several nodes: tickets of one are good at all by it".to_owned()
+    })?;
     let is_short = |key: &Secret| key.expose().len() <= API_KEY_MAX_BYTES;
     checker.rule("api_key", config.api_key.as_ref().is_none_or(is_short), || {
         format!("must have at most {API_KEY_MAX_BYTES} bytes")
@@ -97,10 +107,13 @@ fn check_secrets(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErr
         format!("must have at most {API_KEYS_MAX} entries")
     })?;
     for (at, entry) in config.api_keys.iter().enumerate() {
+        let others = &config.api_keys[..at];
         let problem = api_key_problem(config, entry, api_key_min).or_else(|| {
-            let others = &config.api_keys[..at];
             others.iter().any(|other| other.name == entry.name).then(|| "this name is taken".to_owned())
         });
+        let is_twin = |other: &ApiKeyEntry| other.sha256() == entry.sha256();
+        let problem =
+            problem.or_else(|| others.iter().any(is_twin).then(|| "it is the same as another".to_owned()));
         if let Some(problem) = problem {
             checker.rule("api_keys", false, || format!("key {:?}: {problem}", entry.name))?;
         }
@@ -116,21 +129,23 @@ fn api_key_problem(config: &Config, entry: &ApiKeyEntry, min_bytes: usize) -> Op
     if entry.scopes == Scopes::NONE {
         return Some("it has no scopes, so it allows nothing".to_owned());
     }
-    let key = match (&entry.key, entry.key_sha256) {
-        (Some(key), None) => key,
-        (None, Some(_)) => return None,
-        _ => return Some("it needs either key or key_sha256".to_owned()),
-    };
+    if entry.key.is_some() == entry.key_sha256.is_some() {
+        return Some("it needs either key or key_sha256".to_owned());
+    }
+    let mut secrets = [&config.api_key, &config.token_secret].into_iter().flatten();
+    if secrets.any(|secret| Some(secret.sha256()) == entry.sha256()) {
+        return Some("must be neither api_key nor token_secret".to_owned());
+    }
+    let key = entry.key.as_ref()?;
     if key.expose().len() > API_KEY_MAX_BYTES {
         return Some(format!("must have at most {API_KEY_MAX_BYTES} bytes"));
-    }
-    if [&config.api_key, &config.token_secret].into_iter().flatten().any(|secret| secret == key) {
-        return Some("must be neither api_key nor token_secret".to_owned());
     }
     key.weakness(min_bytes)
 }
 
-fn check_auth(auth: &Auth, checker: &Checker<'_>) -> Result<(), ConfigError> {
+fn check_auth(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+    let auth = &config.auth;
+    let backend_keys: Vec<_> = config.all_api_keys().iter().filter_map(ApiKeyEntry::sha256).collect();
     for (key, claim) in [
         ("auth.user_claim", &auth.user_claim),
         ("auth.channels_claim", &auth.channels_claim),
@@ -152,7 +167,11 @@ fn check_auth(auth: &Auth, checker: &Checker<'_>) -> Result<(), ConfigError> {
     checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned())?;
     for (index, key) in auth.keys.iter().enumerate() {
         let name = key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
-        let problem = key_problem(key, &auth.keys[..index]);
+        let problem = key_problem(key, &auth.keys[..index]).or_else(|| {
+            let is_given_to_backends = |secret: &Secret| backend_keys.contains(&secret.sha256());
+            let is_shared = key.secret.as_ref().is_some_and(is_given_to_backends);
+            is_shared.then(|| "must not be a key of the server API".to_owned())
+        });
         checker.rule("auth.keys", problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()))?;
     }
     Ok(())
@@ -389,7 +408,12 @@ mod tests {
     #[test]
     fn words_are_checked_too() {
         assert!(refusal("node", "a b").starts_with("`node`"));
-        assert!(refusal("log", "encke=loud").starts_with("`log`"));
+        for wrong in ["encke=loud", "warning", "loud", "", "a,,b=="] {
+            assert!(refusal("log", wrong).starts_with("`log`"), "{wrong:?}");
+        }
+        for good in ["off", "INFO", "encke=debug", "info,encke=debug", "warn,hyper"] {
+            assert!(Layers::new(Vec::new()).option("log", "--option", good).load().is_ok(), "{good:?}");
+        }
         assert!(refusal("data", "").starts_with("`data`"));
         assert!(refusal("slow.policy", "drop").starts_with("`slow.policy`"));
         assert!(refusal("api_key", "short").starts_with("`api_key`"));

@@ -1,6 +1,7 @@
 //! A key or secret that does not get into logs.
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// Words that stand in examples; a secret that holds one is none. Compared in lower case, without what is not
 /// a letter.
@@ -43,6 +44,12 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Its SHA-256.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
     }
 
     /// Why this is no secret, if it is none. The words never hold the secret itself.

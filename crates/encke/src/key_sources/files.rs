@@ -2,11 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
-    auth::{Authenticator, FILE_MAX_BYTES, KeySet},
+    auth::{Authenticator, BadKey, FILE_MAX_BYTES, KeySet},
     config::Config,
+    file_thread::FileThread,
+    regular_file,
 };
 
 /// How often it is looked whether a file has changed.
@@ -19,37 +24,39 @@ type Seen = Vec<Option<Vec<u8>>>;
 /// all keys stay as they were.
 pub async fn watch_files(config: Arc<Config>, auth: Arc<Authenticator>, mut stopping: watch::Receiver<bool>) {
     let files: Vec<PathBuf> = config.auth.keys.iter().filter_map(|key| key.file.clone()).collect();
-    let mut seen = see(&files);
+    let thread = FileThread::new();
     // What changed between the start and here is found at once.
-    take(&config, &auth);
+    let mut seen = Seen::new();
     let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let look = async {
+            looks.tick().await;
+            let (config, files, before) = (Arc::clone(&config), files.clone(), seen.clone());
+            thread.run(move || look(&config, &files, before)).await
+        };
         tokio::select! {
-            _ = looks.tick() => {}
+            looked = look => match looked {
+                Ok((now, Some(Ok(keys)))) => {
+                    auth.keys().set_configured(keys);
+                    seen = now;
+                }
+                Ok((now, Some(Err(error)))) => {
+                    tracing::warn!(%error, "the keys for tokens stay as they were");
+                    seen = now;
+                }
+                Ok((_, None)) => {}
+                Err(error) => tracing::warn!(%error, "the keys for tokens stay as they were"),
+            },
             // The sender is gone only when the server is.
             _ = stopping.wait_for(|stops| *stops) => return,
         }
-        let now = see(&files);
-        if now != seen {
-            seen = now;
-            take(&config, &auth);
-        }
     }
 }
 
-fn take(config: &Config, auth: &Authenticator) {
-    match KeySet::load(config) {
-        Ok(keys) => auth.keys().set_configured(keys),
-        Err(error) => tracing::warn!(%error, "the keys for tokens stay as they were"),
-    }
-}
-
-fn see(files: &[PathBuf]) -> Seen {
-    use std::io::Read;
-    let read = |path: &PathBuf| {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path).ok()?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
-    };
-    files.iter().map(read).collect()
+/// What stands in the files now, and the keys if it is something else than before.
+fn look(config: &Config, files: &[PathBuf], before: Seen) -> (Seen, Option<Result<KeySet, BadKey>>) {
+    let now: Seen = files.iter().map(|path| regular_file::read(path, FILE_MAX_BYTES).ok()).collect();
+    let keys = (now != before).then(|| KeySet::load(config));
+    (now, keys)
 }

@@ -60,6 +60,14 @@ pub struct Acme {
     certificates: Arc<Certificates>,
 }
 
+/// The names in one order, so that nodes whose lists differ in it alone take the same certificate.
+fn sorted(names: &[String]) -> Vec<String> {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 impl Acme {
     /// As the configuration says, if it asks for one.
     pub(super) fn of(config: &Config, certificates: &Arc<Certificates>) -> Option<Self> {
@@ -69,7 +77,7 @@ impl Acme {
         let provider =
             CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
         let orders = Orders {
-            names: config.tls_acme.clone().into(),
+            names: sorted(&config.tls_acme).into(),
             contact: config.tls_acme_contact.clone(),
             directory: config.tls_acme_directory.clone(),
             root: config.tls_acme_root.clone(),

@@ -24,6 +24,7 @@ use super::validity::Validity;
 use crate::{
     config::{CertificateFiles, Config},
     file_thread::FileThread,
+    logging::SETTINGS,
     regular_file,
     reload::{Change, Problem, Reload},
 };
@@ -222,7 +223,7 @@ impl Certificate {
 /// Tells of a certificate that cannot be used in the place of an old one.
 fn unusable(error: &dyn std::fmt::Display) {
     metrics::counter!("encke_tls_certificate_errors_total").increment(1);
-    tracing::warn!(%error, "the new certificate cannot be used");
+    tracing::warn!(target: SETTINGS, %error, "the new certificate cannot be used");
 }
 
 impl Certificate {
@@ -241,9 +242,9 @@ impl Certificate {
             return false;
         }
         if left_days < 0 {
-            tracing::error!(cert, "the certificate has ended: clients refuse it");
+            tracing::error!(target: SETTINGS, cert, "the certificate has ended: clients refuse it");
         } else {
-            tracing::warn!(cert, left_days, "the certificate ends soon");
+            tracing::warn!(target: SETTINGS, cert, left_days, "the certificate ends soon");
         }
         true
     }

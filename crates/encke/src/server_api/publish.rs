@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
+    config::Scope,
     extractors::{MayPublish, OPERATOR},
     http::{
         body,
@@ -159,7 +160,7 @@ pub(crate) async fn publish(
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), publish_lines).await);
+        return Ok(request_stream::answer(app, request, Scope::Publish, publish_lines).await);
     }
     let body = body::read_json(request, BODY_MAX_BYTES).await?;
     let answer = accept(&app, body::parse(&body)?).await?;

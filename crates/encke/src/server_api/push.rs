@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
+    config::Scope,
     extractors::{MayPush, OPERATOR},
     http::{
         body,
@@ -167,7 +168,7 @@ pub(crate) async fn push(
     request: Request,
 ) -> Result<Response, Refused> {
     if body::is_type(request.headers(), NDJSON) {
-        return Ok(request_stream::answer(app, request.into_body(), push_many::push_lines).await);
+        return Ok(request_stream::answer(app, request, Scope::Push, push_many::push_lines).await);
     }
     let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
     let answer = begin(&app, PushRequest::parse(&body)?).finish().await?;

@@ -9,12 +9,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use encke_proto::{ErrorCode, json};
+use encke_proto::{ErrorCode, Refusal, json};
 use futures_util::stream::unfold;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
@@ -22,6 +23,8 @@ use utoipa::ToSchema;
 use super::batch::{Part, Reason};
 use crate::{
     app::App,
+    auth::Credentials,
+    config::Scope,
     http::{
         body,
         discard::ReadsOn,
@@ -63,6 +66,11 @@ struct Stream {
     app: Arc<App>,
     lines: Lines,
     run: Run,
+    /// The key that it was begun with, and what that has to allow for each group of lines.
+    key: Option<HeaderValue>,
+    scope: Scope,
+    /// It ends with the group that was answered last.
+    is_over: bool,
     /// Until when lines are refused, once the server stops.
     refuses_until: Option<Instant>,
 }
@@ -70,11 +78,13 @@ struct Stream {
 /// The answer to such a body: the result of each line in their order, as they come about. It ends with the
 /// body and when the server stops. When the body breaks off, and when nothing of it comes for too long, the
 /// answer breaks off as well: its client, which may be behind a proxy, must not take it for a whole one. What
-/// has no result then may be sent again.
-pub(crate) async fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
-    let mut lines = Lines::new(body);
+/// has no result then may be sent again. When its key is taken out or ends, so does the answer, with a
+/// refusal for each line that came since.
+pub(crate) async fn answer(app: Arc<App>, request: Request, scope: Scope, run: Run) -> Response {
+    let key = request.headers().get(header::AUTHORIZATION).cloned();
+    let mut lines = Lines::new(request.into_body());
     lines.ask().await;
-    let stream = Stream { app, lines, run, refuses_until: None };
+    let stream = Stream { app, lines, run, key, scope, is_over: false, refuses_until: None };
     let results = unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         match stream.next().await {
@@ -95,6 +105,9 @@ pub(crate) async fn answer(app: Arc<App>, body: Body, run: Run) -> Response {
 impl Stream {
     /// The results of the next group of lines; none at the end.
     async fn next(&mut self) -> Result<Option<String>, Unfinished> {
+        if self.is_over {
+            return Ok(None);
+        }
         let lines = match self.refuses_until {
             None => {
                 let stopping = self.app.stopping.clone();
@@ -109,10 +122,23 @@ impl Stream {
         if lines.is_empty() {
             return Ok(None);
         }
-        let requests = lines.into_iter().map(|line| self.request(line)).collect();
+        let refused = self.refused();
+        self.is_over = refused.is_some();
+        let request = |line| match &refused {
+            Some(refusal) => Err(Refused(refusal.clone())),
+            None => self.request(line),
+        };
+        let requests = lines.into_iter().map(request).collect();
         let mut results = (self.run)(Arc::clone(&self.app), requests).await.join("\n");
         results.push('\n');
         Ok(Some(results))
+    }
+
+    /// Why the key does not allow it any more, if so.
+    fn refused(&self) -> Option<Refusal> {
+        let authorization = self.key.as_ref().and_then(|key| key.to_str().ok());
+        let credentials = Credentials { authorization, changes: true, ..Credentials::default() };
+        self.app.auth.operator(&credentials, self.scope, self.app.now().wall).err()
     }
 
     /// Lines that come while the server stops.

@@ -22,6 +22,8 @@ const OPERATIONS: &[(&str, &str, Scope)] = &[
     ("GET", "/api/channels/news/history", Scope::Read),
     ("GET", "/api/channels/news/presence", Scope::Read),
     ("GET", "/metrics", Scope::Metrics),
+    ("DELETE", "/api/users/alice", Scope::Admin),
+    ("DELETE", "/api/channels/news", Scope::Admin),
 ];
 
 fn ask(method: &str, path: &str, key: &str) -> Ask {
