@@ -14,9 +14,9 @@ use bytes::Bytes;
 use encke::{
     admission::{Address, Admit, Endpoint, Endpoints, Method, Path, Verdict, Waiting},
     auth::Authenticator,
-    config::{Config, Secret},
+    config::{Config, Scope, Secret},
     connection::{head, inline_head},
-    inline::{InlineRoute, InlineRoutes},
+    inline::{Begun, InlineRoute, InlineRoutes},
     stopping::Stopping,
 };
 use encke_proto::{Time, limits::BODY_MAX_BYTES};
@@ -112,7 +112,11 @@ pub fn run(bytes: &[u8]) {
 
 /// The server's inline routes, which are not run here.
 fn routes() -> InlineRoutes {
-    let route = |path| InlineRoute { path, run: Box::new(|_| Box::pin(std::future::pending())) };
+    let route = |path| InlineRoute {
+        path,
+        scope: Scope::Push,
+        run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
+    };
     InlineRoutes::new(["/api/push", "/api/publish"].map(route).into())
 }
 

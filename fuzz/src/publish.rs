@@ -14,7 +14,7 @@ use encke::{
     clock::TestClock,
     config::{Config, Secret},
     http::refusal::Refused,
-    inline::Done,
+    inline::{Begun, Done},
     inline_routes,
     shards::{Shards, mailbox},
 };
@@ -101,9 +101,11 @@ fn ask(server: &Server, path: &str, body: &str) -> Poll<Result<Done, Refused>> {
     let routes = inline_routes(&server.app);
     let inline = routes.find(path).and_then(|number| routes.get(number)).expect("there is such a route");
     let _entered = server.runtime.enter();
-    let mut running = (inline.run)(body.as_bytes().to_vec());
-    // What needs a shard, or is done beside it, waits: no shard runs here.
-    running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    match (inline.run)(body.as_bytes()) {
+        Begun::Done(outcome) => Poll::Ready(outcome),
+        // What needs a shard, or is done beside it, waits: no shard runs here.
+        Begun::Goes(mut running) => running.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+    }
 }
 
 fn publish(server: &Server, body: &str) {

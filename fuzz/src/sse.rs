@@ -37,7 +37,7 @@ pub fn run(bytes: &[u8]) {
                 match &event {
                     Event::Open(_) => retry_ms = Some(sse::RETRY_MS),
                     Event::Close(close) => retry_ms = close.retry_ms.or(retry_ms),
-                    Event::Gap(_) => {}
+                    Event::Gap(_) | Event::Unsubscribed(_) => {}
                 }
                 (event.name(), event.json())
             }
