@@ -112,6 +112,6 @@ def listen(path):
 seen = asyncio.run(exchange())
 assert seen >= {"open", "message", "reply", "close"}, seen
 assert listen("/v1/sse") == "open" and listen("/v1/stream?as=ndjson") == "open"
-events = {"open", "message", "gap", "close", "heartbeat", "reply"}
+events = {"open", "message", "gap", "unsubscribed", "close", "heartbeat", "reply"}
 assert set(messages) == {f"{name}Command" for name in results} | events
 print(f"events are as described: {', '.join(sorted(seen))}")

@@ -92,7 +92,7 @@ describe('serve and check-config', () => {
   test('check-config says ok', async () => {
     const good = await file(
       'good.toml',
-      `listen = "127.0.0.1:0"\napi_key = "${TOKEN_SECRET}"\ntoken_secret = "${TOKEN_SECRET}"\n`,
+      `listen = "127.0.0.1:0"\napi_key = "${API_KEY}"\ntoken_secret = "${TOKEN_SECRET}"\n`,
     );
     assert.equal(done(await run(['check-config', good])).stdout, 'ok\n');
   });
