@@ -62,7 +62,9 @@ fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError
     })?;
     // A word that is no level would be taken for a part of the program, of which alone all would be logged.
     let has_level = config.log.split(',').any(|directive| {
-        directive.rsplit('=').next().is_some_and(|level| level.trim().parse::<LevelFilter>().is_ok())
+        // Nothing at all would be read as a level.
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        !level.is_empty() && level.parse::<LevelFilter>().is_ok()
     });
     let is_filter = has_level && tracing_subscriber::EnvFilter::try_new(&config.log).is_ok();
     checker.rule("log", is_filter, || {
