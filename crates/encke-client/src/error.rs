@@ -22,10 +22,13 @@ pub enum Error {
     /// The operating system gave no randomness, which ids are made from.
     #[error("the operating system gives no randomness")]
     NoRandomness,
-    /// No answer came: there is no connection, or it broke, or it took too long. Holds the server's address,
-    /// where it is known, and why.
+    /// No answer came: there is no connection, or it broke before, or it took too long. Holds the server's
+    /// address, where it is known, and why.
     #[error("cannot reach {0}")]
     Unreachable(String),
+    /// The connection broke in the midst of an answer. Holds why.
+    #[error("the connection to the server broke: {0}")]
+    Broken(String),
     /// The server cannot just now (5xx, 408, 429).
     #[error("the server cannot answer just now: {status} {code}: {message}")]
     Unavailable {
@@ -86,7 +89,10 @@ impl Error {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Unavailable { .. } | Self::Silent(_) | Self::Ended)
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Broken(_) | Self::Unavailable { .. } | Self::Silent(_) | Self::Ended
+        )
     }
 
     /// The protocol's error code, when the server told one.
@@ -103,8 +109,8 @@ impl Error {
     }
 
     /// A connection that was there and broke.
-    pub(crate) fn broken(error: &io::Error) -> Self {
-        Self::Unreachable(format!("the server: {}", why(error)))
+    pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Broken(why(error))
     }
 
     /// How long the server asked to wait, when it did.
@@ -117,7 +123,7 @@ impl Error {
 }
 
 impl From<reqwest::Error> for Error {
-    /// Every failure of the HTTP library is one of reaching the server; answers are parsed elsewhere.
+    /// A failure of the HTTP library before the head of an answer is one of reaching the server.
     fn from(error: reqwest::Error) -> Self {
         // The query may hold a ticket, so no more is told than where the server is.
         let address =

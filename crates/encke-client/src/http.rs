@@ -257,7 +257,7 @@ pub(crate) fn segment(name: &str) -> Result<String, Error> {
 /// Reads the body of an answer, which must not be longer than `max` bytes.
 pub(crate) async fn read_at_most(mut response: Response, max: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Error::broken(&error))? {
         if bytes.len() + chunk.len() > max {
             return Err(Error::BadAnswer(format!("it is longer than {max} bytes")));
         }

@@ -521,11 +521,12 @@ impl Streaming {
     /// Waits for bytes and takes the events out of them.
     async fn read(&mut self, items: &mut VecDeque<Item>) -> Result<(), Error> {
         let silent = |_| Error::Silent(self.silence);
+        let broken = |error: reqwest::Error| Error::broken(&error);
         let too_long = |error: TooLong| Error::BadAnswer(error.to_string());
         match &mut self.wire {
             Wire::Sse(response, parser) => {
-                let bytes =
-                    timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
+                let read = timeout(self.silence, response.chunk()).await.map_err(silent)?;
+                let bytes = read.map_err(broken)?.ok_or(Error::Ended)?;
                 parser.push(&bytes).map_err(too_long)?;
                 while let Some(event) = parser.next_event() {
                     if let Some(data) = &event.data {
@@ -535,8 +536,8 @@ impl Streaming {
                 }
             }
             Wire::Ndjson(response, lines) => {
-                let bytes =
-                    timeout(self.silence, response.chunk()).await.map_err(silent)??.ok_or(Error::Ended)?;
+                let read = timeout(self.silence, response.chunk()).await.map_err(silent)?;
+                let bytes = read.map_err(broken)?.ok_or(Error::Ended)?;
                 lines.push(&bytes).map_err(too_long)?;
                 while let Some(line) = lines.next_line() {
                     take_in(items, &line)?;

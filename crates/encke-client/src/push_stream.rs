@@ -160,7 +160,7 @@ impl PushResults {
             // What was sent meanwhile has its own time.
             return if owed > 0 { Err(Error::Silent(SILENCE_MAX)) } else { Ok(()) };
         };
-        match chunk? {
+        match chunk.map_err(|error| Error::broken(&error))? {
             Some(bytes) => {
                 self.reader.push(&bytes).map_err(|_| Error::BadAnswer("a line without end".to_owned()))
             }
