@@ -7,7 +7,6 @@
 //! here), `NodeRpc` (questions to nodes) -> `encke_engine::Cluster`.
 
 mod answering;
-mod interest;
 mod listed;
 mod membership;
 mod node_message;
@@ -19,7 +18,6 @@ mod sessions;
 mod tests;
 mod user_locations;
 
-pub use interest::Interest;
 pub use listed::Listed;
 pub use node_rpc::{Inbox, MESSAGES_MAX, NodeInboxSender, node_inbox};
 pub use nodes::Nodes;

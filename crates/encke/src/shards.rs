@@ -6,9 +6,11 @@
 mod claim;
 mod command;
 mod engine_io;
+mod followed_channels;
 mod inline_waker;
 mod mailbox;
 mod online_users;
+mod parted_map;
 mod peers;
 mod received;
 mod shard;
@@ -35,6 +37,7 @@ use tokio::sync::oneshot;
 pub use claim::Claim;
 pub use command::{Arrival, Counts, Resting, ShardCommand};
 pub use engine_io::{EngineIo, EngineRequest, Work, open as open_engine_io};
+pub use followed_channels::{FollowedChannels, ShardSet};
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use online_users::OnlineUsers;
@@ -56,6 +59,7 @@ pub struct Shards {
     hasher: RandomState,
     body_sink: Arc<AtomicU64>,
     online: Arc<OnlineUsers>,
+    followed: Arc<FollowedChannels>,
 }
 
 impl Shards {
@@ -67,6 +71,7 @@ impl Shards {
             hasher: RandomState::new(),
             body_sink: Arc::default(),
             online: Arc::default(),
+            followed: Arc::default(),
         }
     }
 
@@ -80,6 +85,12 @@ impl Shards {
     #[must_use]
     pub fn online_users(&self) -> &OnlineUsers {
         &self.online
+    }
+
+    /// Which shards have receivers for each public channel; each shard enters and removes itself.
+    #[must_use]
+    pub fn followed_channels(&self) -> &FollowedChannels {
+        &self.followed
     }
 
     /// Whether each of these users has a session on this node, in the same order. No shard is asked.
@@ -140,6 +151,14 @@ impl Shards {
             return 0;
         }
         usize::try_from(self.hasher.hash_one(user) % self.mailboxes.len() as u64).unwrap_or(0)
+    }
+
+    /// The shards that may have receivers for a channel.
+    fn receivers(&self, channel: &ChannelName) -> ShardSet {
+        match channel.owner() {
+            Some(user) => ShardSet::of(self.home_index(&user)),
+            None => self.followed.shards(channel),
+        }
     }
 
     /// Asks the shards that a control request concerns; their answers make one.
@@ -218,8 +237,8 @@ impl Shards {
     }
 }
 
-/// What the engine has in its logs goes to the shards that may have followers: a user's own channel to the
-/// user's home, every other to all.
+/// What the engine has in its logs goes to the shards that have followers: a user's own channel to the user's
+/// home, every other to those that have entered themselves.
 impl Feed for Shards {
     fn appended(&self, entries: &[Arc<Entry>]) {
         // Most are told of alone: a push to one user.
@@ -230,31 +249,20 @@ impl Feed for Shards {
         }
         // A shard is woken when all of them are there, so that it takes in together what was written
         // together.
-        let mut left = vec![false; self.mailboxes.len()];
+        let mut left = ShardSet::default();
         for entry in entries {
-            let homes = match entry.message().channel.owner() {
-                Some(user) => {
-                    let home = self.home_index(&user);
-                    home..home + 1
-                }
-                None => 0..self.mailboxes.len(),
-            };
-            for home in homes {
-                self.mailboxes[home].leave_or_miss(ShardCommand::Appended(Arc::clone(entry)));
-                left[home] = true;
+            for shard in self.receivers(&entry.message().channel).iter() {
+                self.mailboxes[shard].leave_or_miss(ShardCommand::Appended(Arc::clone(entry)));
+                left.insert(shard);
             }
         }
-        self.mailboxes.iter().zip(left).filter(|(_, left)| *left).for_each(|(mailbox, _)| mailbox.wake());
+        left.iter().for_each(|shard| self.mailboxes[shard].wake());
     }
 
     fn behind(&self, channels: &[ChannelName]) {
         for channel in channels {
-            match channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(ShardCommand::Behind(channel.clone())),
-                None => self
-                    .mailboxes
-                    .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Behind(channel.clone()))),
+            for shard in self.receivers(channel).iter() {
+                self.mailboxes[shard].post_or_miss(ShardCommand::Behind(channel.clone()));
             }
         }
     }
@@ -292,6 +300,44 @@ mod tests {
     /// How many messages are told of in one call.
     const TOGETHER: u64 = 20_000;
 
+    fn entry(channel: ChannelName, offset: u64) -> Arc<Entry> {
+        Arc::new(Entry::new(Message {
+            id: MessageId::from_bits(1),
+            channel,
+            position: Position { epoch: Epoch(1), offset },
+            time: Time(1),
+            body: Body::Page("http://x/".into()),
+            from: None,
+            expires: None,
+        }))
+    }
+
+    #[test]
+    fn only_shards_with_receivers_are_told_and_woken() {
+        let polls: Vec<Poll> = (0..3).map(|_| Poll::new().unwrap()).collect();
+        let (mailboxes, commands): (Vec<_>, Vec<_>) =
+            polls.iter().map(|poll| mailbox(Waker::new(poll.registry(), Token(0)).unwrap())).unzip();
+        let shards = Shards::new(mailboxes);
+        let [news, other] = ["news", "other"].map(|name| ChannelName::public(name).unwrap());
+        shards.followed_channels().insert(&news, 0, || {});
+        shards.followed_channels().insert(&news, 2, || {});
+        let mut told = |tell: &dyn Fn()| -> Vec<usize> {
+            commands.iter().for_each(|commands| assert!(commands.rest()));
+            tell();
+            let told = commands.iter().map(|commands| std::iter::from_fn(|| commands.next()).count());
+            told.collect()
+        };
+        assert_eq!(told(&|| shards.appended(&[entry(news.clone(), 1)])), [1, 0, 1]);
+        assert_eq!(told(&|| shards.behind(&[news.clone(), other.clone()])), [1, 0, 1]);
+        assert_eq!(told(&|| shards.appended(&[entry(other.clone(), 1), entry(news.clone(), 2)])), [1, 0, 1]);
+        shards.followed_channels().remove(&news, 0, || {});
+        assert_eq!(told(&|| shards.appended(&[entry(news.clone(), 3)])), [0, 0, 1]);
+        let user = UserId::new("alice").unwrap();
+        let mut home = vec![0; 3];
+        home[shards.home_index(&user)] = 1;
+        assert_eq!(told(&|| shards.appended(&[entry(user.channel(), 1)])), home);
+    }
+
     #[test]
     fn a_shard_that_is_woken_for_one_message_finds_all_that_were_told_of_with_it() {
         let mut poll = Poll::new().unwrap();
@@ -299,15 +345,7 @@ mod tests {
         let shards = Shards::new(vec![mailbox]);
         let entry = |offset| {
             let user = UserId::new(&format!("user{}", offset % 100)).unwrap();
-            Arc::new(Entry::new(Message {
-                id: MessageId::from_bits(1),
-                channel: user.channel(),
-                position: Position { epoch: Epoch(1), offset },
-                time: Time(1),
-                body: Body::Page("http://x/".into()),
-                from: None,
-                expires: None,
-            }))
+            entry(user.channel(), offset)
         };
         let entries: Vec<Arc<Entry>> = (1..=TOGETHER).map(entry).collect();
         assert!(commands.rest());

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Inbox, Interest, answering::answer, membership::Membership, node_message::NodeMessage, node_rpc::NodeRpc,
+    Inbox, answering::answer, membership::Membership, node_message::NodeMessage, node_rpc::NodeRpc,
     user_locations::UserLocations,
 };
 use crate::{
@@ -33,8 +33,7 @@ const QUESTIONS_MAX: usize = 1_024;
 
 /// The other nodes, as this one sees them.
 pub struct Nodes {
-    /// What this node's shards follow.
-    pub interest: Interest,
+    engine: Arc<dyn Engine>,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) membership: Arc<Membership>,
     pub(super) user_locations: Arc<UserLocations>,
@@ -60,7 +59,7 @@ impl Nodes {
     ) -> Arc<Self> {
         let membership = Arc::new(Membership::default());
         Arc::new(Self {
-            interest: Interest::new(engine),
+            engine,
             user_locations: Arc::new(UserLocations::new(Arc::clone(&cluster), grace_ms)),
             rpc: Arc::new(NodeRpc::new(Arc::clone(&cluster), Arc::clone(&membership))),
             membership,
@@ -312,11 +311,11 @@ impl Peers for Nodes {
     }
 
     fn watch(&self, channel: &ChannelName) {
-        self.interest.watch(channel);
+        self.engine.watch(channel);
     }
 
     fn unwatch(&self, channel: &ChannelName) {
-        self.interest.unwatch(channel);
+        self.engine.unwatch(channel);
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::Sources;
-use super::{ApiKeyEntry, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, node};
+use super::{
+    ApiKeyEntry, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, WORKERS_MAX, node,
+};
 
 /// A year, in seconds.
 const YEAR_S: u64 = 31_536_000;
@@ -39,7 +41,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("token_ttl_s", config.token_ttl_s, 1, YEAR_S),
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
-        ("workers", config.workers, 0, 256),
+        ("workers", config.workers, 0, WORKERS_MAX as u64),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
         ("slow.max_messages", config.slow.max_messages, 1, 1_000_000_000),

@@ -59,6 +59,9 @@ const DEFAULT_ENGINE: EngineUrl = EngineUrl::local("log");
 /// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
 const HSTS_S: u64 = 31_536_000;
 
+/// The most event loops of a node. A set of them is kept for each public channel that is followed.
+pub const WORKERS_MAX: usize = 256;
+
 /// Every setting of the server. Made by [`Layers::load`], which checks each value; the fields are then within
 /// the bounds that are documented here.
 #[derive(Debug, Clone, Deserialize)]
@@ -255,7 +258,7 @@ impl Config {
     pub fn worker_count(&self) -> usize {
         match usize::try_from(self.workers) {
             Ok(count) if count > 0 => count,
-            _ => std::thread::available_parallelism().map_or(1, usize::from),
+            _ => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
         }
     }
 

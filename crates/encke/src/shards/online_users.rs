@@ -3,58 +3,29 @@
 //! A shard enters a user with the first session and takes the user out with the last, before the client reads
 //! that either has happened. A session outlives its polls, so a user who polls is in here between them too.
 
-use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
-};
-
 use encke_proto::UserId;
 
-/// How many parts the set has, each with a lock of its own: so many readers and shards seldom meet, and what
-/// a part takes to grow is a 64th of what the whole would.
-const PARTS: usize = 64;
-/// For how many users a part keeps room when they are gone.
-const KEPT: usize = 64;
+use super::parted_map::PartedMap;
 
 /// The users who are online on this node. Bounded by the users of all hubs, which enter them.
-#[derive(Debug)]
-pub struct OnlineUsers {
-    parts: [RwLock<HashSet<UserId>>; PARTS],
-}
-
-impl Default for OnlineUsers {
-    fn default() -> Self {
-        Self { parts: std::array::from_fn(|_| RwLock::default()) }
-    }
-}
+#[derive(Debug, Default)]
+pub struct OnlineUsers(PartedMap<UserId, ()>);
 
 impl OnlineUsers {
     /// Whether a user has a session here.
     #[must_use]
     pub fn contains(&self, user: &UserId) -> bool {
-        self.part(user).read().unwrap_or_else(PoisonError::into_inner).contains(user)
+        self.0.get(user).is_some()
     }
 
     /// A user has the first session.
     pub fn insert(&self, user: UserId) {
-        self.part(&user).write().unwrap_or_else(PoisonError::into_inner).insert(user);
+        self.0.change(&user.clone(), |part| part.insert(user, ()));
     }
 
     /// A user's last session is gone.
     pub fn remove(&self, user: &UserId) {
-        let mut part = self.part(user).write().unwrap_or_else(PoisonError::into_inner);
-        part.remove(user);
-        if part.capacity() > KEPT && part.capacity() / 4 > part.len() {
-            let room = part.len() * 2;
-            part.shrink_to(room);
-        }
-    }
-
-    fn part(&self, user: &UserId) -> &RwLock<HashSet<UserId>> {
-        // Ids differ most at their ends. Ids that were chosen to fall into one part only make that a set
-        // like any other, whose hashes no client knows.
-        let ending = user.as_str().bytes().rev().take(4);
-        &self.parts[ending.fold(0, |sum: usize, byte| sum * 31 + usize::from(byte)) % PARTS]
+        self.0.change(user, |part| part.remove(user));
     }
 }
 
@@ -74,16 +45,5 @@ mod tests {
         assert!(
             (0..1_001).all(|number| online.contains(&user(number)) == (number % 2 == 1 && number < 1_000))
         );
-    }
-
-    #[test]
-    fn the_room_of_those_who_have_gone_is_given_back() {
-        let online = OnlineUsers::default();
-        let room = || -> usize { online.parts.iter().map(|part| part.read().unwrap().capacity()).sum() };
-        (0..100_000).for_each(|number| online.insert(user(number)));
-        assert!(room() >= 100_000);
-        (1..100_000).for_each(|number| online.remove(&user(number)));
-        assert!(room() < PARTS * 2 * KEPT, "{}", room());
-        assert!(online.contains(&user(0)), "the one who stays");
     }
 }

@@ -29,9 +29,9 @@ pub trait Peers: fmt::Debug + Send + Sync {
     /// A session was closed here on purpose.
     fn mark_closed(&self, user: UserId, session: SessionId);
 
-    /// A shard has receivers for a channel.
+    /// This node has receivers for a channel, and had none.
     fn watch(&self, channel: &ChannelName);
 
-    /// A shard has none any more.
+    /// This node has none any more.
     fn unwatch(&self, channel: &ChannelName);
 }

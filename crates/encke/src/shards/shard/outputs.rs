@@ -1,7 +1,7 @@
 //! What the hub says, and the connections that have something to pull.
 
 use encke_hub::{Ending, Key, Output, Receipt};
-use encke_proto::CloseCode;
+use encke_proto::{ChannelName, CloseCode};
 
 use super::{Shard, conn_key, slot_key_of};
 use crate::{
@@ -52,9 +52,8 @@ impl Shard {
                     self.tell_peers(|peers| peers.went(user.clone()));
                     self.request_engine(EngineRequest::Seen(user));
                 }
-                // Engines of one node tell it everything.
-                Output::Watch(channel) => self.tell_peers(|peers| peers.watch(&channel)),
-                Output::Unwatch(channel) => self.tell_peers(|peers| peers.unwatch(&channel)),
+                Output::Watch(channel) => self.watch(&channel),
+                Output::Unwatch(channel) => self.unwatch(&channel),
                 Output::Closed { user, session } => self.tell_peers(|peers| peers.mark_closed(user, session)),
                 Output::Replied { ticket, reply } => {
                     if let Some(answer) = self.asked.remove(&ticket) {
@@ -64,6 +63,25 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// The hub has the first receiver for a channel. Engines of one node tell it everything; those of several
+    /// what one of its shards watches.
+    fn watch(&self, channel: &ChannelName) {
+        let tell = || self.tell_peers(|peers| peers.watch(channel));
+        if channel.is_own() {
+            // All sessions of a user are in one shard.
+            return tell();
+        }
+        self.parts.shards.followed_channels().insert(channel, self.parts.index, tell);
+    }
+
+    fn unwatch(&self, channel: &ChannelName) {
+        let tell = || self.tell_peers(|peers| peers.unwatch(channel));
+        if channel.is_own() {
+            return tell();
+        }
+        self.parts.shards.followed_channels().remove(channel, self.parts.index, tell);
     }
 
     pub(super) fn ended(&mut self, key: Key, ending: &Ending) {
