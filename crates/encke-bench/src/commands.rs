@@ -6,6 +6,7 @@ pub mod churn;
 pub mod compare;
 pub mod fanout;
 pub mod fdatasync;
+pub mod flood;
 pub mod handshake;
 pub mod hold;
 pub mod latency;

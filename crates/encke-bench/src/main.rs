@@ -7,6 +7,7 @@ mod blocking;
 mod chaos;
 mod choice;
 mod commands;
+mod flooder;
 mod http;
 mod http2;
 mod net;
@@ -104,6 +105,7 @@ enum Command {
     },
     /// A bare loop of appends and fdatasyncs: what the disk takes by itself
     Fdatasync(commands::fdatasync::Fdatasync),
+    Flood(commands::flood::Args),
     Compare(commands::compare::Args),
     Chaos(commands::chaos::Args),
 }
@@ -154,6 +156,7 @@ fn main() -> ExitCode {
         Command::Append(options) => commands::append::run(&options),
         Command::Reopen { server, reopen } => commands::reopen::run(&server, reopen),
         Command::Fdatasync(options) => commands::fdatasync::run(options),
+        Command::Flood(args) => commands::flood::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Chaos(args) => commands::chaos::execute(&args),
     };

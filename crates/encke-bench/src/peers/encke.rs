@@ -232,6 +232,16 @@ impl Encke {
         out
     }
 
+    /// A poll that is answered at once, behind what [`Peer::resume`] has made of the answer before.
+    #[must_use]
+    pub fn poll_now(&self, user: u32, resume: &str) -> Vec<u8> {
+        let address = self.address();
+        self.with_token(user, |token| {
+            format!("GET /v1/poll?hold_s=0&{resume} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n")
+        })
+        .into_bytes()
+    }
+
     /// A question to the server API.
     #[must_use]
     pub fn question(&self, path: &str) -> Vec<u8> {
