@@ -21,6 +21,7 @@ mod object;
 mod page;
 mod page_url;
 pub mod pattern;
+mod plain_json;
 mod position;
 mod time;
 
@@ -38,5 +39,6 @@ pub use name::{ChannelName, NameError, UserId};
 pub use object::{Object, objects};
 pub use page::Page;
 pub use page_url::{AllowList, PageUrl, PageUrlError};
+pub use plain_json::PlainJson;
 pub use position::{Epoch, EpochError, Offset, Position, write_offset};
 pub use time::Time;
