@@ -39,8 +39,7 @@ pub fn run(bytes: &[u8]) {
         }
     }
     assert_eq!(answer.is_empty(), messages.is_empty() && gaps.is_empty());
-    let (session, cursor) =
-        (SessionId::from_bits(input.session).to_string(), input.cursor.cursor().to_string());
+    let (session, cursor) = (SessionId::from_bits(input.session).text(), input.cursor.cursor().to_string());
     let mut out = Vec::new();
     let pieces = answer.finish(&session, &cursor, &close);
     pieces.write(&mut out);
@@ -48,7 +47,7 @@ pub fn run(bytes: &[u8]) {
     let read: Value = serde_json::from_slice(&out).expect("the body is JSON");
     let close: Value = serde_json::from_str(&close).expect("a close is JSON");
     let expected = serde_json::json!({
-        "session": session, "cursor": cursor, "messages": messages, "gaps": gaps, "close": close,
+        "session": session.as_str(), "cursor": cursor, "messages": messages, "gaps": gaps, "close": close,
     });
     assert_eq!(read, expected);
 }

@@ -7,6 +7,7 @@ mod beds;
 mod log_volume;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
@@ -285,34 +286,19 @@ async fn what_is_answered_after_a_process_whose_sync_failed_is_not_lost_with_the
 }
 
 /// Opens what a crash behind each step leaves, looks for what was answered by then, and counts the openings.
-async fn crash_at_each(steps: &[log_volume::Step], told: &Told, mut disk: CrashDisk) -> usize {
-    let mut opened = 0;
-    for (number, step) in steps.iter().enumerate() {
-        disk.step(step);
-        let done = number + 1;
-        let crashes = [
-            Crash::Process,
-            Crash::Power,
-            Crash::PowerSome(number as u64),
-            Crash::PowerSome(!(number as u64)),
-        ];
-        for crash in crashes.into_iter().filter(|crash| *crash == Crash::Process || !disk.is_synced()) {
-            let what = format!("{crash:?} behind step {done} of {}, {step:?}", steps.len());
-            let what = what.chars().take(160).collect::<String>();
-            let left = disk.crash(crash);
-            if !left.contains_key("MANIFEST") {
-                continue;
-            }
-            let volume = MemoryVolume::with(&left);
+async fn crash_at_each(steps: &[log_volume::Step], told: &Told, disk: CrashDisk) -> usize {
+    let crashes =
+        |number| vec![Crash::Process, Crash::Power, Crash::PowerSome(number), Crash::PowerSome(!number)];
+    let opened = Cell::new(0);
+    log_volume::crash_at_each(steps, disk, crashes, async |volume, done, what| {
+        // What an opening mends is there at the next.
+        for _ in 0..2 {
             let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
-            check(&engine, told, done, &what).await;
+            check(&engine, told, done, what).await;
             engine.stop().await;
-            // What an opening mends is there at the next.
-            let again = open(&volume).unwrap_or_else(|error| panic!("{what}, again: {error}"));
-            check(&again, told, done, &what).await;
-            again.stop().await;
-            opened += 2;
+            opened.set(opened.get() + 1);
         }
-    }
-    opened
+    })
+    .await;
+    opened.get()
 }

@@ -6,7 +6,7 @@
 mod beds;
 mod log_volume;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use encke_engine::{
     Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets,
@@ -152,36 +152,25 @@ async fn nothing_that_was_deleted_comes_back_by_a_crash_before_any_step() {
     let volume = MemoryVolume::recording();
     let told = work(&volume).await;
     let steps = volume.all_steps();
-    let mut disk = CrashDisk::default();
-    let mut opened = 0;
-    for (number, step) in steps.iter().enumerate() {
-        disk.step(step);
-        let done = number + 1;
-        let crashes = [Crash::Process, Crash::Power, Crash::PowerSome(number as u64)];
-        for crash in crashes.into_iter().filter(|crash| *crash == Crash::Process || !disk.is_synced()) {
-            let what = format!("{crash:?} behind step {done} of {}, {step:?}", steps.len());
-            let what = what.chars().take(160).collect::<String>();
-            let left = disk.crash(crash);
-            if !left.contains_key("MANIFEST") {
-                continue;
-            }
-            let volume = MemoryVolume::with(&left);
-            for _ in 0..2 {
-                // What an opening mends is there at the next.
-                let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
-                check(&engine, &told, done, &what).await;
-                engine.stop().await;
-                opened += 1;
-            }
+    let opened = Cell::new(0);
+    let crashes = |number| vec![Crash::Process, Crash::Power, Crash::PowerSome(number)];
+    log_volume::crash_at_each(&steps, CrashDisk::default(), crashes, async |volume, done, what| {
+        for _ in 0..2 {
+            // What an opening mends is there at the next.
             let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
-            goes_on(&engine, &told, done, &what).await;
+            check(&engine, &told, done, what).await;
             engine.stop().await;
+            opened.set(opened.get() + 1);
         }
-    }
+        let engine = open(&volume).unwrap_or_else(|error| panic!("{what}: {error}"));
+        goes_on(&engine, &told, done, what).await;
+        engine.stop().await;
+    })
+    .await;
     let is_checkpoint = |step: &&log_volume::Step| matches!(step, log_volume::Step::Rename { .. });
     let checkpoints = steps.iter().filter(is_checkpoint).count();
     assert!(checkpoints > 3, "{checkpoints} manifests were written");
-    println!("{} steps, opened {opened} times, {} answers", steps.len(), told.len());
+    println!("{} steps, opened {} times, {} answers", steps.len(), opened.get(), told.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -168,14 +168,16 @@ impl Hub {
             Start::Absent | Start::Cursor(_) => (Beginning::Now, Beginning::Handed),
             Start::Earliest => (Beginning::Earliest, Beginning::Earliest),
         };
+        let cursor = match &attach.start {
+            Start::Cursor(cursor) => Some(cursor),
+            Start::Absent | Start::Earliest => None,
+        };
         // Its own channel comes first, so that every session has it as its first subscription.
-        match &attach.start {
-            Start::Cursor(cursor) if cursor.position(&own).is_some() => {
-                self.follow(key, &own, Beginning::Here, cursor.position(&own))?
-            }
-            _ => self.follow(key, &own, own_elsewhere, None)?,
+        match cursor.and_then(|cursor| cursor.position(&own)) {
+            Some(at) => self.follow(key, &own, Beginning::Here, Some(at))?,
+            None => self.follow(key, &own, own_elsewhere, None)?,
         }
-        if let Start::Cursor(cursor) = &attach.start {
+        if let Some(cursor) = cursor {
             for (channel, position) in cursor.entries.iter().filter(|(channel, _)| *channel != own) {
                 if !attach.granted.allows(channel.as_str()) {
                     self.tell_unsubscribed(key, channel);
@@ -191,9 +193,22 @@ impl Hub {
             }
             self.follow(key, channel, elsewhere, None)?;
         }
+        self.place_others(key, cursor.is_some());
+        Ok(())
+    }
+
+    /// Places the subscriptions that a connection did not name: `by_cursor` if its client has a cursor.
+    fn place_others(&mut self, key: Key, by_cursor: bool) {
+        let is_open =
+            |sub: &Sub| matches!(sub.state, SubState::Beginning(_)) || (by_cursor && sub.began().is_some());
+        if !self.sessions.get(key).is_some_and(|session| session.subs.iter().any(is_open)) {
+            // Nearly always the cursor knows them all.
+            return;
+        }
         for index in 0..self.sub_count(key) {
             // The client's cursor does not know the channel, so whatever of it was on its way was lost.
-            if let (Start::Cursor(_), Some(sub)) = (&attach.start, self.sub_mut(key, index))
+            if by_cursor
+                && let Some(sub) = self.sub_mut(key, index)
                 && let Some(began) = sub.began()
                 && sub.placed()
             {
@@ -206,7 +221,6 @@ impl Hub {
                 self.begin_at(key, index, beginning);
             }
         }
-        Ok(())
     }
 
     /// Follows a channel from where it is told; a channel that is followed already only moves when a position

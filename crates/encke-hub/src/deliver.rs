@@ -2,16 +2,15 @@
 //! connections pull from both. There is no queue for a connection; a subscription's position says what is
 //! next.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, iter, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Cursor, Entry, Epoch, ErrorCode, Gap, GapReason, Offset, Page, Position, Unsubscribed,
-    UserId, write_offset,
+    ChannelName, Entry, ErrorCode, Gap, GapReason, Offset, Page, Position, Unsubscribed, UserId,
 };
 
 use crate::{
     ConnKey, Hub, Key, Now, Output, ReadKey,
-    channel::{Appended, Log, Member},
+    channel::{Appended, Channel, Log, Member},
     session::{Beginning, Behind, Session, Sub, SubState},
 };
 
@@ -262,24 +261,34 @@ impl Hub {
         }
         // The user's own channel goes first; the others take turns, so that one which is never empty does not
         // starve them.
-        if let Some(pulled) = self.pull_live(key, 0, now) {
-            return pulled;
-        }
         let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
         let first = if (1..count).contains(&first) { first } else { 1 };
-        for index in (first..count).chain(1..first) {
-            if let Some(pulled) = self.pull_live(key, index, now) {
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.turn = index;
-                    session.streak = if index == first { streak + 1 } else { 1 };
-                }
-                return pulled;
+        let mut order = iter::once(0).chain(first..count).chain(1..first);
+        while let Some(index) = self.next_awake(key, &mut order) {
+            let Some(pulled) = self.pull_live(key, index, now) else { continue };
+            if let Some(session) = self.sessions.get_mut(key)
+                && index > 0
+            {
+                session.turn = index;
+                session.streak = if index == first { streak + 1 } else { 1 };
             }
+            return pulled;
         }
         if let Some(session) = self.sessions.get_mut(key) {
             session.ready = false;
         }
         Pulled::Nothing
+    }
+
+    /// The next subscription in an order that does not rest at the head of its channel, as most do.
+    fn next_awake(&self, key: Key, order: &mut impl Iterator<Item = u16>) -> Option<u16> {
+        let subs = &self.sessions.get(key)?.subs;
+        let rests = |sub: &Sub| {
+            let window = self.channels.at(sub.channel).and_then(Channel::window);
+            matches!(sub.state, SubState::Live)
+                && window.is_some_and(|window| window.epoch == sub.at.epoch && window.head <= sub.at.offset)
+        };
+        order.find(|index| subs.get(usize::from(*index)).is_some_and(|sub| !rests(sub)))
     }
 
     fn pull_live(&mut self, key: Key, index: u16, now: Now) -> Option<Pulled> {
@@ -334,23 +343,33 @@ impl Hub {
     /// connection so far. Of broadcasts none is.
     #[must_use]
     pub fn owed(&self, conn: ConnKey) -> Option<Receipt> {
+        let (session, position) = self.handed_now(conn)?;
+        Some(Receipt { user: self.users.get(session.user)?.id.clone(), position })
+    }
+
+    /// Whether one is due.
+    #[must_use]
+    pub fn owes(&self, conn: ConnKey) -> bool {
+        self.handed_now(conn).is_some()
+    }
+
+    /// How far the user of a connection will have been handed the own channel, if that is farther than before.
+    fn handed_now(&self, conn: ConnKey) -> Option<(&Session, Position)> {
         let session = self.session_by_conn(conn)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may
         // be anywhere.
         let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;
-        if !self.channels.at(sub.channel)?.hands(sub.at) {
-            return None;
-        }
-        Some(Receipt { user: self.users.get(session.user)?.id.clone(), position: sub.at })
+        self.channels.at(sub.channel)?.hands(sub.at).then_some((session, sub.at))
     }
 
     /// What a receipt was due for is acknowledged. The connection that it was sent on may have served others
     /// since, or be gone.
     pub fn handed(&mut self, receipt: Receipt) {
         let Receipt { user, position } = receipt;
+        let channel = user.channel();
         // Without a session of the user here the engine alone knows how far it was handed, and does not go
         // back.
-        if let Some(key) = self.channel_key(&user.channel())
+        if let Some(key) = self.own_pulled(&channel).or_else(|| self.channel_key(&channel))
             && let Some(own) = self.channels.get_mut(key)
         {
             if !own.hands(position) {
@@ -361,50 +380,11 @@ impl Hub {
         self.say(Output::Handed { user, position });
     }
 
-    /// Writes the cursor of a connection's session, as far as it has been pulled.
-    pub fn write_cursor(&self, conn: ConnKey, out: &mut String) {
-        if let Some(session) = self.session_by_conn(conn) {
-            self.write_cursor_of(session, out);
-        }
-    }
-
-    pub(crate) fn write_cursor_of(&self, session: &Session, out: &mut String) {
-        // Writing to a string does not fail.
-        let _ = self.try_write_cursor(session, out);
-    }
-
-    fn try_write_cursor(&self, session: &Session, out: &mut String) -> fmt::Result {
-        let mut placed = session.subs.iter().filter(|sub| sub.placed()).peekable();
-        let leading = placed.peek().map_or(Epoch(0), |sub| sub.at.epoch);
-        out.push_str("1~");
-        leading.write_to(out)?;
-        for sub in placed {
-            let Some(channel) = self.channels.at(sub.channel) else { continue };
-            out.push('~');
-            out.push_str(channel.wire());
-            out.push('~');
-            write_offset(out, sub.at.offset)?;
-            if sub.at.epoch != leading {
-                out.push(':');
-                sub.at.epoch.write_to(out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The same as a value.
-    #[must_use]
-    pub fn cursor(&self, conn: ConnKey) -> Cursor {
-        let mut cursor = Cursor::default();
-        if let Some(session) = self.session_by_conn(conn) {
-            let named = session
-                .subs
-                .iter()
-                .filter(|sub| sub.placed())
-                .filter_map(|sub| Some((self.channels.at(sub.channel)?.name.clone(), sub.at)));
-            cursor.entries = named.collect();
-        }
-        cursor
+    /// The channel of this name, if it is the own one of the session that was pulled from last: nearly always
+    /// that is who was handed something, and then nothing needs to be looked for.
+    fn own_pulled(&self, name: &ChannelName) -> Option<Key> {
+        let sub = self.sessions.get(self.pulled?)?.subs.first()?;
+        self.channels.entry_at(sub.channel).filter(|(_, channel)| channel.name == *name).map(|(key, _)| key)
     }
 
     /// A channel has grown: every session that follows it has something to pull.

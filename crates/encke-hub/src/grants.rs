@@ -8,6 +8,9 @@ use crate::{Hub, Key};
 impl Hub {
     /// Drops what a session follows that is not granted. The user's own channel always is.
     pub(crate) fn drop_ungranted(&mut self, key: Key, granted: &Grant) {
+        if granted.is_all() {
+            return;
+        }
         let subs = self.sessions.get(key).map(|session| session.subs.as_slice()).unwrap_or_default();
         let names = subs.iter().filter_map(|sub| self.channels.at(sub.channel)).map(|channel| &channel.name);
         let is_lost = |name: &&ChannelName| !name.is_own() && !granted.allows(name.as_str());

@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::{ChannelName, SessionId, UserId};
+use encke_proto::{ChannelName, IntHashState, SessionId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index,
-    int_hasher::IntHashState, presence::User, session::Session, tombstone::Tombstones,
+    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, cursor_text::EpochText,
+    index::Index, presence::User, session::Session, tombstone::Tombstones,
 };
 
 /// The ticks of the hub's wheel, in milliseconds.
@@ -55,6 +55,7 @@ pub struct Hub {
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
+    pub(crate) epoch_text: EpochText,
 }
 
 impl Hub {
@@ -82,6 +83,7 @@ impl Hub {
             unsubscribed: HashMap::new(),
             outputs: VecDeque::new(),
             transports: Vec::new(),
+            epoch_text: EpochText::default(),
         }
     }
 

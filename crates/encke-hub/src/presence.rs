@@ -134,12 +134,11 @@ impl Hub {
         sessions.iter().any(|key| self.sessions.get(*key).is_some_and(|session| session.lasting))
     }
 
-    fn close_notice(&self, key: Key, close: Close) -> CloseNotice {
-        let (mut cursor, session) = (String::new(), self.sessions.get(key));
-        if let Some(session) = session {
-            self.write_cursor_of(session, &mut cursor);
-        }
-        CloseNotice { close, session: session.map_or(SessionId::from_bits(0), |session| session.id), cursor }
+    fn close_notice(&mut self, key: Key, close: Close) -> CloseNotice {
+        let session = self.sessions.get(key).map_or(SessionId::from_bits(0), |session| session.id);
+        let mut cursor = String::new();
+        self.write_cursor_of(key, &mut cursor);
+        CloseNotice { close, session, cursor }
     }
 
     /// A connection is gone, or has answered its poll. The session stays for the grace time, if it is one

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, Epoch, Position, limits::CURSOR_MAX_BYTES, limits::SESSION_MAX_CHANNELS};
+use crate::{ChannelName, Epoch, Offset, Position, limits::CURSOR_MAX_BYTES, limits::SESSION_MAX_CHANNELS};
 
 /// Why a text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,9 +66,7 @@ impl Cursor {
                 Some((offset, epoch)) => (offset, epoch.parse().map_err(|_| CursorError::Malformed)?),
                 None => (place, leading),
             };
-            let plain =
-                offset.bytes().all(|b| b.is_ascii_digit()) && (offset == "0" || !offset.starts_with('0'));
-            let offset = offset.parse().ok().filter(|_| plain).ok_or(CursorError::Malformed)?;
+            let offset = read_offset(offset).ok_or(CursorError::Malformed)?;
             // One more than the limit, for the user's own channel.
             if cursor.entries.len() > SESSION_MAX_CHANNELS || cursor.position(&channel).is_some() {
                 return Err(CursorError::Malformed);
@@ -114,11 +112,9 @@ impl fmt::Display for Cursor {
 /// # Errors
 /// Only those of the writer.
 pub fn write_name(out: &mut impl fmt::Write, name: &ChannelName) -> fmt::Result {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'@' | b'/');
     let mut rest = name.as_str();
     // Nearly all names are plain from end to end, and written as they are.
-    while let Some(at) = rest.bytes().position(|byte| !plain(byte)) {
+    while let Some(at) = rest.bytes().position(|byte| !is_plain(byte)) {
         let length = rest[at..].chars().next().map_or(1, char::len_utf8);
         out.write_str(&rest[..at])?;
         rest[at..at + length].bytes().try_for_each(|byte| write!(out, "!{byte:02x}"))?;
@@ -145,15 +141,40 @@ fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
     Some((&text[..at], &text[at + 1..]))
 }
 
+/// Reads an offset: digits alone, and no zero before others.
+fn read_offset(text: &str) -> Option<Offset> {
+    match text.as_bytes() {
+        [b'0'] => Some(0),
+        // The standard library takes a sign besides.
+        [b'1'..=b'9', ..] => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Whether a byte of a name is written as it is.
+fn is_plain(byte: u8) -> bool {
+    PLAIN[usize::from(byte)]
+}
+
+/// A name is looked at for each of its bytes, with every poll, so they are looked up.
+const PLAIN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte.is_ascii() {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'@' | b'/');
+        byte += 1;
+    }
+    table
+};
+
 fn read_name(text: &str) -> Option<ChannelName> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/".contains(&byte);
-    if text.bytes().all(plain) {
+    if text.bytes().all(is_plain) {
         return ChannelName::any(text).ok();
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        if plain(byte) {
+        if is_plain(byte) {
             bytes.push(byte);
         } else if byte == b'!' {
             let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);

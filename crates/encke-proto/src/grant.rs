@@ -50,6 +50,13 @@ impl Grant {
         self.0.is_none()
     }
 
+    /// Whether every public channel is granted, as it is said by `*`.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        // All of them share one list.
+        self.0.as_ref().is_some_and(|patterns| Arc::ptr_eq(patterns, &ALL))
+    }
+
     /// Whether this channel is granted. Users' own channels never are, whatever the pattern: each session has
     /// its own user's without a grant.
     #[must_use]
@@ -85,6 +92,11 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Grant>(r#"["*"]"#).unwrap(), Grant::all());
         assert!(serde_json::from_str::<Grant>("[]").unwrap().is_empty());
+        for (text, is_all) in
+            [(r#"["*"]"#, true), ("[]", false), (r#"["a*"]"#, false), (r#"["*","a"]"#, false)]
+        {
+            assert_eq!(serde_json::from_str::<Grant>(text).unwrap().is_all(), is_all, "{text}");
+        }
         assert!(
             Arc::ptr_eq(&Grant::of(vec!["*".into()]).0.unwrap(), &Grant::all().0.unwrap()),
             "there is one text for all"

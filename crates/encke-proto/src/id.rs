@@ -36,35 +36,42 @@ fn decode(text: &str) -> Result<u128, IdError> {
     if text.len() != TEXT_BYTES {
         return Err(IdError);
     }
-    let mut bits: u128 = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        let value = u128::from(value_of(byte).ok_or(IdError)?);
-        // The first character carries only the two bits that 21 others leave over.
-        if index == 0 && value > 3 {
-            return Err(IdError);
-        }
-        bits = bits << 6 | value;
+    let (mut bits, mut seen) = (0_u128, 0);
+    for byte in text.bytes() {
+        let value = VALUES[usize::from(byte)];
+        seen |= value;
+        bits = bits << 6 | u128::from(value);
     }
-    Ok(bits)
+    // The first character carries only the two bits that 21 others leave over.
+    let first = text.bytes().next().map_or(u8::MAX, |byte| VALUES[usize::from(byte)]);
+    if seen == NOT_IN_IT || first > 3 { Err(IdError) } else { Ok(bits) }
 }
 
-/// The place of a character in the alphabet.
-fn value_of(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'-' => Some(62),
-        b'_' => Some(63),
-        _ => None,
+/// What stands in [`VALUES`] for a character that is not in the alphabet: more bits than any that is has.
+const NOT_IN_IT: u8 = u8::MAX;
+
+/// The place of each character in the alphabet.
+const VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([NOT_IN_IT; 256], 0);
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    values
+};
 
 /// A session: 128 bits that cannot be guessed. Knowing it is what entitles a page that is being closed to end
 /// it, so it is written to no log.
 // In bytes, as a number of that width would have to lie at places that leave others empty.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Its length is always the same, and need not be hashed as that of a list would.
+        state.write(&self.0);
+    }
+}
 
 impl SessionId {
     /// A session id from 128 random bits.
@@ -89,6 +96,12 @@ impl SessionId {
 pub struct IdText([u8; TEXT_BYTES]);
 
 impl IdText {
+    /// The text as the bytes that it is sent as.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -216,7 +229,8 @@ mod tests {
     #[test]
     fn a_character_stands_where_the_alphabet_has_it() {
         for byte in 0..=u8::MAX {
-            assert_eq!(value_of(byte).map(usize::from), ALPHABET.iter().position(|other| *other == byte));
+            let place = ALPHABET.iter().position(|other| *other == byte);
+            assert_eq!(usize::from(VALUES[usize::from(byte)]), place.unwrap_or(NOT_IN_IT.into()));
         }
     }
 

@@ -29,12 +29,17 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
     if look.deepest > JSON_MAX_DEPTH {
         return Err(TooDeep);
     }
+    Ok(shared(json, &look))
+}
+
+/// JSON to be shared, without the white space that one look at it has found.
+pub(crate) fn shared(json: &RawValue, look: &Look) -> Arc<RawValue> {
     if !look.spaces {
-        return Ok(json.to_owned().into());
+        return json.to_owned().into();
     }
     // Valid JSON without insignificant white space is valid JSON; if that were wrong, the original is still
     // right.
-    Ok(RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into())
+    RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into()
 }
 
 /// Writes `text` as a JSON string.
@@ -55,8 +60,19 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Whether a text holds nothing that is to be escaped (RFC 8259 section 7), as most do.
 fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|byte| byte < b' ' || !byte.is_ascii() || matches!(byte, b'"' | b'\\'))
+    text.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// The characters that stand in a JSON string as they are. Names are looked at with every message, so theirs
+/// are looked up.
+pub(crate) const PLAIN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], b' ');
+    while byte.is_ascii() {
+        table[byte as usize] = !matches!(byte, b'"' | b'\\');
+        byte += 1;
+    }
+    table
+};
 
 /// The characters at which readers of text end a line, and JSON does not: NEXT LINE, LINE SEPARATOR and
 /// PARAGRAPH SEPARATOR (Unicode standard, section 5.8). All others that do are control characters below
@@ -91,31 +107,53 @@ pub fn write(value: &impl Serialize) -> String {
 }
 
 /// What one look at JSON tells.
-struct Look {
-    deepest: usize,
+pub(crate) struct Look {
+    pub(crate) deepest: usize,
     /// Whether there is white space between tokens.
     spaces: bool,
 }
 
 impl Look {
     fn at(json: &str) -> Self {
-        let bytes = json.as_bytes();
-        let (mut at, mut depth) = (0, 0_usize);
+        let (bytes, mut at, mut depth) = (json.as_bytes(), 0, 0);
         let mut look = Self { deepest: 0, spaces: false };
-        while let Some(byte) = bytes.get(at) {
-            at += 1;
-            match byte {
-                b'"' => at = past_string(bytes, at),
-                b'[' | b'{' => {
-                    depth += 1;
-                    look.deepest = look.deepest.max(depth);
-                }
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                byte => look.spaces |= is_space(*byte),
-            }
+        while at < bytes.len() {
+            at = look.past_token(bytes, at, &mut depth);
         }
         look
     }
+
+    /// Looks at the token, or the part of one, that begins at `at`; the place behind it.
+    fn past_token(&mut self, bytes: &[u8], at: usize, depth: &mut usize) -> usize {
+        match bytes[at] {
+            b'"' => return past_string(bytes, at + 1),
+            b'[' | b'{' => {
+                *depth += 1;
+                self.deepest = self.deepest.max(*depth);
+            }
+            b']' | b'}' => *depth = depth.saturating_sub(1),
+            byte => self.spaces |= is_space(byte),
+        }
+        at + 1
+    }
+}
+
+/// Looks at the one value that begins at `at`, which need not be valid; the place behind it. None when it
+/// does not end.
+pub(crate) fn one_value(bytes: &[u8], at: usize) -> Option<(usize, Look)> {
+    let (mut end, mut depth) = (at, 0);
+    let mut look = Look { deepest: 0, spaces: false };
+    if !matches!(bytes.get(at)?, b'"' | b'[' | b'{') {
+        // A number or a word ends with the next mark.
+        let is_mark = |byte: &u8| is_space(*byte) || matches!(byte, b',' | b']' | b'}');
+        let length = bytes[at..].iter().position(is_mark).unwrap_or(bytes.len() - at);
+        return Some((at + length, look));
+    }
+    while end == at || depth > 0 {
+        bytes.get(end)?;
+        end = look.past_token(bytes, end, &mut depth);
+    }
+    Some((end, look))
 }
 
 fn without_spaces(json: &str) -> String {
@@ -152,7 +190,7 @@ fn past_string(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 

@@ -143,7 +143,7 @@ mod tests {
             unsubscribed.iter().for_each(|told| answer.unsubscribed(told));
             let end = close.map_or(poll::GOES_ON.to_owned(), |close| json::write(&close));
             let mut written = Vec::new();
-            answer.finish(&session.to_string(), &cursor.to_string(), &end).write(&mut written);
+            answer.finish(&session.text(), &cursor.to_string(), &end).write(&mut written);
             assert_eq!(String::from_utf8(written).unwrap(), json::write(&described));
         }
     }

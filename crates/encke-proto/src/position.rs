@@ -76,12 +76,18 @@ impl FromStr for Epoch {
     fn from_str(text: &str) -> Result<Self, EpochError> {
         // One text for each epoch, so that cursors can be compared as text: no sign, no capitals, no leading
         // zero.
-        let canonical = text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
-            && (text == "0" || !text.starts_with('0'));
-        if !canonical {
+        if text.is_empty() || (text.starts_with('0') && text.len() > 1) {
             return Err(EpochError);
         }
-        u64::from_str_radix(text, 36).map(Self).map_err(|_| EpochError)
+        let digits = text.bytes().try_fold(0_u64, |epoch, byte| {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'z' => byte - b'a' + 10,
+                _ => return None,
+            };
+            epoch.checked_mul(36)?.checked_add(u64::from(digit))
+        });
+        digits.map(Self).ok_or(EpochError)
     }
 }
 

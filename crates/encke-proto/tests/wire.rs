@@ -55,7 +55,7 @@ fn a_page_has_a_url_and_no_data() {
 fn a_poll_answers_one_object() {
     let session = SessionId::from_bits(5);
     let read = |answer: &codec::poll::Answer, close: &str| -> Value {
-        let (text, mut out) = (session.to_string(), Vec::new());
+        let (text, mut out) = (session.text(), Vec::new());
         let pieces = answer.finish(&text, "1~0", close);
         pieces.write(&mut out);
         assert_eq!(pieces.len(), out.len());

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use encke_proto::{ChannelName, MessageId, Offset, Position, Time, UserId};
+use encke_proto::{ChannelName, IntHashState, MessageId, Offset, Position, Time, UserId};
 
 use super::{
     log::Log,
@@ -72,7 +72,8 @@ impl Push {
 pub(super) struct Pushes {
     /// In the order in which they are forgotten.
     by_end: BTreeMap<Place, Push>,
-    by_id: HashMap<MessageId, Place>,
+    /// The server makes the ids.
+    by_id: HashMap<MessageId, Place, IntHashState>,
     next_number: u64,
     receipts: usize,
 }

@@ -431,3 +431,27 @@ fn left(disk: &Disk, crash: Crash) -> Vec<u8> {
     }
     file
 }
+
+/// Behind each step of a workload, hands on what each of these crashes leaves, how many steps were done, and
+/// what to call it. A store without a manifest was never answered for, and is left out; so is a loss of power
+/// where all is synced, which leaves what the end of the process does.
+pub async fn crash_at_each(
+    steps: &[Step],
+    mut disk: CrashDisk,
+    crashes: impl Fn(u64) -> Vec<Crash>,
+    look: impl AsyncFn(MemoryVolume, usize, &str),
+) {
+    for (number, step) in steps.iter().enumerate() {
+        disk.step(step);
+        let done = number + 1;
+        let crashes = crashes(number as u64).into_iter();
+        for crash in crashes.filter(|crash| *crash == Crash::Process || !disk.is_synced()) {
+            let what = format!("{crash:?} behind step {done} of {}, {step:?}", steps.len());
+            let what = what.chars().take(160).collect::<String>();
+            let left = disk.crash(crash);
+            if left.contains_key("MANIFEST") {
+                look(MemoryVolume::with(&left), done, &what).await;
+            }
+        }
+    }
+}

@@ -289,7 +289,7 @@ impl World {
     }
 
     /// The cursor as a client has it: written, carried as text, and read.
-    pub fn cursor(&self, conn: u64) -> Cursor {
+    pub fn cursor(&mut self, conn: u64) -> Cursor {
         let mut text = String::new();
         self.hub.write_cursor(ConnKey(conn), &mut text);
         let cursor = Cursor::parse(&text).unwrap();

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{Close, Cursor, Entry, Gap, MessageJson, SessionId, Unsubscribed, event, json};
+use crate::{Close, Cursor, Entry, Gap, IdText, MessageJson, SessionId, Unsubscribed, event, json};
 
 /// What [`Answer`] writes, as a type: for the description of the API.
 #[derive(Clone, Debug, Serialize)]
@@ -78,23 +78,23 @@ impl Answer {
         self.messages.len() + self.gaps.len() + self.unsubscribed.len()
     }
 
-    /// The whole body: what was gathered, where to go on, and how the session ended. `session` and `cursor`
-    /// are as their types write them, so that neither needs an escape; `close` is JSON.
+    /// The whole body: what was gathered, where to go on, and how the session ended. `cursor` is as its type
+    /// writes it, so that it needs no escape; `close` is JSON.
     #[must_use]
-    pub fn finish<'a>(&'a self, session: &'a str, cursor: &'a str, close: &'a str) -> Pieces<'a> {
+    pub fn finish<'a>(&'a self, session: &'a IdText, cursor: &'a str, close: &'a str) -> Pieces<'a> {
         Pieces([
-            "{\"session\":\"",
-            session,
-            "\",\"cursor\":\"",
-            cursor,
-            "\",\"messages\":[",
-            &self.messages,
-            "],\"gaps\":[",
-            &self.gaps,
-            &self.unsubscribed,
-            "],\"close\":",
-            close,
-            "}",
+            b"{\"session\":\"",
+            session.as_bytes(),
+            b"\",\"cursor\":\"",
+            cursor.as_bytes(),
+            b"\",\"messages\":[",
+            self.messages.as_bytes(),
+            b"],\"gaps\":[",
+            self.gaps.as_bytes(),
+            self.unsubscribed.as_bytes(),
+            b"],\"close\":",
+            close.as_bytes(),
+            b"}",
         ])
     }
 }
@@ -104,7 +104,7 @@ pub const GOES_ON: &str = "null";
 
 /// A body, whose length is known before it is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Pieces<'a>([&'a str; PIECES]);
+pub struct Pieces<'a>([&'a [u8]; PIECES]);
 
 impl Pieces<'_> {
     /// How many bytes there are.
@@ -116,7 +116,9 @@ impl Pieces<'_> {
 
     /// Writes them.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.0.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+        // Room for all of them is made once.
+        out.reserve(self.len());
+        self.0.iter().for_each(|piece| out.extend_from_slice(piece));
     }
 }
 

@@ -11,6 +11,9 @@ pub const COOKIE: &str = "encke_token";
 /// each path and domain that set one.
 pub const COOKIES_MAX: usize = 8;
 
+/// The scheme of a token, with the space that ends it (RFC 6750 section 2.1).
+const BEARER: &str = "bearer ";
+
 /// The names under which applications put tokens into addresses. None of them is taken.
 const TOKEN_PARAMETERS: [&str; 5] = ["token", "access_token", "jwt", "auth", "authorization"];
 
@@ -70,8 +73,8 @@ impl<'a> Credentials<'a> {
     /// The bearer token, if there is one. Another scheme is some proxy's business, not ours.
     #[must_use]
     pub fn bearer(&self) -> Option<&'a str> {
-        let (scheme, token) = self.authorization?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        let (scheme, token) = self.authorization?.split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
     }
 
     /// Whether the request reached the server, or the proxy in front of it, by https.

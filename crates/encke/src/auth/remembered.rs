@@ -8,7 +8,7 @@ use std::{
 };
 
 use encke_proto::UserId;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip128::SipHasher24;
 
 use super::{Claims, Grants};
 
@@ -62,9 +62,9 @@ impl Remembered {
     /// verified anew; what was kept under the former marks goes like all that is not asked for again.
     pub(super) fn mark(&self, token: &str, keys_generation: u64) -> Mark {
         let mut hasher = self.hasher;
-        hasher.write(&keys_generation.to_ne_bytes());
-        hasher.write(token.as_bytes());
-        Mark(hasher.finish128().as_u128())
+        hasher.write_u64(keys_generation);
+        // The rest in one piece, which costs less than as a part of more.
+        Mark(hasher.hash(token.as_bytes()).as_u128())
     }
 
     /// What is known of a token, if it was found good and has not expired.

@@ -1,13 +1,15 @@
-//! The bounds of every value.
+//! The bounds of every value. Here are those of the server itself; each part that has rules of its own has a
+//! file.
 
-use std::net::{IpAddr, SocketAddr};
+mod auth;
+mod retention;
+mod secrets;
+mod tls;
 
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::Sources;
-use super::{
-    ApiKeyEntry, AuthKey, Config, ConfigError, RetentionSection, Scopes, Secret, Source, WORKERS_MAX, node,
-};
+use super::{Config, ConfigError, Source, WORKERS_MAX, node};
 
 /// A year, in seconds.
 const YEAR_S: u64 = 31_536_000;
@@ -16,20 +18,15 @@ const LINGER_MAX_MS: u64 = 50;
 /// The most by which the clock of a token's issuer may be ahead, in seconds; more is a clock to be set right.
 const LEEWAY_MAX_S: u64 = 300;
 
-/// How long a key of the server API is, outside dev mode.
-const API_KEY_MIN_BYTES: usize = 16;
-/// See [`API_KEY_MIN_BYTES`]; longer ones do not fit into the head of a request beside what else it has.
-const API_KEY_MAX_BYTES: usize = 512;
-const API_KEYS_MAX: usize = 100;
-
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
     let checker = Checker { sources };
     check_ranges(config, &checker)?;
+    tls::check(config, &checker)?;
     check_rules(config, &checker)?;
-    check_secrets(config, &checker)?;
-    check_auth(config, &checker)?;
-    check_retention(config, &checker)
+    secrets::check(config, &checker)?;
+    auth::check(config, &checker)?;
+    retention::check(config, &checker)
 }
 
 fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
@@ -57,7 +54,6 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
 
 /// The settings that are no numbers.
 fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    check_tls(checker, config)?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
     checker.rule("node", node::is_name(&config.node), || {
         "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
@@ -83,212 +79,7 @@ fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError
     })
 }
 
-fn check_secrets(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's
-    // secret stays one in any case.
-    let api_key_min = if config.dev { 1 } else { API_KEY_MIN_BYTES };
-    for (key, secret, min_bytes) in
-        [("api_key", &config.api_key, api_key_min), ("token_secret", &config.token_secret, 32)]
-    {
-        if let Some(problem) = secret.as_ref().and_then(|secret| secret.weakness(min_bytes)) {
-            checker.rule(key, false, || problem)?;
-        }
-    }
-    let is_alone = !["redis", "nats"].iter().any(|scheme| config.engine.expose().starts_with(scheme));
-    let has_others = config.auth.has_keys();
-    checker.rule("token_secret", is_alone || config.token_secret.is_some() || !has_others, || {
-        "is needed where there are several nodes: tickets of one are good at all by it".to_owned()
-    })?;
-    let is_short = |key: &Secret| key.expose().len() <= API_KEY_MAX_BYTES;
-    checker.rule("api_key", config.api_key.as_ref().is_none_or(is_short), || {
-        format!("must have at most {API_KEY_MAX_BYTES} bytes")
-    })?;
-    // Each is given to others: the one to all backends, the other to what makes tokens.
-    checker.rule("api_key", config.api_key.is_none() || config.api_key != config.token_secret, || {
-        "must not be the same as token_secret".to_owned()
-    })?;
-    checker.rule("api_keys", config.api_keys.len() <= API_KEYS_MAX, || {
-        format!("must have at most {API_KEYS_MAX} entries")
-    })?;
-    for (at, entry) in config.api_keys.iter().enumerate() {
-        let others = &config.api_keys[..at];
-        let problem = api_key_problem(config, entry, api_key_min).or_else(|| {
-            others.iter().any(|other| other.name == entry.name).then(|| "this name is taken".to_owned())
-        });
-        let is_twin = |other: &ApiKeyEntry| other.sha256() == entry.sha256();
-        let problem =
-            problem.or_else(|| others.iter().any(is_twin).then(|| "it is the same as another".to_owned()));
-        if let Some(problem) = problem {
-            checker.rule("api_keys", false, || format!("key {:?}: {problem}", entry.name))?;
-        }
-    }
-    Ok(())
-}
-
-/// What is wrong with a key of the server API, if anything is.
-fn api_key_problem(config: &Config, entry: &ApiKeyEntry, min_bytes: usize) -> Option<String> {
-    if !node::is_name(&entry.name) {
-        return Some("the name must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned());
-    }
-    if entry.scopes == Scopes::NONE {
-        return Some("it has no scopes, so it allows nothing".to_owned());
-    }
-    if entry.key.is_some() == entry.key_sha256.is_some() {
-        return Some("it needs either key or key_sha256".to_owned());
-    }
-    let mut secrets = [&config.api_key, &config.token_secret].into_iter().flatten();
-    if secrets.any(|secret| Some(secret.sha256()) == entry.sha256()) {
-        return Some("must be neither api_key nor token_secret".to_owned());
-    }
-    let key = entry.key.as_ref()?;
-    if key.expose().len() > API_KEY_MAX_BYTES {
-        return Some(format!("must have at most {API_KEY_MAX_BYTES} bytes"));
-    }
-    key.weakness(min_bytes)
-}
-
-fn check_auth(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    let auth = &config.auth;
-    let backend_keys: Vec<_> = config.all_api_keys().iter().filter_map(ApiKeyEntry::sha256).collect();
-    for (key, claim) in [
-        ("auth.user_claim", &auth.user_claim),
-        ("auth.channels_claim", &auth.channels_claim),
-        ("auth.publish_claim", &auth.publish_claim),
-    ] {
-        checker.rule(key, (1..=255).contains(&claim.len()), || "must have 1 to 255 bytes".to_owned())?;
-    }
-    checker.rule("auth.issuer", auth.issuer.as_ref().is_none_or(|issuer| !issuer.is_empty()), || {
-        "must not be empty".to_owned()
-    })?;
-    checker.rule(
-        "auth.audience",
-        auth.audience.len() <= 100 && auth.audience.iter().all(|one| !one.is_empty()),
-        || "must have at most 100 entries, none of them empty".to_owned(),
-    )?;
-    checker.rule("auth.jwks_url", auth.jwks_url.as_ref().is_none_or(|url| is_safe(url)), || {
-        "must be an https URL without a user, or an http one of this machine".to_owned()
-    })?;
-    checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned())?;
-    for (index, key) in auth.keys.iter().enumerate() {
-        let name = key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
-        let problem = key_problem(key, &auth.keys[..index]).or_else(|| {
-            let is_given_to_backends = |secret: &Secret| backend_keys.contains(&secret.sha256());
-            let is_shared = key.secret.as_ref().is_some_and(is_given_to_backends);
-            is_shared.then(|| "must not be a key of the server API".to_owned())
-        });
-        checker.rule("auth.keys", problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()))?;
-    }
-    Ok(())
-}
-
-/// Whether nothing between the server and an address can put keys of its own in the place of those there.
-fn is_safe(url: &str) -> bool {
-    let Ok(url) = url::Url::parse(url) else { return false };
-    let is_here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let has_user = !url.username().is_empty() || url.password().is_some();
-    !has_user && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
-}
-
-/// What is wrong with a key that tokens are verified with, as far as it can be seen here. `before` are those
-/// that stand before it.
-fn key_problem(key: &AuthKey, before: &[AuthKey]) -> Option<String> {
-    let sources = [key.file.is_some(), key.secret.is_some(), key.jwk.is_some()];
-    if sources.iter().filter(|is_there| **is_there).count() != 1 {
-        return Some("must have one of file, secret and jwk".to_owned());
-    }
-    if key.kid.as_ref().is_some_and(|kid| !(1..=255).contains(&kid.len())) {
-        return Some("must have a kid of 1 to 255 bytes, or none".to_owned());
-    }
-    let is_twin = |other: &AuthKey| other.kid == key.kid && other.algorithm == key.algorithm;
-    if key.kid.is_some() && before.iter().any(is_twin) {
-        return Some("stands there twice".to_owned());
-    }
-    key.secret.as_ref().and_then(|secret| secret.weakness(32))
-}
-
-fn check_retention(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    checker.retention("retention_default", config.retention_default)?;
-    checker.retention("retention_users", config.retention_users)?;
-    let users_age = config.retention_users.max_age_s;
-    checker.rule(
-        "retention_users.max_age_s",
-        users_age.is_none_or(|age| age >= config.push_ttl_s),
-        || {
-            format!(
-                "must be at least push_ttl_s ({}), or pushes would be trimmed while they wait",
-                config.push_ttl_s
-            )
-        },
-    )?;
-    checker
-        .rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned())?;
-    for rule in &config.retention {
-        checker.rule("retention", (1..=255).contains(&rule.channel.len()), || {
-            "each channel must have 1 to 255 bytes".to_owned()
-        })?;
-        checker.rule("retention", !rule.channel.starts_with('@'), || {
-            format!("channel {:?}: users' own channels have [retention_users]", rule.channel)
-        })?;
-        checker.retention("retention", rule.keep())?;
-    }
-    Ok(())
-}
-
-fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> {
-    let by_acme = !config.tls_acme.is_empty();
-    checker.rule("tls_acme", !by_acme || config.tls_listen.is_some(), || {
-        "needs tls_listen, where the certificate is shown".to_owned()
-    })?;
-    checker.rule("tls_acme", config.tls_acme.len() <= 100, || "must have at most 100 names".to_owned())?;
-    for key in ["tls_acme_contact", "tls_acme_directory", "tls_acme_root"] {
-        let holds = by_acme || !checker.sources.contains_key(key);
-        checker.rule(key, holds, || "has no effect without tls_acme".to_owned())?;
-    }
-    let there = [config.tls_listen.is_some(), by_acme || !config.certificates().is_empty()];
-    let pair = config.tls_cert.is_some() == config.tls_key.is_some();
-    checker.rule("tls_listen", pair && there[0] == there[1], || {
-        "needs tls_cert and tls_key, tls_certificates or tls_acme, and they need it".to_owned()
-    })?;
-    checker.rule("tls_redirect", !config.tls_redirect || config.tls_listen.is_some(), || {
-        "needs tls_listen".to_owned()
-    })?;
-    let (first, more) = (config.tls_alpn.first(), config.tls_alpn.get(1..).unwrap_or_default());
-    let distinct =
-        first.is_some() && more.len() < 2 && more.first().is_none_or(|second| Some(second) != first);
-    checker.rule("tls_alpn", distinct, || "must have one or both of h2 and http/1.1".to_owned())?;
-    checker.range("tls_redirect_port", config.tls_redirect_port, 1, 65_535)?;
-    checker.range("tls_hsts_s", config.tls_hsts_s, 0, 2 * YEAR_S)?;
-    checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
-        "must have at most 100 entries".to_owned()
-    })?;
-    let free = config.tls_listen.is_none_or(|address| !collide(address, config.listen));
-    checker.rule("tls_listen", free, || {
-        format!("must be another address than `listen`, which is {}", config.listen)
-    })?;
-    checker.rule(
-        "tls_listen",
-        !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
-        || "must be a loopback address in dev mode, like listen".to_owned(),
-    )
-}
-
-/// Whether only one of two listeners could have its address: each is for all addresses of its machine, or
-/// both are for the same one.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    // An IPv6 listener for all addresses takes those of IPv4 as well.
-    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
-    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
-    // Port 0 is a free one for each.
-    one.port() == other.port()
-        && one.port() != 0
-        && (ip == other_ip || covers(ip, other_ip) || covers(other_ip, ip))
-}
-
+/// Names the key whose value is out of its bounds, and where the value came from.
 struct Checker<'a> {
     sources: &'a Sources,
 }
@@ -309,12 +100,6 @@ impl Checker<'_> {
         let Some(value) = value else { return Ok(()) };
         self.rule(key, (min..=max).contains(&value), || format!("must be from {min} to {max}, is {value}"))
     }
-
-    fn retention(&self, table: &str, section: RetentionSection) -> Result<(), ConfigError> {
-        self.range(&format!("{table}.max_messages"), section.max_messages, 1, 1_000_000_000)?;
-        self.range(&format!("{table}.max_bytes"), section.max_bytes, 65_536, 1 << 40)?;
-        self.range(&format!("{table}.max_age_s"), section.max_age_s, 1, 10 * YEAR_S)
-    }
 }
 
 #[cfg(test)]
@@ -322,7 +107,8 @@ mod tests {
     use crate::config::Layers;
     use toml::Value;
 
-    fn refusal(key: &str, value: impl Into<Value>) -> String {
+    /// Why this value is refused.
+    pub(super) fn refusal(key: &str, value: impl Into<Value>) -> String {
         Layers::new(Vec::new()).option(key, "--option", value).load().unwrap_err().to_string()
     }
 
@@ -367,49 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_of_a_rule_in_the_list_are_those_of_the_tables() {
-        for (key, below, above) in [
-            ("max_messages", 0, 1_000_000_001_i64),
-            ("max_bytes", 65_535, (1 << 40) + 1),
-            ("max_age_s", 0, 10 * 31_536_000 + 1),
-        ] {
-            let rule = |value: i64| {
-                let rule =
-                    toml::Table::from_iter([("channel".into(), "news*".into()), (key.into(), value.into())]);
-                let plain = toml::Table::from_iter([("channel".into(), "a".into())]);
-                // The second of two, so that it is not the first alone that is looked at.
-                Layers::new(Vec::new())
-                    .option("retention", "--option", vec![Value::Table(plain), Value::Table(rule)])
-                    .load()
-            };
-            for wrong in [below, above] {
-                let refusal = rule(wrong).unwrap_err().to_string();
-                assert!(
-                    refusal.starts_with(&format!(
-                        "`retention.{key}` from --option: must be from {} to ",
-                        below + 1
-                    )),
-                    "{refusal}"
-                );
-            }
-            assert!(rule(below + 1).is_ok() && rule(above - 1).is_ok(), "{key}");
-            for table in ["retention_default", "retention_users"] {
-                let key = format!("{table}.{key}");
-                assert!(refusal(&key, below).starts_with(&format!("`{key}`")), "{key}");
-                assert!(refusal(&key, above).starts_with(&format!("`{key}`")), "{key}");
-            }
-        }
-        let rule = |channel: &str| toml::Table::from_iter([("channel".into(), channel.into())]);
-        for channel in [String::new(), "a".repeat(256), "@alice".to_owned()] {
-            assert!(
-                refusal("retention", vec![Value::Table(rule(&channel))]).starts_with("`retention`"),
-                "{channel}"
-            );
-        }
-        assert!(refusal("retention", vec![Value::Table(rule("a")); 1001]).contains("1000 rules"));
-    }
-
-    #[test]
     fn words_are_checked_too() {
         assert!(refusal("node", "a b").starts_with("`node`"));
         for wrong in ["encke=loud", "warning", "loud", "", "a,,b=="] {
@@ -420,113 +163,6 @@ mod tests {
         }
         assert!(refusal("data", "").starts_with("`data`"));
         assert!(refusal("slow.policy", "drop").starts_with("`slow.policy`"));
-        assert!(refusal("api_key", "short").starts_with("`api_key`"));
-        for weak in ["aaaaaaaaaaaaaaab", "abcababcabcabcabc", "1212121212121212"] {
-            assert!(refusal("api_key", weak).contains("a few characters"), "{weak}");
-        }
-        assert!(refusal("api_key", "4f1c9be07d3a".repeat(50)).contains("at most 512 bytes"));
-        assert!(refusal("token_secret", "changeme").contains("placeholder"));
-        assert!(
-            !refusal("token_secret", "4f1c9be07d3a").contains("4f1c9be07d3a"),
-            "a secret is not in the words of its refusal"
-        );
-        assert!(refusal("retention_users.max_age_s", 60).contains("push_ttl_s"));
-        for url in [
-            "http://id.example.com/k",
-            "ftp://id.example.com/k",
-            "https://a:b@id.example.com/k",
-            "/k",
-            "http://127.0.0.1.example.com/k",
-        ] {
-            assert!(refusal("auth.jwks_url", url).starts_with("`auth.jwks_url`"), "{url}");
-        }
-        for url in
-            ["https://id.example.com/k", "http://127.0.0.1:81/k", "http://localhost/k", "http://[::1]/k"]
-        {
-            assert!(Layers::new(Vec::new()).option("auth.jwks_url", "--option", url).load().is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn each_api_key_has_a_name_scopes_and_one_form() {
-        let digest = "0f4e8c1b".repeat(8);
-        let load = |keys: &str| {
-            let table: toml::Table = format!("keys = {keys}").parse().unwrap();
-            let layers = Layers::new(Vec::new()).option("api_key", "--option", "4f1c9be07d3a4f1c");
-            layers.option("api_keys", "--option", table["keys"].clone()).load()
-        };
-        let key = |fields: &str| format!("[{{ {fields} }}]");
-        let good = [
-            key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = ["push"]"#),
-            key(&format!(r#"name = "a", key_sha256 = "{digest}", scopes = ["admin"]"#)),
-            key(&format!(
-                r#"name = "a", key_sha256 = "{digest}", scopes = ["read"], expires = "2027-01-31T00:00:00Z""#
-            )),
-        ];
-        for keys in good {
-            assert!(load(&keys).is_ok(), "{keys}");
-        }
-        let a = r#"{ name = "a", key = "7d3a4f1c9be07d3a", scopes = ["push"] }"#;
-        for (keys, word) in [
-            (key(r#"name = "a", scopes = ["push"]"#), "either key or key_sha256"),
-            (
-                key(&format!(
-                    r#"name = "a", key = "7d3a4f1c9be07d3a", key_sha256 = "{digest}", scopes = ["push"]"#
-                )),
-                "either key or key_sha256",
-            ),
-            (key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = []"#), "no scopes"),
-            (key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = ["all"]"#), "unknown variant `all`"),
-            (key(r#"name = "a b", key = "7d3a4f1c9be07d3a", scopes = ["push"]"#), "the name must be"),
-            (key(r#"name = "a", key = "4f1c9be07d3a4f1c", scopes = ["push"]"#), "neither api_key nor"),
-            (key(r#"name = "a", key = "short", scopes = ["push"]"#), "at least 16 bytes"),
-            (key(r#"name = "a", key_sha256 = "0f4e", scopes = ["push"]"#), "64 hexadecimal digits"),
-            (format!("[{a}, {a}]"), "this name is taken"),
-        ] {
-            let refusal = load(&keys).unwrap_err().to_string();
-            assert!(refusal.starts_with("`api_keys`") && refusal.contains(word), "{keys}: {refusal}");
-            assert!(!refusal.contains("7d3a4f1c9be07d3a"), "{refusal}");
-        }
-        let same = Layers::new(Vec::new()).option("api_key", "--option", "4f1c9be07d3a".repeat(3));
-        let same = same.option("token_secret", "--option", "4f1c9be07d3a".repeat(3)).load().unwrap_err();
-        assert!(same.to_string().contains("must not be the same as token_secret"), "{same}");
-    }
-
-    #[test]
-    fn what_browsers_are_told_of_tls_has_bounds() {
-        for (alpn, good) in [
-            (&["h2", "http/1.1"][..], true),
-            (&["http/1.1", "h2"], true),
-            (&["http/1.1"], true),
-            (&[], false),
-            (&["h2", "h2"], false),
-            (&["h2", "http/1.1", "h2"], false),
-            (&["http/1.0"], false),
-        ] {
-            let value = Value::Array(alpn.iter().map(|name| (*name).into()).collect());
-            let loaded = Layers::new(Vec::new()).option("tls_alpn", "--option", value).load();
-            assert_eq!(loaded.is_ok(), good, "{alpn:?}");
-        }
-        assert!(refusal("tls_redirect", true).contains("needs tls_listen"));
-        assert!(refusal("tls_redirect_port", 65_536).contains("must be from 1 to "));
-        assert!(refusal("tls_hsts_s", 63_072_001).contains("must be from 0 to "));
-        let hsts_s = |more: &str| {
-            let listen = "tls_listen = \"127.0.0.1:0\"\ntls_cert = \"a\"\ntls_key = \"b\"\n";
-            let text: toml::Table = format!("{listen}{more}").parse().unwrap();
-            let layers = Layers::new(Vec::new());
-            let layers =
-                text.into_iter().fold(layers, |layers, (key, value)| layers.option(&key, "--option", value));
-            layers.load().unwrap().hsts_s()
-        };
-        for (more, said_s) in [
-            ("", 0),
-            ("tls_redirect = true", 31_536_000),
-            ("tls_redirect = true\ndev = true", 0),
-            ("tls_redirect = true\ntls_hsts_s = 0", 0),
-            ("tls_hsts_s = 7", 7),
-        ] {
-            assert_eq!(hsts_s(more), said_s, "{more}");
-        }
     }
 
     #[test]
@@ -540,45 +176,5 @@ mod tests {
             let refusal = dev(open).unwrap_err().to_string();
             assert!(refusal.starts_with("`listen` from --listen: "), "{refusal}");
         }
-    }
-
-    #[test]
-    fn two_listeners_have_two_addresses() {
-        let load = |listen: &str, tls_listen: &str| {
-            let layers = Layers::new(Vec::new()).option("listen", "--listen", listen);
-            let layers = layers.option("tls_cert", "--cert", "c").option("tls_key", "--key", "k");
-            layers.option("tls_listen", "--tls", tls_listen).load()
-        };
-        for (listen, tls_listen) in [
-            ("127.0.0.1:443", "127.0.0.1:443"),
-            ("localhost:443", "127.0.0.1:443"),
-            ("0.0.0.0:443", "192.168.1.2:443"),
-            ("192.168.1.2:443", "0.0.0.0:443"),
-            ("[::]:443", "127.0.0.1:443"),
-            ("0.0.0.0:443", "[::]:443"),
-            ("[::1]:443", "[::]:443"),
-            ("127.0.0.1:443", "[::ffff:127.0.0.1]:443"),
-        ] {
-            let refusal = load(listen, tls_listen).unwrap_err().to_string();
-            assert!(
-                refusal.starts_with("`tls_listen` from --tls: must be another address than `listen`"),
-                "{listen} {tls_listen}: {refusal}"
-            );
-        }
-        for (listen, tls_listen) in [
-            ("127.0.0.1:80", "127.0.0.1:443"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-            ("127.0.0.1:443", "127.0.0.2:443"),
-            ("0.0.0.0:443", "[::1]:443"),
-            ("127.0.0.1:443", "[::1]:443"),
-        ] {
-            assert!(load(listen, tls_listen).is_ok(), "{listen} {tls_listen}");
-        }
-    }
-
-    #[test]
-    fn in_dev_mode_a_short_api_key_will_do() {
-        let dev = Layers::new(Vec::new()).option("dev", "--dev", true);
-        assert!(dev.option("api_key", "--option", "test-key").load().is_ok());
     }
 }

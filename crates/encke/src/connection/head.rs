@@ -5,19 +5,6 @@ use std::mem::MaybeUninit;
 
 use crate::admission::{Endpoints, Waiting};
 
-/// The bytes that may not stand in a target, although the parser lets them through. A poll's query is looked
-/// at for each of its bytes, so they are looked up.
-const IN_NO_TARGET: [bool; 256] = {
-    let mut table = [false; 256];
-    let bytes = *b"\"#<>\x7f";
-    let mut at = 0;
-    while at < bytes.len() {
-        table[bytes[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 /// The longest head that is read here; a longer one goes to hyper, which refuses it.
 pub const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// The most header fields that are read here.
@@ -81,15 +68,20 @@ pub fn origin_of(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(field.strip_prefix(b":")?).ok().map(str::trim)
 }
 
+/// Whether a query has what may not stand in a target (RFC 9112 section 3.2), although the parser lets it
+/// through: hyper refuses it, or reads the query without the fragment.
+fn has_forbidden(query: &str) -> bool {
+    // All bytes are looked at whatever the first of them are, so that many are compared at a time.
+    query.bytes().fold(false, |found, byte| found | matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\x7f'))
+}
+
 fn waiting<'a>(request: &httparse::Request<'_, 'a>, endpoints: &Endpoints) -> Option<(usize, Waiting<'a>)> {
     // hyper reads HTTP/1.0, whose rules for keeping a connection are others.
     if request.version != Some(1) {
         return None;
     }
     let (path, query) = request.path?.split_once('?').unwrap_or((request.path?, ""));
-    // What may not stand in a target (RFC 9112 section 3.2): hyper refuses it, or reads the query
-    // without the fragment.
-    if query.bytes().any(|byte| IN_NO_TARGET[usize::from(byte)]) {
+    if has_forbidden(query) {
         return None;
     }
     let (number, address) = endpoints.find(request.method?, path, query)?;

@@ -61,7 +61,7 @@ impl PushRequest {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refused> {
         // Most are one alone, and what is not is found out by its first field.
         let one = match body.len() {
-            0..=BODY_MAX_BYTES => body::parse(body).map(Self::One),
+            0..=BODY_MAX_BYTES => Push::read_plain(body).map_or_else(|| body::parse(body), Ok).map(Self::One),
             _ => Err(body::too_large("one push alone", BODY_MAX_BYTES)),
         };
         one.or_else(|refused| push_many::parse(body).unwrap_or(Err(refused)).map(Self::Several))

@@ -7,7 +7,9 @@ use std::{
 };
 
 use encke_engine::{Append, AppendNow, Appended, EngineError, Targets};
-use encke_proto::{Body, ErrorCode, MessageId, NameError, PageUrl, UserId, json, limits::PUSH_MAX_TARGETS};
+use encke_proto::{
+    Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, UserId, json, limits::PUSH_MAX_TARGETS,
+};
 use metrics::Counter;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -49,6 +51,29 @@ pub(crate) struct Push {
 }
 
 impl Push {
+    /// Reads a push of the plainest form: for users by name, with strings that have no escapes, each field
+    /// once. None leaves it to the deserializer, which reads the same where this reads anything.
+    pub(crate) fn read_plain(body: &[u8]) -> Option<Self> {
+        let mut json = PlainJson::of(std::str::from_utf8(body).ok()?);
+        let (mut to, mut url, mut data, mut ttl_s, mut id) = (None, None, None, None, None);
+        let mut begins = json.takes(b'{');
+        while begins || json.takes(b',') {
+            begins = false;
+            let name = json.string().filter(|_| json.takes(b':'))?;
+            let is_new = match name {
+                "to" => to.replace(plain_names(&mut json)?).is_none(),
+                "url" => url.replace(json.string()?.to_owned()).is_none(),
+                "data" => data.replace(Ok(json.compact()?)).is_none(),
+                "ttl_s" => ttl_s.replace(json.whole_number()?).is_none(),
+                "id" => id.replace(json.string()?.to_owned()).is_none(),
+                _ => false,
+            };
+            is_new.then_some(())?;
+        }
+        (json.takes(b'}') && json.is_at_end()).then_some(())?;
+        Some(Self { to: To::Users(to?), url, data, ttl_s, id })
+    }
+
     /// Whether it is for so many that a shard must not do it within a turn.
     pub(crate) fn is_large(&self) -> bool {
         matches!(self.to, To::Group(_)) || self.users() > WITHIN_TURN_MAX
@@ -93,6 +118,17 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<UserId, Na
         }
     }
     deserializer.deserialize_str(Reads)
+}
+
+/// Takes a list of names.
+fn plain_names(json: &mut PlainJson<'_>) -> Option<Vec<Named>> {
+    // Most are for one.
+    let (mut names, mut begins) = (Vec::with_capacity(1), json.takes(b'['));
+    while begins || json.takes(b',') {
+        begins = false;
+        names.push(Named(UserId::new(json.string()?)));
+    }
+    json.takes(b']').then_some(names)
 }
 
 const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
@@ -342,19 +378,20 @@ fn users_of(names: Vec<Named>) -> Result<Vec<UserId>, Refused> {
     if names.len() > PUSH_MAX_TARGETS {
         return Err(ErrorCode::TooManyTargets.into());
     }
-    let is_one = names.len() == 1;
-    let mut seen = HashSet::with_capacity(if is_one { 0 } else { names.len() });
-    let users = names
-        .into_iter()
-        .map(|Named(user)| user.map_err(Refused::from))
-        .filter(|user| is_one || user.as_ref().map_or(true, |user| seen.insert(user.clone())));
-    users.collect()
+    let count = names.len();
+    let users = names.into_iter().map(|Named(user)| user.map_err(Refused::from));
+    if count == 1 {
+        return users.collect();
+    }
+    let mut seen = HashSet::with_capacity(count);
+    users.filter(|user| user.as_ref().map_or(true, |user| seen.insert(user.clone()))).collect()
 }
 
 /// Who of users by name is online, by id, if that is known without asking.
 fn online_now(app: &App, named: Option<&[UserId]>) -> Option<Result<Vec<UserId>, Refused>> {
-    let mut online = Vec::new();
-    for user in named? {
+    let named = named?;
+    let mut online = Vec::with_capacity(named.len());
+    for user in named {
         match app.sessions.is_online_now(user)? {
             Ok(true) => online.push(user.clone()),
             Ok(false) => {}
@@ -404,6 +441,85 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What a push says, in a form that can be compared.
+    fn said(push: &Push) -> String {
+        let to = match &push.to {
+            To::Users(names) => format!("{:?}", names.iter().map(|Named(name)| name).collect::<Vec<_>>()),
+            To::Group(Group::All) => "all".to_owned(),
+            To::Group(Group::Online) => "online".to_owned(),
+        };
+        let data = push.data.as_ref().map(|data| data.as_ref().map(|json| json.get()));
+        format!("{to} {:?} {data:?} {:?} {:?}", push.url, push.ttl_s, push.id)
+    }
+
+    #[test]
+    fn a_plain_push_is_read_as_the_deserializer_reads_it() {
+        for (text, is_plain) in [
+            (r#"{"to":["alice"],"data":"x"}"#, true),
+            (
+                r#" { "to" : [ "alice" , "Ünï", "" , "alice" ] , "url":"http://x/", "ttl_s" : 60 ,"id": "k" } "#,
+                true,
+            ),
+            (r#"{"data":{"a":[1, 2.5e3, "\n\u00fc"],"b":null},"to":["a"]}"#, true),
+            (r#"{"data":null,"to":["a"]}"#, true),
+            (r#"{"to":["a"],"ttl_s":18446744073709551615}"#, true),
+            (r#"{"to":["al\u0069ce"],"data":1}"#, false),
+            (r#"{"\u0074o":["alice"],"data":1}"#, false),
+            (r#"{"to":"all","data":1}"#, false),
+            (r#"{"to":["a"],"data":1,"id":null}"#, false),
+            (r#"{"to":["a"],"data":1,"ttl_s":null}"#, false),
+        ] {
+            let read: Push = body::parse(text.as_bytes()).unwrap();
+            let plain = Push::read_plain(text.as_bytes());
+            assert_eq!(plain.is_some(), is_plain, "{text}");
+            assert!(plain.is_none_or(|plain| said(&plain) == said(&read)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_deserializer_refuses_is_never_plain() {
+        let deep = format!(r#"{{"to":["a"],"data":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+        let texts = [
+            "",
+            "{}",
+            "[]",
+            "{",
+            "null",
+            r#"{"to":["a"],}"#,
+            r#"{,"to":["a"]}"#,
+            r#"{"to":["a",]}"#,
+            r#"{"to":[,"a"]}"#,
+            r#"{"to":["a"]"#,
+            r#"{"to":["a"]}}"#,
+            r#"{"to":["a"]} 1"#,
+            r#"{"to":["a" "b"]}"#,
+            r#"{"to":["a"] "data":1}"#,
+            r#"{"to":["a"],"to":["b"]}"#,
+            r#"{"to":["a"],"data":1,"data":2}"#,
+            r#"{"to":["a"],"colour":1}"#,
+            r#"{"data":1}"#,
+            r#"{"to":[1],"data":1}"#,
+            r#"{"to":["a"],"data":tru}"#,
+            r#"{"to":["a"],"data":01}"#,
+            r#"{"to":["a"],"data":[1,]}"#,
+            r#"{"to":["a"],"data":"\x"}"#,
+            r#"{"to":["a"],"ttl_s":-1}"#,
+            r#"{"to":["a"],"ttl_s":1.0}"#,
+            r#"{"to":["a"],"ttl_s":01}"#,
+            r#"{"to":["a"],"ttl_s":18446744073709551616}"#,
+            r#"{"to":["a"],"url":1}"#,
+            r#"{"to" ["a"]}"#,
+            "\u{feff}{\"to\":[\"a\"],\"data\":1}",
+            "{\"to\":[\"a\n\"],\"data\":1}",
+            deep.as_str(),
+        ];
+        for text in texts {
+            assert!(body::parse::<Push>(text.as_bytes()).is_err(), "{text}");
+            assert!(Push::read_plain(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(Push::read_plain(b"{\"to\":[\"\xff\"],\"data\":1}").is_none());
     }
 
     #[test]

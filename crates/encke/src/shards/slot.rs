@@ -74,6 +74,18 @@ impl Slot {
         Ok(())
     }
 
+    /// The service of a request on this connection, which has not begun.
+    #[must_use]
+    pub fn new_service(
+        &self,
+        transport: &'static dyn Transport,
+        mut request_state: RequestState,
+        state: Option<Box<ConnectionState>>,
+    ) -> Service {
+        request_state.plain |= self.sink.is_body();
+        Service { transport, request_state, ready: false, queued: Queued::default(), state }
+    }
+
     /// What becomes of what its client sends.
     #[must_use]
     pub fn hears(&self) -> Hears {
@@ -197,16 +209,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that has not begun.
-    #[must_use]
-    pub fn new(
-        transport: &'static dyn Transport,
-        request_state: RequestState,
-        state: Option<Box<ConnectionState>>,
-    ) -> Self {
-        Self { transport, request_state, ready: false, queued: Queued::default(), state }
-    }
-
     /// Whether it is duplex.
     #[must_use]
     pub fn is_duplex(&self) -> bool {

@@ -45,7 +45,7 @@ impl AnswerForm for Poll {
         context.take_cursor();
         // Borrowed from the context, which writes around it.
         let cursor = std::mem::take(context.cursor);
-        let after = answer(context, gathered.finish(context.session().text().as_str(), &cursor, GOES_ON));
+        let after = answer(context, gathered.finish(&context.session().text(), &cursor, GOES_ON));
         *context.cursor = cursor;
         after
     }
@@ -56,10 +56,7 @@ impl AnswerForm for Poll {
                 // The socket is freed with the session, so the answer says that it is the last one.
                 context.request_state.keep_alive = false;
                 let close = json::write(&notice.close);
-                answer(
-                    context,
-                    Answer::default().finish(notice.session.text().as_str(), &notice.cursor, &close),
-                )
+                answer(context, Answer::default().finish(&notice.session.text(), &notice.cursor, &close))
             }
             Ending::TakenOver => context.refuse(ErrorCode::SessionTakenOver),
             Ending::Refused(code) => context.refuse(*code),

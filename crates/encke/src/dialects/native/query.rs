@@ -121,19 +121,37 @@ fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches('&');
-        let end = rest.bytes().position(|byte| byte == b'&').unwrap_or(rest.len());
+        let (mut end, mut equals, mut is_encoded) = (rest.len(), None, false);
+        for (at, byte) in rest.bytes().enumerate().filter(|(_, byte)| IS_MARK[usize::from(*byte)]) {
+            match byte {
+                b'&' => {
+                    end = at;
+                    break;
+                }
+                b'=' => equals = equals.or(Some(at)),
+                _ => is_encoded = true,
+            }
+        }
         let (pair, more) = rest.split_at(end);
         rest = more;
-        if pair.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        if is_encoded {
             return form_urlencoded::parse(pair.as_bytes()).next();
         }
-        let (name, value) = match pair.bytes().position(|byte| byte == b'=') {
-            Some(at) => (&pair[..at], &pair[at + 1..]),
-            None => (pair, ""),
-        };
+        let (name, value) = equals.map_or((pair, ""), |at| (&pair[..at], &pair[at + 1..]));
         (!pair.is_empty()).then_some((Cow::Borrowed(name), Cow::Borrowed(value)))
     })
 }
+
+/// The bytes that are more than themselves in a query. Each of its bytes is looked at, so they are looked up.
+const IS_MARK: [bool; 256] = {
+    let mut table = [false; 256];
+    let (bytes, mut at) = (*b"&=%+", 0);
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Reads a list of channels, and adds what is new. Commas part the names, so a name that holds one is
 /// percent-encoded in the list, which is percent-encoded again in the query.

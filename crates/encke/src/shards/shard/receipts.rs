@@ -4,7 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use encke_batch::unacknowledged;
-use encke_hub::{IntHashState, Key, Receipt};
+use encke_hub::{Key, Receipt};
+use encke_proto::IntHashState;
 
 use super::{Shard, conn_key};
 use crate::{

@@ -19,7 +19,7 @@ use crate::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Hears, Received, Resting, Service, ShardCommand, Sink, Slot, State},
+    shards::{Arrival, Hears, Received, Resting, ShardCommand, Sink, Slot, State},
     transports::{HoldKind, NextAction, RequestState},
 };
 
@@ -353,10 +353,9 @@ impl Shard {
             state,
             ticket: _,
         } = admission;
-        request_state.plain |= slot.sink.is_body();
         let (nonce, number) = self.random_pool.numbers();
         request_state.nonce = nonce.to_be_bytes();
-        slot.state = State::Waits(Service::new(transport, request_state, state));
+        slot.state = State::Waits(slot.new_service(transport, request_state, state));
         let timeout_ms = match transport.hold_kind() {
             // Clients that began to wait together should not all come back together.
             HoldKind::Once => {

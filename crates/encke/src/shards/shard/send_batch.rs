@@ -146,7 +146,7 @@ impl Shard {
         }
         let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);
         self.set_deadline(key, silence_ms);
-        self.hub.owed(conn_key(key)).is_none()
+        !self.hub.owes(conn_key(key))
     }
 
     /// Sends what was written for the slots that were served, and does what comes after it.

@@ -18,17 +18,16 @@ pub(super) const IDENTIFY_WITHIN_MS: u64 = 10_000;
 impl Shard {
     /// Opens a connection that is of no user yet.
     pub(super) fn open(&mut self, key: Key, opened: Opened) {
-        let Opened { transport, mut request_state, mut state } = opened;
+        let Opened { transport, request_state, mut state } = opened;
         if self.drains {
             return self.refuse(key, &shutting_down(), &request_state);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };
-        request_state.plain |= slot.sink.is_body();
         let identify_by_ms = self.now.mono_ms + IDENTIFY_WITHIN_MS;
         if let Some(duplex) = state.duplex_mut() {
             duplex.keep(|kept| kept.identify_by_ms = Some(identify_by_ms));
         }
-        slot.state = State::Unclaimed(Service::new(transport, request_state, Some(state)));
+        slot.state = State::Unclaimed(slot.new_service(transport, request_state, Some(state)));
         self.set_deadline(key, IDENTIFY_WITHIN_MS);
         self.turn(key, |transport, context| transport.open(context));
         // In a turn of its own, since the head may just be read from the buffer that all connections share.
@@ -94,9 +93,8 @@ impl Shard {
     pub(super) fn refuse_admission(&mut self, key: Key, admission: Admission, refusal: &Refusal) {
         let Admission { transport, mut request_state, state, .. } = admission;
         let Some(slot) = self.slots.get_mut(key) else { return };
-        request_state.plain |= slot.sink.is_body();
         request_state.keep_alive &= !self.drains;
-        slot.state = State::Unclaimed(Service::new(transport, request_state, state));
+        slot.state = State::Unclaimed(slot.new_service(transport, request_state, state));
         self.refuse_unclaimed(key, refusal);
     }
 

@@ -1,9 +1,9 @@
-//! A cheap hasher for keys that the driver makes. It must not be used for keys that a client can choose,
+//! A cheap hasher for keys that the server makes. It must not be used for keys that a client can choose,
 //! since it does not resist collisions made on purpose.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// For maps whose keys the driver makes: no client can choose them to collide, and they are looked up for
+/// For maps whose keys the server makes: no client can choose them to collide, and they are looked up for
 /// every message.
 pub type IntHashState = BuildHasherDefault<IntHasher>;
 
