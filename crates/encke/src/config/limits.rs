@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use encke_proto::{
+    Who,
+    limits::{BODY_MAX_BYTES, SESSION_MAX_CHANNELS},
+};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::Sources;
@@ -19,6 +23,8 @@ const API_KEY_MIN_BYTES: usize = 16;
 /// See [`API_KEY_MIN_BYTES`]; longer ones do not fit into the head of a request beside what else it has.
 const API_KEY_MAX_BYTES: usize = 512;
 const API_KEYS_MAX: usize = 100;
+/// Each place at which a client names a channel goes through them until one fits.
+const RULES_MAX: usize = 100;
 
 /// Checks all values; the first that is out of its bounds is named.
 pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigError> {
@@ -27,7 +33,8 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     check_rules(config, &checker)?;
     check_secrets(config, &checker)?;
     check_auth(config, &checker)?;
-    check_retention(config, &checker)
+    check_retention(config, &checker)?;
+    check_channel_rules(config, &checker)
 }
 
 fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
@@ -39,6 +46,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("token_ttl_s", config.token_ttl_s, 1, YEAR_S),
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
+        ("max_channels_per_user", config.max_channels_per_user, SESSION_MAX_CHANNELS as u64, 100_000_000),
         ("workers", config.workers, 0, 256),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
@@ -237,6 +245,26 @@ fn check_retention(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigE
     Ok(())
 }
 
+fn check_channel_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+    checker.rule("rules", config.rules.len() <= RULES_MAX, || {
+        format!("must have at most {RULES_MAX} entries")
+    })?;
+    for entry in &config.rules {
+        let problem = entry.rule().err();
+        checker.rule("rules", problem.is_none(), || {
+            format!("channel {:?}: {}", entry.channel, problem.map(|problem| problem.to_string()).unwrap_or_default())
+        })?;
+        let is_of_users = entry.channel.contains("{user}");
+        let whom = [entry.subscribe, entry.publish, entry.presence, entry.history.unwrap_or_default()];
+        checker.rule("rules", is_of_users || !whom.contains(&Who::Owner), || {
+            format!("channel {:?}: \"owner\" needs {{user}} in the pattern", entry.channel)
+        })?;
+        checker.range("rules.message_max_bytes", entry.message_max_bytes, 1, BODY_MAX_BYTES as u64)?;
+        checker.range("rules.followers_max", entry.followers_max, 1, 10_000_000)?;
+    }
+    Ok(())
+}
+
 fn check_tls(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> {
     let by_acme = !config.tls_acme.is_empty();
     checker.rule("tls_acme", !by_acme || config.tls_listen.is_some(), || {
@@ -362,6 +390,35 @@ mod tests {
                 assert!(refusal(&key, 0).starts_with(&format!("`{key}`")));
             }
         }
+    }
+
+    #[test]
+    fn a_rule_for_channels_that_is_none_is_named() {
+        let load = |rules: &str| {
+            let rules: toml::Table = rules.parse().unwrap();
+            Layers::new(Vec::new()).option("rules", "--option", rules["rules"].clone()).load()
+        };
+        let rule = |more: &str| load(&format!("[[rules]]\nchannel = \"a\"\n[[rules]]\n{more}"));
+        for (more, problem) in [
+            ("subscribe = \"users\"", "missing field `channel`"),
+            ("channel = \"in-{users}\"", "channel \"in-{users}\": may hold {user} once"),
+            ("channel = \"@alice\"", "do not begin with @"),
+            ("channel = \"{user}*\"", "may hold one * beside {user}"),
+            ("channel = \"\"", "must have 1 to 255 bytes"),
+            ("channel = \"a\"\nsubscribe = \"owner\"", "\"owner\" needs {user} in the pattern"),
+            ("channel = \"a\"\nhistory = \"owner\"", "\"owner\" needs {user} in the pattern"),
+            ("channel = \"a\"\nsubscribe = \"all\"", "unknown variant `all`"),
+            ("channel = \"a\"\nread = \"users\"", "unknown field `read`"),
+            ("channel = \"a\"\nmessage_max_bytes = 0", "must be from 1 to 65536"),
+            ("channel = \"a\"\nmessage_max_bytes = 65537", "must be from 1 to 65536"),
+            ("channel = \"a\"\nfollowers_max = 0", "must be from 1 to "),
+        ] {
+            let refusal = rule(more).unwrap_err().to_string();
+            assert!(refusal.starts_with("`rules") && refusal.contains(problem), "{more}: {refusal}");
+        }
+        assert!(rule("channel = \"in-{user}\"\nsubscribe = \"owner\"\nfollowers_max = 1").is_ok());
+        let many = "[[rules]]\nchannel = \"a\"\n".repeat(101);
+        assert!(load(&many).unwrap_err().to_string().contains("at most 100 entries"));
     }
 
     #[test]
