@@ -61,7 +61,8 @@ pub struct Attach {
     pub carried: Following,
     /// When the token ends.
     pub token_ends: Time,
-    /// The public channels that the token grants. What the session follows besides is dropped.
+    /// The public channels that the token grants, as far as rules leave it to the token. What the session
+    /// follows and may not is dropped.
     pub granted: Grant,
 }
 
@@ -113,7 +114,7 @@ impl Hub {
         if attach.token_ends.0 != 0 {
             self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
         }
-        self.drop_ungranted(key, &attach.granted);
+        self.drop_ungranted(key, &attach.user, &attach.granted);
         if let Err(code) = self.follow_all(key, &attach) {
             self.refuse(key, code, now);
             return;
@@ -133,6 +134,7 @@ impl Hub {
         if wanted.clone().any(|name| name.is_own() && !name.is_own_of(user)) {
             return Err(ErrorCode::ChannelForbidden);
         }
+        self.have_room(session, user, wanted.clone())?;
         let subs = session.and_then(|key| self.sessions.get(key)).map_or(&[][..], |session| &session.subs);
         let has_own = usize::from(!subs.is_empty());
         if (subs.len() + wanted.clone().count() + 1) * CURSOR_ENTRY_MAX_BYTES <= CURSOR_MAX_BYTES {
@@ -161,7 +163,7 @@ impl Hub {
     /// Brings a session's subscriptions to what its connection asks for.
     fn follow_all(&mut self, key: Key, attach: &Attach) -> Result<(), ErrorCode> {
         if attach.carried != Following::default() {
-            self.carry_on(key, &attach.carried, &attach.granted)?;
+            self.carry_on(key, &attach.user, &attach.carried, &attach.granted)?;
         }
         let own = attach.user.channel();
         let (elsewhere, own_elsewhere) = match &attach.start {
@@ -179,19 +181,23 @@ impl Hub {
         }
         if let Some(cursor) = cursor {
             for (channel, position) in cursor.entries.iter().filter(|(channel, _)| *channel != own) {
-                if !attach.granted.allows(channel.as_str()) {
+                if !self.is_permitted(&attach.user, &attach.granted, channel) {
                     self.tell_unsubscribed(key, channel);
                     continue;
                 }
-                self.follow(key, channel, Beginning::Here, Some(*position))?;
+                let beginning = self.beginning_at(key, &attach.user, &attach.granted, (channel, *position));
+                self.follow(key, channel, beginning, Some(*position))?;
             }
         }
         for channel in &attach.channels {
-            if !channel.is_own() && !attach.granted.allows(channel.as_str()) {
+            if !channel.is_own() && !self.is_permitted(&attach.user, &attach.granted, channel) {
                 self.tell_unsubscribed(key, channel);
                 continue;
             }
-            self.follow(key, channel, elsewhere, None)?;
+            let is_readable = elsewhere == Beginning::Now
+                || channel.is_own()
+                || self.is_readable(&attach.user, &attach.granted, channel);
+            self.follow(key, channel, if is_readable { elsewhere } else { Beginning::Now }, None)?;
         }
         self.place_others(key, cursor.is_some());
         Ok(())
@@ -261,20 +267,17 @@ impl Hub {
                 channel
             }
         };
+        if let Err(code) = self.make_room(key, channel_key, name.is_own()) {
+            if self.channels.get(channel_key).is_some_and(|channel| channel.members.is_empty()) {
+                self.drop_channel(channel_key);
+            }
+            return Err(code);
+        }
         let (Some(session), Some(channel)) = (self.sessions.get_mut(key), self.channels.get_mut(channel_key))
         else {
             return Err(ErrorCode::Internal);
         };
-        // One more than the limit, for the user's own.
-        let index = u16::try_from(session.subs.len())
-            .ok()
-            .filter(|count| usize::from(*count) <= SESSION_MAX_CHANNELS);
-        let Some(index) = index else {
-            if channel.members.is_empty() {
-                self.drop_channel(channel_key);
-            }
-            return Err(ErrorCode::TooManyChannels);
-        };
+        let index = u16::try_from(session.subs.len()).map_err(|_| ErrorCode::TooManyChannels)?;
         let member = u32::try_from(channel.members.len()).map_err(|_| ErrorCode::Overloaded)?;
         channel.members.push(Member { session: key.index, sub: index });
         session.add_sub(Sub::new(channel_key.index, member));
@@ -294,6 +297,9 @@ impl Hub {
             member.sub = index;
         }
         let Some(channel) = self.channels.at_mut(gone.channel) else { return };
+        if channel.counted {
+            self.config.follower_counts.leave(&channel.name);
+        }
         channel.members.swap_remove(gone.member as usize);
         let moved = channel.members.get(gone.member as usize).copied();
         if channel.members.is_empty() {
@@ -328,7 +334,7 @@ impl Hub {
         let at = match beginning {
             Beginning::Now => window.head(),
             Beginning::Handed => channel.handed.unwrap_or(Position { epoch: window.epoch, offset: 0 }),
-            Beginning::Here => at,
+            Beginning::Here | Beginning::Recent => at,
             Beginning::Earliest => {
                 // Where the log begins now is known to the engine alone.
                 return self.ask_for_page(key, index, 0, true);
@@ -343,8 +349,10 @@ impl Hub {
             }
             sub.state = SubState::Live;
         }
-        if !reached {
-            self.ask_to_read(key, index);
+        match (reached, beginning) {
+            (true, _) => {}
+            (false, Beginning::Recent) => self.skip_history(key, index),
+            (false, _) => self.ask_to_read(key, index),
         }
     }
 
@@ -406,6 +414,10 @@ impl Hub {
 
     pub(crate) fn sub_mut(&mut self, key: Key, index: u16) -> Option<&mut Sub> {
         self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))
+    }
+
+    pub(crate) fn sub(&self, key: Key, index: u16) -> Option<&Sub> {
+        self.sessions.get(key)?.subs.get(usize::from(index))
     }
 
     pub(crate) fn sub_count(&self, key: Key) -> u16 {

@@ -30,6 +30,8 @@ pub(crate) struct Channel {
     pub(crate) again: bool,
     /// Whether the channel is among the hub's warm ones.
     pub(crate) warm: bool,
+    /// Whether its members are among [`crate::FollowerCounts`].
+    pub(crate) counted: bool,
 }
 
 /// A name as cursors hold it. Few are not what they are, so it stands elsewhere.
@@ -58,6 +60,7 @@ impl Channel {
             asked: false,
             again: false,
             warm: false,
+            counted: false,
         }
     }
 

@@ -1,6 +1,12 @@
 //! The bounds and times of a hub, with defaults. The server's configuration checks their ranges; nothing is
 //! checked here.
 
+use std::sync::Arc;
+
+use encke_proto::ChannelRules;
+
+use crate::FollowerCounts;
+
 /// Bounds and times of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -9,6 +15,12 @@ pub struct HubConfig {
     pub grace_ms: u64,
     /// The most sessions of one user; when one more comes, the oldest is closed.
     pub max_sessions_per_user: usize,
+    /// The most public channels that the sessions of one user follow, all together.
+    pub max_channels_per_user: usize,
+    /// Who may follow which public channel, until [`crate::Hub::set_rules`] says otherwise.
+    pub rules: Arc<ChannelRules>,
+    /// How many sessions of all hubs of a node follow a channel that has a bound.
+    pub follower_counts: Arc<FollowerCounts>,
     /// The most messages of a channel that are held in memory for receivers that are near its head.
     pub window_messages: usize,
     /// The most bytes of them.
@@ -25,6 +37,9 @@ impl Default for HubConfig {
         Self {
             grace_ms: 15_000,
             max_sessions_per_user: 64,
+            max_channels_per_user: 10_000,
+            rules: Arc::default(),
+            follower_counts: Arc::default(),
             window_messages: 256,
             window_bytes: 1 << 20,
             window_ms: 30_000,

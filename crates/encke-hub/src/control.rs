@@ -1,7 +1,7 @@
 //! How the hub answers control requests: each by an output with the caller's ticket. The caller's right to
 //! make them was checked before.
 
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Grant, Position, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -112,6 +112,13 @@ impl Hub {
             Err(code) => return self.replied(ticket, ControlReply::Refused(code)),
         };
         let named = from.entries.iter().map(|(channel, _)| channel);
+        // Rules may have changed since the caller was asked for its right.
+        let is_forbidden = |channel: &ChannelName| {
+            !channel.is_own() && !self.config.rules.is_empty() && !self.is_permitted(user, &Grant::all(), channel)
+        };
+        if channels.iter().chain(named.clone()).any(is_forbidden) {
+            return self.replied(ticket, ControlReply::Refused(ErrorCode::ChannelForbidden));
+        }
         let mut followed = self.may_follow(Some(key), user, channels.iter().chain(named));
         for (channel, at) in &from.entries {
             followed = followed.and_then(|()| self.follow(key, channel, Beginning::Here, Some(*at)));

@@ -40,6 +40,7 @@ impl Hub {
     pub(crate) fn carry_on(
         &mut self,
         key: Key,
+        user: &UserId,
         carried: &Following,
         granted: &Grant,
     ) -> Result<(), ErrorCode> {
@@ -52,7 +53,7 @@ impl Hub {
             self.follow(key, own, Beginning::Handed, None)?;
         }
         for (channel, at) in carried.began.entries.iter().filter(|(channel, _)| !channel.is_own()) {
-            if !granted.allows(channel.as_str()) {
+            if !self.is_permitted(user, granted, channel) {
                 self.tell_unsubscribed(key, channel);
                 continue;
             }
@@ -66,7 +67,7 @@ impl Hub {
             }
         }
         for channel in carried.channels.iter().filter(|channel| !channel.is_own()) {
-            if !granted.allows(channel.as_str()) {
+            if !self.is_permitted(user, granted, channel) {
                 self.tell_unsubscribed(key, channel);
                 continue;
             }

@@ -147,6 +147,8 @@ pub(crate) enum Beginning {
     Handed,
     /// Behind the position that the subscription has.
     Here,
+    /// The same, but no further back than the window: of one that may not read the history.
+    Recent,
 }
 
 /// What a session that lags has yet to be given of a channel.
@@ -212,7 +214,7 @@ impl Sub {
     /// Whether it stands anywhere yet; before, a cursor has nothing to say of it.
     pub(crate) fn placed(&self) -> bool {
         match self.state {
-            SubState::Beginning(beginning) => beginning == Beginning::Here,
+            SubState::Beginning(beginning) => matches!(beginning, Beginning::Here | Beginning::Recent),
             SubState::Reading(reading) => !reading.earliest,
             SubState::Live | SubState::Behind(_) => true,
         }

@@ -53,7 +53,7 @@ codes! {
     UrlNotAllowed = "url_not_allowed", 403;
     /// A cookie that came from a foreign origin.
     OriginForbidden = "origin_forbidden", 403;
-    /// The token grants no such channel.
+    /// Neither the token nor a rule grants this in that channel.
     ChannelForbidden = "channel_forbidden", 403;
     /// The API key is not for this.
     Forbidden = "forbidden", 403;
@@ -81,8 +81,10 @@ codes! {
     TooLarge = "too_large", 413;
     /// A body that is not JSON by its own word.
     UnsupportedMediaType = "unsupported_media_type", 415;
-    /// More channels than a session may have.
+    /// More channels than a session or a user may follow.
     TooManyChannels = "too_many_channels", 422;
+    /// The channel has as many followers as it may have.
+    ChannelFull = "channel_full", 422;
     /// More users than one push may name.
     TooManyTargets = "too_many_targets", 422;
     /// The address speaks a protocol that the request does not ask for.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::pattern;
 
-/// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing.
+/// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing. Whether nothing
+/// was said, or that nothing is granted, is kept apart: rules for channels may allow what a token leaves open.
 // Nearly all tokens grant nothing or everything, and it is kept for each WebSocket: neither takes memory of
 // its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct Grant(Option<Arc<[String]>>);
 static ALL: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::new(["*".to_owned()]));
 
 impl Grant {
-    /// Nothing.
+    /// Nothing, since nothing was said.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -35,7 +36,7 @@ impl Grant {
         if patterns == **ALL {
             return Self::all();
         }
-        Self((!patterns.is_empty()).then(|| patterns.into()))
+        Self(Some(patterns.into()))
     }
 
     /// The patterns.
@@ -47,6 +48,12 @@ impl Grant {
     /// Whether nothing is granted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.patterns().is_empty()
+    }
+
+    /// Whether nothing was said. It grants nothing by itself.
+    #[must_use]
+    pub fn is_unsaid(&self) -> bool {
         self.0.is_none()
     }
 
@@ -91,12 +98,14 @@ mod tests {
             assert_eq!(serde_json::to_string(&grant).unwrap(), text);
         }
         assert_eq!(serde_json::from_str::<Grant>(r#"["*"]"#).unwrap(), Grant::all());
-        assert!(serde_json::from_str::<Grant>("[]").unwrap().is_empty());
         for (text, is_all) in
             [(r#"["*"]"#, true), ("[]", false), (r#"["a*"]"#, false), (r#"["*","a"]"#, false)]
         {
             assert_eq!(serde_json::from_str::<Grant>(text).unwrap().is_all(), is_all, "{text}");
         }
+        let nothing = serde_json::from_str::<Grant>("[]").unwrap();
+        assert!(nothing.is_empty() && !nothing.is_unsaid());
+        assert!(Grant::none().is_empty() && Grant::none().is_unsaid());
         assert!(
             Arc::ptr_eq(&Grant::of(vec!["*".into()]).0.unwrap(), &Grant::all().0.unwrap()),
             "there is one text for all"

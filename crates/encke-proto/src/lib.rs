@@ -4,6 +4,8 @@
 //! Nothing here has a socket, a clock, a task or a source of randomness: bytes and times are handed in, so
 //! everything can be tested and fuzzed as plain functions.
 
+mod channel_pattern;
+mod channel_rules;
 pub mod codec;
 mod cursor;
 mod error;
@@ -25,6 +27,8 @@ mod plain_json;
 mod position;
 mod time;
 
+pub use channel_pattern::{ChannelPattern, ChannelPatternError};
+pub use channel_rules::{Action, Caller, ChannelRule, ChannelRules, Who};
 pub use codec::Entry;
 pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
 pub use error::{ErrorAnswer, ErrorCode, ErrorDetail, Refusal};

@@ -1,9 +1,9 @@
 //! What a client may do with its session, however it asks: by POST, over a WebSocket, in any dialect. Each is
-//! allowed by the client's [`Identity`] alone.
+//! allowed by the client's [`Identity`] and the rules for channels.
 
 use encke_engine::{Appended, Mark, ReceiptState};
 use encke_hub::Following;
-use encke_proto::{ChannelName, Cursor, ErrorCode, SessionId, json};
+use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Position, SessionId, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -57,17 +57,22 @@ pub async fn follow(
     app: &App,
     identity: &Identity,
     session: SessionId,
-    channels: Vec<ChannelName>,
+    mut channels: Vec<ChannelName>,
     from: &Cursor,
 ) -> Result<Following, Refused> {
     let named = from.entries.iter().map(|(channel, _)| channel);
-    if let Some(channel) = channels.iter().chain(named).find(|channel| !identity.may_subscribe(channel)) {
-        return Err(Refused::new(
-            ErrorCode::ChannelForbidden,
-            format!("the token does not grant subscribing to {channel}"),
-        ));
+    let access = app.auth.access();
+    for channel in channels.iter().chain(named) {
+        access.check(identity, Action::Subscribe, channel)?;
     }
-    Ok(app.sessions.subscribe(session, &identity.user, channels, from.clone()).await?)
+    let mut from = from.clone();
+    // Without the right to read the history a channel begins now.
+    let is_readable = |channel: &ChannelName| channel.is_own() || access.may_read(identity, channel);
+    let (readable, others) = from.entries.into_iter().partition(|(channel, _)| is_readable(channel));
+    from.entries = readable;
+    let others: Vec<(ChannelName, Position)> = others;
+    channels.extend(others.into_iter().map(|(channel, _)| channel));
+    Ok(app.sessions.subscribe(session, &identity.user, channels, from).await?)
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -103,8 +108,8 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
 /// user's own.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], what is wrong with the names and the data, or when the engine cannot
-/// append.
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], what is wrong with the names and the data, or
+/// when the engine cannot append.
 pub async fn publish(
     app: &App,
     identity: &Identity,
@@ -113,15 +118,13 @@ pub async fn publish(
     key: Option<&str>,
 ) -> Result<Appended, Refused> {
     let channel = ChannelName::public(channel)?;
-    if !identity.may_publish(&channel) {
-        return Err(Refused::new(
-            ErrorCode::ChannelForbidden,
-            format!("the token does not grant publishing to {channel}"),
-        ));
-    }
+    let access = app.auth.access();
+    access.check(identity, Action::Publish, &channel)?;
     let key = validation::key(&format!("user:{}", identity.user), key)?;
     let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
-    publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await
+    let data = json::compact(data)?;
+    access.check_size(&channel, data.get().len())?;
+    publish_to(app, vec![channel], data, key, Some(identity.user.clone())).await
 }
 
 /// The same, as the native protocol answers it.

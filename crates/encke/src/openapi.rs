@@ -58,6 +58,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         client_api::login::login, client_api::logout::logout, client_api::ticket::ticket,
         client_api::close::close, client_api::subscribe::subscribe, client_api::subscribe::unsubscribe,
         client_api::publish::publish, client_api::ack::ack,
+        client_api::history::history, client_api::presence::presence,
         server_api::push::push, server_api::receipts::receipts, server_api::publish::publish,
         server_api::users::users, server_api::users::user, server_api::sessions::sessions,
         server_api::close::close, server_api::channels::channels, server_api::history::history,

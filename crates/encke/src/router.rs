@@ -77,6 +77,8 @@ pub(crate) fn routes() -> Vec<Route> {
         clients_post("/v1/unsubscribe", post(client_api::subscribe::unsubscribe)),
         clients_post("/v1/publish", post(client_api::publish::publish)),
         clients_post("/v1/ack", post(client_api::ack::ack)),
+        clients_get("/v1/channels/{channel}/history", get(client_api::history::history)),
+        clients_get("/v1/channels/{channel}/presence", get(client_api::presence::presence)),
         api_post("/api/push", post(server_api::push::push)),
         api_get("/api/push/{id}", get(server_api::receipts::receipts)),
         api_post("/api/publish", post(server_api::publish::publish)),

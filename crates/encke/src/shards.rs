@@ -13,6 +13,7 @@ mod online_users;
 mod parted_map;
 mod peers;
 mod received;
+mod rules_reload;
 mod shard;
 mod sink;
 mod slot;
@@ -31,7 +32,7 @@ use std::{
 
 use encke_engine::Feed;
 use encke_hub::{ControlReply, ControlRequest};
-use encke_proto::{ChannelName, Entry, ErrorCode, UserId};
+use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, UserId};
 use tokio::sync::oneshot;
 
 pub use claim::Claim;
@@ -43,6 +44,7 @@ pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use received::Received;
+pub use rules_reload::RulesReload;
 pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
 pub use sink::{BodySink, BodySinkId, HyperBody, Sink, SinkHome, body_sink};
 pub use slot::{Answered, Hears, Queued, Service, Slot, State, Task, Unsent};
@@ -134,6 +136,14 @@ impl Shards {
     pub fn drain(&self, elsewhere: bool) {
         for mailbox in self.mailboxes.iter() {
             mailbox.post_or_miss(ShardCommand::Drain { elsewhere });
+        }
+    }
+
+    /// Tells all shards the rules that say from now on who may follow which channel. None is lost however
+    /// much a shard has to do: they change when an operator says so.
+    pub fn set_rules(&self, rules: &Arc<ChannelRules>) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post_always(ShardCommand::Rules(Arc::clone(rules)));
         }
     }
 

@@ -35,7 +35,7 @@ use crate::{
     router::router,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, TlsListener,
+        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts, TlsListener,
         mailbox, open_engine_io,
     },
 };
@@ -176,6 +176,10 @@ pub async fn wire_speaking(
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
+    app.reloads.register(Arc::new(RulesReload {
+        access: Arc::clone(app.auth.access()),
+        shards: shards.clone(),
+    }));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
@@ -208,6 +212,7 @@ pub async fn wire_speaking(
         connection_limit,
         timeouts,
         redirects,
+        hub: hub_config(&app),
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners)?;
     Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
@@ -277,6 +282,7 @@ struct Workers {
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
     redirects: bool,
+    hub: HubConfig,
 }
 
 impl Workers {
@@ -322,7 +328,7 @@ impl Workers {
             command_handler: self.command_handler.clone(),
             connection_limit: Arc::clone(&self.connection_limit),
             clock: Arc::clone(&app.clock),
-            hub: hub_config(config),
+            hub: self.hub.clone(),
             timeouts: self.timeouts,
             redirects: self.redirects,
             slow: config.slow,
@@ -342,10 +348,14 @@ fn timeouts(config: &Config) -> Timeouts {
     Timeouts { head_ms: HEAD_MS, idle_ms: IDLE_MS, stalled_ms, heartbeat_ms }
 }
 
-fn hub_config(config: &Config) -> HubConfig {
+/// Of all hubs: they share what is counted for the whole node.
+fn hub_config(app: &App) -> HubConfig {
+    let config = &app.config;
     HubConfig {
+        rules: app.auth.access().rules(),
         grace_ms: config.session_grace_s * 1000,
         max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
+        max_channels_per_user: bound(config.max_channels_per_user),
         broadcast_members: if config.linger_ms > 0 { 1 } else { HubConfig::default().broadcast_members },
         ..HubConfig::default()
     }

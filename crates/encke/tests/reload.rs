@@ -273,6 +273,48 @@ fn a_mistake_changes_nothing_and_is_told() {
     assert!(log.lines().any(|line| line.contains("restart only") && line.contains("workers")), "{log}");
 }
 
+/// Who may do what changes while the server runs, and a rule that is none changes nothing.
+#[test]
+fn rules_for_channels_change_at_a_hangup() {
+    let (mut server, _) = Server::new("api_key = \"4f1c9be07d3a4f1c\"");
+    let publish = |server: &Server| {
+        let ask = |request: String| {
+            let mut socket = TcpStream::connect(server.addresses[0]).unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let post = |path: &str, fields: &str, body: &str| {
+            ask(format!(
+                "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{fields}\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                server.addresses[0],
+                body.len()
+            ))
+        };
+        let login = post("/v1/login", "", r#"{"user":"alice"}"#);
+        let token = login.split("\"token\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let body = r#"{"channel":"news","data":1}"#;
+        let answer = post("/v1/publish", &format!("Authorization: Bearer {token}\r\n"), body);
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(publish(&server), "202");
+    for (rules, status) in [
+        ("[[rules]]\nchannel = \"news\"\npublish = \"nobody\"", "403"),
+        ("[[rules]]\nchannel = \"in-{users}\"\npublish = \"users\"", "403"),
+        ("[[rules]]\nchannel = \"in-{user}\"\npublish = \"owner\"", "403"),
+        ("[[rules]]\nchannel = \"news\"\npublish = \"users\"", "202"),
+    ] {
+        let more = format!("api_key = \"4f1c9be07d3a4f1c\"\n{rules}");
+        fs::write(server.path("encke.toml"), settings("first", &more)).unwrap();
+        server.hang_up();
+        assert_eq!(publish(&server), status, "{rules}: {}", server.log());
+    }
+    assert!(server.log().contains("changed=\"rules\""), "{}", server.log());
+    assert!(server.log().contains("in-{users}"), "{}", server.log());
+}
+
 /// A key that has become known to others is taken away while the server runs. Its connection is one that the
 /// server knows already.
 #[test]

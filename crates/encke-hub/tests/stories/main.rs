@@ -20,5 +20,6 @@ mod limits;
 mod lineage;
 mod presence;
 mod receipts;
+mod rules;
 mod subscriptions;
 mod taking_over;

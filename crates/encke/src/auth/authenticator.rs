@@ -6,7 +6,7 @@ use std::sync::Arc;
 use encke_proto::{ErrorCode, Refusal, Time, UserId};
 
 use super::{
-    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
+    BadKey, COOKIE, ChannelAccess, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
@@ -53,6 +53,7 @@ pub struct Authenticator {
     /// time.
     remembered: Option<Remembered>,
     api_keys: Arc<ApiKeys>,
+    access: Arc<ChannelAccess>,
     origins: Origins,
     tickets: Tickets,
     /// What takes the place of those among several nodes.
@@ -76,6 +77,7 @@ impl Authenticator {
             signing: config.token_secret.as_ref().map(signing),
             remembered: random::bits().ok().map(Remembered::new),
             api_keys: Arc::new(ApiKeys::new(&config.all_api_keys(), random::bits().ok())),
+            access: Arc::new(ChannelAccess::new(config.channel_rules())),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
             shared_tickets: None,
@@ -265,6 +267,12 @@ impl Authenticator {
             TicketError::TooMany => Refusal::new(ErrorCode::Overloaded, error.to_string()),
         })?;
         Ok(GivenTicket { ticket: ticket::write(bits), expires })
+    }
+
+    /// What clients may do with channels.
+    #[must_use]
+    pub fn access(&self) -> &Arc<ChannelAccess> {
+        &self.access
     }
 
     /// The keys of the server API.

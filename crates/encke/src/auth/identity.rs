@@ -1,9 +1,9 @@
-//! A verified user, and whether that user may subscribe or publish to a channel. How the user was verified is
-//! in `authenticator.rs`.
+//! A verified user, and what the token grants. How the user was verified is in `authenticator.rs`, what may be
+//! done with a channel in `channel_access.rs`.
 
 use std::sync::Arc;
 
-use encke_proto::{ChannelName, Time, UserId};
+use encke_proto::{Time, UserId};
 
 use super::{Claims, Grants};
 
@@ -32,48 +32,5 @@ impl Identity {
     /// The same, put together from its parts.
     pub(super) fn known(user: UserId, grants: Arc<Grants>, expires_s: u64, by_cookie: bool) -> Self {
         Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), by_cookie }
-    }
-
-    /// Whether the user may follow a channel: the own one always, another user's never, a public one when it
-    /// is granted.
-    #[must_use]
-    pub fn may_subscribe(&self, channel: &ChannelName) -> bool {
-        if channel.is_own() {
-            channel.is_own_of(&self.user)
-        } else {
-            self.grants.channels.allows(channel.as_str())
-        }
-    }
-
-    /// Whether the user may publish to a channel: only to a public one, and when it is granted.
-    #[must_use]
-    pub fn may_publish(&self, channel: &ChannelName) -> bool {
-        !channel.is_own() && self.grants.publish.allows(channel.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::Grant;
-
-    #[test]
-    fn a_user_has_the_own_channel_the_granted_ones_and_no_other() {
-        let alice = UserId::new("alice").unwrap();
-        let claims = Claims {
-            user: alice,
-            expires_s: 1,
-            channels: Grant::all(),
-            publish: Grant::of(vec!["room:*".into()]),
-        };
-        let identity = Identity::new(claims, false);
-        let channel = |name| ChannelName::any(name).unwrap();
-        assert!(identity.may_subscribe(&channel("@alice")));
-        assert!(identity.may_subscribe(&channel("news")));
-        assert!(!identity.may_subscribe(&channel("@bob")));
-        assert!(identity.may_publish(&channel("room:1")));
-        assert!(!identity.may_publish(&channel("news")));
-        assert!(!identity.may_publish(&channel("@alice")));
-        assert_eq!(identity.expires, Time(1000));
     }
 }

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod authenticator;
+mod channel_access;
 mod claim_set;
 mod configured_key;
 mod credentials;
@@ -19,6 +20,7 @@ mod verifying_key;
 
 pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
+pub use channel_access::ChannelAccess;
 pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use encke_proto::Grant;

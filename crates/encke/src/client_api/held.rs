@@ -17,6 +17,7 @@ const HELD: &[ErrorCode] = &[
     ErrorCode::BadCursor,
     ErrorCode::ChannelForbidden,
     ErrorCode::TooManyChannels,
+    ErrorCode::ChannelFull,
 ];
 /// What a session may be refused with by its status. A WebSocket is told in its first close.
 const SESSION: &[ErrorCode] = &[ErrorCode::SessionTakenOver, ErrorCode::SessionClosed];

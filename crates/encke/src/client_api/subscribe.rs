@@ -42,7 +42,7 @@ pub(crate) struct SessionChannels {
         example = json!({"channels": ["news", "room:7"], "cursor": "1~k3x9~news~7~room:7~0"}),
     )),
     extensions(("x-error-codes" = json!(codes(&[CLIENT, body::ERRORS, validation::ERRORS, SESSION, ENGINE, &[
-        ErrorCode::ChannelForbidden, ErrorCode::TooManyChannels,
+        ErrorCode::ChannelForbidden, ErrorCode::TooManyChannels, ErrorCode::ChannelFull,
     ]])))),
 )]
 pub(crate) async fn subscribe(

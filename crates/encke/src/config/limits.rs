@@ -2,10 +2,12 @@
 //! file.
 
 mod auth;
+mod channel_rules;
 mod retention;
 mod secrets;
 mod tls;
 
+use encke_proto::limits::SESSION_MAX_CHANNELS;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::Sources;
@@ -26,7 +28,8 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     check_rules(config, &checker)?;
     secrets::check(config, &checker)?;
     auth::check(config, &checker)?;
-    retention::check(config, &checker)
+    retention::check(config, &checker)?;
+    channel_rules::check(config, &checker)
 }
 
 fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
@@ -38,6 +41,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("token_ttl_s", config.token_ttl_s, 1, YEAR_S),
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
+        ("max_channels_per_user", config.max_channels_per_user, SESSION_MAX_CHANNELS as u64, 100_000_000),
         ("workers", config.workers, 0, WORKERS_MAX as u64),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),

@@ -22,6 +22,7 @@ mod log_format;
 mod node;
 mod origins;
 mod retention;
+mod rules;
 mod said;
 mod scope;
 mod secret;
@@ -47,6 +48,7 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
+pub use rules::RuleEntry;
 pub use said::Said;
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
@@ -148,6 +150,9 @@ pub struct Config {
     pub max_connections_per_address: Option<u64>,
     /// How many sessions one user may have at once, 1 to 1,000,000. Default 1,000.
     pub max_sessions_per_user: u64,
+    /// How many public channels the sessions of one user may follow on a node, all together, 128 to
+    /// 100,000,000. Default 10,000.
+    pub max_channels_per_user: u64,
     /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by
     /// itself). Default false: it saves bandwidth and costs time.
     pub websocket_compression: bool,
@@ -171,6 +176,9 @@ pub struct Config {
     /// How much is kept of users' own channels. `max_age_s` is `push_ttl_s` when it is not said, and never
     /// less.
     pub retention_users: RetentionSection,
+    /// Who may do what in the public channels that a pattern fits; the first that fits decides. Where there
+    /// is any, what none allows is forbidden to clients. At most 100. Default none: tokens alone decide.
+    pub rules: Vec<RuleEntry>,
     /// Receivers that take too little.
     pub slow: Slow,
     /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0
@@ -226,6 +234,7 @@ impl Default for Config {
             max_connections: 100_000,
             max_connections_per_address: None,
             max_sessions_per_user: 1_000,
+            max_channels_per_user: 10_000,
             websocket_compression: false,
             workers: 0,
             log: "info".to_owned(),
@@ -235,6 +244,7 @@ impl Default for Config {
             retention: Vec::new(),
             retention_default: RetentionSection::default(),
             retention_users: RetentionSection::default(),
+            rules: Vec::new(),
             slow: Slow::default(),
             linger_ms: 0,
             batched_sends: true,

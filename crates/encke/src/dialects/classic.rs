@@ -19,7 +19,7 @@ use axum::{
 use encke_engine::{PageLimit, ReadFrom};
 use encke_hub::{CloseTarget, Ending, Start};
 use encke_proto::{
-    ChannelName, Close, CloseCode, Cursor, ErrorCode, Offset, Position, codec::classic::Timestamp,
+    Action, ChannelName, Close, CloseCode, Cursor, ErrorCode, Offset, Position, codec::classic::Timestamp,
 };
 use http::{HeaderMap, HeaderValue, Method, header};
 use percent_encoding::percent_decode_str;
@@ -123,9 +123,12 @@ fn is_https(headers: &HeaderMap) -> bool {
 /// Publishes what a script has said.
 async fn publish(app: &App, msg: &str) -> Result<(), Refused> {
     let data = serde_json::value::to_raw_value(msg).map_err(|_| Refused::from(ErrorCode::Internal))?;
+    let (access, channel) = (app.auth.access(), channel()?);
+    access.check_anonymous(Action::Publish, &channel)?;
+    access.check_size(&channel, data.get().len())?;
     // A string is compact as it is written. Who wrote it is not said: a browser's id is what entitles it to
     // stop.
-    publish_to(app, vec![channel()?], data.into(), None, None).await?;
+    publish_to(app, vec![channel], data.into(), None, None).await?;
     Ok(())
 }
 

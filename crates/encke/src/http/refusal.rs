@@ -70,7 +70,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::OriginForbidden => {
             "a request with a cookie has to come from this origin, or from an allowed one"
         }
-        ErrorCode::ChannelForbidden => "the token does not grant this channel",
+        ErrorCode::ChannelForbidden => "neither the token nor a rule grants this channel",
         ErrorCode::Forbidden => "the API key is not for this",
         ErrorCode::LoginDisabled => "login by id alone is for dev mode; log in with a token",
         ErrorCode::NotFound => "there is nothing at this address",
@@ -84,7 +84,10 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::SessionClosed => "this session was closed",
         ErrorCode::TooLarge => "a body may have at most 65536 bytes",
         ErrorCode::UnsupportedMediaType => "the body has to be application/json",
-        ErrorCode::TooManyChannels => "a session has at most 128 channels",
+        ErrorCode::TooManyChannels => {
+            "a session has at most 128 channels, and a user at most max_channels_per_user"
+        }
+        ErrorCode::ChannelFull => "this channel has as many followers as it may have",
         ErrorCode::TooManyTargets => "a push names at most 10000 users",
         ErrorCode::UpgradeRequired => "this address speaks WebSocket",
         ErrorCode::RateLimited => "too many requests",

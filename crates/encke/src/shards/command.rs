@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey};
-use encke_proto::{ChannelName, Entry, ErrorCode, Page};
+use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, Page};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -64,6 +64,8 @@ pub enum ShardCommand {
     Drained(BodySinkId),
     /// The receiver of a response that hyper sends is gone.
     Gone(BodySinkId),
+    /// Other rules say who may follow which channel.
+    Rules(Arc<ChannelRules>),
     /// Accept no more connections.
     Drain {
         /// Whether there are other nodes that clients can go to.

@@ -11,8 +11,9 @@ use std::{
 };
 
 use axum::Router;
-use encke::config::Scope;
+use encke::config::{Config, RuleEntry, Scope};
 use encke_engine::EngineError;
+use encke_proto::Who;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -46,9 +47,15 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
             "post /v1/close",
             "post /v1/subscribe",
             "post /v1/unsubscribe",
+            "get /v1/channels/{channel}/presence",
         ],
         &["engine_unavailable", "internal"],
         "needs another node that does not answer",
+    ),
+    (
+        &["get /v1/poll", "get /v1/sse", "get /v1/stream", "get /v1/ws", "post /v1/subscribe"],
+        &["channel_full"],
+        "needs a rule with a bound; the hub's stories have it",
     ),
 ];
 /// More connections than a server of one connection has places for, those kept for operators among them.
@@ -350,6 +357,14 @@ fn wrong_bodies(request: &Request) -> Vec<Request> {
     all
 }
 
+/// Tokens decide as they do without rules, and on what needs a rule besides.
+fn by_token(config: &mut Config) {
+    let (channel, who) = ("*".to_owned(), Who::Token);
+    let (subscribe, publish, presence, history) = (who, who, who, Some(who));
+    let rule = RuleEntry { channel, subscribe, publish, presence, history, ..RuleEntry::default() };
+    config.rules = vec![rule];
+}
+
 /// What each operation was seen to refuse with.
 type Seen = BTreeMap<String, BTreeSet<String>>;
 
@@ -393,7 +408,8 @@ fn see_ended_sessions(seen: &mut Seen, world: &World, operation: &Operation) {
 /// The answers of servers that cannot, as all are to say it.
 fn see_servers_that_cannot(seen: &mut Seen, operations: &[Operation]) {
     let broken = [EngineError::Unavailable("it is down".into()), EngineError::Damaged("row 7".into())];
-    let mut worlds: Vec<World> = broken.into_iter().map(|error| World::on(Arc::new(Broken(error)))).collect();
+    let mut worlds: Vec<World> =
+        broken.into_iter().map(|error| World::on_with(Arc::new(Broken(error)), by_token)).collect();
     let stopping = World::new();
     let whole = World::new();
     let requests: Vec<_> = operations
@@ -449,7 +465,7 @@ fn begin_slowly(world: &World, operation: &Operation) -> Option<TcpStream> {
 
 #[test]
 fn every_refusal_that_is_described_is_given_and_no_other() {
-    let world = World::new();
+    let world = World::with(by_token);
     let operations = operations(document(&world, &world.router));
     let mut seen = Seen::new();
     // Their time runs while all else is asked.

@@ -16,5 +16,6 @@ mod picky;
 mod push;
 mod push_many;
 mod request_stream;
+mod rules;
 mod server;
 mod world;

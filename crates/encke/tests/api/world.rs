@@ -200,11 +200,17 @@ impl World {
 
     /// A server whose log is this engine.
     pub fn on(engine: Arc<dyn Engine>) -> Self {
+        Self::on_with(engine, |_| {})
+    }
+
+    pub fn on_with(engine: Arc<dyn Engine>, change: impl FnOnce(&mut Config)) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let open = async move |_| Ok(Backing { engine, cluster: None });
+        let mut config = config();
+        change(&mut config);
         let server =
-            runtime.block_on(wire_on(Arc::new(config()), Arc::new(SystemClock::new()), open)).unwrap();
+            runtime.block_on(wire_on(Arc::new(config), Arc::new(SystemClock::new()), open)).unwrap();
         let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }

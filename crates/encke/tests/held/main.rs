@@ -248,6 +248,7 @@ mod polls;
 mod queries;
 mod receipts;
 mod regranted;
+mod ruled;
 mod sample;
 mod settings;
 mod slow;

@@ -2,14 +2,14 @@
 
 use encke_hub::Start;
 use encke_proto::{
-    Grant, Position, SessionId, Time, UserId,
+    Action, Grant, Position, SessionId, Time, UserId,
     codec::classic::{Timestamp, Written},
 };
 
 use super::channel;
 use crate::{
     admission::Admission,
-    auth::values,
+    auth::{ChannelAccess, values},
     http::refusal::Refused,
     random,
     transports::{ConnectionState, RequestState, Transport},
@@ -61,8 +61,9 @@ impl Browser {
     }
 
     /// What the table needs to hold its request.
-    pub(super) fn admission(&self, hold: Hold) -> Result<Admission, Refused> {
+    pub(super) fn admission(&self, access: &ChannelAccess, hold: Hold) -> Result<Admission, Refused> {
         let Hold { transport, request_state, start, session, state } = hold;
+        access.check_anonymous(Action::Subscribe, &channel()?)?;
         let (user, channels) = (self.user()?, vec![channel()?]);
         let (token_ends, fresh, lasting, ticket) = (Time(0), session, false, None);
         Ok(Admission {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     admission::{Address, Admit, Endpoint, Method, Path, Verdict, Waiting},
-    auth::Credentials,
+    auth::{ChannelAccess, Credentials},
     http::{
         refusal::Refused,
         response::{Body, JSON},
@@ -47,12 +47,16 @@ impl Endpoint for ByCookie {
     /// Scripts may send whatever they like as the body.
     fn decide(&self, waiting: &Waiting<'_>, _: Time) -> Verdict {
         let request_state = self.admit.request_state(waiting);
-        verdict(waiting, request_state)
+        verdict(self.admit.auth.access(), waiting, request_state)
             .unwrap_or_else(|Refused(refusal)| Verdict::Refused(refusal, request_state))
     }
 }
 
-fn verdict(waiting: &Waiting<'_>, mut request_state: RequestState) -> Result<Verdict, Refused> {
+fn verdict(
+    access: &ChannelAccess,
+    waiting: &Waiting<'_>,
+    mut request_state: RequestState,
+) -> Result<Verdict, Refused> {
     let browser = waiting.cookie.as_deref().and_then(Browser::of).map_or_else(Browser::new, Ok)?;
     if browser.at.is_none() {
         request_state.hold_s = request_state.hold_s.min(FIRST_HOLD_S);
@@ -64,7 +68,7 @@ fn verdict(waiting: &Waiting<'_>, mut request_state: RequestState) -> Result<Ver
     // One cookie, one position, one receiver: the newest request takes over.
     let hold =
         Hold { transport: &OneAnswer(Message), request_state, start, session: Some(browser.id), state };
-    Ok(Verdict::Admitted(Box::new(browser.admission(hold)?)))
+    Ok(Verdict::Admitted(Box::new(browser.admission(access, hold)?)))
 }
 
 /// Who is answered.

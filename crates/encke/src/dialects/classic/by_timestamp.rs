@@ -64,9 +64,10 @@ impl ByTimestamp {
         let state = cookie.map(|cookie| Box::new(ConnectionState::Request(Box::new(cookie))));
         let transport = &Stream(Message);
         // Each page of a browser has a timestamp of its own, so none takes over from another.
+        let auth = Arc::clone(&self.admit.auth);
         let admitted = move |start| {
             let hold = Hold { transport, request_state, start, session: None, state };
-            browser.admission(hold).map(|admission| Verdict::Admitted(Box::new(admission)))
+            browser.admission(auth.access(), hold).map(|admission| Verdict::Admitted(Box::new(admission)))
         };
         match timestamp {
             Timestamp::Now | Timestamp::At(_) => admitted(super::start_at(timestamp)?),

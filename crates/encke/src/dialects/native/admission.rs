@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
+use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
 
 use super::query::{Query, read_cursor};
 use crate::{
     admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
-    auth::{Credentials, Identity},
+    auth::{ChannelAccess, Credentials, Identity},
     transports::{ConnectionState, Duplex, RequestState, Transport},
 };
 
@@ -89,7 +89,7 @@ impl NativeEndpoint {
             Some(cursor) => Start::Cursor(cursor),
             None => query.start,
         };
-        let granted = granted(&identity, query.session, &query.channels, &start)?;
+        let granted = granted(auth.access(), &identity, query.session, &query.channels, &start)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
@@ -143,9 +143,11 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
     }
 }
 
-/// What the token grants. A request without a session that names a channel besides is refused; with one, such
-/// a channel was followed by a former token and is dropped and told, since its client cannot know better.
+/// What the token grants. A request without a session that names a channel that its user may not follow is
+/// refused; with one, such a channel was followed by a former token or under other rules, and is dropped and
+/// told, since its client cannot know better.
 fn granted(
+    access: &ChannelAccess,
     identity: &Identity,
     session: Option<SessionId>,
     channels: &[ChannelName],
@@ -153,24 +155,19 @@ fn granted(
 ) -> Result<Grant, Refusal> {
     if session.is_none() {
         if let Start::Cursor(cursor) = start {
-            check_granted(identity, cursor.entries.iter().map(|(channel, _)| channel))?;
+            check_granted(access, identity, cursor.entries.iter().map(|(channel, _)| channel))?;
         }
-        check_granted(identity, channels)?;
+        check_granted(access, identity, channels)?;
     }
     Ok(identity.grants.channels.clone())
 }
 
 fn check_granted<'a>(
+    access: &ChannelAccess,
     identity: &Identity,
     channels: impl IntoIterator<Item = &'a ChannelName>,
 ) -> Result<(), Refusal> {
-    match channels.into_iter().find(|channel| !identity.may_subscribe(channel)) {
-        Some(channel) => Err(Refusal::new(
-            ErrorCode::ChannelForbidden,
-            format!("the token does not grant the channel {:?}", channel.as_str()),
-        )),
-        None => Ok(()),
-    }
+    channels.into_iter().try_for_each(|channel| access.check(identity, Action::Subscribe, channel))
 }
 
 fn rejected(rejection: Rejection) -> Refusal {

@@ -52,6 +52,7 @@ impl Shard {
                     self.free(key);
                 }
             }
+            ShardCommand::Rules(rules) => self.hub.set_rules(rules),
             ShardCommand::Drain { elsewhere } => self.drain(elsewhere),
             ShardCommand::Stop => self.stops = true,
         }
