@@ -1,7 +1,7 @@
 //! How the hub answers control requests: each by an output with the caller's ticket. The caller's right to
 //! make them was checked before.
 
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, Revocation, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,6 +21,13 @@ pub enum CloseTarget {
     SessionOf(SessionId, UserId),
     /// All sessions of a user.
     User(UserId),
+    /// The sessions that a revocation concerns.
+    Revoked {
+        /// What is taken back.
+        revocation: Revocation,
+        /// Where it stands in the log of revocations, which a node follows up to there first.
+        at: Offset,
+    },
     /// All sessions there are on a node. No node asks that of another.
     #[serde(skip)]
     Everybody,
@@ -89,6 +96,7 @@ impl Hub {
                 let user = self.user_key(user).and_then(|key| self.users.get(key));
                 user.map(|user| user.sessions.to_vec()).unwrap_or_default()
             }
+            CloseTarget::Revoked { revocation, .. } => self.revoked(revocation),
             CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         for key in &keys {

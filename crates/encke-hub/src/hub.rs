@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::{ChannelName, SessionId, UserId};
+use encke_proto::{ChannelName, SessionId, TokenId, UserId};
 
 use crate::{
     ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index,
@@ -52,6 +52,8 @@ pub struct Hub {
     /// What clients are yet to be told of: channels that their session does not follow any more. At most as
     /// many for each as a session may follow.
     pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
+    /// The ids of the tokens that sessions came with; most tokens have none.
+    pub(crate) token_ids: HashMap<Key, TokenId>,
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
@@ -80,6 +82,7 @@ impl Hub {
             reads: 0,
             subscribing: HashMap::new(),
             unsubscribed: HashMap::new(),
+            token_ids: HashMap::new(),
             outputs: VecDeque::new(),
             transports: Vec::new(),
         }
@@ -139,6 +142,7 @@ impl Hub {
         self.session_index.fit::<Session, SessionId>(&self.sessions);
         self.conn_index.fit::<Session, ConnKey>(&self.sessions);
         self.channel_index.fit::<Channel, ChannelName>(&self.channels);
+        self.token_ids.shrink_to(2 * self.token_ids.len());
     }
 
     /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages,

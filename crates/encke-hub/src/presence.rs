@@ -61,6 +61,7 @@ impl Hub {
             lasting: *lasting,
             since: now.wall,
             token_ends: Time(0),
+            issued_s: 0,
             look_ms: u64::MAX,
             subs: Vec::new(),
             turn: 0,
@@ -100,6 +101,7 @@ impl Hub {
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_index.remove(&session.id, key);
         self.unsubscribed.remove(&key);
+        self.forget_token(key);
         self.answer_subscribers(key);
         let Some(user) = self.users.get_mut(session.user) else { return };
         user.sessions.remove_first(|other| *other == key);

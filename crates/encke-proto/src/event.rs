@@ -28,6 +28,10 @@ pub enum CloseCode {
     TooManySessions,
     /// The user was deleted.
     Deleted,
+    /// The token was revoked.
+    Revoked,
+    /// The user is kept away for a time.
+    Banned,
 }
 
 /// The end of a session, as its connection is told.

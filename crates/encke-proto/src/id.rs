@@ -77,6 +77,12 @@ impl SessionId {
         u128::from_be_bytes(self.0)
     }
 
+    /// The id before this one in their order; none before the first.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        self.bits().checked_sub(1).map(Self::from_bits)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn text(self) -> IdText {

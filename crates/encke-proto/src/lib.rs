@@ -21,6 +21,7 @@ mod page;
 mod page_url;
 pub mod pattern;
 mod position;
+mod revocation;
 mod time;
 
 pub use codec::Entry;
@@ -37,4 +38,5 @@ pub use object::{Object, objects};
 pub use page::Page;
 pub use page_url::{AllowList, PageUrl, PageUrlError};
 pub use position::{Epoch, EpochError, Offset, Position, write_offset};
+pub use revocation::{Revocation, TokenId, TokenInfo};
 pub use time::Time;

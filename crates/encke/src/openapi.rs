@@ -60,7 +60,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         client_api::publish::publish, client_api::ack::ack,
         server_api::push::push, server_api::receipts::receipts, server_api::publish::publish,
         server_api::users::users, server_api::users::user, server_api::sessions::sessions,
-        server_api::close::close, server_api::channels::channels, server_api::history::history,
+        server_api::close::close, server_api::revoke::revoke, server_api::channels::channels, server_api::history::history,
         server_api::presence::presence, server_api::deletion::user, server_api::deletion::channel,
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_module, pages::asset,

@@ -16,5 +16,6 @@ mod picky;
 mod push;
 mod push_many;
 mod request_stream;
+mod revocation;
 mod server;
 mod world;

@@ -108,6 +108,10 @@ impl Ask {
         self.header("authorization", &format!("Bearer {KEY}"))
     }
 
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
     pub fn user(self, user: &str) -> Self {
         self.header("authorization", &format!("Bearer {}", token(user, &["*"], &["*"])))
     }
@@ -125,7 +129,7 @@ impl Ask {
     }
 }
 
-fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -139,8 +143,23 @@ pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u
     let claims = Claims {
         user: UserId::new(user).unwrap(),
         expires_s,
+        issued_s: Some(now_s()),
+        jti: None,
         channels: grant(channels),
         publish: grant(publish),
+    };
+    TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
+}
+
+/// A token that was issued at a time, with an id if it is to have one, and is good for an hour.
+pub fn token_issued(user: &str, issued_s: Option<u64>, jti: Option<&str>) -> String {
+    let claims = Claims {
+        user: UserId::new(user).unwrap(),
+        expires_s: now_s() + 3600,
+        issued_s,
+        jti: jti.map(str::to_owned),
+        channels: Grant::all(),
+        publish: Grant::all(),
     };
     TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
 }

@@ -90,7 +90,7 @@ impl NativeEndpoint {
             None => query.start,
         };
         let granted = granted(&identity, query.session, &query.channels, &start)?;
-        let (user, token_ends) = (identity.user.clone(), identity.expires);
+        let (user, token_ends, token) = (identity.user.clone(), identity.expires, Some(identity.token));
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
@@ -102,6 +102,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
+            token,
             granted,
             session,
             fresh: None,
