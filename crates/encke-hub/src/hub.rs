@@ -108,6 +108,12 @@ impl Hub {
         self.session_by_conn(conn).map(|session| session.id)
     }
 
+    /// The session that a connection serves, and whether it is the session's first.
+    #[must_use]
+    pub fn serves(&self, conn: ConnKey) -> Option<(SessionId, bool)> {
+        self.session_by_conn(conn).map(|session| (session.id, session.fresh))
+    }
+
     pub(crate) fn key_by_conn(&self, conn: ConnKey) -> Option<Key> {
         self.served_by(conn).map(|(key, _)| key)
     }

@@ -70,6 +70,8 @@ impl Hub {
             broadcast: false,
             begun: false,
             known: false,
+            // One that comes from another node goes on under the id that its client has.
+            fresh: attach.session != Some(attach.fresh),
         });
         self.session_index.insert(&self.sessions, id, key);
         if let Some(user) = self.users.get_mut(user_key) {
@@ -161,6 +163,7 @@ impl Hub {
         session.served = Served::Until(now.mono_ms + self.config.grace_ms);
         session.ready = false;
         session.begun = false;
+        session.fresh = false;
         // The place to begin that is not settled yet is not known to the client either, so it is given up
         // with the connection; a page under way finds no subscription.
         self.look_before(key, now.mono_ms + self.config.grace_ms);

@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) begun: bool,
     /// Whether it was ever said, so that a client may know of the session.
     pub(crate) known: bool,
+    /// Whether it is served by its first connection, which has to be told all about it.
+    pub(crate) fresh: bool,
 }
 
 /// Who serves a session.

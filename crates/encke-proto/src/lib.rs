@@ -29,7 +29,7 @@ pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
 pub use error::{ErrorAnswer, ErrorCode, ErrorDetail, Refusal};
 pub use event::{Close, CloseCode, Event, Gap, GapReason, Open, Unsubscribed, UnsubscribedReason};
 pub use grant::Grant;
-pub use id::{IdError, IdText, MessageId, SessionId};
+pub use id::{CloseKey, IdError, IdText, MessageId, SessionId};
 pub use lineage::Lineage;
 pub use message::{Body, Message};
 pub use message_json::{MessageJson, MessageType};

@@ -4,12 +4,7 @@
 //! Each is appended, at once, to the log of news and to a log of its own. A node follows the news. One that
 //! begins, or missed some, reads each log of its own that is not over.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use encke_engine::{Append, Engine, EngineError, Feed, PageLimit, ReadFrom, Targets};
 use encke_hub::{CloseTarget, ControlReply, ControlRequest};
@@ -27,6 +22,7 @@ use tokio::{
 use crate::{
     auth::{REVOCATIONS_MAX, RevocationRecord, Revocations},
     clock::Clock,
+    http::refusal::Refused,
     random,
     shards::Shards,
 };
@@ -107,7 +103,7 @@ impl RevocationLog {
             time: now,
             expires: Some(kept),
         };
-        let appended = self.engine.append(append).await.map_err(|error| unavailable(&error))?;
+        let appended = self.engine.append(append).await.map_err(refused)?;
         appended.positions.first().map(|(_, position)| position.offset).ok_or(ErrorCode::Internal)
     }
 
@@ -120,12 +116,11 @@ impl RevocationLog {
     pub async fn catch_up(&self) -> Result<(), ErrorCode> {
         let mut followed = self.followed.lock().await;
         self.read_news(&mut followed).await?;
-        while let Some((record, at)) = followed.pending.front() {
-            let closed = self.end_sessions(record, *at).await?;
+        while let Some((record, at)) = followed.pending.front().cloned() {
+            let closed = self.end_sessions(&record, at).await?;
             if followed.closed.len() >= CLOSED_KEPT {
                 followed.closed.pop_front();
             }
-            let at = *at;
             followed.closed.push_back((at, closed));
             followed.pending.pop_front();
         }
@@ -185,10 +180,10 @@ impl RevocationLog {
     async fn read_news(&self, followed: &mut Followed) -> Result<(), ErrorCode> {
         loop {
             let Some(at) = followed.at else {
-                return self.read_all(followed).await.map_err(|error| unavailable(&error));
+                return self.read_all(followed).await.map_err(refused);
             };
             let page = self.engine.read(&news(), ReadFrom::After(at.offset), PAGE).await;
-            let page = page.map_err(|error| unavailable(&error))?;
+            let page = page.map_err(refused)?;
             if page.epoch != at.epoch || page.tail > at.offset + 1 {
                 // Some of them are not there any more.
                 followed.at = None;
@@ -307,9 +302,8 @@ fn own_log(revocation: &Revocation, kept: Time) -> ChannelName {
     ChannelName::internal(&format!("{OWN_LOGS}{:08}/{hash}", week(kept)))
 }
 
-fn unavailable(error: &EngineError) -> ErrorCode {
-    tracing::warn!(%error, "the engine refused");
-    ErrorCode::EngineUnavailable
+fn refused(error: EngineError) -> ErrorCode {
+    Refused::from(error).0.code
 }
 
 impl fmt::Debug for RevocationLog {

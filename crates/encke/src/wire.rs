@@ -32,7 +32,7 @@ use crate::{
         tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
-    revocation_log::RevocationFeed,
+    revocation_log::{RevocationFeed, RevocationLog},
     router::router,
     server_api::inline,
     shards::{

@@ -4,7 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, deleting, ending, feeding, handing, internal, keys, knowing, reading, receipts, reopening, trimming,
+    Bed, appending, deleting, ending, feeding, handing, internal, keys, knowing, reading, receipts,
+    reopening, trimming,
 };
 
 /// A sentence being checked.

@@ -146,7 +146,8 @@ fn the_sessions_of_a_revoked_token_end_and_no_others() {
         world.close(&CloseTarget::Revoked { revocation: revocation.clone(), at: 1 });
         assert_eq!(world.reply(), Some(ControlReply::Closed(expected.len())), "{revocation:?}");
         for (conn, ..) in &tokens {
-            let is_left = world.hub.has_session(session(1000 + u128::from(*conn)), &user(tokens[*conn as usize - 1].1));
+            let is_left =
+                world.hub.has_session(session(1000 + u128::from(*conn)), &user(tokens[*conn as usize - 1].1));
             assert_eq!(is_left, !expected.contains(conn), "{revocation:?} {conn}");
         }
     }

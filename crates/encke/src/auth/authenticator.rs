@@ -6,7 +6,8 @@ use std::sync::Arc;
 use encke_proto::{ErrorCode, Refusal, Time, TokenInfo, UserId};
 
 use super::{
-    BadKey, COOKIE, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
+    BadKey, COOKIE, Claims, CloseKeys, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError,
+    TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Auth, Config, KeysMissing, Scope},
-    random,
+    random::{self, NoRandomness},
 };
 
 /// A ticket that was given. What belongs to it stays here.
@@ -39,6 +40,9 @@ pub enum KeysError {
     /// One of `auth.keys` cannot be used.
     #[error(transparent)]
     Bad(#[from] BadKey),
+    /// No secret can be made.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
 }
 
 /// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
@@ -60,6 +64,7 @@ pub struct Authenticator {
     shared_tickets: Option<SharedTickets>,
     token_ttl_s: u64,
     revocations: Arc<Revocations>,
+    close_keys: CloseKeys,
 }
 
 impl Authenticator {
@@ -83,6 +88,10 @@ impl Authenticator {
             shared_tickets: None,
             token_ttl_s: config.token_ttl_s,
             revocations: Arc::default(),
+            close_keys: match &config.token_secret {
+                Some(secret) => CloseKeys::of(secret),
+                None => CloseKeys::random(random::bits()?),
+            },
         })
     }
 
@@ -94,6 +103,12 @@ impl Authenticator {
         // A key of tickets is made of it, which all nodes share and no backend has.
         let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The keys by which pages end their sessions.
+    #[must_use]
+    pub fn close_keys(&self) -> &CloseKeys {
+        &self.close_keys
     }
 
     /// The same, by which these revocations are observed.
@@ -181,7 +196,8 @@ impl Authenticator {
                 }
                 (Ok(identity), Some(other)) if identity.expires <= other.expires => {}
                 (Ok(identity), _) => found = Some(identity),
-                // That one of them has expired, or was revoked, says more than that another never was a token.
+                // That one of them has expired, or was revoked, says more than that another never was a
+                // token.
                 (Err(refusal), _) if refused.is_none() || refusal.code != ErrorCode::Unauthorized => {
                     refused = Some(refusal)
                 }

@@ -3,6 +3,7 @@
 mod api_keys;
 mod authenticator;
 mod claim_set;
+mod close_keys;
 mod configured_key;
 mod credentials;
 mod grants;
@@ -20,6 +21,7 @@ mod verifying_key;
 
 pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
+pub use close_keys::CloseKeys;
 pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use encke_proto::Grant;

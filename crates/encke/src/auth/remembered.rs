@@ -212,8 +212,7 @@ mod tests {
 
     /// A token that expires in a minute, and has come into the older generation if `old`.
     fn shelf_with(mark: u128, old: bool) -> Shelf {
-        let known =
-            |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
+        let known = |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
         let mut shelf = Shelf::default();
         shelf.put(mark, known("alice"), NOW);
         for number in 0..if old { TOKENS_MAX as u128 } else { 0 } {
@@ -259,8 +258,7 @@ mod tests {
     #[test]
     fn those_who_come_again_stay_and_the_others_are_forgotten() {
         let mut shelf = Shelf::default();
-        let known =
-            |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
+        let known = |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
         shelf.put(u128::MAX, known("alice"), NOW);
         for number in 0..4 * TOKENS_MAX as u128 {
             shelf.put(number, known("bob"), NOW);

@@ -216,7 +216,9 @@ mod tests {
         let issued = |issued_s| TokenInfo { issued_s: Some(issued_s), id: None };
         for order in [[10, 20], [20, 10]] {
             let revocations = Revocations::default();
-            order.map(|before_s| revocations.enter(&of(before_s), NOW, NOW.plus_seconds(9)));
+            for before_s in order {
+                revocations.enter(&of(before_s), NOW, NOW.plus_seconds(9));
+            }
             let refusal = |issued_s| revocations.refusal(&user("alice"), Some(&issued(issued_s)), NOW);
             assert_eq!((refusal(19), refusal(20)), (Some(ErrorCode::Revoked), None));
             assert_eq!(revocations.len(), 1);

@@ -143,8 +143,14 @@ mod tests {
         let tickets = SharedTickets::new(&secret());
         let (text, _) = tickets.give(7, &identity(), Time(5_000)).unwrap();
         assert!(TokenKey::hs256(&secret()).verify(&text, 5).is_err());
-        let claims =
-            Claims { user: identity().user, expires_s: 1_000, issued_s: None, jti: None, channels: Grant::all(), publish: Grant::all() };
+        let claims = Claims {
+            user: identity().user,
+            expires_s: 1_000,
+            issued_s: None,
+            jti: None,
+            channels: Grant::all(),
+            publish: Grant::all(),
+        };
         let token = TokenKey::hs256(&secret()).sign(&claims).unwrap();
         assert!(tickets.read(&token, Time(5_000)).is_none());
         for text in ["", "a.b.c", "0000000000000000000000000000000a"] {

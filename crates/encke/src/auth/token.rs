@@ -161,7 +161,8 @@ impl TokenKey {
         put("sub", json!(claims.user));
         put(&rules.user_claim, json!(claims.user));
         put("exp", json!(claims.expires_s));
-        for (claim, value) in [("iat", claims.issued_s.map(|at| json!(at))), ("jti", claims.jti.as_ref().map(|id| json!(id)))]
+        for (claim, value) in
+            [("iat", claims.issued_s.map(|at| json!(at))), ("jti", claims.jti.as_ref().map(|id| json!(id)))]
         {
             if let Some(value) = value {
                 put(claim, value);

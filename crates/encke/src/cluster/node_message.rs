@@ -76,10 +76,7 @@ mod tests {
             CloseTarget::Session(session),
             CloseTarget::SessionOf(session, user.clone()),
             CloseTarget::User(user.clone()),
-            CloseTarget::Revoked {
-                revocation: Revocation::User { user: user.clone(), before_s: 7 },
-                at: 3,
-            },
+            CloseTarget::Revoked { revocation: Revocation::User { user: user.clone(), before_s: 7 }, at: 3 },
             CloseTarget::Revoked { revocation: Revocation::Token { id: TokenId(u64::MAX) }, at: 4 },
             CloseTarget::Revoked { revocation: Revocation::Before { before_s: 7 }, at: 5 },
             CloseTarget::Revoked { revocation: Revocation::Ban { user: user.clone() }, at: 6 },

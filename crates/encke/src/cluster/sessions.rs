@@ -85,8 +85,8 @@ impl Sessions {
     /// None that it concerns begins on any of them from then on.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node or
-    /// the engine does not. A node that did not answer ends them once it has followed the log.
+    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
+    /// or the engine does not. A node that did not answer ends them once it has followed the log.
     pub async fn end_revoked(
         &self,
         log: &RevocationLog,

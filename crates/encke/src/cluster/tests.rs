@@ -19,7 +19,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use encke_engine::{Cluster, Engine, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine};
+use encke_engine::{
+    Cluster, Engine, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine,
+};
 use encke_hub::{CloseTarget, ControlReply, ControlRequest};
 use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
 

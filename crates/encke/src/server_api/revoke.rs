@@ -83,7 +83,11 @@ pub(crate) async fn revoke(
             return Err(Refused::bad(format!("`jti` has 1 to {JTI_MAX_BYTES} bytes")));
         }
         (None, None, Some(_)) => Revocation::Before { before_s },
-        _ => return Err(Refused::bad("send `user`, `jti` or `before`; of them only `user` and `before` together")),
+        _ => {
+            return Err(Refused::bad(
+                "send `user`, `jti` or `before`; of them only `user` and `before` together",
+            ));
+        }
     };
     let kept = now.plus_seconds(app.config.auth.revocations_kept_s.max(app.config.token_ttl_s));
     let record = RevocationRecord { revocation, until_ms: kept.0, reason: String::new() };
@@ -96,14 +100,13 @@ pub(crate) async fn revoke(
 ///
 /// # Errors
 /// [`ErrorCode::Overloaded`] when too many are in force, or when the engine or a node does not answer.
-pub(super) async fn put_in_force(
-    app: &App,
-    record: &RevocationRecord,
-    kept: Time,
-) -> Result<usize, Refused> {
+pub(super) async fn put_in_force(app: &App, record: &RevocationRecord, kept: Time) -> Result<usize, Refused> {
     let at = app.revocations.append(record, kept).await.map_err(|code| match code {
         ErrorCode::Overloaded => Refused::new(code, "too many revocations are in force"),
         code => code.into(),
     })?;
-    Ok(app.sessions.end_revoked(&app.revocations, record, at).await?)
+    let closed = app.sessions.end_revoked(&app.revocations, record, at).await?;
+    // Whom it concerns is for the caller to know.
+    tracing::info!(closed, "tokens are revoked, or a user is kept away");
+    Ok(closed)
 }

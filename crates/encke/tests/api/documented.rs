@@ -250,7 +250,11 @@ impl Operation {
         let mut request = request.clone();
         if let Some(Ok(mut body)) = request.body.as_ref().map(|body| serde_json::from_slice::<Value>(body)) {
             if body.get("session").is_some() {
-                body["session"] = json!(world.session("alice", "news"));
+                let session = world.session("alice", "news");
+                if body.get("close_key").is_some() {
+                    body["close_key"] = json!(world.close_key(&session));
+                }
+                body["session"] = json!(session);
             }
             if body.get("token").is_some() {
                 body["token"] = json!(token("alice", &[], &[]));
@@ -460,10 +464,9 @@ fn begin_slowly(world: &World, operation: &Operation) -> Option<TcpStream> {
 #[test]
 fn every_refusal_that_is_described_is_given_and_no_other() {
     let world = World::new();
-    for (path, body) in [
-        ("/api/revoke", json!({"user": REVOKED})),
-        ("/api/close", json!({"user": BANNED, "ban_s": 3600})),
-    ] {
+    for (path, body) in
+        [("/api/revoke", json!({"user": REVOKED})), ("/api/close", json!({"user": BANNED, "ban_s": 3600}))]
+    {
         world.call(Ask::post(path, &body).key()).ok();
     }
     let operations = operations(document(&world, &world.router));

@@ -25,9 +25,9 @@ fn waiting(world: &World, user: &str, target: &str, token: &str) -> TcpStream {
     let before = held(world);
     let mut socket = TcpStream::connect(world.address()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let (connection, more) =
-        if target.starts_with("/v1/ws") { ("Upgrade", upgrade) } else { ("close", "") };
+    let upgrade =
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let (connection, more) = if target.starts_with("/v1/ws") { ("Upgrade", upgrade) } else { ("close", "") };
     write!(
         socket,
         "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
@@ -59,7 +59,8 @@ fn answers(world: &World, token: &str, targets: &[&str]) -> Vec<(String, u16, Va
     let mut answers = Vec::new();
     for target in targets {
         for field in [format!("Authorization: Bearer {token}"), format!("Cookie: encke_token={token}")] {
-            let refused = world.raw(&format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n\r\n"));
+            let refused = world
+                .raw(&format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n\r\n"));
             let (head, body) = refused.split_once("\r\n\r\n").unwrap();
             let body = serde_json::from_str(body).unwrap_or(Value::Null);
             answers.push((format!("{target} {}", &field[..6]), head[9..12].parse().unwrap(), body));
@@ -103,11 +104,15 @@ fn all_tokens_of_a_user_are_taken_back_at_once() {
     let held = STREAMS.map(|target| waiting(&world, "alice", target, &old[0]));
     let after = waiting(&world, "alice", "/v1/sse", &later);
     let bob = waiting(&world, "bob", "/v1/sse", &token("bob", &[], &[]));
-    let stays = world.call(Ask::get("/api/sessions?user=alice").key()).ok()["sessions"].as_array().unwrap().len();
+    let stays =
+        world.call(Ask::get("/api/sessions?user=alice").key()).ok()["sessions"].as_array().unwrap().len();
     assert_eq!(revoke(&world, &json!({"user": "alice"})), json!({"revoked": true, "closed": stays - 1}));
     for (target, socket) in STREAMS.iter().zip(held) {
         let told = rest(socket);
-        assert!(told.contains("\"code\":\"revoked\"") && told.contains("\"reconnect\":false"), "{target}: {told}");
+        assert!(
+            told.contains("\"code\":\"revoked\"") && told.contains("\"reconnect\":false"),
+            "{target}: {told}"
+        );
     }
     for token in &old {
         all_refused(&world, token, 401, "revoked");
@@ -115,7 +120,8 @@ fn all_tokens_of_a_user_are_taken_back_at_once() {
     none_refused(&world, &later, "revoked");
     none_refused(&world, &token("bob", &["*"], &["*"]), "revoked");
     let left = world.call(Ask::get("/api/sessions").key()).ok();
-    let left: Vec<_> = left["sessions"].as_array().unwrap().iter().filter(|it| it["connected"] == true).collect();
+    let left: Vec<_> =
+        left["sessions"].as_array().unwrap().iter().filter(|it| it["connected"] == true).collect();
     assert_eq!(left.len(), 2, "those who are not concerned stay: {left:?}");
     drop((after, bob));
 }
@@ -124,7 +130,8 @@ fn all_tokens_of_a_user_are_taken_back_at_once() {
 fn one_token_is_taken_back_and_the_others_of_its_user_stay() {
     let world = World::new();
     let [stolen, other] = ["stolen", "other"].map(|jti| token_issued("alice", Some(now_s()), Some(jti)));
-    let [held, stays] = [&stolen, &other].map(|token| waiting(&world, "alice", "/v1/stream?as=ndjson", token));
+    let [held, stays] =
+        [&stolen, &other].map(|token| waiting(&world, "alice", "/v1/stream?as=ndjson", token));
     let ticket = |token: &str| {
         let answer = world.call(Ask::new(Method::POST, "/v1/ticket").bearer(token)).ok();
         answer["ticket"].as_str().unwrap().to_owned()

@@ -309,6 +309,11 @@ impl World {
         self.poll(user, &format!("hold_s=0&channels={channels}"))["session"].as_str().unwrap().to_owned()
     }
 
+    /// What ends a session without a token.
+    pub fn close_key(&self, session: &str) -> String {
+        self.app().auth.close_keys().of_session(session.parse().unwrap()).text().as_str().to_owned()
+    }
+
     pub fn raw_get(&self, target: &str, headers: &str) -> (u16, Value) {
         let address = self.server.as_ref().unwrap().address;
         let mut socket = TcpStream::connect(address).unwrap();

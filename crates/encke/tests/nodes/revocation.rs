@@ -45,10 +45,8 @@ async fn ends(listener: &mut Listener) -> (String, bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_revoked_at_one_node_is_revoked_at_all() {
     let places = nodes(3).await;
-    let targets = [
-        RevokeTarget::User { user: "alice".into(), before: None },
-        RevokeTarget::Token("stolen".into()),
-    ];
+    let targets =
+        [RevokeTarget::User { user: "alice".into(), before: None }, RevokeTarget::Token("stolen".into())];
     for (target, user, jti) in [(&targets[0], "alice", "any"), (&targets[1], "bob", "stolen")] {
         let tokens: Vec<String> = places.iter().map(|place| place.issued(user, 1, jti)).collect();
         let mut held = Vec::new();
@@ -85,6 +83,22 @@ async fn a_user_is_kept_away_from_all_nodes_and_let_in_again_at_all() {
     for place in &places {
         assert_eq!(place.refusal(&place.token("alice")).await, None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_a_session_is_good_at_every_node_it_comes_to() {
+    let places = nodes(2).await;
+    let (first, open) = places[0].open("alice", sse()).await;
+    drop(first);
+    let (mut moved, again) = places[1].open("alice", sse().session(&open.session)).await;
+    assert_eq!((&again.session, &again.close_key), (&open.session, &open.close_key));
+    let body = serde_json::json!({"session": open.session, "close_key": open.close_key}).to_string();
+    // By a beacon, at the other node.
+    let url = format!("{}/v1/close", places[0].url);
+    let request = reqwest::Client::new().post(url).header("content-type", "text/plain").body(body);
+    let answer = request.send().await.unwrap().text().await.unwrap();
+    assert_eq!(answer, r#"{"closed":true}"#);
+    assert_eq!(ends(&mut moved).await, ("client".to_owned(), false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
