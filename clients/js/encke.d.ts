@@ -76,7 +76,8 @@ export interface Unsubscribed {
 }
 
 export interface Close {
-  /** `client`, `operator`, `deleted`, `session_closed`, or the code of the error that ended it. */
+  /** `client`, `operator`, `deleted`, `revoked`, `banned`, `session_closed`, or the code of the error that
+   * ended it. */
   code: string;
   reason: string;
   /** Whether the client comes back by itself. */

@@ -64,6 +64,8 @@ export class Encke {
   #state = 'idle';
   /** @type {string | null} */
   #session = null;
+  /** What entitles a beacon to end the session. @type {string | undefined} */
+  #closeKey;
   /** @type {string | null} */
   #token;
   #tokenTried = false;
@@ -349,8 +351,8 @@ export class Encke {
       address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
       request: (method, path, body, signal, accept) => this.#request(method, path, body, signal, accept),
       sleep: (ms) => this.#sleep(ms),
-      opened: (session, cursor) => this.#opened(run, session, cursor),
-      renamed: (session) => this.#renamed(session),
+      opened: (session, cursor, closeKey) => this.#opened(run, session, cursor, closeKey),
+      renamed: (session, closeKey) => this.#renamed(session, closeKey),
       message: (message) => this.#message(message),
       gap: (gap) => this.#gap(gap),
       unsubscribed: (event) => this.#unsubscribed(event),
@@ -474,9 +476,12 @@ export class Encke {
 
   // -- what arrives
 
-  /** @param {{stopped: boolean}} run @param {unknown} session @param {unknown} cursor */
-  #opened(run, session, cursor) {
-    this.#renamed(session);
+  /**
+   * @param {{stopped: boolean}} run @param {unknown} session @param {unknown} cursor
+   * @param {unknown} closeKey
+   */
+  #opened(run, session, cursor, closeKey) {
+    this.#renamed(session, closeKey);
     if (typeof cursor === 'string') this.#adopt(cursor);
     this.#tokenTried = false;
     this.#changeLate();
@@ -486,9 +491,13 @@ export class Encke {
     this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
   }
 
-  /** @param {unknown} session */
-  #renamed(session) {
-    if (typeof session === 'string') this.#session = session;
+  /** @param {unknown} session @param {unknown} closeKey */
+  #renamed(session, closeKey) {
+    if (typeof session !== 'string') return;
+    // A poll says the key once in a session.
+    if (session !== this.#session) this.#closeKey = undefined;
+    this.#session = session;
+    if (typeof closeKey === 'string') this.#closeKey = closeKey;
   }
 
   /**
@@ -835,13 +844,16 @@ export class Encke {
    */
   #pageHidden() {
     if (this.#state === 'idle' || this.#state === 'closed' || this.#hidden) return;
-    const session = this.#session;
+    const [session, closeKey] = [this.#session, this.#closeKey];
     this.#hidden = true;
     this.#stop();
     this.#session = null;
     this.#save();
-    if (session !== null)
-      this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', JSON.stringify({ session }));
+    if (session !== null) {
+      // A beacon can bring no token; the key says that this is the session's own page.
+      const body = JSON.stringify({ session, close_key: closeKey });
+      this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', body);
+    }
     this.#setState('waiting');
   }
 

@@ -2,8 +2,8 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use encke_proto::{
-    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId,
-    Open, Position, SessionId, Time, UserId, json,
+    Body, ChannelName, Close, CloseCode, CloseKey, Cursor, Entry, Epoch, Event, Gap, GapReason, Message,
+    MessageId, Open, Position, SessionId, Time, UserId, json,
 };
 use serde_json::{Value, value::RawValue};
 
@@ -140,6 +140,7 @@ impl AnyEvent {
                 session: SessionId::from_bits(*session),
                 cursor: cursor.cursor(),
                 heartbeat_s: *heartbeat_s,
+                close_key: CloseKey::from_bits(!*session),
             }),
             Self::Gap { channel, from, to, reason } => {
                 let reason = [GapReason::Trimmed, GapReason::Epoch, GapReason::Slow][usize::from(reason % 3)];

@@ -36,7 +36,7 @@ pub fn run(bytes: &[u8]) {
             let channels = channels.map_or_else(Grant::none, Grant::of);
             own(
                 &key,
-                &Claims { user, expires_s, channels, publish: Grant::none() },
+                &Claims { user, expires_s, issued_s: None, jti: None, channels, publish: Grant::none() },
                 now_s,
                 usize::from(at),
                 byte,

@@ -47,15 +47,16 @@ const beacon = (session, more = {}) =>
 /** Ways to wait. Each gives the session, and a promise of how the waiting ended. */
 const waits = {
   poll: async (user) => {
-    const { session, cursor } = await user.look();
+    const { session, cursor, close_key } = await user.look();
     const polling = user.poll({ session, cursor });
     await server.held(user.name, session);
-    return { session, ended: polling.then((answer) => answer.with(200).close) };
+    return { session, close_key, ended: polling.then((answer) => answer.with(200).close) };
   },
   sse: async (user) => {
     const stream = await user.stream();
     return {
       session: stream.session,
+      close_key: stream.opened.close_key,
       ended: stream
         .next()
         .then(({ code, reason, reconnect }) => stream.done.then(() => ({ code, reason, reconnect }))),
@@ -81,11 +82,12 @@ for (const [transport, wait] of Object.entries(waits)) {
 
     test('the client closes by a beacon, which can bring no token', async () => {
       const alice = await server.login(`beacon-${transport}`);
-      const { session, ended } = await wait(alice);
-      assert.deepEqual(await timed(() => beacon(session)), { closed: true });
+      const { session, close_key, ended } = await wait(alice);
+      (await beacon(session)).refused(401, 'unauthorized');
+      assert.deepEqual(await timed(() => beacon(session, { close_key })), { closed: true });
       assert.equal((await isFreed(alice.name, session)).one.online, false);
       assert.deepEqual(await ended, { code: 'client', reason: '', reconnect: false });
-      assert.deepEqual((await beacon(session)).with(200), { closed: false });
+      assert.deepEqual((await beacon(session, { close_key })).with(200), { closed: false });
     });
 
     test('the operator closes a session', async () => {
@@ -151,7 +153,8 @@ test('what is no session is not closed', async () => {
   const alice = await server.login('nothing');
   for (const session of ['AAAAAAAAAAAAAAAAAAAAAA', 'x', '']) {
     assert.deepEqual((await alice.post('/v1/close', { session })).with(200), { closed: false });
-    assert.deepEqual((await beacon(session)).with(200), { closed: false });
+    (await beacon(session)).refused(401, 'unauthorized');
+    (await beacon(session, { close_key: 'AAAAAAAAAAAAAAAAAAAAAA' })).refused(401, 'unauthorized');
     assert.deepEqual((await server.api('POST', '/api/close', { session })).with(200), { closed: 0 });
   }
   assert.deepEqual((await server.api('POST', '/api/close', { user: 'nobody-of-this-name' })).with(200), {

@@ -95,6 +95,33 @@ describe(`two nodes on ${KIND}`, () => {
     );
   });
 
+  test('what is revoked at one node is refused at both, also when they come back', async () => {
+    const names = ['revoked', 'banned', 'stays'];
+    const [alice, bob, carol] = await Promise.all(names.map((name) => server.login(name)));
+    const at = (n, user) => server.node(n).as(user.name, user.token);
+    const streams = await Promise.all(
+      [alice, bob].flatMap((user) => [at(0, user).stream(), at(1, user).stream()]),
+    );
+    const revoked = await server.node(0).api('POST', '/api/revoke', { user: alice.name });
+    assert.deepEqual(revoked.with(200), { revoked: true, closed: 2 });
+    const banned = await server.node(1).api('POST', '/api/close', { user: bob.name, ban_s: 600 });
+    assert.deepEqual(banned.with(200), { closed: 2 });
+    for (const [n, stream] of streams.entries()) {
+      const { code, reconnect } = await stream.next();
+      assert.deepEqual([code, reconnect], [n < 2 ? 'revoked' : 'banned', false]);
+    }
+    const look = async () => {
+      for (const n of [0, 1]) {
+        (await at(n, alice).poll({ hold_s: 0 })).refused(401, 'revoked');
+        (await at(n, bob).poll({ hold_s: 0 })).refused(403, 'banned');
+        await at(n, carol).look();
+      }
+    };
+    await look();
+    await server.restart();
+    await look();
+  });
+
   test('names are carried to the engine and back as they are', async () => {
     const names = [
       '*',

@@ -22,8 +22,9 @@ const OPEN_WITHIN_MS = 5000;
  * query that says where to go on @property {(path: string) => URL} address a path with the server in front
  * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) =>
  * Promise<Response>} request @property {(ms: number) => Promise<void>} sleep @property {(session: unknown,
- * cursor: unknown) => void} opened @property {(session: unknown) => void} renamed the session goes on under
- * this name @property {(message: any) => void} message @property {(gap: any) => void} gap
+ * cursor: unknown, closeKey: unknown) => void} opened
+ * @property {(session: unknown, closeKey: unknown) => void} renamed the session goes on under this name
+ * @property {(message: any) => void} message @property {(gap: any) => void} gap
  * @property {(event: any) => void} unsubscribed @property {(close: any) => Ending} closed
  * @property {(cursor: string) => void} adopt
  */
@@ -101,7 +102,7 @@ export class Link {
   take(event) {
     if (event.event === 'open') {
       this.#heartbeatMs = Math.max(1, Number(event.heartbeat_s) || 20) * 1000;
-      this.opened(event.session, event.cursor);
+      this.opened(event.session, event.cursor, event.close_key);
     } else if (event.event === 'message') {
       this.host.message(event);
     } else if (event.event === 'gap') {
@@ -114,10 +115,10 @@ export class Link {
     return null;
   }
 
-  /** @param {unknown} session @param {unknown} cursor */
-  opened(session, cursor) {
+  /** @param {unknown} session @param {unknown} cursor @param {unknown} closeKey */
+  opened(session, cursor, closeKey) {
     this.openedAt = this.host.env.now();
-    this.host.opened(session, cursor);
+    this.host.opened(session, cursor, closeKey);
   }
 
   /**

@@ -17,12 +17,12 @@ export async function receive(link) {
   const silence = holdS === undefined ? SILENCE_MS : holdS * 1000 + 20000;
   // The first poll is not held, so that the session and the cursor are known at once.
   let answer = await ask(link, { hold_s: '0' }, ANSWER_WITHIN_MS);
-  if (!link.stopped) link.opened(answer.session, null);
+  if (!link.stopped) link.opened(answer.session, null, answer.close_key);
   let ending = handOver(link, answer);
   while (!ending) {
     const askedAt = env.now();
     answer = await ask(link, held, silence);
-    if (!link.stopped) link.host.renamed(answer.session);
+    if (!link.stopped) link.host.renamed(answer.session, answer.close_key);
     ending = handOver(link, answer);
     const said = [answer.messages, answer.gaps, answer.unsubscribed].some((list) => list?.length);
     if (!ending && !said && link.heardAt - askedAt < 1000) {
@@ -42,7 +42,7 @@ export async function receive(link) {
  */
 export async function look(link) {
   const answer = await ask(link, { hold_s: '0' }, ANSWER_WITHIN_MS);
-  if (!link.stopped) link.host.renamed(answer.session);
+  if (!link.stopped) link.host.renamed(answer.session, answer.close_key);
   return handOver(link, answer);
 }
 

@@ -27,6 +27,7 @@ const QUESTIONS_MAX = 64;
 const STATUS = {
   unauthorized: 401,
   token_expired: 401,
+  revoked: 401,
   request_timeout: 408,
   rate_limited: 429,
   internal: 500,

@@ -114,7 +114,7 @@ class Request {
 
   async open(session = 's1', cursor = '1~e~@alice~0', heartbeat_s = 20) {
     await this.sse();
-    await this.event({ event: 'open', session, cursor, heartbeat_s }, cursor);
+    await this.event({ event: 'open', session, cursor, heartbeat_s, close_key: 'key-' + session }, cursor);
     return this;
   }
 
@@ -144,7 +144,7 @@ class Socket {
   }
   async open(session = 's1', cursor = '1~e~@alice~0', heartbeat_s = 20) {
     this.readyState = 1;
-    await this.event({ event: 'open', session, cursor, heartbeat_s });
+    await this.event({ event: 'open', session, cursor, heartbeat_s, close_key: 'key-' + session });
     return this;
   }
   event(event) {
@@ -298,8 +298,7 @@ export async function polling(options = {}) {
   const w = world({ token: token('alice'), transport: 'poll', ...options });
   w.client.connect();
   await settle();
-  await w
-    .next('/v1/poll')
-    .json({ session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null });
+  const answer = { session: 's1', cursor: '1~e~@alice~0', messages: [], gaps: [], close: null };
+  await w.next('/v1/poll').json({ ...answer, close_key: 'key-s1' });
   return w;
 }

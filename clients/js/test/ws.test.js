@@ -324,6 +324,7 @@ test('a page that goes away lets its WebSocket go, so that the browser can keep 
   await w.page.fire('pagehide', { persisted: true });
   assert.ok(w.socket.closed);
   assert.equal(w.page.beacons.length, 1);
+  assert.equal(w.page.beacons[0].body, '{"session":"s1","close_key":"key-s1"}');
   await w.page.fire('pageshow', { persisted: true });
   await w.ticket();
   assert.deepEqual(w.sockets[1].query, { ticket: 'T', cursor: '1~e~@alice~0' });

@@ -30,6 +30,33 @@ pub enum CloseTarget {
     Session(String),
 }
 
+/// What is taken back of the tokens that were issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RevokeTarget {
+    /// All tokens of a user that were issued before a time (RFC 3339), or before now.
+    User {
+        /// The user.
+        user: String,
+        /// The time.
+        before: Option<String>,
+    },
+    /// The token with this id (`jti`).
+    Token(String),
+    /// All tokens of all users that were issued before a time (RFC 3339).
+    Before(String),
+}
+
+#[derive(Default, Serialize)]
+struct RevokeBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct CloseBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +66,8 @@ struct CloseBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     reconnect: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ban_s: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -156,12 +185,52 @@ impl Api {
         reason: Option<&str>,
         reconnect: bool,
     ) -> Result<u64, Error> {
+        self.close_for(target, reason, reconnect, None).await
+    }
+
+    /// Ends sessions on purpose, tells how many, and keeps their user away for so many seconds (`banned`); 0
+    /// ends that.
+    ///
+    /// The number may be 0 when an answer was lost on the way and the call was repeated.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn ban(&self, target: &CloseTarget, reason: Option<&str>, ban_s: u64) -> Result<u64, Error> {
+        self.close_for(target, reason, false, Some(ban_s)).await
+    }
+
+    async fn close_for(
+        &self,
+        target: &CloseTarget,
+        reason: Option<&str>,
+        reconnect: bool,
+        ban_s: Option<u64>,
+    ) -> Result<u64, Error> {
         let (user, session) = match target {
             CloseTarget::User(user) => (Some(user.as_str()), None),
             CloseTarget::Session(session) => (None, Some(session.as_str())),
         };
-        let answer: CloseAnswer =
-            self.http.post("/api/close", &CloseBody { user, session, reason, reconnect }).await?;
+        let body = CloseBody { user, session, reason, reconnect, ban_s };
+        let answer: CloseAnswer = self.http.post("/api/close", &body).await?;
+        Ok(answer.closed)
+    }
+
+    /// Takes tokens back: they are refused from then on (`revoked`), and their sessions have ended. Tells how
+    /// many sessions.
+    ///
+    /// The number may be 0 when an answer was lost on the way and the call was repeated.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn revoke(&self, target: &RevokeTarget) -> Result<u64, Error> {
+        let body = match target {
+            RevokeTarget::User { user, before } => {
+                RevokeBody { user: Some(user), before: before.as_deref(), ..RevokeBody::default() }
+            }
+            RevokeTarget::Token(jti) => RevokeBody { jti: Some(jti), ..RevokeBody::default() },
+            RevokeTarget::Before(before) => RevokeBody { before: Some(before), ..RevokeBody::default() },
+        };
+        let answer: CloseAnswer = self.http.post("/api/revoke", &body).await?;
         Ok(answer.closed)
     }
 

@@ -36,6 +36,10 @@ pub struct Open {
     /// The longest silence in seconds that the server keeps. `None` on polls, which have no heartbeat.
     #[serde(default)]
     pub heartbeat_s: Option<u64>,
+    /// What ends the session without a token (`POST /v1/close`). `None` when a poll goes on with a session,
+    /// whose first answer had it.
+    #[serde(default)]
+    pub close_key: Option<String>,
 }
 
 /// Messages of a channel that will not come: they were trimmed before they could be handed over, or the

@@ -54,7 +54,7 @@ mod session;
 mod socket;
 pub mod sse;
 
-pub use api::{Api, CloseTarget};
+pub use api::{Api, CloseTarget, RevokeTarget};
 pub use client::{Client, Login};
 pub use error::Error;
 pub use event::{Close, Event, Gap, Lost, Open, Unsubscribed};

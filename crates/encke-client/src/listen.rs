@@ -235,6 +235,8 @@ struct PollAnswer {
     session: String,
     cursor: String,
     #[serde(default)]
+    close_key: Option<String>,
+    #[serde(default)]
     messages: Vec<Message>,
     #[serde(default)]
     gaps: Vec<Gap>,
@@ -462,7 +464,12 @@ impl Driver {
             // with one.
             let cursor = self.shared.cursor().filter(|_| !empty).unwrap_or_else(|| answer.cursor.clone());
             self.items.push_back(Item::Open {
-                open: Open { session: answer.session, cursor, heartbeat_s: None },
+                open: Open {
+                    session: answer.session,
+                    cursor,
+                    heartbeat_s: None,
+                    close_key: answer.close_key,
+                },
                 adopt: false,
             });
         }

@@ -5,7 +5,9 @@
 mod server;
 
 use axum::http::{Method, StatusCode};
-use encke_client::{Api, Client, CloseTarget, Error, Page, Publish, Push, ReceiptState, Target};
+use encke_client::{
+    Api, Client, CloseTarget, Error, Page, Publish, Push, ReceiptState, RevokeTarget, Target,
+};
 use server::Server;
 
 fn api(server: &Server) -> Api {
@@ -151,6 +153,33 @@ async fn receipts_and_closing() {
         asked.answer(r#"{"closed":2}"#);
     });
     assert_eq!(closed.unwrap(), 2);
+    let (banned, ()) = tokio::join!(api.ban(&target, None, 60), async {
+        let asked = server.expect("/api/close").await;
+        assert_eq!(asked.body, r#"{"user":"alice","reconnect":false,"ban_s":60}"#);
+        asked.answer(r#"{"closed":1}"#);
+    });
+    assert_eq!(banned.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_asked_as_it_was_said() {
+    let mut server = Server::start().await;
+    let api = api(&server);
+    let user =
+        |before: Option<&str>| RevokeTarget::User { user: "alice".into(), before: before.map(str::to_owned) };
+    for (target, body) in [
+        (user(None), r#"{"user":"alice"}"#),
+        (user(Some("T")), r#"{"user":"alice","before":"T"}"#),
+        (RevokeTarget::Token("j".into()), r#"{"jti":"j"}"#),
+        (RevokeTarget::Before("T".into()), r#"{"before":"T"}"#),
+    ] {
+        let (closed, ()) = tokio::join!(api.revoke(&target), async {
+            let asked = server.expect("/api/revoke").await;
+            assert_eq!(asked.body, body);
+            asked.answer(r#"{"revoked":true,"closed":3}"#);
+        });
+        assert_eq!(closed.unwrap(), 3);
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod deleting;
 mod ending;
 mod feeding;
 mod handing;
+mod internal;
 mod keys;
 mod knowing;
 mod lab;

@@ -74,6 +74,8 @@ impl fmt::Display for Mode {
 ///   too. A deletion takes an offset of its own, which holds no message, and what comes later begins behind
 ///   it. So every cursor of before lies before the tail: a session that follows the log, or comes back to it,
 ///   is told of a gap and not of silence, and no cursor of before is taken for a place in what came later.
+/// - **An internal channel is a log like others** ([`ChannelName::internal`]), which stands before all others
+///   in the list of channels and has a retention of its own.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]

@@ -50,10 +50,17 @@ impl Default for RetentionTable {
     }
 }
 
+/// What is kept of an internal channel. Its messages say themselves when they end, at most ten years later,
+/// and no setting concerns them.
+const INTERNAL: Retention = Retention { max_messages: 1000, max_bytes: 16 << 20, max_age_s: 315_360_000 };
+
 impl RetentionTable {
     /// The retention of `channel`.
     #[must_use]
     pub fn of(&self, channel: &ChannelName) -> Retention {
+        if channel.is_internal() {
+            return INTERNAL;
+        }
         if channel.is_own() {
             return self.own;
         }

@@ -145,6 +145,7 @@ impl World {
             channels,
             carried,
             token_ends: Time(0),
+            token: None,
             granted: encke_proto::Grant::all(),
         };
         self.nodes[to].hub.attach(attach, self.now);

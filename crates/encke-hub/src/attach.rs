@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use encke_proto::{
-    ChannelName, Cursor, ErrorCode, Grant, Offset, Position, SessionId, Time, UserId,
+    ChannelName, Cursor, ErrorCode, Grant, Offset, Position, SessionId, Time, TokenInfo, UserId,
     limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
 };
 
@@ -61,6 +61,8 @@ pub struct Attach {
     pub carried: Following,
     /// When the token ends.
     pub token_ends: Time,
+    /// What revocations need to know of the token; none without one.
+    pub token: Option<TokenInfo>,
     /// The public channels that the token grants, as far as rules leave it to the token. What the session
     /// follows and may not is dropped.
     pub granted: Grant,
@@ -110,6 +112,7 @@ impl Hub {
             session.ready = false;
             session.begun = false;
         }
+        self.note_token(key, attach.token.as_ref());
         self.conn_index.insert(&self.sessions, &conn, key);
         if attach.token_ends.0 != 0 {
             self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));

@@ -1,7 +1,9 @@
 //! How the hub answers control requests: each by an output with the caller's ticket. The caller's right to
 //! make them was checked before.
 
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Grant, Position, SessionId, UserId};
+use encke_proto::{
+    ChannelName, Close, Cursor, ErrorCode, Grant, Offset, Position, Revocation, SessionId, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,6 +23,13 @@ pub enum CloseTarget {
     SessionOf(SessionId, UserId),
     /// All sessions of a user.
     User(UserId),
+    /// The sessions that a revocation concerns.
+    Revoked {
+        /// What is taken back.
+        revocation: Revocation,
+        /// Where it stands in the log of revocations, which a node follows up to there first.
+        at: Offset,
+    },
     /// All sessions there are on a node. No node asks that of another.
     #[serde(skip)]
     Everybody,
@@ -89,6 +98,7 @@ impl Hub {
                 let user = self.user_key(user).and_then(|key| self.users.get(key));
                 user.map(|user| user.sessions.to_vec()).unwrap_or_default()
             }
+            CloseTarget::Revoked { revocation, .. } => self.revoked(revocation),
             CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         for key in &keys {
@@ -114,7 +124,9 @@ impl Hub {
         let named = from.entries.iter().map(|(channel, _)| channel);
         // Rules may have changed since the caller was asked for its right.
         let is_forbidden = |channel: &ChannelName| {
-            !channel.is_own() && !self.config.rules.is_empty() && !self.is_permitted(user, &Grant::all(), channel)
+            !channel.is_own()
+                && !self.config.rules.is_empty()
+                && !self.is_permitted(user, &Grant::all(), channel)
         };
         if channels.iter().chain(named.clone()).any(is_forbidden) {
             return self.replied(ticket, ControlReply::Refused(ErrorCode::ChannelForbidden));

@@ -126,6 +126,7 @@ impl ControlRequest {
             | Self::Unsubscribe { user, .. }
             | Self::Ack { user, .. }
             | Self::Release { user, .. } => Some(user),
+            Self::Close { target: CloseTarget::Revoked { revocation, .. }, .. } => revocation.user(),
             Self::ListSessions { user, .. } => user.as_ref(),
             Self::Close { .. }
             | Self::CountSessions { .. }

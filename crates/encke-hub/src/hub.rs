@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::{ChannelName, IntHashState, SessionId, UserId};
+use encke_proto::{ChannelName, IntHashState, SessionId, TokenId, UserId};
 
 use crate::{
     ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, cursor_text::EpochText,
@@ -52,6 +52,8 @@ pub struct Hub {
     /// What clients are yet to be told of: channels that their session does not follow any more. At most as
     /// many for each as a session may follow.
     pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
+    /// The ids of the tokens that sessions came with; most tokens have none.
+    pub(crate) token_ids: HashMap<Key, TokenId>,
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
@@ -81,6 +83,7 @@ impl Hub {
             reads: 0,
             subscribing: HashMap::new(),
             unsubscribed: HashMap::new(),
+            token_ids: HashMap::new(),
             outputs: VecDeque::new(),
             transports: Vec::new(),
             epoch_text: EpochText::default(),
@@ -105,6 +108,12 @@ impl Hub {
     #[must_use]
     pub fn session_of(&self, conn: ConnKey) -> Option<SessionId> {
         self.session_by_conn(conn).map(|session| session.id)
+    }
+
+    /// The session that a connection serves, and whether it is the session's first.
+    #[must_use]
+    pub fn serves(&self, conn: ConnKey) -> Option<(SessionId, bool)> {
+        self.session_by_conn(conn).map(|session| (session.id, session.fresh))
     }
 
     pub(crate) fn key_by_conn(&self, conn: ConnKey) -> Option<Key> {
@@ -141,6 +150,7 @@ impl Hub {
         self.session_index.fit::<Session, SessionId>(&self.sessions);
         self.conn_index.fit::<Session, ConnKey>(&self.sessions);
         self.channel_index.fit::<Channel, ChannelName>(&self.channels);
+        self.token_ids.shrink_to(2 * self.token_ids.len());
     }
 
     /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages,

@@ -44,6 +44,7 @@ mod presence;
 mod session;
 mod slab;
 mod time;
+mod tokens;
 mod tombstone;
 mod view;
 mod wheel;

@@ -61,6 +61,7 @@ impl Hub {
             lasting: *lasting,
             since: now.wall,
             token_ends: Time(0),
+            issued_s: 0,
             look_ms: u64::MAX,
             subs: Vec::new(),
             turn: 0,
@@ -69,6 +70,8 @@ impl Hub {
             broadcast: false,
             begun: false,
             known: false,
+            // One that comes from another node goes on under the id that its client has.
+            fresh: attach.session != Some(attach.fresh),
         });
         self.session_index.insert(&self.sessions, id, key);
         if let Some(user) = self.users.get_mut(user_key) {
@@ -100,6 +103,7 @@ impl Hub {
         let Some(session) = self.sessions.remove(key) else { return };
         self.session_index.remove(&session.id, key);
         self.unsubscribed.remove(&key);
+        self.forget_token(key);
         self.answer_subscribers(key);
         let Some(user) = self.users.get_mut(session.user) else { return };
         user.sessions.remove_first(|other| *other == key);
@@ -158,6 +162,7 @@ impl Hub {
         session.served = Served::Until(now.mono_ms + self.config.grace_ms);
         session.ready = false;
         session.begun = false;
+        session.fresh = false;
         // The place to begin that is not settled yet is not known to the client either, so it is given up
         // with the connection; a page under way finds no subscription.
         self.look_before(key, now.mono_ms + self.config.grace_ms);

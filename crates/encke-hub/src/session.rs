@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) since: Time,
     /// When the token ends that its connection came with; 0 when it does not.
     pub(crate) token_ends: Time,
+    /// When that token was issued, in seconds since 1970, in the form of `tokens.rs`. It lies where there was
+    /// room.
+    pub(crate) issued_s: u32,
     /// When the wheel looks at it next.
     pub(crate) look_ms: u64,
     /// What it follows; the user's own channel comes first.
@@ -43,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) begun: bool,
     /// Whether it was ever said, so that a client may know of the session.
     pub(crate) known: bool,
+    /// Whether it is served by its first connection, which has to be told all about it.
+    pub(crate) fresh: bool,
 }
 
 /// Who serves a session.
@@ -249,6 +254,7 @@ mod tests {
         let (generations, tables) = (3 * 8, 4 * 5 * 7 / 4);
         // The text of ten bytes, with its counts and the allocator's own.
         let name = 16 + 10 + 8;
+        assert!(sizes[0] <= 104, "a session: {}", sizes[0]);
         let whole = sizes.iter().sum::<usize>() + generations + tables + name;
         assert!(whole <= 400, "{whole}: session, sub, channel, user {sizes:?}");
         assert_eq!(size_of::<OneOrMany<Key>>(), 16);

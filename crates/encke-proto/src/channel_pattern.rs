@@ -150,7 +150,8 @@ mod tests {
         let alphabet = ["a", "b", "-"];
         let texts = |length: usize| {
             (0..alphabet.len().pow(u32::try_from(length).unwrap())).map(move |number| {
-                (0..length).map(|at| alphabet[number / alphabet.len().pow(u32::try_from(at).unwrap()) % 3])
+                (0..length)
+                    .map(|at| alphabet[number / alphabet.len().pow(u32::try_from(at).unwrap()) % 3])
                     .collect::<String>()
             })
         };

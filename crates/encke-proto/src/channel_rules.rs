@@ -266,7 +266,8 @@ mod tests {
             (Some(Who::Owner), None, false),
             (Some(Who::Token), None, true),
         ] {
-            let of = |who: Option<Who>| who.map_or_else(ChannelRules::default, |who| rules(&[("in-{user}", who)]));
+            let of =
+                |who: Option<Who>| who.map_or_else(ChannelRules::default, |who| rules(&[("in-{user}", who)]));
             assert_eq!(of(new).keep(&of(former), &user, "in-alice"), is_kept, "{former:?} {new:?}");
         }
         let owner = rules(&[("in-{user}", Who::Owner)]);

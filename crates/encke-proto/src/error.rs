@@ -49,6 +49,10 @@ codes! {
     Unauthorized = "unauthorized", 401;
     /// A token that was good once.
     TokenExpired = "token_expired", 401;
+    /// A token that was revoked.
+    Revoked = "revoked", 401;
+    /// The user is kept away for a time.
+    Banned = "banned", 403;
     /// A page that is not on the allow-list.
     UrlNotAllowed = "url_not_allowed", 403;
     /// A cookie that came from a foreign origin.
@@ -101,6 +105,14 @@ codes! {
     Overloaded = "overloaded", 503;
     /// The server stops.
     ShuttingDown = "shutting_down", 503;
+}
+
+impl ErrorCode {
+    /// Whether a client that is refused with it must not come back by itself.
+    #[must_use]
+    pub fn keeps_away(self) -> bool {
+        matches!(self, Self::SessionClosed | Self::Revoked | Self::Banned)
+    }
 }
 
 impl Serialize for ErrorCode {
@@ -164,12 +176,13 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// The body of the answer, `{"error":{"code","message"}}`; a closed session is told not to come back.
+    /// The body of the answer, `{"error":{"code","message"}}`, with `reconnect` for a client that must not come
+    /// back by itself.
     #[must_use]
     pub fn json(&self) -> String {
         json::write(&ErrorAnswer {
             error: ErrorDetail { code: self.code, message: &self.message },
-            reconnect: (self.code == ErrorCode::SessionClosed).then_some(false),
+            reconnect: self.code.keeps_away().then_some(false),
         })
     }
 }

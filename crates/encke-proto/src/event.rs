@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, Cursor, Offset, SessionId, json};
+use crate::{ChannelName, CloseKey, Cursor, Offset, SessionId, json};
 
 /// Why a session was ended, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub enum CloseCode {
     TooManySessions,
     /// The user was deleted.
     Deleted,
+    /// The token was revoked.
+    Revoked,
+    /// The user is kept away for a time.
+    Banned,
 }
 
 /// The end of a session, as its connection is told.
@@ -106,6 +110,9 @@ pub struct Open {
     pub cursor: Cursor,
     /// The longest silence on a sound connection, in seconds.
     pub heartbeat_s: u64,
+    /// What ends the session without a token, for a beacon.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub close_key: CloseKey,
 }
 
 /// What streams carry besides messages. Messages are written from [`crate::Entry`], which encodes them once

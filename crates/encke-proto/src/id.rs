@@ -60,8 +60,7 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// A session: 128 bits that cannot be guessed. Knowing it is what entitles a page that is being closed to end
-/// it, so it is written to no log.
+/// A session: 128 bits that cannot be guessed. It stands in addresses, so knowing it entitles to nothing.
 // In bytes, as a number of that width would have to lie at places that leave others empty.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
@@ -84,10 +83,68 @@ impl SessionId {
         u128::from_be_bytes(self.0)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The id before this one in their order; none before the first.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        self.bits().checked_sub(1).map(Self::from_bits)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn text(self) -> IdText {
         IdText(encode(self.bits()))
+    }
+}
+
+/// What entitles a page that is being closed to end its session: 128 bits that are made of the session's id
+/// and a secret of the server, and told to the session's own client alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CloseKey([u8; 16]);
+
+impl CloseKey {
+    /// A key from 128 bits.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits.to_be_bytes())
+    }
+
+    /// Its bytes, to be compared in constant time.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn text(&self) -> IdText {
+        IdText(encode(u128::from_be_bytes(self.0)))
+    }
+}
+
+/// A secret is in no log.
+impl fmt::Debug for CloseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CloseKey(…)")
+    }
+}
+
+impl FromStr for CloseKey {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        decode(text).map(Self::from_bits)
+    }
+}
+
+impl Serialize for CloseKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text().as_str())
     }
 }
 
@@ -112,7 +169,7 @@ impl IdText {
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The head of the id is enough to tell sessions apart in a log, and too little to close one.
+        // The head of the id is enough to tell sessions apart in a log.
         let text = encode(self.bits());
         write!(f, "SessionId({}…)", String::from_utf8_lossy(&text[..6]))
     }
@@ -255,6 +312,14 @@ mod tests {
         assert_eq!(id(now, u128::MAX)[..8], id(now, 1)[..8]);
         assert_ne!(id(now, 1), id(now, 2), "and not the same");
         assert_ne!(id(now, 1), id(now + 1, 1));
+    }
+
+    #[test]
+    fn a_close_key_is_read_back_and_in_no_log() {
+        let key = CloseKey::from_bits(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(key.text().as_str().parse(), Ok(key));
+        assert_eq!("short".parse::<CloseKey>(), Err(IdError));
+        assert!(!format!("{key:?}").contains(&key.text().as_str()[..4]));
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Close, CloseCode, Cursor, Entry, Gap, GapReason, Position, SessionId, Unsubscribed,
+        Close, CloseCode, CloseKey, Cursor, Entry, Gap, GapReason, Position, SessionId, Unsubscribed,
         UnsubscribedReason, codec::poll, json,
     };
 
@@ -126,7 +126,10 @@ mod tests {
             reason: UnsubscribedReason::NotGranted,
         };
         let unsubscribed = [vec![], vec![lost("a")], vec![lost("a"), lost("b")]];
-        for (close, unsubscribed) in [None, Some(close), None].into_iter().zip(unsubscribed) {
+        let keys = [None, None, Some(CloseKey::from_bits(8))];
+        for ((close, unsubscribed), close_key) in
+            [None, Some(close), None].into_iter().zip(unsubscribed).zip(keys)
+        {
             let cursor = Cursor::default();
             let session = SessionId::from_bits(9);
             let described = poll::PollAnswer {
@@ -136,12 +139,14 @@ mod tests {
                 gaps: vec![gap.clone()],
                 unsubscribed: unsubscribed.clone(),
                 close: close.clone(),
+                close_key,
             };
             let mut answer = poll::Answer::default();
             messages.iter().for_each(|message| answer.message(&Entry::new(message.clone())));
             answer.gap(&gap);
             unsubscribed.iter().for_each(|told| answer.unsubscribed(told));
-            let end = close.map_or(poll::GOES_ON.to_owned(), |close| json::write(&close));
+            let goes_on = || close_key.map_or(poll::GOES_ON.to_owned(), poll::begins);
+            let end = close.map_or_else(goes_on, |close| json::write(&close));
             let mut written = Vec::new();
             answer.finish(&session.text(), &cursor.to_string(), &end).write(&mut written);
             assert_eq!(String::from_utf8(written).unwrap(), json::write(&described));

@@ -95,6 +95,8 @@ macro_rules! name {
 
 /// What stands before a user in the name of the user's own channel.
 const OWN: char = '@';
+/// What stands before the name of an internal channel. No name from outside holds it.
+const INTERNAL: char = '\0';
 
 /// A user, by the id that the application gave: 1 to 255 bytes of UTF-8 that can be seen.
 // It holds the name of the user's own channel: both are asked for with every message, and there is one text
@@ -185,6 +187,39 @@ impl ChannelName {
         }
     }
 
+    /// An internal channel: a log that the server keeps for itself. No client can name it, since its name holds
+    /// what [`ChannelName::any`] refuses; and it stands before all other channels in their order.
+    #[must_use]
+    pub fn internal(name: &str) -> Self {
+        Self(format!("{INTERNAL}{name}").into())
+    }
+
+    /// Behind this in the order of names come all channels that are not internal, and no internal one.
+    #[must_use]
+    pub fn last_internal() -> Self {
+        Self::internal("\u{10ffff}")
+    }
+
+    /// Whether this is an internal channel.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.0.starts_with(INTERNAL)
+    }
+
+    /// Reads a name as a store holds it: any name, or that of an internal channel.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn stored(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix(INTERNAL) {
+            Some(name) => {
+                check(name)?;
+                Ok(Self(text.into()))
+            }
+            None => Self::any(text),
+        }
+    }
+
     /// The user whose own channel this is, if it is one. It costs nothing, as [`UserId::channel`].
     #[must_use]
     pub fn owner(&self) -> Option<UserId> {
@@ -236,6 +271,25 @@ mod tests {
             assert_eq!(UserId::new(&format!("ali{c}ce")), Err(NameError::Invisible), "{:x}", u32::from(c));
         }
         assert_eq!(ChannelName::public("@alice"), Err(NameError::Reserved));
+    }
+
+    #[test]
+    fn an_internal_channel_is_named_by_stores_alone() {
+        let internal = ChannelName::internal("revocations");
+        assert_eq!(ChannelName::stored(internal.as_str()), Ok(internal.clone()));
+        assert!(internal.is_internal() && !internal.is_own());
+        for read in [ChannelName::any, ChannelName::public] {
+            assert_eq!(read(internal.as_str()), Err(NameError::Control));
+        }
+        let json = serde_json::to_string(&internal).unwrap();
+        assert!(serde_json::from_str::<ChannelName>(&json).is_err());
+        for name in ["!", " ", "@alice", "news"] {
+            let other = ChannelName::stored(name).unwrap();
+            assert!(internal < ChannelName::last_internal() && ChannelName::last_internal() < other);
+            assert!(!other.is_internal(), "{name}");
+        }
+        assert_eq!(ChannelName::stored("\0"), Err(NameError::Empty));
+        assert_eq!(ChannelName::stored("\0a\0"), Err(NameError::Control));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use encke_proto::{
-    Body, ChannelName, Close, CloseCode, Cursor, Entry, Epoch, Event, Gap, GapReason, Message, MessageId,
-    Open, Position, SessionId, Time, UserId, codec, json,
+    Body, ChannelName, Close, CloseCode, CloseKey, Cursor, Entry, Epoch, Event, Gap, GapReason, Message,
+    MessageId, Open, Position, SessionId, Time, UserId, codec, json,
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -82,7 +82,12 @@ fn a_poll_answers_one_object() {
 #[test]
 fn sse_writes_one_event_each_with_its_cursor() {
     let mut out = Vec::new();
-    let open = Open { session: SessionId::from_bits(5), cursor: Cursor::default(), heartbeat_s: 20 };
+    let open = Open {
+        session: SessionId::from_bits(5),
+        cursor: Cursor::default(),
+        heartbeat_s: 20,
+        close_key: CloseKey::from_bits(6),
+    };
     codec::sse::event(&mut out, &Event::Open(open));
     codec::sse::id(&mut out, "1~0");
     codec::sse::message(&mut out, &entry(data("1"), None));

@@ -8,7 +8,7 @@ mod waiting;
 use std::{fmt, pin::Pin, sync::Arc};
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Grant, Refusal, SessionId, Time, UserId};
+use encke_proto::{ChannelName, Grant, Refusal, SessionId, Time, TokenInfo, UserId};
 
 use crate::{
     auth::Authenticator,
@@ -31,6 +31,8 @@ pub struct Admission {
     pub user: UserId,
     /// When its token ends.
     pub token_ends: Time,
+    /// What revocations need to know of the token; none without one.
+    pub token: Option<TokenInfo>,
     /// The public channels that it may follow.
     pub granted: Grant,
     /// The session that it wants to continue.

@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     reload::Reloads,
+    revocation_log::RevocationLog,
     shards::Shards,
     stopping::Stopping,
     supervisor::Supervisor,
@@ -29,6 +30,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Who may do what.
     pub auth: Arc<Authenticator>,
+    /// What is taken back of tokens, as this node follows it.
+    pub revocations: Arc<RevocationLog>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -68,6 +71,11 @@ impl App {
     ) -> Result<Arc<Self>, KeysError> {
         let auth =
             if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
+        let revocations = match &nodes {
+            Some(nodes) => Arc::clone(nodes.revocations()),
+            None => RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock)),
+        };
+        let auth = auth.observing(Arc::clone(revocations.revocations()));
         let (auth, stopping) = (Arc::new(auth), Stopping::default());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         // The recorder comes first: what is counted before it is there is counted nowhere.
@@ -79,6 +87,7 @@ impl App {
             shards,
             sessions,
             auth,
+            revocations,
             clock,
             metrics,
             supervisor: Supervisor::new(stopping.clone()),

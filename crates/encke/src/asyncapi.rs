@@ -80,7 +80,7 @@ fn events() -> Vec<Described> {
             summary: "First of all: the session, and where it goes on.",
             example: json!({
                 "event": "open", "session": "3q2-7wABCDEFGHIJKLMNOQ", "cursor": "1~k3x9~@alice~7",
-                "heartbeat_s": 20
+                "heartbeat_s": 20, "close_key": "2k3j4h5g6f7d8s9a0qwert"
             }),
         },
         Described {

@@ -15,8 +15,14 @@ use crate::{
 
 /// What a client's request may be refused with before its handler looks at it: for its token, or as the
 /// server stops.
-pub(crate) const CLIENT: &[ErrorCode] =
-    &[ErrorCode::Unauthorized, ErrorCode::TokenExpired, ErrorCode::OriginForbidden, ErrorCode::ShuttingDown];
+pub(crate) const CLIENT: &[ErrorCode] = &[
+    ErrorCode::Unauthorized,
+    ErrorCode::TokenExpired,
+    ErrorCode::Revoked,
+    ErrorCode::Banned,
+    ErrorCode::OriginForbidden,
+    ErrorCode::ShuttingDown,
+];
 /// The same of a backend's: for its key.
 pub(crate) const OPERATOR: &[ErrorCode] =
     &[ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::ShuttingDown];

@@ -32,6 +32,7 @@ mod publishing;
 pub mod random;
 mod regular_file;
 pub mod reload;
+pub mod revocation_log;
 pub mod router;
 mod serve;
 mod server_api;

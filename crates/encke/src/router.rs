@@ -87,6 +87,7 @@ pub(crate) fn routes() -> Vec<Route> {
         api_delete("/api/users/{user}", delete(server_api::deletion::user)),
         api_get("/api/sessions", get(server_api::sessions::sessions)),
         api_post("/api/close", post(server_api::close::close)),
+        api_post("/api/revoke", post(server_api::revoke::revoke)),
         api_get("/api/channels", get(server_api::channels::channels)),
         api_get("/api/channels/{channel}/history", get(server_api::history::history)),
         api_get("/api/channels/{channel}/presence", get(server_api::presence::presence)),

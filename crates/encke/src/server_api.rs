@@ -14,5 +14,6 @@ pub(crate) mod push_many;
 pub(crate) mod push_one;
 pub(crate) mod receipts;
 pub(crate) mod request_stream;
+pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod users;

@@ -8,6 +8,7 @@
 mod context;
 mod duplex;
 mod one_answer;
+mod site;
 mod state;
 mod stream;
 mod ws;
@@ -20,6 +21,7 @@ use encke_proto::Refusal;
 pub use context::{HoldKind, RequestState, TransportContext};
 pub use duplex::{Duplex, Kept, MESSAGE_WITHIN_MS};
 pub use one_answer::{AnswerForm, OneAnswer};
+pub use site::Site;
 pub use state::ConnectionState;
 pub use stream::{Form, Stream};
 pub use ws::{Spoken, Ws, close_with};

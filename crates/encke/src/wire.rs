@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
 };
 
 use crate::{
@@ -32,11 +32,12 @@ use crate::{
         tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
+    revocation_log::{RevocationFeed, RevocationLog},
     router::router,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts, TlsListener,
-        mailbox, open_engine_io,
+        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts,
+        TlsListener, mailbox, open_engine_io,
     },
 };
 
@@ -160,26 +161,29 @@ pub async fn wire_speaking(
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (commands, inbox) = node_inbox();
+    let told = Arc::new(Notify::new());
+    let feed = RevocationFeed { shards: shards.clone(), told: Arc::clone(&told) };
     let Backing { engine, cluster } =
-        open(EngineEvents { feed: Arc::new(shards.clone()), messages: Arc::new(commands) }).await?;
+        open(EngineEvents { feed: Arc::new(feed), messages: Arc::new(commands) }).await?;
     let grace_ms = config.session_grace_s * 1000;
     let nodes = cluster.map(|cluster| {
-        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), config.node.clone(), grace_ms)
+        let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
+        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, config.node.clone(), grace_ms)
     });
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
     let among_nodes = match nodes {
         Some(nodes) => nodes.join(inbox).await?,
         None => Vec::new(),
     };
+    app.revocations.load().await?;
     let admit = admit(&app, &config);
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
+    app.supervisor.spawn("revocations", Arc::clone(&app.revocations).follow(told, stopping.clone()));
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
-    app.reloads.register(Arc::new(RulesReload {
-        access: Arc::clone(app.auth.access()),
-        shards: shards.clone(),
-    }));
+    app.reloads
+        .register(Arc::new(RulesReload { access: Arc::clone(app.auth.access()), shards: shards.clone() }));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));

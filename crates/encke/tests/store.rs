@@ -7,13 +7,15 @@ mod site;
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::site::{Site, error};
+use crate::site::{Server, Site, error};
 
 /// The newest segment of a store.
 fn newest(store: &Path) -> PathBuf {
@@ -47,6 +49,54 @@ fn a_server_is_copied_while_it_runs_and_comes_back_with_another_epoch() {
     let second = site.publish(&restored);
     assert_eq!(second["offset"], 2, "the copy has one message");
     assert_ne!(second["epoch"], first["epoch"], "and its offsets are given again, so in another epoch");
+}
+
+/// What a server answers to a ticket that is asked for with a token: the status, and the code of a refusal.
+fn asked(server: &Server, token: &str) -> (u16, String) {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(
+        socket,
+        "POST /v1/ticket HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    (head[9..12].parse().unwrap(), body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn what_was_revoked_stays_so_when_the_server_is_killed_and_comes_back() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|user| {
+        let token = site.done(&["token", "--user", user]);
+        token.trim().to_owned()
+    });
+    let done = |args: &[&str]| -> Value {
+        let output = site.command(args).env("ENCKE_URL", &server.url).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(done(&["revoke", "--user", "alice"]), serde_json::json!({"revoked": true, "closed": 0}));
+    assert_eq!(done(&["close", "--user", "bob", "--ban", "600"]), serde_json::json!({"closed": 0}));
+    done(&["close", "--user", "carol", "--ban", "600"]);
+    done(&["close", "--user", "carol", "--ban", "0"]);
+    let all = |server: &Server| {
+        assert_eq!(asked(server, &alice), (401, "revoked".into()));
+        assert_eq!(asked(server, &bob), (403, "banned".into()));
+        assert_eq!(asked(server, &carol).0, 200);
+    };
+    all(&server);
+    drop(server);
+    let again = site.serve(&[]);
+    all(&again);
+    drop(again);
+    assert!(site.done(&["store", "check"]).contains("0 damaged"));
+    site.done(&["store", "dump"]);
 }
 
 #[test]

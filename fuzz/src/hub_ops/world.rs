@@ -173,6 +173,7 @@ impl World {
             channels,
             carried,
             granted: encke_proto::Grant::all(),
+            token: None,
             token_ends: token_s.map_or(Time(0), |seconds| self.now.wall.plus_seconds(u64::from(seconds) + 1)),
         };
         self.conns.insert(number, at);

@@ -4,7 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, deleting, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming,
+    Bed, appending, deleting, ending, feeding, handing, internal, keys, knowing, reading, receipts,
+    reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -98,6 +99,8 @@ macro_rules! contract_sentences {
             knowing::users_come_in_pages_by_id
             knowing::channels_come_in_pages_by_name_without_those_of_users
             knowing::a_trimmed_channel_is_still_known
+            internal::an_internal_channel_is_a_log_like_others
+            internal::an_internal_channel_is_there_after_a_reopening
             deleting::a_deleted_channel_is_gone
             deleting::no_cursor_of_a_deleted_log_is_a_place_in_a_new_one
             deleting::a_deleted_user_is_gone

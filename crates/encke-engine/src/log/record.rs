@@ -125,7 +125,7 @@ impl Record {
         let record = match reader.byte()? {
             kind::NAME => Self::Name {
                 log: reader.small()?,
-                name: ChannelName::any(reader.text()?).map_err(|_| Malformed("the name of a channel"))?,
+                name: ChannelName::stored(reader.text()?).map_err(|_| Malformed("the name of a channel"))?,
             },
             kind::MESSAGE => return Ok(Self::Message(MessageRecord::decode(&mut reader, false, None)?)),
             kind::TRIM => Self::Trim { log: reader.small()?, tail: reader.number()?, at: reader.time()? },

@@ -107,7 +107,7 @@ impl Names {
         let name = untoken(name)?;
         match kind {
             "o" => UserId::new(&name).ok().map(|user| user.channel()),
-            "c" => ChannelName::public(&name).ok(),
+            "c" => ChannelName::stored(&name).ok(),
             _ => None,
         }
     }

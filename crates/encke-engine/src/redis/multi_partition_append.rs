@@ -111,7 +111,7 @@ fn read_targets(json: &Json) -> Result<Option<Vec<ChannelName>>, EngineError> {
     let Some(names) = json["targets"].as_array() else { return Ok(None) };
     let names = names
         .iter()
-        .map(|name| name.as_str().and_then(|name| ChannelName::any(name).ok()).ok_or_else(unreadable));
+        .map(|name| name.as_str().and_then(|name| ChannelName::stored(name).ok()).ok_or_else(unreadable));
     names.collect::<Result<_, _>>().map(Some)
 }
 

@@ -98,7 +98,7 @@ impl Names {
             return name.parse().ok().map(Topic::Incarnation);
         }
         let name = percent_decode_str(name).decode_utf8().ok()?;
-        ChannelName::any(&name).ok().map(Topic::Channel)
+        ChannelName::stored(&name).ok().map(Topic::Channel)
     }
 
     fn of_channel(&self, what: &str, channel: &ChannelName) -> String {

@@ -156,7 +156,7 @@ fn read_places(epoch: Epoch, fields: &mut Fields) -> Result<Vec<(ChannelName, Po
     let (mut names, mut offsets) = (fields.list()?, fields.list()?);
     let mut places = Vec::new();
     while !names.is_empty() {
-        let name = ChannelName::any(&names.text()?).map_err(|_| odd("channel"))?;
+        let name = ChannelName::stored(&names.text()?).map_err(|_| odd("channel"))?;
         places.push((name, Position { epoch, offset: offsets.number()? }));
     }
     Ok(places)

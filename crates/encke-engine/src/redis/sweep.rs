@@ -194,7 +194,7 @@ fn read_swept(value: Value) -> Result<Swept, EngineError> {
     let mut names = fields.list()?;
     let mut due = Vec::new();
     while !names.is_empty() {
-        due.extend(ChannelName::any(&names.text()?).ok());
+        due.extend(ChannelName::stored(&names.text()?).ok());
     }
     let more = fields.number()? == 1;
     let mut kept = fields.list()?;

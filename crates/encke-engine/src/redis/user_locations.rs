@@ -45,7 +45,7 @@ fn read_summaries(value: Value) -> Result<Vec<ChannelSummary>, EngineError> {
     let epoch = fields.epoch()?;
     let mut summaries = Vec::new();
     while !fields.is_empty() {
-        let channel = ChannelName::any(&fields.text()?).map_err(|_| odd("channel"))?;
+        let channel = ChannelName::stored(&fields.text()?).map_err(|_| odd("channel"))?;
         summaries.push(ChannelSummary { channel, epoch, tail: fields.number()?, head: fields.number()? });
     }
     Ok(summaries)

@@ -188,6 +188,7 @@ impl Sim {
             channels,
             carried: Following::default(),
             token_ends,
+            token: None,
             granted: encke_proto::Grant::all(),
         };
         let (delay, incarnation) = (self.random.below(200) + 1, self.nodes[node].incarnation);

@@ -1,7 +1,7 @@
 //! Sessions are ended on purpose, and everything of them is freed.
 
 use encke_hub::{Attach, CloseNotice, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Output};
-use encke_proto::{Close, ErrorCode};
+use encke_proto::{Close, ErrorCode, Revocation, TokenId, TokenInfo};
 
 use crate::{
     support::{session, user},
@@ -112,6 +112,57 @@ fn a_session_is_closed_by_its_user_and_by_no_other() {
     assert_eq!(world.reply(), Some(ControlReply::Closed(0)));
     world.close(&CloseTarget::SessionOf(session(1001), user("alice")));
     assert_eq!(world.reply(), Some(ControlReply::Closed(1)));
+}
+
+#[test]
+fn the_sessions_of_a_revoked_token_end_and_no_others() {
+    let token = |issued_s, id: Option<u64>| Some(TokenInfo { issued_s, id: id.map(TokenId) });
+    let tokens = [
+        (1, "alice", token(Some(99), Some(7))),
+        (2, "alice", token(Some(100), Some(8))),
+        (3, "alice", token(None, None)),
+        (4, "bob", token(Some(99), Some(7))),
+        (5, "bob", token(Some(u64::MAX), None)),
+        (6, "classic", None),
+    ];
+    let of_alice = Revocation::User { user: user("alice"), before_s: 100 };
+    let all_of_alice = Revocation::Ban { user: user("alice") };
+    for (revocation, expected) in [
+        (of_alice, vec![1, 3]),
+        (Revocation::Token { id: TokenId(7) }, vec![1, 4]),
+        (Revocation::Before { before_s: 100 }, vec![1, 3, 4]),
+        (all_of_alice, vec![1, 2, 3]),
+        (Revocation::Ban { user: user("classic") }, vec![6]),
+        (Revocation::User { user: user("classic"), before_s: 100 }, vec![]),
+        (Revocation::User { user: user("unknown"), before_s: 100 }, vec![]),
+    ] {
+        let mut world = World::default();
+        for (conn, name, token) in tokens.clone() {
+            world.come(Attach { token, ..attach(conn, name) });
+        }
+        // One that is not connected ends as well, and another token takes the place of the first.
+        world.go(1);
+        world.said();
+        world.close(&CloseTarget::Revoked { revocation: revocation.clone(), at: 1 });
+        assert_eq!(world.reply(), Some(ControlReply::Closed(expected.len())), "{revocation:?}");
+        for (conn, ..) in &tokens {
+            let is_left =
+                world.hub.has_session(session(1000 + u128::from(*conn)), &user(tokens[*conn as usize - 1].1));
+            assert_eq!(is_left, !expected.contains(conn), "{revocation:?} {conn}");
+        }
+    }
+}
+
+#[test]
+fn a_session_is_of_the_token_that_it_goes_on_with() {
+    let token = |id| Some(TokenInfo { issued_s: None, id: Some(TokenId(id)) });
+    let mut world = World::default();
+    world.come(Attach { token: token(7), ..attach(1, "alice") });
+    world.come(Attach { session: Some(session(1001)), token: token(8), ..attach(2, "alice") });
+    for (id, closed) in [(7, 0), (8, 1), (8, 0)] {
+        world.close(&CloseTarget::Revoked { revocation: Revocation::Token { id: TokenId(id) }, at: 1 });
+        assert_eq!(world.reply(), Some(ControlReply::Closed(closed)), "{id}");
+    }
 }
 
 #[test]

@@ -61,11 +61,13 @@ fn new_rules_end_what_they_forbid_and_the_client_is_told_at_once() {
 
 #[test]
 fn a_rule_grants_what_a_token_leaves_open_and_a_token_narrows_it() {
-    let mut world = world(vec![rule("in-{user}", Who::Owner, Who::Owner), rule("news", Who::Users, Who::Users)]);
+    let mut world =
+        world(vec![rule("in-{user}", Who::Owner, Who::Owner), rule("news", Who::Users, Who::Users)]);
     let unsaid = Attach { granted: Grant::none(), ..attach_to(1, "alice", &["news", "in-alice", "in-bob"]) };
     world.come(unsaid);
     assert_eq!(world.pull(1), ["in-bob lost"]);
-    let narrow = Attach { granted: Grant::of(vec!["in-*".into()]), ..attach_to(2, "bob", &["news", "in-bob"]) };
+    let narrow =
+        Attach { granted: Grant::of(vec!["in-*".into()]), ..attach_to(2, "bob", &["news", "in-bob"]) };
     world.come(narrow);
     assert_eq!(world.pull(2), ["news lost"]);
 }

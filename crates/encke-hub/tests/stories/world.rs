@@ -54,6 +54,7 @@ pub fn attach(conn: u64, name: &str) -> Attach {
         channels: Vec::new(),
         carried: Following::default(),
         token_ends: Time(0),
+        token: None,
         granted: encke_proto::Grant::all(),
     }
 }

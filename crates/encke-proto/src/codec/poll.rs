@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{Close, Cursor, Entry, Gap, IdText, MessageJson, SessionId, Unsubscribed, event, json};
+use crate::{Close, CloseKey, Cursor, Entry, Gap, IdText, MessageJson, SessionId, Unsubscribed, event, json};
 
 /// What [`Answer`] writes, as a type: for the description of the API.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +28,10 @@ pub struct PollAnswer<'a> {
     /// How the session ended, if it did.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub close: Option<Close>,
+    /// What ends the session without a token, for a beacon; in the first answer of a session alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required = false))]
+    pub close_key: Option<CloseKey>,
 }
 
 /// How many pieces a body is put together from.
@@ -79,7 +83,7 @@ impl Answer {
     }
 
     /// The whole body: what was gathered, where to go on, and how the session ended. `cursor` is as its type
-    /// writes it, so that it needs no escape; `close` is JSON.
+    /// writes it, so that it needs no escape; `close` is JSON, or what [`begins`] gives.
     #[must_use]
     pub fn finish<'a>(&'a self, session: &'a IdText, cursor: &'a str, close: &'a str) -> Pieces<'a> {
         Pieces([
@@ -101,6 +105,13 @@ impl Answer {
 
 /// What `close` is while the session goes on.
 pub const GOES_ON: &str = "null";
+
+/// The same in the first answer of a session, with the key of the session behind it.
+#[must_use]
+pub fn begins(close_key: CloseKey) -> String {
+    let text = close_key.text();
+    [GOES_ON, ",\"close_key\":\"", text.as_str(), "\""].concat()
+}
 
 /// A body, whose length is known before it is written.
 #[derive(Clone, Copy, Debug)]

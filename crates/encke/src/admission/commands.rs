@@ -4,7 +4,7 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Grant, SessionId, Time, UserId};
+use encke_proto::{ChannelName, Grant, SessionId, Time, TokenInfo, UserId};
 
 use crate::{
     auth::Identity,
@@ -51,6 +51,8 @@ pub struct Identified {
     pub identity: Option<Identity>,
     /// When its token ends.
     pub token_ends: Time,
+    /// What revocations need to know of the token; none without one.
+    pub token: Option<TokenInfo>,
     /// The public channels that it may follow.
     pub granted: Grant,
     /// The session that it wants to continue.

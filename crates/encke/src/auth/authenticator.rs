@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 
-use encke_proto::{ErrorCode, Refusal, Time, UserId};
+use encke_proto::{ErrorCode, Refusal, Time, TokenInfo, UserId};
 
 use super::{
-    BadKey, COOKIE, ChannelAccess, Claims, Credentials, Grant, Identity, KeySet, Keys, PendingFetch, TokenError, TokenKey,
+    BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity, KeySet, Keys,
+    PendingFetch, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
-    remembered::Remembered,
+    remembered::{Known, Remembered},
+    revocations::Revocations,
     shared_ticket::SharedTickets,
     ticket::{self, TicketError, Tickets},
     token,
 };
 use crate::{
     config::{Auth, Config, KeysMissing, Scope},
-    random,
+    random::{self, NoRandomness},
 };
 
 /// A ticket that was given. What belongs to it stays here.
@@ -38,6 +40,9 @@ pub enum KeysError {
     /// One of `auth.keys` cannot be used.
     #[error(transparent)]
     Bad(#[from] BadKey),
+    /// No secret can be made.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
 }
 
 /// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
@@ -59,6 +64,8 @@ pub struct Authenticator {
     /// What takes the place of those among several nodes.
     shared_tickets: Option<SharedTickets>,
     token_ttl_s: u64,
+    revocations: Arc<Revocations>,
+    close_keys: CloseKeys,
 }
 
 impl Authenticator {
@@ -82,6 +89,11 @@ impl Authenticator {
             tickets: Tickets::default(),
             shared_tickets: None,
             token_ttl_s: config.token_ttl_s,
+            revocations: Arc::default(),
+            close_keys: match &config.token_secret {
+                Some(secret) => CloseKeys::of(secret),
+                None => CloseKeys::random(random::bits()?),
+            },
         })
     }
 
@@ -93,6 +105,29 @@ impl Authenticator {
         // A key of tickets is made of it, which all nodes share and no backend has.
         let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The keys by which pages end their sessions.
+    #[must_use]
+    pub fn close_keys(&self) -> &CloseKeys {
+        &self.close_keys
+    }
+
+    /// The same, by which these revocations are observed.
+    #[must_use]
+    pub fn observing(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// Whether a user may be here with this token, or without one in a dialect that has none.
+    ///
+    /// # Errors
+    /// `revoked` or `banned`.
+    pub fn permit(&self, user: &UserId, token: Option<&TokenInfo>, now: Time) -> Result<(), Refusal> {
+        let Some(code) = self.revocations.refusal(user, token, now) else { return Ok(()) };
+        let is_ban = code == ErrorCode::Banned;
+        let message = if is_ban { "the user is kept away for a time" } else { "the token was revoked" };
+        Err(Refusal::new(code, message))
     }
 
     /// The keys that tokens are verified with, to be changed while the server runs.
@@ -111,7 +146,8 @@ impl Authenticator {
     /// Who sends a request: by bearer token, else by ticket, else by cookie.
     ///
     /// # Errors
-    /// `unauthorized`, `token_expired` or `origin_forbidden`; the message says why and holds nothing secret.
+    /// `unauthorized`, `token_expired`, `revoked`, `banned` or `origin_forbidden`; the message says why and
+    /// holds nothing secret.
     pub fn identify(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
         if credentials.query_token {
             return Err(unauthorized(
@@ -126,9 +162,11 @@ impl Authenticator {
                 Some(shared) => shared.read(text, now).map(|read| read.identity),
                 None => ticket::read(text).and_then(|bits| self.tickets.take(bits, now)),
             };
-            return identity.ok_or_else(|| {
+            let identity = identity.ok_or_else(|| {
                 unauthorized("this ticket was used, is over 30 seconds old, or never was one")
-            });
+            })?;
+            self.permit(&identity.user, Some(&identity.token), now)?;
+            return Ok(identity);
         }
         if credentials.cookie_tokens().next().is_none() {
             return Err(unauthorized(
@@ -160,8 +198,9 @@ impl Authenticator {
                 }
                 (Ok(identity), Some(other)) if identity.expires <= other.expires => {}
                 (Ok(identity), _) => found = Some(identity),
-                // That one of them has expired says more than that another never was a token.
-                (Err(refusal), _) if refused.is_none() || refusal.code == ErrorCode::TokenExpired => {
+                // That one of them has expired, or was revoked, says more than that another never was a
+                // token.
+                (Err(refusal), _) if refused.is_none() || refusal.code != ErrorCode::Unauthorized => {
                     refused = Some(refusal)
                 }
                 (Err(_), _) => {}
@@ -182,15 +221,19 @@ impl Authenticator {
 
     /// Whose token it is, without verifying it when that was done before.
     fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Identity, Refusal> {
-        let Some(remembered) = &self.remembered else {
-            return self.verify(token, now).map(|claims| Identity::new(claims, by_cookie));
+        let known = match &self.remembered {
+            None => Known::of(self.verify(token, now)?),
+            Some(remembered) => {
+                let (mark, now_s) = (remembered.mark(token, self.keys.generation()), now.0 / 1000);
+                match remembered.get(mark, now_s) {
+                    Some(known) => known,
+                    None => remembered.put(mark, self.verify(token, now)?, now_s),
+                }
+            }
         };
-        let (mark, now_s) = (remembered.mark(token, self.keys.generation()), now.0 / 1000);
-        let known = match remembered.get(mark, now_s) {
-            Some(known) => known,
-            None => remembered.put(mark, self.verify(token, now)?, now_s),
-        };
-        Ok(Identity::known(known.user, known.grants, known.expires_s, by_cookie))
+        // A token may be revoked at any time after it was found good.
+        self.permit(&known.user, Some(&known.token), now)?;
+        Ok(Identity::known(known, by_cookie))
     }
 
     /// The same as [`Self::identify`], once more when keys were fetched because of it.
@@ -243,7 +286,8 @@ impl Authenticator {
     /// `internal` when it cannot be signed.
     pub fn dev_token(&self, user: UserId, now: Time) -> Result<(String, Claims), Refusal> {
         let expires_s = (now.0 / 1000).saturating_add(self.token_ttl_s);
-        let claims = Claims { user, expires_s, channels: Grant::all(), publish: Grant::all() };
+        let (channels, publish, issued_s) = (Grant::all(), Grant::all(), Some(now.0 / 1000));
+        let claims = Claims { user, expires_s, issued_s, jti: None, channels, publish };
         let signed = self.signing.as_ref().map_or(Err(TokenError::Signing), |key| key.sign(&claims));
         let token = signed.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         Ok((token, claims))

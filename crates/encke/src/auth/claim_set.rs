@@ -36,6 +36,19 @@ impl ClaimSet {
         }
     }
 
+    /// An id: a text, or a number, which some issuers write though the standard has texts alone.
+    ///
+    /// # Errors
+    /// [`TokenError::Claim`].
+    pub(super) fn id(&self, claim: &str) -> Result<Option<String>, TokenError> {
+        match self.get(claim) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => Err(wrong(claim, "must be a text")),
+        }
+    }
+
     /// A `NumericDate` (RFC 7519 section 2) as seconds since 1970, without their fraction; what is before is
     /// 1970.
     ///

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use encke_proto::{Time, UserId};
+use encke_proto::{Time, TokenInfo, UserId};
 
-use super::{Claims, Grants};
+use super::{Claims, Grants, remembered::Known};
 
 /// Who sends a request, and what that user may do. It comes from a verified token alone, never from what a
 /// client says of itself.
@@ -17,6 +17,8 @@ pub struct Identity {
     pub grants: Arc<Grants>,
     /// When the token ends.
     pub expires: Time,
+    /// What revocations need to know of the token.
+    pub token: TokenInfo,
     /// Whether a cookie alone said so.
     pub by_cookie: bool,
 }
@@ -25,12 +27,12 @@ impl Identity {
     /// What a verified token says.
     #[must_use]
     pub fn new(claims: Claims, by_cookie: bool) -> Self {
-        let Claims { user, expires_s, channels, publish } = claims;
-        Self::known(user, Arc::new(Grants { channels, publish }), expires_s, by_cookie)
+        Self::known(Known::of(claims), by_cookie)
     }
 
-    /// The same, put together from its parts.
-    pub(super) fn known(user: UserId, grants: Arc<Grants>, expires_s: u64, by_cookie: bool) -> Self {
-        Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), by_cookie }
+    /// The same of a token that was verified before.
+    pub(super) fn known(known: Known, by_cookie: bool) -> Self {
+        let Known { user, grants, expires_s, token } = known;
+        Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), token, by_cookie }
     }
 }

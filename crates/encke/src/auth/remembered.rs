@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use encke_proto::UserId;
+use encke_proto::{TokenInfo, UserId};
 use siphasher::sip128::SipHasher24;
 
 use super::{Claims, Grants};
@@ -26,6 +26,7 @@ pub(super) struct Known {
     pub(super) user: UserId,
     pub(super) grants: Arc<Grants>,
     pub(super) expires_s: u64,
+    pub(super) token: TokenInfo,
 }
 
 /// Tokens that were found good, so that a client that comes back for each message is not verified for each.
@@ -74,9 +75,7 @@ impl Remembered {
 
     /// Keeps in mind that a token was found good.
     pub(super) fn put(&self, mark: Mark, claims: Claims, now_s: u64) -> Known {
-        let Claims { user, expires_s, channels, publish } = claims;
-        let known = Known { user, grants: Arc::new(Grants { channels, publish }), expires_s };
-        self.shelf(mark, |shelf| shelf.put(mark.0, known, now_s))
+        self.shelf(mark, |shelf| shelf.put(mark.0, Known::of(claims), now_s))
     }
 
     fn shelf<T>(&self, mark: Mark, use_it: impl FnOnce(&mut Shelf) -> T) -> T {
@@ -129,6 +128,13 @@ impl Shelf {
 }
 
 impl Known {
+    /// What a verified token says.
+    pub(super) fn of(claims: Claims) -> Self {
+        let token = claims.info();
+        let Claims { user, expires_s, channels, publish, .. } = claims;
+        Self { user, grants: Arc::new(Grants { channels, publish }), expires_s, token }
+    }
+
     /// Roughly the bytes that it occupies, when it shares what it grants with no other.
     fn bytes(&self) -> usize {
         size_of::<(u128, Self)>() + self.user.as_str().len() + self.grants.bytes()
@@ -166,6 +172,8 @@ mod tests {
         Claims {
             user: UserId::new(user).unwrap(),
             expires_s: NOW + 60,
+            issued_s: None,
+            jti: None,
             channels: Grant::all(),
             publish: Grant::none(),
         }
@@ -204,8 +212,7 @@ mod tests {
 
     /// A token that expires in a minute, and has come into the older generation if `old`.
     fn shelf_with(mark: u128, old: bool) -> Shelf {
-        let known =
-            |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        let known = |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
         let mut shelf = Shelf::default();
         shelf.put(mark, known("alice"), NOW);
         for number in 0..if old { TOKENS_MAX as u128 } else { 0 } {
@@ -251,8 +258,7 @@ mod tests {
     #[test]
     fn those_who_come_again_stay_and_the_others_are_forgotten() {
         let mut shelf = Shelf::default();
-        let known =
-            |user| Known { user: UserId::new(user).unwrap(), grants: Arc::default(), expires_s: NOW + 60 };
+        let known = |user| Known { expires_s: NOW + 60, grants: Arc::default(), ..Known::of(claims(user)) };
         shelf.put(u128::MAX, known("alice"), NOW);
         for number in 0..4 * TOKENS_MAX as u128 {
             shelf.put(number, known("bob"), NOW);
@@ -294,6 +300,7 @@ mod tests {
             user: UserId::new("a").unwrap(),
             grants: grants(channels),
             expires_s: NOW + 60,
+            token: TokenInfo::default(),
         };
         let first = shelf.put(1, known(Grant::all()), NOW);
         let second = shelf.put(2, known(Grant::all()), NOW);

@@ -1,6 +1,6 @@
 //! Tickets that any node of a cluster takes.
 
-use encke_proto::{Time, UserId};
+use encke_proto::{Time, TokenId, TokenInfo, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,11 @@ struct Written {
     /// Until when it is good, and until when the token that it stands in for, in milliseconds since 1970.
     until: u64,
     ends: u64,
+    /// When that token was issued, in seconds since 1970, and what it is known by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<TokenId>,
     #[serde(default, skip_serializing_if = "Grant::is_empty")]
     channels: Grant,
     #[serde(default, skip_serializing_if = "Grant::is_empty")]
@@ -64,6 +69,8 @@ impl SharedTickets {
             sub: identity.user.clone(),
             until: until.0,
             ends: identity.expires.0,
+            iat: identity.token.issued_s,
+            token: identity.token.id,
             channels,
             publish,
         };
@@ -72,13 +79,14 @@ impl SharedTickets {
 
     /// Reads one.
     pub(super) fn read(&self, text: &str, now: Time) -> Option<ReadTicket> {
-        let Written { jti, sub, until, ends, channels, publish } =
+        let Written { jti, sub, until, ends, iat, token, channels, publish } =
             decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
         ticket::read(&jti)?;
         let identity = Identity {
             user: sub,
             grants: Grants { channels, publish }.into(),
             expires: Time(ends),
+            token: TokenInfo { issued_s: iat, id: token },
             by_cookie: false,
         };
         (until > now.0).then_some(ReadTicket { id: jti, identity })
@@ -104,6 +112,8 @@ mod tests {
         let claims = Claims {
             user: UserId::new("alice").unwrap(),
             expires_s: 1_000,
+            issued_s: Some(3),
+            jti: Some("j".into()),
             channels: Grant::of(vec!["room:*".into()]),
             publish: Grant::none(),
         };
@@ -133,8 +143,14 @@ mod tests {
         let tickets = SharedTickets::new(&secret());
         let (text, _) = tickets.give(7, &identity(), Time(5_000)).unwrap();
         assert!(TokenKey::hs256(&secret()).verify(&text, 5).is_err());
-        let claims =
-            Claims { user: identity().user, expires_s: 1_000, channels: Grant::all(), publish: Grant::all() };
+        let claims = Claims {
+            user: identity().user,
+            expires_s: 1_000,
+            issued_s: None,
+            jti: None,
+            channels: Grant::all(),
+            publish: Grant::all(),
+        };
         let token = TokenKey::hs256(&secret()).sign(&claims).unwrap();
         assert!(tickets.read(&token, Time(5_000)).is_none());
         for text in ["", "a.b.c", "0000000000000000000000000000000a"] {

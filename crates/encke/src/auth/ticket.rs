@@ -124,7 +124,9 @@ mod tests {
 
     fn identity(user: &str) -> Identity {
         let user = UserId::new(user).unwrap();
-        Identity::new(Claims { user, expires_s: 1000, channels: Grant::all(), publish: Grant::none() }, false)
+        let (issued_s, jti) = (None, None);
+        let (channels, publish) = (Grant::all(), Grant::none());
+        Identity::new(Claims { user, expires_s: 1000, issued_s, jti, channels, publish }, false)
     }
 
     #[test]

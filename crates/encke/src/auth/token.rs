@@ -1,10 +1,11 @@
 //! Client tokens: JWTs that say who a user is and which channels are granted.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use encke_proto::{NameError, Object, UserId};
+use encke_proto::{NameError, Object, TokenId, TokenInfo, UserId};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{
     Grant, KeySet,
@@ -23,10 +24,30 @@ pub struct Claims {
     pub user: UserId,
     /// When it ends to be good: seconds since 1970, UTC.
     pub expires_s: u64,
+    /// When it was issued, if it says so: seconds since 1970, UTC.
+    pub issued_s: Option<u64>,
+    /// Its id, if it has one.
+    pub jti: Option<String>,
     /// Channels to subscribe to.
     pub channels: Grant,
     /// Channels to publish to.
     pub publish: Grant,
+}
+
+impl Claims {
+    /// What revocations need to know of it.
+    #[must_use]
+    pub fn info(&self) -> TokenInfo {
+        TokenInfo { issued_s: self.issued_s, id: self.jti.as_deref().map(token_id) }
+    }
+}
+
+/// What a token is known by that has this `jti`.
+#[must_use]
+pub fn token_id(jti: &str) -> TokenId {
+    let digest = Sha256::digest(jti.as_bytes());
+    let (head, _) = digest.split_at(size_of::<u64>());
+    TokenId(head.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
 }
 
 /// Why a token is refused.
@@ -140,6 +161,13 @@ impl TokenKey {
         put("sub", json!(claims.user));
         put(&rules.user_claim, json!(claims.user));
         put("exp", json!(claims.expires_s));
+        for (claim, value) in
+            [("iat", claims.issued_s.map(|at| json!(at))), ("jti", claims.jti.as_ref().map(|id| json!(id)))]
+        {
+            if let Some(value) = value {
+                put(claim, value);
+            }
+        }
         for (claim, grant) in
             [(&rules.channels_claim, &claims.channels), (&rules.publish_claim, &claims.publish)]
         {
@@ -218,11 +246,13 @@ fn check(claims: &ClaimSet, rules: &Auth, now_s: u64) -> Result<Claims, TokenErr
     if let Some(nbf_s) = claims.time_s("nbf")?.filter(|nbf_s| *nbf_s > latest_s) {
         return Err(TokenError::NotYet(nbf_s - now_s));
     }
-    if let Some(iat_s) = claims.time_s("iat")?.filter(|iat_s| *iat_s > latest_s) {
+    let issued_s = claims.time_s("iat")?;
+    if let Some(iat_s) = issued_s.filter(|iat_s| *iat_s > latest_s) {
         return Err(TokenError::IssuedLater(iat_s - now_s));
     }
+    let jti = claims.id("jti")?;
     let (channels, publish) = (claims.grant(&rules.channels_claim)?, claims.grant(&rules.publish_claim)?);
-    Ok(Claims { user, expires_s, channels, publish })
+    Ok(Claims { user, expires_s, issued_s, jti, channels, publish })
 }
 
 #[cfg(test)]

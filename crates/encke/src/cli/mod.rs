@@ -13,6 +13,7 @@ mod output;
 mod publish;
 mod push;
 mod push_stream;
+mod revoke;
 mod serve;
 mod server;
 mod sessions;
@@ -49,6 +50,7 @@ enum Command {
     Who(who::Args),
     Sessions(sessions::Args),
     Close(close::Args),
+    Revoke(revoke::Args),
     Delete(delete::Args),
     Token(token::Args),
     #[cfg(feature = "log")]
@@ -88,6 +90,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Who(args) => block_on(who::run(args)),
         Command::Sessions(args) => block_on(sessions::run(args)),
         Command::Close(args) => block_on(close::run(args)),
+        Command::Revoke(args) => block_on(revoke::run(args)),
         Command::Delete(args) => block_on(delete::run(args)),
         Command::Token(args) => token::run(args),
         #[cfg(feature = "log")]

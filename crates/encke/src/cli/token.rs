@@ -80,6 +80,7 @@ pub(crate) fn sign(
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let expires_s = now_s + ttl_s.unwrap_or(config.token_ttl_s);
     let key = TokenKey::hs256(secret).with_rules(config.auth.clone());
-    let token = key.sign(&Claims { user, expires_s, channels, publish })?;
+    let claims = Claims { user, expires_s, issued_s: Some(now_s), jti: None, channels, publish };
+    let token = key.sign(&claims)?;
     Ok(Signed { token, expires_s })
 }

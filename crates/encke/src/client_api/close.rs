@@ -1,5 +1,5 @@
-//! `POST /v1/close`: a client ends its own session, also by a beacon that carries no token. A backend's close
-//! is in `api/close.rs`.
+//! `POST /v1/close`: a client ends its own session, also by a beacon that carries no token but the session's
+//! key. A backend's close is in `server_api/close.rs`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request, State},
 };
 use encke_hub::CloseTarget;
-use encke_proto::{Close, CloseCode};
+use encke_proto::{Close, CloseCode, ErrorCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -28,6 +28,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct CloseSession {
     session: String,
+    /// What `open`, or a poll's first answer, said with the session; then no token is needed.
+    close_key: Option<String>,
     /// A text for users; at most 256 bytes.
     reason: Option<String>,
 }
@@ -35,8 +37,8 @@ pub(crate) struct CloseSession {
 /// Ends a session of the client's own on purpose. Its data connection ends with `close`, and everything of it
 /// is freed before this is answered.
 ///
-/// A page that is being closed sends a beacon of `text/plain`, which can bring no header: there the session
-/// id is the secret, and no token is needed.
+/// A page that is being closed sends a beacon of `text/plain`, which can bring no header: with `close_key` no
+/// token is needed. The id of a session alone ends nothing, since it stands in addresses.
 #[utoipa::path(
     post, path = "/v1/close", tag = "control connection", security(("token" = []), ("cookie" = []), ()),
     request_body(content(
@@ -44,7 +46,10 @@ pub(crate) struct CloseSession {
             CloseSession = "application/json",
             example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reason": "left"})
         ),
-        (CloseSession = "text/plain", example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ"})),
+        (
+            CloseSession = "text/plain",
+            example = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "close_key": "2k3j4h5g6f7d8s9a0qwert"})
+        ),
     )),
     responses((
         status = 200, description = "Whether there was something to close.", body = SessionClosed,
@@ -56,13 +61,19 @@ pub(crate) async fn close(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Answer<SessionClosed>, Refused> {
-    let (request, owner) = if body::is_type(request.headers(), "text/plain") {
-        (body::parse::<CloseSession>(&body::read(request).await?)?, None)
+    let (mut parts, body) = request.into_parts();
+    // Who asks counts unless there is a key, which only the body says.
+    let client = Client::from_request_parts(&mut parts, &app).await;
+    let is_beacon = body::is_type(&parts.headers, "text/plain");
+    let request = Request::from_parts(parts, body);
+    let request = if is_beacon {
+        body::parse::<CloseSession>(&body::read(request).await?)?
     } else {
-        let (mut parts, body) = request.into_parts();
-        let Client(identity) = Client::from_request_parts(&mut parts, &app).await?;
-        let Json(request) = Json::from_request(Request::from_parts(parts, body), &()).await?;
-        (request, Some(identity.user))
+        match (Json::from_request(request, &()).await, &client) {
+            (Ok(Json(request)), _) => request,
+            (Err(_), Err(refused)) => return Err(refused.clone()),
+            (Err(refused), Ok(_)) => return Err(refused),
+        }
     };
     let close = Close {
         code: CloseCode::Client,
@@ -70,13 +81,26 @@ pub(crate) async fn close(
         reconnect: false,
         retry_ms: None,
     };
-    let Ok(session) = validation::session(&request.session) else {
-        return Ok(Answer(SessionClosed { closed: false }));
+    let session = validation::session(&request.session).ok();
+    let keyed = match (session, &request.close_key) {
+        (_, None) => None,
+        (Some(session), Some(key)) if app.auth.close_keys().fits(session, key) => Some(session),
+        _ => return Err(Refused::new(ErrorCode::Unauthorized, "this is not the close_key of the session")),
     };
-    let target = match owner {
-        Some(user) => CloseTarget::SessionOf(session, user),
-        None => CloseTarget::Session(session),
+    let target = match keyed {
+        Some(session) => CloseTarget::Session(session),
+        None => {
+            let user = client.map_err(without_key)?.0.user;
+            let Some(session) = session else { return Ok(Answer(SessionClosed { closed: false })) };
+            CloseTarget::SessionOf(session, user)
+        }
     };
     let count = app.sessions.close(&target, &close).await?;
     Ok(Answer(SessionClosed { closed: count > 0 }))
+}
+
+/// Why a close by neither a token nor a key is refused: in a beacon, it is the key that is missing.
+fn without_key(Refused(refusal): Refused) -> Refused {
+    let message = format!("{}; a beacon sends `close_key`", refusal.message);
+    Refused::new(refusal.code, message)
 }

@@ -112,6 +112,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
         }
         _ => return Err(Refused::bad("send either `user` or `token`")),
     };
+    app.auth.permit(&claims.user, Some(&claims.info()), now)?;
     let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
     let cookie = cookie::holding(&token, left_s, &path, by_https);
     let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };

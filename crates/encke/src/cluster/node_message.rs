@@ -51,7 +51,9 @@ pub(super) fn code(text: &str) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use encke_hub::{CloseTarget, Following, SessionView};
-    use encke_proto::{ChannelName, Close, CloseCode, Cursor, Epoch, Position, SessionId, Time, UserId};
+    use encke_proto::{
+        ChannelName, Close, CloseCode, Cursor, Epoch, Position, Revocation, SessionId, Time, TokenId, UserId,
+    };
 
     use super::*;
 
@@ -74,6 +76,10 @@ mod tests {
             CloseTarget::Session(session),
             CloseTarget::SessionOf(session, user.clone()),
             CloseTarget::User(user.clone()),
+            CloseTarget::Revoked { revocation: Revocation::User { user: user.clone(), before_s: 7 }, at: 3 },
+            CloseTarget::Revoked { revocation: Revocation::Token { id: TokenId(u64::MAX) }, at: 4 },
+            CloseTarget::Revoked { revocation: Revocation::Before { before_s: 7 }, at: 5 },
+            CloseTarget::Revoked { revocation: Revocation::Ban { user: user.clone() }, at: 6 },
         ];
         let mut requests: Vec<ControlRequest> = targets
             .into_iter()

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     auth::TICKET_S,
+    revocation_log::RevocationLog,
     shards::{Claim, Claiming, Peers, Shards},
 };
 
@@ -39,6 +40,8 @@ pub struct Nodes {
     pub(super) user_locations: Arc<UserLocations>,
     pub(super) rpc: Arc<NodeRpc>,
     pub(super) shards: Shards,
+    /// What is taken back of tokens, as this node follows it.
+    pub(super) revocations: Arc<RevocationLog>,
     /// Held by a task that asks out of turn which nodes live.
     looking: Mutex<()>,
     /// What this node is called.
@@ -54,6 +57,7 @@ impl Nodes {
         engine: Arc<dyn Engine>,
         cluster: Arc<dyn Cluster>,
         shards: Shards,
+        revocations: Arc<RevocationLog>,
         name: String,
         grace_ms: u64,
     ) -> Arc<Self> {
@@ -65,6 +69,7 @@ impl Nodes {
             membership,
             cluster,
             shards,
+            revocations,
             looking: Mutex::default(),
             name,
             resigned: tokio::sync::Mutex::new(false),
@@ -95,6 +100,12 @@ impl Nodes {
         let mut resigned = self.resigned.lock().await;
         *resigned = true;
         self.cluster.resign().await;
+    }
+
+    /// What is taken back of tokens, as this node follows it.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<RevocationLog> {
+        &self.revocations
     }
 
     /// How many nodes live, this one among them.

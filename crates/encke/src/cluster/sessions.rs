@@ -9,11 +9,15 @@ use std::{
 
 use encke_engine::NodeId;
 use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following};
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
 use futures_util::future::try_join_all;
 
 use super::{Listed, Nodes};
-use crate::shards::Shards;
+use crate::{
+    auth::RevocationRecord,
+    revocation_log::{RevocationLog, close_of},
+    shards::Shards,
+};
 
 /// How long a session is between two nodes at most, unless one of them is in trouble.
 const CROSSING_MAX: Duration = Duration::from_millis(100);
@@ -75,6 +79,27 @@ impl Sessions {
             nodes.user_locations.settled().await;
         }
         Ok(closed)
+    }
+
+    /// Ends the sessions that a revocation concerns, which stands at `at` of the log, on all nodes: how many.
+    /// None that it concerns begins on any of them from then on.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when a shard does not answer, [`ErrorCode::EngineUnavailable`] when a node
+    /// or the engine does not. A node that did not answer ends them once it has followed the log.
+    pub async fn end_revoked(
+        &self,
+        log: &RevocationLog,
+        record: &RevocationRecord,
+        at: Offset,
+    ) -> Result<usize, ErrorCode> {
+        log.catch_up().await?;
+        let closed = log.closed_by(at).await;
+        let Some(nodes) = &self.nodes else { return Ok(closed) };
+        if closed > 0 {
+            nodes.user_locations.settled().await;
+        }
+        Ok(closed + close_elsewhere(nodes, &close_of(record, at)).await?)
     }
 
     /// Waits until it is written down what each node noted of a user: what the user was handed, and that the

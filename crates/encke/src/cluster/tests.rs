@@ -19,14 +19,19 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use encke_engine::{Cluster, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine};
+use encke_engine::{
+    Cluster, Engine, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine,
+};
 use encke_hub::{CloseTarget, ControlReply, ControlRequest};
 use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
 
 use tokio::{sync::oneshot, task::coop::unconstrained};
 
 use super::{Nodes, Sessions, answering::answer};
-use crate::shards::{Commands, Peers, ShardCommand, Shards, mailbox};
+use crate::{
+    revocation_log::RevocationLog,
+    shards::{Commands, Peers, ShardCommand, Shards, mailbox},
+};
 
 /// How many orders are tried.
 const SEEDS: u64 = 3_000;
@@ -274,9 +279,12 @@ fn nodes_with(double: &Arc<Double>) -> (Arc<Nodes>, Shards, Commands<ShardComman
     let poll = mio::Poll::new().unwrap();
     let (mailbox, commands) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
     let shards = Shards::new(vec![mailbox]);
-    let engine = Arc::new(MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1)));
+    let engine: Arc<dyn Engine> =
+        Arc::new(MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1)));
     let cluster = Arc::clone(double) as Arc<dyn Cluster>;
-    (Nodes::new(engine, cluster, shards.clone(), "node".into(), 15_000), shards, commands)
+    let clock = Arc::new(crate::clock::SystemClock::new());
+    let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), clock);
+    (Nodes::new(engine, cluster, shards.clone(), revocations, "node".into(), 15_000), shards, commands)
 }
 
 impl World {

@@ -25,6 +25,9 @@ pub struct Auth {
     /// By how much the clock of a token's issuer may be ahead, in seconds, up to 300: for `nbf` and `iat`.
     /// `exp` has no leeway. Default 30.
     pub leeway_s: u64,
+    /// For how long a revocation is kept, in seconds, 60 to 315,360,000 (ten years), and never less than
+    /// `token_ttl_s`: as long as the longest token lives that an issuer makes. Default 2,678,400 (31 days).
+    pub revocations_kept_s: u64,
     /// Where the issuer's keys are fetched (RFC 7517 section 5): an https URL, or http on this machine.
     /// Default: nowhere.
     pub jwks_url: Option<String>,
@@ -59,6 +62,7 @@ impl Default for Auth {
             channels_claim: "channels".to_owned(),
             publish_claim: "publish".to_owned(),
             leeway_s: 30,
+            revocations_kept_s: 2_678_400,
             jwks_url: None,
             keys: Vec::new(),
         }

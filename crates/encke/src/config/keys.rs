@@ -74,6 +74,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("auth.channels_claim", Kind::Text),
     ("auth.publish_claim", Kind::Text),
     ("auth.leeway_s", Kind::Number),
+    ("auth.revocations_kept_s", Kind::Number),
     ("auth.jwks_url", Kind::Text),
     ("auth.keys", Kind::Toml),
 ];

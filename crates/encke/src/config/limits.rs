@@ -50,6 +50,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("slow.deadline_s", config.slow.deadline_s, 1, 300),
         ("linger_ms", config.linger_ms, 0, LINGER_MAX_MS),
         ("auth.leeway_s", config.auth.leeway_s, 0, LEEWAY_MAX_S),
+        ("auth.revocations_kept_s", config.auth.revocations_kept_s, 60, 10 * YEAR_S),
     ] {
         checker.range(key, Some(value), min, max)?;
     }

@@ -66,6 +66,8 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::TooDeep => "JSON may nest at most 32 deep",
         ErrorCode::Unauthorized => "no token or key, or one that does not verify",
         ErrorCode::TokenExpired => "the token has expired",
+        ErrorCode::Revoked => "the token was revoked",
+        ErrorCode::Banned => "the user is kept away for a time",
         ErrorCode::UrlNotAllowed => "this URL is not on the allow-list",
         ErrorCode::OriginForbidden => {
             "a request with a cookie has to come from this origin, or from an allowed one"

@@ -71,7 +71,9 @@ pub(crate) async fn channels(
 ) -> Result<Answer<Channels>, Refused> {
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(ChannelName::public).transpose()?;
-    let mut summaries = app.engine.channels(after.as_ref(), limit + 1).await?;
+    // The internal ones stand before all others.
+    let after = after.unwrap_or_else(ChannelName::last_internal);
+    let mut summaries = app.engine.channels(Some(&after), limit + 1).await?;
     let next = query::cut(&mut summaries, limit, |summary| summary.channel.clone());
     let names: Vec<ChannelName> = summaries.iter().map(|summary| summary.channel.clone()).collect();
     let counts = app.sessions.followers(&names).await?;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
 use encke_hub::CloseTarget;
-use encke_proto::{Close, CloseCode};
+use encke_proto::{Close, CloseCode, Revocation, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::revoke::put_in_force;
 use crate::{
     app::App,
+    auth::RevocationRecord,
     extractors::{MayClose, OPERATOR},
     http::{
         body::{self, Json},
@@ -32,7 +34,13 @@ pub(crate) struct CloseSessions {
     /// Whether the clients should come back by themselves; false by default.
     #[serde(default)]
     reconnect: bool,
+    /// For how many seconds the user is kept away; at most ten years. 0 ends that.
+    #[schema(maximum = 315_360_000)]
+    ban_s: Option<u64>,
 }
+
+/// The longest time that a user is kept away, in seconds: ten years.
+const BAN_MAX_S: u64 = 315_360_000;
 
 /// How many sessions were ended.
 #[derive(Serialize, ToSchema)]
@@ -41,6 +49,9 @@ pub(crate) struct SessionsClosed {
 }
 
 /// Ends sessions on purpose. Everything of them is freed before this is answered.
+///
+/// With `ban_s` the user is kept away for so long: all sessions of the user end with `code` `banned`, and
+/// requests of the user are refused (`banned`), whatever the token. The latest word counts.
 #[utoipa::path(
     post, path = "/api/close", tag = "server API", security(("api_key" = [])),
     request_body(content = CloseSessions, examples(
@@ -51,6 +62,9 @@ pub(crate) struct SessionsClosed {
         ("session" = (
             summary = "One session",
             value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reconnect": true})
+        )),
+        ("ban" = (
+            summary = "A user who is kept away for an hour", value = json!({"user": "alice", "ban_s": 3600})
         )),
     )),
     responses((
@@ -64,6 +78,11 @@ pub(crate) async fn close(
     _: MayClose,
     Json(request): Json<CloseSessions>,
 ) -> Result<Answer<SessionsClosed>, Refused> {
+    if request.ban_s.is_some_and(|ban_s| ban_s > BAN_MAX_S || (ban_s > 0 && request.reconnect)) {
+        return Err(Refused::bad(format!(
+            "`ban_s` is at most {BAN_MAX_S}, and `reconnect` is false for a user who is kept away"
+        )));
+    }
     let close = Close {
         code: CloseCode::Operator,
         reason: validation::reason(request.reason)?,
@@ -78,6 +97,46 @@ pub(crate) async fn close(
         },
         _ => return Err(Refused::bad("send either `user` or `session`")),
     };
-    let closed = app.sessions.close(&target, &close).await?;
+    let closed = match request.ban_s {
+        Some(ban_s) => match user_of(&app, &target).await? {
+            Some(user) => ban(&app, &target, user, ban_s, &close).await?,
+            None => 0,
+        },
+        None => app.sessions.close(&target, &close).await?,
+    };
     Ok(Answer(SessionsClosed { closed }))
+}
+
+/// The user whom a close concerns; none when there is no such session.
+async fn user_of(app: &App, target: &CloseTarget) -> Result<Option<UserId>, Refused> {
+    match target {
+        CloseTarget::User(user) => Ok(Some(user.clone())),
+        CloseTarget::Session(session) => {
+            let listed = app.sessions.list(None, session.before(), 1).await?;
+            let found = listed.into_iter().map(|listed| listed.session).find(|view| view.session == *session);
+            Ok(found.map(|view| view.user))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Keeps a user away for so many seconds, or ends that; how many sessions ended.
+async fn ban(
+    app: &App,
+    target: &CloseTarget,
+    user: UserId,
+    ban_s: u64,
+    close: &Close,
+) -> Result<usize, Refused> {
+    let now = app.now().wall;
+    let until = now.plus_seconds(ban_s);
+    // What ends a ban is kept as long as that would be, or the ban would come back with the next start.
+    let kept = app.revocations.revocations().ban_kept(&user).map_or(until, |kept| kept.max(until));
+    let revocation = Revocation::Ban { user };
+    let record = RevocationRecord { revocation, until_ms: until.0, reason: close.reason.clone() };
+    let closed = put_in_force(app, &record, kept.max(now.plus_seconds(1))).await?;
+    if ban_s > 0 {
+        return Ok(closed);
+    }
+    Ok(app.sessions.close(target, close).await?)
 }

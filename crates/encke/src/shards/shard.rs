@@ -53,6 +53,7 @@ use crate::{
     inline::InlineRoutes,
     random::RandomPool,
     shards::{BodySinkId, Slot},
+    transports::Site,
 };
 
 const WAKER: Token = Token(0);
@@ -173,6 +174,7 @@ pub struct Shard {
     wheel: Wheel<u32>,
     now: Now,
     date: DateLine,
+    site: Site,
     hub_tick_ms: u64,
     accept_resumes: AcceptResumes,
     reads: ReadBudget,
@@ -212,7 +214,13 @@ impl Shard {
         if let Some(tls) = &mut parts.tls {
             parts.poll.registry().register(&mut tls.listener, TLS_LISTENER, Interest::READABLE)?;
         }
+        let site = Site {
+            origins: Arc::clone(&parts.admit.origins),
+            heartbeat_s: parts.timeouts.heartbeat_ms / 1000,
+            close_keys: parts.admit.auth.close_keys().clone(),
+        };
         Ok(Self {
+            site,
             hub: Hub::new(parts.hub.clone(), now),
             slots: Slab::default(),
             wheel: Wheel::new(TICK_MS, WHEEL_BUCKETS, now.mono_ms),

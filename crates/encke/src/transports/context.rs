@@ -4,9 +4,9 @@
 use std::any::Any;
 
 use encke_hub::{ConnKey, Hub, Now, Pulled};
-use encke_proto::{ErrorCode, Refusal, SessionId};
+use encke_proto::{ErrorCode, Open, Refusal, SessionId};
 
-use super::{Command, Duplex, NextAction};
+use super::{Command, Duplex, NextAction, Site};
 use crate::http::{
     refusal::{retry_after_s, sentence},
     response::{self, Head},
@@ -70,10 +70,8 @@ pub struct TransportContext<'a> {
     pub now: Now,
     /// The time for `Date:`.
     pub date: &'a str,
-    /// The origins that may be answered, by the number in [`RequestState::origin`].
-    pub origins: &'a [String],
-    /// The longest silence of a stream, in seconds.
-    pub heartbeat_s: u64,
+    /// What there is to say of the server.
+    pub site: &'a Site,
     /// What is kept of a duplex connection.
     pub duplex: Option<&'a mut Duplex>,
     /// What the dialect keeps of a request, if it keeps something; see [`TransportContext::state`].
@@ -106,6 +104,18 @@ impl TransportContext<'_> {
         self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
     }
 
+    /// The beginning of a stream, as its client is told.
+    #[must_use]
+    pub fn open(&self) -> Open {
+        let (session, site) = (self.session(), self.site);
+        Open {
+            session,
+            cursor: self.hub.cursor(self.conn),
+            heartbeat_s: site.heartbeat_s,
+            close_key: site.close_keys.of_session(session),
+        }
+    }
+
     /// What the dialect keeps of the connection, if it keeps something of this type.
     pub fn state<T: 'static>(&mut self) -> Option<&mut T> {
         let duplex = self.duplex.as_deref_mut().and_then(|duplex| duplex.kept.as_mut()?.state.as_deref_mut());
@@ -115,7 +125,10 @@ impl TransportContext<'_> {
     /// The origin whose pages may read the answer.
     #[must_use]
     pub fn readable_by(&self) -> Option<&str> {
-        self.request_state.origin.and_then(|number| self.origins.get(usize::from(number))).map(String::as_str)
+        self.request_state
+            .origin
+            .and_then(|number| self.site.origins.get(usize::from(number)))
+            .map(String::as_str)
     }
 
     /// The origin of the page that embeds the stream; none for the server's own.
@@ -123,7 +136,7 @@ impl TransportContext<'_> {
     pub fn embedder(&self) -> Option<&str> {
         self.request_state
             .embedder
-            .and_then(|number| self.origins.get(usize::from(number)))
+            .and_then(|number| self.site.origins.get(usize::from(number)))
             .map(String::as_str)
     }
 
@@ -145,7 +158,7 @@ impl TransportContext<'_> {
         let origin = self
             .request_state
             .origin
-            .and_then(|number| self.origins.get(usize::from(number)))
+            .and_then(|number| self.site.origins.get(usize::from(number)))
             .map(String::as_str);
         let head = Head {
             status,
@@ -172,7 +185,7 @@ impl TransportContext<'_> {
         let origin = self
             .request_state
             .origin
-            .and_then(|number| self.origins.get(usize::from(number)))
+            .and_then(|number| self.site.origins.get(usize::from(number)))
             .map(String::as_str);
         let keep_alive = self.request_state.keep_alive;
         let head = Head {

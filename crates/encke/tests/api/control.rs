@@ -104,15 +104,88 @@ fn a_session_is_closed_by_its_user() {
 #[test]
 fn a_page_that_is_being_closed_closes_its_session_by_beacon() {
     let world = World::new();
-    let session = world.session("alice", "news");
+    let first = world.poll("alice", "hold_s=0&channels=news");
+    let (session, key) = (&first["session"], &first["close_key"]);
     let beacon = |text: String| {
         Ask::new(http::Method::POST, "/v1/close")
             .header("content-type", "text/plain;charset=UTF-8")
             .body(text)
     };
-    assert_eq!(world.call(beacon(json!({"session": session}).to_string())).ok(), json!({"closed": true}));
-    assert_eq!(world.call(beacon(json!({"session": session}).to_string())).ok(), json!({"closed": false}));
-    assert_eq!(world.call(beacon(session)).code(), (400, "bad_request".into()));
+    let body = json!({"session": session, "close_key": key, "reason": "left"}).to_string();
+    assert_eq!(world.call(beacon(body.clone())).ok(), json!({"closed": true}));
+    assert_eq!(world.call(beacon(body)).ok(), json!({"closed": false}));
+    assert_eq!(world.call(beacon(session.to_string())).code(), (400, "bad_request".into()));
+}
+
+/// A session's id is in the access log of every proxy on the way.
+#[test]
+fn knowing_the_id_of_a_session_does_not_end_it() {
+    let world = World::new();
+    let first = world.poll("alice", "hold_s=0");
+    let session = first["session"].as_str().unwrap();
+    let [own, other] =
+        [session, world.session("mallory", "").as_str()].map(|session| world.close_key(session));
+    assert_eq!(first["close_key"], json!(own));
+    let wrong = format!("{}{}", &own[..21], if own.ends_with('A') { 'B' } else { 'A' });
+    let mut bodies = vec![json!({"session": session})];
+    for key in [other.as_str(), wrong.as_str(), session, "", "x"] {
+        bodies.push(json!({"session": session, "close_key": key}));
+    }
+    for body in &bodies {
+        for kind in ["text/plain", "application/json"] {
+            let ask = Ask::new(http::Method::POST, "/v1/close").header("content-type", kind);
+            let answer = world.call(ask.body(body.to_string()));
+            assert_eq!(answer.code(), (401, "unauthorized".into()), "{kind} {body}");
+            assert!(answer.text.contains("close_key"), "{}", answer.text);
+        }
+    }
+    // With a cookie of the own origin it is a request like others.
+    let ask = Ask::new(http::Method::POST, "/v1/close").header("content-type", "text/plain");
+    let by_cookie = |user: &str, ask: Ask| {
+        let ask = ask.cookie(user).header("origin", "http://encke.localhost");
+        world.call(ask.body(bodies[0].to_string())).ok()
+    };
+    assert_eq!(by_cookie("mallory", ask), json!({"closed": false}));
+    let sessions = world.call(Ask::get("/api/sessions?user=alice").key()).ok();
+    assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1, "it is there");
+    let ask = Ask::new(http::Method::POST, "/v1/close").header("content-type", "text/plain");
+    assert_eq!(by_cookie("alice", ask), json!({"closed": true}));
+}
+
+#[test]
+fn every_way_to_wait_says_the_key_of_its_session_once() {
+    let world = World::new();
+    let fields = format!("Authorization: Bearer {}\r\n", token("alice", &["*"], &[]));
+    let first = world.poll("alice", "hold_s=0");
+    let session = first["session"].as_str().unwrap();
+    let again = world.poll("alice", &format!("hold_s=0&session={session}"));
+    assert_eq!(
+        (&again["session"], again.get("close_key")),
+        (&json!(session), None),
+        "a client has it already"
+    );
+    let other = world.poll("alice", "hold_s=0&session=AAAAAAAAAAAAAAAAAAAAAA");
+    assert_eq!(other["close_key"], json!(world.close_key(other["session"].as_str().unwrap())));
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let here = format!("http://{}", world.address());
+    let iframe = format!("/v1/stream?as=iframe&origin={here}");
+    for target in ["/v1/sse", "/v1/stream?as=ndjson", "/v1/ws", iframe.as_str()] {
+        // A stream of a session that goes on says it as well: who comes may be another page of its client.
+        let sign = if target.contains('?') { '&' } else { '?' };
+        let more = if target == "/v1/ws" { upgrade } else { "" };
+        let mut socket = std::net::TcpStream::connect(world.address()).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let head = format!("GET {target}{sign}session={session} HTTP/1.1\r\nHost: {}\r\n", world.address());
+        std::io::Write::write_all(&mut socket, format!("{head}{fields}{more}\r\n").as_bytes()).unwrap();
+        let key = world.close_key(session);
+        let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+        while !seen.contains(&key) {
+            let count = std::io::Read::read(&mut socket, &mut buffer).unwrap();
+            assert!(count > 0, "{target}: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        assert!(seen.contains("close_key"), "{target}: {seen}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     double::Broken,
-    world::{Ask, KEY, World, key_of, token, token_until},
+    world::{Ask, KEY, World, key_of, token, token_issued, token_until},
 };
 
 /// What is described although this test cannot bring it about: the operations, the codes, and why.
@@ -43,7 +43,6 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
         &[
             "get /api/sessions",
             "get /api/channels/{channel}/presence",
-            "post /api/close",
             "post /v1/close",
             "post /v1/subscribe",
             "post /v1/unsubscribe",
@@ -58,6 +57,9 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
         "needs a rule with a bound; the hub's stories have it",
     ),
 ];
+/// Users whose tokens are revoked, and who are kept away.
+const REVOKED: &str = "revoked";
+const BANNED: &str = "banned";
 /// More connections than a server of one connection has places for, those kept for operators among them.
 const CONNECTIONS_MANY: usize = 64;
 
@@ -255,10 +257,18 @@ impl Operation {
         let mut request = request.clone();
         if let Some(Ok(mut body)) = request.body.as_ref().map(|body| serde_json::from_slice::<Value>(body)) {
             if body.get("session").is_some() {
-                body["session"] = json!(world.session("alice", "news"));
+                let session = world.session("alice", "news");
+                if body.get("close_key").is_some() {
+                    body["close_key"] = json!(world.close_key(&session));
+                }
+                body["session"] = json!(session);
             }
             if body.get("token").is_some() {
                 body["token"] = json!(token("alice", &[], &[]));
+            }
+            if ["/api/close", "/api/revoke"].contains(&self.path.as_str()) && body.get("user").is_some() {
+                // Who is sent away for good asks for nothing else.
+                body["user"] = json!("mallory");
             }
             request = request.json(&body);
         }
@@ -291,6 +301,8 @@ fn wrong(request: &Request) -> Vec<Request> {
         login(&key_of(Scope::Push)),
         login(&token_until("alice", &[], &[], 1_000_000)),
         login(&token("alice", &[], &[])),
+        login(&token_issued(REVOKED, Some(1_000_000), None)),
+        login(&token(BANNED, &[], &[])),
         foreign,
         request.with(|request| request.fields += &format!("X-Long: {}\r\n", "x".repeat(20_000))),
     ];
@@ -346,6 +358,8 @@ fn wrong_bodies(request: &Request) -> Vec<Request> {
         json!(["@x"]),
         json!(["a\u{0}b"]),
         json!(token_until("alice", &[], &[], 1_000_000)),
+        json!(token_issued(REVOKED, Some(1_000_000), None)),
+        json!(token(BANNED, &[], &[])),
     ];
     if let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) {
         for (name, value) in body.keys().flat_map(|name| values.iter().map(move |value| (name, value))) {
@@ -466,6 +480,11 @@ fn begin_slowly(world: &World, operation: &Operation) -> Option<TcpStream> {
 #[test]
 fn every_refusal_that_is_described_is_given_and_no_other() {
     let world = World::with(by_token);
+    for (path, body) in
+        [("/api/revoke", json!({"user": REVOKED})), ("/api/close", json!({"user": BANNED, "ban_s": 3600}))]
+    {
+        world.call(Ask::post(path, &body).key()).ok();
+    }
     let operations = operations(document(&world, &world.router));
     let mut seen = Seen::new();
     // Their time runs while all else is asked.

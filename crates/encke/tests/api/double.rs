@@ -5,9 +5,13 @@ use encke_engine::{
     Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt,
     UserRecord,
 };
-use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Epoch, Lineage, MessageId, Position, Time, UserId};
 
 pub struct Broken(pub EngineError);
+
+fn empty() -> Page {
+    Page { epoch: Epoch(1), lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() }
+}
 
 #[async_trait]
 impl Engine for Broken {
@@ -19,12 +23,18 @@ impl Engine for Broken {
         Err(self.0.clone())
     }
 
-    async fn read(&self, _: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
-        Err(self.0.clone())
+    /// A server does not begin that cannot read what was revoked.
+    async fn read(&self, channel: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
+        if channel.is_internal() { Ok(empty()) } else { Err(self.0.clone()) }
     }
 
-    async fn channels(&self, _: Option<&ChannelName>, _: usize) -> Result<Vec<ChannelSummary>, EngineError> {
-        Err(self.0.clone())
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        _: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
+        let is_internal = |after: &&ChannelName| **after < ChannelName::last_internal();
+        if after.is_some_and(|after| is_internal(&after)) { Ok(Vec::new()) } else { Err(self.0.clone()) }
     }
 
     async fn seen(&self, _: &UserId, _: Time) -> Result<(), EngineError> {

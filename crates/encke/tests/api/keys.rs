@@ -14,6 +14,7 @@ const OPERATIONS: &[(&str, &str, Scope)] = &[
     ("POST", "/api/push", Scope::Push),
     ("POST", "/api/publish", Scope::Publish),
     ("POST", "/api/close", Scope::Close),
+    ("POST", "/api/revoke", Scope::Close),
     ("GET", "/api/push/AZ6dZ2hUJq0b3m5k7n9pRQ", Scope::Read),
     ("GET", "/api/users", Scope::Read),
     ("GET", "/api/users/alice", Scope::Read),

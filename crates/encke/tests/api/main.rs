@@ -16,6 +16,7 @@ mod picky;
 mod push;
 mod push_many;
 mod request_stream;
+mod revocation;
 mod rules;
 mod server;
 mod world;

@@ -108,6 +108,10 @@ impl Ask {
         self.header("authorization", &format!("Bearer {KEY}"))
     }
 
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
     pub fn user(self, user: &str) -> Self {
         self.header("authorization", &format!("Bearer {}", token(user, &["*"], &["*"])))
     }
@@ -125,7 +129,7 @@ impl Ask {
     }
 }
 
-fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -139,8 +143,23 @@ pub fn token_until(user: &str, channels: &[&str], publish: &[&str], expires_s: u
     let claims = Claims {
         user: UserId::new(user).unwrap(),
         expires_s,
+        issued_s: Some(now_s()),
+        jti: None,
         channels: grant(channels),
         publish: grant(publish),
+    };
+    TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
+}
+
+/// A token that was issued at a time, with an id if it is to have one, and is good for an hour.
+pub fn token_issued(user: &str, issued_s: Option<u64>, jti: Option<&str>) -> String {
+    let claims = Claims {
+        user: UserId::new(user).unwrap(),
+        expires_s: now_s() + 3600,
+        issued_s,
+        jti: jti.map(str::to_owned),
+        channels: Grant::all(),
+        publish: Grant::all(),
     };
     TokenKey::hs256(&Secret::new(SECRET.to_owned())).sign(&claims).unwrap()
 }
@@ -209,8 +228,7 @@ impl World {
         let open = async move |_| Ok(Backing { engine, cluster: None });
         let mut config = config();
         change(&mut config);
-        let server =
-            runtime.block_on(wire_on(Arc::new(config), Arc::new(SystemClock::new()), open)).unwrap();
+        let server = runtime.block_on(wire_on(Arc::new(config), Arc::new(SystemClock::new()), open)).unwrap();
         let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }
@@ -294,6 +312,11 @@ impl World {
     /// A new session, which lives on for its grace time.
     pub fn session(&self, user: &str, channels: &str) -> String {
         self.poll(user, &format!("hold_s=0&channels={channels}"))["session"].as_str().unwrap().to_owned()
+    }
+
+    /// What ends a session without a token.
+    pub fn close_key(&self, session: &str) -> String {
+        self.app().auth.close_keys().of_session(session.parse().unwrap()).text().as_str().to_owned()
     }
 
     pub fn raw_get(&self, target: &str, headers: &str) -> (u16, Value) {

@@ -10,8 +10,19 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-const COMMANDS: &[&str] =
-    &["serve", "push", "publish", "listen", "who", "sessions", "close", "token", "store", "check-config"];
+const COMMANDS: &[&str] = &[
+    "serve",
+    "push",
+    "publish",
+    "listen",
+    "who",
+    "sessions",
+    "close",
+    "revoke",
+    "token",
+    "store",
+    "check-config",
+];
 const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
 
 /// The program in a directory of its own, with nothing in its environment that belongs to it.
@@ -186,6 +197,11 @@ fn wrong_usage_ends_with_2() {
         &["listen", "--user", "alice", "--transport", "pigeon"],
         &["close"],
         &["close", "--user", "a", "--session", "b"],
+        &["close", "--user", "a", "--ban", "-1"],
+        &["close", "--user", "a", "--ban", "315360001"],
+        &["revoke"],
+        &["revoke", "--user", "a", "--jti", "b"],
+        &["revoke", "--jti", "b", "--before", "2026-01-02T03:04:05Z"],
         &["token", "--user", ""],
         &["token", "--user", "alice", "--ttl", "0"],
         &["serve", "--listen", "here"],
@@ -276,6 +292,7 @@ fn a_server_that_is_not_there_ends_with_69() {
         &["who"],
         &["sessions"],
         &["close", "--user", "alice"],
+        &["revoke", "--user", "alice"],
         &["listen", "--user", "alice", "--token", "t"],
     ] {
         let output =
@@ -392,6 +409,42 @@ fn the_dev_key_is_found_on_this_machine_and_shown_to_no_other() {
     assert!(error(&program.run(&["who", "--server", "http://encke.invalid:1"]), 64).contains("`api_key`"));
     // The same file gives the secret for tokens.
     assert!(program.run(&["token", "--user", "alice"]).status.success());
+}
+
+#[test]
+fn what_is_revoked_and_who_is_kept_away_is_asked_as_it_was_said() {
+    let program = Program::new();
+    for (args, path, body, answer) in [
+        (&["revoke", "--user", "alice"][..], "/api/revoke", r#"{"user":"alice"}"#, 0),
+        (&["revoke", "--jti", "j"], "/api/revoke", r#"{"jti":"j"}"#, 0),
+        (&["revoke", "--before", "T"], "/api/revoke", r#"{"before":"T"}"#, 0),
+        (
+            &["revoke", "--user", "alice", "--before", "T"],
+            "/api/revoke",
+            r#"{"user":"alice","before":"T"}"#,
+            0,
+        ),
+        (
+            &["close", "--user", "alice", "--ban", "60"],
+            "/api/close",
+            r#"{"user":"alice","reconnect":false,"ban_s":60}"#,
+            0,
+        ),
+        (
+            &["close", "--session", "s", "--ban", "60"],
+            "/api/close",
+            r#"{"session":"s","reconnect":false,"ban_s":60}"#,
+            1,
+        ),
+    ] {
+        let (address, asked) = play(|_| (200, r#"{"revoked":true,"closed":0}"#.into()));
+        let output = program.command(args).env("ENCKE_URL", &address).env("ENCKE_API_KEY", "k").output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(answer), "{args:?} {output:?}");
+        let asked = asked.recv().unwrap();
+        assert!(asked.line.starts_with(&format!("POST {path} ")), "{args:?} {asked:?}");
+        assert_eq!(asked.body, body, "{args:?}");
+    }
 }
 
 #[test]

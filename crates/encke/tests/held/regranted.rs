@@ -11,6 +11,8 @@ impl World {
         let claims = Claims {
             user: UserId::new("alice").unwrap(),
             expires_s: self.app().now().wall.0 / 1000 + 600,
+            issued_s: None,
+            jti: None,
             channels: Grant::of(vec!["news".into()]),
             publish: Grant::none(),
         };

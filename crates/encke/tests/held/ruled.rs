@@ -94,8 +94,10 @@ fn t17_no_token_is_stronger_than_a_rule_wherever_a_channel_is_named() {
 #[test]
 fn backends_are_bound_by_no_rule() {
     let world = ruled(vec![rule("news", Who::None)]);
-    for (path, body) in [("/api/publish", json!({"channel": "news", "data": 1})),
-        ("/api/publish", json!({"channel": "elsewhere", "data": 1}))] {
+    for (path, body) in [
+        ("/api/publish", json!({"channel": "news", "data": 1})),
+        ("/api/publish", json!({"channel": "elsewhere", "data": 1})),
+    ] {
         let (body, mut wire) = (body.to_string(), world.connect());
         wire.send(&format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
@@ -173,7 +175,8 @@ fn what_is_for_users_is_not_for_clients_without_a_token() {
         wire.send(&format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", world.address));
         wire.until("\r\n").split(' ').nth(1).unwrap().to_owned()
     };
-    for (who, status) in [(Who::Users, "403"), (Who::Owner, "403"), (Who::Token, "403"), (Who::Anyone, "200")] {
+    for (who, status) in [(Who::Users, "403"), (Who::Owner, "403"), (Who::Token, "403"), (Who::Anyone, "200")]
+    {
         let world = ruled(vec![rule("classic", who)]);
         assert_eq!(backend(&world, "/classic/backend?timestamp="), status, "{who:?}");
         assert_eq!(backend(&world, "/classic/backend?msg=hello"), status, "{who:?}");

@@ -518,6 +518,8 @@ fn every_code_of_a_close_has_its_status() {
         (CloseCode::Recycle, "recycle", 1000),
         (CloseCode::Shutdown, "shutdown", 1001),
         (CloseCode::TokenExpired, "token_expired", 4401),
+        (CloseCode::Revoked, "revoked", 4401),
+        (CloseCode::Banned, "banned", 4403),
         (CloseCode::Slow, "slow", 4408),
         (CloseCode::TakenOver, "taken_over", 4409),
         (CloseCode::Operator, "operator", 4410),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
+mod revocation;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -33,9 +34,14 @@ struct Place {
 
 /// So many nodes.
 async fn nodes(count: usize) -> Vec<Place> {
-    let cluster = TestCluster::new();
+    nodes_of(&TestCluster::new(), 0..count).await
+}
+
+/// Nodes with these numbers.
+async fn nodes_of(cluster: &Arc<TestCluster>, numbers: std::ops::Range<usize>) -> Vec<Place> {
+    let count = numbers.end;
     let mut places = Vec::new();
-    for number in 0..count {
+    for number in numbers {
         let config = Config {
             dev: true,
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -46,7 +52,7 @@ async fn nodes(count: usize) -> Vec<Place> {
             workers: 2,
             ..Config::default()
         };
-        let (cluster, mut node) = (Arc::clone(&cluster), None);
+        let (cluster, mut node) = (Arc::clone(cluster), None);
         let name = config.node.clone();
         let open = async |events| {
             let moved = cluster.move_in(&name, events);
@@ -83,10 +89,13 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 impl Place {
-    fn client(&self, user: &str) -> Client {
+    fn token(&self, user: &str) -> String {
         let app = &self.server.app;
-        let token = app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0;
-        Client::new(&self.url, &token).unwrap()
+        app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0
+    }
+
+    fn client(&self, user: &str) -> Client {
+        Client::new(&self.url, &self.token(user)).unwrap()
     }
 
     /// A stream that is open.
@@ -133,6 +142,8 @@ async fn what_a_new_token_does_not_grant_is_left_behind_when_a_session_moves() {
     let claims = encke::auth::Claims {
         user: UserId::new("alice").unwrap(),
         expires_s: places[1].server.app.now().wall.0 / 1000 + 600,
+        issued_s: None,
+        jti: None,
         channels: encke::auth::Grant::of(vec!["news".into()]),
         publish: encke::auth::Grant::none(),
     };

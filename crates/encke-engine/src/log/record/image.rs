@@ -54,7 +54,7 @@ impl LogImage {
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let log = reader.small()?;
-        let name = ChannelName::any(reader.text()?).map_err(|_| Malformed("the name of a channel"))?;
+        let name = ChannelName::stored(reader.text()?).map_err(|_| Malformed("the name of a channel"))?;
         let mut time = || reader.number().map(|time| (time != NO_TIME).then_some(Time(time)));
         let (first_seen, last_seen) = (time()?, time()?);
         let [head, handed, shown] = [reader.number()?, reader.number()?, reader.number()?];

@@ -21,6 +21,8 @@ fn claims() -> Claims {
     Claims {
         user: UserId::new("alice").unwrap(),
         expires_s: NOW + 60,
+        issued_s: Some(NOW),
+        jti: Some("one".into()),
         channels: Grant::of(vec!["news".into(), "room:*".into()]),
         publish: Grant::none(),
     }

@@ -15,7 +15,11 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
     for entry in &config.rules {
         let problem = entry.rule().err();
         checker.rule("rules", problem.is_none(), || {
-            format!("channel {:?}: {}", entry.channel, problem.map(|problem| problem.to_string()).unwrap_or_default())
+            format!(
+                "channel {:?}: {}",
+                entry.channel,
+                problem.map(|problem| problem.to_string()).unwrap_or_default()
+            )
         })?;
         let is_of_users = entry.channel.contains("{user}");
         let whom = [entry.subscribe, entry.publish, entry.presence, entry.history.unwrap_or_default()];

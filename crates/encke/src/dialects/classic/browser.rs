@@ -71,6 +71,7 @@ impl Browser {
             request_state,
             user,
             token_ends,
+            token: None,
             // Whom it serves is told no channel but the one of its configuration.
             granted: Grant::all(),
             session,

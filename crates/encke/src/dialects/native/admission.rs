@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
+use encke_proto::{
+    Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection,
+};
 
 use super::query::{Query, read_cursor};
 use crate::{
@@ -90,7 +92,7 @@ impl NativeEndpoint {
             None => query.start,
         };
         let granted = granted(auth.access(), &identity, query.session, &query.channels, &start)?;
-        let (user, token_ends) = (identity.user.clone(), identity.expires);
+        let (user, token_ends, token) = (identity.user.clone(), identity.expires, Some(identity.token));
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
@@ -102,6 +104,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
+            token,
             granted,
             session,
             fresh: None,

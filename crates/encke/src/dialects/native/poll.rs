@@ -2,8 +2,8 @@
 
 use encke_hub::Ending;
 use encke_proto::{
-    Entry, ErrorCode, Gap, Unsubscribed,
-    codec::poll::{Answer, GOES_ON, Pieces},
+    Entry, ErrorCode, Gap, SessionId, Unsubscribed,
+    codec::poll::{Answer, GOES_ON, Pieces, begins},
     json,
 };
 
@@ -45,7 +45,12 @@ impl AnswerForm for Poll {
         context.take_cursor();
         // Borrowed from the context, which writes around it.
         let cursor = std::mem::take(context.cursor);
-        let after = answer(context, gathered.finish(&context.session().text(), &cursor, GOES_ON));
+        let (session, is_first) =
+            context.hub.serves(context.conn).unwrap_or((SessionId::from_bits(0), false));
+        let begins =
+            if is_first { begins(context.site.close_keys.of_session(session)) } else { String::new() };
+        let close = if is_first { &begins } else { GOES_ON };
+        let after = answer(context, gathered.finish(&session.text(), &cursor, close));
         *context.cursor = cursor;
         after
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use encke_proto::{Close, Entry, Event, Gap, Open, Unsubscribed};
+use encke_proto::{Close, Entry, Event, Gap, Unsubscribed};
 
 use super::NAME;
 use crate::transports::{Form, TransportContext};
@@ -59,11 +59,7 @@ impl<F: EventForm> Form for EventStream<F> {
     fn open(context: &mut TransportContext<'_>) {
         F::prelude(context);
         let begins = context.out.len();
-        let open = Open {
-            session: context.session(),
-            cursor: context.hub.cursor(context.conn),
-            heartbeat_s: context.heartbeat_s,
-        };
+        let open = context.open();
         F::event(context, &Event::Open(open));
         F::end_event(context, begins);
     }

@@ -2,7 +2,7 @@
 //! control request.
 
 use encke_proto::{
-    Close, CloseCode, Entry, Event, Gap, Open, Refusal, Unsubscribed,
+    Close, CloseCode, Entry, Event, Gap, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, frame},
     json,
     limits::BODY_MAX_BYTES,
@@ -23,11 +23,7 @@ impl Spoken for Events {
     type Answer = String;
 
     fn begin(context: &mut TransportContext<'_>) {
-        let open = Open {
-            session: context.session(),
-            cursor: context.hub.cursor(context.conn),
-            heartbeat_s: context.heartbeat_s,
-        };
+        let open = context.open();
         frame::text(context.out, &Event::Open(open).json());
     }
 
@@ -91,7 +87,8 @@ fn status(code: CloseCode) -> CloseStatus {
         CloseCode::Client | CloseCode::Recycle => CloseStatus::NORMAL,
         CloseCode::Shutdown => CloseStatus::GOING_AWAY,
         CloseCode::Operator | CloseCode::Deleted => CloseStatus::of_application(410),
-        CloseCode::TokenExpired => CloseStatus::of_application(401),
+        CloseCode::TokenExpired | CloseCode::Revoked => CloseStatus::of_application(401),
+        CloseCode::Banned => CloseStatus::of_application(403),
         CloseCode::Slow => CloseStatus::of_application(408),
         CloseCode::TakenOver => CloseStatus::of_application(409),
         CloseCode::TooManySessions => CloseStatus::of_application(429),

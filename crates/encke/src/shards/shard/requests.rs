@@ -338,12 +338,20 @@ impl Shard {
                 self.free(key)
             };
         }
+        // It may have been revoked since it was looked at: while the other nodes were asked, or on the way to
+        // this shard, whose sessions were ended before this one came.
+        let permitted =
+            self.parts.admit.auth.permit(&admission.user, admission.token.as_ref(), self.now.wall);
+        if let Err(refusal) = permitted {
+            return self.refuse_admission(key, admission, &refusal);
+        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission {
             transport,
             mut request_state,
             user,
             token_ends,
+            token,
             granted,
             session,
             fresh,
@@ -384,6 +392,7 @@ impl Shard {
                 channels,
                 carried,
                 token_ends,
+                token,
                 granted,
             },
             self.now,

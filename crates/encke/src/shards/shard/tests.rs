@@ -310,6 +310,7 @@ fn admission(user: &str, start: Start) -> Admission {
         request_state,
         user: UserId::new(user).unwrap(),
         token_ends: Time(0),
+        token: None,
         granted: encke_proto::Grant::all(),
         session: None,
         fresh: None,

@@ -87,6 +87,7 @@ fn admission(
         request_state,
         user: identity.user,
         token_ends: identity.expires,
+        token: Some(identity.token),
         granted: identity.grants.channels.clone(),
         session: None,
         fresh: None,

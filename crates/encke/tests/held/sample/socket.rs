@@ -181,6 +181,7 @@ fn log_in(app: &App, token: &str, channels: &[String]) -> Result<Identified, Ref
     Ok(Identified {
         user: identity.user.clone(),
         token_ends: identity.expires,
+        token: Some(identity.token),
         granted: identity.grants.channels.clone(),
         identity: Some(identity),
         session: None,

@@ -54,6 +54,8 @@ fn asks(transport: (&str, &str), start: Start) -> Admission {
         let claims = Claims {
             user: asked.user.clone(),
             expires_s: u64::MAX,
+            issued_s: None,
+            jti: None,
             channels: Grant::all(),
             publish: Grant::none(),
         };

@@ -119,6 +119,7 @@ fn identified(user: &str) -> Identified {
         user: UserId::new(user).unwrap(),
         identity: None,
         token_ends: Time(0),
+        token: None,
         granted: encke_proto::Grant::all(),
         session: None,
         fresh: None,
