@@ -132,6 +132,7 @@ impl World {
             poll,
             listener,
             tls: None,
+            admin: None,
             commands,
             shards,
             index: 0,

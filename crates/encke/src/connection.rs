@@ -7,11 +7,13 @@ mod carrier;
 mod connection_limit;
 pub mod head;
 pub mod inline_head;
+mod listener_role;
 mod liveness;
 mod remembered_heads;
 pub mod tls;
 
 pub use carrier::{Acknowledged, Carrier, Given, Sent};
 pub use connection_limit::{ConnectionLimit, Permit, RESERVED_MAX, RESERVED_PER_ADDRESS_MAX};
+pub use listener_role::ListenerRole;
 pub use liveness::bound_silence;
 pub use remembered_heads::{KnownHead, RememberedHeads};

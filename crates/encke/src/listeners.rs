@@ -14,6 +14,7 @@ mod hyper_bridge;
 pub mod hyper_server;
 mod hyper_socket;
 mod long_head;
+mod routers;
 pub mod tls_config;
 mod tls_stream;
 mod validity;
@@ -21,3 +22,4 @@ mod waiting;
 
 pub use handoffs::Handoffs;
 pub use hyper_bridge::HyperBridge;
+pub use routers::Routers;

@@ -20,29 +20,35 @@ use crate::{
     auth::KeysError,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
-    config::Config,
-    connection::{ConnectionLimit, RESERVED_MAX, tls::HandshakeLimit},
+    config::{Config, ListenAddress},
+    connection::{ConnectionLimit, ListenerRole, RESERVED_MAX, tls::HandshakeLimit},
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
     key_sources::{FetchError, Jwks, watch_files},
     listeners::{
-        Handoffs,
+        Handoffs, Routers,
         https::Https,
-        hyper_server::{CONNECTIONS_MAX, HyperServer},
+        hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
-    router::router,
+    router::router_of,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts, TlsListener,
-        mailbox, open_engine_io,
+        AdminListener, Commands, Handoff, Mailbox, Parts, Peers, Shard, ShardCommand, Shards, Timeouts,
+        TlsListener, mailbox, open_engine_io,
     },
 };
 
+mod admin_sockets;
+mod socket_file;
 mod sockets;
 
-use self::sockets::{listen, reserve};
+pub use self::admin_sockets::Admin;
+use self::{
+    admin_sockets::AdminSockets,
+    sockets::{listen, reserve},
+};
 pub use crate::engines::Backing;
 
 /// How long a request's head may take, in milliseconds.
@@ -60,6 +66,9 @@ pub enum WireError {
     /// The address cannot be listened at.
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The address for operators cannot be listened at.
+    #[error("cannot listen at {0} (`admin_listen`): {1}")]
+    ListenAdmin(ListenAddress, io::Error),
     /// The store cannot be opened.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -103,6 +112,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it listens for TLS.
     pub tls_address: Option<SocketAddr>,
+    /// The listener for operators, if they have one of their own.
+    pub admin: Option<Admin>,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -152,6 +163,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
+    let admin_sockets = AdminSockets::reserve(&config, workers).map_err(unheard_admin(&config))?;
     let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
@@ -176,11 +188,12 @@ pub async fn wire_speaking(
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
+    let Routers { main, admin } = routers(&app, &dialects);
+    let routers = Routers { main: follow_certificates(&app, tls.as_ref(), &stopping, main), admin };
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
-        router: routes,
+        routers,
         admit: admit.clone(),
         endpoints: Arc::clone(&endpoints),
         shards: shards.clone(),
@@ -194,6 +207,8 @@ pub async fn wire_speaking(
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
+    let admin = admin_sockets.map(|sockets| sockets.listen(workers)).transpose();
+    let (admin, admin_listeners) = admin.map_err(unheard_admin(&app.config))?.unzip();
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
     let tls_listeners = listen_tls(tls, tls_sockets)?;
     let command_handler = dialects.command_handler(&app);
@@ -207,8 +222,26 @@ pub async fn wire_speaking(
         timeouts,
         redirects,
     };
-    let threads = workers.start_all(rooms, listeners, tls_listeners)?;
-    Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+    let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners.unwrap_or_default())?;
+    Ok(Server { address, tls_address, admin, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Why the address for operators cannot be listened at.
+fn unheard_admin(config: &Config) -> impl FnOnce(io::Error) -> WireError {
+    let address = config.admin_listen.clone().unwrap_or(ListenAddress::Tcp(config.listen));
+    move |error| WireError::ListenAdmin(address, error)
+}
+
+/// What `listen` and `tls_listen` serve.
+fn main_role(config: &Config) -> ListenerRole {
+    if config.admin_listen.is_some() { ListenerRole::Public } else { ListenerRole::Combined }
+}
+
+/// The handlers behind each kind of listener.
+fn routers(app: &Arc<App>, dialects: &Registry) -> Routers {
+    let of = |role| router_of(Arc::clone(app), dialects, role);
+    let admin = app.config.admin_listen.as_ref().map(|_| of(ListenerRole::Admin));
+    Routers { main: of(main_role(&app.config)), admin }
 }
 
 /// Takes certificates as they change or are got, and lets `routes` answer what proves that a name is this
@@ -259,10 +292,11 @@ fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr,
 
 /// The limit of connections: no more than there are file descriptors for.
 fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
-    let max_connections = bound(config.max_connections)
-        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
-        .max(1);
-    ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound))
+    let of_operators = if config.admin_listen.is_some() { ADMIN_CONNECTIONS_MAX + RESERVED_MAX } else { 0 };
+    let kept = DESCRIPTORS_KEPT + RESERVED_MAX + of_operators;
+    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(kept)).max(1);
+    let max_per_address = config.max_connections_per_address.map(bound);
+    ConnectionLimit::of_role(max_connections, max_per_address, main_role(config))
 }
 
 /// What the threads of all shards are started with.
@@ -284,11 +318,15 @@ impl Workers {
         rooms: Vec<Room>,
         listeners: Vec<TcpListener>,
         tls_listeners: Vec<TlsListener>,
+        admin_listeners: Vec<AdminListener>,
     ) -> io::Result<Vec<thread::JoinHandle<()>>> {
         let mut tls_listeners = tls_listeners.into_iter();
+        let mut admin_listeners = admin_listeners.into_iter();
         let parts = rooms.into_iter().zip(listeners).enumerate();
         parts
-            .map(|(index, (room, listener))| self.start(index, room, listener, tls_listeners.next()))
+            .map(|(index, (room, listener))| {
+                self.start(index, room, (listener, tls_listeners.next(), admin_listeners.next()))
+            })
             .collect()
     }
 
@@ -296,8 +334,7 @@ impl Workers {
         &self,
         index: usize,
         room: Room,
-        listener: TcpListener,
-        tls: Option<TlsListener>,
+        (listener, tls, admin): (TcpListener, Option<TlsListener>, Option<AdminListener>),
     ) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
@@ -307,6 +344,7 @@ impl Workers {
             poll,
             listener,
             tls,
+            admin,
             commands,
             shards: app.shards.clone(),
             index,

@@ -18,6 +18,7 @@ mod error;
 mod keys;
 mod layers;
 mod limits;
+mod listen_address;
 mod log_format;
 mod node;
 mod origins;
@@ -45,6 +46,7 @@ pub use engine_url::EngineUrl;
 pub use error::{ConfigError, KeysMissing, Source};
 pub use layers::Layers;
 pub(crate) use layers::parse_address;
+pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
 pub use retention::{RetentionRule, RetentionSection};
 pub use said::Said;
@@ -68,6 +70,14 @@ pub struct Config {
     /// `127.0.0.1:8080`. In dev mode a loopback address.
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
+    /// Where to listen for backends and operators: the server API, the console, `/metrics`, the descriptions
+    /// and health are served there, and of these health alone at `listen` and `tls_listen`. Default: there is
+    /// no such listener, and the others serve all. In dev mode a loopback address or a unix socket.
+    pub admin_listen: Option<ListenAddress>,
+    /// Whether the console is served. Default true.
+    pub console: bool,
+    /// Whether the demo is served. Default true.
+    pub demo: bool,
     /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and
     /// `tls_key`, `tls_certificates` or `tls_acme`.
     #[serde(deserialize_with = "layers::optional_address")]
@@ -194,6 +204,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_listen: None,
+            console: true,
+            demo: true,
             tls_listen: None,
             tls_cert: None,
             tls_key: None,

@@ -11,6 +11,8 @@ use std::{
 
 use encke_hub::{Index, Keyed, Slab};
 
+use super::ListenerRole;
+
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
 /// How many sockets may be open beyond the limits, for what operators need (see
@@ -26,6 +28,8 @@ pub struct ConnectionLimit {
     max_per_address: usize,
     /// Whether those from this machine count by address: usually a proxy, behind which there are many.
     counts_loopback: bool,
+    /// What is served on them.
+    role: ListenerRole,
     open: AtomicUsize,
     addresses: Mutex<Addresses>,
 }
@@ -61,6 +65,7 @@ pub struct Permit {
     connection_limit: Arc<ConnectionLimit>,
     address: u32,
     reserved: bool,
+    role: ListenerRole,
 }
 
 impl Permit {
@@ -69,6 +74,18 @@ impl Permit {
     pub fn is_reserved(&self) -> bool {
         self.reserved
     }
+
+    /// What is served on the connection.
+    #[must_use]
+    pub fn role(&self) -> ListenerRole {
+        self.role
+    }
+
+    /// Whether a request may wait on the connection.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        !self.reserved && self.role.serves_clients()
+    }
 }
 
 impl ConnectionLimit {
@@ -76,6 +93,12 @@ impl ConnectionLimit {
     /// [`PER_ADDRESS_MAX`] for clients that do not come from this machine.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
+        Self::of_role(max, max_per_address, ListenerRole::Combined)
+    }
+
+    /// The same for the listeners of this role.
+    #[must_use]
+    pub fn of_role(max: usize, max_per_address: Option<usize>, role: ListenerRole) -> Arc<Self> {
         let limit = |max| if max == 0 { usize::MAX } else { max };
         let counts_loopback = max_per_address.is_some();
         let max_per_address = limit(max_per_address.unwrap_or(PER_ADDRESS_MAX));
@@ -83,6 +106,7 @@ impl ConnectionLimit {
             max: limit(max),
             max_per_address,
             counts_loopback,
+            role,
             open: AtomicUsize::new(0),
             addresses: Mutex::default(),
         })
@@ -115,7 +139,7 @@ impl ConnectionLimit {
             known.open += 1;
             self.open.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Permit { connection_limit: Arc::clone(self), address: key.index, reserved })
+        Some(Permit { connection_limit: Arc::clone(self), address: key.index, reserved, role: self.role })
     }
 
     /// How many sockets are open, but for the reserved ones.

@@ -33,12 +33,13 @@ use super::{
     https::Https,
     hyper_socket::HyperSocket,
     long_head,
+    routers::Routers,
     waiting::{decide, endpoint},
 };
 use crate::{
     admission::{Admit, Endpoints, Verdict},
     clock::Clock,
-    connection::Permit,
+    connection::{ListenerRole, Permit},
     http::{
         operation::{Full, is_operation},
         readable,
@@ -57,12 +58,15 @@ const FIELDS_MAX: usize = 100;
 /// The most connections that hyper serves at a time. [`RESERVED_MAX`] more are served if they ask for
 /// what operators need.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// The most connections by the listener of operators; its connections have a limit of their own, which is
+/// this one.
+pub const ADMIN_CONNECTIONS_MAX: usize = 1_024;
 
 /// What serves requests that do not wait.
 #[derive(Clone)]
 pub struct HyperServer {
     /// The handlers.
-    pub router: Router,
+    pub routers: Routers,
     /// Whose pages may read answers.
     pub admit: Admit,
     /// Where requests come in that may wait, and what decides on them.
@@ -86,17 +90,23 @@ pub(super) enum Scope {
     All,
     /// It has one of the places that are kept for operators: what they need, once.
     Operation,
+    /// It came in by the listener of operators: what does not wait.
+    Admin,
 }
 
 impl Scope {
     /// What a connection with this pass may ask for.
     pub(super) fn of(permit: &Permit) -> Self {
-        if permit.is_reserved() { Self::Operation } else { Self::All }
+        match permit.role() {
+            _ if permit.is_reserved() => Self::Operation,
+            ListenerRole::Admin => Self::Admin,
+            ListenerRole::Combined | ListenerRole::Public => Self::All,
+        }
     }
 
     /// Whether it may ask for this.
     pub(super) fn has(self, path: &str) -> bool {
-        self == Self::All || is_operation(path)
+        self != Self::Operation || is_operation(path)
     }
 }
 
@@ -116,7 +126,7 @@ impl HyperServer {
         let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let socket = HyperSocket::new(socket, tls);
-        let is_tls = socket.is_tls();
+        let (is_tls, role) = (socket.is_tls(), permit.role());
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -129,10 +139,10 @@ impl HyperServer {
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
                 let https = hyper_server.https.clone();
-                let redirect = https.redirect.as_ref().filter(|_| !is_tls);
+                let redirect = https.redirect.as_ref().filter(|_| !is_tls && role != ListenerRole::Admin);
                 let mut response = match redirect.and_then(|redirect| redirect.answer(&request)) {
                     Some(response) => hyper_server.instead(request.headers(), &activity, response),
-                    None => hyper_server.respond(request, scope, (&activity, unread), &taken).await,
+                    None => hyper_server.respond(request, (scope, role), (&activity, unread), &taken).await,
                 };
                 if is_tls {
                     https.say(&mut response);
@@ -188,14 +198,15 @@ impl HyperServer {
     async fn respond(
         self,
         request: Request<Incoming>,
-        scope: Scope,
+        (scope, role): (Scope, ListenerRole),
         (activity, unread): (&Activity, Unread),
         taken: &Mutex<Option<Verdict>>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &self.endpoints) } else { None };
         let Some(endpoint) = waits else {
-            return answer(self.router, scope, activity, Request::from_parts(parts, body), unread).await;
+            let router = self.routers.of(role);
+            return answer(router, scope, activity, Request::from_parts(parts, body), unread).await;
         };
         let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
         match decide(&self.endpoints, endpoint, &parts, body, || self.clock.now().wall).await {

@@ -40,7 +40,7 @@ use self::{
     receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
     slow::Laggards,
 };
-use super::{Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
+use super::{AdminListener, Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
@@ -58,8 +58,9 @@ use crate::{
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const TLS_LISTENER: Token = Token(2);
+const ADMIN_LISTENER: Token = Token(3);
 /// Slots' tokens come behind those of the waker and the listeners.
-const FIRST_SLOT: usize = 3;
+const FIRST_SLOT: usize = 4;
 
 /// The table's ticks, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -110,6 +111,8 @@ pub struct Parts {
     pub listener: TcpListener,
     /// Where sockets come in that are to speak TLS, if there are to be any.
     pub tls: Option<TlsListener>,
+    /// Where sockets of operators come in, if they have a listener of their own.
+    pub admin: Option<AdminListener>,
     /// What it is told and asked.
     pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
@@ -212,6 +215,9 @@ impl Shard {
         if let Some(tls) = &mut parts.tls {
             parts.poll.registry().register(&mut tls.listener, TLS_LISTENER, Interest::READABLE)?;
         }
+        if let Some(admin) = &mut parts.admin {
+            parts.poll.registry().register(&mut admin.listener, ADMIN_LISTENER, Interest::READABLE)?;
+        }
         Ok(Self {
             hub: Hub::new(parts.hub.clone(), now),
             slots: Slab::default(),
@@ -287,6 +293,7 @@ impl Shard {
                 WAKER => {}
                 LISTENER => self.accept(),
                 TLS_LISTENER => self.accept_tls(),
+                ADMIN_LISTENER => self.accept_admin(),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Mailbox, Received, ShardCommand, TlsSocket, tls_socket::invalid};
 use crate::connection::{
-    Given, Permit, Sent,
+    Given, ListenerRole, Permit, Sent,
     tls::{RecordBuffer, TlsState},
 };
 
@@ -162,6 +162,26 @@ impl Sink {
             Self::Socket(_, permit) => permit.is_reserved(),
             Self::Tls(tls) => tls.permit.is_reserved(),
             Self::Body(_) => false,
+        }
+    }
+
+    /// Whether a request may wait on it.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        match self {
+            Self::Socket(_, permit) => permit.may_wait(),
+            Self::Tls(tls) => tls.permit.may_wait(),
+            Self::Body(_) => true,
+        }
+    }
+
+    /// What is served on its connection.
+    #[must_use]
+    pub fn role(&self) -> ListenerRole {
+        match self {
+            Self::Socket(_, permit) => permit.role(),
+            Self::Tls(tls) => tls.permit.role(),
+            Self::Body(_) => ListenerRole::Combined,
         }
     }
 

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::connection::bound_silence;
 
 /// The most connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4_096;
+pub(super) const BACKLOG: i32 = 4_096;
 /// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The
 /// more it takes, the later it shows that a receiver is slow.
 const NOTSENT_MAX_BYTES: u32 = 128 * 1024;

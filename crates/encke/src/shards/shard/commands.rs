@@ -6,7 +6,7 @@ use encke_hub::Key;
 use socket2::SockRef;
 
 use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard};
-use crate::shards::{Counts, EngineRequest, ShardCommand, State};
+use crate::shards::{Counts, EngineRequest, ShardCommand, State, StreamListener};
 
 impl Shard {
     pub(super) fn take_commands(&mut self) {
@@ -68,6 +68,13 @@ impl Shard {
         if let Some(tls) = &mut self.parts.tls {
             let _ = self.parts.poll.registry().deregister(&mut tls.listener);
             let _ = SockRef::from(&tls.listener).shutdown(Shutdown::Both);
+        }
+        if let Some(admin) = &mut self.parts.admin {
+            let _ = self.parts.poll.registry().deregister(&mut admin.listener);
+            match &admin.listener {
+                StreamListener::Tcp(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+                StreamListener::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+            }
         }
         self.drains = true;
         self.reconnect_jitter =

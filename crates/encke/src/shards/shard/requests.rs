@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{Admission, Answer, Verdict},
-    connection::head,
+    connection::{ListenerRole, head},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
@@ -185,8 +185,12 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
-        let is_led_away = self.parts.redirects && self.slots.get(key).is_some_and(|slot| !slot.sink.is_tls());
-        if self.parts.inline.may_begin_with(bytes) && !is_led_away {
+        let is_led_away = self.parts.redirects
+            && self
+                .slots
+                .get(key)
+                .is_some_and(|slot| !slot.sink.is_tls() && slot.sink.role() != ListenerRole::Admin);
+        if self.parts.inline.may_begin_with(bytes) && !is_led_away && self.serves_operators(key) {
             return self.on_inline_bytes(key, bytes);
         }
         match head::read(bytes, &self.parts.endpoints) {
@@ -198,7 +202,10 @@ impl Shard {
                     // Whatever a proxy or the client says.
                     waiting.forwarded_proto = Some("https");
                 }
-                if self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved()) {
+                if self.slots.get(key).is_some_and(|slot| !slot.sink.may_wait()) {
+                    if self.slots.get(key).is_some_and(|slot| slot.sink.role() == ListenerRole::Admin) {
+                        return self.hand_to_hyper(key, bytes.to_vec());
+                    }
                     return self.refuse_in_reserve(key, waiting.origin);
                 }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
@@ -210,6 +217,10 @@ impl Shard {
                 }
             }
         }
+    }
+
+    fn serves_operators(&self, key: Key) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.sink.role().serves_operators())
     }
 
     /// Keeps what is not yet a whole request.

@@ -89,6 +89,7 @@ impl World {
             poll,
             listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
             tls: None,
+            admin: None,
             commands,
             shards,
             index: 0,
