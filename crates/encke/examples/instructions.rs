@@ -135,6 +135,7 @@ impl World {
             admin: None,
             commands,
             shards,
+            proxy_protocol: false,
             index: 0,
             inline: encke::inline_routes(&app),
             engine_io,

@@ -5,6 +5,7 @@ pub mod acme;
 mod activity;
 mod carried;
 mod certificates;
+mod client;
 mod der;
 mod handoffs;
 mod handshake;

@@ -21,7 +21,9 @@ use crate::{
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
     config::{Config, ListenAddress},
-    connection::{ConnectionLimit, ListenerRole, RESERVED_MAX, tls::HandshakeLimit},
+    connection::{
+        ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies, tls::HandshakeLimit,
+    },
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
     key_sources::{FetchError, Jwks, watch_files},
@@ -163,7 +165,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let admin_sockets = AdminSockets::reserve(&config, workers).map_err(unheard_admin(&config))?;
+    let admin_sockets = reserve_admin(&config, workers)?;
     let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
@@ -188,8 +190,7 @@ pub async fn wire_speaking(
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let Routers { main, admin } = routers(&app, &dialects);
-    let routers = Routers { main: follow_certificates(&app, tls.as_ref(), &stopping, main), admin };
+    let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
@@ -207,8 +208,7 @@ pub async fn wire_speaking(
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
-    let admin = admin_sockets.map(|sockets| sockets.listen(workers)).transpose();
-    let (admin, admin_listeners) = admin.map_err(unheard_admin(&app.config))?.unzip();
+    let (admin, admin_listeners) = listen_admin(&app.config, admin_sockets, workers)?;
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
     let tls_listeners = listen_tls(tls, tls_sockets)?;
     let command_handler = dialects.command_handler(&app);
@@ -222,8 +222,24 @@ pub async fn wire_speaking(
         timeouts,
         redirects,
     };
-    let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners.unwrap_or_default())?;
+    let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
     Ok(Server { address, tls_address, admin, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// The address for operators, if they have one of their own.
+fn reserve_admin(config: &Config, count: usize) -> Result<Option<AdminSockets>, WireError> {
+    AdminSockets::reserve(config, count).map_err(unheard_admin(config))
+}
+
+/// The listeners there, one for each shard.
+fn listen_admin(
+    config: &Config,
+    sockets: Option<AdminSockets>,
+    count: usize,
+) -> Result<(Option<Admin>, Vec<AdminListener>), WireError> {
+    let Some(sockets) = sockets else { return Ok((None, Vec::new())) };
+    let (admin, listeners) = sockets.listen(count).map_err(unheard_admin(config))?;
+    Ok((Some(admin), listeners))
 }
 
 /// Why the address for operators cannot be listened at.
@@ -237,11 +253,11 @@ fn main_role(config: &Config) -> ListenerRole {
     if config.admin_listen.is_some() { ListenerRole::Public } else { ListenerRole::Combined }
 }
 
-/// The handlers behind each kind of listener.
-fn routers(app: &Arc<App>, dialects: &Registry) -> Routers {
+/// The handlers behind each kind of listener; those of clients as `around` makes them.
+fn routers(app: &Arc<App>, dialects: &Registry, around: impl FnOnce(Router) -> Router) -> Routers {
     let of = |role| router_of(Arc::clone(app), dialects, role);
     let admin = app.config.admin_listen.as_ref().map(|_| of(ListenerRole::Admin));
-    Routers { main: of(main_role(&app.config)), admin }
+    Routers { main: around(of(main_role(&app.config))), admin }
 }
 
 /// Takes certificates as they change or are got, and lets `routes` answer what proves that a name is this
@@ -296,7 +312,8 @@ fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
     let kept = DESCRIPTORS_KEPT + RESERVED_MAX + of_operators;
     let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(kept)).max(1);
     let max_per_address = config.max_connections_per_address.map(bound);
-    ConnectionLimit::of_role(max_connections, max_per_address, main_role(config))
+    let (role, proxies) = (main_role(config), TrustedProxies::new(&config.trusted_proxies));
+    ConnectionLimit::of(ConnectionLimits { max: max_connections, max_per_address, role, proxies })
 }
 
 /// What the threads of all shards are started with.
@@ -347,6 +364,7 @@ impl Workers {
             admin,
             commands,
             shards: app.shards.clone(),
+            proxy_protocol: config.proxy_protocol,
             index,
             engine_io,
             inline: inline::routes(app),

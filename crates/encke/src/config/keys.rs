@@ -19,6 +19,8 @@ pub(crate) enum Kind {
 pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("listen", Kind::Text),
     ("admin_listen", Kind::Text),
+    ("trusted_proxies", Kind::List),
+    ("proxy_protocol", Kind::Switch),
     ("console", Kind::Switch),
     ("demo", Kind::Switch),
     ("tls_listen", Kind::Text),

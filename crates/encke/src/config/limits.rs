@@ -57,6 +57,12 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
 fn check_rules(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
     check_tls(checker, config)?;
     check_admin_listen(checker, config)?;
+    checker.rule("trusted_proxies", config.trusted_proxies.len() <= 100, || {
+        "must have at most 100 entries".to_owned()
+    })?;
+    checker.rule("proxy_protocol", !config.proxy_protocol || !config.trusted_proxies.is_empty(), || {
+        "needs trusted_proxies, which alone are believed".to_owned()
+    })?;
     checker.rule("data", !config.data.as_os_str().is_empty(), || "must name a directory".to_owned())?;
     checker.rule("node", node::is_name(&config.node), || {
         "must be 1 to 64 ASCII letters, digits, `.`, `-`, `_`".to_owned()
@@ -293,10 +299,11 @@ fn check_admin_listen(checker: &Checker<'_>, config: &Config) -> Result<(), Conf
 pub(crate) fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     let from = |key: &str| sources.get(key).cloned().unwrap_or(Source::Default);
     let mut warnings = Vec::new();
-    if !config.listen.ip().to_canonical().is_loopback() && config.tls_listen.is_none() {
+    let is_public = !config.listen.ip().to_canonical().is_loopback();
+    if is_public && config.tls_listen.is_none() && config.trusted_proxies.is_empty() {
         warnings.push(format!(
-            "`listen`{}: tokens and messages cross the network in plain text at {}; set `tls_listen`, or \
-             listen on a loopback address behind a proxy with TLS",
+            "`listen`{}: tokens and messages cross the network in plain text at {}; set `tls_listen`, or name \
+             the proxies with TLS in front in `trusted_proxies`",
             from("listen"),
             config.listen,
         ));
@@ -653,6 +660,7 @@ mod tests {
             "listen = \"localhost:80\"\nadmin_listen = \"127.0.0.2:81\"",
             "admin_listen = \"unix:/run/a\"",
             &format!("listen = \"0.0.0.0:80\"\n{tls}"),
+            "listen = \"0.0.0.0:80\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
         ] {
             assert_eq!(warnings(quiet), Vec::<String>::new(), "{quiet}");
         }

@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod listen_address;
 mod log_format;
+mod network;
 mod node;
 mod origins;
 mod retention;
@@ -48,6 +49,7 @@ pub use layers::Layers;
 pub(crate) use layers::parse_address;
 pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
+pub use network::Network;
 pub use retention::{RetentionRule, RetentionSection};
 pub use said::Said;
 pub use scope::{Scope, Scopes};
@@ -74,6 +76,12 @@ pub struct Config {
     /// and health are served there, and of these health alone at `listen` and `tls_listen`. Default: there is
     /// no such listener, and the others serve all. In dev mode a loopback address or a unix socket.
     pub admin_listen: Option<ListenAddress>,
+    /// The proxies in front, as CIDR networks: whose `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`
+    /// count, and no other peer's. At most 100. Default none: then each peer is a client, and
+    /// `X-Forwarded-Proto` counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether these begin each connection with a preface of the PROXY protocol, version 2. Default false.
+    pub proxy_protocol: bool,
     /// Whether the console is served. Default true.
     pub console: bool,
     /// Whether the demo is served. Default true.
@@ -205,6 +213,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             admin_listen: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             console: true,
             demo: true,
             tls_listen: None,

@@ -30,6 +30,7 @@ use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    client,
     https::Https,
     hyper_socket::HyperSocket,
     long_head,
@@ -125,22 +126,22 @@ impl HyperServer {
     pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
         let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let peer = client::peer_address(&socket, &permit);
         let socket = HyperSocket::new(socket, tls);
-        let (is_tls, role) = (socket.is_tls(), permit.role());
+        let is_tls = socket.is_tls();
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
         let service = service_fn(|mut request: Request<Incoming>| {
-            if is_tls {
-                // Whatever a proxy or the client says.
-                request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-            }
+            let counted = client::count(&permit, client::identify(&permit, peer, &mut request));
+            client::note_tls(is_tls, &mut request);
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
+            let role = permit.role();
             let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
+                let led_away = !is_tls && role != ListenerRole::Admin;
                 let https = hyper_server.https.clone();
-                let redirect = https.redirect.as_ref().filter(|_| !is_tls && role != ListenerRole::Admin);
-                let mut response = match redirect.and_then(|redirect| redirect.answer(&request)) {
+                let mut response = match hyper_server.stop_short(&request, counted, led_away) {
                     Some(response) => hyper_server.instead(request.headers(), &activity, response),
                     None => hyper_server.respond(request, (scope, role), (&activity, unread), &taken).await,
                 };
@@ -189,8 +190,21 @@ impl HyperServer {
                 }
             }
         };
-        let parts = connection.into_parts();
-        self.leave(end, parts.io.into_inner(), &parts.read_buf, (permit, shard)).await;
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        self.leave(end, io.into_inner(), &read_buf, (permit, shard)).await;
+    }
+
+    /// What is answered to a request before any handler sees it, if anything: that there are too many
+    /// connections of its client, or where it is led to.
+    fn stop_short<B>(
+        &self,
+        request: &Request<B>,
+        counted: Result<(), Refused>,
+        led_away: bool,
+    ) -> Option<Response<Body>> {
+        let redirect = self.https.redirect.as_ref().filter(|_| led_away);
+        let redirected = || redirect.and_then(|redirect| redirect.answer(request));
+        counted.err().map(Refused::into_response).or_else(redirected)
     }
 
     /// Answers a request. One that waits goes into `taken` instead, and this never ends: the connection is

@@ -12,6 +12,7 @@ mod inline;
 mod listen;
 mod outputs;
 mod pending_marks;
+mod prefaces;
 mod read_budget;
 mod receipts;
 mod reconnect_jitter;
@@ -36,9 +37,9 @@ use tokio::{
 
 pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget,
-    receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
-    slow::Laggards,
+    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, prefaces::Prefaces,
+    read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler,
+    send_batch::SendBatch, slow::Laggards,
 };
 use super::{AdminListener, Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
 use crate::{
@@ -117,6 +118,8 @@ pub struct Parts {
     pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
     pub shards: Shards,
+    /// Whether trusted proxies begin each connection with a preface of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Which of them it is.
     pub index: usize,
     /// The engine I/O task before the engine.
@@ -180,6 +183,7 @@ pub struct Shard {
     accept_resumes: AcceptResumes,
     reads: ReadBudget,
     handshakes: Handshakes,
+    prefaces: Prefaces,
     scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
@@ -228,6 +232,7 @@ impl Shard {
             accept_resumes: AcceptResumes::default(),
             reads: ReadBudget::default(),
             handshakes: Handshakes::new(),
+            prefaces: Prefaces::default(),
             scheduler: Scheduler::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),

@@ -158,31 +158,29 @@ impl Sink {
     /// Whether it has a place that is kept for operators.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        match self {
-            Self::Socket(_, permit) => permit.is_reserved(),
-            Self::Tls(tls) => tls.permit.is_reserved(),
-            Self::Body(_) => false,
-        }
+        self.permit().is_some_and(Permit::is_reserved)
     }
 
-    /// Whether a request may wait on it.
+    /// Whether a request waits on it without more ado.
     #[must_use]
-    pub fn may_wait(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
+        self.permit().is_none_or(Permit::is_plain)
+    }
+
+    /// The right to have its socket open, if it has one of its own.
+    #[must_use]
+    pub fn permit(&self) -> Option<&Permit> {
         match self {
-            Self::Socket(_, permit) => permit.may_wait(),
-            Self::Tls(tls) => tls.permit.may_wait(),
-            Self::Body(_) => true,
+            Self::Socket(_, permit) => Some(permit),
+            Self::Tls(tls) => Some(&tls.permit),
+            Self::Body(_) => None,
         }
     }
 
     /// What is served on its connection.
     #[must_use]
     pub fn role(&self) -> ListenerRole {
-        match self {
-            Self::Socket(_, permit) => permit.role(),
-            Self::Tls(tls) => tls.permit.role(),
-            Self::Body(_) => ListenerRole::Combined,
-        }
+        self.permit().map_or(ListenerRole::Combined, Permit::role)
     }
 
     /// Its socket, if it has one of its own.

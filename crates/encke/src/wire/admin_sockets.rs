@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, ListenAddress},
-    connection::{ConnectionLimit, ListenerRole},
+    connection::{ConnectionLimit, ConnectionLimits, ListenerRole},
     listeners::hyper_server::ADMIN_CONNECTIONS_MAX,
     shards::{AdminListener, StreamListener},
 };
@@ -53,7 +53,12 @@ impl AdminSockets {
     /// # Errors
     /// Those of bind(2) and listen(2).
     pub(super) fn listen(self, count: usize) -> io::Result<(Admin, Vec<AdminListener>)> {
-        let connection_limit = ConnectionLimit::of_role(ADMIN_CONNECTIONS_MAX, Some(0), ListenerRole::Admin);
+        let connection_limit = ConnectionLimit::of(ConnectionLimits {
+            max: ADMIN_CONNECTIONS_MAX,
+            max_per_address: Some(0),
+            role: ListenerRole::Admin,
+            ..ConnectionLimits::default()
+        });
         let of = |listener| AdminListener { listener, connection_limit: Arc::clone(&connection_limit) };
         match self {
             Self::Tcp(address, sockets) => {

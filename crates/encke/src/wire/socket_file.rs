@@ -89,10 +89,10 @@ mod tests {
     fn a_socket_is_for_its_group_and_its_file_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        let (socket, file) = SocketFile::listen(&path, 1).unwrap();
+        let (socket, file) = SocketFile::listen(&path, 16).unwrap();
         assert_eq!(mode(&path), 0o660);
         UnixStream::connect(&path).unwrap();
-        let second = SocketFile::listen(&path, 1).unwrap_err();
+        let second = SocketFile::listen(&path, 16).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
         UnixStream::connect(&path).unwrap();
         drop((socket, file));
@@ -103,22 +103,22 @@ mod tests {
     fn the_file_of_a_server_that_was_killed_is_taken_over_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        let (socket, file) = SocketFile::listen(&path, 1).unwrap();
+        let (socket, file) = SocketFile::listen(&path, 16).unwrap();
         // What is left of it after a kill.
         std::mem::forget(file);
         drop(socket);
         assert!(path.exists());
-        let (_socket, first) = SocketFile::listen(&path, 1).unwrap();
+        let (_socket, first) = SocketFile::listen(&path, 16).unwrap();
         fs::remove_file(&path).unwrap();
-        let (_second_socket, second) = SocketFile::listen(&path, 1).unwrap();
+        let (_second_socket, second) = SocketFile::listen(&path, 16).unwrap();
         drop(first);
         assert!(path.exists(), "it is the file of the second");
         drop(second);
         fs::write(&path, "precious").unwrap();
-        let refused = SocketFile::listen(&path, 1).unwrap_err();
+        let refused = SocketFile::listen(&path, 16).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        let nowhere = SocketFile::listen(&dir.path().join("none/admin.sock"), 1).unwrap_err();
+        let nowhere = SocketFile::listen(&dir.path().join("none/admin.sock"), 16).unwrap_err();
         assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
     }
 }

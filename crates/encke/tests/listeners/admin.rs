@@ -36,8 +36,8 @@ const SERVED: [(&str, &str, [bool; 2]); 21] = [
 fn check_served(server: &Server) {
     let token = bearer(&server.token("alice"));
     let connect = || [server.connect(), server.connect_admin()];
-    // On one connection, which hyper has after the first of them; and each on one of its own, of which a shard
-    // reads the first request.
+    // On one connection, which hyper has after the first of them; and each on one of its own, whose first
+    // request a shard reads.
     let mut kept = connect();
     for (method, target, served) in SERVED {
         let fields = if target.starts_with("/v1/") { token.clone() } else { key() };
@@ -63,7 +63,7 @@ fn what_operators_use_is_served_at_admin_listen_alone() {
 }
 
 #[test]
-fn a_unix_socket_serves_operators_and_clients_commands_find_it() {
+fn a_unix_socket_serves_operators_and_commands_find_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("admin.sock");
     let settings = format!("admin_listen = \"unix:{}\"\n", path.display());

@@ -3,4 +3,5 @@
 #![cfg(unix)]
 
 mod admin;
+mod proxies;
 mod server;

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::{Domain, Socket, Type};
+
 pub const KEY: &str = "4f1c9be07d3a55d2-listeners";
 const SECRET: &str = "9b1d4e7f20c35a6881e0d2f4b6a79c13";
 /// How long a test waits for what has to come.
@@ -91,6 +93,16 @@ impl Server {
     /// A connection to where it listens.
     pub fn connect(&self) -> Wire {
         let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        Wire::new(Box::new(socket))
+    }
+
+    /// The same from another address of this machine.
+    pub fn connect_from(&self, source: &str) -> Wire {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let socket = TcpStream::from(socket);
         socket.set_read_timeout(Some(WAIT)).unwrap();
         Wire::new(Box::new(socket))
     }
@@ -185,6 +197,14 @@ impl Wire {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
             Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.seen)),
         }
+    }
+
+    /// The status of the answer that comes next, which is left there.
+    pub fn status(&mut self) -> u16 {
+        while self.seen.len() < 12 {
+            assert!(self.more(), "it ends before it answers");
+        }
+        String::from_utf8(self.seen[9..12].to_vec()).unwrap().parse().unwrap()
     }
 
     /// The next answer, or none if the connection ends before.

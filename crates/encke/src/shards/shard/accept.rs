@@ -74,12 +74,12 @@ impl From<io::Result<(TcpStream, IpAddr)>> for Accepted {
 impl Shard {
     pub(super) fn accept(&mut self) {
         let next = |shard: &mut Self| shard.parts.listener.accept().into();
-        self.accept_resumes.plain_ms = self.accept_from(next, Self::welcome);
+        self.accept_resumes.plain_ms = self.accept_from(next, Self::meet);
     }
 
     /// The same for those who are to speak TLS, as long as not too many handshakes are under way.
     pub(super) fn accept_tls(&mut self) {
-        self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::welcome_tls);
+        self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::meet_tls);
     }
 
     /// The same for operators, who have a limit of their own.

@@ -26,6 +26,7 @@ impl Shard {
             ShardCommand::Behind(channel) => self.hub.behind(&channel),
             ShardCommand::Opened(key, opening) => self.hub.opened(key, opening, self.now),
             ShardCommand::Read(key, page) => self.hub.read(key, page, self.now),
+            ShardCommand::Prefaced { socket, client, is_tls } => self.prefaced(socket, client, is_tls),
             ShardCommand::Rests(resting) => self.rests(*resting),
             ShardCommand::Arrived(arrival) => self.arrived(*arrival),
             ShardCommand::Control { request, answer } => {

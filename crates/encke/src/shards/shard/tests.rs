@@ -92,6 +92,7 @@ impl World {
             admin: None,
             commands,
             shards,
+            proxy_protocol: false,
             index: 0,
             engine_io,
             handoffs: mpsc::channel(1).0,
