@@ -80,7 +80,8 @@ struct CloseAnswer {
 struct DeleteAnswer {}
 
 impl Api {
-    /// The server at this http or https address, for instance `http://127.0.0.1:8080`.
+    /// The server at this http or https address, for instance `http://127.0.0.1:8080`, or at a unix socket:
+    /// `unix:/run/encke/admin.sock`.
     ///
     /// # Errors
     /// [`Error::BadAddress`] and [`Error::BadCredentials`]; nothing is sent yet.

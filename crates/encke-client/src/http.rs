@@ -36,7 +36,13 @@ impl Http {
     /// `credentials` is an API key or a token.
     pub(crate) fn new(address: &str, credentials: Option<&str>) -> Result<Self, Error> {
         let bad = || Error::BadAddress(address.to_owned());
-        let mut base = Url::parse(address).map_err(|_| bad())?;
+        let socket = address.strip_prefix("unix:");
+        if socket.is_some_and(|path| !path.starts_with('/')) {
+            return Err(bad());
+        }
+        // The host that a request over a unix socket names is nowhere looked up.
+        let url = if socket.is_some() { "http://localhost" } else { address };
+        let mut base = Url::parse(url).map_err(|_| bad())?;
         let host = base.host_str().filter(|_| matches!(base.scheme(), "http" | "https")).ok_or_else(bad)?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -46,6 +52,10 @@ impl Http {
         if matches!(host, "localhost" | "[::1]") || host.starts_with("127.") {
             // A proxy that the environment names cannot reach this machine's own loopback.
             builder = builder.no_proxy();
+        }
+        #[cfg(unix)]
+        if let Some(path) = socket {
+            builder = builder.unix_socket(path);
         }
         let client = builder.build().map_err(|error| Error::BadAddress(format!("{address}: {error}")))?;
         // A server behind a path prefix keeps it, with or without a slash at its end.

@@ -2,6 +2,7 @@
 //! queries that are read strictly. No routes, no handlers, no connections.
 
 pub(crate) mod body;
+pub mod client_address;
 mod date;
 pub(crate) mod discard;
 pub(crate) mod lines;

@@ -4,14 +4,18 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
+    app::App,
     http::refusal::{Refused, codes},
     validation::{self, InPath},
 };
@@ -151,6 +155,18 @@ fn to_all(answer: Response) -> Response {
         content((String = "text/javascript"), (String = "text/css"), (String = "image/svg+xml")))),
     extensions(("x-error-codes" = json!(codes(&[validation::ERRORS, &[ErrorCode::NotFound]])))),
 )]
-pub(crate) async fn asset(InPath(name): InPath, headers: HeaderMap) -> Result<Response, Refused> {
+pub(crate) async fn asset(
+    State(app): State<Arc<App>>,
+    InPath(name): InPath,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let is_off = match name.as_str() {
+        "demo.js" => !app.config.demo,
+        "console.js" => !app.config.console,
+        _ => false,
+    };
+    if is_off {
+        return Err(ErrorCode::NotFound.into());
+    }
     ASSETS.get(name.as_str()).map(|file| file.answer(&headers)).ok_or(ErrorCode::NotFound.into())
 }

@@ -17,6 +17,8 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::{
     app::App,
     asyncapi, client_api,
+    config::Config,
+    connection::ListenerRole,
     cors::cors,
     dialects::Registry,
     health,
@@ -34,10 +36,29 @@ pub(crate) enum Area {
     Client,
     /// Backends and operators.
     Api,
-    /// For the supervisor of the process; answered even while the server stops.
+    /// Operators: what is counted, and the descriptions; answered even while the server stops.
     Operation,
-    /// Browsers.
+    /// The supervisor of the process, and balancers; answered even while the server stops.
+    Health,
+    /// The demo, unless it is switched off.
+    Demo,
+    /// The console, unless it is switched off.
+    Console,
+    /// What pages are made of.
     Pages,
+}
+
+impl Area {
+    /// Whether a listener of this role serves it.
+    fn is_served(self, role: ListenerRole, config: &Config) -> bool {
+        match self {
+            Self::Client => role.serves_clients(),
+            Self::Api | Self::Operation => role.serves_operators(),
+            Self::Demo => config.demo && role.serves_clients(),
+            Self::Console => config.console && role.serves_operators(),
+            Self::Health | Self::Pages => true,
+        }
+    }
 }
 
 /// One row of the table.
@@ -63,6 +84,9 @@ pub(crate) fn routes() -> Vec<Route> {
     let api_post = |path, handler| Route { area: Area::Api, method: Method::POST, path, handler };
     let api_delete = |path, handler| Route { area: Area::Api, method: Method::DELETE, path, handler };
     let operation = |path, handler| Route { area: Area::Operation, method: Method::GET, path, handler };
+    let health = |path, handler| Route { area: Area::Health, method: Method::GET, path, handler };
+    let demo = |path, handler| Route { area: Area::Demo, method: Method::GET, path, handler };
+    let console = |path, handler| Route { area: Area::Console, method: Method::GET, path, handler };
     let page = |path, handler| Route { area: Area::Pages, method: Method::GET, path, handler };
     vec![
         clients_get("/v1/poll", held(client_api::held::poll)),
@@ -95,10 +119,10 @@ pub(crate) fn routes() -> Vec<Route> {
         operation("/api/openapi.json", get(openapi::openapi)),
         operation("/api/asyncapi.json", get(asyncapi::asyncapi)),
         operation("/metrics", get(health::metrics)),
-        operation("/healthz", get(health::healthz)),
-        operation("/readyz", get(health::readyz)),
-        page("/", get(pages::demo)),
-        page("/console", get(pages::console)),
+        health("/healthz", get(health::healthz)),
+        health("/readyz", get(health::readyz)),
+        demo("/", get(pages::demo)),
+        console("/console", get(pages::console)),
         page("/client.js", get(pages::client)),
         page("/client/{file}", get(pages::client_module)),
         page("/assets/{file}", get(pages::asset)),
@@ -118,28 +142,36 @@ where
     any(only_get).get(handler).head(only_get)
 }
 
-/// The service for every request that does not wait.
+/// The service for every request that does not wait, of a server with one listener for all.
 pub fn router(app: Arc<App>, dialects: &Registry) -> Router {
-    let area = |area| routes().into_iter().filter(move |route| route.area == area);
-    let table = |routes: Box<dyn Iterator<Item = Route>>| {
+    router_of(app, dialects, ListenerRole::Combined)
+}
+
+/// The service for every request that does not wait, behind a listener of this role. What it does not serve
+/// is answered as if it were nowhere.
+pub fn router_of(app: Arc<App>, dialects: &Registry, role: ListenerRole) -> Router {
+    let table = |areas: &[Area]| {
+        let served = areas.iter().copied().filter(|area| area.is_served(role, &app.config));
+        let served: Vec<_> = served.collect();
+        let routes = routes().into_iter().filter(|route| served.contains(&route.area));
         routes.fold(Router::new(), |router, route| router.route(route.path, route.handler))
     };
+    let spoken = if role.serves_clients() { dialects.routes(&app.config) } else { Router::new() };
     let refusing = from_fn_with_state(Arc::clone(&app), refuse_when_stopping);
-    let clients = table(Box::new(area(Area::Client)))
-        .merge(dialects.routes(&app.config))
+    let clients = table(&[Area::Client])
+        .merge(spoken)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(refusing.clone())
         .layer(from_fn(refuse_when_full))
         .layer(from_fn_with_state(Arc::clone(&app), cors));
-    let api =
-        table(Box::new(area(Area::Api))).method_not_allowed_fallback(method_not_allowed).layer(refusing);
+    let api = table(&[Area::Api]).method_not_allowed_fallback(method_not_allowed).layer(refusing);
     // Pages of allowed origins may read that they asked for something that is not there.
     let nothing =
         any(not_found).layer(from_fn(refuse_when_full)).layer(from_fn_with_state(Arc::clone(&app), cors));
-    let pages = table(Box::new(area(Area::Pages)))
+    let pages = table(&[Area::Demo, Area::Console, Area::Pages])
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(refuse_when_full));
-    let operation = table(Box::new(area(Area::Operation))).method_not_allowed_fallback(method_not_allowed);
+    let operation = table(&[Area::Operation, Area::Health]).method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .merge(clients)
         .merge(api)
@@ -212,7 +244,8 @@ mod tests {
     #[test]
     fn what_operators_need_is_served_when_the_server_is_full_and_nothing_else() {
         for route in routes() {
-            let (path, needed) = (route.path, matches!(route.area, Area::Api | Area::Operation));
+            let (path, needed) =
+                (route.path, matches!(route.area, Area::Api | Area::Operation | Area::Health));
             assert_eq!(crate::http::operation::is_operation(path), needed, "{path}");
         }
     }

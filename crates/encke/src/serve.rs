@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     app::App,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, ListenAddress},
     file_thread::FileThread,
     logging::SETTINGS,
     reload::{Reload, ReloadError, Reloaded, Reloads},
@@ -159,8 +159,19 @@ fn announce(server: &Server) -> std::io::Result<()> {
     if let Some(address) = server.tls_address {
         writeln!(out, "listening on https://{address}")?;
     }
-    if let (true, Some(key)) = (server.app.config.dev, &server.app.config.api_key) {
-        writeln!(out, "console http://{}/console#key={}", server.address, key.expose())?;
+    let config = &server.app.config;
+    // The console is served where the server API is; a browser opens no unix socket.
+    let console = match server.admin.as_ref().map(|admin| &admin.address) {
+        None => Some(server.address),
+        Some(address) => address.tcp(),
+    };
+    match server.admin.as_ref().map(|admin| &admin.address) {
+        Some(address @ ListenAddress::Unix(_)) => writeln!(out, "admin listening on {address}")?,
+        Some(address @ ListenAddress::Tcp(_)) => writeln!(out, "admin listening on http://{address}")?,
+        None => {}
+    }
+    if let (true, true, Some(address), Some(key)) = (config.dev, config.console, console, &config.api_key) {
+        writeln!(out, "console http://{address}/console#key={}", key.expose())?;
     }
     out.flush()
 }
@@ -178,7 +189,7 @@ async fn sweep(app: Arc<App>) {
 /// Stops in order: no connection is accepted, all clients that wait are told to come back, what was accepted
 /// is finished, the store is closed.
 async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, hyper_server, stop, among_nodes, .. } = server;
+    let Server { app, threads, hyper_server, stop, among_nodes, admin, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
@@ -218,4 +229,6 @@ async fn stop(server: Server, drain: Duration) {
         task.abort();
     }
     app.engine.stop().await;
+    // The file of a unix socket goes with it.
+    drop(admin);
 }

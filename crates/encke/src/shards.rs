@@ -3,6 +3,7 @@
 //! All sessions of a user live in one shard, chosen by a keyed hash of the user, so that presence, receipts
 //! and pushes of a user never cross threads. A public channel has followers in any shard.
 
+mod admin_listener;
 mod claim;
 mod command;
 mod engine_io;
@@ -35,6 +36,7 @@ use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, UserId};
 use tokio::sync::oneshot;
 
+pub use admin_listener::{AdminListener, StreamListener};
 pub use claim::Claim;
 pub use command::{Arrival, Counts, Resting, ShardCommand};
 pub use engine_io::{EngineIo, EngineRequest, Work, open as open_engine_io};

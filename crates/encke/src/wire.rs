@@ -8,7 +8,7 @@ use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker, net::TcpListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::Socket;
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc, watch},
@@ -20,34 +20,40 @@ use crate::{
     auth::KeysError,
     clock::{Clock, SystemClock},
     cluster::{Nodes, node_inbox},
-    config::Config,
-    connection::{ConnectionLimit, RESERVED_MAX, bound_silence, tls::HandshakeLimit},
+    config::{Config, ListenAddress},
+    connection::{
+        ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies, tls::HandshakeLimit,
+    },
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
     key_sources::{FetchError, Jwks, watch_files},
     listeners::{
-        Handoffs,
+        Handoffs, Routers,
         https::Https,
-        hyper_server::{CONNECTIONS_MAX, HyperServer},
+        hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
     random::{self, NoRandomness},
     revocation_log::{RevocationFeed, RevocationLog},
-    router::router,
+    router::router_of,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts,
-        TlsListener, mailbox, open_engine_io,
+        AdminListener, Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards,
+        Timeouts, TlsListener, mailbox, open_engine_io,
     },
 };
 
+mod admin_sockets;
+mod socket_file;
+mod sockets;
+
+pub use self::admin_sockets::Admin;
+use self::{
+    admin_sockets::AdminSockets,
+    sockets::{listen, reserve},
+};
 pub use crate::engines::Backing;
 
-/// The most connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4_096;
-/// How much the kernel takes for a receiver beyond what the receiver's window lets it send, in bytes. The
-/// more it takes, the later it shows that a receiver is slow.
-const NOTSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long a request's head may take, in milliseconds.
 const HEAD_MS: u64 = 10_000;
 /// File descriptors that are not for connections: the store (36 at most of the engine `log`, see
@@ -63,6 +69,9 @@ pub enum WireError {
     /// The address cannot be listened at.
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The address for operators cannot be listened at.
+    #[error("cannot listen at {0} (`admin_listen`): {1}")]
+    ListenAdmin(ListenAddress, io::Error),
     /// The store cannot be opened.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -106,6 +115,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it listens for TLS.
     pub tls_address: Option<SocketAddr>,
+    /// The listener for operators, if they have one of their own.
+    pub admin: Option<Admin>,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -155,6 +166,7 @@ pub async fn wire_speaking(
     let unheard = |error| WireError::Listen(config.listen, error);
     let (address, listeners) =
         reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
+    let admin_sockets = reserve_admin(&config, workers)?;
     let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
@@ -186,11 +198,11 @@ pub async fn wire_speaking(
         .register(Arc::new(RulesReload { access: Arc::clone(app.auth.access()), shards: shards.clone() }));
     follow_keys(&app, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
+    let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
-        router: routes,
+        routers,
         admit: admit.clone(),
         endpoints: Arc::clone(&endpoints),
         shards: shards.clone(),
@@ -204,6 +216,7 @@ pub async fn wire_speaking(
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
     let listeners = listen(address, listeners).map_err(unheard)?;
+    let (admin, admin_listeners) = listen_admin(&app.config, admin_sockets, workers)?;
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
     let tls_listeners = listen_tls(tls, tls_sockets)?;
     let command_handler = dialects.command_handler(&app);
@@ -218,8 +231,42 @@ pub async fn wire_speaking(
         redirects,
         hub: hub_config(&app),
     };
-    let threads = workers.start_all(rooms, listeners, tls_listeners)?;
-    Ok(Server { address, tls_address, app, threads, hyper_server, stop, among_nodes })
+    let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
+    Ok(Server { address, tls_address, admin, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// The address for operators, if they have one of their own.
+fn reserve_admin(config: &Config, count: usize) -> Result<Option<AdminSockets>, WireError> {
+    AdminSockets::reserve(config, count).map_err(unheard_admin(config))
+}
+
+/// The listeners there, one for each shard.
+fn listen_admin(
+    config: &Config,
+    sockets: Option<AdminSockets>,
+    count: usize,
+) -> Result<(Option<Admin>, Vec<AdminListener>), WireError> {
+    let Some(sockets) = sockets else { return Ok((None, Vec::new())) };
+    let (admin, listeners) = sockets.listen(count).map_err(unheard_admin(config))?;
+    Ok((Some(admin), listeners))
+}
+
+/// Why the address for operators cannot be listened at.
+fn unheard_admin(config: &Config) -> impl FnOnce(io::Error) -> WireError {
+    let address = config.admin_listen.clone().unwrap_or(ListenAddress::Tcp(config.listen));
+    move |error| WireError::ListenAdmin(address, error)
+}
+
+/// What `listen` and `tls_listen` serve.
+fn main_role(config: &Config) -> ListenerRole {
+    if config.admin_listen.is_some() { ListenerRole::Public } else { ListenerRole::Combined }
+}
+
+/// The handlers behind each kind of listener; those of clients as `around` makes them.
+fn routers(app: &Arc<App>, dialects: &Registry, around: impl FnOnce(Router) -> Router) -> Routers {
+    let of = |role| router_of(Arc::clone(app), dialects, role);
+    let admin = app.config.admin_listen.as_ref().map(|_| of(ListenerRole::Admin));
+    Routers { main: around(of(main_role(&app.config))), admin }
 }
 
 /// Takes certificates as they change or are got, and lets `routes` answer what proves that a name is this
@@ -270,10 +317,12 @@ fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr,
 
 /// The limit of connections: no more than there are file descriptors for.
 fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
-    let max_connections = bound(config.max_connections)
-        .min(descriptors().saturating_sub(DESCRIPTORS_KEPT + RESERVED_MAX))
-        .max(1);
-    ConnectionLimit::new(max_connections, config.max_connections_per_address.map(bound))
+    let of_operators = if config.admin_listen.is_some() { ADMIN_CONNECTIONS_MAX + RESERVED_MAX } else { 0 };
+    let kept = DESCRIPTORS_KEPT + RESERVED_MAX + of_operators;
+    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(kept)).max(1);
+    let max_per_address = config.max_connections_per_address.map(bound);
+    let (role, proxies) = (main_role(config), TrustedProxies::new(&config.trusted_proxies));
+    ConnectionLimit::of(ConnectionLimits { max: max_connections, max_per_address, role, proxies })
 }
 
 /// What the threads of all shards are started with.
@@ -296,11 +345,15 @@ impl Workers {
         rooms: Vec<Room>,
         listeners: Vec<TcpListener>,
         tls_listeners: Vec<TlsListener>,
+        admin_listeners: Vec<AdminListener>,
     ) -> io::Result<Vec<thread::JoinHandle<()>>> {
         let mut tls_listeners = tls_listeners.into_iter();
+        let mut admin_listeners = admin_listeners.into_iter();
         let parts = rooms.into_iter().zip(listeners).enumerate();
         parts
-            .map(|(index, (room, listener))| self.start(index, room, listener, tls_listeners.next()))
+            .map(|(index, (room, listener))| {
+                self.start(index, room, (listener, tls_listeners.next(), admin_listeners.next()))
+            })
             .collect()
     }
 
@@ -308,8 +361,7 @@ impl Workers {
         &self,
         index: usize,
         room: Room,
-        listener: TcpListener,
-        tls: Option<TlsListener>,
+        (listener, tls, admin): (TcpListener, Option<TlsListener>, Option<AdminListener>),
     ) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
@@ -319,8 +371,10 @@ impl Workers {
             poll,
             listener,
             tls,
+            admin,
             commands,
             shards: app.shards.clone(),
+            proxy_protocol: config.proxy_protocol,
             index,
             engine_io,
             inline: inline::routes(app),
@@ -378,28 +432,6 @@ fn room() -> io::Result<Room> {
     Ok(Room { poll, mailbox, commands })
 }
 
-/// A socket for each shard, all at the same address, that accepts nothing yet.
-fn reserve(address: SocketAddr, count: usize, heartbeat: Duration) -> io::Result<(SocketAddr, Vec<Socket>)> {
-    alone_at(address)?;
-    let (mut address, mut listeners) = (address, Vec::with_capacity(count));
-    for _ in 0..count {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(count > 1)?;
-        // Accepted sockets inherit it: what is written is a whole message, and is to go at once.
-        socket.set_tcp_nodelay(true)?;
-        // Nor does the kernel gather megabytes for a receiver that is slow.
-        socket.set_tcp_notsent_lowat(NOTSENT_MAX_BYTES)?;
-        bound_silence(SockRef::from(&socket), heartbeat)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        // Port 0 picks a free one, which the others share.
-        address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        listeners.push(socket);
-    }
-    Ok((address, listeners))
-}
-
 /// The same for TLS.
 fn reserve_tls(
     config: &Config,
@@ -424,27 +456,6 @@ fn listen_tls(
         handshakes: HandshakeLimit::default(),
     };
     Ok(listeners.into_iter().map(of).collect())
-}
-
-/// Opens the listeners; the kernel spreads connections over them.
-fn listen(address: SocketAddr, listeners: Vec<Socket>) -> io::Result<Vec<TcpListener>> {
-    // Another server may have come first.
-    alone_at(address)?;
-    listeners
-        .into_iter()
-        .map(|listener| {
-            listener.listen(BACKLOG)?;
-            Ok(TcpListener::from_std(listener.into()))
-        })
-        .collect()
-}
-
-/// Listeners that share a port would share it with those of a second server too, and each would get half of
-/// the other's connections. A socket that does not share is refused where another listens.
-fn alone_at(address: SocketAddr) -> io::Result<()> {
-    let lone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    lone.set_reuse_address(true)?;
-    lone.bind(&address.into())
 }
 
 /// Opens the engine that the configuration names.

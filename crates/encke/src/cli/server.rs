@@ -19,7 +19,7 @@ const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 /// Where the server is.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The server's address; HOST:PORT stands for http://HOST:PORT
+    /// The server's address; HOST:PORT stands for http://HOST:PORT, unix:/PATH is a unix socket
     #[arg(
         long = "server", env = "ENCKE_URL", value_name = "URL", default_value = DEFAULT_ADDRESS,
         value_parser = address
@@ -70,6 +70,9 @@ impl ServerArgs {
     /// Whether the server is on this machine, so that keys found here are meant for it. They are not shown to
     /// any other.
     fn is_local(&self) -> bool {
+        if self.address().starts_with("unix:") {
+            return true;
+        }
         let url = url::Url::parse(self.address()).ok();
         match url.as_ref().and_then(url::Url::host) {
             Some(url::Host::Domain(name)) => name == "localhost",

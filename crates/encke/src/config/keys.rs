@@ -18,6 +18,11 @@ pub(crate) enum Kind {
 /// Every key, its table in front of a dot, and how it is read from the environment.
 pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("listen", Kind::Text),
+    ("admin_listen", Kind::Text),
+    ("trusted_proxies", Kind::List),
+    ("proxy_protocol", Kind::Switch),
+    ("console", Kind::Switch),
+    ("demo", Kind::Switch),
     ("tls_listen", Kind::Text),
     ("tls_cert", Kind::Text),
     ("tls_key", Kind::Text),

@@ -150,6 +150,7 @@ impl Layers {
             problem: error.message().lines().next().unwrap_or("not understood").to_owned(),
         })?;
         limits::check(&config, &self.sources)?;
+        warnings.append(&mut limits::warnings(&config, &self.sources));
         if let Some(name) = config.dialects.names().find(|name| !self.dialects.contains(name)) {
             let key = format!("{DIALECTS}.{name}");
             let from = self.sources.get(&key).cloned().unwrap_or(Source::Default);

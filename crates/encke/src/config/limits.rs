@@ -3,12 +3,15 @@
 
 mod auth;
 mod channel_rules;
+mod listeners;
 mod retention;
 mod secrets;
 mod tls;
 
 use encke_proto::limits::SESSION_MAX_CHANNELS;
 use tracing_subscriber::filter::LevelFilter;
+
+pub(crate) use listeners::warnings;
 
 use super::error::Sources;
 use super::{Config, ConfigError, Source, WORKERS_MAX, node};
@@ -25,6 +28,7 @@ pub(crate) fn check(config: &Config, sources: &Sources) -> Result<(), ConfigErro
     let checker = Checker { sources };
     check_ranges(config, &checker)?;
     tls::check(config, &checker)?;
+    listeners::check(config, &checker)?;
     check_rules(config, &checker)?;
     secrets::check(config, &checker)?;
     auth::check(config, &checker)?;

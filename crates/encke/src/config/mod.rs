@@ -18,7 +18,9 @@ mod error;
 mod keys;
 mod layers;
 mod limits;
+mod listen_address;
 mod log_format;
+mod network;
 mod node;
 mod origins;
 mod retention;
@@ -46,7 +48,9 @@ pub use engine_url::EngineUrl;
 pub use error::{ConfigError, KeysMissing, Source};
 pub use layers::Layers;
 pub(crate) use layers::parse_address;
+pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
+pub use network::Network;
 pub use retention::{RetentionRule, RetentionSection};
 pub use rules::RuleEntry;
 pub use said::Said;
@@ -73,6 +77,20 @@ pub struct Config {
     /// `127.0.0.1:8080`. In dev mode a loopback address.
     #[serde(deserialize_with = "layers::address")]
     pub listen: SocketAddr,
+    /// Where to listen for backends and operators: the server API, the console, `/metrics`, the descriptions
+    /// and health are served there, and of these health alone at `listen` and `tls_listen`. Default: there is
+    /// no such listener, and the others serve all. In dev mode a loopback address or a unix socket.
+    pub admin_listen: Option<ListenAddress>,
+    /// The proxies in front, as CIDR networks: whose `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`
+    /// count, and no other peer's. At most 100. Default none: then each peer is a client, and
+    /// `X-Forwarded-Proto` counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether these begin each connection with a preface of the PROXY protocol, version 2. Default false.
+    pub proxy_protocol: bool,
+    /// Whether the console is served. Default true.
+    pub console: bool,
+    /// Whether the demo is served. Default true.
+    pub demo: bool,
     /// Where to listen for TLS, besides. Default: nowhere. It needs `tls_cert` and
     /// `tls_key`, `tls_certificates` or `tls_acme`.
     #[serde(deserialize_with = "layers::optional_address")]
@@ -205,6 +223,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_listen: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            console: true,
+            demo: true,
             tls_listen: None,
             tls_cert: None,
             tls_key: None,

@@ -4,12 +4,14 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
 use encke_hub::{Index, Keyed, Slab};
+
+use super::{ListenerRole, Peer, TrustedProxies};
 
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
@@ -26,8 +28,26 @@ pub struct ConnectionLimit {
     max_per_address: usize,
     /// Whether those from this machine count by address: usually a proxy, behind which there are many.
     counts_loopback: bool,
+    /// What is served on them.
+    role: ListenerRole,
+    /// Those count for the clients whose requests they pass on.
+    proxies: TrustedProxies,
     open: AtomicUsize,
     addresses: Mutex<Addresses>,
+}
+
+/// What a connection limit is made of.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionLimits {
+    /// How many sockets in all; 0 stands for no limit.
+    pub max: usize,
+    /// How many from one address; 0 stands for no limit, none for [`PER_ADDRESS_MAX`] for clients that do not
+    /// come from this machine.
+    pub max_per_address: Option<usize>,
+    /// What is served on them.
+    pub role: ListenerRole,
+    /// Who passes on the requests of others.
+    pub proxies: TrustedProxies,
 }
 
 /// Those from whom sockets are open; there may be as many as sockets.
@@ -48,6 +68,39 @@ struct Address {
     open: u32,
 }
 
+impl Addresses {
+    /// The place of an address, which is made if it has none.
+    fn place(&mut self, address: IpAddr) -> u32 {
+        let Self { counts, index, .. } = self;
+        let key = index.find(counts, &address).unwrap_or_else(|| {
+            let key = counts.insert(Address { address, reserved: 0, open: 0 });
+            index.insert(counts, &address, key);
+            key
+        });
+        key.index
+    }
+
+    /// One socket less at a place. An address stays there as long as a client has a permit from it.
+    fn leave(&mut self, place: u32, reserved: bool) {
+        let Self { counts, index, reserved: all_reserved } = self;
+        let Some(known) = counts.at_mut(place) else { return };
+        if reserved {
+            known.reserved -= 1;
+            *all_reserved -= 1;
+        } else {
+            known.open -= 1;
+        }
+        if known.open == 0
+            && known.reserved == 0
+            && let Some(key) = counts.key_at(place)
+            && let Some(gone) = counts.remove(key)
+        {
+            index.remove(&gone.address, key);
+            index.fit::<_, IpAddr>(counts);
+        }
+    }
+}
+
 impl Keyed<Address> for IpAddr {
     fn of(known: &Address) -> Option<&Self> {
         Some(&known.address)
@@ -59,8 +112,10 @@ impl Keyed<Address> for IpAddr {
 #[derive(Debug)]
 pub struct Permit {
     connection_limit: Arc<ConnectionLimit>,
-    address: u32,
+    address: AtomicU32,
     reserved: bool,
+    role: ListenerRole,
+    peer: Peer,
 }
 
 impl Permit {
@@ -69,6 +124,67 @@ impl Permit {
     pub fn is_reserved(&self) -> bool {
         self.reserved
     }
+
+    /// What is served on the connection.
+    #[must_use]
+    pub fn role(&self) -> ListenerRole {
+        self.role
+    }
+
+    /// What is believed of the peer.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Who is believed that passes on the requests of others.
+    #[must_use]
+    pub fn proxies(&self) -> &TrustedProxies {
+        &self.connection_limit.proxies
+    }
+
+    /// Whether a request waits on the connection without more ado: no place is kept for operators alone, and
+    /// no proxy has to say whose request it is.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.reserved && self.role.serves_clients() && self.peer == Peer::Undeclared
+    }
+
+    /// The address that it counts for: that of the peer, until it was moved.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let addresses = self.connection_limit.lock();
+        addresses.counts.at(self.address.load(Ordering::Relaxed)).map(|known| known.address)
+    }
+
+    /// Lets it count for the client whose request a proxy passes on. False if that one has too many; then it
+    /// counts as before.
+    #[must_use]
+    pub fn move_to(&self, client: IpAddr) -> bool {
+        let mut addresses = self.connection_limit.lock();
+        let known = addresses.index.find(&addresses.counts, &client);
+        let now = self.address.load(Ordering::Relaxed);
+        if known.is_some_and(|known| known.index == now) {
+            return true;
+        }
+        let open = known.and_then(|known| addresses.counts.get(known)).map_or(0, |known| known.open as usize);
+        if self.reserved || self.connection_limit.is_full_for(client, open) {
+            return false;
+        }
+        let place = addresses.place(client);
+        if let Some(known) = addresses.counts.at_mut(place) {
+            known.open += 1;
+        }
+        self.address.store(place, Ordering::Relaxed);
+        addresses.leave(now, false);
+        true
+    }
+
+    /// One more for a client that shares the connection with others.
+    #[must_use]
+    pub fn beside(&self, client: IpAddr) -> Option<Self> {
+        self.connection_limit.enter(client).filter(|permit| !permit.is_reserved())
+    }
 }
 
 impl ConnectionLimit {
@@ -76,6 +192,13 @@ impl ConnectionLimit {
     /// [`PER_ADDRESS_MAX`] for clients that do not come from this machine.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
+        Self::of(ConnectionLimits { max, max_per_address, ..ConnectionLimits::default() })
+    }
+
+    /// One with these limits.
+    #[must_use]
+    pub fn of(limits: ConnectionLimits) -> Arc<Self> {
+        let ConnectionLimits { max, max_per_address, role, proxies } = limits;
         let limit = |max| if max == 0 { usize::MAX } else { max };
         let counts_loopback = max_per_address.is_some();
         let max_per_address = limit(max_per_address.unwrap_or(PER_ADDRESS_MAX));
@@ -83,6 +206,8 @@ impl ConnectionLimit {
             max: limit(max),
             max_per_address,
             counts_loopback,
+            role,
+            proxies,
             open: AtomicUsize::new(0),
             addresses: Mutex::default(),
         })
@@ -91,31 +216,49 @@ impl ConnectionLimit {
     /// Asks for a pass: a reserved one when a limit is reached, none when those are given out too.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, index, reserved: all_reserved } = &mut *addresses;
-        let known = index.find(counts, &address);
+        let peer = self.peer(address);
+        let mut addresses = self.lock();
+        let known = addresses.index.find(&addresses.counts, &address);
         let (open, kept) = known
-            .and_then(|key| counts.get(key))
+            .and_then(|key| addresses.counts.get(key))
             .map_or((0, 0), |known| (known.open as usize, known.reserved));
         let reserved = self.open.load(Ordering::Relaxed) >= self.max
-            || (open >= self.max_per_address && (self.counts_loopback || !address.is_loopback()));
-        if reserved && (*all_reserved >= RESERVED_MAX || kept >= RESERVED_PER_ADDRESS_MAX) {
+            || (peer != Peer::Proxy && self.is_full_for(address, open));
+        if reserved && (addresses.reserved >= RESERVED_MAX || kept >= RESERVED_PER_ADDRESS_MAX) {
             return None;
         }
-        let key = known.unwrap_or_else(|| {
-            let key = counts.insert(Address { address, reserved: 0, open: 0 });
-            index.insert(counts, &address, key);
-            key
-        });
-        let known = counts.get_mut(key)?;
+        let place = addresses.place(address);
+        let known = addresses.counts.at_mut(place)?;
         if reserved {
             known.reserved += 1;
-            *all_reserved += 1;
+            addresses.reserved += 1;
         } else {
             known.open += 1;
             self.open.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Permit { connection_limit: Arc::clone(self), address: key.index, reserved })
+        let (connection_limit, address) = (Arc::clone(self), AtomicU32::new(place));
+        Some(Permit { connection_limit, address, reserved, role: self.role, peer })
+    }
+
+    /// What is believed of a peer with this address.
+    #[must_use]
+    pub fn peer(&self, address: IpAddr) -> Peer {
+        self.proxies.peer(address)
+    }
+
+    /// Who is believed that passes on the requests of others.
+    #[must_use]
+    pub fn proxies(&self) -> &TrustedProxies {
+        &self.proxies
+    }
+
+    /// Whether a client that has so many open may have no more.
+    fn is_full_for(&self, address: IpAddr, open: usize) -> bool {
+        open >= self.max_per_address && (self.counts_loopback || !address.is_loopback())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sockets are open, but for the reserved ones.
@@ -127,25 +270,10 @@ impl ConnectionLimit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut addresses = self.connection_limit.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { counts, index, reserved } = &mut *addresses;
-        if let Some(known) = counts.at_mut(self.address) {
-            if self.reserved {
-                known.reserved -= 1;
-                *reserved -= 1;
-            } else {
-                known.open -= 1;
-                self.connection_limit.open.fetch_sub(1, Ordering::Relaxed);
-            }
-            // An address stays at its place as long as a client has a permit from it.
-            if known.open == 0
-                && known.reserved == 0
-                && let Some(key) = counts.key_at(self.address)
-                && let Some(gone) = counts.remove(key)
-            {
-                index.remove(&gone.address, key);
-                index.fit::<_, IpAddr>(counts);
-            }
+        let mut addresses = self.connection_limit.lock();
+        addresses.leave(*self.address.get_mut(), self.reserved);
+        if !self.reserved {
+            self.connection_limit.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -171,6 +299,35 @@ mod tests {
             connection_limit.addresses.lock().unwrap().counts.is_empty(),
             "nothing is kept of clients that have gone"
         );
+    }
+
+    #[test]
+    fn a_connection_of_a_proxy_counts_for_the_client_whose_request_it_has() {
+        let limits = ConnectionLimits {
+            max_per_address: Some(2),
+            proxies: TrustedProxies::new(&["10.0.0.0/8".parse().unwrap()]),
+            ..ConnectionLimits::default()
+        };
+        let limit = ConnectionLimit::of(limits);
+        let address = |last: u8| IpAddr::from([203, 0, 113, last]);
+        let enter = || limit.enter([10, 0, 0, 1].into()).unwrap();
+        let permits: Vec<_> = (0..5).map(|_| enter()).collect();
+        assert!(permits.iter().all(|permit| !permit.is_reserved()), "the proxy itself has no bound");
+        let moved: [bool; 5] = std::array::from_fn(|at| permits[at].move_to(address(7)));
+        assert_eq!(moved, [true, true, false, false, false]);
+        assert!(permits[0].move_to(address(7)), "it is there already");
+        assert_eq!(permits[2].address(), Some([10, 0, 0, 1].into()), "it counts as before");
+        assert!(permits[0].move_to(address(8)) && permits[2].move_to(address(7)));
+        assert!(permits[1].beside(address(7)).is_none());
+        let beside = permits[1].beside(address(8)).unwrap();
+        assert!(!permits[3].move_to(address(8)));
+        drop(beside);
+        assert!(permits[3].move_to(address(8)));
+        // A client that is no proxy comes by itself.
+        assert!(!limit.enter(address(9)).unwrap().is_plain());
+        drop(permits);
+        assert_eq!(limit.open(), 0);
+        assert!(limit.addresses.lock().unwrap().counts.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::admission::{Endpoints, Waiting};
 /// The longest head that is read here; a longer one goes to hyper, which refuses it.
 pub const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// The most header fields that are read here.
-const FIELDS_MAX: usize = 64;
+pub const FIELDS_MAX: usize = 64;
 
 /// What the bytes so far are.
 #[derive(Debug)]

@@ -21,6 +21,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::connection::Permit;
+
 use super::long_head;
 
 /// How long a client may go on sending after an answer that ends its connection, in how large pieces that is
@@ -109,7 +111,7 @@ impl Activity {
         state.under_way += 1;
         state.unread += usize::from(has_body);
         drop(state);
-        (Unread(has_body.then(|| Arc::clone(self))), UnderWay(Arc::clone(self)))
+        (Unread(has_body.then(|| Arc::clone(self))), UnderWay { activity: Arc::clone(self), permit: None })
     }
 
     /// Whether a request's body was not read to its end, so that the connection cannot go on.
@@ -167,11 +169,22 @@ impl Unread {
 
 /// An answer that is not complete.
 #[derive(Debug)]
-pub(super) struct UnderWay(Arc<Activity>);
+pub(super) struct UnderWay {
+    activity: Arc<Activity>,
+    /// What counts for its client meanwhile, where several share the connection.
+    permit: Option<Permit>,
+}
+
+impl UnderWay {
+    /// Counts for its client until it is complete.
+    pub(super) fn keep(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.activity.lock();
         state.under_way = state.under_way.saturating_sub(1);
         state.since = Instant::now();
     }

@@ -9,11 +9,11 @@ use super::{
     handshake::Handshakes,
     http_2::Http2,
     hyper_bridge::HyperBridge,
-    hyper_server::{CONNECTIONS_MAX, HyperServer, Scope, times},
+    hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer, Scope, times},
     hyper_socket::HyperSocket,
 };
 use crate::{
-    connection::RESERVED_MAX,
+    connection::{ListenerRole, RESERVED_MAX},
     shards::{Handoff, Resting, count_failed_handshake, count_handshake},
 };
 
@@ -29,10 +29,10 @@ impl Handoffs {
     /// Requests are answered as `hyper_server` does.
     #[must_use]
     pub fn new(hyper_server: HyperServer) -> Self {
-        let HyperServer { router, admit, endpoints, shards, clock, timeouts, https, stopping } =
+        let HyperServer { routers, admit, endpoints, shards, clock, timeouts, https, stopping } =
             &hyper_server;
         let http_2 = Http2 {
-            router: router.clone(),
+            router: routers.main.clone(),
             hyper_bridge: HyperBridge::new(
                 admit.clone(),
                 Arc::clone(endpoints),
@@ -53,6 +53,8 @@ impl Handoffs {
         // Those of HTTP/2 stay as long as their clients do, and handshakes are bounded where they begin; so
         // they do not take the places of others.
         let mut lasting = JoinSet::new();
+        // Nor do clients take those of operators, who have a listener of their own.
+        let mut admin = JoinSet::new();
         loop {
             tokio::select! {
                 handoff = handoffs.recv() => match handoff {
@@ -62,6 +64,12 @@ impl Handoffs {
                     Some(Handoff { socket, tls: Some(tls), bytes, permit, .. }) if tls.is_http_2() => {
                         let Ok(socket) = TcpStream::from_std(socket) else { continue };
                         lasting.spawn(self.http_2.clone().serve(socket, tls, bytes, permit));
+                    }
+                    Some(handoff) if handoff.permit.role() == ListenerRole::Admin => {
+                        if admin.len() < ADMIN_CONNECTIONS_MAX + RESERVED_MAX {
+                            let scope = Scope::of(&handoff.permit);
+                            admin.spawn(self.hyper_server.clone().serve(handoff, scope));
+                        }
                     }
                     Some(handoff) if connections.len() < CONNECTIONS_MAX => {
                         let scope = Scope::of(&handoff.permit);
@@ -76,10 +84,12 @@ impl Handoffs {
                 },
                 Some(_) = connections.join_next() => {}
                 Some(_) = lasting.join_next() => {}
+                Some(_) = admin.join_next() => {}
             }
         }
         while connections.join_next().await.is_some() {}
         while lasting.join_next().await.is_some() {}
+        while admin.join_next().await.is_some() {}
     }
 
     /// Makes a handshake that is not for a shard's loop, and leads the connection on.

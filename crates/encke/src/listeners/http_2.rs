@@ -1,7 +1,7 @@
 //! Connections with HTTP/2, which hyper has to the end. Requests that wait are held by the table all the same
 //! (see [`HyperBridge`]).
 
-use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, net::IpAddr, sync::Arc, task::Poll, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -18,8 +18,9 @@ use tokio::{
 
 use super::{
     HyperBridge,
-    activity::{Activity, Answered, Asked, Over, Times, Watch, Watched},
+    activity::{Activity, Answered, Asked, Over, Times, Unread, Watch, Watched},
     carried::Carried,
+    client,
     https::Https,
     hyper_server::{Scope, answer, times},
     tls_stream::TlsStream,
@@ -70,8 +71,10 @@ pub(super) struct Http2 {
 impl Http2 {
     /// Serves a connection until it is over. `before` is what was read and opened of it.
     pub(super) async fn serve(self, socket: TcpStream, tls: Box<TlsState>, before: Vec<u8>, permit: Permit) {
+        let peer = client::peer_address(&socket, &permit);
         let socket = Carried::new(socket);
         let caller = Caller {
+            peer,
             router: self.router,
             hyper_bridge: self.hyper_bridge,
             permit: Arc::new(permit),
@@ -169,6 +172,8 @@ fn builder(heartbeat: Duration) -> http2::Builder<TokioExecutor> {
 struct Caller {
     router: Router,
     hyper_bridge: HyperBridge,
+    /// The address of the connection.
+    peer: IpAddr,
     permit: Arc<Permit>,
     carrier: Arc<Carrier>,
     https: Https,
@@ -180,7 +185,7 @@ impl Caller {
         activity: Arc<Activity>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Answered<Body>>, Infallible> {
-        let (unread, under_way) = activity.begin(true, false);
+        let (unread, mut under_way) = activity.begin(true, false);
         // HTTP/2 says whose request it is in its target; from here on it stands where HTTP/1.1 has it.
         if !request.headers().contains_key(header::HOST)
             && let Some(host) =
@@ -188,26 +193,44 @@ impl Caller {
         {
             request.headers_mut().insert(header::HOST, host);
         }
+        let client = client::identify(&self.permit, self.peer, &mut request);
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let Self { router, hyper_bridge, permit, carrier, https } = self;
+        let https = self.https.clone();
+        let mut response = match client::beside(&self.permit, client) {
+            Ok(beside) => {
+                // It is counted as long as its answer is under way.
+                under_way.keep(beside);
+                self.respond(&activity, request, unread).await
+            }
+            Err(refused) => refuse(refused, &activity),
+        };
+        https.say(&mut response);
+        Ok(response.map(|body| Answered { body, _under_way: under_way }))
+    }
+
+    async fn respond(
+        self,
+        activity: &Activity,
+        request: Request<Incoming>,
+        unread: Unread,
+    ) -> Response<Body> {
+        let Self { router, hyper_bridge, permit, carrier, .. } = self;
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit);
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
-        let mut response = match waits {
+        match waits {
             Some(found) => {
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
                 let now = || hyper_bridge.clock.now().wall;
                 let response = match decide(&hyper_bridge.endpoints, found, &parts, body, now).await {
                     Ok(verdict) => hyper_bridge.hold(verdict, given).await,
-                    Err(refused) => refuse(refused, &activity),
+                    Err(refused) => refuse(refused, activity),
                 };
                 hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response)
             }
-            None => answer(router, scope, &activity, Request::from_parts(parts, body), unread).await,
-        };
-        https.say(&mut response);
-        Ok(response.map(|body| Answered { body, _under_way: under_way }))
+            None => answer(router, scope, activity, Request::from_parts(parts, body), unread).await,
+        }
     }
 }
 
@@ -271,6 +294,7 @@ mod tests {
         Caller {
             router,
             hyper_bridge: HyperBridge::new(admit, endpoints, shards, clock),
+            peer: [10, 0, 0, 1].into(),
             permit,
             carrier: Carrier::of_none(),
             https: Https::default(),

@@ -30,15 +30,17 @@ use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Answered, Asked, LongHead, Over, Times, Unread, Watch, Watched},
+    client,
     https::Https,
     hyper_socket::HyperSocket,
     long_head,
+    routers::Routers,
     waiting::{decide, endpoint},
 };
 use crate::{
     admission::{Admit, Endpoints, Verdict},
     clock::Clock,
-    connection::Permit,
+    connection::{ListenerRole, Permit},
     http::{
         operation::{Full, is_operation},
         readable,
@@ -57,12 +59,15 @@ const FIELDS_MAX: usize = 100;
 /// The most connections that hyper serves at a time. [`RESERVED_MAX`] more are served if they ask for
 /// what operators need.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// The most connections by the listener of operators; its connections have a limit of their own, which is
+/// this one.
+pub const ADMIN_CONNECTIONS_MAX: usize = 1_024;
 
 /// What serves requests that do not wait.
 #[derive(Clone)]
 pub struct HyperServer {
     /// The handlers.
-    pub router: Router,
+    pub routers: Routers,
     /// Whose pages may read answers.
     pub admit: Admit,
     /// Where requests come in that may wait, and what decides on them.
@@ -86,17 +91,23 @@ pub(super) enum Scope {
     All,
     /// It has one of the places that are kept for operators: what they need, once.
     Operation,
+    /// It came in by the listener of operators: what does not wait.
+    Admin,
 }
 
 impl Scope {
     /// What a connection with this pass may ask for.
     pub(super) fn of(permit: &Permit) -> Self {
-        if permit.is_reserved() { Self::Operation } else { Self::All }
+        match permit.role() {
+            _ if permit.is_reserved() => Self::Operation,
+            ListenerRole::Admin => Self::Admin,
+            ListenerRole::Combined | ListenerRole::Public => Self::All,
+        }
     }
 
     /// Whether it may ask for this.
     pub(super) fn has(self, path: &str) -> bool {
-        self == Self::All || is_operation(path)
+        self != Self::Operation || is_operation(path)
     }
 }
 
@@ -115,24 +126,24 @@ impl HyperServer {
     pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
         let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let peer = client::peer_address(&socket, &permit);
         let socket = HyperSocket::new(socket, tls);
         let is_tls = socket.is_tls();
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
         let service = service_fn(|mut request: Request<Incoming>| {
-            if is_tls {
-                // Whatever a proxy or the client says.
-                request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
-            }
+            let counted = client::count(&permit, client::identify(&permit, peer, &mut request));
+            client::note_tls(is_tls, &mut request);
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
+            let role = permit.role();
             let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
+                let led_away = !is_tls && role != ListenerRole::Admin;
                 let https = hyper_server.https.clone();
-                let redirect = https.redirect.as_ref().filter(|_| !is_tls);
-                let mut response = match redirect.and_then(|redirect| redirect.answer(&request)) {
+                let mut response = match hyper_server.stop_short(&request, counted, led_away) {
                     Some(response) => hyper_server.instead(request.headers(), &activity, response),
-                    None => hyper_server.respond(request, scope, (&activity, unread), &taken).await,
+                    None => hyper_server.respond(request, (scope, role), (&activity, unread), &taken).await,
                 };
                 if is_tls {
                     https.say(&mut response);
@@ -179,8 +190,21 @@ impl HyperServer {
                 }
             }
         };
-        let parts = connection.into_parts();
-        self.leave(end, parts.io.into_inner(), &parts.read_buf, (permit, shard)).await;
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        self.leave(end, io.into_inner(), &read_buf, (permit, shard)).await;
+    }
+
+    /// What is answered to a request before any handler sees it, if anything: that there are too many
+    /// connections of its client, or where it is led to.
+    fn stop_short<B>(
+        &self,
+        request: &Request<B>,
+        counted: Result<(), Refused>,
+        led_away: bool,
+    ) -> Option<Response<Body>> {
+        let redirect = self.https.redirect.as_ref().filter(|_| led_away);
+        let redirected = || redirect.and_then(|redirect| redirect.answer(request));
+        counted.err().map(Refused::into_response).or_else(redirected)
     }
 
     /// Answers a request. One that waits goes into `taken` instead, and this never ends: the connection is
@@ -188,14 +212,15 @@ impl HyperServer {
     async fn respond(
         self,
         request: Request<Incoming>,
-        scope: Scope,
+        (scope, role): (Scope, ListenerRole),
         (activity, unread): (&Activity, Unread),
         taken: &Mutex<Option<Verdict>>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &self.endpoints) } else { None };
         let Some(endpoint) = waits else {
-            return answer(self.router, scope, activity, Request::from_parts(parts, body), unread).await;
+            let router = self.routers.of(role);
+            return answer(router, scope, activity, Request::from_parts(parts, body), unread).await;
         };
         let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
         match decide(&self.endpoints, endpoint, &parts, body, || self.clock.now().wall).await {

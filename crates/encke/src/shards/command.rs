@@ -1,10 +1,11 @@
 //! The commands that a shard receives through its mailbox, and the counts that it returns. Messages between
 //! nodes are a type of their own, in `cluster`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey};
 use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, Page};
+use mio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -42,6 +43,15 @@ pub struct Resting {
 pub enum ShardCommand {
     /// A connection comes in.
     Arrived(Box<Arrival>),
+    /// A proxy has said whose a connection is.
+    Prefaced {
+        /// The socket, of which nothing more was read.
+        socket: TcpStream,
+        /// The address of its client.
+        client: IpAddr,
+        /// Whether it is to speak TLS.
+        is_tls: bool,
+    },
     /// A connection rests.
     Rests(Box<Resting>),
     /// What a client asked over its connection is answered.

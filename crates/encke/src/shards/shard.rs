@@ -12,6 +12,7 @@ mod inline;
 mod listen;
 mod outputs;
 mod pending_marks;
+mod prefaces;
 mod read_budget;
 mod receipts;
 mod reconnect_jitter;
@@ -36,11 +37,11 @@ use tokio::{
 
 pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, read_budget::ReadBudget,
-    receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler, send_batch::SendBatch,
-    slow::Laggards,
+    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, prefaces::Prefaces,
+    read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler,
+    send_batch::SendBatch, slow::Laggards,
 };
-use super::{Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
+use super::{AdminListener, Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
 use crate::{
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
@@ -59,8 +60,9 @@ use crate::{
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const TLS_LISTENER: Token = Token(2);
+const ADMIN_LISTENER: Token = Token(3);
 /// Slots' tokens come behind those of the waker and the listeners.
-const FIRST_SLOT: usize = 3;
+const FIRST_SLOT: usize = 4;
 
 /// The table's ticks, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -111,10 +113,14 @@ pub struct Parts {
     pub listener: TcpListener,
     /// Where sockets come in that are to speak TLS, if there are to be any.
     pub tls: Option<TlsListener>,
+    /// Where sockets of operators come in, if they have a listener of their own.
+    pub admin: Option<AdminListener>,
     /// What it is told and asked.
     pub commands: Commands<ShardCommand>,
     /// The way to the other shards.
     pub shards: Shards,
+    /// Whether trusted proxies begin each connection with a preface of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Which of them it is.
     pub index: usize,
     /// The engine I/O task before the engine.
@@ -179,6 +185,7 @@ pub struct Shard {
     accept_resumes: AcceptResumes,
     reads: ReadBudget,
     handshakes: Handshakes,
+    prefaces: Prefaces,
     scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
@@ -214,6 +221,9 @@ impl Shard {
         if let Some(tls) = &mut parts.tls {
             parts.poll.registry().register(&mut tls.listener, TLS_LISTENER, Interest::READABLE)?;
         }
+        if let Some(admin) = &mut parts.admin {
+            parts.poll.registry().register(&mut admin.listener, ADMIN_LISTENER, Interest::READABLE)?;
+        }
         let site = Site {
             origins: Arc::clone(&parts.admit.origins),
             heartbeat_s: parts.timeouts.heartbeat_ms / 1000,
@@ -230,6 +240,7 @@ impl Shard {
             accept_resumes: AcceptResumes::default(),
             reads: ReadBudget::default(),
             handshakes: Handshakes::new(),
+            prefaces: Prefaces::default(),
             scheduler: Scheduler::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
@@ -295,6 +306,7 @@ impl Shard {
                 WAKER => {}
                 LISTENER => self.accept(),
                 TLS_LISTENER => self.accept_tls(),
+                ADMIN_LISTENER => self.accept_admin(),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Mailbox, Received, ShardCommand, TlsSocket, tls_socket::invalid};
 use crate::connection::{
-    Given, Permit, Sent,
+    Given, ListenerRole, Permit, Sent,
     tls::{RecordBuffer, TlsState},
 };
 
@@ -158,11 +158,29 @@ impl Sink {
     /// Whether it has a place that is kept for operators.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
+        self.permit().is_some_and(Permit::is_reserved)
+    }
+
+    /// Whether a request waits on it without more ado.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.permit().is_none_or(Permit::is_plain)
+    }
+
+    /// The right to have its socket open, if it has one of its own.
+    #[must_use]
+    pub fn permit(&self) -> Option<&Permit> {
         match self {
-            Self::Socket(_, permit) => permit.is_reserved(),
-            Self::Tls(tls) => tls.permit.is_reserved(),
-            Self::Body(_) => false,
+            Self::Socket(_, permit) => Some(permit),
+            Self::Tls(tls) => Some(&tls.permit),
+            Self::Body(_) => None,
         }
+    }
+
+    /// What is served on its connection.
+    #[must_use]
+    pub fn role(&self) -> ListenerRole {
+        self.permit().map_or(ListenerRole::Combined, Permit::role)
     }
 
     /// Its socket, if it has one of its own.

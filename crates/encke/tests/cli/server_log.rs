@@ -50,6 +50,17 @@ fn a_server_starts_with_a_key_of_a_former_version_and_says_that_it_has_no_effect
 }
 
 #[test]
+fn a_listener_that_others_reach_in_plain_text_is_told() {
+    let program = Program::new();
+    let open = program.write("open.toml", "dev = false\nlisten = \"0.0.0.0:8080\"\n");
+    let output = program.run(&["check-config", &open]);
+    assert_eq!(stdout(&output), "ok\n");
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert!(note.contains("note: `listen` in ") && note.contains("plain text"), "{note}");
+    assert!(!logged(&[]).iter().any(|line| line.contains("plain text")));
+}
+
+#[test]
 fn variables_that_are_no_settings_are_told() {
     let names = ["ENCKE_DIALECTS_FOO", "ENCKE_HOLD", "ENCKE_SERVICE_HOST", "ENCKE_EMPTY"];
     let values = ["true", "3", "10.0.0.1", ""];

@@ -45,7 +45,7 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
 
 /// Whether only one of two listeners could have its address: each is for all addresses of its machine, or
 /// both are for the same one.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     // An IPv6 listener for all addresses takes those of IPv4 as well.
     let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());

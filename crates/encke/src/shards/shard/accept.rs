@@ -11,6 +11,7 @@ use mio::{Interest, net::TcpStream};
 
 use super::{Shard, Until, token};
 use crate::{
+    connection::Permit,
     http::response::whole,
     shards::{Sink, Slot, State},
 };
@@ -26,12 +27,16 @@ const ACCEPT_PAUSE_MS: u64 = 200;
 pub(super) struct AcceptResumes {
     plain_ms: Option<u64>,
     tls_ms: Option<u64>,
+    admin_ms: Option<u64>,
 }
 
 impl AcceptResumes {
     /// Whether a listener is to be tried now.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        [self.plain_ms, self.tls_ms].into_iter().flatten().any(|resumes_ms| resumes_ms <= now_ms)
+        [self.plain_ms, self.tls_ms, self.admin_ms]
+            .into_iter()
+            .flatten()
+            .any(|resumes_ms| resumes_ms <= now_ms)
     }
 }
 
@@ -49,8 +54,14 @@ enum Accepted {
 
 impl From<io::Result<(TcpStream, SocketAddr)>> for Accepted {
     fn from(accepted: io::Result<(TcpStream, SocketAddr)>) -> Self {
+        accepted.map(|(socket, address)| (socket, address.ip())).into()
+    }
+}
+
+impl From<io::Result<(TcpStream, IpAddr)>> for Accepted {
+    fn from(accepted: io::Result<(TcpStream, IpAddr)>) -> Self {
         match accepted {
-            Ok((socket, address)) => Self::Socket(socket, address.ip()),
+            Ok((socket, address)) => Self::Socket(socket, address),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Self::Empty,
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Self::Aborted,
@@ -63,12 +74,20 @@ impl From<io::Result<(TcpStream, SocketAddr)>> for Accepted {
 impl Shard {
     pub(super) fn accept(&mut self) {
         let next = |shard: &mut Self| shard.parts.listener.accept().into();
-        self.accept_resumes.plain_ms = self.accept_from(next, Self::welcome);
+        self.accept_resumes.plain_ms = self.accept_from(next, Self::meet);
     }
 
     /// The same for those who are to speak TLS, as long as not too many handshakes are under way.
     pub(super) fn accept_tls(&mut self) {
-        self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::welcome_tls);
+        self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::meet_tls);
+    }
+
+    /// The same for operators, who have a limit of their own.
+    pub(super) fn accept_admin(&mut self) {
+        let next = |shard: &mut Self| {
+            shard.parts.admin.as_ref().map_or(Accepted::Empty, |admin| admin.listener.accept().into())
+        };
+        self.accept_resumes.admin_ms = self.accept_from(next, Self::welcome_admin);
     }
 
     /// Accepts from the listeners whose pause is over.
@@ -79,6 +98,9 @@ impl Shard {
         }
         if self.accept_resumes.tls_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
             self.accept_tls();
+        }
+        if self.accept_resumes.admin_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
+            self.accept_admin();
         }
     }
 
@@ -144,8 +166,19 @@ impl Shard {
         }
     }
 
-    pub(super) fn welcome(&mut self, mut socket: TcpStream, address: IpAddr) {
-        let Some(permit) = self.parts.connection_limit.enter(address) else {
+    pub(super) fn welcome(&mut self, socket: TcpStream, address: IpAddr) {
+        let permit = self.parts.connection_limit.enter(address);
+        self.welcome_with(socket, permit);
+    }
+
+    fn welcome_admin(&mut self, socket: TcpStream, address: IpAddr) {
+        let permit = self.parts.admin.as_ref().and_then(|admin| admin.connection_limit.enter(address));
+        self.welcome_with(socket, permit);
+    }
+
+    /// Begins a connection; without a right to it, its client is told so.
+    fn welcome_with(&mut self, mut socket: TcpStream, permit: Option<Permit>) {
+        let Some(permit) = permit else {
             let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
             let mut out = Vec::new();
             // Nothing is read, so it is not known whose page asks; and it is the same for all.

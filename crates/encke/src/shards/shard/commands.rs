@@ -6,7 +6,7 @@ use encke_hub::Key;
 use socket2::SockRef;
 
 use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard};
-use crate::shards::{Counts, EngineRequest, ShardCommand, State};
+use crate::shards::{Counts, EngineRequest, ShardCommand, State, StreamListener};
 
 impl Shard {
     pub(super) fn take_commands(&mut self) {
@@ -26,6 +26,7 @@ impl Shard {
             ShardCommand::Behind(channel) => self.hub.behind(&channel),
             ShardCommand::Opened(key, opening) => self.hub.opened(key, opening, self.now),
             ShardCommand::Read(key, page) => self.hub.read(key, page, self.now),
+            ShardCommand::Prefaced { socket, client, is_tls } => self.prefaced(socket, client, is_tls),
             ShardCommand::Rests(resting) => self.rests(*resting),
             ShardCommand::Arrived(arrival) => self.arrived(*arrival),
             ShardCommand::Control { request, answer } => {
@@ -69,6 +70,13 @@ impl Shard {
         if let Some(tls) = &mut self.parts.tls {
             let _ = self.parts.poll.registry().deregister(&mut tls.listener);
             let _ = SockRef::from(&tls.listener).shutdown(Shutdown::Both);
+        }
+        if let Some(admin) = &mut self.parts.admin {
+            let _ = self.parts.poll.registry().deregister(&mut admin.listener);
+            match &admin.listener {
+                StreamListener::Tcp(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+                StreamListener::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+            }
         }
         self.drains = true;
         self.reconnect_jitter =

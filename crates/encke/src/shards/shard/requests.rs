@@ -13,8 +13,8 @@ use super::{
     unclaimed::shutting_down,
 };
 use crate::{
-    admission::{Admission, Answer, Verdict},
-    connection::head,
+    admission::{Admission, Answer, Verdict, Waiting},
+    connection::{ForwardedFields, ListenerRole, Peer, head},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
@@ -185,8 +185,12 @@ impl Shard {
 
     /// Looks at all that a connection between requests has sent.
     pub(super) fn on_bytes(&mut self, key: Key, bytes: &[u8]) {
-        let is_led_away = self.parts.redirects && self.slots.get(key).is_some_and(|slot| !slot.sink.is_tls());
-        if self.parts.inline.may_begin_with(bytes) && !is_led_away {
+        let is_led_away = self.parts.redirects
+            && self
+                .slots
+                .get(key)
+                .is_some_and(|slot| !slot.sink.is_tls() && slot.sink.role() != ListenerRole::Admin);
+        if self.parts.inline.may_begin_with(bytes) && !is_led_away && self.serves_operators(key) {
             return self.on_inline_bytes(key, bytes);
         }
         match head::read(bytes, &self.parts.endpoints) {
@@ -194,12 +198,14 @@ impl Shard {
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(number, mut waiting, length) => {
+                if self.slots.get(key).is_some_and(|slot| !slot.sink.is_plain())
+                    && !self.may_wait(key, bytes, &mut waiting)
+                {
+                    return;
+                }
                 if self.slots.get(key).is_some_and(|slot| slot.sink.is_tls()) {
                     // Whatever a proxy or the client says.
                     waiting.forwarded_proto = Some("https");
-                }
-                if self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved()) {
-                    return self.refuse_in_reserve(key, waiting.origin);
                 }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
                     slot.inbound = Some(Box::new(rest.to_vec()));
@@ -210,6 +216,41 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether a request may wait that came in otherwise than most; if not, it is answered. A proxy says
+    /// whose it is, and what others say of that is passed over.
+    fn may_wait(&mut self, key: Key, bytes: &[u8], waiting: &mut Waiting<'_>) -> bool {
+        let Some(permit) = self.slots.get(key).and_then(|slot| slot.sink.permit()) else { return false };
+        if permit.role() == ListenerRole::Admin {
+            self.hand_to_hyper(key, bytes.to_vec());
+            return false;
+        }
+        let has_place = match permit.peer() {
+            Peer::Undeclared => true,
+            Peer::Client => {
+                waiting.forwarded_proto = None;
+                true
+            }
+            Peer::Proxy => {
+                let socket = self.slots.get(key).and_then(|slot| slot.sink.socket());
+                let Some(proxy) = socket.and_then(|socket| socket.peer_addr().ok()) else { return false };
+                let client = permit.proxies().client(proxy.ip(), &ForwardedFields::of_head(bytes));
+                if let Some(https) = client.https {
+                    waiting.forwarded_proto = https.then_some("https");
+                }
+                permit.move_to(client.address)
+            }
+        };
+        let has_place = has_place && !permit.is_reserved();
+        if !has_place {
+            self.refuse_in_reserve(key, waiting.origin);
+        }
+        has_place
+    }
+
+    fn serves_operators(&self, key: Key) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.sink.role().serves_operators())
     }
 
     /// Keeps what is not yet a whole request.
