@@ -10,7 +10,9 @@
 
 mod appending;
 mod bed;
+mod bytes;
 mod circle;
+mod closing;
 mod cluster_bed;
 mod cluster_list;
 mod deleting;
@@ -20,8 +22,10 @@ mod handing;
 mod keys;
 mod knowing;
 mod lab;
+mod lifetimes;
 mod list;
 mod nodes;
+mod producing;
 mod reading;
 mod receipts;
 mod reopening;

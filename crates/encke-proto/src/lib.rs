@@ -22,6 +22,7 @@ mod page_url;
 pub mod pattern;
 mod position;
 mod time;
+mod typed_bytes;
 
 pub use codec::Entry;
 pub use cursor::{Cursor, CursorError, write_name as write_cursor_name};
@@ -38,3 +39,4 @@ pub use page::Page;
 pub use page_url::{AllowList, PageUrl, PageUrlError};
 pub use position::{Epoch, EpochError, Offset, Position, write_offset};
 pub use time::Time;
+pub use typed_bytes::{NotAContentType, TypedBytes, check_content_type};

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::Bed;
 use crate::{
-    Append, Appended, Engine, Feed, Mark, Page, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable,
-    Targets,
+    Append, Appended, Engine, Feed, LogUpdate, LogUpdated, Mark, Page, PageLimit, ReadFrom, ReceiptState,
+    Retention, RetentionTable, Targets,
 };
 
 /// When the suite's messages are appended, unless a sentence is about time.
@@ -57,6 +57,11 @@ pub(super) fn to_channel(name: &str) -> Append {
 
 pub(super) fn to_users(users: &[&str]) -> Append {
     message(Targets::Users(users.iter().map(|name| user(name)).collect()))
+}
+
+/// A change of a public channel's log without parts, at noon.
+pub(super) fn update(name: &str) -> LogUpdate {
+    LogUpdate::new(channel(name), NOON)
 }
 
 /// Rules that let everything grow to `retention`.
@@ -138,6 +143,10 @@ impl Lab {
 
     pub(super) async fn append(&self, append: Append) -> Appended {
         self.engine.append(append).await.expect("a healthy engine appends")
+    }
+
+    pub(super) async fn update(&self, update: LogUpdate) -> LogUpdated {
+        self.engine.update_log(update).await.expect("a healthy engine changes a log")
     }
 
     /// Appends `count` messages to a public channel one after the other, and returns their ids.

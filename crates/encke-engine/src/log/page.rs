@@ -20,6 +20,7 @@ pub(super) struct PagePlan {
     epoch: Epoch,
     tail: Offset,
     head: Offset,
+    closed: bool,
     channel: ChannelName,
     log: LogId,
     wanted: Vec<(Offset, Stored, Arc<dyn VolumeFile>)>,
@@ -36,6 +37,7 @@ impl PagePlan {
             epoch: state.epoch,
             tail: 1,
             head: 0,
+            closed: false,
             channel: channel.clone(),
             log: 0,
             wanted: Vec::new(),
@@ -45,6 +47,7 @@ impl PagePlan {
         let Some(id) = state.find(channel) else { return Ok(plan) };
         let Some(log) = state.log(id) else { return Ok(plan) };
         (plan.log, plan.tail, plan.head) = (id, log.tail(), log.head());
+        plan.closed = state.metadata.is_closed(id);
         let offsets: &mut dyn Iterator<Item = Offset> = match from {
             ReadFrom::Head => return Ok(plan),
             ReadFrom::After(after) => &mut (after.saturating_add(1).max(plan.tail)..=plan.head),
@@ -81,7 +84,8 @@ impl PagePlan {
             let payload = read_record(&**file, stored.place(), stored.length())?;
             entries.push(Arc::new(self.entry(*offset, &payload)?));
         }
-        Ok(Page { epoch: self.epoch, lineage: Lineage::default(), tail: self.tail, head: self.head, entries })
+        let Self { epoch, tail, head, closed, .. } = self;
+        Ok(Page { epoch, lineage: Lineage::default(), tail, head, closed, entries })
     }
 
     fn entry(&self, offset: Offset, payload: &[u8]) -> Result<Entry, Fault> {

@@ -49,7 +49,7 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
     let mut texts = fields.list()?;
     let mut messages = Vec::new();
     while !texts.is_empty() {
-        messages.push(texts.text()?);
+        messages.push(texts.bytes()?);
     }
     let first: Offset = match from {
         ReadFrom::After(offset) => offset.saturating_add(1).max(tail),
@@ -65,6 +65,7 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
         lineage: Lineage::new(forks),
         tail,
         head,
+        closed: false,
         entries: entries.collect::<Result<_, EngineError>>()?,
     })
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use encke_proto::{Body, MessageId, Offset, Time, UserId};
+use encke_proto::{Body, MessageId, Offset, Time, TypedBytes, UserId};
 use serde_json::value::RawValue;
 
 use super::{
@@ -21,10 +21,11 @@ mod field {
     pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL;
 }
 
-/// What a body is. Bytes with a content type will be another one.
+/// What a body is. Before bytes stands their content type.
 mod body_kind {
     pub(super) const PAGE: u8 = 0;
     pub(super) const DATA: u8 = 1;
+    pub(super) const BYTES: u8 = 2;
 }
 
 /// An idempotency key with its stamp: how much time had gone by, see [`crate::passed::Passed`].
@@ -87,13 +88,17 @@ impl MessageRecord {
             put_number(out, u64::from(target.log));
             put_number(out, target.offset);
         }
-        let (kind, text) = match &self.body {
-            Some(Body::Page(url)) => (body_kind::PAGE, &**url),
-            Some(Body::Data(json)) => (body_kind::DATA, json.get()),
-            None => (body_kind::PAGE, ""),
+        let (kind, bytes) = match &self.body {
+            Some(Body::Page(url)) => (body_kind::PAGE, url.as_bytes()),
+            Some(Body::Data(json)) => (body_kind::DATA, json.get().as_bytes()),
+            Some(Body::Bytes(typed)) => (body_kind::BYTES, typed.bytes()),
+            None => (body_kind::PAGE, &[][..]),
         };
         out.push(kind);
-        put_bytes(out, text.as_bytes());
+        if let Some(Body::Bytes(typed)) = &self.body {
+            put_bytes(out, typed.content_type().as_bytes());
+        }
+        put_bytes(out, bytes);
     }
 
     /// Reads one; of its targets all, or only the log that is named.
@@ -125,12 +130,14 @@ impl MessageRecord {
                 targets.push(target);
             }
         }
-        let (kind, bytes) = (reader.byte()?, reader.bytes()?);
+        let kind = reader.byte()?;
+        let content_type = if kind == body_kind::BYTES { reader.text()? } else { "" };
+        let bytes = reader.bytes()?;
         if !reader.0.is_empty() {
             return Err(Malformed("the end of a message"));
         }
         let body_bytes = u32::try_from(bytes.len()).map_err(|_| Malformed("a body of this length"))?;
-        let body = if with_body { Some(read_body(kind, bytes)?) } else { None };
+        let body = if with_body { Some(read_body(kind, content_type, bytes)?) } else { None };
         Ok(Self { id, key, time, expires, from, until, body_bytes, body, targets })
     }
 
@@ -140,13 +147,17 @@ impl MessageRecord {
     }
 }
 
-fn read_body(kind: u8, bytes: &[u8]) -> Result<Body, Malformed> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Malformed("a body in UTF-8"))?;
+fn read_body(kind: u8, content_type: &str, bytes: &[u8]) -> Result<Body, Malformed> {
+    let text = || std::str::from_utf8(bytes).map_err(|_| Malformed("a body in UTF-8"));
     match kind {
-        body_kind::PAGE => Ok(Body::Page(text.into())),
+        body_kind::PAGE => Ok(Body::Page(text()?.into())),
         body_kind::DATA => {
-            let json = RawValue::from_string(text.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
+            let json = RawValue::from_string(text()?.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
             Ok(Body::Data(Arc::from(json)))
+        }
+        body_kind::BYTES => {
+            let typed = TypedBytes::new(content_type, bytes).map_err(|_| Malformed("a content type"))?;
+            Ok(Body::Bytes(Arc::new(typed)))
         }
         _ => Err(Malformed("a body of this version")),
     }
