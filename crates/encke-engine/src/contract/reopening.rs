@@ -8,7 +8,7 @@ use super::{
     Bed,
     closing::with_message,
     keys::{keyed, sweep_for},
-    lab::{Lab, Listener, NOON, channel, everywhere, ids, to_channel, to_users, update, user},
+    lab::{Lab, Listener, NOON, changes_logs, channel, everywhere, ids, to_channel, to_users, update, user},
     producing::producer,
 };
 use crate::{
@@ -80,6 +80,9 @@ pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
 }
 
 pub(super) async fn what_is_known_of_a_log_stays_so_at_a_reopening(bed: &dyn Bed) {
+    if !changes_logs(bed).await {
+        return;
+    }
     let mut lab = Lab::open(bed).await;
     let idle = LogConfig::new(Some("a/b"), Some(Lifetime::Idle { seconds: 600 })).expect("this is one");
     let closing = LogUpdate { configure: Configure::Create(idle.clone()), close: true, ..update("closed") };

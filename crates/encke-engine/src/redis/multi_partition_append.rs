@@ -145,6 +145,7 @@ impl RedisEngine {
         multi_partition_append: MultiPartitionAppend,
         key: Option<&str>,
     ) -> Result<Appended, EngineError> {
+        self.check_open(&multi_partition_append).await?;
         let plan = multi_partition_append.plan();
         let known = key.map_or(Known::Not, |key| Known::Key(key, &plan));
         let channels: Vec<ChannelName> = multi_partition_append
@@ -171,6 +172,24 @@ impl RedisEngine {
             positions: in_order(multi_partition_append.targets.as_deref(), places),
             repeated: false,
         })
+    }
+
+    /// Refuses an append to public channels some of which are closed. What is closed while the append is under
+    /// way is passed over by it. The first partition looks for itself.
+    async fn check_open(&self, multi_partition_append: &MultiPartitionAppend) -> Result<(), EngineError> {
+        let is_push = multi_partition_append.parcel.until.is_some();
+        if is_push {
+            // A user's own channel is never closed.
+            return Ok(());
+        }
+        let calls = multi_partition_append.parts().into_iter().skip(1).map(|part| {
+            let mut command = self.scripted(&script::OPEN, part.partition, &[]);
+            for name in part.channels {
+                command.arg(name.as_str());
+            }
+            Call { partition: part.partition, command }
+        });
+        self.calls(calls.collect()).await.map(drop)
     }
 
     /// What the first append with a key led to: asks for its parts, and finishes it if it is not finished.

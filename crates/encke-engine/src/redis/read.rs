@@ -51,6 +51,7 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
     while !texts.is_empty() {
         messages.push(texts.bytes()?);
     }
+    let closed = fields.number()? == 1;
     let first: Offset = match from {
         ReadFrom::After(offset) => offset.saturating_add(1).max(tail),
         // It was asked for backwards, so the last one is known.
@@ -65,7 +66,7 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
         lineage: Lineage::new(forks),
         tail,
         head,
-        closed: false,
+        closed,
         entries: entries.collect::<Result<_, EngineError>>()?,
     })
 }

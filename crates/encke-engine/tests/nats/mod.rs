@@ -323,6 +323,11 @@ impl NatsBed {
 
 #[async_trait]
 impl Bed for NatsBed {
+    // A log's last message would have to say it all; see docs/adr/0027.
+    fn changes_logs(&self) -> bool {
+        false
+    }
+
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
         self.servers.open(&self.next_prefix(), events(feed), retention, "alone").await
     }
