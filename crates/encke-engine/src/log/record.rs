@@ -12,7 +12,7 @@ use encke_proto::{ChannelName, Offset, Time};
 pub(super) use self::{
     deletion::{Deletion, FloorsImage},
     image::{KeysImage, LogImage},
-    message::{Key, MessageRecord, Target, read_message, read_message_in},
+    message::{Key, MessageRecord, Target, read_message, read_message_in, read_message_start, start_bytes},
     metadata::{Configured, Produced},
 };
 use super::codec::{Malformed, Reader, put_bytes, put_number};
@@ -313,6 +313,20 @@ mod tests {
         let message = records().into_iter().find_map(find).unwrap();
         let mut bytes = Vec::new();
         Record::Message(MessageRecord { targets, ..message }).encode(&mut bytes);
+        let start = read_message_start(&bytes[..2000]).unwrap().expect("its targets come last");
+        assert_eq!(format!("{:?}", (&start.id, &start.body)), {
+            let whole = read_message(&bytes).unwrap();
+            format!("{:?}", (&whole.id, &whole.body))
+        });
+        for at in 0..2000 {
+            let mut rotten = bytes[..2000].to_vec();
+            rotten[at] ^= 1;
+            let read = read_message_start(&rotten);
+            let is_told = !matches!(&read, Ok(Some(_)));
+            let is_same =
+                read.is_ok_and(|read| read.is_some_and(|read| format!("{read:?}") == format!("{start:?}")));
+            assert!(is_told || is_same, "the byte {at}");
+        }
         let one = read_message_in(&bytes, 70_000).unwrap();
         assert_eq!(one.targets, [Target { log: 70_000, offset: 70_001 }]);
         assert!(one.targets.capacity() < 10, "{} places were made", one.targets.capacity());
