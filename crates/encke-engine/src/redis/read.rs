@@ -32,7 +32,9 @@ impl RedisEngine {
             .arg(bounded(limit.messages as u64))
             .arg(bounded(limit.bytes as u64));
         let page = read_page(channel, from, self.server_map.call(partition, command).await?)?;
-        self.watching.saw(channel, Position { epoch: page.epoch, offset: page.head });
+        // The place that nodes are told: one further if the log is closed.
+        let told = Position { epoch: page.epoch, offset: page.head + u64::from(page.closed) };
+        self.watching.saw(channel, told);
         Ok(page)
     }
 }

@@ -344,6 +344,10 @@ impl Bed for NatsBed {
 
 #[async_trait]
 impl ClusterBed for NatsBed {
+    fn changes_logs(&self) -> bool {
+        false
+    }
+
     async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode> {
         let prefix = self.next_prefix();
         let mut nodes = Vec::new();

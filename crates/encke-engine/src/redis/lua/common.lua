@@ -163,6 +163,9 @@ local function is_closed(name)
   return of_log ~= nil and of_log[1] == 1
 end
 
+-- Where nodes are told that a channel is: one further if it is closed, so that a node that was not told of the end finds that it is behind.
+local function told_place(name, head) return is_closed(name) and head + 1 or head end
+
 -- When a channel ends by itself; nil for never.
 local function ends_of(of_log)
   if not of_log then return nil end
@@ -210,7 +213,7 @@ end
 -- Deletes a channel, and with a user's own all that is known of the user.
 local function drop(name, topic, stream, channel)
   -- The deletion takes an offset, so that every position of before lies before what comes next.
-  local floor = math.max(channel[2], floor_of(name)) + 1
+  local floor = math.max(told_place(name, channel[2]), floor_of(name)) + 1
   redis.call('HSET', META, 'deleted', 1, floor_field(name), digits(floor))
   if has_metadata then redis.call('HDEL', META, metadata_field(name)) end
   redis.call('DEL', stream)

@@ -74,6 +74,6 @@ if of_log then
 end
 if not known then keep(name, channel) end
 if id ~= '' then redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(offset) .. '\n' .. ARGV[14]) end
--- Who follows it finds out by reading.
-if closes then redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(channel[2]) .. '\n') end
+-- Who follows it finds out by reading. It is told at the place that positions.lua tells from now on.
+if closes then redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(told_place(name, channel[2])) .. '\n') end
 return told(known and 0 or 1, 0, id, offset)
