@@ -197,8 +197,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Changes one public channel's log in one write: sets what it is, appends a message, closes it, on
     /// condition that the change is the next one of its producer. In this order it looks at whether the log
     /// has ended, whether it is to be made and is there, at the producer, and at whether it is closed. It
-    /// keeps the contract as [`Engine::append`] does; when a log is closed, the feed of each node that watches
-    /// the channel is told by [`crate::Feed::behind`].
+    /// keeps the contract as [`Engine::append`] does; when a log is closed, the feed of each node that
+    /// watches the channel is told by [`crate::Feed::behind`].
     ///
     /// # Errors
     /// [`EngineError::Refused`] when the log does not take it. [`EngineError::Unavailable`] when it cannot be
@@ -217,8 +217,8 @@ pub trait Engine: Send + Sync + 'static {
         Err(EngineError::Unsupported("tell what a log is set to"))
     }
 
-    /// Forgets what is too old: logs whose time is over, messages over their channel's age or past their expiry, keys, and receipts.
-    /// Bounded work at a time; called every few seconds.
+    /// Forgets what is too old: logs whose time is over, messages over their channel's age or past their
+    /// expiry, keys, producers, and receipts. Bounded work at a time; called every few seconds.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

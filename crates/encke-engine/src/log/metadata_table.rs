@@ -84,8 +84,8 @@ impl MetadataTable {
         }
     }
 
-    /// Whether one more producer may be remembered for a log. Of the log `drafted`, and of all `in_all`, are on
-    /// their way already.
+    /// Whether one more producer may be remembered for a log. Of the log `drafted`, and of all `in_all`, are
+    /// on their way already.
     pub(super) fn check_room(
         &self,
         log: LogId,

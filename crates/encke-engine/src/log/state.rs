@@ -169,8 +169,8 @@ impl State {
         Ok(())
     }
 
-    /// Changes what is known of a log besides its messages. One that is not known yet is one of a replay whose
-    /// image comes later, with all of that.
+    /// Changes what is known of a log besides its messages. One that is not known yet is one of a replay
+    /// whose image comes later, with all of that.
     fn know(&mut self, log: LogId, change: impl FnOnce(&mut MetadataTable)) {
         if self.log(log).is_some() {
             change(&mut self.metadata);

@@ -73,8 +73,8 @@ impl MultiPartitionAppend {
             Err(_) => (None, Some(STANDARD.encode(text))),
         };
         json!({
-            "id": id, "text": utf8, "base64": base64, "bytes": bytes, "time": time, "expires": expires, "until": until,
-            "first": self.first, "targets": self.names(),
+            "id": id, "text": utf8, "base64": base64, "bytes": bytes, "time": time, "expires": expires,
+            "until": until, "first": self.first, "targets": self.names(),
         })
         .to_string()
     }
@@ -174,8 +174,8 @@ impl RedisEngine {
         })
     }
 
-    /// Refuses an append to public channels some of which are closed. What is closed while the append is under
-    /// way is passed over by it. The first partition looks for itself.
+    /// Refuses an append to public channels some of which are closed. What is closed while the append is
+    /// under way is passed over by it. The first partition looks for itself.
     async fn check_open(&self, multi_partition_append: &MultiPartitionAppend) -> Result<(), EngineError> {
         let is_push = multi_partition_append.parcel.until.is_some();
         if is_push {

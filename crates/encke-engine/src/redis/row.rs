@@ -1,5 +1,6 @@
 //! A message as a stream holds it: `BYTES TIME EXPIRES ID KIND FROM`, a line's end, and what it says. A name
-//! holds no control character, so FROM ends with the line. Before bytes stands a line with their content type.
+//! holds no control character, so FROM ends with the line. A line with their content type stands before
+//! bytes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Changes a public channel besides appends, and tells what it is set to: one script each in the partition that
-//! has the channel.
+//! Changes a public channel besides appends, and tells what it is set to: one script each in the partition
+//! that has the channel.
 
 use encke_proto::{ChannelName, Position, Time};
 use redis::Value;

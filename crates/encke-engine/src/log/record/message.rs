@@ -18,8 +18,8 @@ mod field {
     pub(super) const EXPIRES: u8 = 2;
     pub(super) const FROM: u8 = 4;
     pub(super) const UNTIL: u8 = 8;
-    /// The body comes before the targets, with a checksum of all up to there, so that one log's reader need not
-    /// read the targets.
+    /// The body comes before the targets, with a checksum of all up to there, so that one log's reader need
+    /// not read the targets.
     pub(super) const SPLIT: u8 = 16;
     pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT;
 }
