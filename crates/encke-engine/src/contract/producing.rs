@@ -139,7 +139,7 @@ pub(super) async fn a_repeat_of_the_last_change_is_answered_by_a_closed_log(bed:
     // A change that only closes has a sequence as well.
     lab.produce("b", "p", 0, 0).await;
     let only = || LogUpdate { producer: producer("p", 0, 1), ..close("b") };
-    assert_eq!(lab.update(only()).await.repeated, false);
+    assert!(!lab.update(only()).await.repeated);
     let again = lab.update(only()).await;
     assert_eq!((again.repeated, again.closed, again.message), (true, true, None));
 }

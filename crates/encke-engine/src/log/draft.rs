@@ -63,7 +63,7 @@ impl Draft {
         self.check_room(state, &channels)?;
         if !is_push {
             // Nothing but its messages is ever known of a user's own log.
-            self.check_open(state, &channels)?;
+            self.begin_use(state, &channels, append.time)?;
         }
         let mut targets = Vec::with_capacity(channels.len());
         let mut positions = Vec::with_capacity(channels.len());

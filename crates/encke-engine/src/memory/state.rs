@@ -14,9 +14,8 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset
 use self::update::MetadataTable;
 use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
 use crate::{
-    Append, Appended, ChannelSummary, EngineError, LogRefusal, Mark, Page, PageLimit, RECEIPTS_KEPT_S,
-    ReadFrom, Receipt, ReceiptState, RetentionTable, Targets, UserRecord, append::each_once,
-    offset_floors::OffsetFloors,
+    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
+    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
 };
 
 /// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given
@@ -79,17 +78,17 @@ impl State {
         }
         let Append { id, key, targets, body, from, time, expires } = append;
         let (channels, is_push, is_named) = match targets {
-            Targets::Channels(channels) => (each_once(channels), false, true),
+            Targets::Channels(channels) => {
+                let channels = each_once(channels);
+                // Of users' own logs nothing but their messages is ever known.
+                self.begin_use(&channels, time)?;
+                (channels, false, true)
+            }
             Targets::Users(users) => (each_once(users.into_iter().map(ChannelName::from)), true, true),
             Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true, false),
         };
         // Everything that can be refused is refused before anything is changed.
         self.check_rooms(&channels, is_push && is_named)?;
-        // Nothing but its messages is ever known of a user's own log.
-        let has_metadata = !is_push && !self.metadata.is_empty();
-        if has_metadata && channels.iter().any(|channel| self.metadata.is_closed(channel)) {
-            return Err(LogRefusal::Closed.into());
-        }
         let message = |channel: ChannelName, position| Message {
             id: id.clone(),
             channel,
@@ -110,9 +109,6 @@ impl State {
         }
         if let Some(place) = place {
             self.pushes.begin(place, &id, (time, expires), &positions);
-        }
-        if has_metadata {
-            positions.iter().for_each(|(channel, _)| self.metadata.touch(channel, time));
         }
         let appended = Appended { id: id.clone(), positions, repeated: false };
         if let Some(key) = key {

@@ -37,12 +37,25 @@ impl Draft {
         self.metadata.closed.contains(&log) || state.metadata.is_closed(log)
     }
 
-    /// Refuses an append to closed logs.
-    pub(super) fn check_open(&self, state: &State, channels: &[ChannelName]) -> Result<(), LogRefusal> {
-        let is_closed =
-            |name: &ChannelName| self.known(state, name).is_some_and(|log| self.is_closed(state, log));
-        if self.has_metadata(state) && channels.iter().any(is_closed) {
+    /// Public logs are about to be appended to: refuses if one of them is closed.
+    pub(super) fn begin_use(
+        &mut self,
+        state: &State,
+        channels: &[ChannelName],
+        at: Time,
+    ) -> Result<(), LogRefusal> {
+        if !self.has_metadata(state) {
+            return Ok(());
+        }
+        let logs: Vec<LogId> = channels.iter().filter_map(|name| self.known(state, name)).collect();
+        if logs.iter().any(|log| self.is_closed(state, *log)) {
             return Err(LogRefusal::Closed);
+        }
+        for log in logs {
+            if self.config(state, log).is_some() {
+                let touched = self.touched(state, log).max(at);
+                self.metadata.touched.insert(log, touched);
+            }
         }
         Ok(())
     }
@@ -202,5 +215,62 @@ impl Draft {
             *self.metadata.producers.entry(log).or_default() += 1;
         }
         self.records.push(Record::Produced(Produced { log, producer: producer.clone(), stamp, place }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_proto::{Body, Epoch};
+
+    use super::*;
+    use crate::{Append, Lifetime, NewMessage, RetentionTable, Targets, log::manifest::Manifest};
+
+    fn at(second: u64) -> Time {
+        Time(1_763_800_000_000).plus_seconds(second)
+    }
+
+    fn new_message() -> NewMessage {
+        NewMessage {
+            id: MessageId::from_bits(7),
+            body: Body::Page("http://x/".into()),
+            from: None,
+            expires: None,
+        }
+    }
+
+    fn append(channel: &ChannelName, time: Time) -> Append {
+        let NewMessage { id, body, from, expires } = new_message();
+        Append { id, key: None, targets: Targets::Channels(vec![channel.clone()]), body, from, time, expires }
+    }
+
+    /// Calls that come while the writer syncs are drafted on top of each other.
+    #[test]
+    fn calls_of_one_frame_see_what_those_before_them_did() {
+        let manifest = Manifest { epoch: Epoch(1), hash_key: 0, first: 1, newest: 1, copied: false };
+        let state = State::new(&manifest, RetentionTable::default());
+        let channel = ChannelName::public("a").expect("this is a name");
+        let mut draft = Draft::default();
+        let idle = LogConfig::new(None, Some(Lifetime::Idle { seconds: 60 })).expect("it has no type");
+        let create =
+            LogUpdate { configure: Configure::Create(idle), ..LogUpdate::new(channel.clone(), at(0)) };
+        assert!(draft.update(&state, &create, Time(0)).expect("it is taken").created);
+        assert!(!draft.update(&state, &create, Time(0)).expect("it is taken").created);
+        draft.append(&state, &append(&channel, at(59)), Time(0)).expect("it is open");
+        let id = ProducerId::new("p").expect("this is an id");
+        let produced = |sequence, second| LogUpdate {
+            producer: Producer::new(id.clone(), 0, sequence).ok(),
+            message: Some(new_message()),
+            ..LogUpdate::new(channel.clone(), at(second))
+        };
+        let first = draft.update(&state, &produced(0, 61), Time(0)).expect("the append was a use");
+        assert_eq!((first.repeated, first.head.offset), (false, 2));
+        let again = draft.update(&state, &produced(0, 61), Time(0)).expect("it is answered again");
+        assert_eq!((again.repeated, again.message), (true, first.message));
+        let close = LogUpdate { close: true, ..produced(1, 62) };
+        assert!(draft.update(&state, &close, Time(0)).expect("it is taken").closed);
+        let refused = draft.append(&state, &append(&channel, at(63)), Time(0));
+        assert_eq!(refused, Err(EngineError::Refused(LogRefusal::Closed)));
+        let ended = draft.update(&state, &produced(2, 122), Time(0));
+        assert_eq!(ended, Err(EngineError::Refused(LogRefusal::Ended)));
     }
 }

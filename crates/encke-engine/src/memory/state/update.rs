@@ -19,6 +19,9 @@ const PRODUCERS_IN_ALL_MAX: usize = 1_000_000;
 /// The most logs whose producers one sweep looks at.
 const FORGET_MAX_LOGS: usize = 1000;
 
+/// A producer's sequence that is taken, with its stamp and its message.
+type Sequenced = (Producer, Time, Option<(MessageId, Offset)>);
+
 /// What is known of logs besides their messages, of those of which something is.
 #[derive(Debug, Default)]
 pub(super) struct MetadataTable {
@@ -91,6 +94,18 @@ impl MetadataTable {
 }
 
 impl State {
+    /// Public logs are about to be appended to: refuses if one of them is closed.
+    pub(super) fn begin_use(&mut self, channels: &[ChannelName], at: Time) -> Result<(), LogRefusal> {
+        if self.metadata.is_empty() {
+            return Ok(());
+        }
+        if channels.iter().any(|channel| self.metadata.is_closed(channel)) {
+            return Err(LogRefusal::Closed);
+        }
+        channels.iter().for_each(|channel| self.metadata.touch(channel, at));
+        Ok(())
+    }
+
     /// Changes a log, and adds what came into it to `entries`.
     pub(in crate::memory) fn update_log(
         &mut self,
@@ -162,7 +177,7 @@ impl State {
         channel: &ChannelName,
         configure: Configure,
         close: bool,
-        producer: Option<(Producer, Time, Option<(MessageId, Offset)>)>,
+        producer: Option<Sequenced>,
     ) {
         if configure == Configure::Keep && !close && producer.is_none() {
             return;
