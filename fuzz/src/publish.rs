@@ -178,6 +178,6 @@ fn last_in(server: &Server, channel: &ChannelName) -> Option<String> {
     let entry = page.expect("memory can be read").entries.pop()?;
     match &entry.message().body {
         Body::Data(data) => Some(data.get().to_owned()),
-        Body::Page(_) => None,
+        Body::Page(_) | Body::Bytes(_) => None,
     }
 }

@@ -1,7 +1,8 @@
 //! What the log store does in a second: raw appends of 100 bytes from one thread, and the time to open it.
 //!
-//! `cargo run --release -p encke-engine --example log_rate [DIR]`; the store is made in a new directory in
-//! DIR (default: the current one).
+//! `cargo run --release -p encke-engine --example log_rate [DIR]`; stores are made in new directories in DIR
+//! (default: the current one). Each window has a store of its own: one that is full already also trims,
+//! compacts and writes checkpoints of a million messages, which is not the window's doing.
 
 use std::{
     path::PathBuf,
@@ -62,18 +63,18 @@ async fn rate(engine: &LogEngine, window: usize, channels: &[ChannelName]) -> Re
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parent = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let directory = tempfile::tempdir_in(parent)?;
     let names = (0..CHANNELS).map(|number| ChannelName::public(&format!("channel-{number}")));
     let channels = names.collect::<Result<Vec<_>, _>>()?;
-    let engine = open(directory.path())?;
     for window in WINDOWS {
+        let directory = tempfile::tempdir_in(&parent)?;
+        let engine = open(directory.path())?;
         rate(&engine, window, &channels).await?;
+        engine.stop().await;
+        drop(engine);
+        let begin = Instant::now();
+        let engine = open(directory.path())?;
+        println!("  opened in {:.2?}", begin.elapsed());
+        engine.stop().await;
     }
-    engine.stop().await;
-    drop(engine);
-    let begin = Instant::now();
-    let engine = open(directory.path())?;
-    println!("opened in {:.2?}", begin.elapsed());
-    engine.stop().await;
     Ok(())
 }

@@ -57,13 +57,14 @@ pub enum AppendNow {
     Waits(Append),
 }
 
-/// The bytes that retention and page limits count: those of the body alone.
+/// The bytes that retention and page limits count: those of the body alone, without a content type.
 pub(crate) fn body_bytes(body: &Body) -> u64 {
-    let text = match body {
+    let bytes = match body {
         Body::Page(url) => url.len(),
         Body::Data(json) => json.get().len(),
+        Body::Bytes(typed) => typed.bytes().len(),
     };
-    text as u64
+    bytes as u64
 }
 
 /// The same names in the same order, each once: a target named twice still gets one message.

@@ -10,7 +10,9 @@
 
 mod appending;
 mod bed;
+mod bytes;
 mod circle;
+mod closing;
 mod cluster_bed;
 mod cluster_list;
 mod deleting;
@@ -21,8 +23,10 @@ mod internal;
 mod keys;
 mod knowing;
 mod lab;
+mod lifetimes;
 mod list;
 mod nodes;
+mod producing;
 mod reading;
 mod receipts;
 mod reopening;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
 
 use crate::{
-    Append, AppendNow, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, ReadFrom, Receipt,
-    UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, EngineError, LogStatus, LogUpdate, LogUpdated, Mark, Page,
+    PageLimit, ReadFrom, Receipt, UserRecord,
 };
 
 /// How safe a message is when `accepted` is answered. The answer names it.
@@ -76,6 +76,14 @@ impl fmt::Display for Mode {
 ///   is told of a gap and not of silence, and no cursor of before is taken for a place in what came later.
 /// - **An internal channel is a log like others** ([`ChannelName::internal`]), which stands before all others
 ///   in the list of channels and has a retention of its own.
+/// - **Closed is for good.** A log that was closed takes nothing more until it is deleted: an append with it
+///   among its targets is refused whole. [`Page::closed`] tells every reader that the head is the end, and
+///   closing again changes nothing.
+/// - **A producer's change is done once.** With a change of a log its producer's id, epoch and sequence are
+///   remembered in the same write. The next sequence is taken, one that came before is answered as it was
+///   then, one behind a gap and one of a lower epoch are refused. It is remembered for at least
+///   [`crate::PRODUCER_KEPT_S`] seconds, even when the clock is set meanwhile.
+/// - **A log with a lifetime ends** with the first sweep after that, as if it was deleted, and not before.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]
@@ -87,6 +95,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
+    /// [`EngineError::Refused`] when one of the logs is closed; none has the message.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
 
     /// Appends one message if that can be done, and told to the feed, without waiting for anything: for a
@@ -187,8 +196,31 @@ pub trait Engine: Send + Sync + 'static {
         Err(EngineError::Unsupported("delete logs"))
     }
 
-    /// Forgets what is too old: messages over their channel's age or past their expiry, keys, and receipts.
-    /// Bounded work at a time; called every few seconds.
+    /// Changes one public channel's log in one write: sets what it is, appends a message, closes it, on
+    /// condition that the change is the next one of its producer. In this order it looks at whether the log
+    /// has ended, whether it is to be made and is there, at the producer, and at whether it is closed. It
+    /// keeps the contract as [`Engine::append`] does; when a log is closed, the feed of each node that
+    /// watches the channel is told by [`crate::Feed::behind`].
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when the log does not take it. [`EngineError::Unavailable`] when it cannot be
+    /// made safe now; the outcome is unknown, and sent again with its producer it is found out.
+    /// [`EngineError::Unsupported`] for a user's own channel, and when the engine cannot do it.
+    async fn update_log(&self, _update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        Err(EngineError::Unsupported("change a log besides appending to it"))
+    }
+
+    /// Where a public channel's log stands, and what it is set to; none when there is no log. It is not a use
+    /// of the log that makes it last longer.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]; [`EngineError::Unsupported`] as [`Engine::update_log`].
+    async fn log_status(&self, _channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        Err(EngineError::Unsupported("tell what a log is set to"))
+    }
+
+    /// Forgets what is too old: logs whose time is over, messages over their channel's age or past their
+    /// expiry, keys, producers, and receipts. Bounded work at a time; called every few seconds.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

@@ -1,6 +1,8 @@
 //! The errors that every engine returns, narrow enough that the server maps each to a status. Each engine's
 //! own faults are turned into these in its folder.
 
+use crate::LogRefusal;
+
 /// Why an engine did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -11,6 +13,9 @@ pub enum EngineError {
     /// The store holds what it should not: a message that does not parse, a row that is missing.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// A log does not take what was sent to it. Nothing was done, and sending it again changes nothing.
+    #[error("refused: {0}")]
+    Refused(#[from] LogRefusal),
     /// This engine cannot do that at all. Nothing was done.
     #[error("this engine cannot {0}")]
     Unsupported(&'static str),

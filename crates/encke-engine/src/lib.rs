@@ -12,7 +12,9 @@ mod error;
 mod feed;
 #[cfg(feature = "log")]
 pub mod log;
+mod log_update;
 pub mod memory;
+mod metadata;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod offset_floors;
@@ -35,6 +37,11 @@ pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
 pub use feed::Feed;
+pub use log_update::{
+    Configure, Lifetime, LogConfig, LogRefusal, LogStatus, LogUpdate, LogUpdated, NewMessage, NotAProducer,
+    PRODUCER_ID_MAX_BYTES, PRODUCER_KEPT_S, PRODUCER_NUMBER_MAX, PRODUCER_PLACES_MAX, PRODUCERS_MAX,
+    Producer, ProducerId, TOUCH_STEP_MS,
+};
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};

@@ -24,6 +24,7 @@ mod keys;
 mod log_state;
 mod maintenance;
 mod manifest;
+mod metadata_table;
 mod opening;
 mod options;
 mod page;
@@ -76,8 +77,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit, ReadFrom,
-    Receipt, RetentionTable, UserRecord, threads::Threads,
+    Append, Appended, ChannelSummary, Engine, EngineError, Feed, LogStatus, LogUpdate, LogUpdated, Mark,
+    Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord, threads::Threads,
 };
 
 /// The most rounds of one sweep. Appends get between them.
@@ -243,9 +244,23 @@ impl Engine for LogEngine {
         self.ask(|answer| Request::Delete(channel.clone(), answer)).await
     }
 
+    async fn update_log(&self, update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        update.check_channel()?;
+        self.ask(|answer| Request::Update(Box::new(update), answer)).await
+    }
+
+    async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        Ok(self.state()?.status(channel))
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         for _ in 0..SWEEP_MAX_ROUNDS {
-            if !self.ask(|answer| Request::Sweep(now, answer)).await? {
+            let swept = self.ask(|answer| Request::Sweep(now, answer)).await?;
+            if !swept.ended.is_empty() {
+                // By themselves: nothing of the same frame may be about a log that is deleted in it.
+                self.ask(|answer| Request::End(swept.ended, now, answer)).await?;
+            }
+            if !swept.more {
                 break;
             }
         }

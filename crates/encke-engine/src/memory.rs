@@ -15,8 +15,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::state::State;
 use crate::{
-    Append, AppendNow, Appended, ChannelSummary, Engine, EngineError, Feed, Mark, Mode, Page, PageLimit,
-    ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, Engine, EngineError, Feed, LogStatus, LogUpdate, LogUpdated,
+    Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How often a lock that is taken is tried again before its holder is waited for: some microseconds, in which
@@ -191,12 +191,31 @@ impl Engine for MemoryEngine {
         Ok(deleted)
     }
 
+    async fn update_log(&self, update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        update.check_channel()?;
+        let channel = update.close.then(|| update.channel.clone());
+        // The caller may go away at any wait, so there is none between the change and its being told.
+        let mut told = lock(&self.feed).await;
+        let entries = told.begin();
+        let updated = self.with(|state| state.update_log(update, entries)).await?;
+        told.tell();
+        if let Some(channel) = channel {
+            told.feed.behind(&[channel]);
+        }
+        Ok(updated)
+    }
+
+    async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        self.with(|state| Ok(state.log_status(channel))).await
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
-        self.with(|state| {
-            state.sweep(now);
-            Ok(())
-        })
-        .await
+        let told = lock(&self.feed).await;
+        let ended = self.with(|state| Ok(state.sweep(now))).await?;
+        if !ended.is_empty() {
+            told.feed.behind(&ended);
+        }
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), EngineError> {

@@ -22,6 +22,7 @@ mod row;
 mod script;
 mod server_map;
 mod sweep;
+mod update;
 mod user_locations;
 mod watching;
 
@@ -47,8 +48,8 @@ use self::{
     watching::Watching,
 };
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, Mark, Mode, Page, PageLimit,
-    ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, LogStatus, LogUpdate, LogUpdated,
+    Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// For how long Redis keeps what was written to see whether it takes writes, in milliseconds.
@@ -204,6 +205,14 @@ impl Engine for RedisEngine {
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
         self.delete_log(channel).await
+    }
+
+    async fn update_log(&self, update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        self.change_log(update).await
+    }
+
+    async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        self.status_of(channel).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

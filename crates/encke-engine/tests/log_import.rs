@@ -82,6 +82,7 @@ async fn answers(engine: &dyn Engine) -> Vec<String> {
             let body = match &message.body {
                 Body::Page(url) => format!("page {url}"),
                 Body::Data(json) => format!("data {}", json.get()),
+                Body::Bytes(typed) => format!("bytes {}", typed.json()),
             };
             all.push(format!(
                 "  {}: {} at {}, from {}, expires {}, {body}",

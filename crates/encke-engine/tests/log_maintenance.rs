@@ -5,7 +5,7 @@ mod log_volume;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Engine, RECEIPTS_KEPT_S, Retention, RetentionTable, Targets,
+    Append, Engine, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Retention, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -129,4 +129,30 @@ async fn a_segment_of_which_nothing_is_in_use_is_removed_unread() {
     assert!(bytes < 10 * SMALL.segment_bytes as usize, "{bytes} bytes were read");
     engine.stop().await;
     open(&volume, 2).stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_reads_of_a_push_to_all_users_its_body_and_not_all_users() {
+    const USERS: usize = 20_000;
+    let volume = MemoryVolume::default();
+    let engine = open(&volume, 10);
+    for first in (0..USERS).step_by(5_000) {
+        let users = (first..first + 5_000).map(|number| UserId::new(&number.to_string()));
+        let targets = Targets::Users(users.collect::<Result<_, _>>().expect("these are ids"));
+        engine.append(message(first as u128, targets, 10)).await.expect("a healthy engine appends");
+    }
+    engine.append(message(99_999, Targets::AllUsers, 300)).await.expect("a healthy engine appends");
+    let own = UserId::new("7").expect("this is an id").channel();
+    let before = volume.read_bytes();
+    let limit = PageLimit { messages: 10, bytes: 1 << 20 };
+    let page = engine.read(&own, ReadFrom::After(0), limit).await.expect("a healthy engine reads");
+    let read = volume.read_bytes() - before;
+    assert_eq!(page.entries.len(), 2);
+    assert_eq!(page.entries[1].message().id, MessageId::from_bits(100_000));
+    assert!(read < 4_096, "{read} bytes were read");
+    // The receipts are still those of all users.
+    let push = &page.entries[1].message().id;
+    let receipts = engine.receipts(push, None, USERS + 1, Time(2)).await.expect("a healthy engine reads");
+    assert_eq!(receipts.map(|all| all.len()), Some(USERS));
+    engine.stop().await;
 }

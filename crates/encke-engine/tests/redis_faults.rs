@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encke_engine::{Append, Engine};
-use encke_proto::{MessageId, Position};
+use encke_engine::{Append, Engine, PageLimit, ReadFrom, Targets};
+use encke_proto::{MessageId, Position, UserId};
 use redis_beds::{
     new_prefix,
     node::{NOON, Node, channel, eventually, message},
@@ -244,7 +244,9 @@ async fn a_server_that_would_evict_logs_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
 async fn an_append_to_several_servers_is_finished_by_the_node_that_sweeps() {
-    const CHANNELS: usize = 30;
+    // Of public channels it is looked first whether all can be reached.
+    const USERS: usize = 30;
+    const ALL: PageLimit = PageLimit { messages: 1000, bytes: 1 << 20 };
     let mut servers = cluster_with(3, &["--cluster-require-full-coverage", "no"]);
     let url = format!(
         "redis://127.0.0.1:{},127.0.0.1:{}/?cluster=true&prefix={}",
@@ -253,14 +255,16 @@ async fn an_append_to_several_servers_is_finished_by_the_node_that_sweeps() {
         new_prefix()
     );
     let node = Node::open(&url).await;
-    let names: Vec<String> = (0..CHANNELS).map(|index| format!("c{index}")).collect();
-    let rotated =
-        |by: usize| (0..CHANNELS).map(|index| channel(&names[(index + by) % CHANNELS])).collect::<Vec<_>>();
-    node.engine.append(message(rotated(0))).await.expect("a healthy cluster takes it");
+    let user = |index: usize| UserId::new(&format!("u{}", index % USERS)).expect("this is an id");
+    let rotated = |by: usize| Append {
+        targets: Targets::Users((0..USERS).map(|index| user(index + by)).collect()),
+        ..message(Vec::new())
+    };
+    node.engine.append(rotated(0)).await.expect("a healthy cluster takes it");
     servers[2].kill();
     let mut refused = Vec::new();
-    for by in 0..CHANNELS {
-        let append = message(rotated(by));
+    for by in 0..USERS {
+        let append = rotated(by);
         let id = append.id.clone();
         assert!(node.engine.append(append).await.is_err(), "a part of it cannot be reached");
         refused.push(id);
@@ -283,8 +287,9 @@ async fn an_append_to_several_servers_is_finished_by_the_node_that_sweeps() {
         now = now.plus_seconds(5);
         let swept = other.engine.sweep(now).await;
         let mut logs: Vec<HashSet<MessageId>> = Vec::new();
-        for name in &names {
-            let page = other.all(name).await;
+        for index in 0..USERS {
+            let page = other.engine.read(&user(index).channel(), ReadFrom::After(0), ALL).await;
+            let page = page.expect("a healthy engine reads");
             let ids: Vec<MessageId> = page.entries.iter().map(|entry| entry.message().id.clone()).collect();
             assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "no message is there twice");
             logs.push(ids.into_iter().collect());
@@ -297,7 +302,7 @@ async fn an_append_to_several_servers_is_finished_by_the_node_that_sweeps() {
         }
         assert!(Instant::now() < until_whole, "{in_some} are in some logs, {in_all} in all, {swept:?}");
     }
-    assert!(whole < CHANNELS, "those whose first target was on the dead server are in none");
+    assert!(whole < USERS, "those whose first target was on the dead server are in none");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,6 +224,7 @@ impl World {
                     lineage: Lineage::default(),
                     tail: head + 1,
                     head,
+                    closed: false,
                     entries: Vec::new(),
                 };
                 let handed = channel.is_own().then_some(Position { epoch: EPOCH, offset: head });

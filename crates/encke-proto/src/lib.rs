@@ -27,6 +27,7 @@ mod plain_json;
 mod position;
 mod revocation;
 mod time;
+mod typed_bytes;
 
 pub use channel_pattern::{ChannelPattern, ChannelPatternError};
 pub use channel_rules::{Action, Caller, ChannelRule, ChannelRules, Who};
@@ -48,3 +49,4 @@ pub use plain_json::PlainJson;
 pub use position::{Epoch, EpochError, Offset, Position, write_offset};
 pub use revocation::{Revocation, TokenId, TokenInfo};
 pub use time::Time;
+pub use typed_bytes::{NotAContentType, TypedBytes, check_content_type};

@@ -23,6 +23,8 @@ pub const PUSHES_MAX_BYTES: usize = 1024 * 1024;
 pub const PUBLISH_MAX_MESSAGES: usize = 128;
 /// The longest idempotency key, in bytes.
 pub const KEY_MAX_BYTES: usize = 128;
+/// The longest content type of a body that is bytes, in bytes.
+pub const CONTENT_TYPE_MAX_BYTES: usize = 255;
 /// The longest reason given for a close, in bytes.
 pub const REASON_MAX_BYTES: usize = 256;
 /// The longest URL of a pushed page, in bytes.

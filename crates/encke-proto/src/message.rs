@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::{ChannelName, MessageId, Position, Time, UserId};
+use crate::{ChannelName, MessageId, Position, Time, TypedBytes, UserId};
 
 /// What a message asks of its receiver.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub enum Body {
     Page(Arc<str>),
     /// Any JSON, compact: it holds no line break.
     Data(Arc<RawValue>),
+    /// Bytes with a content type, kept as they were sent. No HTTP endpoint takes them yet.
+    Bytes(Arc<TypedBytes>),
 }
 
 /// One message in the log of a channel.

@@ -57,6 +57,7 @@ impl<'a> From<&'a Message> for MessageJson<'a> {
         let (r#type, url, data) = match &message.body {
             Body::Page(url) => (MessageType::Page, Some(&**url), None),
             Body::Data(data) => (MessageType::Message, None, Some(&**data)),
+            Body::Bytes(typed) => (MessageType::Message, None, Some(typed.json())),
         };
         Self {
             id: &message.id,
@@ -78,8 +79,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Close, CloseCode, CloseKey, Cursor, Entry, Gap, GapReason, Position, SessionId, Unsubscribed,
-        UnsubscribedReason, codec::poll, json,
+        Close, CloseCode, CloseKey, Cursor, Entry, Gap, GapReason, Position, SessionId, TypedBytes,
+        Unsubscribed, UnsubscribedReason, codec::poll, json,
     };
 
     fn message(body: Body, from: Option<&str>) -> Message {
@@ -101,6 +102,7 @@ mod tests {
             message(data("null"), None),
             message(data("{\"x\":[1,2.50,\"\u{2029}\"]}"), Some("bob")),
             message(Body::Page(Arc::from("https://x.example/?a=\"b\"")), None),
+            message(Body::Bytes(Arc::new(TypedBytes::new("a/b; c=\"d\"", *b"\0\n\xff").unwrap())), None),
         ]
     }
 

@@ -16,6 +16,8 @@ pub struct Page {
     pub tail: Offset,
     /// The newest offset that was ever given in this epoch; 0 when none was.
     pub head: Offset,
+    /// Whether the log is closed for good: nothing comes behind `head`.
+    pub closed: bool,
     /// Consecutive messages in rising order. Messages past their expiry are among them: an offset is never
     /// left out.
     pub entries: Vec<Arc<Entry>>,

@@ -43,6 +43,7 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
                 assert_eq!(read.get(), written.get(), "the same bytes")
             }
             (Body::Page(read), Body::Page(written)) => assert_eq!(read, written),
+            (Body::Bytes(read), Body::Bytes(written)) => assert_eq!(read, written, "the same bytes"),
             (read, written) => panic!("{written:?} became {read:?}"),
         }
     }

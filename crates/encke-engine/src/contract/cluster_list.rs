@@ -67,6 +67,8 @@ macro_rules! cluster_sentences {
             sharing::a_read_after_a_watch_misses_nothing
             sharing::a_lost_wake_up_is_found
             sharing::what_one_node_deletes_is_gone_at_every_node
+            sharing::a_change_of_a_log_holds_at_every_node
+            sharing::an_end_that_was_not_told_is_found
         }
     };
 }

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::Bed;
 use crate::{
-    Append, Appended, Engine, Feed, Mark, Page, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable,
-    Targets,
+    Append, Appended, Engine, EngineError, Feed, LogUpdate, LogUpdated, Mark, Page, PageLimit, ReadFrom,
+    ReceiptState, Retention, RetentionTable, Targets,
 };
 
 /// When the suite's messages are appended, unless a sentence is about time.
@@ -57,6 +57,11 @@ pub(super) fn to_channel(name: &str) -> Append {
 
 pub(super) fn to_users(users: &[&str]) -> Append {
     message(Targets::Users(users.iter().map(|name| user(name)).collect()))
+}
+
+/// A change of a public channel's log without parts, at noon.
+pub(super) fn update(name: &str) -> LogUpdate {
+    LogUpdate::new(channel(name), NOON)
 }
 
 /// Rules that let everything grow to `retention`.
@@ -120,6 +125,19 @@ impl Listener {
     }
 }
 
+/// Whether the engine changes logs; one that does not has to say so.
+pub(super) async fn changes_logs(bed: &dyn Bed) -> bool {
+    if !bed.changes_logs() {
+        let lab = Lab::open(bed).await;
+        let close = LogUpdate { close: true, ..update("a") };
+        let (changed, told) =
+            (lab.engine.update_log(close).await.err(), lab.engine.log_status(&channel("a")).await.err());
+        let is_unsupported = |error: Option<EngineError>| matches!(error, Some(EngineError::Unsupported(_)));
+        assert!(is_unsupported(changed) && is_unsupported(told));
+    }
+    bed.changes_logs()
+}
+
 /// An engine with a listener at its feed.
 pub(super) struct Lab {
     pub(super) engine: Arc<dyn Engine>,
@@ -138,6 +156,10 @@ impl Lab {
 
     pub(super) async fn append(&self, append: Append) -> Appended {
         self.engine.append(append).await.expect("a healthy engine appends")
+    }
+
+    pub(super) async fn update(&self, update: LogUpdate) -> LogUpdated {
+        self.engine.update_log(update).await.expect("a healthy engine changes a log")
     }
 
     /// Appends `count` messages to a public channel one after the other, and returns their ids.

@@ -4,8 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, deleting, ending, feeding, handing, internal, keys, knowing, reading, receipts,
-    reopening, trimming,
+    Bed, appending, bytes, closing, deleting, ending, feeding, handing, internal, keys, knowing, lifetimes,
+    producing, reading, receipts, reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -59,6 +59,8 @@ macro_rules! contract_sentences {
             appending::a_push_goes_to_the_own_channels_of_its_users
             appending::a_push_to_all_reaches_all_known_users
             appending::a_push_to_all_of_no_users_is_accepted
+            bytes::bytes_are_kept_as_they_are_with_their_content_type
+            bytes::bytes_are_counted_without_their_content_type
             keys::a_repeated_key_appends_nothing_and_returns_the_first_result
             keys::of_concurrent_appends_with_one_key_one_appends
             keys::two_scopes_share_no_key
@@ -107,10 +109,27 @@ macro_rules! contract_sentences {
             deleting::a_key_of_a_deleted_log_is_forgotten
             deleting::the_feed_is_told_of_a_deletion
             deleting::a_deletion_comes_before_or_after_each_append
+            closing::a_closed_log_takes_nothing_more
+            closing::a_message_and_the_end_come_as_one
+            closing::an_empty_log_can_be_made_and_closed
+            closing::a_closed_log_that_is_deleted_can_be_made_anew
+            closing::a_log_is_created_once_and_tells_what_it_is_set_to
+            closing::the_log_of_a_user_cannot_be_changed
+            producing::a_producers_sequences_are_taken_once_and_in_order
+            producing::producers_do_not_know_each_other
+            producing::of_concurrent_repeats_one_is_done
+            producing::a_repeat_of_the_last_change_is_answered_by_a_closed_log
+            producing::a_producer_outlives_a_clock_that_is_set
+            producing::a_log_remembers_a_bounded_number_of_producers
+            lifetimes::a_log_ends_at_its_time_as_if_it_was_deleted
+            lifetimes::an_idle_log_ends_and_one_that_is_used_does_not
+            lifetimes::a_lifetime_can_be_set_later_and_taken_away
+            lifetimes::a_log_that_has_ended_is_not_changed_any_more
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
             reopening::a_key_is_kept_for_its_time_over_a_reopening
             reopening::what_was_deleted_stays_so_at_a_reopening
+            reopening::what_is_known_of_a_log_stays_so_at_a_reopening
             reopening::nothing_begins_anew_at_a_reopening
         }
     };

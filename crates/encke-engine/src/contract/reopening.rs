@@ -6,10 +6,15 @@ use encke_proto::{MessageId, Time};
 
 use super::{
     Bed,
+    closing::with_message,
     keys::{keyed, sweep_for},
-    lab::{Lab, Listener, NOON, channel, everywhere, ids, to_channel, to_users, user},
+    lab::{Lab, Listener, NOON, changes_logs, channel, everywhere, ids, to_channel, to_users, update, user},
+    producing::producer,
 };
-use crate::{Append, Appended, Feed, KEY_KEPT_S, ReadFrom, ReceiptState, Retention, RetentionTable};
+use crate::{
+    Append, Appended, Configure, Feed, KEY_KEPT_S, Lifetime, LogConfig, LogUpdate, ReadFrom, ReceiptState,
+    Retention, RetentionTable,
+};
 
 fn at(second: u64) -> Time {
     NOON.plus_seconds(second)
@@ -72,6 +77,45 @@ pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
         let listed = lab.engine.channels(None, 10).await.expect("a healthy engine reads");
         assert_eq!(listed.len(), 1, "round {round}: {listed:?}");
     }
+}
+
+pub(super) async fn what_is_known_of_a_log_stays_so_at_a_reopening(bed: &dyn Bed) {
+    if !changes_logs(bed).await {
+        return;
+    }
+    let mut lab = Lab::open(bed).await;
+    let idle = LogConfig::new(Some("a/b"), Some(Lifetime::Idle { seconds: 600 })).expect("this is one");
+    let closing = LogUpdate { configure: Configure::Create(idle.clone()), close: true, ..update("closed") };
+    lab.update(closing).await;
+    let sent = async |lab: &Lab, name: &str, sequence: u64| {
+        let (change, _) = with_message(LogUpdate { producer: producer("p", 4, sequence), ..update(name) });
+        lab.update(change).await
+    };
+    for sequence in 0..7 {
+        sent(&lab, "produced", sequence).await;
+    }
+    let until = LogConfig::new(None, Some(Lifetime::Until(at(50)))).expect("this has no content type");
+    let ends = |name| LogUpdate { configure: Configure::Create(until.clone()), ..update(name) };
+    lab.update(with_message(ends("ended")).0).await;
+    lab.sweep(at(50)).await;
+    lab.update(LogUpdate { time: at(60), ..update("closed") }).await;
+    for round in 0..3 {
+        let Some(again) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+        lab = again;
+        let status = lab.engine.log_status(&channel("closed")).await.expect("a healthy engine reads");
+        let status = status.expect("it is there");
+        assert_eq!((status.closed, &status.config, status.ends), (true, &idle, Some(at(660))), "{round}");
+        assert!(lab.engine.append(to_channel("closed")).await.is_err(), "{round}");
+        assert!(lab.all(&channel("closed")).await.closed, "{round}");
+        let again = sent(&lab, "produced", 6 + round).await;
+        assert!(again.repeated && again.message.is_some_and(|(_, at)| at.offset == 7 + round), "{round}");
+        assert!(!sent(&lab, "produced", 7 + round).await.repeated, "{round}");
+        let ended = lab.engine.log_status(&channel("ended")).await.expect("a healthy engine reads");
+        let page = lab.all(&channel("ended")).await;
+        assert!(ended.is_none() && page.entries.is_empty() && page.head > 1, "{round}");
+    }
+    lab.sweep(at(660)).await;
+    assert_eq!(lab.engine.log_status(&channel("closed")).await, Ok(None), "its time goes on");
 }
 
 pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {

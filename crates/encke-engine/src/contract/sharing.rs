@@ -7,9 +7,14 @@ use encke_proto::{ChannelName, Offset};
 use super::{
     ClusterBed,
     circle::{Circle, until},
-    lab::{ALL, NOON, channel, ids, message, offsets, to_channel, to_users, user},
+    closing::{close, with_message},
+    lab::{ALL, NOON, channel, ids, message, offsets, to_channel, to_users, update, user},
+    producing::producer,
 };
-use crate::{Append, Appended, Mark, Page, ReadFrom, ReceiptState, Targets};
+use crate::{
+    Append, Appended, Configure, EngineError, Lifetime, LogConfig, LogRefusal, LogUpdate, Mark, Page,
+    ReadFrom, ReceiptState, Targets,
+};
 
 impl Circle {
     async fn append(&self, at: usize, append: Append) -> Appended {
@@ -318,4 +323,55 @@ pub(super) async fn what_one_node_deletes_is_gone_at_every_node(bed: &dyn Cluste
         let known = circle.nodes[at].engine.user(&user("alice")).await.expect("a healthy engine reads");
         assert!(known.is_some(), "who is pushed to is known again, at {at}");
     }
+}
+
+pub(super) async fn a_change_of_a_log_holds_at_every_node(bed: &dyn ClusterBed) {
+    if !bed.changes_logs() {
+        return;
+    }
+    let circle = Circle::open(bed, 2).await;
+    for name in ["a", "b"] {
+        circle.watch(1, &channel(name)).await;
+    }
+    for sequence in 0..6 {
+        let send = async |at: usize| {
+            let (change, _) = with_message(LogUpdate { producer: producer("p", 0, sequence), ..update("a") });
+            circle.nodes[at].engine.update_log(change).await.expect("a healthy engine changes a log")
+        };
+        let at = usize::from(sequence % 2 == 1);
+        let (first, again) = (send(at).await, send(1 - at).await);
+        assert!(!first.repeated && again.repeated && again.message == first.message, "{sequence}");
+    }
+    let closed = circle.nodes[0].engine.update_log(close("a")).await;
+    assert!(closed.expect("a healthy engine changes a log").closed);
+    circle.events[1].feed.wait_for_behind(&channel("a")).await;
+    assert!(circle.read(1, &channel("a"), ReadFrom::Head).await.closed);
+    let refused = circle.nodes[1].engine.append(to_channel("a")).await;
+    assert_eq!(refused, Err(EngineError::Refused(LogRefusal::Closed)));
+    let until = LogConfig::new(None, Some(Lifetime::Until(NOON.plus_seconds(5)))).expect("it has no type");
+    let create = LogUpdate { configure: Configure::Create(until), ..update("b") };
+    circle.nodes[0].engine.update_log(create).await.expect("a healthy engine changes a log");
+    for node in circle.nodes.iter().rev() {
+        node.engine.sweep(NOON.plus_seconds(5)).await.expect("a healthy engine sweeps");
+    }
+    circle.events[1].feed.wait_for_behind(&channel("b")).await;
+    assert_eq!(circle.nodes[1].engine.log_status(&channel("b")).await, Ok(None));
+}
+
+pub(super) async fn an_end_that_was_not_told_is_found(bed: &dyn ClusterBed) {
+    if !bed.changes_logs() {
+        return;
+    }
+    let circle = Circle::open(bed, 2).await;
+    circle.append(0, to_channel("a")).await;
+    circle.watch(1, &channel("a")).await;
+    bed.deafen().await;
+    circle.nodes[0].engine.update_log(close("a")).await.expect("a healthy engine changes a log");
+    circle.events[1].feed.wait_for_behind(&channel("a")).await;
+    let told = circle.events[1].feed.behind_of().len();
+    // A deletion of a closed log is further still.
+    bed.deafen().await;
+    assert!(circle.nodes[0].engine.delete(&channel("a")).await.expect("a healthy engine deletes"));
+    until!("the deletion is found", circle.events[1].feed.behind_of().len() > told);
+    assert!(!circle.read(1, &channel("a"), ReadFrom::Head).await.closed);
 }

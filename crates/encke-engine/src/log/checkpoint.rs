@@ -44,6 +44,7 @@ impl Checkpoint {
             if let Some(log) = state.log(self.next) {
                 bytes += image_bytes(log);
                 records.push(Record::Log(Box::new(log.image(self.next))));
+                bytes += state.metadata.image(self.next, records);
             }
             self.next += 1;
         }

@@ -1,10 +1,13 @@
 //! What the next frame will hold: records made of calls, on top of a state that does not change meanwhile.
 //! Nothing is true of it before the frame is on the disk, so a frame that fails needs nothing undone.
 
+mod update;
+
 use std::collections::HashMap;
 
 use encke_proto::{ChannelName, Offset, Position, Time, UserId};
 
+use self::update::MetadataDraft;
 use super::{
     fault::Fault,
     record::{Deletion, Key, LogId, MessageRecord, Record, Target},
@@ -12,7 +15,7 @@ use super::{
     state::State,
 };
 use crate::{
-    Append, Appended, EngineError, Mark, RECEIPTS_KEPT_S, ReceiptState, Targets,
+    Append, Appended, EngineError, Mark, NewMessage, RECEIPTS_KEPT_S, ReceiptState, Targets,
     append::{body_bytes, each_once},
     offset_floors::OffsetFloors,
 };
@@ -34,6 +37,7 @@ pub(super) struct Draft {
     keys: HashMap<u128, Appended>,
     /// Where the record is by which a user was seen: several in one frame make one.
     seen: HashMap<LogId, usize>,
+    metadata: MetadataDraft,
 }
 
 impl Draft {
@@ -57,6 +61,10 @@ impl Draft {
             Targets::AllUsers => (state.all_users().map(|(_, log)| log.name.clone()).collect(), true),
         };
         self.check_room(state, &channels)?;
+        if !is_push {
+            // Nothing but its messages is ever known of a user's own log.
+            self.begin_use(state, &channels, append.time)?;
+        }
         let mut targets = Vec::with_capacity(channels.len());
         let mut positions = Vec::with_capacity(channels.len());
         for name in channels {
@@ -169,6 +177,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Adds that a log is gone, if its time is still over, and says whether. Done apart from all other calls.
+    pub(super) fn end(&mut self, state: &State, name: &ChannelName, now: Time) -> bool {
+        let ends = state.find(name).and_then(|log| state.metadata.ends(log));
+        ends.is_some_and(|end| end <= now) && self.delete(state, name)
+    }
+
     /// Adds that a log is gone, if there is one, and says whether. Done apart from all other calls.
     pub(super) fn delete(&mut self, state: &State, name: &ChannelName) -> bool {
         let Some(log) = state.find(name) else { return false };
@@ -188,5 +202,20 @@ impl Draft {
             return;
         }
         self.records.push(Record::Mark { log, state: mark.state, to, at: mark.at });
+    }
+}
+
+/// The record of a message that a change of a log brings.
+fn message_record(new: &NewMessage, time: Time, targets: Vec<Target>) -> MessageRecord {
+    MessageRecord {
+        id: new.id.clone(),
+        key: None,
+        time,
+        expires: new.expires,
+        from: new.from.clone(),
+        until: None,
+        body_bytes: u32::try_from(body_bytes(&new.body)).unwrap_or(u32::MAX),
+        body: Some(new.body.clone()),
+        targets,
     }
 }

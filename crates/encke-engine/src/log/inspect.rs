@@ -12,7 +12,7 @@ use super::{
     record::{LogId, MessageRecord, Record, holds_message, read_message},
     snapshot::Snapshot,
 };
-use crate::EngineError;
+use crate::{EngineError, Lifetime};
 
 /// What was found in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,6 +194,29 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
         Record::Floors(image) => {
             json!({"record": "floors", "next_log": image.next_log, "count": image.floors.len()})
         }
+        Record::Closed { log } => json!({"record": "closed", "log": log, "channel": name_of(names, log)}),
+        Record::Touched { log, at } => {
+            json!({"record": "touched", "log": log, "channel": name_of(names, log), "time": at})
+        }
+        Record::Configured(configured) => {
+            let (until, idle_s) = match configured.config.lifetime() {
+                None => (None, None),
+                Some(Lifetime::Until(end)) => (Some(end), None),
+                Some(Lifetime::Idle { seconds }) => (None, Some(seconds)),
+            };
+            json!({
+                "record": "configured", "log": configured.log, "channel": name_of(names, configured.log),
+                "content_type": configured.config.content_type(), "until": until, "idle_s": idle_s,
+                "touched": configured.touched,
+            })
+        }
+        Record::Produced(produced) => json!({
+            "record": "produced", "log": produced.log, "channel": name_of(names, produced.log),
+            "producer": produced.producer.id().as_str(), "epoch": produced.producer.epoch(),
+            "sequence": produced.producer.sequence(),
+            "id": produced.place.as_ref().map(|(id, _)| id.as_str()),
+            "offset": produced.place.as_ref().map(|(_, offset)| *offset),
+        }),
         Record::Rules(rules) => json!({"record": "rules", "rules": format!("{rules:?}")}),
     })
 }
@@ -213,6 +236,9 @@ fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, S
         Some(encke_proto::Body::Page(url)) => drop(fields.insert("url".into(), (**url).into())),
         Some(encke_proto::Body::Data(data)) => {
             fields.insert("data".into(), serde_json::from_str(data.get()).unwrap_or(Value::Null));
+        }
+        Some(encke_proto::Body::Bytes(typed)) => {
+            fields.insert("bytes".into(), serde_json::from_str(typed.json().get()).unwrap_or(Value::Null));
         }
         None => {}
     }

@@ -7,8 +7,8 @@ use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, Offset, Page, Pos
 
 use super::{
     fault::Fault,
-    record::{LogId, read_message_in},
-    segment::read_record,
+    record::{LogId, MessageRecord, read_message_in, read_message_start, start_bytes},
+    segment::{read_record, read_record_start},
     state::State,
     stored::Stored,
     volume::VolumeFile,
@@ -20,6 +20,7 @@ pub(super) struct PagePlan {
     epoch: Epoch,
     tail: Offset,
     head: Offset,
+    closed: bool,
     channel: ChannelName,
     log: LogId,
     wanted: Vec<(Offset, Stored, Arc<dyn VolumeFile>)>,
@@ -36,6 +37,7 @@ impl PagePlan {
             epoch: state.epoch,
             tail: 1,
             head: 0,
+            closed: false,
             channel: channel.clone(),
             log: 0,
             wanted: Vec::new(),
@@ -45,6 +47,7 @@ impl PagePlan {
         let Some(id) = state.find(channel) else { return Ok(plan) };
         let Some(log) = state.log(id) else { return Ok(plan) };
         (plan.log, plan.tail, plan.head) = (id, log.tail(), log.head());
+        plan.closed = state.metadata.is_closed(id);
         let offsets: &mut dyn Iterator<Item = Offset> = match from {
             ReadFrom::Head => return Ok(plan),
             ReadFrom::After(after) => &mut (after.saturating_add(1).max(plan.tail)..=plan.head),
@@ -78,27 +81,56 @@ impl PagePlan {
     pub(super) fn read(self) -> Result<Page, Fault> {
         let mut entries = Vec::with_capacity(self.wanted.len());
         for (offset, stored, file) in &self.wanted {
-            let payload = read_record(&**file, stored.place(), stored.length())?;
-            entries.push(Arc::new(self.entry(*offset, &payload)?));
+            let message = match read_start(*stored, &**file)? {
+                Some(message) => message,
+                None => self.read_whole(*offset, *stored, &**file)?,
+            };
+            entries.push(Arc::new(self.entry(*offset, message)?));
         }
-        Ok(Page { epoch: self.epoch, lineage: Lineage::default(), tail: self.tail, head: self.head, entries })
+        let Self { epoch, tail, head, closed, .. } = self;
+        Ok(Page { epoch, lineage: Lineage::default(), tail, head, closed, entries })
     }
 
-    fn entry(&self, offset: Offset, payload: &[u8]) -> Result<Entry, Fault> {
-        let wrong =
-            || Fault::damaged(format!("{}: the message {offset} is not where it should be", self.channel));
-        let message = read_message_in(payload, self.log)?;
+    fn wrong(&self, offset: Offset) -> Fault {
+        Fault::damaged(format!("{}: the message {offset} is not where it should be", self.channel))
+    }
+
+    fn read_whole(
+        &self,
+        offset: Offset,
+        stored: Stored,
+        file: &dyn VolumeFile,
+    ) -> Result<MessageRecord, Fault> {
+        let payload = read_record(file, stored.place(), stored.length())?;
+        let message = read_message_in(&payload, self.log)?;
         if message.offset_in(self.log) != Some(offset) {
-            return Err(wrong());
+            return Err(self.wrong(offset));
         }
+        Ok(message)
+    }
+
+    fn entry(&self, offset: Offset, message: MessageRecord) -> Result<Entry, Fault> {
         Ok(Entry::new(Message {
             id: message.id,
             channel: self.channel.clone(),
             position: Position { epoch: self.epoch, offset },
             time: message.time,
-            body: message.body.ok_or_else(wrong)?,
+            body: message.body.ok_or_else(|| self.wrong(offset))?,
             from: message.from,
             expires: message.expires,
         }))
     }
+}
+
+/// Reads a message of a push to very many users without the places of the others, which are megabytes; none
+/// of one that has to be read whole.
+fn read_start(stored: Stored, file: &dyn VolumeFile) -> Result<Option<MessageRecord>, Fault> {
+    let (length, body_bytes) = (stored.length(), stored.body_bytes());
+    let Some(bytes) = start_bytes(length, body_bytes).filter(|_| stored.is_shared()) else {
+        return Ok(None);
+    };
+    let start = read_record_start(file, stored.place(), length, bytes)?;
+    // What cannot be read so is read whole, which tells what is wrong with it.
+    let message = read_message_start(&start).unwrap_or_default();
+    Ok(message.filter(|message| message.body_bytes == body_bytes))
 }

@@ -4,6 +4,7 @@
 mod deletion;
 mod image;
 mod message;
+mod metadata;
 mod rules;
 
 use encke_proto::{ChannelName, Offset, Time};
@@ -11,7 +12,8 @@ use encke_proto::{ChannelName, Offset, Time};
 pub(super) use self::{
     deletion::{Deletion, FloorsImage},
     image::{KeysImage, LogImage},
-    message::{Key, MessageRecord, Target, read_message, read_message_in},
+    message::{Key, MessageRecord, Target, read_message, read_message_in, read_message_start, start_bytes},
+    metadata::{Configured, Produced},
 };
 use super::codec::{Malformed, Reader, put_bytes, put_number};
 use crate::{ReceiptState, RetentionTable};
@@ -19,8 +21,7 @@ use crate::{ReceiptState, RetentionTable};
 /// The number of a log in its store. Records name logs by it.
 pub(super) type LogId = u32;
 
-/// The kinds of records. 12 and up are kept for what logs will learn: that one is closed for good, how long
-/// one may be idle, and the sequences of producers.
+/// The kinds of records.
 mod kind {
     pub(super) const NAME: u8 = 1;
     pub(super) const MESSAGE: u8 = 2;
@@ -33,6 +34,10 @@ mod kind {
     pub(super) const MOVED: u8 = 9;
     pub(super) const DELETED: u8 = 10;
     pub(super) const FLOORS: u8 = 11;
+    pub(super) const CLOSED: u8 = 12;
+    pub(super) const CONFIGURED: u8 = 13;
+    pub(super) const PRODUCED: u8 = 14;
+    pub(super) const TOUCHED: u8 = 15;
 }
 
 /// One event.
@@ -60,6 +65,14 @@ pub(super) enum Record {
     Deleted(Deletion),
     /// Where logs of deleted names begin at this moment, for a checkpoint.
     Floors(FloorsImage),
+    /// A log is closed for good.
+    Closed { log: LogId },
+    /// A log is set to something from now on.
+    Configured(Configured),
+    /// A producer's sequence has come.
+    Produced(Produced),
+    /// A log was used without an append.
+    Touched { log: LogId, at: Time },
 }
 
 impl Record {
@@ -116,6 +129,22 @@ impl Record {
                 out.push(kind::FLOORS);
                 image.encode(out);
             }
+            Self::Closed { log } => {
+                out.push(kind::CLOSED);
+                put_number(out, u64::from(*log));
+            }
+            Self::Configured(configured) => {
+                out.push(kind::CONFIGURED);
+                configured.encode(out);
+            }
+            Self::Produced(produced) => {
+                out.push(kind::PRODUCED);
+                produced.encode(out);
+            }
+            Self::Touched { log, at } => {
+                out.push(kind::TOUCHED);
+                [u64::from(*log), at.0].into_iter().for_each(|number| put_number(out, number));
+            }
         }
     }
 
@@ -140,6 +169,10 @@ impl Record {
             kind::RULES => Self::Rules(rules::decode(&mut reader)?),
             kind::DELETED => Self::Deleted(Deletion::decode(&mut reader)?),
             kind::FLOORS => Self::Floors(FloorsImage::decode(&mut reader)?),
+            kind::CLOSED => Self::Closed { log: reader.small()? },
+            kind::CONFIGURED => Self::Configured(Configured::decode(&mut reader)?),
+            kind::PRODUCED => Self::Produced(Produced::decode(&mut reader)?),
+            kind::TOUCHED => Self::Touched { log: reader.small()?, at: reader.time()? },
             kind::MOVED => {
                 let message = MessageRecord::decode(&mut reader, false, None)?;
                 return Ok(Self::Moved { message, payload: Vec::new() });
@@ -159,14 +192,14 @@ pub(super) fn holds_message(payload: &[u8]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use encke_proto::{Body, MessageId, UserId};
+    use encke_proto::{Body, MessageId, TypedBytes, UserId};
     use serde_json::value::RawValue;
 
     use super::{
         super::stored::{Place, Stored},
         *,
     };
-    use crate::Retention;
+    use crate::{Lifetime, LogConfig, Producer, ProducerId, Retention};
 
     fn place(segment: u32) -> Stored {
         Stored::new(
@@ -177,6 +210,16 @@ mod tests {
             Time(1_763_800_000_000),
             Some(Time(1_763_800_010_000)),
         )
+    }
+
+    fn configured(content_type: Option<&str>, lifetime: Option<Lifetime>) -> Record {
+        let config = LogConfig::new(content_type, lifetime).unwrap();
+        Record::Configured(Configured { log: 3, config, touched: Time(1_763_800_000_000) })
+    }
+
+    fn produced(place: Option<(MessageId, Offset)>) -> Record {
+        let producer = Producer::new(ProducerId::new("p ü").unwrap(), 300, 70_000).unwrap();
+        Record::Produced(Produced { log: 3, producer, stamp: Time(77), place })
     }
 
     fn records() -> Vec<Record> {
@@ -215,6 +258,10 @@ mod tests {
             Record::Name { log: 3, name: ChannelName::any("@alice").unwrap() },
             Record::Message(message(data, true)),
             Record::Message(message(Body::Page("https://example.com/".into()), false)),
+            Record::Message(message(
+                Body::Bytes(Arc::new(TypedBytes::new("a/b", *b"\0\xff").unwrap())),
+                false,
+            )),
             Record::Trim { log: 3, tail: 4, at: Time(5) },
             Record::Mark { log: 3, state: ReceiptState::Shown, to: 4, at: Time(5) },
             Record::Seen { log: 3, at: Time(5) },
@@ -226,6 +273,13 @@ mod tests {
             Record::Rules(table),
             Record::Deleted(Deletion { log: 3, class: u16::MAX, floor: 10 }),
             Record::Floors(FloorsImage { next_log: 70_001, floors: vec![(7, 10), (u16::MAX, u64::MAX / 3)] }),
+            Record::Closed { log: 70_000 },
+            configured(None, None),
+            configured(Some("a/b"), Some(Lifetime::Until(Time(1_863_800_000_000)))),
+            configured(None, Some(Lifetime::Idle { seconds: 60 })),
+            produced(Some((MessageId::from_bits(u128::MAX - 7), 9))),
+            produced(None),
+            Record::Touched { log: 70_000, at: Time(1_763_800_000_000) },
         ]
     }
 
@@ -259,6 +313,20 @@ mod tests {
         let message = records().into_iter().find_map(find).unwrap();
         let mut bytes = Vec::new();
         Record::Message(MessageRecord { targets, ..message }).encode(&mut bytes);
+        let start = read_message_start(&bytes[..2000]).unwrap().expect("its targets come last");
+        assert_eq!(format!("{:?}", (&start.id, &start.body)), {
+            let whole = read_message(&bytes).unwrap();
+            format!("{:?}", (&whole.id, &whole.body))
+        });
+        for at in 0..2000 {
+            let mut rotten = bytes[..2000].to_vec();
+            rotten[at] ^= 1;
+            let read = read_message_start(&rotten);
+            let is_told = !matches!(&read, Ok(Some(_)));
+            let is_same =
+                read.is_ok_and(|read| read.is_some_and(|read| format!("{read:?}") == format!("{start:?}")));
+            assert!(is_told || is_same, "the byte {at}");
+        }
         let one = read_message_in(&bytes, 70_000).unwrap();
         assert_eq!(one.targets, [Target { log: 70_000, offset: 70_001 }]);
         assert!(one.targets.capacity() < 10, "{} places were made", one.targets.capacity());
@@ -269,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_writes_is_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=11).contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=15).contains(kind)) {
             assert!(Record::decode(&[kind, 1, 2, 3]).is_err());
         }
     }

@@ -3,13 +3,21 @@
 use encke_proto::{ChannelName, Time, UserId};
 use tokio::sync::oneshot;
 
-use crate::{Append, Appended, EngineError, Mark, Targets, append::body_bytes};
+use crate::{Append, Appended, EngineError, LogUpdate, LogUpdated, Mark, Targets, append::body_bytes};
 
 /// What a target of a push weighs in the writer's queue besides the body, in bytes: its name, and its place.
 const TARGET_BYTES: usize = 64;
 
 /// Where an answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// What a sweep left to do.
+pub(super) struct Swept {
+    /// Whether there is more to forget.
+    pub(super) more: bool,
+    /// Logs whose time is over.
+    pub(super) ended: Vec<ChannelName>,
+}
 
 /// One call to the writer.
 pub(super) enum Request {
@@ -18,8 +26,10 @@ pub(super) enum Request {
     Mark(Vec<Mark>, Answer<()>),
     /// The answer says whether there was anything.
     Delete(ChannelName, Answer<bool>),
-    /// The answer says whether there is more to forget.
-    Sweep(Time, Answer<bool>),
+    Update(Box<LogUpdate>, Answer<LogUpdated>),
+    Sweep(Time, Answer<Swept>),
+    /// Deletes those of these logs whose time is still over.
+    End(Vec<ChannelName>, Time, Answer<()>),
     Ready(Answer<()>),
 }
 
@@ -36,7 +46,12 @@ impl Request {
                 let body = usize::try_from(body_bytes(&append.body)).unwrap_or(usize::MAX);
                 body.saturating_add(targets.saturating_mul(TARGET_BYTES))
             }
+            Self::Update(update, _) => {
+                let body = update.message.as_ref().map_or(0, |message| body_bytes(&message.body));
+                usize::try_from(body).unwrap_or(usize::MAX).saturating_add(TARGET_BYTES)
+            }
             Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
+            Self::End(channels, ..) => channels.len().saturating_mul(TARGET_BYTES),
             Self::Seen(..) | Self::Delete(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
         }
     }
@@ -46,8 +61,8 @@ impl Request {
     pub(super) fn is_alone(&self) -> bool {
         match self {
             Self::Append(append, _) => append.targets == Targets::AllUsers,
-            Self::Delete(..) => true,
-            Self::Seen(..) | Self::Mark(..) | Self::Sweep(..) | Self::Ready(_) => false,
+            Self::Delete(..) | Self::End(..) => true,
+            Self::Seen(..) | Self::Mark(..) | Self::Update(..) | Self::Sweep(..) | Self::Ready(_) => false,
         }
     }
 
@@ -55,10 +70,12 @@ impl Request {
     pub(super) fn refuse(self, error: EngineError) {
         match self {
             Self::Append(_, answer) => drop(answer.send(Err(error))),
-            Self::Seen(.., answer) | Self::Mark(_, answer) | Self::Ready(answer) => {
+            Self::Seen(.., answer) | Self::Mark(_, answer) | Self::End(.., answer) | Self::Ready(answer) => {
                 drop(answer.send(Err(error)))
             }
-            Self::Delete(_, answer) | Self::Sweep(_, answer) => drop(answer.send(Err(error))),
+            Self::Delete(_, answer) => drop(answer.send(Err(error))),
+            Self::Update(_, answer) => drop(answer.send(Err(error))),
+            Self::Sweep(_, answer) => drop(answer.send(Err(error))),
         }
     }
 }

@@ -90,6 +90,25 @@ pub(super) fn read_record(file: &dyn VolumeFile, place: Place, length: u32) -> R
     }
 }
 
+/// Reads some bytes behind the header of a record of which the length is known, header included. They are not
+/// compared with the record's checksum, which is that of all of it.
+pub(super) fn read_record_start(
+    file: &dyn VolumeFile,
+    place: Place,
+    length: u32,
+    bytes: u32,
+) -> Result<Vec<u8>, Fault> {
+    let doing = || format!("segment {} at byte {}", place.segment, place.at);
+    let mut start = vec![0; RECORD_HEADER_BYTES + bytes as usize];
+    file.read_at(&mut start, place.at.into()).map_err(|error| Fault::from_io(&doing(), &error))?;
+    let told = start.first_chunk().map(|word| u32::from_le_bytes(*word));
+    if told != length.checked_sub(RECORD_HEADER_BYTES as u32) {
+        return Err(Fault::damaged(format!("{}: a record has another length", doing())));
+    }
+    start.drain(..RECORD_HEADER_BYTES);
+    Ok(start)
+}
+
 /// Reads a record of which only the place is known.
 pub(super) fn read_record_at(file: &dyn VolumeFile, place: Place) -> Result<(Vec<u8>, u32), Fault> {
     let mut header = [0; RECORD_HEADER_BYTES];

@@ -6,7 +6,7 @@ use std::{
     ops::Bound,
 };
 
-use encke_proto::{ChannelName, Epoch, MessageId, Time};
+use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
 
 use super::{
     expiry::{ExpiryIndex, second},
@@ -14,15 +14,28 @@ use super::{
     keys::{Keys, kept_until},
     log_state::Log,
     manifest::Manifest,
+    metadata_table::MetadataTable,
     record::{Deletion, FloorsImage, KeysImage, LogId, LogImage, MessageRecord, Record},
     segment::{PushPlaces, Segment},
     stored::{Place, Stored},
 };
-use crate::{ChannelSummary, RetentionTable, UserRecord, offset_floors::OffsetFloors};
+use crate::{
+    ChannelSummary, LogStatus, RetentionTable, UserRecord, metadata::Metadata, offset_floors::OffsetFloors,
+};
 
 /// Users' own channels are the names from this one up to [`BEHIND_OWN`].
 const OWN: &str = "@";
 const BEHIND_OWN: &str = "A";
+
+/// What is due in the sweep.
+pub(super) struct Due {
+    /// Logs with the tail that they then have.
+    pub(super) trimmed_to: Vec<(LogId, Offset)>,
+    /// Logs whose time is over.
+    pub(super) ended: Vec<ChannelName>,
+    /// Whether there is more.
+    pub(super) more: bool,
+}
 
 /// All logs, by number and by name, and the segments that their messages lie in.
 pub(super) struct State {
@@ -33,6 +46,7 @@ pub(super) struct State {
     /// Where logs begin whose names were deleted before.
     pub(super) floors: OffsetFloors,
     expiry: ExpiryIndex,
+    pub(super) metadata: MetadataTable,
     pub(super) keys: Keys,
     pub(super) segments: BTreeMap<u32, Segment>,
     /// In how many logs a message is that is in several.
@@ -54,6 +68,7 @@ impl State {
             names: BTreeMap::new(),
             floors: OffsetFloors::default(),
             expiry: ExpiryIndex::default(),
+            metadata: MetadataTable::default(),
             keys: Keys::new(manifest.hash_key),
             segments: BTreeMap::new(),
             shared: HashMap::new(),
@@ -141,8 +156,26 @@ impl State {
             Record::Moved { message, .. } => self.moved(&message, place, length),
             Record::Deleted(deletion) => self.delete(&deletion),
             Record::Floors(image) => self.raise_floors(&image),
+            Record::Closed { log } => self.know(log, |metadata| metadata.close(log)),
+            Record::Touched { log, at } => self.know(log, |metadata| metadata.touch(log, at)),
+            Record::Configured(configured) => {
+                self.know(configured.log, |metadata| metadata.configure(configured));
+            }
+            Record::Produced(produced) => {
+                self.record_stamp(produced.stamp);
+                self.know(produced.log, |metadata| metadata.produced(produced));
+            }
         }
         Ok(())
+    }
+
+    /// Changes what is known of a log besides its messages. One that is not known yet is one of a replay
+    /// whose image comes later, with all of that.
+    fn know(&mut self, log: LogId, change: impl FnOnce(&mut MetadataTable)) {
+        if self.log(log).is_some() {
+            change(&mut self.metadata);
+            self.reschedule(log);
+        }
     }
 
     fn log_mut(&mut self, log: LogId) -> Option<&mut Log> {
@@ -185,6 +218,7 @@ impl State {
         }
         if let Some(before) = self.logs.get_mut(id as usize).and_then(Option::take) {
             before.messages().for_each(|stored| self.release(stored));
+            self.metadata.remove(id);
         }
         let log = Log::from_image(image);
         log.messages().for_each(|stored| self.hold(stored));
@@ -214,6 +248,9 @@ impl State {
                 log.pushed(message.time, until);
             }
             self.hold(stored);
+            if !self.metadata.is_empty() {
+                self.metadata.touch(target.log, message.time);
+            }
             self.trim_over(target.log, message.time);
             self.reschedule(target.log);
         }
@@ -251,6 +288,7 @@ impl State {
         }
         let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
         self.names.remove(&log.name);
+        self.metadata.remove(deletion.log);
         log.messages().for_each(|stored| self.release(stored));
     }
 
@@ -340,7 +378,7 @@ impl State {
         let Some(log) = self.logs.get_mut(id as usize).and_then(Option::as_deref_mut) else { return };
         let rule = self.rules.of(&log.name);
         let due = if log.is_over(&rule) { Some(Time(0)) } else { log.due(&rule) };
-        let due = due.into_iter().chain(log.steps_until()).min();
+        let due = due.into_iter().chain(log.steps_until()).chain(self.metadata.ends(id)).min();
         let Some(at) = due.map(second) else { return };
         if log.scheduled.is_none_or(|known| at < known) {
             log.scheduled = Some(at);
@@ -348,12 +386,11 @@ impl State {
         }
     }
 
-    /// The logs that have something to forget at this time, up to `most`, each with the tail that it then
-    /// has; at most `messages` messages of each go. What is found comes again until it was done. Says, too,
-    /// whether there is more.
-    pub(super) fn take_due(&mut self, now: Time, most: usize, messages: usize) -> (Vec<(LogId, u64)>, bool) {
+    /// The logs that have something to forget at this time, up to `most`; at most `messages` messages of each
+    /// go. What is found comes again until it was done.
+    pub(super) fn take_due(&mut self, now: Time, most: usize, messages: usize) -> Due {
         self.swept = self.swept.max(now);
-        let mut due = Vec::new();
+        let (mut trimmed_to, mut ended) = (Vec::new(), Vec::new());
         let taken = self.expiry.take(now, most);
         let mut more = taken.len() >= most;
         for (at, id) in taken {
@@ -363,15 +400,32 @@ impl State {
             }
             log.scheduled = None;
             log.forget_steps(now);
+            if self.metadata.ends(id).is_some_and(|end| end <= now) {
+                ended.push(log.name.clone());
+                self.reschedule(id);
+                continue;
+            }
             let rule = self.rules.of(&log.name);
             let trimmed = log.count_due(&rule, now, messages).max(log.count_over(&rule, messages));
             if trimmed > 0 {
                 more |= trimmed >= messages;
-                due.push((id, log.tail() + trimmed as u64));
+                trimmed_to.push((id, log.tail() + trimmed as u64));
             }
             self.reschedule(id);
         }
-        (due, more)
+        Due { trimmed_to, ended, more }
+    }
+
+    /// Where a log stands, and what it is set to.
+    pub(super) fn status(&self, name: &ChannelName) -> Option<LogStatus> {
+        let id = self.find(name)?;
+        let (log, metadata) = (self.log(id)?, self.metadata.get(id));
+        Some(LogStatus {
+            head: Position { epoch: self.epoch, offset: log.head() },
+            closed: metadata.is_some_and(|metadata| metadata.closed),
+            config: metadata.map(|metadata| metadata.config.clone()).unwrap_or_default(),
+            ends: metadata.and_then(Metadata::ends),
+        })
     }
 
     /// Whether all logs that a message came into were deleted since. A push to no users is still known.

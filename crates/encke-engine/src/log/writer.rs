@@ -17,11 +17,11 @@ use super::{
     maintenance::Maintenance,
     queue::Queue,
     record::Record,
-    request::{Answer, Request},
+    request::{Answer, Request, Swept},
     state::State,
     stored::Place,
 };
-use crate::{Append, Appended, EngineError, Feed, passed::Passed};
+use crate::{Append, Appended, EngineError, Feed, LogUpdate, LogUpdated, Targets, passed::Passed};
 
 /// How many logs one sweep looks at, and how many messages of each it trims at most.
 const SWEEP_MAX_LOGS: usize = 5000;
@@ -50,7 +50,9 @@ enum Drafted {
     Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
     Done(Answer<()>),
     Deleted { channel: ChannelName, found: bool, answer: Answer<bool> },
-    Swept { more: bool, answer: Answer<bool> },
+    Updated { update: Box<LogUpdate>, updated: LogUpdated, answer: Answer<LogUpdated> },
+    Swept { swept: Swept, answer: Answer<Swept> },
+    Ended { channels: Vec<ChannelName>, answer: Answer<()> },
 }
 
 /// The thread's own things.
@@ -135,8 +137,13 @@ impl Writer {
                 let freed = matches!(fault, Fault::Full(_)) && self.free_space(freeing);
                 let error = EngineError::from(fault);
                 drafted.into_iter().for_each(|one| match one {
-                    Drafted::Swept { more, answer } if freed => drop(answer.send(Ok(more || any))),
-                    deleted @ Drafted::Deleted { .. } if freed => self.answer(vec![deleted]),
+                    Drafted::Swept { swept, answer } if freed => {
+                        drop(answer.send(Ok(Swept { more: swept.more || any, ..swept })));
+                    }
+                    // If all of these did not fit, the others end with the next sweep.
+                    gone @ (Drafted::Deleted { .. } | Drafted::Ended { .. }) if freed => {
+                        self.answer(vec![gone]);
+                    }
                     one => one.refuse(&error),
                 });
             }
@@ -196,10 +203,21 @@ impl Writer {
                     let found = draft.delete(&reading, &channel);
                     drafted.push(Drafted::Deleted { channel, found, answer });
                 }
+                Request::Update(update, answer) => {
+                    let stamp = update.producer.as_ref().map_or(Time(0), |_| self.passed.at(update.time));
+                    match draft.update(&reading, &update, stamp) {
+                        Ok(updated) => drafted.push(Drafted::Updated { update, updated, answer }),
+                        Err(error) => drop(answer.send(Err(error))),
+                    }
+                }
+                Request::End(mut channels, now, answer) => {
+                    channels.retain(|channel| draft.end(&reading, channel, now));
+                    drafted.push(Drafted::Ended { channels, answer });
+                }
                 Request::Sweep(now, answer) => {
                     drop(reading);
-                    let more = self.sweep(now, draft);
-                    drafted.push(Drafted::Swept { more, answer });
+                    let swept = self.sweep(now, draft);
+                    drafted.push(Drafted::Swept { swept, answer });
                     reading = state.read().unwrap_or_else(PoisonError::into_inner);
                 }
                 Request::Ready(answer) => {
@@ -215,17 +233,18 @@ impl Writer {
         drafted
     }
 
-    /// Says whether there is more to forget.
-    fn sweep(&mut self, now: Time, draft: &mut Draft) -> bool {
+    fn sweep(&mut self, now: Time, draft: &mut Draft) -> Swept {
         let stamp = self.passed.at(now);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let more_keys = state.keys.forget_some(stamp);
         state.stamp = state.stamp.max(stamp);
-        let (due, more) = state.take_due(now, SWEEP_MAX_LOGS, SWEEP_MAX_MESSAGES);
+        state.metadata.forget_producers(stamp);
+        let due = state.take_due(now, SWEEP_MAX_LOGS, SWEEP_MAX_MESSAGES);
         drop(state);
-        draft.records.extend(due.into_iter().map(|(log, tail)| Record::Trim { log, tail, at: now }));
+        let trimmed = due.trimmed_to.into_iter();
+        draft.records.extend(trimmed.map(|(log, tail)| Record::Trim { log, tail, at: now }));
         self.maintenance.look();
-        more || more_keys
+        Swept { more: due.more || more_keys, ended: due.ended }
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
@@ -275,27 +294,50 @@ impl Writer {
 
     /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
-        let (mut added, mut deleted) = (Vec::new(), Vec::new());
+        // Logs that were deleted or closed: who follows them finds out by reading.
+        let (mut added, mut behind) = (Vec::new(), Vec::new());
         for one in drafted {
             match one {
                 Drafted::Append { append, appended, answer } => {
                     if !appended.repeated {
-                        added.push((append, appended.clone()));
+                        added.push((append, appended.positions.clone()));
                     }
                     // A caller that has gone away finds by its key what became of it.
                     drop(answer.send(Ok(appended)));
                 }
                 Drafted::Done(answer) => drop(answer.send(Ok(()))),
                 Drafted::Deleted { channel, found, answer } => {
-                    deleted.extend(found.then_some(channel));
+                    behind.extend(found.then_some(channel));
                     drop(answer.send(Ok(found)));
                 }
-                Drafted::Swept { more, answer } => drop(answer.send(Ok(more))),
+                Drafted::Updated { update, updated, answer } => {
+                    behind.extend(update.close.then(|| update.channel.clone()));
+                    let position = updated.message.as_ref().filter(|_| !updated.repeated);
+                    if let (Some(new), Some((_, position))) = (update.message, position) {
+                        let (id, body, from, expires) = (new.id, new.body, new.from, new.expires);
+                        let append = Append {
+                            id,
+                            key: None,
+                            targets: Targets::Channels(Vec::new()),
+                            body,
+                            from,
+                            time: update.time,
+                            expires,
+                        };
+                        added.push((Box::new(append), vec![(update.channel, *position)]));
+                    }
+                    drop(answer.send(Ok(updated)));
+                }
+                Drafted::Swept { swept, answer } => drop(answer.send(Ok(swept))),
+                Drafted::Ended { channels, answer } => {
+                    behind.extend(channels);
+                    drop(answer.send(Ok(())));
+                }
             }
         }
         let mut entries = Vec::new();
-        for (append, appended) in added {
-            for (channel, position) in appended.positions {
+        for (append, positions) in added {
+            for (channel, position) in positions {
                 entries.push(Arc::new(Entry::new(Message {
                     id: append.id.clone(),
                     channel,
@@ -314,8 +356,8 @@ impl Writer {
         if !entries.is_empty() {
             self.tell(&entries);
         }
-        if !deleted.is_empty() {
-            feed(|| self.feed.behind(&deleted));
+        if !behind.is_empty() {
+            feed(|| self.feed.behind(&behind));
         }
     }
 
@@ -354,9 +396,10 @@ impl Drafted {
         match self {
             Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Done(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Deleted { answer, .. } | Self::Swept { answer, .. } => {
-                drop(answer.send(Err(error.clone())))
-            }
+            Self::Updated { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Deleted { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Swept { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Ended { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
     }
 }

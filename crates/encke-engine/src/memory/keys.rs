@@ -27,6 +27,11 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// How much time has gone by at this time of the clock.
+    pub(super) fn stamp(&mut self, now: Time) -> Time {
+        self.passed.at(now)
+    }
+
     pub(super) fn find(&self, key: &str) -> Option<Appended> {
         self.results.get(key).map(|(_, first)| Appended { repeated: true, ..first.clone() })
     }

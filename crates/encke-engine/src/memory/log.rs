@@ -89,7 +89,8 @@ impl Log {
                 entries
             }
         };
-        Page { epoch, lineage: Lineage::default(), tail, head: self.head, entries }
+        let lineage = Lineage::default();
+        Page { epoch, lineage, tail, head: self.head, closed: false, entries }
     }
 }
 

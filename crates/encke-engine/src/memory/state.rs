@@ -1,6 +1,8 @@
 //! Everything that the memory engine holds, changed by one call at a time. Locking and the feed are in the
 //! engine around it (`memory.rs`).
 
+mod update;
+
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry as Found},
     ops::Bound,
@@ -9,6 +11,7 @@ use std::{
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
 
+use self::update::MetadataTable;
 use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
@@ -43,6 +46,7 @@ pub(super) struct State {
     keys: Keys,
     pushes: Pushes,
     floors: OffsetFloors,
+    metadata: MetadataTable,
 }
 
 impl State {
@@ -56,6 +60,7 @@ impl State {
             keys: Keys::default(),
             pushes: Pushes::default(),
             floors: OffsetFloors::default(),
+            metadata: MetadataTable::default(),
         }
     }
 
@@ -73,7 +78,12 @@ impl State {
         }
         let Append { id, key, targets, body, from, time, expires } = append;
         let (channels, is_push, is_named) = match targets {
-            Targets::Channels(channels) => (each_once(channels), false, true),
+            Targets::Channels(channels) => {
+                let channels = each_once(channels);
+                // Of users' own logs nothing but their messages is ever known.
+                self.begin_use(&channels, time)?;
+                (channels, false, true)
+            }
             Targets::Users(users) => (each_once(users.into_iter().map(ChannelName::from)), true, true),
             Targets::AllUsers => (self.users.keys().map(UserId::channel).collect(), true, false),
         };
@@ -181,11 +191,14 @@ impl State {
 
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
         match self.logs.get(channel) {
-            Some(log) => log.read(self.epoch, from, limit),
+            Some(log) => {
+                let closed = self.metadata.is_closed(channel);
+                Page { closed, ..log.read(self.epoch, from, limit) }
+            }
             None => {
                 let head = self.floors.of(channel);
                 let (epoch, lineage) = (self.epoch, Lineage::default());
-                Page { epoch, lineage, tail: head + 1, head, entries: Vec::new() }
+                Page { epoch, lineage, tail: head + 1, head, closed: false, entries: Vec::new() }
             }
         }
     }
@@ -264,6 +277,7 @@ impl State {
     /// Forgets a log, and with a user's own all that is known of the user. Says whether there was anything.
     pub(super) fn delete(&mut self, channel: &ChannelName) -> bool {
         let log = self.logs.remove(channel);
+        self.metadata.remove(channel);
         if let Some(log) = &log {
             self.floors.raise(OffsetFloors::class(channel), log.head() + 1);
             if let Some(due) = log.due {
@@ -274,10 +288,19 @@ impl State {
         log.is_some() || user.is_some()
     }
 
-    pub(super) fn sweep(&mut self, now: Time) {
-        let mut left = SWEEP_MAX_MESSAGES;
+    /// Forgets what is too old, and says which logs have ended.
+    pub(super) fn sweep(&mut self, now: Time) -> Vec<ChannelName> {
+        let (mut left, mut ended) = (SWEEP_MAX_MESSAGES, Vec::new());
         while left > 0 && self.expiry_index.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, channel)) = self.expiry_index.pop_first() else { break };
+            let ends = self.metadata.ends(&channel);
+            if ends.is_some_and(|end| end <= now) {
+                // What the agenda had is taken out already.
+                self.delete(&channel);
+                ended.push(channel);
+                left -= 1;
+                continue;
+            }
             let retention = self.retention.of(&channel);
             let Some(log) = self.logs.get_mut(&channel) else { continue };
             let owner = channel.owner();
@@ -290,11 +313,13 @@ impl State {
                     self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, now);
                 }
             }
-            let due = log.next_due(&retention);
+            let due = log.next_due(&retention).into_iter().chain(ends).min();
             reschedule(&mut self.expiry_index, &channel, log, due);
         }
         self.keys.forget_old(now);
+        self.metadata.forget_producers(self.keys.stamp(now));
         self.pushes.forget_old(now, &mut self.logs);
+        ended
     }
 }
 

@@ -62,7 +62,8 @@ impl Store {
                 continue;
             }
             let Extent { epoch, head: newest, tail, .. } = head.extent;
-            return Ok(Page { epoch, lineage: head.extent.lineage(), tail, head: newest, entries });
+            let lineage = head.extent.lineage();
+            return Ok(Page { epoch, lineage, tail, head: newest, closed: false, entries });
         }
     }
 

@@ -2,6 +2,7 @@
 //! key; then it is done piece by piece, each of which is stored with a mark of its own that it is done. Any
 //! node that finds it unfinished goes on: a piece that is done cannot be done again.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use encke_proto::{ChannelName, MessageId, Time, UserId};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::{
     append::{Message, key_put, page_put},
     fault::Fault,
     link::{Put, at_once},
-    record::Said,
+    record::{self, Said},
     store::Store,
     targets::{KeyRecord, Target, TargetPage, appended, from_json, targets, to_json},
     writer::{Beside, Once, Work, Written},
@@ -35,6 +36,9 @@ struct Intent {
     time: u64,
     expires: Option<u64>,
     body: String,
+    /// Whether the body is bytes, and stands here in base64.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    base64: bool,
     /// How many pieces there are; each has a page with its targets.
     pieces: usize,
 }
@@ -45,24 +49,30 @@ type Piece = Vec<(ChannelName, usize)>;
 impl Intent {
     fn of(message: &Message, pieces: usize) -> Self {
         let said = &message.said;
+        let base64 = matches!(said.body, encke_proto::Body::Bytes(_));
         Self {
             push: message.push,
             page: matches!(said.body, encke_proto::Body::Page(_)),
             from: said.from.clone(),
             time: said.time.0,
             expires: said.expires.map(|end| end.0),
-            body: String::from_utf8_lossy(&said.payload()).into_owned(),
+            body: if base64 {
+                STANDARD.encode(said.payload())
+            } else {
+                String::from_utf8_lossy(&said.payload()).into_owned()
+            },
+            base64,
             pieces,
         }
     }
 
     fn said(&self, id: &MessageId) -> Result<Said, Fault> {
-        let body = if self.page {
-            encke_proto::Body::Page(self.body.as_str().into())
-        } else {
-            let json = serde_json::value::RawValue::from_string(self.body.clone());
-            encke_proto::Body::Data(json.map_err(|_| Fault::damaged("a message that is not JSON"))?.into())
+        let body = match (self.base64, self.page) {
+            (true, _) => STANDARD.decode(&self.body).ok().and_then(|bytes| record::body("b", &bytes)),
+            (false, true) => record::body("p", self.body.as_bytes()),
+            (false, false) => record::body("d", self.body.as_bytes()),
         };
+        let body = body.ok_or_else(|| Fault::damaged("a message that is to be stored is not understood"))?;
         Ok(Said {
             id: id.clone(),
             time: Time(self.time),

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use encke_proto::{
-    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId,
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, TypedBytes, UserId,
 };
 use serde_json::value::RawValue;
 
@@ -124,6 +124,11 @@ impl Said {
         match &self.body {
             Body::Page(url) => Bytes::copy_from_slice(url.as_bytes()),
             Body::Data(json) => Bytes::copy_from_slice(json.get().as_bytes()),
+            // A line with their content type stands before bytes.
+            Body::Bytes(typed) => {
+                let (content_type, bytes) = (typed.content_type().as_bytes(), typed.bytes());
+                [content_type, b"\n", bytes].concat().into()
+            }
         }
     }
 }
@@ -190,6 +195,7 @@ fn put_as(
         None => note,
         Some((Said { body: Body::Page(_), .. }, _)) => 'p',
         Some((Said { body: Body::Data(_), .. }, _)) => 'd',
+        Some((Said { body: Body::Bytes(_), .. }, _)) => 'b',
     };
     let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back } = extent;
     // Writing to a string cannot fail.
@@ -255,13 +261,24 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>, bool)> {
         Some(from) => Some(UserId::new(&untoken(from)?).ok()?),
         None => None,
     };
-    let text = std::str::from_utf8(payload).ok()?;
-    let body = match kind {
-        "p" => Body::Page(text.into()),
-        "d" => Body::Data(Arc::from(RawValue::from_string(text.to_owned()).ok()?)),
-        _ => return None,
-    };
+    let body = body(kind, payload)?;
     Some((extent, Some(Said { id, time, expires, from, body }), false))
+}
+
+/// What a message says, from its kind and its payload.
+pub(super) fn body(kind: &str, payload: &[u8]) -> Option<Body> {
+    let text = || std::str::from_utf8(payload).ok();
+    Some(match kind {
+        "p" => Body::Page(text()?.into()),
+        "d" => Body::Data(Arc::from(RawValue::from_string(text()?.to_owned()).ok()?)),
+        "b" => {
+            let end = payload.iter().position(|byte| *byte == b'\n')?;
+            let (content_type, bytes) = payload.split_at(end);
+            let content_type = std::str::from_utf8(content_type).ok()?;
+            Body::Bytes(Arc::new(TypedBytes::new(content_type, &bytes[1..]).ok()?))
+        }
+        _ => return None,
+    })
 }
 
 fn fork(text: &str) -> Option<Position> {
@@ -300,6 +317,7 @@ mod tests {
                 Some("a b\u{20ac}"),
                 None,
             ),
+            (Body::Bytes(Arc::new(TypedBytes::new("a/b", *b"\n\0\xff").unwrap())), None, None),
         ] {
             let from = from.map(|from| UserId::new(from).unwrap());
             let said = Said { id: id.clone(), time: Time(5), expires, from, body };

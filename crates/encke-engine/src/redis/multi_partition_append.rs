@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use encke_proto::{ChannelName, Position};
 use serde_json::{Value as Json, json};
 
@@ -66,9 +67,14 @@ impl MultiPartitionAppend {
 
     fn to_json(&self) -> String {
         let Parcel { id, text, bytes, time, expires, until } = &self.parcel;
+        // JSON holds no other bytes than text.
+        let (utf8, base64) = match std::str::from_utf8(text) {
+            Ok(utf8) => (Some(utf8), None),
+            Err(_) => (None, Some(STANDARD.encode(text))),
+        };
         json!({
-            "id": id, "text": text, "bytes": bytes, "time": time, "expires": expires, "until": until,
-            "first": self.first, "targets": self.names(),
+            "id": id, "text": utf8, "base64": base64, "bytes": bytes, "time": time, "expires": expires,
+            "until": until, "first": self.first, "targets": self.names(),
         })
         .to_string()
     }
@@ -91,7 +97,10 @@ impl MultiPartitionAppend {
         let number = |name: &str| json[name].as_u64().ok_or_else(unreadable);
         let parcel = Parcel {
             id: text("id")?,
-            text: text("text")?,
+            text: match json["base64"].as_str() {
+                Some(base64) => STANDARD.decode(base64).map_err(|_| unreadable())?,
+                None => text("text")?.into_bytes(),
+            },
             bytes: number("bytes")?,
             time: number("time")?,
             expires: json["expires"].as_u64(),
@@ -136,6 +145,7 @@ impl RedisEngine {
         multi_partition_append: MultiPartitionAppend,
         key: Option<&str>,
     ) -> Result<Appended, EngineError> {
+        self.check_open(&multi_partition_append).await?;
         let plan = multi_partition_append.plan();
         let known = key.map_or(Known::Not, |key| Known::Key(key, &plan));
         let channels: Vec<ChannelName> = multi_partition_append
@@ -164,6 +174,24 @@ impl RedisEngine {
         })
     }
 
+    /// Refuses an append to public channels some of which are closed. What is closed while the append is
+    /// under way is passed over by it. The first partition looks for itself.
+    async fn check_open(&self, multi_partition_append: &MultiPartitionAppend) -> Result<(), EngineError> {
+        let is_push = multi_partition_append.parcel.until.is_some();
+        if is_push {
+            // A user's own channel is never closed.
+            return Ok(());
+        }
+        let calls = multi_partition_append.parts().into_iter().skip(1).map(|part| {
+            let mut command = self.scripted(&script::OPEN, part.partition, &[]);
+            for name in part.channels {
+                command.arg(name.as_str());
+            }
+            Call { partition: part.partition, command }
+        });
+        self.calls(calls.collect()).await.map(drop)
+    }
+
     /// What the first append with a key led to: asks for its parts, and finishes it if it is not finished.
     pub(super) async fn repeat_spread(&self, first: u16, placed: Placed) -> Result<Appended, EngineError> {
         if placed.plan.is_empty() {
@@ -174,7 +202,7 @@ impl RedisEngine {
             let plan: Json = serde_json::from_str(&placed.plan).map_err(|_| unreadable())?;
             let parcel = Parcel {
                 id: placed.id.to_string(),
-                text: String::new(),
+                text: Vec::new(),
                 bytes: 0,
                 time: 0,
                 expires: None,
@@ -337,14 +365,12 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_as_it_was() {
-        for targets in [
-            None,
-            Some(vec![]),
-            Some(["@a b", "x"].iter().filter_map(|name| ChannelName::any(name).ok()).collect()),
-        ] {
+        let names = ["@a b", "x"].iter().filter_map(|name| ChannelName::any(name).ok()).collect();
+        let (text, bytes) = (&b"1 \"2\"\n{}"[..], &b"a/b\n\0\xff"[..]);
+        for (targets, text) in [(None, text), (Some(vec![]), bytes), (Some(names), text)] {
             let parcel = Parcel {
                 id: "A".into(),
-                text: "1 \"2\"\n{}".into(),
+                text: text.into(),
                 bytes: 2,
                 time: 3,
                 expires: Some(4),
@@ -368,7 +394,7 @@ mod tests {
         let targets: Vec<ChannelName> =
             (0..100_000).filter_map(|index| ChannelName::any(&format!("@u{index}")).ok()).collect();
         let parcel =
-            Parcel { id: String::new(), text: String::new(), bytes: 0, time: 0, expires: None, until: None };
+            Parcel { id: String::new(), text: Vec::new(), bytes: 0, time: 0, expires: None, until: None };
         let multi_partition_append =
             MultiPartitionAppend { parcel, first: partition_of("@u0"), targets: Some(targets) };
         let parts = multi_partition_append.parts();

@@ -24,7 +24,7 @@ const OF_PART: char = 'p';
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parcel {
     pub(super) id: String,
-    pub(super) text: String,
+    pub(super) text: Vec<u8>,
     pub(super) bytes: u64,
     pub(super) time: u64,
     pub(super) expires: Option<u64>,

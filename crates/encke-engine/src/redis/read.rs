@@ -32,7 +32,9 @@ impl RedisEngine {
             .arg(bounded(limit.messages as u64))
             .arg(bounded(limit.bytes as u64));
         let page = read_page(channel, from, self.server_map.call(partition, command).await?)?;
-        self.watching.saw(channel, Position { epoch: page.epoch, offset: page.head });
+        // The place that nodes are told: one further if the log is closed.
+        let told = Position { epoch: page.epoch, offset: page.head + u64::from(page.closed) };
+        self.watching.saw(channel, told);
         Ok(page)
     }
 }
@@ -49,8 +51,9 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
     let mut texts = fields.list()?;
     let mut messages = Vec::new();
     while !texts.is_empty() {
-        messages.push(texts.text()?);
+        messages.push(texts.bytes()?);
     }
+    let closed = fields.number()? == 1;
     let first: Offset = match from {
         ReadFrom::After(offset) => offset.saturating_add(1).max(tail),
         // It was asked for backwards, so the last one is known.
@@ -65,6 +68,7 @@ fn read_page(channel: &ChannelName, from: ReadFrom, value: Value) -> Result<Page
         lineage: Lineage::new(forks),
         tail,
         head,
+        closed,
         entries: entries.collect::<Result<_, EngineError>>()?,
     })
 }

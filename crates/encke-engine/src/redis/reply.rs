@@ -38,6 +38,14 @@ impl Fields {
         text(self.value()?)
     }
 
+    /// What a stream holds, which need not be text.
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, EngineError> {
+        match self.value()? {
+            Value::BulkString(bytes) => Ok(bytes),
+            other => text(other).map(String::into_bytes),
+        }
+    }
+
     pub(super) fn number(&mut self) -> Result<u64, EngineError> {
         number(&self.value()?)
     }

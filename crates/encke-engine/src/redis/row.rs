@@ -1,9 +1,10 @@
 //! A message as a stream holds it: `BYTES TIME EXPIRES ID KIND FROM`, a line's end, and what it says. A name
-//! holds no control character, so FROM ends with the line.
+//! holds no control character, so FROM ends with the line. A line with their content type stands before
+//! bytes.
 
 use std::sync::Arc;
 
-use encke_proto::{Body, ChannelName, Message, Position, Time, UserId};
+use encke_proto::{Body, ChannelName, Message, Position, Time, TypedBytes, UserId};
 use serde_json::value::RawValue;
 
 use crate::{Append, EngineError, append::body_bytes};
@@ -13,18 +14,34 @@ fn damaged(what: &str) -> EngineError {
     EngineError::Damaged(format!("a message in Redis has {what}"))
 }
 
-pub(super) fn write(append: &Append) -> String {
-    let (kind, body) = match &append.body {
-        Body::Page(url) => ('p', &**url),
-        Body::Data(json) => ('d', json.get()),
+pub(super) fn write(append: &Append) -> Vec<u8> {
+    let (kind, content_type, body) = match &append.body {
+        Body::Page(url) => ('p', "", url.as_bytes()),
+        Body::Data(json) => ('d', "", json.get().as_bytes()),
+        Body::Bytes(typed) => ('b', typed.content_type(), typed.bytes()),
     };
     let expires = append.expires.map(|end| end.0.to_string()).unwrap_or_default();
     let from = append.from.as_ref().map_or("", UserId::as_str);
-    format!("{} {} {expires} {} {kind} {from}\n{body}", body_bytes(&append.body), append.time.0, append.id)
+    let (size, time, id) = (body_bytes(&append.body), append.time.0, &append.id);
+    let mut row = format!("{size} {time} {expires} {id} {kind} {from}\n").into_bytes();
+    row.reserve_exact(content_type.len() + 1 + body.len());
+    if kind == 'b' {
+        row.extend_from_slice(content_type.as_bytes());
+        row.push(b'\n');
+    }
+    row.extend_from_slice(body);
+    row
 }
 
-pub(super) fn read(text: &str, channel: &ChannelName, position: Position) -> Result<Message, EngineError> {
-    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("no head"))?;
+/// What stands before the first line's end, as text, and what stands behind it.
+pub(super) fn split_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (line, rest) = bytes.split_at(end);
+    Some((std::str::from_utf8(line).ok()?, &rest[1..]))
+}
+
+pub(super) fn read(row: &[u8], channel: &ChannelName, position: Position) -> Result<Message, EngineError> {
+    let (head, body) = split_line(row).ok_or_else(|| damaged("no head"))?;
     let mut fields = head.splitn(6, ' ');
     let mut field = || fields.next().ok_or_else(|| damaged("too short a head"));
     let _bytes = field()?;
@@ -39,9 +56,18 @@ pub(super) fn read(text: &str, channel: &ChannelName, position: Position) -> Res
         "" => None,
         user => Some(UserId::new(user).map_err(|_| damaged("no sender"))?),
     };
+    let text = || std::str::from_utf8(body).map_err(|_| damaged("no UTF-8"));
     let body = match kind {
-        "p" => Body::Page(body.into()),
-        "d" => Body::Data(Arc::from(RawValue::from_string(body.to_owned()).map_err(|_| damaged("no JSON"))?)),
+        "p" => Body::Page(text()?.into()),
+        "d" => {
+            let json = RawValue::from_string(text()?.to_owned()).map_err(|_| damaged("no JSON"))?;
+            Body::Data(Arc::from(json))
+        }
+        "b" => {
+            let (content_type, bytes) = split_line(body).ok_or_else(|| damaged("no content type"))?;
+            let typed = TypedBytes::new(content_type, bytes).map_err(|_| damaged("no content type"))?;
+            Body::Bytes(Arc::new(typed))
+        }
         _ => return Err(damaged("no kind")),
     };
     Ok(Message { id, channel: channel.clone(), position, time, body, from, expires })

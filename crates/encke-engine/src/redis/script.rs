@@ -62,6 +62,9 @@ scripts! {
     SWEEP of_partition!("sweep");
     TRIM of_partition!("trim");
     DELETE of_partition!("delete");
+    UPDATE of_partition!("update");
+    STATUS of_partition!("status");
+    OPEN of_partition!("open");
     ENTER of_partition!("enter");
     LEAVE of_partition!("leave");
     BEAT include_str!("lua/beat.lua");

@@ -23,7 +23,7 @@ use super::{
     options::{Address, RedisOptions, Topology},
     reply::Fields,
 };
-use crate::EngineError;
+use crate::{EngineError, LogRefusal};
 
 /// How often a call is sent elsewhere, or again, before it is given up.
 const REDIRECTIONS_MAX: usize = 8;
@@ -284,6 +284,18 @@ impl ServerMap {
     }
 }
 
+fn refused(refusal: LogRefusal) -> Next {
+    Next::Done(Err(refusal.into()))
+}
+
+/// A refusal by a script of ours that names a number.
+fn with_number(details: &str, refusal: impl FnOnce(u64) -> LogRefusal) -> Next {
+    match details.trim().parse() {
+        Ok(number) => refused(refusal(number)),
+        Err(_) => Next::Done(Err(EngineError::Damaged(format!("a script refused with {details}")))),
+    }
+}
+
 fn judge(value: Value) -> Next {
     let Value::ServerError(error) = value else { return Next::Done(Ok(value)) };
     let details = error.details().unwrap_or_default();
@@ -299,6 +311,11 @@ fn judge(value: Value) -> Next {
         "TRYAGAIN" => Next::Again,
         "NOSCRIPT" => Next::Load,
         "READONLY" => Next::Demoted,
+        "CLOSED" => refused(LogRefusal::Closed),
+        "ENDED" => refused(LogRefusal::Ended),
+        "MANY" => refused(LogRefusal::TooManyProducers),
+        "FENCED" => with_number(details, |epoch| LogRefusal::Fenced { epoch }),
+        "GAP" => with_number(details, |expected| LogRefusal::SequenceGap { expected }),
         "DAMAGED" | "WRONGTYPE" => Next::Done(Err(EngineError::Damaged(details.to_owned()))),
         code => Next::Done(Err(unavailable(format!("Redis: {code} {details}")))),
     }

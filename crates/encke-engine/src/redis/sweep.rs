@@ -173,6 +173,7 @@ impl RedisEngine {
             let retention = self.retention.of(channel);
             command
                 .arg(channel.as_str())
+                .arg(self.names.topic(channel))
                 .arg(bounded(retention.max_messages))
                 .arg(bounded(retention.max_bytes));
             command.arg(bounded(retention.max_age_s.saturating_mul(1000)));

@@ -222,7 +222,7 @@ impl Watching {
             }
             None => return,
         };
-        let Some(told) = read_told(&channel, said) else {
+        let Some(told) = read_told(&channel, &said) else {
             // The look finds that the channel is further.
             tracing::error!(%channel, "what was told of a channel cannot be read");
             return;
@@ -520,15 +520,14 @@ impl Told {
     }
 }
 
-fn read_told(channel: &ChannelName, said: Vec<u8>) -> Option<Told> {
-    let said = String::from_utf8(said).ok()?;
-    let (place, text) = said.split_once('\n')?;
+fn read_told(channel: &ChannelName, said: &[u8]) -> Option<Told> {
+    let (place, row) = row::split_line(said)?;
     let (bits, offset) = place.split_once(' ')?;
     let position = Position { epoch: epoch(bits).ok()?, offset: offset.parse().ok()? };
-    if text.is_empty() {
+    if row.is_empty() {
         return Some(Told::Deleted(position));
     }
-    row::read(text, channel, position).ok().map(|message| Told::Appended(Entry::new(message)))
+    row::read(row, channel, position).ok().map(|message| Told::Appended(Entry::new(message)))
 }
 
 /// Keeps a listening connection to one server.

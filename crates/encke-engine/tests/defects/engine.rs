@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt,
-    ReceiptState, Targets, UserRecord,
+    Append, Appended, ChannelSummary, Configure, Engine, EngineError, LogConfig, LogStatus, LogUpdate,
+    LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets, UserRecord,
 };
-use encke_proto::{ChannelName, Entry, MessageId, Position, Time, UserId};
+use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, TypedBytes, UserId};
 
 use super::Defect;
 
@@ -52,6 +52,16 @@ impl BrokenEngine {
                     .map(|key| key.trim().to_owned());
             }
             Some(Defect::LosesSender) => append.from = None,
+            Some(Defect::LosesContentType | Defect::KeepsTextAlone) => {
+                if let Body::Bytes(typed) = &append.body {
+                    let is_lost = self.is(Defect::LosesContentType);
+                    let content_type = if is_lost { "a/b" } else { typed.content_type() };
+                    let text = String::from_utf8_lossy(typed.bytes()).into_owned().into_bytes();
+                    let bytes = if is_lost { typed.bytes().to_vec() } else { text };
+                    let typed = TypedBytes::new(content_type, bytes).expect("it is a content type");
+                    append.body = Body::Bytes(Arc::new(typed));
+                }
+            }
             Some(Defect::LosesExpiry) => append.expires = None,
             Some(Defect::RoundsTime) => append.time.0 -= append.time.0 % 1000,
             Some(Defect::AppendsInPart) => {
@@ -90,15 +100,26 @@ impl BrokenEngine {
             }
             Some(Defect::TellsWrongTail) => page.tail = 1,
             Some(Defect::TellsWrongHead) => page.head += 1,
+            Some(Defect::HidesClosed) => page.closed = false,
             _ => {}
         }
     }
 }
 
+fn without_lifetime(configure: Configure) -> Configure {
+    let without = |config: LogConfig| LogConfig::new(config.content_type(), None).expect("it was one");
+    match configure {
+        Configure::Keep => Configure::Keep,
+        Configure::Create(config) => Configure::Create(without(config)),
+        Configure::Replace(config) => Configure::Replace(without(config)),
+    }
+}
+
 fn size(entry: &Entry) -> usize {
     match &entry.message().body {
-        encke_proto::Body::Page(url) => url.len(),
-        encke_proto::Body::Data(json) => json.get().len(),
+        Body::Page(url) => url.len(),
+        Body::Data(json) => json.get().len(),
+        Body::Bytes(typed) => typed.bytes().len(),
     }
 }
 
@@ -290,7 +311,49 @@ impl Engine for BrokenEngine {
         }
     }
 
+    async fn update_log(&self, mut update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        match self.defect {
+            Some(Defect::NeverCloses) => update.close = false,
+            Some(Defect::IgnoresProducers) => update.producer = None,
+            Some(Defect::IgnoresLifetimes) => update.configure = without_lifetime(update.configure),
+            Some(Defect::IgnoresUses) if update.configure == Configure::Keep => update.time = Time(1),
+            Some(Defect::CreatesAnew) => {
+                if let Configure::Create(config) = update.configure {
+                    update.configure = Configure::Replace(config);
+                }
+            }
+            Some(Defect::SharesProducers) => {
+                if let Some(producer) = update.producer.take() {
+                    let all = ChannelName::public("all").expect("this is a name");
+                    let alone = LogUpdate { producer: Some(producer), ..LogUpdate::new(all, update.time) };
+                    let shared = self.inner.update_log(LogUpdate { close: true, ..alone }).await?;
+                    if shared.repeated {
+                        return Ok(shared);
+                    }
+                }
+            }
+            _ => {}
+        }
+        let mut updated = self.inner.update_log(update).await?;
+        if updated.repeated && self.is(Defect::ForgetsPlaces) {
+            updated.message = None;
+        }
+        Ok(updated)
+    }
+
+    async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        if self.is(Defect::TouchesByQuestions) {
+            let time = Time(self.swept.load(Ordering::SeqCst)).plus_seconds(1);
+            // One that has ended is not asked for this.
+            let _ = self.inner.update_log(LogUpdate::new(channel.clone(), time)).await;
+        }
+        self.inner.log_status(channel).await
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
+        if self.is(Defect::TouchesByQuestions) {
+            self.swept.store(now.0, Ordering::SeqCst);
+        }
         match self.defect {
             Some(Defect::NeverSweeps) => self.inner.sweep(Time(0)).await,
             Some(Defect::AgesWithTheClock) => {

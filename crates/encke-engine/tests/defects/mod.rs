@@ -113,6 +113,28 @@ pub enum Defect {
     DeniesDeletions,
     /// Of a deleted user the log alone is gone.
     DeletesLogsAlone,
+    /// A log is never closed.
+    NeverCloses,
+    /// A page does not say that its log is closed.
+    HidesClosed,
+    /// No producer is looked at.
+    IgnoresProducers,
+    /// Producers of all logs are the same.
+    SharesProducers,
+    /// A repeated change does not say where its message is.
+    ForgetsPlaces,
+    /// No log ends by itself.
+    IgnoresLifetimes,
+    /// A use of a log does not make it last longer.
+    IgnoresUses,
+    /// A question makes a log last longer.
+    TouchesByQuestions,
+    /// A log that is there is set to what it is created with.
+    CreatesAnew,
+    /// The content type of bytes is another.
+    LosesContentType,
+    /// Bytes that are no text are not kept.
+    KeepsTextAlone,
     /// The feed is not told of deletions.
     FeedMissesDeletions,
     /// The feed misses some messages.
@@ -188,6 +210,17 @@ impl Defect {
         Self::DeletesNothing,
         Self::DeniesDeletions,
         Self::DeletesLogsAlone,
+        Self::NeverCloses,
+        Self::HidesClosed,
+        Self::IgnoresProducers,
+        Self::SharesProducers,
+        Self::ForgetsPlaces,
+        Self::IgnoresLifetimes,
+        Self::IgnoresUses,
+        Self::TouchesByQuestions,
+        Self::CreatesAnew,
+        Self::LosesContentType,
+        Self::KeepsTextAlone,
         Self::FeedMissesDeletions,
         Self::FeedDrops,
         Self::FeedDoubles,

@@ -121,6 +121,7 @@ impl Logs {
             lineage: Lineage::new(log.lineage.clone()),
             tail,
             head: log.head,
+            closed: false,
             entries: choose(&log.kept),
         }
     }

@@ -76,6 +76,7 @@ pub fn msg(entry: &Entry) -> Cow<'_, str> {
             Ok(text) => Cow::Owned(text),
             Err(_) => Cow::Borrowed(json.get()),
         },
+        Body::Bytes(typed) => Cow::Borrowed(typed.json().get()),
     }
 }
 

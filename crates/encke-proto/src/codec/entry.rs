@@ -131,6 +131,7 @@ impl Entry {
         let body = match &self.message.body {
             Body::Page(url) => url.len(),
             Body::Data(json) => json.get().len(),
+            Body::Bytes(typed) => typed.bytes().len(),
         };
         std::mem::size_of::<Self>() + body
     }
@@ -141,6 +142,8 @@ fn room(message: &Message) -> usize {
     let body = match &message.body {
         Body::Page(url) => url.len(),
         Body::Data(json) => json.get().len(),
+        // As JSON, in base64.
+        Body::Bytes(typed) => typed.bytes().len() * 4 / 3,
     };
     200 + body
 }
@@ -169,6 +172,10 @@ fn encode(out: &mut Vec<u8>, message: &Message) {
         Body::Data(json) => {
             out.extend_from_slice(b"\",\"type\":\"message\",\"data\":");
             out.extend_from_slice(json.get().as_bytes());
+        }
+        Body::Bytes(typed) => {
+            out.extend_from_slice(b"\",\"type\":\"message\",\"data\":");
+            out.extend_from_slice(typed.json().get().as_bytes());
         }
     }
     if let Some(user) = &message.from {

@@ -143,7 +143,8 @@ impl From<EngineError> for Refused {
                 tracing::warn!(%error, "the engine refused");
                 ErrorCode::EngineUnavailable.into()
             }
-            EngineError::Unsupported(_) => {
+            // No endpoint closes a log or appends as a producer, so none can be refused for that.
+            EngineError::Refused(_) | EngineError::Unsupported(_) => {
                 tracing::warn!(%error, "the engine was asked for what it cannot do");
                 ErrorCode::EngineUnavailable.into()
             }

@@ -1,9 +1,9 @@
 //! A message as it lies in a segment: once, with all the logs that it is in, and what must be remembered with
-//! it. The body comes last, so that a replay reads over it.
+//! it. The body comes last; of one with very many targets these do.
 
 use std::sync::Arc;
 
-use encke_proto::{Body, MessageId, Offset, Time, UserId};
+use encke_proto::{Body, MessageId, Offset, Time, TypedBytes, UserId};
 use serde_json::value::RawValue;
 
 use super::{
@@ -18,13 +18,23 @@ mod field {
     pub(super) const EXPIRES: u8 = 2;
     pub(super) const FROM: u8 = 4;
     pub(super) const UNTIL: u8 = 8;
-    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL;
+    /// The body comes before the targets, with a checksum of all up to there, so that one log's reader need
+    /// not read the targets.
+    pub(super) const SPLIT: u8 = 16;
+    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT;
 }
 
-/// What a body is. Bytes with a content type will be another one.
+/// From how many targets on a message is split.
+const SPLIT_MIN_TARGETS: usize = 256;
+const CHECKSUM_BYTES: usize = 4;
+/// What is read of a split message besides its body, in bytes: more than its fields take.
+const FIELDS_MAX_BYTES: u32 = 1024;
+
+/// What a body is. Before bytes stands their content type.
 mod body_kind {
     pub(super) const PAGE: u8 = 0;
     pub(super) const DATA: u8 = 1;
+    pub(super) const BYTES: u8 = 2;
 }
 
 /// An idempotency key with its stamp: how much time had gone by, see [`crate::passed::Passed`].
@@ -61,11 +71,13 @@ pub(in crate::log) struct MessageRecord {
 impl MessageRecord {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+        let (begin, is_split) = (out.len(), self.targets.len() >= SPLIT_MIN_TARGETS);
         out.push(
             bit(self.key.is_some(), field::KEY)
                 | bit(self.expires.is_some(), field::EXPIRES)
                 | bit(self.from.is_some(), field::FROM)
-                | bit(self.until.is_some(), field::UNTIL),
+                | bit(self.until.is_some(), field::UNTIL)
+                | bit(is_split, field::SPLIT),
         );
         out.extend_from_slice(&self.id.bits().to_be_bytes());
         put_number(out, self.time.0);
@@ -82,18 +94,37 @@ impl MessageRecord {
         if let Some(until) = self.until {
             put_number(out, until.0);
         }
+        if is_split {
+            self.encode_body(out);
+            let checksum = crc32c::crc32c(&out[begin..]);
+            out.extend_from_slice(&checksum.to_le_bytes());
+            self.encode_targets(out);
+        } else {
+            self.encode_targets(out);
+            self.encode_body(out);
+        }
+    }
+
+    fn encode_targets(&self, out: &mut Vec<u8>) {
         put_number(out, self.targets.len() as u64);
         for target in &self.targets {
             put_number(out, u64::from(target.log));
             put_number(out, target.offset);
         }
-        let (kind, text) = match &self.body {
-            Some(Body::Page(url)) => (body_kind::PAGE, &**url),
-            Some(Body::Data(json)) => (body_kind::DATA, json.get()),
-            None => (body_kind::PAGE, ""),
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        let (kind, bytes) = match &self.body {
+            Some(Body::Page(url)) => (body_kind::PAGE, url.as_bytes()),
+            Some(Body::Data(json)) => (body_kind::DATA, json.get().as_bytes()),
+            Some(Body::Bytes(typed)) => (body_kind::BYTES, typed.bytes()),
+            None => (body_kind::PAGE, &[][..]),
         };
         out.push(kind);
-        put_bytes(out, text.as_bytes());
+        if let Some(Body::Bytes(typed)) = &self.body {
+            put_bytes(out, typed.content_type().as_bytes());
+        }
+        put_bytes(out, bytes);
     }
 
     /// Reads one; of its targets all, or only the log that is named.
@@ -102,6 +133,21 @@ impl MessageRecord {
         with_body: bool,
         only: Option<LogId>,
     ) -> Result<Self, Malformed> {
+        let (mut message, is_split) = Self::decode_fields(reader)?;
+        if is_split {
+            message.decode_body(reader, with_body)?;
+            // All of the record has a checksum as well.
+            reader.take(CHECKSUM_BYTES)?;
+            message.decode_targets(reader, only)?;
+        } else {
+            message.decode_targets(reader, only)?;
+            message.decode_body(reader, with_body)?;
+        }
+        if reader.0.is_empty() { Ok(message) } else { Err(Malformed("the end of a message")) }
+    }
+
+    /// Reads what comes before the targets and the body, and whether the body comes first.
+    fn decode_fields(reader: &mut Reader<'_>) -> Result<(Self, bool), Malformed> {
         let fields = reader.byte()?;
         if fields & !field::ALL != 0 {
             return Err(Malformed("a message of this version"));
@@ -117,21 +163,30 @@ impl MessageRecord {
         let from = has(field::FROM).then(|| reader.text()).transpose()?;
         let from = from.map(UserId::new).transpose().map_err(|_| Malformed("the id of a user"))?;
         let until = has(field::UNTIL).then(|| reader.time()).transpose()?;
+        let (body_bytes, body, targets) = (0, None, Vec::new());
+        let message = Self { id, key, time, expires, from, until, body_bytes, body, targets };
+        Ok((message, has(field::SPLIT)))
+    }
+
+    fn decode_targets(&mut self, reader: &mut Reader<'_>, only: Option<LogId>) -> Result<(), Malformed> {
         let count = reader.count()?;
-        let mut targets = Vec::with_capacity(if only.is_none() { count } else { 1 });
+        self.targets.reserve_exact(if only.is_none() { count } else { 1 });
         for _ in 0..count {
             let target = Target { log: reader.small()?, offset: reader.number()? };
             if only.is_none_or(|only| target.log == only) {
-                targets.push(target);
+                self.targets.push(target);
             }
         }
-        let (kind, bytes) = (reader.byte()?, reader.bytes()?);
-        if !reader.0.is_empty() {
-            return Err(Malformed("the end of a message"));
-        }
-        let body_bytes = u32::try_from(bytes.len()).map_err(|_| Malformed("a body of this length"))?;
-        let body = if with_body { Some(read_body(kind, bytes)?) } else { None };
-        Ok(Self { id, key, time, expires, from, until, body_bytes, body, targets })
+        Ok(())
+    }
+
+    fn decode_body(&mut self, reader: &mut Reader<'_>, with_body: bool) -> Result<(), Malformed> {
+        let kind = reader.byte()?;
+        let content_type = if kind == body_kind::BYTES { reader.text()? } else { "" };
+        let bytes = reader.bytes()?;
+        self.body_bytes = u32::try_from(bytes.len()).map_err(|_| Malformed("a body of this length"))?;
+        self.body = if with_body { Some(read_body(kind, content_type, bytes)?) } else { None };
+        Ok(())
     }
 
     /// The place in a log, if the message is in it.
@@ -140,13 +195,17 @@ impl MessageRecord {
     }
 }
 
-fn read_body(kind: u8, bytes: &[u8]) -> Result<Body, Malformed> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Malformed("a body in UTF-8"))?;
+fn read_body(kind: u8, content_type: &str, bytes: &[u8]) -> Result<Body, Malformed> {
+    let text = || std::str::from_utf8(bytes).map_err(|_| Malformed("a body in UTF-8"));
     match kind {
-        body_kind::PAGE => Ok(Body::Page(text.into())),
+        body_kind::PAGE => Ok(Body::Page(text()?.into())),
         body_kind::DATA => {
-            let json = RawValue::from_string(text.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
+            let json = RawValue::from_string(text()?.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
             Ok(Body::Data(Arc::from(json)))
+        }
+        body_kind::BYTES => {
+            let typed = TypedBytes::new(content_type, bytes).map_err(|_| Malformed("a content type"))?;
+            Ok(Body::Bytes(Arc::new(typed)))
         }
         _ => Err(Malformed("a body of this version")),
     }
@@ -167,4 +226,30 @@ fn read(payload: &[u8], only: Option<LogId>) -> Result<MessageRecord, Malformed>
         return Err(Malformed("a message"));
     }
     MessageRecord::decode(&mut Reader(payload.get(1..).unwrap_or_default()), true, only)
+}
+
+/// Of a record of this length, header included, which holds a message with a body of so many bytes: how many
+/// bytes after the header to read for the message alone. None if that saves little.
+pub(in crate::log) fn start_bytes(length: u32, body_bytes: u32) -> Option<u32> {
+    let start = body_bytes.saturating_add(FIELDS_MAX_BYTES);
+    (length > start.saturating_mul(2)).then_some(start)
+}
+
+/// Reads a message from the start of its record; without its targets, and none if they come before the body.
+pub(in crate::log) fn read_message_start(start: &[u8]) -> Result<Option<MessageRecord>, Malformed> {
+    if !holds_message(start) {
+        return Err(Malformed("a message"));
+    }
+    let bytes = start.get(1..).unwrap_or_default();
+    let mut reader = Reader(bytes);
+    let (mut message, is_split) = MessageRecord::decode_fields(&mut reader)?;
+    if !is_split {
+        return Ok(None);
+    }
+    message.decode_body(&mut reader, true)?;
+    let checksum = crc32c::crc32c(&bytes[..bytes.len() - reader.0.len()]);
+    if reader.array()? != checksum.to_le_bytes() {
+        return Err(Malformed("a message with its checksum"));
+    }
+    Ok(Some(message))
 }

@@ -27,46 +27,42 @@ if key ~= '' then
   end
 end
 
-local names, offsets = {}, {}
+-- A part of an append to several partitions, all of which were found open, passes over what was closed since.
+local is_part = tonumber(ARGV[3]) > 0
+local passed_over = {}
+if has_metadata then
+  for at = ARGUMENTS + 1, #ARGV, EACH do
+    if is_closed(ARGV[at]) then
+      if not is_part then return redis.error_reply('CLOSED ' .. ARGV[at]) end
+      passed_over[ARGV[at]] = true
+    end
+  end
+end
+
+local names, offsets, streams = {}, {}, 0
 for at = ARGUMENTS + 1, #ARGV, EACH do
   local name, topic, max_messages, max_bytes, max_age = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local stream = KEYS[STREAMS + #names + 1]
-  local channel, known = find(name)
-  if not known then redis.call('DEL', stream) end
-  local offset = channel[2] + 1
-  redis.call('XADD', stream, digits(offset) .. '-0', 'm', text)
-  channel[2], channel[4] = offset, channel[4] + size
-  local due = channel[5]
-  if count(channel) == 1 then due = due_at(now, expires, max_age) end
-  if over(channel, max_messages, max_bytes) then
-    while over(channel, max_messages, max_bytes) do
-      -- One more than goes at a time, as the next one says when it is due.
-      local found = oldest(stream, channel, 2)
-      remove(name, channel, found[1], now)
-      if found[2] then
-        local _, time, ends = header(found[2][2])
-        -- A due time that is too early only makes the sweep look in vain; so it is moved in one direction.
-        due = math.min(due, due_at(time, ends, max_age))
-      end
+  streams = streams + 1
+  local stream = KEYS[STREAMS + streams]
+  if not passed_over[name] then
+    local channel, known = find(name)
+    if not known then redis.call('DEL', stream) end
+    local of_log = metadata(name)
+    local offset = put(name, stream, channel, of_log, text, size, now, expires, max_messages, max_bytes, max_age)
+    if of_log then keep_metadata(name, of_log) end
+    local user = owner(name)
+    if not user then
+      -- A log may have been made before its first message.
+      if offset == (channel[9] or 0) + 1 then redis.call('ZADD', NAMES, 0, name) end
+    elseif keep_until ~= '' then
+      if redis.call('HSETNX', PEOPLE, user, digits(now) .. ' ') == 1 then redis.call('ZADD', USERS, 0, user) end
+      redis.call('HSET', RECEIPTS, id .. user, cmsgpack.pack({ QUEUED, now, offset }))
+      redis.call('ZADD', ROSTER, 0, id .. user)
+      redis.call('ZADD', OPEN, 0, place(user, offset) .. id)
     end
-    cut(stream, channel)
+    redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(offset) .. '\n' .. text)
+    names[#names + 1], offsets[#offsets + 1] = name, offset
   end
-  if due ~= channel[5] then
-    channel[5] = due
-    redis.call('ZADD', DUE, digits(due), name)
-  end
-  keep(name, channel)
-  local user = owner(name)
-  if not user then
-    if not known then redis.call('ZADD', NAMES, 0, name) end
-  elseif keep_until ~= '' then
-    if redis.call('HSETNX', PEOPLE, user, digits(now) .. ' ') == 1 then redis.call('ZADD', USERS, 0, user) end
-    redis.call('HSET', RECEIPTS, id .. user, cmsgpack.pack({ QUEUED, now, offset }))
-    redis.call('ZADD', ROSTER, 0, id .. user)
-    redis.call('ZADD', OPEN, 0, place(user, offset) .. id)
-  end
-  redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(offset) .. '\n' .. text)
-  names[#names + 1], offsets[#offsets + 1] = name, offset
 end
 
 if keep_until ~= '' then

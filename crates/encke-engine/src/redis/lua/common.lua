@@ -19,8 +19,8 @@ local function fence()
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then return nil end
   local replid = string.match(info, 'master_replid:(%x+)')
-  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past', 'deleted')
-  if meta[1] == replid then return meta[2], meta[3], meta[4] end
+  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past', 'deleted', 'metadata')
+  if meta[1] == replid then return meta[2], meta[3], meta[4], meta[5] end
   local past = ''
   if meta[2] then
     past = meta[2]
@@ -31,10 +31,11 @@ local function fence()
     end
   end
   redis.call('HSET', META, 'replid', replid, 'epoch', ARGV[1], 'past', past)
-  return ARGV[1], past, meta[4]
+  return ARGV[1], past, meta[4], meta[5]
 end
 
-local epoch, past, deleted = fence()
+-- `has_metadata` once anything besides messages was ever known of a channel here.
+local epoch, past, deleted, has_metadata = fence()
 if not epoch then return redis.error_reply('READONLY this is not the master') end
 
 -- A channel as it is in the present epoch: the epochs that began since it was last written to began when its log was as long as it is now.
@@ -143,4 +144,87 @@ local function cut(stream, channel)
   else
     redis.call('XTRIM', stream, 'MINID', digits(channel[3]) .. '-0')
   end
+end
+
+-- What is known of a public channel besides its messages: { 1 if it is closed, its content type (''), until when it lasts (-1), for how long it may be idle (-1), when it was last used,
+-- its producers by id: { epoch, the next sequence, the stamp of the last one, the messages of the last ones: { id, offset } or false } }. It is a field of `meta`.
+local function metadata_field(name) return 'log:' .. name end
+
+local function metadata(name)
+  if not has_metadata or owner(name) then return nil end
+  local packed = redis.call('HGET', META, metadata_field(name))
+  if packed then return cmsgpack.unpack(packed) end
+end
+
+local function keep_metadata(name, of_log) redis.call('HSET', META, 'metadata', 1, metadata_field(name), cmsgpack.pack(of_log)) end
+
+local function is_closed(name)
+  local of_log = metadata(name)
+  return of_log ~= nil and of_log[1] == 1
+end
+
+-- Where nodes are told that a channel is: one further if it is closed, so that a node that was not told of the end finds that it is behind.
+local function told_place(name, head) return is_closed(name) and head + 1 or head end
+
+-- When a channel ends by itself; nil for never.
+local function ends_of(of_log)
+  if not of_log then return nil end
+  if of_log[3] >= 0 then return of_log[3] end
+  if of_log[4] >= 0 then return math.min(of_log[5] + of_log[4], 9007199254740991) end
+end
+
+local function earlier(due, ends)
+  if not ends or (due > 0 and due <= ends) then return due end
+  return ends
+end
+
+-- Appends a message to a channel, of which `of_log` is known or nil: that it was used is still to be kept. Returns its offset.
+local function put(name, stream, channel, of_log, text, size, now, expires, max_messages, max_bytes, max_age)
+  local offset = channel[2] + 1
+  redis.call('XADD', stream, digits(offset) .. '-0', 'm', text)
+  channel[2], channel[4] = offset, channel[4] + size
+  local due = channel[5]
+  if count(channel) == 1 then due = due_at(now, expires, max_age) end
+  if over(channel, max_messages, max_bytes) then
+    while over(channel, max_messages, max_bytes) do
+      -- One more than goes at a time, as the next one says when it is due.
+      local found = oldest(stream, channel, 2)
+      remove(name, channel, found[1], now)
+      if found[2] then
+        local _, time, ends = header(found[2][2])
+        -- A due time that is too early only makes the sweep look in vain; so it is moved in one direction.
+        due = math.min(due, due_at(time, ends, max_age))
+      end
+    end
+    cut(stream, channel)
+  end
+  if of_log then
+    of_log[5] = math.max(of_log[5], now)
+    due = earlier(due, ends_of(of_log))
+  end
+  if due ~= channel[5] then
+    channel[5] = due
+    redis.call('ZADD', DUE, digits(due), name)
+  end
+  keep(name, channel)
+  return offset
+end
+
+-- Deletes a channel, and with a user's own all that is known of the user.
+local function drop(name, topic, stream, channel)
+  -- The deletion takes an offset, so that every position of before lies before what comes next.
+  local floor = math.max(told_place(name, channel[2]), floor_of(name)) + 1
+  redis.call('HSET', META, 'deleted', 1, floor_field(name), digits(floor))
+  if has_metadata then redis.call('HDEL', META, metadata_field(name)) end
+  redis.call('DEL', stream)
+  redis.call('HDEL', HEADS, name)
+  redis.call('ZREM', DUE, name)
+  local user = owner(name)
+  if user then
+    redis.call('HDEL', PEOPLE, user)
+    redis.call('ZREM', USERS, user)
+  else
+    redis.call('ZREM', NAMES, name)
+  end
+  redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(floor) .. '\n')
 end

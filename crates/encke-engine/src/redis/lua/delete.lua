@@ -4,17 +4,5 @@ local name, topic = ARGV[2], ARGV[3]
 local channel, known = find(name)
 local user = owner(name)
 if not known and not (user and redis.call('HEXISTS', PEOPLE, user) == 1) then return 0 end
--- The deletion takes an offset, so that every position of before lies before what comes next.
-local floor = math.max(channel[2], floor_of(name)) + 1
-redis.call('HSET', META, 'deleted', 1, floor_field(name), digits(floor))
-redis.call('DEL', KEYS[STREAMS + 1])
-redis.call('HDEL', HEADS, name)
-redis.call('ZREM', DUE, name)
-if user then
-  redis.call('HDEL', PEOPLE, user)
-  redis.call('ZREM', USERS, user)
-else
-  redis.call('ZREM', NAMES, name)
-end
-redis.call('SPUBLISH', topic, epoch .. ' ' .. digits(floor) .. '\n')
+drop(name, topic, KEYS[STREAMS + 1], channel)
 return 1

@@ -1,5 +1,5 @@
 -- Reads a page. ARGV: 2 name, 3 'a' behind the offset, 'b' before it, 'h' nothing, 4 offset, 5 the most messages, 6 the most bytes.
--- Returns the epoch, the forks, the tail, the head, the messages' texts in rising order.
+-- Returns the epoch, the forks, the tail, the head, the messages' texts in rising order, 1 if the channel is closed.
 local AT_A_TIME = 128
 local channel = find(ARGV[2])
 local stream = KEYS[STREAMS + 1]
@@ -39,4 +39,4 @@ if not forwards then
   for at = #texts, 1, -1 do rising[#rising + 1] = texts[at] end
   texts = rising
 end
-return { epoch, channel[8], tail, head, texts }
+return { epoch, channel[8], tail, head, texts, is_closed(ARGV[2]) and 1 or 0 }

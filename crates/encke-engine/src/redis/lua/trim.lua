@@ -1,15 +1,20 @@
--- Trims what is too old, past its expiry or too much. ARGV: 2 now, 3 the most messages; then for each channel its name, the most messages, the most bytes, the greatest age.
+-- Trims what is too old, past its expiry or too much. ARGV: 2 now, 3 the most messages; then for each channel its name, its topic, the most messages, the
+-- most bytes, the greatest age. A channel whose time is over goes whole.
 -- Returns how many messages more it might have trimmed.
 local AT_A_TIME = 32
 local now, left = tonumber(ARGV[2]), tonumber(ARGV[3])
 local channels = 0
-for at = 4, #ARGV, 4 do
-  local name, max_messages, max_bytes, max_age = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+for at = 4, #ARGV, 5 do
+  local name, topic, max_messages, max_bytes, max_age = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   channels = channels + 1
   local stream = KEYS[STREAMS + channels]
   local channel, known = find(name)
+  local ends = known and ends_of(metadata(name))
   if not known then
     redis.call('ZREM', DUE, name)
+  elseif ends and ends <= now then
+    drop(name, topic, stream, channel)
+    left = left - 1
   elseif left > 0 then
     local done, tail = false, channel[3]
     while not done and count(channel) > 0 and left > 0 do
@@ -34,6 +39,7 @@ for at = 4, #ARGV, 4 do
     end
     if channel[3] ~= tail then cut(stream, channel) end
     if count(channel) == 0 then channel[5] = 0 end
+    if ends then channel[5] = earlier(channel[5], ends) end
     keep(name, channel)
     if channel[5] == 0 then redis.call('ZREM', DUE, name) else redis.call('ZADD', DUE, digits(channel[5]), name) end
   end

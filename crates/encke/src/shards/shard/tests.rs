@@ -166,7 +166,8 @@ impl World {
         let head = log.len() as u64;
         let first = after.min(head.saturating_sub(if after == u64::MAX { PAGE } else { 0 }));
         let entries = log.iter().skip(first as usize).take(PAGE as usize).cloned().collect();
-        Page { epoch: Epoch(1), lineage: Lineage::default(), tail: 1, head, entries }
+        let lineage = Lineage::default();
+        Page { epoch: Epoch(1), lineage, tail: 1, head, closed: false, entries }
     }
 
     /// Puts a message into the log, and tells the shard.

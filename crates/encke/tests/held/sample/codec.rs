@@ -73,6 +73,7 @@ fn value(message: &Message) -> Value {
     let data = match &message.body {
         Body::Page(url) => Value::from(&**url),
         Body::Data(json) => serde_json::from_str(json.get()).unwrap(),
+        Body::Bytes(typed) => serde_json::from_str(typed.json().get()).unwrap(),
     };
     json!({ "on": message.channel.as_str(), "at": message.position.offset, "data": data })
 }
