@@ -15,6 +15,7 @@ use crate::{
     admission::{Admit, Answering, Asked, CommandHandler, Endpoint, Endpoints, Reply},
     app::App,
     config::Config,
+    copies::Copies,
 };
 
 /// Every dialect of this build.
@@ -46,6 +47,11 @@ pub trait Dialect: Sync + fmt::Debug {
     /// Its routes for requests that do not wait, and for what is wrong with those that might.
     fn routes(&self) -> Router<Arc<App>> {
         Router::new()
+    }
+
+    /// What it copies of all that is published.
+    fn copies(&self) -> Option<&'static dyn Copies> {
+        None
     }
 
     /// Carries out what a client asks over the connection that it waits on; see
@@ -90,6 +96,12 @@ impl Registry {
     /// The routes of those that are spoken.
     pub fn routes(&self, config: &Config) -> Router<Arc<App>> {
         self.enabled(config).fold(Router::new(), |router, dialect| router.merge(dialect.routes()))
+    }
+
+    /// What those that are spoken copy of all that is published.
+    #[must_use]
+    pub fn copies(&self, config: &Config) -> Vec<&'static dyn Copies> {
+        self.enabled(config).filter_map(Dialect::copies).collect()
     }
 
     /// What answers what clients ask over connections that wait.

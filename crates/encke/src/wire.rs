@@ -177,6 +177,7 @@ pub async fn wire_speaking(
     let (stop, stopping) = watch::channel(false);
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
+    app.copies.get_or_init(|| dialects.copies(&config));
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
