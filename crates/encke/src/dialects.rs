@@ -2,6 +2,7 @@
 //! `encke-proto`. The native protocol is one like the others. How bytes are framed, `transports` knows;
 //! sessions, cursors and logs are the same for all.
 
+mod bayeux;
 mod classic;
 #[cfg(feature = "conformance")]
 mod echo;
@@ -22,6 +23,7 @@ use crate::{
 static BUILT_IN: &[&dyn Dialect] = &[
     &native::Native,
     &classic::Classic,
+    &bayeux::Bayeux,
     #[cfg(feature = "conformance")]
     &echo::Echo,
 ];
