@@ -7,6 +7,7 @@
 
 mod input;
 
+pub mod bayeux;
 pub mod classic;
 pub mod cursor;
 #[cfg(feature = "server")]
@@ -30,6 +31,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    ("bayeux", bayeux::run),
     ("classic", classic::run),
     ("cursor", cursor::run),
     #[cfg(feature = "server")]

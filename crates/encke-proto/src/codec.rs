@@ -1,6 +1,7 @@
 //! The wire formats, one file each. A codec writes bytes to a buffer; it knows nothing of HTTP, sockets or
 //! time.
 
+pub mod bayeux;
 pub mod classic;
 mod entry;
 pub mod iframe;

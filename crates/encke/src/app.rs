@@ -1,6 +1,9 @@
 //! What every handler needs.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use encke_engine::Engine;
 use encke_hub::Now;
@@ -10,6 +13,7 @@ use crate::{
     clock::Clock,
     cluster::{Nodes, Sessions},
     config::Config,
+    copies::Copies,
     metrics::Metrics,
     reload::Reloads,
     revocation_log::RevocationLog,
@@ -42,6 +46,8 @@ pub struct App {
     pub stopping: Stopping,
     /// The parts that take new settings while the server runs; others register themselves.
     pub reloads: Reloads,
+    /// What dialects copy of what is published; said once, before the first request.
+    pub copies: OnceLock<Vec<&'static dyn Copies>>,
 }
 
 impl App {
@@ -93,6 +99,7 @@ impl App {
             supervisor: Supervisor::new(stopping.clone()),
             stopping,
             reloads,
+            copies: OnceLock::new(),
         }))
     }
 

@@ -2,6 +2,7 @@
 //! `encke-proto`. The native protocol is one like the others. How bytes are framed, `transports` knows;
 //! sessions, cursors and logs are the same for all.
 
+mod bayeux;
 mod classic;
 #[cfg(feature = "conformance")]
 mod echo;
@@ -15,12 +16,14 @@ use crate::{
     admission::{Admit, Answering, Asked, CommandHandler, Endpoint, Endpoints, Reply},
     app::App,
     config::Config,
+    copies::Copies,
 };
 
 /// Every dialect of this build.
 static BUILT_IN: &[&dyn Dialect] = &[
     &native::Native,
     &classic::Classic,
+    &bayeux::Bayeux,
     #[cfg(feature = "conformance")]
     &echo::Echo,
 ];
@@ -46,6 +49,11 @@ pub trait Dialect: Sync + fmt::Debug {
     /// Its routes for requests that do not wait, and for what is wrong with those that might.
     fn routes(&self) -> Router<Arc<App>> {
         Router::new()
+    }
+
+    /// What it copies of all that is published.
+    fn copies(&self) -> Option<&'static dyn Copies> {
+        None
     }
 
     /// Carries out what a client asks over the connection that it waits on; see
@@ -90,6 +98,12 @@ impl Registry {
     /// The routes of those that are spoken.
     pub fn routes(&self, config: &Config) -> Router<Arc<App>> {
         self.enabled(config).fold(Router::new(), |router, dialect| router.merge(dialect.routes()))
+    }
+
+    /// What those that are spoken copy of all that is published.
+    #[must_use]
+    pub fn copies(&self, config: &Config) -> Vec<&'static dyn Copies> {
+        self.enabled(config).filter_map(Dialect::copies).collect()
     }
 
     /// What answers what clients ask over connections that wait.

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod copies;
 mod cors;
 pub mod dialects;
 pub mod engines;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use encke_engine::{Append, Appended, Mode, Targets};
 use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId};
+use futures_util::future::{join, join_all};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::{app::App, http::refusal::Refused, random};
+use crate::{app::App, copies::Copies, http::refusal::Refused, random};
 
 /// A message in the log of one channel.
 #[derive(Serialize, ToSchema)]
@@ -46,7 +47,20 @@ pub(crate) async fn publish_to(
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::pooled_bits()?);
     let targets = Targets::Channels(channels.clone());
-    let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
+    let append = Append { id, key, targets, body, from, time, expires: None };
+    let appended = match copies(app, &append, &channels)? {
+        none if none.is_empty() => app.engine.append(append).await?,
+        // Begun together, so that copies stand in the order of what they are copied from.
+        copies => {
+            let (appended, copied) = join(
+                app.engine.append(append),
+                join_all(copies.into_iter().map(|copy| app.engine.append(copy))),
+            )
+            .await;
+            copied.into_iter().collect::<Result<Vec<_>, _>>()?;
+            appended?
+        }
+    };
     // A key that was used for other channels would otherwise look like success.
     let same = appended.positions.len() == channels.len()
         && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
@@ -54,4 +68,27 @@ pub(crate) async fn publish_to(
         return Err(Refused::bad("this `id` was used for other channels"));
     }
     Ok(appended)
+}
+
+/// What is appended besides: what dialects copy of the message. A key makes its copies repeats with it.
+fn copies(app: &App, append: &Append, channels: &[ChannelName]) -> Result<Vec<Append>, Refused> {
+    let (dialects, Body::Data(data)) = (app.copies.get().map_or(&[][..], Vec::as_slice), &append.body) else {
+        return Ok(Vec::new());
+    };
+    if let Some(channel) =
+        channels.iter().find(|channel| dialects.iter().any(|dialect| dialect.holds(channel)))
+    {
+        return Err(Refused::new(
+            ErrorCode::BadName,
+            format!("{channel} is a pattern; nothing is published to it"),
+        ));
+    }
+    let copy = |dialect: &&'static dyn Copies, (number, channel): (usize, &ChannelName)| {
+        let copy = dialect.copy(channel, data)?;
+        let key = append.key.as_ref().map(|key| format!("copy {number}:{key}"));
+        let (targets, body) = (Targets::Channels(copy.channels), Body::Data(copy.data));
+        Some(Append { key, targets, body, ..append.clone() })
+    };
+    let of_dialect = |dialect| channels.iter().enumerate().filter_map(move |channel| copy(dialect, channel));
+    Ok(dialects.iter().flat_map(of_dialect).collect())
 }

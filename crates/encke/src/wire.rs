@@ -197,6 +197,7 @@ pub async fn wire_speaking(
     app.reloads
         .register(Arc::new(RulesReload { access: Arc::clone(app.auth.access()), shards: shards.clone() }));
     follow_keys(&app, &stopping).await?;
+    app.copies.get_or_init(|| dialects.copies(&config));
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());

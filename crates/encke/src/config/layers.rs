@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     fn load(text: &str) -> Result<Config, ConfigError> {
-        Layers::new(vec!["classic", "other"]).text(text, Path::new("encke.toml"))?.load()
+        Layers::new(vec!["bayeux", "classic", "other"]).text(text, Path::new("encke.toml"))?.load()
     }
 
     fn refusal(text: &str) -> String {
@@ -373,7 +373,7 @@ mod tests {
         assert!(refusal("[slow]\ndeadline = 3").ends_with("; did you mean `slow.deadline_s`?"));
         assert_eq!(
             refusal("[dialects]\nmodern = true"),
-            "unknown key `dialects.modern` in encke.toml: the dialects are classic, other"
+            "unknown key `dialects.modern` in encke.toml: the dialects are bayeux, classic, other"
         );
         assert!(refusal("[[retention]]\nchannel = \"a\"\nmax = 1").contains("`retention`"));
     }

@@ -26,7 +26,7 @@ pub struct Duplex {
     pub parts: bool,
     /// Whether something that it asked is not answered yet.
     pub asked: bool,
-    /// Whether there is something to pull that stands back behind that answer.
+    /// Whether there is something to pull that stands back behind that answer, or behind the next.
     pub holds_back: bool,
 }
 

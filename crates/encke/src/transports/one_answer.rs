@@ -16,8 +16,8 @@ pub trait AnswerForm: Sync + fmt::Debug + 'static {
     /// What is gathered for one answer.
     type Gathered: Default;
 
-    /// Gathers a message.
-    fn message(gathered: &mut Self::Gathered, entry: &Entry);
+    /// Gathers a message. A dialect may pass over one that is not for this client.
+    fn message(context: &mut TransportContext<'_>, gathered: &mut Self::Gathered, entry: &Entry);
 
     /// Gathers the news that messages are lost.
     fn gap(gathered: &mut Self::Gathered, gap: &Gap);
@@ -89,7 +89,7 @@ fn gather<F: AnswerForm>(context: &mut TransportContext<'_>) -> F::Gathered {
     let mut gathered = F::Gathered::default();
     while !F::is_full(context, &gathered) {
         match context.pull() {
-            Pulled::Message(entry) => F::message(&mut gathered, &entry),
+            Pulled::Message(entry) => F::message(context, &mut gathered, &entry),
             Pulled::Gap(gap) => F::gap(&mut gathered, &gap),
             Pulled::Unsubscribed(told) => F::unsubscribed(&mut gathered, &told),
             Pulled::Nothing => break,

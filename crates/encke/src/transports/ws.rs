@@ -44,6 +44,14 @@ pub trait Spoken: Sync + fmt::Debug + 'static {
     /// Writes a message.
     fn message(context: &mut TransportContext<'_>, entry: &Entry);
 
+    /// Whether messages stand back until the client has asked for them.
+    fn stands_back(_: &mut TransportContext<'_>) -> bool {
+        false
+    }
+
+    /// Everything that there was is written, or enough for one turn.
+    fn drained(_: &mut TransportContext<'_>) {}
+
     /// Says that messages are lost.
     fn gap(context: &mut TransportContext<'_>, gap: &Gap);
 
@@ -105,10 +113,11 @@ impl<D: Spoken> Transport for Ws<D> {
     }
 
     fn ready(&self, context: &mut TransportContext<'_>) -> NextAction {
-        if D::ANSWERS_FIRST
-            && let Some(duplex) = context.duplex.as_deref_mut().filter(|duplex| duplex.asked)
-        {
-            duplex.holds_back = true;
+        let awaits_answer = D::ANSWERS_FIRST && context.duplex.as_ref().is_some_and(|duplex| duplex.asked);
+        if awaits_answer || D::stands_back(context) {
+            if let Some(duplex) = context.duplex.as_deref_mut() {
+                duplex.holds_back = true;
+            }
             return NextAction::Wait;
         }
         let start = context.out.len();
@@ -117,9 +126,13 @@ impl<D: Spoken> Transport for Ws<D> {
                 Pulled::Message(entry) => D::message(context, &entry),
                 Pulled::Gap(gap) => D::gap(context, &gap),
                 Pulled::Unsubscribed(told) => D::unsubscribed(context, &told),
-                Pulled::Nothing => return NextAction::Wait,
+                Pulled::Nothing => {
+                    D::drained(context);
+                    return NextAction::Wait;
+                }
             }
             if context.full(context.out.len() - start) {
+                D::drained(context);
                 return NextAction::More;
             }
         }

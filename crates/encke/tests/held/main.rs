@@ -232,6 +232,7 @@ fn data(answer: &Value) -> Vec<i64> {
     answer["messages"].as_array().unwrap().iter().map(|message| message["data"].as_i64().unwrap()).collect()
 }
 
+mod bayeux;
 mod classic;
 mod dialects;
 mod failing;

@@ -87,7 +87,7 @@ impl AnswerForm for Message {
     /// One message; an empty one is passed over, since a script takes it for none.
     type Gathered = String;
 
-    fn message(gathered: &mut String, entry: &Entry) {
+    fn message(_: &mut TransportContext<'_>, gathered: &mut String, entry: &Entry) {
         *gathered = classic::msg(entry).into_owned();
     }
 

@@ -21,7 +21,7 @@ impl AnswerForm for Poll {
     const DIALECT: &'static str = NAME;
     type Gathered = Answer;
 
-    fn message(gathered: &mut Answer, entry: &Entry) {
+    fn message(_: &mut TransportContext<'_>, gathered: &mut Answer, entry: &Entry) {
         gathered.message(entry);
     }
 

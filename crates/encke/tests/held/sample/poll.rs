@@ -111,7 +111,7 @@ impl AnswerForm for Batch {
     const DIALECT: &'static str = NAME;
     type Gathered = Vec<u8>;
 
-    fn message(gathered: &mut Vec<u8>, entry: &Entry) {
+    fn message(_: &mut TransportContext<'_>, gathered: &mut Vec<u8>, entry: &Entry) {
         gathered.extend_from_slice(codec::part_of(entry));
         gathered.push(b',');
     }

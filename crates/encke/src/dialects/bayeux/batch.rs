@@ -1,0 +1,238 @@
+//! What the messages of one request ask for, one after the other, and their replies in the same order. The
+//! reply to a connect is left to the transport, which may hold it, and comes last.
+
+use std::sync::Arc;
+
+use encke_proto::{
+    ErrorCode, Time,
+    codec::bayeux::{self, Advice, Channel, Message, Reconnect, Reply, ReplyExt},
+};
+
+use super::{
+    connect::{self, Connect},
+    server::Server,
+    session::Session,
+    subscriptions::{subscribe, unsubscribe},
+    timesync,
+};
+use crate::{
+    auth::{Credentials, Identity},
+    commands,
+    http::refusal::Refused,
+};
+
+const HANDSHAKE: &str = "/meta/handshake";
+/// The transports that are spoken, the best first (specification section 6).
+const CONNECTION_TYPES: &[&str] =
+    &["websocket", "eventsource", "long-polling", "cross-origin-long-polling", "callback-polling"];
+/// A transport that only Faye's clients know, which send again what was not answered.
+const OF_FAYE: [&str; 2] = ["cross-origin-long-polling", "in-process"];
+/// When a client whose handshake was refused for a while tries again, in milliseconds.
+const LATER_MS: u64 = 5_000;
+
+/// What proves who begins a session, besides the token in its handshake.
+#[derive(Debug)]
+pub(super) enum Proof<'a> {
+    /// The head of the request.
+    Head(Credentials<'a>),
+    /// What the head of the connection has proved, if anything.
+    Connection(Option<Identity>),
+}
+
+/// What came of a request.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The replies, as JSON, but for that to a connect.
+    pub(super) replies: Vec<Vec<u8>>,
+    /// The session that began.
+    pub(super) begun: Option<Arc<Session>>,
+    /// The connect that is to be answered.
+    pub(super) connect: Option<Connect>,
+}
+
+impl Outcome {
+    fn reply(&mut self, reply: &Reply) {
+        self.replies.push(reply.json().into_bytes());
+    }
+}
+
+/// Carries a request out.
+pub(super) async fn carry_out(
+    server: &Server,
+    messages: &[Message],
+    proof: Proof<'_>,
+    received: Time,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    // A handshake stands alone; what comes with it is ignored (specification section 4.1.1).
+    if let Some(message) = messages.iter().find(|message| message.channel == HANDSHAKE) {
+        if message.has_valid_id() {
+            handshake(server, message, proof, received, &mut outcome).await;
+        } else {
+            outcome.reply(&Reply::failed(HANDSHAKE, None, "405::message_id_invalid"));
+        }
+        return outcome;
+    }
+    let is_alone = messages.len() == 1;
+    for message in messages {
+        if message.channel.is_empty() {
+            outcome.reply(&Reply::failed("", message.id.clone(), "400::channel_missing"));
+        } else if !message.has_valid_id() {
+            outcome.reply(&Reply::failed(&message.channel, None, "405::message_id_invalid"));
+        } else if let Ok(channel) = Channel::parse(&message.channel) {
+            let asks = Asks { server, message, received, is_alone };
+            asks.carry_out(channel, &mut outcome).await;
+        } else {
+            let error = "405::channel_invalid";
+            outcome.reply(&Reply::failed(&message.channel, message.id.clone(), error));
+        }
+    }
+    outcome
+}
+
+async fn handshake(
+    server: &Server,
+    message: &Message,
+    proof: Proof<'_>,
+    received: Time,
+    outcome: &mut Outcome,
+) {
+    let ext = message.ext();
+    let offered = message.supported_connection_types.as_deref().unwrap_or_default();
+    let refused = |error: String, advice| {
+        Reply::failed(HANDSHAKE, message.id.clone(), error).shaken(CONNECTION_TYPES, None).advised(advice)
+    };
+    let away = Advice::to(Reconnect::None, server.timeout_ms());
+    if !offered.is_empty() && !offered.iter().any(|kind| CONNECTION_TYPES.contains(&kind.as_str())) {
+        return outcome.reply(&refused("301::connection types not supported".into(), away));
+    }
+    let retries = offered.iter().any(|kind| OF_FAYE.contains(&kind.as_str()));
+    let token = ext.token.as_deref();
+    let identity = match proof {
+        Proof::Connection(Some(identity)) if token.is_none() => Ok(identity),
+        Proof::Connection(_) => server.identify(&Credentials::default(), token).await,
+        Proof::Head(credentials) => server.identify(&credentials, token).await,
+    };
+    let session = identity.map_err(Refused).and_then(|identity| server.begin(identity, &ext, retries));
+    match session {
+        Ok(session) => {
+            let id = session.id.to_string();
+            let now = server.app.now().wall;
+            let timesync = ext.timesync.map(|asked| timesync::reply(asked, received, now));
+            let told = ReplyExt { ack: session.acks.then(|| true.into()), timesync };
+            let reply = Reply::done(HANDSHAKE, message.id.clone())
+                .shaken(CONNECTION_TYPES, Some(&id))
+                .advised(Advice::retry(server.timeout_ms()))
+                .extended(told);
+            outcome.reply(&reply);
+            outcome.begun = Some(session);
+        }
+        Err(Refused(refusal)) if refusal.code.status() >= 500 => {
+            let again =
+                Advice { interval: LATER_MS, ..Advice::to(Reconnect::Handshake, server.timeout_ms()) };
+            outcome.reply(&refused(format!("{}::{}", refusal.code.status(), refusal.code.as_str()), again));
+        }
+        Err(Refused(refusal)) => {
+            outcome.reply(&refused(format!("403:{}:handshake_denied", refusal.code.as_str()), away));
+        }
+    }
+}
+
+/// One message of a session.
+struct Asks<'a> {
+    server: &'a Server,
+    message: &'a Message,
+    received: Time,
+    is_alone: bool,
+}
+
+impl Asks<'_> {
+    async fn carry_out(&self, channel: Channel<'_>, outcome: &mut Outcome) {
+        let Self { server, message, .. } = *self;
+        let is_connect = message.channel == connect::CHANNEL;
+        let acknowledged = if is_connect { message.ext().batch() } else { None };
+        let session = match server.find(message.client_id.as_deref(), acknowledged).await {
+            Ok(Some(session)) => session,
+            Ok(None) => return outcome.reply(&self.unknown(channel)),
+            Err(Refused(refusal)) if is_connect => {
+                return outcome.reply(&connect::later(message, refusal.code, server.timeout_ms()));
+            }
+            Err(Refused(refusal)) => {
+                return outcome.reply(&self.failed(format!(
+                    "{}::{}",
+                    refusal.code.status(),
+                    refusal.code.as_str()
+                )));
+            }
+        };
+        server.touch(&session);
+        let reply = match channel {
+            Channel::Meta(connect::CHANNEL) if outcome.connect.is_none() => {
+                outcome.connect = Some(Connect::of(message, session, self.is_alone, self.received));
+                return;
+            }
+            Channel::Meta("/meta/subscribe") => self.timed(subscribe(server, &session, message).await),
+            Channel::Meta("/meta/unsubscribe") => self.timed(unsubscribe(server, &session, message).await),
+            Channel::Meta("/meta/disconnect") => self.disconnect(&session).await,
+            Channel::Meta(name) => self.failed(format!("403:{name}:Forbidden channel")),
+            Channel::Broadcast(name) | Channel::Service(name) => self.publish(&session, channel, name).await,
+        };
+        outcome.reply(&reply);
+    }
+
+    async fn disconnect(&self, session: &Session) -> Reply {
+        let reply = || self.timed(Reply::done(&self.message.channel, self.message.id.clone()));
+        match self.server.end(session, &reply()).await {
+            Ok(()) => reply(),
+            Err(code) => self.failed(format!("{}::{}", code.status(), code.as_str())),
+        }
+    }
+
+    async fn publish(&self, session: &Session, channel: Channel<'_>, name: &str) -> Reply {
+        let Self { server, message, .. } = *self;
+        let Some(data) = message.data.as_deref() else {
+            return self.failed(format!("400:{name}:data_missing"));
+        };
+        let wrapped = match channel {
+            Channel::Service(_) => bayeux::service(message.id.as_deref(), data),
+            _ => None,
+        };
+        let id = message.id.as_ref().filter(|_| session.retries);
+        let key = id.map(|id| format!("{}{}", session.id, id.get()));
+        let data = wrapped.as_deref().unwrap_or(data);
+        match commands::publish(&server.app, &session.identity, name, Some(data), key.as_deref()).await {
+            Ok(_) => Reply::done(name, message.id.clone()),
+            Err(Refused(refusal)) if refusal.code == ErrorCode::ChannelForbidden => {
+                self.failed(format!("403:{name}:publish_denied"))
+            }
+            Err(Refused(refusal)) => {
+                self.failed(format!("{}:{name}:{}", refusal.code.status(), refusal.code.as_str()))
+            }
+        }
+    }
+
+    fn failed(&self, error: String) -> Reply {
+        Reply::failed(&self.message.channel, self.message.id.clone(), error)
+            .of_subscription(self.message.subscription.clone())
+    }
+
+    /// A publish is told no advice: its client learns what to do from its next connect.
+    fn unknown(&self, channel: Channel<'_>) -> Reply {
+        let reply = self.failed("402::session_unknown".into());
+        match channel {
+            Channel::Meta(_) => reply.advised(Advice::to(Reconnect::Handshake, self.server.timeout_ms())),
+            _ => reply,
+        }
+    }
+
+    fn timed(&self, reply: Reply) -> Reply {
+        let now = self.server.app.now().wall;
+        match self.message.ext().timesync {
+            Some(asked) => {
+                let timesync = Some(timesync::reply(asked, self.received, now));
+                reply.extended(ReplyExt { ack: None, timesync })
+            }
+            None => reply,
+        }
+    }
+}

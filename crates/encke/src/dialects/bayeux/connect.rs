@@ -1,0 +1,208 @@
+//! A connect: what a client asks to be told with, and the reply that ends it.
+
+use std::sync::Arc;
+
+use encke_hub::Ending;
+use encke_proto::{
+    Close, CloseCode, ErrorCode, Time,
+    codec::bayeux::{Advice, Message, Reconnect, Reply, ReplyExt, TimeSync},
+};
+use serde_json::value::RawValue;
+
+use super::{session::Session, timesync};
+
+pub(super) const CHANNEL: &str = "/meta/connect";
+/// The transport whose connects are answered at once, since its events have a stream of their own.
+const EVENT_SOURCE: &str = "eventsource";
+/// When a client comes back that could not be served now, in milliseconds.
+const LATER_MS: u64 = 2_000;
+
+/// A connect that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Connect {
+    pub(super) session: Arc<Session>,
+    /// The last batch that its client has received.
+    pub(super) acknowledged: Option<u64>,
+    /// Whether it came alone: others want their answers now.
+    pub(super) is_alone: bool,
+    /// For how long it may be held, if it says so.
+    pub(super) timeout_ms: Option<u64>,
+    /// Whether events come over a stream of their own.
+    pub(super) has_stream: bool,
+    pub(super) asked: Asked,
+}
+
+/// What its reply repeats.
+#[derive(Debug)]
+pub(super) struct Asked {
+    id: Option<Box<RawValue>>,
+    timesync: Option<Box<TimeSync>>,
+    received: Time,
+}
+
+impl Connect {
+    pub(super) fn of(message: &Message, session: Arc<Session>, is_alone: bool, received: Time) -> Self {
+        let ext = message.ext();
+        Self {
+            session,
+            acknowledged: ext.batch(),
+            is_alone,
+            timeout_ms: message.timeout_ms(),
+            has_stream: message.connection_type.as_deref() == Some(EVENT_SOURCE),
+            asked: Asked { id: message.id.clone(), timesync: ext.timesync.map(Box::new), received },
+        }
+    }
+
+    /// For how long it is held, in milliseconds: not at all when others wait with it, or when it is the first
+    /// of its session, by whose answer clients know that they are connected.
+    pub(super) fn hold_ms(&self, is_first: bool, timeout_ms: u64) -> u64 {
+        if !self.is_alone || is_first || self.has_stream {
+            return 0;
+        }
+        self.timeout_ms.unwrap_or(timeout_ms).min(timeout_ms)
+    }
+}
+
+impl Asked {
+    /// That it is over, with the number of the batch that ends with it. It is to be held for `timeout_ms` the
+    /// next time.
+    pub(super) fn done(&self, timeout_ms: u64, batch: Option<u64>, now: Time) -> Reply {
+        self.advised(Advice::retry(timeout_ms), batch, now)
+    }
+
+    /// The same for a client whose events come over a stream: it need not ask again so soon.
+    pub(super) fn done_by_stream(&self, timeout_ms: u64, now: Time) -> Reply {
+        let advice = Advice { interval: timeout_ms, timeout: 0, ..Advice::retry(timeout_ms) };
+        self.advised(advice, None, now)
+    }
+
+    /// The same for a connect that was not held, since its browser has others that are.
+    pub(super) fn one_of_many(&self, timeout_ms: u64, batch: Option<u64>, now: Time) -> Reply {
+        let advice = Advice { interval: LATER_MS, multiple_clients: true, ..Advice::retry(timeout_ms) };
+        self.advised(advice, batch, now)
+    }
+
+    /// Why the service of its session has ended.
+    pub(super) fn closed(&self, close: &Close, timeout_ms: u64, now: Time) -> Reply {
+        let failed = |error: String, reconnect| {
+            Reply::failed(CHANNEL, self.id.clone(), error).advised(Advice::to(reconnect, timeout_ms))
+        };
+        match close.code {
+            CloseCode::Client => self.advised(Advice::to(Reconnect::None, timeout_ms), None, now),
+            // The session goes on; only this server does not.
+            CloseCode::Shutdown | CloseCode::Recycle | CloseCode::Slow => {
+                let interval = close.retry_ms.unwrap_or(LATER_MS);
+                self.advised(Advice { interval, ..Advice::retry(timeout_ms) }, None, now)
+            }
+            CloseCode::TokenExpired => failed("401::token_expired".into(), Reconnect::Handshake),
+            _ if close.reconnect => failed("402::session_unknown".into(), Reconnect::Handshake),
+            _ => failed(format!("403:{}:session_closed", argument(&close.reason)), Reconnect::None),
+        }
+    }
+
+    /// That its session is not there any more.
+    pub(super) fn unknown(&self, timeout_ms: u64) -> Reply {
+        Reply::failed(CHANNEL, self.id.clone(), "402::session_unknown")
+            .advised(Advice::to(Reconnect::Handshake, timeout_ms))
+    }
+
+    fn advised(&self, advice: Advice, batch: Option<u64>, now: Time) -> Reply {
+        let timesync = self.timesync.as_deref().map(|asked| timesync::reply(*asked, self.received, now));
+        let ext = ReplyExt { ack: batch.map(Into::into), timesync };
+        Reply::done(CHANNEL, self.id.clone()).advised(advice).extended(ext)
+    }
+}
+
+/// The reply to a connect whose client has to come back later, since something here is not at work.
+pub(super) fn later(message: &Message, code: ErrorCode, timeout_ms: u64) -> Reply {
+    let advice = Advice { interval: LATER_MS, ..Advice::retry(timeout_ms) };
+    Reply::failed(CHANNEL, message.id.clone(), format!("{}::{}", code.status(), code.as_str()))
+        .advised(advice)
+}
+
+/// Whether the hub has closed the session before its client came.
+pub(super) fn is_over(ending: &Ending) -> bool {
+    matches!(ending, Ending::Refused(ErrorCode::SessionClosed | ErrorCode::SessionUnknown))
+}
+
+/// A text as an argument of an error, which is parted from others by colons and commas.
+fn argument(text: &str) -> String {
+    text.replace([':', ','], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_proto::{SessionId, UserId, codec::bayeux::read};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::auth::{Grants, Identity};
+
+    fn connect(text: &str, is_alone: bool) -> Connect {
+        let identity = Identity {
+            user: UserId::new("alice").unwrap(),
+            grants: Grants::default().into(),
+            expires: Time(0),
+            by_cookie: false,
+        };
+        let session = Session::new(SessionId::from_bits(1), identity, true, false);
+        Connect::of(&read(text).unwrap()[0], Arc::new(session), is_alone, Time(1_000))
+    }
+
+    fn value(reply: &Reply) -> Value {
+        serde_json::from_str(&reply.json()).unwrap()
+    }
+
+    #[test]
+    fn only_a_connect_that_is_alone_and_not_the_first_is_held() {
+        let plain = "{\"channel\":\"/meta/connect\",\"connectionType\":\"long-polling\"}";
+        let at_once = "{\"channel\":\"/meta/connect\",\"advice\":{\"timeout\":0}}";
+        let short = "{\"channel\":\"/meta/connect\",\"advice\":{\"timeout\":700}}";
+        let stream = "{\"channel\":\"/meta/connect\",\"connectionType\":\"eventsource\"}";
+        for (text, is_alone, is_first, hold_ms) in [
+            (plain, true, false, 25_000),
+            (plain, true, true, 0),
+            (plain, false, false, 0),
+            (at_once, true, false, 0),
+            (short, true, false, 700),
+            (stream, true, false, 0),
+        ] {
+            assert_eq!(connect(text, is_alone).hold_ms(is_first, 25_000), hold_ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn advice_is_whole_and_only_an_end_on_purpose_keeps_a_client_away() {
+        let asked = connect("{\"id\":\"7\",\"ext\":{\"ack\":3,\"timesync\":{\"tc\":1}}}", true).asked;
+        let done = value(&asked.done(25_000, Some(4), Time(1_500)));
+        assert_eq!(
+            done,
+            json!({
+                "channel": CHANNEL, "id": "7", "successful": true,
+                "advice": { "reconnect": "retry", "interval": 0, "timeout": 25_000 },
+                "ext": { "ack": 4, "timesync": { "tc": 1, "ts": 1_000, "p": 500, "a": -999 } },
+            })
+        );
+        let closed = |code, reconnect| {
+            let close = Close { code, reason: "a:b".into(), reconnect, retry_ms: None };
+            value(&asked.closed(&close, 25_000, Time(1_500)))
+        };
+        for (code, reconnect, successful, advice) in [
+            (CloseCode::Client, false, true, "none"),
+            (CloseCode::Operator, false, false, "none"),
+            (CloseCode::Operator, true, false, "handshake"),
+            (CloseCode::Deleted, false, false, "none"),
+            (CloseCode::Shutdown, true, true, "retry"),
+            (CloseCode::TokenExpired, true, false, "handshake"),
+        ] {
+            let told = closed(code, reconnect);
+            assert_eq!(
+                (&told["successful"], &told["advice"]["reconnect"]),
+                (&json!(successful), &json!(advice))
+            );
+            assert!(told["advice"]["timeout"].is_number() && told["advice"]["interval"].is_number());
+        }
+        assert_eq!(closed(CloseCode::Operator, false)["error"], "403:a b:session_closed");
+        assert_eq!(value(&asked.unknown(1))["advice"]["reconnect"], "handshake");
+    }
+}

@@ -1,0 +1,117 @@
+//! Streams of events, as Faye's clients open them at the address of their session: each message in an array,
+//! which is the `data` of an event. What they send comes by POST.
+
+use std::sync::Arc;
+
+use encke_proto::{
+    Close, Entry, ErrorCode, Gap, Refusal, SessionId,
+    codec::bayeux::{self, array},
+};
+
+use super::{
+    NAME,
+    server::Server,
+    session::{GoesOn, Session},
+};
+use crate::{
+    admission::{Admission, Later, Verdict},
+    http::{refusal::Refused, response::EVENT_STREAM},
+    transports::{ConnectionState, Form, RequestState, Stream, TransportContext},
+};
+
+/// What breaks a silence: an empty comment.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// Opens the stream of a session.
+pub(super) fn open(server: &Arc<Server>, id: SessionId, request_state: RequestState) -> Verdict {
+    let server = Arc::clone(server);
+    Verdict::Later(Later::new(async move {
+        match server.find(Some(id.text().as_str()), None).await {
+            Ok(Some(session)) => admitted(&server, session, request_state),
+            Ok(None) => {
+                let refusal = Refusal::new(ErrorCode::SessionUnknown, "there is no such session");
+                Verdict::Refused(refusal, request_state)
+            }
+            Err(Refused(refusal)) => Verdict::Refused(refusal, request_state),
+        }
+    }))
+}
+
+fn admitted(server: &Arc<Server>, session: Arc<Session>, request_state: RequestState) -> Verdict {
+    let GoesOn { start, unplaced, is_first, .. } = session.connect(None);
+    if is_first {
+        server.connected();
+    }
+    server.touch(&session);
+    let (id, identity) = (session.id, session.identity.clone());
+    Verdict::Admitted(Box::new(Admission {
+        transport: &Stream(Events),
+        request_state,
+        token_ends: identity.expires,
+        granted: identity.grants.channels.clone(),
+        user: identity.user,
+        session: Some(id),
+        fresh: Some(id),
+        lasting: true,
+        start,
+        channels: unplaced,
+        state: Some(Box::new(ConnectionState::Request(Box::new(Streaming {
+            server: Arc::clone(server),
+            session,
+        })))),
+        ticket: None,
+    }))
+}
+
+/// Whose stream it is.
+struct Streaming {
+    server: Arc<Server>,
+    session: Arc<Session>,
+}
+
+/// An event for each message.
+#[derive(Debug)]
+struct Events;
+
+impl Form for Events {
+    const NAME: &'static str = "bayeux-eventsource";
+    const DIALECT: &'static str = NAME;
+    const CONTENT_TYPE: &'static str = EVENT_STREAM;
+
+    fn open(context: &mut TransportContext<'_>) {
+        context.out.extend_from_slice(HEARTBEAT);
+    }
+
+    fn message(context: &mut TransportContext<'_>, entry: &Entry) {
+        if context.state::<Streaming>().is_some_and(|streaming| streaming.session.wants(entry)) {
+            context.out.extend_from_slice(entry.form("bayeux.sse", |message| {
+                let json = array([bayeux::event(message).as_slice()]);
+                [b"data: ", json.as_slice(), b"\n\n"].concat()
+            }));
+        }
+    }
+
+    /// There is no word for it in this dialect; what is kept still comes.
+    fn gap(_: &mut TransportContext<'_>, _: &Gap) {}
+
+    fn end_event(context: &mut TransportContext<'_>, _: usize) {
+        let cursor = context.hub.cursor(context.conn);
+        if let Some(streaming) = context.state::<Streaming>() {
+            streaming.session.delivered(cursor);
+        }
+    }
+
+    /// Why it ends, a client finds out with its next connect.
+    fn close(context: &mut TransportContext<'_>, close: Close, _: &str) {
+        if let Some(streaming) = context.state::<Streaming>()
+            && !close.reconnect
+            && close.code != encke_proto::CloseCode::TakenOver
+        {
+            streaming.server.forget(&streaming.session);
+        }
+    }
+
+    fn rest(context: &mut TransportContext<'_>) {
+        context.out.extend_from_slice(HEARTBEAT);
+    }
+}

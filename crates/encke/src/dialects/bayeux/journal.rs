@@ -1,0 +1,283 @@
+//! Sessions as they are written down: the last message in a log of each one's own. Only this server's own
+//! words count there, so a record is signed; its log is named by a digest of the session's id, since the id
+//! is what entitles to speak for the session.
+
+use std::sync::Arc;
+
+use encke_engine::{Append, Mode, PageLimit, ReadFrom, Targets};
+use encke_proto::{
+    Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, UserId, codec::bayeux::Pattern,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
+use sha2::{Digest, Sha256};
+
+use super::session::{Session, Snapshot};
+use crate::{
+    app::App,
+    auth::{Grants, Identity},
+    config::Secret,
+    http::refusal::Refused,
+    random,
+};
+
+/// What parts the key of records from that of tokens, so that neither passes for the other.
+const PURPOSE: &str = "encke bayeux session\0";
+/// What the logs are called.
+const PREFIX: &str = "bayeux-session:";
+/// The last record alone is read, whatever its size.
+const LAST: PageLimit = PageLimit { messages: 1, bytes: 1 };
+
+/// How many numbers of batches a session skips at most that was written down.
+const SKIPS_MAX: u128 = 1 << 20;
+
+/// Writes and reads records.
+pub(super) struct Journal {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+    /// By which this process knows its own records.
+    writer: SessionId,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+/// A record as it stands between its dots.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// The log that it is in: the id of the session is not to be read in it.
+    log: ChannelName,
+    /// The process that wrote it.
+    writer: SessionId,
+    user: UserId,
+    /// When the token ends, in milliseconds since 1970.
+    ends: u64,
+    channels: Grant,
+    publish: Grant,
+    acks: bool,
+    retries: bool,
+    patterns: Vec<Pattern>,
+    base: Cursor,
+    batch: u64,
+}
+
+impl Journal {
+    /// None when nothing outlives the process, or there is no secret to sign with.
+    pub(super) fn of(app: &App) -> Option<Self> {
+        let writer = SessionId::from_bits(random::bits().ok()?);
+        let secret = app.config.token_secret.as_ref().filter(|_| app.engine.mode() != Mode::Memory)?;
+        Some(Self::new(secret, writer))
+    }
+
+    fn new(secret: &Secret, writer: SessionId) -> Self {
+        let key = format!("{PURPOSE}{}", secret.expose());
+        let mut validation = Validation::new(Algorithm::HS256);
+        // When the token ends is looked at by those who use the session.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        Self {
+            signing: EncodingKey::from_secret(key.as_bytes()),
+            verifying: DecodingKey::from_secret(key.as_bytes()),
+            validation,
+            writer,
+        }
+    }
+
+    /// Writes a session down. It is safe, as far as the engine's mode says, when this is over.
+    pub(super) async fn write(&self, app: &App, session: &Session) -> Result<(), Refused> {
+        let Snapshot { patterns, base, batch } = session.snapshot();
+        let Grants { channels, publish } = (*session.identity.grants).clone();
+        let log = log(session.id)?;
+        let record = Record {
+            log: log.clone(),
+            writer: self.writer,
+            user: session.identity.user.clone(),
+            ends: session.identity.expires.0,
+            channels,
+            publish,
+            acks: session.acks,
+            retries: session.retries,
+            patterns,
+            base,
+            batch,
+        };
+        let text = encode(&Header::new(Algorithm::HS256), &record, &self.signing)
+            .map_err(|_| Refused::from(ErrorCode::Internal))?;
+        let data = to_raw_value(&text).map_err(|_| Refused::from(ErrorCode::Internal))?;
+        let time = app.now().wall;
+        let append = Append {
+            id: MessageId::fresh(time, random::pooled_bits()?),
+            key: None,
+            targets: Targets::Channels(vec![log]),
+            body: Body::Data(Arc::from(data)),
+            from: None,
+            time,
+            expires: None,
+        };
+        app.engine.append(append).await?;
+        Ok(())
+    }
+
+    /// Reads a session that was written down; none if there is none.
+    pub(super) async fn read(&self, app: &App, id: SessionId) -> Result<Option<Session>, Refused> {
+        let Some(record) = self.record(app, &log(id)?).await? else { return Ok(None) };
+        let Record { user, ends, channels, publish, acks, retries, patterns, base, batch, .. } = record;
+        let grants = Grants { channels, publish }.into();
+        let identity = Identity { user, grants, expires: Time(ends), by_cookie: false };
+        let snapshot = Snapshot { patterns, base, batch };
+        let skips = u64::try_from(random::pooled_bits()? % SKIPS_MAX).unwrap_or(0);
+        Ok(Some(Session::new(id, identity, acks, retries).restored(snapshot, skips)))
+    }
+
+    /// The last record in a log.
+    async fn record(&self, app: &App, log: &ChannelName) -> Result<Option<Record>, Refused> {
+        let page = app.engine.read(log, ReadFrom::Before(u64::MAX), LAST).await?;
+        let Some(Body::Data(data)) = page.entries.last().map(|entry| entry.message().body.clone()) else {
+            return Ok(None);
+        };
+        let record = serde_json::from_str::<String>(data.get())
+            .ok()
+            .and_then(|text| decode::<Record>(text, &self.verifying, &self.validation).ok())
+            .map(|read| read.claims);
+        Ok(record.filter(|record| record.log == *log))
+    }
+
+    /// Forgets a session. An engine that deletes no logs keeps it as long as it keeps messages.
+    pub(super) async fn delete(&self, app: &App, id: SessionId) {
+        let Ok(log) = log(id) else { return };
+        if let Err(error) = app.engine.delete(&log).await {
+            tracing::debug!(%error, "the record of a session stays");
+        }
+    }
+
+    /// Forgets a session whose client does not come back here, unless it goes on elsewhere.
+    pub(super) async fn delete_own(&self, app: &App, id: SessionId) {
+        let Ok(log) = log(id) else { return };
+        if let Ok(Some(record)) = self.record(app, &log).await
+            && record.writer == self.writer
+        {
+            self.delete(app, id).await;
+        }
+    }
+}
+
+fn log(id: SessionId) -> Result<ChannelName, Refused> {
+    let digest = Sha256::digest(id.text().as_str());
+    let text: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Ok(ChannelName::public(&format!("{PREFIX}{text}"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_engine::memory::MemoryEngine;
+    use encke_hub::Start;
+    use encke_proto::{Epoch, Position};
+
+    use super::*;
+    use crate::{
+        clock::TestClock,
+        config::Config,
+        publishing::publish_to,
+        shards::{Shards, mailbox},
+    };
+
+    fn app() -> Arc<App> {
+        let config = Config {
+            api_key: Some(Secret::new("k".repeat(32))),
+            token_secret: Some(Secret::new("s".repeat(32))),
+            ..Config::default()
+        };
+        let poll = mio::Poll::new().unwrap();
+        let (mailbox, _) = mailbox(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let shards = Shards::new(vec![mailbox]);
+        let engine = MemoryEngine::new(Arc::new(()), config.retention_table(), Epoch(1));
+        let clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+        App::new(Arc::new(config), Arc::new(engine), shards, clock).unwrap()
+    }
+
+    fn session(number: u128) -> Session {
+        let grants = Grants { channels: Grant::of(vec!["/a/*".into()]), publish: Grant::none() };
+        let identity = Identity {
+            user: UserId::new("alice").unwrap(),
+            grants: grants.into(),
+            expires: Time(1_900_000_000_000),
+            by_cookie: false,
+        };
+        let session = Session::new(SessionId::from_bits(number), identity, true, true);
+        let at = Position { epoch: Epoch(1), offset: 7 };
+        let added = session.state().add(&Pattern::parse("/a/*").unwrap());
+        session.state().place(&added.unwrap(), at);
+        session
+    }
+
+    /// The record of a session, as it stands in its log.
+    async fn text(app: &App, session: &Session) -> String {
+        let log = log(session.id).unwrap();
+        let page = app.engine.read(&log, ReadFrom::Before(u64::MAX), LAST).await.unwrap();
+        let Body::Data(record) = page.entries[0].message().body.clone() else { panic!("a record is data") };
+        serde_json::from_str(record.get()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_session_is_read_as_it_was_written() {
+        let (app, session) = (app(), session(1));
+        let journal = Journal::new(app.config.token_secret.as_ref().unwrap(), SessionId::from_bits(1));
+        assert!(journal.read(&app, session.id).await.unwrap().is_none());
+        journal.write(&app, &session).await.unwrap();
+        let read = journal.read(&app, session.id).await.unwrap().unwrap();
+        assert_eq!(
+            (read.id, &read.identity, read.acks, read.retries),
+            (session.id, &session.identity, true, true)
+        );
+        let (read, written) = (read.connect(None), session.connect(None));
+        assert!(matches!(&read.start, Start::Cursor(at) if !at.entries.is_empty()));
+        assert_eq!(read.start, written.start);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_goes_on_elsewhere_is_not_forgotten_here() {
+        let (app, session) = (app(), session(1));
+        let secret = app.config.token_secret.clone().unwrap();
+        let (here, there) =
+            (Journal::new(&secret, SessionId::from_bits(1)), Journal::new(&secret, SessionId::from_bits(2)));
+        here.write(&app, &session).await.unwrap();
+        there.write(&app, &session).await.unwrap();
+        here.delete_own(&app, session.id).await;
+        assert!(there.read(&app, session.id).await.unwrap().is_some());
+        there.delete_own(&app, session.id).await;
+        assert!(there.read(&app, session.id).await.unwrap().is_none());
+        here.write(&app, &session).await.unwrap();
+        there.delete(&app, session.id).await;
+        assert!(here.read(&app, session.id).await.unwrap().is_none(), "its client has ended it");
+    }
+
+    #[tokio::test]
+    async fn nothing_counts_that_was_not_written_here_for_this_session() {
+        let (app, session, other) = (app(), session(1), session(2));
+        let journal = Journal::new(app.config.token_secret.as_ref().unwrap(), SessionId::from_bits(1));
+        let foreign = Journal::new(&Secret::new("t".repeat(32)), SessionId::from_bits(1));
+        foreign.write(&app, &session).await.unwrap();
+        assert!(journal.read(&app, session.id).await.unwrap().is_none(), "another secret");
+        // The record of one session, in the log of another.
+        journal.write(&app, &other).await.unwrap();
+        let record = to_raw_value(&text(&app, &other).await).unwrap().into();
+        publish_to(&app, vec![log(session.id).unwrap()], record, None, None).await.unwrap();
+        assert!(journal.read(&app, session.id).await.unwrap().is_none(), "another session's");
+        for text in ["1", "\"x\"", "\"a.b.c\"", "{}"] {
+            let data = serde_json::value::RawValue::from_string(text.into()).unwrap().into();
+            publish_to(&app, vec![log(session.id).unwrap()], data, None, None).await.unwrap();
+            assert!(journal.read(&app, session.id).await.unwrap().is_none(), "{text}");
+        }
+        // The payload of a record is not encrypted.
+        let payload = text(&app, &other).await;
+        let payload = payload.split('.').nth(1).unwrap();
+        let payload = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, payload).unwrap();
+        let payload = String::from_utf8(payload).unwrap();
+        assert!(payload.contains("alice") && !payload.contains(other.id.text().as_str()), "the id is secret");
+    }
+}

@@ -1,0 +1,244 @@
+//! What all requests of the dialect share: the sessions, how one is found or begun, and how it ends.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use encke_hub::CloseTarget;
+use encke_proto::{
+    Close, CloseCode, ErrorCode, Refusal, SessionId, UserId,
+    codec::bayeux::{Ext, Reply},
+};
+use tokio::runtime::Handle;
+
+use super::{
+    browsers::Browsers,
+    journal::Journal,
+    session::Session,
+    sessions::{PARTS, Sessions, TooMany},
+};
+use crate::{
+    admission::Admit,
+    app::App,
+    auth::{Credentials, Grant, Grants, Identity},
+    http::refusal::Refused,
+    random,
+};
+
+/// How often a part of the sessions is looked at.
+const SWEEP: Duration = Duration::from_millis(50);
+/// How long a session is kept without a word of its client, in times of the grace of the hub's sessions: it
+/// costs little, and laptops sleep.
+const KEPT_GRACES: u64 = 4;
+/// How often a session is written down at most because its client has received something, in milliseconds.
+/// After a crash it is sent what came since again.
+const JOURNAL_EVERY_MS: u64 = 5_000;
+
+/// The state of the dialect.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) app: Arc<App>,
+    pub(super) admit: Admit,
+    pub(super) browsers: Browsers,
+    sessions: Sessions,
+    journal: Option<Journal>,
+    /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
+    runtime: Option<Handle>,
+}
+
+impl Server {
+    /// Makes it, and looks after its sessions as long as the server runs.
+    pub(super) fn start(app: Arc<App>, admit: Admit) -> Arc<Self> {
+        let journal = Journal::of(&app);
+        let (sessions, browsers) = (Sessions::default(), Browsers::default());
+        let runtime = Handle::try_current().ok();
+        let server = Arc::new(Self { app, admit, browsers, sessions, journal, runtime });
+        if server.runtime.is_some() {
+            let (stopping, supervisor) = (server.app.stopping.clone(), server.app.supervisor.clone());
+            let work = Self::sweep(Arc::downgrade(&server));
+            supervisor.spawn("bayeux sessions", async move {
+                tokio::select! {
+                    () = work => {}
+                    () = stopping.begun() => {}
+                }
+            });
+        }
+        server
+    }
+
+    async fn sweep(server: Weak<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        for part in (0..PARTS).cycle() {
+            ticks.tick().await;
+            let Some(server) = server.upgrade() else { return };
+            for session in server.sessions.sweep(part, server.app.now().mono_ms) {
+                if let Some(journal) = server.journal_of(&session) {
+                    journal.delete_own(&server.app, session.id).await;
+                }
+            }
+        }
+    }
+
+    /// For how long a connect is held, in milliseconds.
+    pub(super) fn timeout_ms(&self) -> u64 {
+        self.admit.hold_s * 1000
+    }
+
+    /// A session that is known here.
+    pub(super) fn known(&self, client: Option<&str>) -> Option<Arc<Session>> {
+        let session = self.sessions.get(client?.parse().ok()?)?;
+        self.is_good(&session).then_some(session)
+    }
+
+    /// A session that is known here, or was written down here or elsewhere: also in place of one whose client
+    /// was served elsewhere meanwhile.
+    pub(super) async fn find(
+        &self,
+        client: Option<&str>,
+        acknowledged: Option<u64>,
+    ) -> Result<Option<Arc<Session>>, Refused> {
+        let known = self.known(client).filter(|session| !session.is_stale(acknowledged));
+        let (Some(journal), Some(id)) = (&self.journal, client.and_then(|client| client.parse().ok())) else {
+            return Ok(known.or_else(|| self.known(client)));
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(session) = journal.read(&self.app, id).await? else { return Ok(self.known(client)) };
+        let session = Arc::new(session);
+        self.touch(&session);
+        if !self.is_good(&session) || self.sessions.insert(Arc::clone(&session)).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(session))
+    }
+
+    /// Whether its time is not over, and its token has not ended: with a new one its client begins anew.
+    fn is_good(&self, session: &Session) -> bool {
+        let (now, ends) = (self.app.now(), session.identity.expires);
+        session.state().due_ms > now.mono_ms && (ends.0 == 0 || ends > now.wall)
+    }
+
+    /// Its client has been heard.
+    pub(super) fn touch(&self, session: &Session) {
+        let now_ms = self.app.now().mono_ms;
+        let grace_ms = self.app.config.session_grace_s * 1000;
+        let mut state = session.state();
+        // A session that only ever shook hands is nothing to be kept.
+        let kept_ms = if state.connects == 0 { grace_ms } else { self.timeout_ms() + KEPT_GRACES * grace_ms };
+        state.due_ms = state.due_ms.max(now_ms + kept_ms);
+    }
+
+    /// Begins a session.
+    pub(super) fn begin(
+        &self,
+        identity: Identity,
+        ext: &Ext,
+        retries: bool,
+    ) -> Result<Arc<Session>, Refused> {
+        let id = SessionId::from_bits(random::bits()?);
+        let session = Arc::new(Session::new(id, identity, ext.acks(), retries));
+        self.touch(&session);
+        match self.sessions.insert(Arc::clone(&session)) {
+            Ok(()) => Ok(session),
+            Err(TooMany) => Err(Refused::new(ErrorCode::Overloaded, "there are too many sessions")),
+        }
+    }
+
+    /// The first connect of a session.
+    pub(super) fn connected(&self) {
+        self.sessions.connected();
+    }
+
+    /// Who begins a session: by the token that the handshake brings, else by what the request's head does. In
+    /// dev mode it may be without a name.
+    pub(super) async fn identify(
+        &self,
+        credentials: &Credentials<'_>,
+        token: Option<&str>,
+    ) -> Result<Identity, Refusal> {
+        let now = self.app.now().wall;
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}");
+            let credentials = Credentials { authorization: Some(&bearer), ..Credentials::default() };
+            return self.app.auth.identify_fetching(&credentials, now).await;
+        }
+        let is_nameless = credentials.bearer().is_none() && credentials.cookie_tokens().next().is_none();
+        if is_nameless && self.app.config.dev {
+            return self.nameless();
+        }
+        self.app.auth.identify_fetching(credentials, now).await
+    }
+
+    fn nameless(&self) -> Result<Identity, Refusal> {
+        let internal = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::Internal, error.to_string());
+        let id = SessionId::from_bits(random::bits().map_err(|error| internal(&error))?);
+        let user = UserId::new(&format!("bayeux-{id}")).map_err(|error| internal(&error))?;
+        let grants = Grants { channels: Grant::all(), publish: Grant::all() };
+        Ok(Identity { user, grants: grants.into(), expires: encke_proto::Time(0), by_cookie: false })
+    }
+
+    /// Ends a session at its client's word, with everything of it. The connection that serves it says
+    /// `last_words` then.
+    pub(super) async fn end(&self, session: &Session, last_words: &Reply) -> Result<(), ErrorCode> {
+        session.state().last_words = Some(last_words.json().into_bytes());
+        self.sessions.remove(session.id);
+        if let Some(journal) = self.journal_of(session) {
+            journal.delete(&self.app, session.id).await;
+        }
+        let close =
+            Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
+        let target = CloseTarget::SessionOf(session.id, session.identity.user.clone());
+        self.app.sessions.close(&target, &close).await.map(drop)
+    }
+
+    /// A session was ended, and not by its client.
+    pub(super) fn forget(self: &Arc<Self>, session: &Session) {
+        self.sessions.remove(session.id);
+        if self.journal_of(session).is_none() {
+            return;
+        }
+        let (server, id) = (Arc::clone(self), session.id);
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move {
+                if let Some(journal) = &server.journal {
+                    journal.delete(&server.app, id).await;
+                }
+            });
+        }
+    }
+
+    /// Where a session is written down, if it is.
+    fn journal_of(&self, session: &Session) -> Option<&Journal> {
+        self.journal.as_ref().filter(|_| session.state().journal_ms.is_some())
+    }
+
+    /// Writes down what a session subscribed to, before its client is told.
+    pub(super) async fn write(&self, session: &Session) -> Result<(), Refused> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        session.state().journal_ms = Some(self.app.now().mono_ms + JOURNAL_EVERY_MS);
+        journal.write(&self.app, session).await
+    }
+
+    /// Writes down what its client has received, once in a while and beside everything else.
+    pub(super) fn write_behind(self: &Arc<Self>, session: &Arc<Session>) {
+        if self.journal.is_none() {
+            return;
+        }
+        let now_ms = self.app.now().mono_ms;
+        // Without a subscription there is nothing that its client would miss.
+        let is_due = {
+            let state = session.state();
+            !state.logs.is_empty() && state.journal_ms.is_some_and(|due_ms| due_ms <= now_ms)
+        };
+        let Some(runtime) = self.runtime.as_ref().filter(|_| is_due) else { return };
+        session.state().journal_ms = Some(now_ms + JOURNAL_EVERY_MS);
+        let (server, session) = (Arc::clone(self), Arc::clone(session));
+        runtime.spawn(async move {
+            if let Err(Refused(refusal)) = server.write(&session).await {
+                tracing::warn!(error = %refusal.message, "a Bayeux session cannot be written down");
+            }
+        });
+    }
+}

@@ -1,0 +1,388 @@
+//! What is kept of a session of Bayeux besides the session of the hub: what its client subscribed to, and up
+//! to where it has acknowledged. The hub's session may end sooner and begin again under the same id; it goes
+//! on from here.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use encke_hub::Start;
+use encke_proto::{
+    ChannelName, Cursor, Entry, Position, SessionId,
+    codec::bayeux::{Pattern, channel_of, is_glob},
+};
+
+use crate::auth::Identity;
+
+/// The most batches that are sent and not acknowledged. A client acknowledges each with its next connect, and
+/// what it has not is sent again in one.
+const SENT_MAX: usize = 4;
+
+/// The highest number that a client may say that it has received: the largest that JavaScript counts to.
+const BATCH_MAX: u64 = (1 << 53) - 1;
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// Who it is, as the handshake proved.
+    pub(super) identity: Identity,
+    /// Whether its client acknowledges (the extension `ack`).
+    pub(super) acks: bool,
+    /// Whether its client sends a publish again that was not answered, under the same id, as Faye's do.
+    pub(super) retries: bool,
+    state: Mutex<State>,
+}
+
+/// What changes of it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// What its client subscribed to; at most [`encke_proto::limits::SESSION_MAX_CHANNELS`].
+    pub(super) patterns: Vec<Pattern>,
+    /// The logs that it follows for that.
+    pub(super) logs: Vec<ChannelName>,
+    /// Up to where its client has everything.
+    base: Cursor,
+    /// Batches that were sent since, and where each ends.
+    sent: VecDeque<(u64, Cursor)>,
+    /// The number of the last batch.
+    batch: u64,
+    /// By how many more the numbers of a session that was written down go on: no other node, which may have
+    /// sent batches that are not written down, has used them.
+    skips: u64,
+    /// How many connects there were.
+    pub(super) connects: u64,
+    /// When it is over if its client says nothing, in milliseconds of the clock that never goes back.
+    pub(super) due_ms: u64,
+    /// When it is written down next, on that clock; none when it never was.
+    pub(super) journal_ms: Option<u64>,
+    /// What its client is told before its connection is closed: the answer to its disconnect.
+    pub(super) last_words: Option<Vec<u8>>,
+}
+
+/// Where a connect goes on.
+#[derive(Debug)]
+pub(super) struct GoesOn {
+    pub(super) start: Start,
+    /// Logs that it follows and stands nowhere in yet.
+    pub(super) unplaced: Vec<ChannelName>,
+    /// Whether it is the first.
+    pub(super) is_first: bool,
+    /// Whether something that was sent is to be sent again.
+    pub(super) resends: bool,
+}
+
+/// What is written down of a session.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) base: Cursor,
+    pub(super) batch: u64,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId, identity: Identity, acks: bool, retries: bool) -> Self {
+        Self { id, identity, acks, retries, state: Mutex::default() }
+    }
+
+    /// One that was written down. `skips` is random.
+    pub(super) fn restored(self, snapshot: Snapshot, skips: u64) -> Self {
+        let mut state = State { connects: 1, journal_ms: Some(0), skips, ..State::default() };
+        for pattern in &snapshot.patterns {
+            state.add(pattern);
+        }
+        state.base = snapshot.base;
+        state.batch = snapshot.batch;
+        Self { state: Mutex::new(state), ..self }
+    }
+
+    /// Nothing that changes it leaves it half changed, so one that has panicked leaves it as it was.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its client connects, and has received the batch of this number.
+    pub(super) fn connect(&self, acknowledged: Option<u64>) -> GoesOn {
+        let mut state = self.state();
+        if self.acks {
+            while let Some((number, _)) = state.sent.front()
+                && acknowledged.is_some_and(|last| *number <= last)
+            {
+                if let Some((_, at)) = state.sent.pop_front() {
+                    state.advance(at);
+                }
+            }
+            // Numbers go on behind the last that the client has seen, also after a crash.
+            let skips = std::mem::take(&mut state.skips);
+            state.batch = state.batch.max(acknowledged.unwrap_or(0).min(BATCH_MAX)) + skips;
+        } else if let Some((_, at)) = state.sent.pop_back() {
+            state.advance(at);
+        }
+        let resends = !state.sent.is_empty();
+        state.sent.clear();
+        state.connects += 1;
+        let unplaced = state.logs.iter().filter(|log| state.base.position(log).is_none()).cloned().collect();
+        let start =
+            if state.base.entries.is_empty() { Start::Absent } else { Start::Cursor(state.base.clone()) };
+        GoesOn { start, unplaced, is_first: state.connects == 1, resends }
+    }
+
+    /// Whether its client has received what was not sent here: it was served elsewhere meanwhile.
+    pub(super) fn is_stale(&self, acknowledged: Option<u64>) -> bool {
+        self.acks && acknowledged.is_some_and(|last| last > self.state().batch)
+    }
+
+    /// Everything up to here is sent with a connect's answer; the number of that batch.
+    pub(super) fn sent(&self, at: Cursor) -> u64 {
+        let mut state = self.state();
+        state.batch += 1;
+        let batch = state.batch;
+        if state.sent.len() >= SENT_MAX {
+            state.sent.pop_back();
+        }
+        state.sent.push_back((batch, at));
+        batch
+    }
+
+    /// Everything up to here is sent, to a client that acknowledges nothing.
+    pub(super) fn delivered(&self, at: Cursor) {
+        let mut state = self.state();
+        state.sent.clear();
+        state.advance(at);
+    }
+
+    /// Whether a message is for its client, which has one copy of each: from the narrowest log that it
+    /// follows and that holds the message, and of a pattern's log only what it subscribed to.
+    pub(super) fn wants(&self, entry: &Entry) -> bool {
+        let log = entry.message().channel.as_str();
+        if !is_glob(log) {
+            return true;
+        }
+        let Some(channel) = channel_of(entry.message()) else { return false };
+        let state = self.state();
+        // It was subscribed to by way of another node, which knows the pattern. Clients pass over what they
+        // did not subscribe to.
+        if !state.logs.iter().any(|followed| followed.as_str() == log) {
+            return true;
+        }
+        let narrower = |other: &ChannelName| {
+            let other = other.as_str();
+            other == channel
+                || (other.len() > log.len()
+                    && other.strip_suffix("**").is_some_and(|stem| channel.starts_with(stem)))
+        };
+        state.patterns.iter().any(|pattern| pattern.fits(channel)) && !state.logs.iter().any(narrower)
+    }
+
+    /// What is written down of it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        Snapshot { patterns: state.patterns.clone(), base: state.base.clone(), batch: state.batch }
+    }
+}
+
+impl State {
+    /// Subscribes to a pattern; the log that is to be followed for it, if that is new.
+    pub(super) fn add(&mut self, pattern: &Pattern) -> Option<ChannelName> {
+        if !self.patterns.contains(pattern) {
+            self.patterns.push(pattern.clone());
+        }
+        // What a log that is followed already holds, comes from there: it goes on where it is.
+        if pattern.is_service() || self.logs.iter().any(|log| pattern.is_within(log.as_str())) {
+            return None;
+        }
+        let log = ChannelName::public(&pattern.log()).ok()?;
+        self.logs.push(log.clone());
+        Some(log)
+    }
+
+    /// Takes a pattern away; the logs that are not to be followed any more.
+    pub(super) fn remove(&mut self, pattern: &Pattern) -> Vec<ChannelName> {
+        self.patterns.retain(|other| other != pattern);
+        let is_needed =
+            |log: &ChannelName| self.patterns.iter().any(|pattern| pattern.is_within(log.as_str()));
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.logs).into_iter().partition(is_needed);
+        self.logs = kept;
+        let cursors = self.sent.iter_mut().map(|(_, at)| at).chain([&mut self.base]);
+        cursors.for_each(|cursor| cursor.entries.retain(|(channel, _)| !gone.contains(channel)));
+        gone
+    }
+
+    /// Where it begins in a log, if it stands nowhere in it yet.
+    pub(super) fn place(&mut self, log: &ChannelName, at: Position) {
+        if self.logs.contains(log) && self.base.position(log).is_none() {
+            self.base.set(log, at);
+        }
+    }
+
+    /// Where it stands in these logs, as far as that is known.
+    pub(super) fn places(&self, logs: &[ChannelName]) -> Cursor {
+        let places = logs.iter().filter_map(|log| Some((log.clone(), self.base.position(log)?)));
+        Cursor { entries: places.collect(), closed: false }
+    }
+
+    /// The client has everything up to here.
+    fn advance(&mut self, to: Cursor) {
+        let old = std::mem::replace(&mut self.base, to);
+        self.base.entries.retain(|(channel, _)| channel.is_own() || self.logs.contains(channel));
+        // A log that was followed only since.
+        for (log, at) in old.entries {
+            if self.base.position(&log).is_none() && (log.is_own() || self.logs.contains(&log)) {
+                self.base.entries.push((log, at));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use encke_proto::{Body, Epoch, Message, MessageId, Time, UserId, codec::bayeux};
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::auth::Grants;
+
+    fn session(acks: bool) -> Session {
+        let identity = Identity {
+            user: UserId::new("alice").unwrap(),
+            grants: Grants::default().into(),
+            expires: Time(0),
+            by_cookie: false,
+        };
+        Session::new(SessionId::from_bits(1), identity, acks, false)
+    }
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::public(text).unwrap()
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: Epoch(1), offset }
+    }
+
+    fn cursor(places: &[(&str, u64)]) -> Cursor {
+        let entries = places.iter().map(|(log, offset)| (name(log), at(*offset))).collect();
+        Cursor { entries, closed: false }
+    }
+
+    fn subscribe(session: &Session, patterns: &[&str]) {
+        let mut state = session.state();
+        for pattern in patterns {
+            if let Some(log) = state.add(&Pattern::parse(pattern).unwrap()) {
+                state.place(&log, at(0));
+            }
+        }
+    }
+
+    fn base(goes_on: &GoesOn) -> &Cursor {
+        match &goes_on.start {
+            Start::Cursor(cursor) => cursor,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_sent_again() {
+        let session = session(true);
+        subscribe(&session, &["/a"]);
+        assert!(session.connect(Some(0)).is_first);
+        assert_eq!(session.sent(cursor(&[("/a", 3)])), 1);
+        let again = session.connect(Some(0));
+        assert_eq!((base(&again), again.resends), (&cursor(&[("/a", 0)]), true));
+        assert_eq!(session.sent(cursor(&[("/a", 4)])), 2);
+        let on = session.connect(Some(2));
+        assert_eq!((base(&on), on.resends, on.is_first), (&cursor(&[("/a", 4)]), false, false));
+        // Its client has more than was sent here.
+        assert!(session.is_stale(Some(3)) && !session.is_stale(Some(2)) && !session.is_stale(None));
+        // Whatever it says.
+        session.connect(Some(u64::MAX));
+        assert_eq!(session.sent(Cursor::default()), BATCH_MAX + 1);
+    }
+
+    #[test]
+    fn a_session_that_was_written_down_uses_no_number_of_another_node() {
+        let snapshot = Snapshot { patterns: Vec::new(), base: cursor(&[("/a", 3)]), batch: 7 };
+        let session = session(true).restored(snapshot, 100);
+        assert!(session.is_stale(Some(9)), "its client has more than was written down");
+        session.connect(Some(9));
+        assert_eq!(session.sent(cursor(&[("/a", 4)])), 110);
+        session.connect(Some(110));
+        assert_eq!(session.sent(cursor(&[("/a", 4)])), 111);
+    }
+
+    #[test]
+    fn a_client_that_does_not_acknowledge_goes_on_behind_what_it_was_sent() {
+        let session = session(false);
+        subscribe(&session, &["/a"]);
+        session.connect(None);
+        session.sent(cursor(&[("/a", 3)]));
+        assert_eq!(base(&session.connect(None)), &cursor(&[("/a", 3)]));
+        session.delivered(cursor(&[("/a", 5)]));
+        assert_eq!(base(&session.connect(None)), &cursor(&[("/a", 5)]));
+    }
+
+    #[test]
+    fn a_subscription_between_two_batches_keeps_its_place() {
+        let session = session(true);
+        subscribe(&session, &["/a"]);
+        session.connect(None);
+        session.sent(cursor(&[("/a", 3)]));
+        subscribe(&session, &["/b"]);
+        assert_eq!(base(&session.connect(Some(1))), &cursor(&[("/a", 3), ("/b", 0)]));
+        assert_eq!(session.state().remove(&Pattern::parse("/a").unwrap()), [name("/a")]);
+        assert_eq!(base(&session.connect(Some(1))), &cursor(&[("/b", 0)]));
+    }
+
+    #[test]
+    fn a_log_is_followed_as_long_as_something_needs_it() {
+        let session = session(true);
+        let add = |pattern: &str| session.state().add(&Pattern::parse(pattern).unwrap());
+        let remove = |pattern: &str| session.state().remove(&Pattern::parse(pattern).unwrap());
+        assert_eq!(add("/a/b"), Some(name("/a/b")));
+        assert_eq!(add("/a/*"), Some(name("/a/**")));
+        assert_eq!((add("/a/c"), add("/a/**"), add("/a/b"), add("/service/x")), (None, None, None, None));
+        assert!(remove("/a/*").is_empty() && remove("/a/**").is_empty(), "/a/c is read from there");
+        assert_eq!(remove("/a/c"), [], "so may /a/b be");
+        assert_eq!(remove("/a/b").len(), 2);
+    }
+
+    #[test]
+    fn a_client_has_one_copy_of_each_message_that_it_subscribed_to() {
+        let entry = |log: &str, channel: &str| {
+            let raw = RawValue::from_string("1".into()).unwrap();
+            let data = if log == channel { raw.into() } else { bayeux::copy(channel, &raw).unwrap() };
+            Entry::new(Message {
+                id: MessageId::from_bits(1),
+                channel: name(log),
+                position: at(1),
+                time: Time(0),
+                body: Body::Data(data),
+                from: None,
+                expires: None,
+            })
+        };
+        let copies = |session: &Session, channel: &str| {
+            let logs = [channel.to_owned()].into_iter().chain(bayeux::glob_logs(channel));
+            let followed = |log: &String| session.state().logs.contains(&name(log));
+            logs.filter(followed).filter(|log| session.wants(&entry(log, channel))).count()
+        };
+        for patterns in [
+            &["/a/b", "/a/*", "/**"][..],
+            &["/**", "/a/*", "/a/b"],
+            &["/a/*", "/a/b"],
+            &["/a/b"],
+            &["/a/**"],
+            &["/a/*", "/x"],
+        ] {
+            let session = session(true);
+            subscribe(&session, patterns);
+            assert_eq!(copies(&session, "/a/b"), 1, "{patterns:?}");
+        }
+        let session = session(true);
+        subscribe(&session, &["/a/*", "/c/**"]);
+        for (channel, count) in [("/a", 0), ("/a/b", 1), ("/a/b/c", 0), ("/c/d/e", 1), ("/c", 0)] {
+            assert_eq!(copies(&session, channel), count, "{channel}");
+        }
+    }
+}
