@@ -333,7 +333,7 @@ mod tests {
         let [news, other] = ["news", "other"].map(|name| ChannelName::public(name).unwrap());
         shards.followed_channels().insert(&news, 0, || {});
         shards.followed_channels().insert(&news, 2, || {});
-        let mut told = |tell: &dyn Fn()| -> Vec<usize> {
+        let told = |tell: &dyn Fn()| -> Vec<usize> {
             commands.iter().for_each(|commands| assert!(commands.rest()));
             tell();
             let told = commands.iter().map(|commands| std::iter::from_fn(|| commands.next()).count());

@@ -101,6 +101,8 @@ mod tests {
         let claims = Claims {
             user: UserId::new("alice").unwrap(),
             expires_s: 1,
+            issued_s: None,
+            jti: None,
             channels: Grant::all(),
             publish: Grant::of(vec!["room:*".into()]),
         };

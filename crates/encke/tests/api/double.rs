@@ -10,7 +10,14 @@ use encke_proto::{ChannelName, Epoch, Lineage, MessageId, Position, Time, UserId
 pub struct Broken(pub EngineError);
 
 fn empty() -> Page {
-    Page { epoch: Epoch(1), lineage: Lineage::default(), tail: 1, head: 0, entries: Vec::new() }
+    Page {
+        epoch: Epoch(1),
+        lineage: Lineage::default(),
+        tail: 1,
+        head: 0,
+        entries: Vec::new(),
+        closed: false,
+    }
 }
 
 #[async_trait]

@@ -30,9 +30,10 @@ pub fn event(message: &Message) -> Vec<u8> {
         Body::Data(json) if is_glob(channel) => json.get().to_owned(),
         body if message.channel.is_own() => match body {
             Body::Data(json) => of_service(json).unwrap_or_else(|| pushed(message.id.as_str(), body)),
-            Body::Page(_) => pushed(message.id.as_str(), body),
+            Body::Page(_) | Body::Bytes(_) => pushed(message.id.as_str(), body),
         },
         Body::Data(json) => member(channel, json.get()),
+        Body::Bytes(typed) => member(channel, typed.json().get()),
         Body::Page(url) => member(channel, &string(url)),
     };
     one_line(json).into_bytes()
@@ -66,9 +67,11 @@ fn member(channel: &str, data: &str) -> String {
 }
 
 fn pushed(id: &str, body: &Body) -> String {
+    let data = |json: &RawValue| format!("{{\"id\":\"{id}\",\"type\":\"message\",\"data\":{}}}", json.get());
     let what = match body {
         Body::Page(url) => format!("{{\"id\":\"{id}\",\"type\":\"page\",\"url\":{}}}", string(url)),
-        Body::Data(json) => format!("{{\"id\":\"{id}\",\"type\":\"message\",\"data\":{}}}", json.get()),
+        Body::Data(json) => data(json),
+        Body::Bytes(typed) => data(typed.json()),
     };
     member(PUSH_CHANNEL, &what)
 }

@@ -132,7 +132,7 @@ fn argument(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{SessionId, UserId, codec::bayeux::read};
+    use encke_proto::{SessionId, TokenInfo, UserId, codec::bayeux::read};
     use serde_json::{Value, json};
 
     use super::*;
@@ -143,6 +143,7 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
+            token: TokenInfo::default(),
             by_cookie: false,
         };
         let session = Session::new(SessionId::from_bits(1), identity, true, false);

@@ -48,6 +48,7 @@ fn admitted(server: &Arc<Server>, session: Arc<Session>, request_state: RequestS
         transport: &Stream(Events),
         request_state,
         token_ends: identity.expires,
+        token: Some(identity.token),
         granted: identity.grants.channels.clone(),
         user: identity.user,
         session: Some(id),

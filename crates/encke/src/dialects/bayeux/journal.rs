@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use encke_engine::{Append, Mode, PageLimit, ReadFrom, Targets};
 use encke_proto::{
-    Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, UserId, codec::bayeux::Pattern,
+    Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
+    codec::bayeux::Pattern,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ struct Record {
     user: UserId,
     /// When the token ends, in milliseconds since 1970.
     ends: u64,
+    /// When the token was issued, and its id: what revocations look at.
+    issued_s: Option<u64>,
+    token: Option<TokenId>,
     channels: Grant,
     publish: Grant,
     acks: bool,
@@ -98,6 +102,8 @@ impl Journal {
             writer: self.writer,
             user: session.identity.user.clone(),
             ends: session.identity.expires.0,
+            issued_s: session.identity.token.issued_s,
+            token: session.identity.token.id,
             channels,
             publish,
             acks: session.acks,
@@ -126,9 +132,23 @@ impl Journal {
     /// Reads a session that was written down; none if there is none.
     pub(super) async fn read(&self, app: &App, id: SessionId) -> Result<Option<Session>, Refused> {
         let Some(record) = self.record(app, &log(id)?).await? else { return Ok(None) };
-        let Record { user, ends, channels, publish, acks, retries, patterns, base, batch, .. } = record;
-        let grants = Grants { channels, publish }.into();
-        let identity = Identity { user, grants, expires: Time(ends), by_cookie: false };
+        let Record {
+            user,
+            ends,
+            issued_s,
+            token,
+            channels,
+            publish,
+            acks,
+            retries,
+            patterns,
+            base,
+            batch,
+            ..
+        } = record;
+        let (grants, token) = (Grants { channels, publish }.into(), TokenInfo { issued_s, id: token });
+        app.auth.permit(&user, Some(&token), app.now().wall)?;
+        let identity = Identity { user, grants, expires: Time(ends), token, by_cookie: false };
         let snapshot = Snapshot { patterns, base, batch };
         let skips = u64::try_from(random::pooled_bits()? % SKIPS_MAX).unwrap_or(0);
         Ok(Some(Session::new(id, identity, acks, retries).restored(snapshot, skips)))
@@ -206,6 +226,7 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: grants.into(),
             expires: Time(1_900_000_000_000),
+            token: TokenInfo::default(),
             by_cookie: false,
         };
         let session = Session::new(SessionId::from_bits(number), identity, true, true);

@@ -98,6 +98,7 @@ pub(super) fn hold(
         transport,
         request_state,
         token_ends: identity.expires,
+        token: Some(identity.token),
         granted: identity.grants.channels.clone(),
         user: identity.user,
         session: Some(id),

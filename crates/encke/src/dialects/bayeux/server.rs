@@ -7,7 +7,7 @@ use std::{
 
 use encke_hub::CloseTarget;
 use encke_proto::{
-    Close, CloseCode, ErrorCode, Refusal, SessionId, UserId,
+    Close, CloseCode, ErrorCode, Refusal, SessionId, TokenInfo, UserId,
     codec::bayeux::{Ext, Reply},
 };
 use tokio::runtime::Handle;
@@ -176,7 +176,13 @@ impl Server {
         let id = SessionId::from_bits(random::bits().map_err(|error| internal(&error))?);
         let user = UserId::new(&format!("bayeux-{id}")).map_err(|error| internal(&error))?;
         let grants = Grants { channels: Grant::all(), publish: Grant::all() };
-        Ok(Identity { user, grants: grants.into(), expires: encke_proto::Time(0), by_cookie: false })
+        Ok(Identity {
+            user,
+            grants: grants.into(),
+            expires: encke_proto::Time(0),
+            token: TokenInfo::default(),
+            by_cookie: false,
+        })
     }
 
     /// Ends a session at its client's word, with everything of it. The connection that serves it says

@@ -237,7 +237,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{Body, Epoch, Message, MessageId, Time, UserId, codec::bayeux};
+    use encke_proto::{Body, Epoch, Message, MessageId, Time, TokenInfo, UserId, codec::bayeux};
     use serde_json::value::RawValue;
 
     use super::*;
@@ -248,6 +248,7 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
+            token: TokenInfo::default(),
             by_cookie: false,
         };
         Session::new(SessionId::from_bits(1), identity, acks, false)

@@ -123,7 +123,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{Time, UserId};
+    use encke_proto::{Time, TokenInfo, UserId};
 
     use super::*;
     use crate::auth::{Grants, Identity};
@@ -133,6 +133,7 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
+            token: TokenInfo::default(),
             by_cookie: false,
         };
         let session = Session::new(SessionId::from_bits(number), identity, false, false);

@@ -295,6 +295,7 @@ fn identified(session: &Session, goes_on: GoesOn) -> Identified {
     let identity = session.identity.clone();
     Identified {
         token_ends: identity.expires,
+        token: Some(identity.token),
         granted: identity.grants.channels.clone(),
         user: identity.user.clone(),
         identity: Some(identity),

@@ -3,7 +3,7 @@
 
 use encke_engine::{PageLimit, ReadFrom};
 use encke_proto::{
-    ChannelName, ErrorCode, Position,
+    Action, ChannelName, ErrorCode, Position,
     codec::bayeux::{Message, Pattern, Reply},
     limits::SESSION_MAX_CHANNELS,
 };
@@ -68,8 +68,10 @@ fn patterns(message: &Message) -> Result<Vec<Pattern>, Fault> {
 async fn add(server: &Server, session: &Session, message: &Message) -> Result<(), Fault> {
     let patterns = patterns(message)?;
     for pattern in patterns.iter().filter(|pattern| !pattern.is_service()) {
+        let access = server.app.auth.access();
         let may = |name: &str| {
-            ChannelName::public(name).is_ok_and(|channel| session.identity.may_subscribe(&channel))
+            ChannelName::public(name)
+                .is_ok_and(|channel| access.check(&session.identity, Action::Subscribe, &channel).is_ok())
         };
         if !may(pattern.as_str()) || !may(&pattern.log()) {
             return Err(Fault { code: 403, argument: pattern.to_string(), text: "subscribe_denied" });
