@@ -161,10 +161,9 @@ pub async fn wire_speaking(
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (commands, inbox) = node_inbox();
-    let told = Arc::new(Notify::new());
-    let feed = RevocationFeed { shards: shards.clone(), told: Arc::clone(&told) };
-    let Backing { engine, cluster } =
-        open(EngineEvents { feed: Arc::new(feed), messages: Arc::new(commands) }).await?;
+    let feed = Arc::new(RevocationFeed::new(shards.clone()));
+    let (told, messages) = (Arc::clone(&feed.told), Arc::new(commands));
+    let Backing { engine, cluster } = open(EngineEvents { feed, messages }).await?;
     let grace_ms = config.session_grace_s * 1000;
     let nodes = cluster.map(|cluster| {
         let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
@@ -175,14 +174,13 @@ pub async fn wire_speaking(
         Some(nodes) => nodes.join(inbox).await?,
         None => Vec::new(),
     };
-    app.revocations.load().await?;
     let admit = admit(&app, &config);
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    app.supervisor.spawn("revocations", Arc::clone(&app.revocations).follow(told, stopping.clone()));
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
+    follow_revocations(&app, told, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
@@ -233,6 +231,18 @@ fn follow_certificates(
     let Some(acme) = &tls.acme else { return routes };
     app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&app.clock), stopping.clone()));
     acme.answer_first(routes)
+}
+
+/// Knows what was revoked before the first client comes, and what is from then on.
+async fn follow_revocations(
+    app: &App,
+    told: Arc<Notify>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    app.revocations.load().await?;
+    let work = Arc::clone(&app.revocations).follow(told, stopping.clone());
+    app.supervisor.spawn("revocations", work);
+    Ok(())
 }
 
 /// Takes keys that tokens are verified with as they change: in files, and at their issuer.
