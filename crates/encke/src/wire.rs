@@ -164,10 +164,10 @@ pub async fn wire_speaking(
     let feed = Arc::new(RevocationFeed::new(shards.clone()));
     let (told, messages) = (Arc::clone(&feed.told), Arc::new(commands));
     let Backing { engine, cluster } = open(EngineEvents { feed, messages }).await?;
-    let grace_ms = config.session_grace_s * 1000;
+    let (grace_ms, node) = (config.session_grace_s * 1000, config.node.clone());
     let nodes = cluster.map(|cluster| {
         let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
-        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, config.node.clone(), grace_ms)
+        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, node, grace_ms)
     });
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
     let among_nodes = match nodes {
@@ -178,7 +178,6 @@ pub async fn wire_speaking(
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     follow_keys(&app, &stopping).await?;
     follow_revocations(&app, told, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
@@ -245,8 +244,10 @@ async fn follow_revocations(
     Ok(())
 }
 
-/// Takes keys that tokens are verified with as they change: in files, and at their issuer.
+/// Takes keys as they change: those of the server API, and those that tokens are verified with, in files and at
+/// their issuer.
 async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
         let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
         app.supervisor.spawn("token keys", work);
