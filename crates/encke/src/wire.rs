@@ -244,8 +244,8 @@ async fn follow_revocations(
     Ok(())
 }
 
-/// Takes keys as they change: those of the server API, and those that tokens are verified with, in files and at
-/// their issuer.
+/// Takes keys as they change: those of the server API, and those that tokens are verified with, in files and
+/// at their issuer.
 async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
