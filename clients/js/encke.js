@@ -6,6 +6,7 @@
  * how far it has come in every channel, comes back by itself when the connection is lost, and stays away when
  * the session was ended on purpose. It never evaluates, writes HTML or navigates.
  */
+import { Beacon } from './client/beacon.js';
 import { formatCursor, parseCursor } from './client/cursor.js';
 import { EnckeError } from './client/error.js';
 import { Link, parseJson } from './client/link.js';
@@ -64,8 +65,7 @@ export class Encke {
   #state = 'idle';
   /** @type {string | null} */
   #session = null;
-  /** What entitles a beacon to end the session. @type {string | undefined} */
-  #closeKey;
+  #beacon = new Beacon();
   /** @type {string | null} */
   #token;
   #tokenTried = false;
@@ -351,8 +351,8 @@ export class Encke {
       address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
       request: (method, path, body, signal, accept) => this.#request(method, path, body, signal, accept),
       sleep: (ms) => this.#sleep(ms),
-      opened: (session, cursor, closeKey) => this.#opened(run, session, cursor, closeKey),
-      renamed: (session, closeKey) => this.#renamed(session, closeKey),
+      opened: (session, cursor, key) => this.#opened(run, session, cursor, key),
+      renamed: (session, key) => this.#renamed(session, key),
       message: (message) => this.#message(message),
       gap: (gap) => this.#gap(gap),
       unsubscribed: (event) => this.#unsubscribed(event),
@@ -476,12 +476,9 @@ export class Encke {
 
   // -- what arrives
 
-  /**
-   * @param {{stopped: boolean}} run @param {unknown} session @param {unknown} cursor
-   * @param {unknown} closeKey
-   */
-  #opened(run, session, cursor, closeKey) {
-    this.#renamed(session, closeKey);
+  /** @param {{stopped: boolean}} run @param {unknown} session @param {unknown} cursor @param {unknown} key */
+  #opened(run, session, cursor, key) {
+    this.#renamed(session, key);
     if (typeof cursor === 'string') this.#adopt(cursor);
     this.#tokenTried = false;
     this.#changeLate();
@@ -491,13 +488,9 @@ export class Encke {
     this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
   }
 
-  /** @param {unknown} session @param {unknown} closeKey */
-  #renamed(session, closeKey) {
-    if (typeof session !== 'string') return;
-    // A poll says the key once in a session.
-    if (session !== this.#session) this.#closeKey = undefined;
-    this.#session = session;
-    if (typeof closeKey === 'string') this.#closeKey = closeKey;
+  /** @param {unknown} session @param {unknown} key */
+  #renamed(session, key) {
+    this.#session = this.#beacon.named(session, key) ?? this.#session;
   }
 
   /**
@@ -844,16 +837,11 @@ export class Encke {
    */
   #pageHidden() {
     if (this.#state === 'idle' || this.#state === 'closed' || this.#hidden) return;
-    const [session, closeKey] = [this.#session, this.#closeKey];
+    this.#beacon.send(this.#env, this.#base, this.#session);
     this.#hidden = true;
     this.#stop();
     this.#session = null;
     this.#save();
-    if (session !== null) {
-      // A beacon can bring no token; the key says that this is the session's own page.
-      const body = JSON.stringify({ session, close_key: closeKey });
-      this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', body);
-    }
     this.#setState('waiting');
   }
 

@@ -109,3 +109,40 @@ test('reconnect replaces a connection', async () => {
   assert.ok(w.stream.aborted);
   assert.equal(w.next('/v1/sse').query.session, 's1');
 });
+
+test('a revoked token is worth one fresh one, and a user who is kept away stays away', async () => {
+  const w = world({ token: 'old', getToken: async () => 'fresh' });
+  w.client.connect();
+  await settle();
+  await w.next().fail(401, 'revoked');
+  assert.equal(w.next().headers.authorization, 'Bearer fresh');
+  await w.requests.at(-1).fail(401, 'revoked');
+  assert.deepEqual(w.of('close').map(({ code, reconnect }) => [code, reconnect]), [['revoked', false]]);
+  const banned = world({ token: 'old', getToken: async () => 'fresh' });
+  banned.client.connect();
+  await settle();
+  await banned.next().fail(403, 'banned');
+  assert.equal(banned.client.state, 'closed');
+  assert.equal(banned.of('close')[0].code, 'banned');
+  for (const code of ['revoked', 'banned']) {
+    const live = await opened();
+    await live.stream.event({ event: 'close', code, reason: '', reconnect: false });
+    assert.equal(live.client.state, 'closed');
+    assert.equal(live.clock.pending, 0, 'nothing brings it back');
+  }
+});
+
+test('the key of a beacon is that of the session, however it was told', async () => {
+  const w = await polling();
+  // Later answers do not say it again; a session in the place of the first has its own.
+  const answer = { cursor: '1~e~@alice~0', messages: [], gaps: [], close: null };
+  await w.next('/v1/poll').json({ ...answer, session: 's1' });
+  await w.clock.pass(1000);
+  await w.next('/v1/poll').json({ ...answer, session: 's2', close_key: 'key-s2' });
+  await w.page.fire('pagehide', { persisted: true });
+  assert.deepEqual(w.page.beacons.map(({ body }) => body), ['{"session":"s2","close_key":"key-s2"}']);
+  const other = await polling();
+  await other.next('/v1/poll').json({ ...answer, session: 's2' });
+  await other.page.fire('pagehide', { persisted: true });
+  assert.deepEqual(other.page.beacons.map(({ body }) => body), ['{"session":"s2"}'], 'not that of another');
+});

@@ -44,7 +44,7 @@ pub enum Error {
     /// The token or key is missing, wrong or expired (401).
     #[error("{code}: {message}")]
     Unauthorized {
-        /// `unauthorized` or `token_expired`.
+        /// `unauthorized`, `token_expired` or `revoked`.
         code: String,
         /// The server's words.
         message: String,

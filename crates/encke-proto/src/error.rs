@@ -176,8 +176,8 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// The body of the answer, `{"error":{"code","message"}}`, with `reconnect` for a client that must not come
-    /// back by itself.
+    /// The body of the answer, `{"error":{"code","message"}}`, with `reconnect` for a client that must not
+    /// come back by itself.
     #[must_use]
     pub fn json(&self) -> String {
         json::write(&ErrorAnswer {

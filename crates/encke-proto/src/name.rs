@@ -187,8 +187,8 @@ impl ChannelName {
         }
     }
 
-    /// An internal channel: a log that the server keeps for itself. No client can name it, since its name holds
-    /// what [`ChannelName::any`] refuses; and it stands before all other channels in their order.
+    /// An internal channel: a log that the server keeps for itself. No client can name it, since its name
+    /// holds what [`ChannelName::any`] refuses; and it stands before all other channels in their order.
     #[must_use]
     pub fn internal(name: &str) -> Self {
         Self(format!("{INTERNAL}{name}").into())

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use crate::{
     app::App,
-    auth::{Credentials, Identity},
+    auth::{Authenticated, Credentials, Identity},
     config::Scope,
     http::refusal::Refused,
 };
@@ -32,6 +32,19 @@ pub(crate) const OPERATOR: &[ErrorCode] =
 pub(crate) struct Client(pub(crate) Identity);
 
 impl FromRequestParts<Arc<App>> for Client {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let ByToken(known) = ByToken::from_request_parts(parts, app).await?;
+        Ok(Self(known.identity))
+    }
+}
+
+/// The same, with what is known of the token.
+#[derive(Debug)]
+pub(crate) struct ByToken(pub(crate) Authenticated);
+
+impl FromRequestParts<Arc<App>> for ByToken {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {

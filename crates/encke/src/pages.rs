@@ -67,6 +67,7 @@ static CLIENT: LazyLock<File> =
 /// lie in `clients/js`.
 static CLIENT_MODULES: LazyLock<HashMap<&str, File>> = LazyLock::new(|| {
     HashMap::from([
+        ("beacon.js", File::new(SCRIPT, include_str!("../../../clients/js/client/beacon.js"))),
         ("cursor.js", File::new(SCRIPT, include_str!("../../../clients/js/client/cursor.js"))),
         ("error.js", File::new(SCRIPT, include_str!("../../../clients/js/client/error.js"))),
         ("iframe.js", File::new(SCRIPT, include_str!("../../../clients/js/client/iframe.js"))),

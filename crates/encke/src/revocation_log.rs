@@ -321,6 +321,14 @@ pub struct RevocationFeed {
     pub told: Arc<Notify>,
 }
 
+impl RevocationFeed {
+    /// For these shards.
+    #[must_use]
+    pub fn new(shards: Shards) -> Self {
+        Self { shards, told: Arc::default() }
+    }
+}
+
 impl Feed for RevocationFeed {
     fn appended(&self, entries: &[Arc<Entry>]) {
         if entries.iter().any(|entry| entry.message().channel.is_internal()) {

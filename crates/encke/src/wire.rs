@@ -173,30 +173,27 @@ pub async fn wire_speaking(
     let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (commands, inbox) = node_inbox();
-    let told = Arc::new(Notify::new());
-    let feed = RevocationFeed { shards: shards.clone(), told: Arc::clone(&told) };
-    let Backing { engine, cluster } =
-        open(EngineEvents { feed: Arc::new(feed), messages: Arc::new(commands) }).await?;
-    let grace_ms = config.session_grace_s * 1000;
+    let feed = Arc::new(RevocationFeed::new(shards.clone()));
+    let (told, messages) = (Arc::clone(&feed.told), Arc::new(commands));
+    let Backing { engine, cluster } = open(EngineEvents { feed, messages }).await?;
+    let (grace_ms, node) = (config.session_grace_s * 1000, config.node.clone());
     let nodes = cluster.map(|cluster| {
         let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
-        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, config.node.clone(), grace_ms)
+        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, node, grace_ms)
     });
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
     let among_nodes = match nodes {
         Some(nodes) => nodes.join(inbox).await?,
         None => Vec::new(),
     };
-    app.revocations.load().await?;
     let admit = admit(&app, &config);
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    app.supervisor.spawn("revocations", Arc::clone(&app.revocations).follow(told, stopping.clone()));
-    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
+    follow_keys(&app, &stopping).await?;
     app.reloads
         .register(Arc::new(RulesReload { access: Arc::clone(app.auth.access()), shards: shards.clone() }));
-    follow_keys(&app, &stopping).await?;
+    follow_revocations(&app, told, &stopping).await?;
     app.copies.get_or_init(|| dialects.copies(&config));
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
@@ -286,8 +283,22 @@ fn follow_certificates(
     acme.answer_first(routes)
 }
 
-/// Takes keys that tokens are verified with as they change: in files, and at their issuer.
+/// Knows what was revoked before the first client comes, and what is from then on.
+async fn follow_revocations(
+    app: &App,
+    told: Arc<Notify>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    app.revocations.load().await?;
+    let work = Arc::clone(&app.revocations).follow(told, stopping.clone());
+    app.supervisor.spawn("revocations", work);
+    Ok(())
+}
+
+/// Takes keys as they change: those of the server API, and those that tokens are verified with, in files and
+/// at their issuer.
 async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
     if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
         let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
         app.supervisor.spawn("token keys", work);

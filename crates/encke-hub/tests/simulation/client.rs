@@ -166,11 +166,8 @@ impl Sim {
         client.conn = Some(conn);
         client.heard = false;
         client.heard_ms = self.now_ms;
-        let token_ends = if !settled && self.random.chance(5) {
-            Time(self.now().wall.0 + self.random.below(20_000))
-        } else {
-            Time(0)
-        };
+        let expires = !settled && self.random.chance(5);
+        let token_ends = if expires { Time(self.now().wall.0 + self.random.below(20_000)) } else { Time(0) };
         let transport = if self.clients[at].stream { "sse" } else { "poll" };
         if session.is_none() {
             for channel in &channels {

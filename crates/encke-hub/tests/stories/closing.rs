@@ -137,7 +137,7 @@ fn the_sessions_of_a_revoked_token_end_and_no_others() {
         (Revocation::User { user: user("unknown"), before_s: 100 }, vec![]),
     ] {
         let mut world = World::default();
-        for (conn, name, token) in tokens.clone() {
+        for (conn, name, token) in tokens {
             world.come(Attach { token, ..attach(conn, name) });
         }
         // One that is not connected ends as well, and another token takes the place of the first.

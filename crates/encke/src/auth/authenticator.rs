@@ -6,8 +6,8 @@ use std::sync::Arc;
 use encke_proto::{ErrorCode, Refusal, Time, TokenInfo, UserId};
 
 use super::{
-    BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity, KeySet, Keys,
-    PendingFetch, TokenError, TokenKey,
+    Authenticated, BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity, KeySet,
+    Keys, PendingFetch, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
@@ -119,6 +119,12 @@ impl Authenticator {
         Self { revocations, ..self }
     }
 
+    /// The revocations that are observed.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
     /// Whether a user may be here with this token, or without one in a dialect that has none.
     ///
     /// # Errors
@@ -148,7 +154,7 @@ impl Authenticator {
     /// # Errors
     /// `unauthorized`, `token_expired`, `revoked`, `banned` or `origin_forbidden`; the message says why and
     /// holds nothing secret.
-    pub fn identify(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
+    pub fn identify(&self, credentials: &Credentials<'_>, now: Time) -> Result<Authenticated, Refusal> {
         if credentials.query_token {
             return Err(unauthorized(
                 "a token does not belong into an address; send it as a header, or get a ticket from POST /v1/ticket",
@@ -158,15 +164,15 @@ impl Authenticator {
             return self.know(token, false, now);
         }
         if let Some(text) = credentials.ticket {
-            let identity = match &self.shared_tickets {
-                Some(shared) => shared.read(text, now).map(|read| read.identity),
+            let owner = match &self.shared_tickets {
+                Some(shared) => shared.read(text, now).map(|read| read.owner),
                 None => ticket::read(text).and_then(|bits| self.tickets.take(bits, now)),
             };
-            let identity = identity.ok_or_else(|| {
+            let owner = owner.ok_or_else(|| {
                 unauthorized("this ticket was used, is over 30 seconds old, or never was one")
             })?;
-            self.permit(&identity.user, Some(&identity.token), now)?;
-            return Ok(identity);
+            self.permit(&owner.identity.user, Some(&owner.token), now)?;
+            return Ok(owner);
         }
         if credentials.cookie_tokens().next().is_none() {
             return Err(unauthorized(
@@ -185,19 +191,19 @@ impl Authenticator {
     /// Whose cookies these are. One that verifies counts, whatever others there are. Of several that do, the
     /// one that lasts longest; but they have to be of one user: a neighbouring subdomain can put a cookie of
     /// another user beside the real one (RFC 6265 section 8.6), and nothing tells which is which.
-    fn know_cookies(&self, credentials: &Credentials<'_>, now: Time) -> Result<Identity, Refusal> {
-        let (mut found, mut refused): (Option<Identity>, Option<Refusal>) = (None, None);
+    fn know_cookies(&self, credentials: &Credentials<'_>, now: Time) -> Result<Authenticated, Refusal> {
+        let (mut found, mut refused): (Option<Authenticated>, Option<Refusal>) = (None, None);
         let mut count = 0;
         for token in credentials.cookie_tokens().take(COOKIES_MAX) {
             count += 1;
             match (self.know(token, true, now), &found) {
-                (Ok(identity), Some(other)) if identity.user != other.user => {
+                (Ok(one), Some(other)) if one.identity.user != other.identity.user => {
                     return Err(unauthorized(format!(
                         "there are cookies {COOKIE} of two users; remove one of them"
                     )));
                 }
-                (Ok(identity), Some(other)) if identity.expires <= other.expires => {}
-                (Ok(identity), _) => found = Some(identity),
+                (Ok(one), Some(other)) if one.identity.expires <= other.identity.expires => {}
+                (Ok(one), _) => found = Some(one),
                 // That one of them has expired, or was revoked, says more than that another never was a
                 // token.
                 (Err(refusal), _) if refused.is_none() || refusal.code != ErrorCode::Unauthorized => {
@@ -207,7 +213,7 @@ impl Authenticator {
             }
         }
         match (found, refused) {
-            (Some(identity), _) => Ok(identity),
+            (Some(found), _) => Ok(found),
             (None, Some(refusal)) if count == 1 => Err(refusal),
             (None, refused) => {
                 let Refusal { code, message } = refused.unwrap_or_else(|| unauthorized("there is no token"));
@@ -220,7 +226,7 @@ impl Authenticator {
     }
 
     /// Whose token it is, without verifying it when that was done before.
-    fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Identity, Refusal> {
+    fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Authenticated, Refusal> {
         let known = match &self.remembered {
             None => Known::of(self.verify(token, now)?),
             Some(remembered) => {
@@ -233,7 +239,7 @@ impl Authenticator {
         };
         // A token may be revoked at any time after it was found good.
         self.permit(&known.user, Some(&known.token), now)?;
-        Ok(Identity::known(known, by_cookie))
+        Ok(Authenticated::known(known, by_cookie))
     }
 
     /// The same as [`Self::identify`], once more when keys were fetched because of it.
@@ -244,7 +250,7 @@ impl Authenticator {
         &self,
         credentials: &Credentials<'_>,
         now: Time,
-    ) -> Result<Identity, Refusal> {
+    ) -> Result<Authenticated, Refusal> {
         let attempts = self.keys.attempts();
         match self.identify(credentials, now) {
             Err(refusal) => match self.fetch_for(&refusal, attempts) {
@@ -298,14 +304,16 @@ impl Authenticator {
     /// # Errors
     /// `rate_limited` when the user has too many, `overloaded` when all together have, `internal` without
     /// randomness.
-    pub fn ticket(&self, identity: Identity, now: Time) -> Result<GivenTicket, Refusal> {
+    pub fn ticket(&self, owner: Authenticated, now: Time) -> Result<GivenTicket, Refusal> {
         let bits = random::bits().map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
         if let Some(shared) = &self.shared_tickets {
             let given =
-                shared.give(bits, &identity, now).map(|(ticket, expires)| GivenTicket { ticket, expires });
+                shared.give(bits, &owner, now).map(|(ticket, expires)| GivenTicket { ticket, expires });
             return given.ok_or_else(|| Refusal::new(ErrorCode::Internal, "the ticket cannot be signed"));
         }
-        let given = self.tickets.give(bits, Identity { by_cookie: false, ..identity }, now);
+        let Authenticated { identity, token } = owner;
+        let owner = Authenticated { identity: Identity { by_cookie: false, ..identity }, token };
+        let given = self.tickets.give(bits, owner, now);
         let expires = given.map_err(|error| match error {
             TicketError::TooManyOfUser => Refusal::new(ErrorCode::RateLimited, error.to_string()),
             TicketError::TooMany => Refusal::new(ErrorCode::Overloaded, error.to_string()),
@@ -416,7 +424,7 @@ mod tests {
         }
         for cookies in [[&longer, &token], [&token, &longer]] {
             assert_eq!(
-                identify(&cookies.map(String::as_str)).unwrap().expires,
+                identify(&cookies.map(String::as_str)).unwrap().identity.expires,
                 Time(NOW.0 + 65_000),
                 "the one that lasts longest"
             );
@@ -500,7 +508,10 @@ mod tests {
             Credentials { cookie: Some(cookie.as_str().into()), host: Some("a"), ..Credentials::default() };
         let first = authenticator.identify(&by_bearer, NOW).unwrap();
         assert_eq!(authenticator.identify(&by_bearer, NOW), Ok(first.clone()));
-        assert_eq!(authenticator.identify(&by_cookie, NOW), Ok(Identity { by_cookie: true, ..first }));
+        assert_eq!(
+            authenticator.identify(&by_cookie, NOW),
+            Ok(Authenticated { identity: Identity { by_cookie: true, ..first.identity }, ..first })
+        );
         let code =
             |credentials: Credentials<'_>, now| authenticator.identify(&credentials, now).unwrap_err().code;
         assert_eq!(
@@ -529,7 +540,7 @@ mod tests {
             let bearer = format!("Bearer {token}");
             authenticator
                 .identify(&Credentials { authorization: Some(&bearer), ..Credentials::default() }, NOW)
-                .map(|identity| identity.user)
+                .map(|known| known.identity.user)
         };
         assert!(identify(&token).is_ok());
         for at in 0..token.len() {

@@ -54,8 +54,8 @@ impl std::fmt::Debug for CloseKeys {
 mod tests {
     use super::*;
 
-    fn keys(letter: &str) -> CloseKeys {
-        CloseKeys::of(&Secret::new(letter.repeat(32)))
+    fn keys(c: &str) -> CloseKeys {
+        CloseKeys::of(&Secret::new(c.repeat(32)))
     }
 
     #[test]

@@ -17,13 +17,21 @@ pub struct Identity {
     pub grants: Arc<Grants>,
     /// When the token ends.
     pub expires: Time,
-    /// What revocations need to know of the token.
-    pub token: TokenInfo,
     /// Whether a cookie alone said so.
     pub by_cookie: bool,
 }
 
-impl Identity {
+/// Who sends a request, and by what token. It is kept for no longer than that is looked at: a connection that
+/// waits keeps the [`Identity`] alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Who it is.
+    pub identity: Identity,
+    /// What revocations need to know of the token.
+    pub token: TokenInfo,
+}
+
+impl Authenticated {
     /// What a verified token says.
     #[must_use]
     pub fn new(claims: Claims, by_cookie: bool) -> Self {
@@ -33,6 +41,15 @@ impl Identity {
     /// The same of a token that was verified before.
     pub(super) fn known(known: Known, by_cookie: bool) -> Self {
         let Known { user, grants, expires_s, token } = known;
-        Self { user, grants, expires: Time(expires_s.saturating_mul(1000)), token, by_cookie }
+        let expires = Time(expires_s.saturating_mul(1000));
+        Self { identity: Identity { user, grants, expires, by_cookie }, token }
+    }
+}
+
+impl Identity {
+    /// What a verified token says.
+    #[must_use]
+    pub fn new(claims: Claims, by_cookie: bool) -> Self {
+        Authenticated::new(claims, by_cookie).identity
     }
 }

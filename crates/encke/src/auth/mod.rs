@@ -28,7 +28,7 @@ pub use configured_key::FILE_MAX_BYTES;
 pub use credentials::{COOKIE, Credentials, cookies, query_holds_token, values};
 pub use encke_proto::Grant;
 pub use grants::Grants;
-pub use identity::Identity;
+pub use identity::{Authenticated, Identity};
 pub use key_set::{BadKey, JwksError, KeySet};
 pub use keys::{Keys, PendingFetch};
 pub use revocations::{REVOCATIONS_MAX, RevocationRecord, Revocations};

@@ -4,7 +4,7 @@ use encke_proto::{Time, TokenId, TokenInfo, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Grants, Identity, TICKET_S, ticket};
+use super::{Authenticated, Grant, Grants, Identity, TICKET_S, ticket};
 use crate::config::Secret;
 
 /// What parts the key of tickets from that of tokens, so that neither passes for the other.
@@ -43,7 +43,7 @@ pub(super) struct ReadTicket {
     /// What is to be spent.
     pub(super) id: String,
     /// Who brought it.
-    pub(super) identity: Identity,
+    pub(super) owner: Authenticated,
 }
 
 impl SharedTickets {
@@ -61,7 +61,8 @@ impl SharedTickets {
     }
 
     /// Writes a ticket: `bits` have to be random. None when it cannot be signed.
-    pub(super) fn give(&self, bits: u128, identity: &Identity, now: Time) -> Option<(String, Time)> {
+    pub(super) fn give(&self, bits: u128, owner: &Authenticated, now: Time) -> Option<(String, Time)> {
+        let Authenticated { identity, token } = owner;
         let until = now.plus_seconds(TICKET_S).min(identity.expires);
         let Grants { channels, publish } = (*identity.grants).clone();
         let written = Written {
@@ -69,8 +70,8 @@ impl SharedTickets {
             sub: identity.user.clone(),
             until: until.0,
             ends: identity.expires.0,
-            iat: identity.token.issued_s,
-            token: identity.token.id,
+            iat: token.issued_s,
+            token: token.id,
             channels,
             publish,
         };
@@ -82,14 +83,14 @@ impl SharedTickets {
         let Written { jti, sub, until, ends, iat, token, channels, publish } =
             decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
         ticket::read(&jti)?;
+        let token = TokenInfo { issued_s: iat, id: token };
         let identity = Identity {
             user: sub,
             grants: Grants { channels, publish }.into(),
             expires: Time(ends),
-            token: TokenInfo { issued_s: iat, id: token },
             by_cookie: false,
         };
-        (until > now.0).then_some(ReadTicket { id: jti, identity })
+        (until > now.0).then_some(ReadTicket { id: jti, owner: Authenticated { identity, token } })
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         Secret::new("s".repeat(32))
     }
 
-    fn identity() -> Identity {
+    fn identity() -> Authenticated {
         let claims = Claims {
             user: UserId::new("alice").unwrap(),
             expires_s: 1_000,
@@ -117,7 +118,7 @@ mod tests {
             channels: Grant::of(vec!["room:*".into()]),
             publish: Grant::none(),
         };
-        Identity::new(claims, true)
+        Authenticated::new(claims, true)
     }
 
     #[test]
@@ -125,7 +126,9 @@ mod tests {
         let (text, until) = SharedTickets::new(&secret()).give(7, &identity(), Time(5_000)).unwrap();
         assert_eq!(until, Time(35_000));
         let read = SharedTickets::new(&secret()).read(&text, Time(34_999)).unwrap();
-        assert_eq!((read.identity, read.id), (Identity { by_cookie: false, ..identity() }, ticket::write(7)));
+        let Authenticated { identity, token } = identity();
+        let expected = Authenticated { identity: Identity { by_cookie: false, ..identity }, token };
+        assert_eq!((read.owner, read.id), (expected, ticket::write(7)));
         assert!(SharedTickets::new(&secret()).read(&text, Time(35_000)).is_none());
         assert!(SharedTickets::new(&Secret::new("t".repeat(32))).read(&text, Time(5_000)).is_none());
     }
@@ -144,7 +147,7 @@ mod tests {
         let (text, _) = tickets.give(7, &identity(), Time(5_000)).unwrap();
         assert!(TokenKey::hs256(&secret()).verify(&text, 5).is_err());
         let claims = Claims {
-            user: identity().user,
+            user: identity().identity.user,
             expires_s: 1_000,
             issued_s: None,
             jti: None,

@@ -8,7 +8,7 @@ use std::{
 
 use encke_proto::{Time, UserId};
 
-use super::Identity;
+use super::Authenticated;
 
 /// How long a ticket is good, in seconds.
 pub const TICKET_S: u64 = 30;
@@ -57,7 +57,7 @@ struct Store {
 
 #[derive(Debug)]
 struct Ticket {
-    identity: Identity,
+    owner: Authenticated,
     expires: Time,
 }
 
@@ -66,28 +66,28 @@ impl Tickets {
     ///
     /// # Errors
     /// [`TicketError`].
-    pub fn give(&self, bits: u128, identity: Identity, now: Time) -> Result<Time, TicketError> {
+    pub fn give(&self, bits: u128, owner: Authenticated, now: Time) -> Result<Time, TicketError> {
         let mut store = self.lock();
         store.expire(now);
         if store.order.len() >= TICKETS_MAX {
             return Err(TicketError::TooMany);
         }
-        let count = store.of_user.entry(identity.user.clone()).or_default();
+        let count = store.of_user.entry(owner.identity.user.clone()).or_default();
         if *count >= TICKETS_PER_USER_MAX {
             return Err(TicketError::TooManyOfUser);
         }
         *count += 1;
-        let expires = now.plus_seconds(TICKET_S).min(identity.expires);
+        let expires = now.plus_seconds(TICKET_S).min(owner.identity.expires);
         store.order.push_back((now.plus_seconds(TICKET_S), bits));
-        store.waiting.insert(bits, Ticket { identity, expires });
+        store.waiting.insert(bits, Ticket { owner, expires });
         Ok(expires)
     }
 
     /// Uses a ticket up, whether it is still good or not.
     #[must_use]
-    pub fn take(&self, bits: u128, now: Time) -> Option<Identity> {
+    pub fn take(&self, bits: u128, now: Time) -> Option<Authenticated> {
         let ticket = self.lock().remove(bits)?;
-        (ticket.expires > now).then_some(ticket.identity)
+        (ticket.expires > now).then_some(ticket.owner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -99,10 +99,10 @@ impl Tickets {
 impl Store {
     fn remove(&mut self, bits: u128) -> Option<Ticket> {
         let ticket = self.waiting.remove(&bits)?;
-        if let Some(count) = self.of_user.get_mut(&ticket.identity.user) {
+        if let Some(count) = self.of_user.get_mut(&ticket.owner.identity.user) {
             *count -= 1;
             if *count == 0 {
-                self.of_user.remove(&ticket.identity.user);
+                self.of_user.remove(&ticket.owner.identity.user);
             }
         }
         Some(ticket)
@@ -122,11 +122,11 @@ mod tests {
     use super::*;
     use crate::auth::{Claims, Grant};
 
-    fn identity(user: &str) -> Identity {
+    fn identity(user: &str) -> Authenticated {
         let user = UserId::new(user).unwrap();
         let (issued_s, jti) = (None, None);
         let (channels, publish) = (Grant::all(), Grant::none());
-        Identity::new(Claims { user, expires_s: 1000, issued_s, jti, channels, publish }, false)
+        Authenticated::new(Claims { user, expires_s: 1000, issued_s, jti, channels, publish }, false)
     }
 
     #[test]

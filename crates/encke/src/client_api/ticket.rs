@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extractors::{CLIENT, Client},
+    extractors::{ByToken, CLIENT},
     http::{
         body::{self, Nothing},
         refusal::{Refused, codes},
@@ -39,9 +39,9 @@ pub(crate) struct Ticket {
 )]
 pub(crate) async fn ticket(
     State(app): State<Arc<App>>,
-    Client(identity): Client,
+    ByToken(owner): ByToken,
     Nothing: Nothing,
 ) -> Result<Answer<Ticket>, Refused> {
-    let given = app.auth.ticket(identity, app.now().wall)?;
+    let given = app.auth.ticket(owner, app.now().wall)?;
     Ok(Answer(Ticket { ticket: given.ticket, expires: given.expires }))
 }

@@ -64,7 +64,7 @@ pub(crate) struct SessionsClosed {
             value = json!({"session": "3q2-7wABCDEFGHIJKLMNOQ", "reconnect": true})
         )),
         ("ban" = (
-            summary = "A user who is kept away for an hour", value = json!({"user": "alice", "ban_s": 3600})
+            summary = "A user who is kept away for an hour", value = json!({"user": "mallory", "ban_s": 3600})
         )),
     )),
     responses((

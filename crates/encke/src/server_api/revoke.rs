@@ -51,7 +51,7 @@ pub(crate) struct Revoked {
 #[utoipa::path(
     post, path = "/api/revoke", tag = "server API", security(("api_key" = [])),
     request_body(content = Revoke, examples(
-        ("user" = (summary = "All tokens of a user", value = json!({"user": "alice"}))),
+        ("user" = (summary = "All tokens of a user", value = json!({"user": "mallory"}))),
         ("jti" = (summary = "One token", value = json!({"jti": "4f1c9be0-7d3a"}))),
         ("before" = (
             summary = "All tokens of all users until then", value = json!({"before": "2026-01-02T03:04:05Z"})

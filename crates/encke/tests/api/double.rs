@@ -9,15 +9,26 @@ use encke_proto::{ChannelName, Epoch, Lineage, MessageId, Position, Time, UserId
 
 pub struct Broken(pub EngineError);
 
-fn empty() -> Page {
-    Page {
+/// What a server reads at its start of an engine that refuses all else: nothing was ever revoked.
+pub fn read_at_start(channel: &ChannelName, error: &EngineError) -> Result<Page, EngineError> {
+    let none = Page {
         epoch: Epoch(1),
         lineage: Lineage::default(),
         tail: 1,
         head: 0,
         entries: Vec::new(),
         closed: false,
-    }
+    };
+    if channel.is_internal() { Ok(none) } else { Err(error.clone()) }
+}
+
+/// The same of the list of channels.
+pub fn listed_at_start(
+    after: Option<&ChannelName>,
+    error: &EngineError,
+) -> Result<Vec<ChannelSummary>, EngineError> {
+    let is_internal = after.is_some_and(|after| *after < ChannelName::last_internal());
+    if is_internal { Ok(Vec::new()) } else { Err(error.clone()) }
 }
 
 #[async_trait]
@@ -30,9 +41,8 @@ impl Engine for Broken {
         Err(self.0.clone())
     }
 
-    /// A server does not begin that cannot read what was revoked.
     async fn read(&self, channel: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
-        if channel.is_internal() { Ok(empty()) } else { Err(self.0.clone()) }
+        read_at_start(channel, &self.0)
     }
 
     async fn channels(
@@ -40,8 +50,7 @@ impl Engine for Broken {
         after: Option<&ChannelName>,
         _: usize,
     ) -> Result<Vec<ChannelSummary>, EngineError> {
-        let is_internal = |after: &&ChannelName| **after < ChannelName::last_internal();
-        if after.is_some_and(|after| is_internal(&after)) { Ok(Vec::new()) } else { Err(self.0.clone()) }
+        listed_at_start(after, &self.0)
     }
 
     async fn seen(&self, _: &UserId, _: Time) -> Result<(), EngineError> {

@@ -7,6 +7,8 @@ use encke_engine::{
 };
 use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
 
+use crate::double::{listed_at_start, read_at_start};
+
 /// An engine that takes some pushes, and refuses all else in one way.
 pub struct Picky {
     pub error: EngineError,
@@ -31,12 +33,16 @@ impl Engine for Picky {
         Ok(Appended { id: append.id, positions, repeated: false })
     }
 
-    async fn read(&self, _: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
-        Err(self.error.clone())
+    async fn read(&self, channel: &ChannelName, _: ReadFrom, _: PageLimit) -> Result<Page, EngineError> {
+        read_at_start(channel, &self.error)
     }
 
-    async fn channels(&self, _: Option<&ChannelName>, _: usize) -> Result<Vec<ChannelSummary>, EngineError> {
-        Err(self.error.clone())
+    async fn channels(
+        &self,
+        after: Option<&ChannelName>,
+        _: usize,
+    ) -> Result<Vec<ChannelSummary>, EngineError> {
+        listed_at_start(after, &self.error)
     }
 
     async fn seen(&self, _: &UserId, _: Time) -> Result<(), EngineError> {

@@ -206,7 +206,8 @@ fn a_user_is_kept_away_for_a_time() {
 
     // By a session, whose user need not be known.
     let session = world.session("alice", "");
-    assert_eq!(close(&world, &json!({"session": session, "ban_s": 60}))["closed"].as_u64() > Some(0), true);
+    let closed = &close(&world, &json!({"session": session, "ban_s": 60}))["closed"];
+    assert!(closed.as_u64() > Some(0), "{closed}");
     all_refused(&world, &alice, 403, "banned");
     let unknown = json!({"session": "AAAAAAAAAAAAAAAAAAAAAA", "ban_s": 60});
     assert_eq!(close(&world, &unknown), json!({"closed": 0}));

@@ -21,7 +21,7 @@ impl World {
         self.runtime.block_on(self.app().reloads.take(config)).unwrap();
     }
 
-    fn post(&self, user: &str, path: &str, body: &Value) -> (u16, Value) {
+    fn post_as(&self, user: &str, path: &str, body: &Value) -> (u16, Value) {
         let (body, mut wire) = (body.to_string(), self.connect());
         wire.send(&format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
@@ -71,10 +71,10 @@ fn t17_no_token_is_stronger_than_a_rule_wherever_a_channel_is_named() {
         ("/v1/publish", json!({"channel": "inbox-bob", "data": 1})),
         ("/v1/publish", json!({"channel": "elsewhere", "data": 1})),
     ] {
-        let (status, answer) = world.post("alice", path, &body);
+        let (status, answer) = world.post_as("alice", path, &body);
         assert_eq!((status, &answer["error"]["code"]), (403, &json!("channel_forbidden")), "{path} {body}");
     }
-    assert_eq!(world.post("alice", "/v1/publish", &json!({"channel": "inbox-alice", "data": 1})).0, 202);
+    assert_eq!(world.post_as("alice", "/v1/publish", &json!({"channel": "inbox-alice", "data": 1})).0, 202);
     let mut wire = world.connect();
     wire.send(&world.ws_head("alice", ""));
     wire.switched();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use encke::{
     admission::{Admit, Answering, Asked, Endpoint},
     app::App,
-    auth::Identity,
+    auth::Authenticated,
     dialects::Dialect,
 };
 use encke_proto::Refusal;
@@ -40,6 +40,6 @@ impl Dialect for Sample {
 }
 
 /// The user of a token.
-fn identify(app: &App, token: &str) -> Result<Identity, Refusal> {
-    app.auth.verify(token, app.now().wall).map(|claims| Identity::new(claims, false))
+fn identify(app: &App, token: &str) -> Result<Authenticated, Refusal> {
+    app.auth.verify(token, app.now().wall).map(|claims| Authenticated::new(claims, false))
 }

@@ -16,7 +16,7 @@ use super::{
     timesync,
 };
 use crate::{
-    auth::{Credentials, Identity},
+    auth::{Authenticated, Credentials},
     commands,
     http::refusal::Refused,
 };
@@ -36,7 +36,7 @@ pub(super) enum Proof<'a> {
     /// The head of the request.
     Head(Credentials<'a>),
     /// What the head of the connection has proved, if anything.
-    Connection(Option<Identity>),
+    Connection(Option<Authenticated>),
 }
 
 /// What came of a request.

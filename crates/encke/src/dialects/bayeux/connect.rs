@@ -136,17 +136,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::auth::{Grants, Identity};
+    use crate::auth::{Authenticated, Grants, Identity};
 
     fn connect(text: &str, is_alone: bool) -> Connect {
         let identity = Identity {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
-            token: TokenInfo::default(),
             by_cookie: false,
         };
-        let session = Session::new(SessionId::from_bits(1), identity, true, false);
+        let owner = Authenticated { identity, token: TokenInfo::default() };
+        let session = Session::new(SessionId::from_bits(1), owner, true, false);
         Connect::of(&read(text).unwrap()[0], Arc::new(session), is_alone, Time(1_000))
     }
 

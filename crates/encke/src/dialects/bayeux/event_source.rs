@@ -43,12 +43,12 @@ fn admitted(server: &Arc<Server>, session: Arc<Session>, request_state: RequestS
         server.connected();
     }
     server.touch(&session);
-    let (id, identity) = (session.id, session.identity.clone());
+    let (id, identity, token) = (session.id, session.identity.clone(), session.token);
     Verdict::Admitted(Box::new(Admission {
         transport: &Stream(Events),
         request_state,
         token_ends: identity.expires,
-        token: Some(identity.token),
+        token: Some(token),
         granted: identity.grants.channels.clone(),
         user: identity.user,
         session: Some(id),

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::session::{Session, Snapshot};
 use crate::{
     app::App,
-    auth::{Grants, Identity},
+    auth::{Authenticated, Grants, Identity},
     config::Secret,
     http::refusal::Refused,
     random,
@@ -102,8 +102,8 @@ impl Journal {
             writer: self.writer,
             user: session.identity.user.clone(),
             ends: session.identity.expires.0,
-            issued_s: session.identity.token.issued_s,
-            token: session.identity.token.id,
+            issued_s: session.token.issued_s,
+            token: session.token.id,
             channels,
             publish,
             acks: session.acks,
@@ -148,10 +148,11 @@ impl Journal {
         } = record;
         let (grants, token) = (Grants { channels, publish }.into(), TokenInfo { issued_s, id: token });
         app.auth.permit(&user, Some(&token), app.now().wall)?;
-        let identity = Identity { user, grants, expires: Time(ends), token, by_cookie: false };
+        let identity = Identity { user, grants, expires: Time(ends), by_cookie: false };
+        let owner = Authenticated { identity, token };
         let snapshot = Snapshot { patterns, base, batch };
         let skips = u64::try_from(random::pooled_bits()? % SKIPS_MAX).unwrap_or(0);
-        Ok(Some(Session::new(id, identity, acks, retries).restored(snapshot, skips)))
+        Ok(Some(Session::new(id, owner, acks, retries).restored(snapshot, skips)))
     }
 
     /// The last record in a log.
@@ -226,10 +227,10 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: grants.into(),
             expires: Time(1_900_000_000_000),
-            token: TokenInfo::default(),
             by_cookie: false,
         };
-        let session = Session::new(SessionId::from_bits(number), identity, true, true);
+        let owner = Authenticated { identity, token: TokenInfo::default() };
+        let session = Session::new(SessionId::from_bits(number), owner, true, true);
         let at = Position { epoch: Epoch(1), offset: 7 };
         let added = session.state().add(&Pattern::parse("/a/*").unwrap());
         session.state().place(&added.unwrap(), at);

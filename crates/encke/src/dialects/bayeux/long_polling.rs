@@ -84,7 +84,7 @@ pub(super) fn hold(
     } else {
         &OneAnswer(Answered::<false>)
     };
-    let (id, identity) = (session.id, session.identity.clone());
+    let (id, identity, token) = (session.id, session.identity.clone(), session.token);
     let waiting = Waiting {
         server: Arc::clone(server),
         session,
@@ -98,7 +98,7 @@ pub(super) fn hold(
         transport,
         request_state,
         token_ends: identity.expires,
-        token: Some(identity.token),
+        token: Some(token),
         granted: identity.grants.channels.clone(),
         user: identity.user,
         session: Some(id),

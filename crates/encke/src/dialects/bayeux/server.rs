@@ -21,7 +21,7 @@ use super::{
 use crate::{
     admission::Admit,
     app::App,
-    auth::{Credentials, Grant, Grants, Identity},
+    auth::{Authenticated, Credentials, Grant, Grants, Identity},
     http::refusal::Refused,
     random,
 };
@@ -133,12 +133,12 @@ impl Server {
     /// Begins a session.
     pub(super) fn begin(
         &self,
-        identity: Identity,
+        owner: Authenticated,
         ext: &Ext,
         retries: bool,
     ) -> Result<Arc<Session>, Refused> {
         let id = SessionId::from_bits(random::bits()?);
-        let session = Arc::new(Session::new(id, identity, ext.acks(), retries));
+        let session = Arc::new(Session::new(id, owner, ext.acks(), retries));
         self.touch(&session);
         match self.sessions.insert(Arc::clone(&session)) {
             Ok(()) => Ok(session),
@@ -157,7 +157,7 @@ impl Server {
         &self,
         credentials: &Credentials<'_>,
         token: Option<&str>,
-    ) -> Result<Identity, Refusal> {
+    ) -> Result<Authenticated, Refusal> {
         let now = self.app.now().wall;
         if let Some(token) = token {
             let bearer = format!("Bearer {token}");
@@ -171,18 +171,14 @@ impl Server {
         self.app.auth.identify_fetching(credentials, now).await
     }
 
-    fn nameless(&self) -> Result<Identity, Refusal> {
+    fn nameless(&self) -> Result<Authenticated, Refusal> {
         let internal = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::Internal, error.to_string());
         let id = SessionId::from_bits(random::bits().map_err(|error| internal(&error))?);
         let user = UserId::new(&format!("bayeux-{id}")).map_err(|error| internal(&error))?;
         let grants = Grants { channels: Grant::all(), publish: Grant::all() };
-        Ok(Identity {
-            user,
-            grants: grants.into(),
-            expires: encke_proto::Time(0),
-            token: TokenInfo::default(),
-            by_cookie: false,
-        })
+        let identity =
+            Identity { user, grants: grants.into(), expires: encke_proto::Time(0), by_cookie: false };
+        Ok(Authenticated { identity, token: TokenInfo::default() })
     }
 
     /// Ends a session at its client's word, with everything of it. The connection that serves it says

@@ -9,11 +9,11 @@ use std::{
 
 use encke_hub::Start;
 use encke_proto::{
-    ChannelName, Cursor, Entry, Position, SessionId,
+    ChannelName, Cursor, Entry, Position, SessionId, TokenInfo,
     codec::bayeux::{Pattern, channel_of, is_glob},
 };
 
-use crate::auth::Identity;
+use crate::auth::{Authenticated, Identity};
 
 /// The most batches that are sent and not acknowledged. A client acknowledges each with its next connect, and
 /// what it has not is sent again in one.
@@ -28,6 +28,8 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// Who it is, as the handshake proved.
     pub(super) identity: Identity,
+    /// What revocations need to know of the token.
+    pub(super) token: TokenInfo,
     /// Whether its client acknowledges (the extension `ack`).
     pub(super) acks: bool,
     /// Whether its client sends a publish again that was not answered, under the same id, as Faye's do.
@@ -82,8 +84,9 @@ pub(super) struct Snapshot {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, identity: Identity, acks: bool, retries: bool) -> Self {
-        Self { id, identity, acks, retries, state: Mutex::default() }
+    pub(super) fn new(id: SessionId, owner: Authenticated, acks: bool, retries: bool) -> Self {
+        let Authenticated { identity, token } = owner;
+        Self { id, identity, token, acks, retries, state: Mutex::default() }
     }
 
     /// One that was written down. `skips` is random.
@@ -237,7 +240,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{Body, Epoch, Message, MessageId, Time, TokenInfo, UserId, codec::bayeux};
+    use encke_proto::{Body, Epoch, Message, MessageId, Time, UserId, codec::bayeux};
     use serde_json::value::RawValue;
 
     use super::*;
@@ -248,10 +251,10 @@ mod tests {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
-            token: TokenInfo::default(),
             by_cookie: false,
         };
-        Session::new(SessionId::from_bits(1), identity, acks, false)
+        let owner = Authenticated { identity, token: TokenInfo::default() };
+        Session::new(SessionId::from_bits(1), owner, acks, false)
     }
 
     fn name(text: &str) -> ChannelName {

@@ -126,17 +126,17 @@ mod tests {
     use encke_proto::{Time, TokenInfo, UserId};
 
     use super::*;
-    use crate::auth::{Grants, Identity};
+    use crate::auth::{Authenticated, Grants, Identity};
 
     fn session(number: u128, due_ms: u64) -> Arc<Session> {
         let identity = Identity {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
             expires: Time(0),
-            token: TokenInfo::default(),
             by_cookie: false,
         };
-        let session = Session::new(SessionId::from_bits(number), identity, false, false);
+        let owner = Authenticated { identity, token: TokenInfo::default() };
+        let session = Session::new(SessionId::from_bits(number), owner, false, false);
         session.state().due_ms = due_ms;
         Arc::new(session)
     }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     admission::{self, Identified, Opened, Verdict},
-    auth::Identity,
+    auth::Authenticated,
     transports::{ConnectionState, Duplex, NextAction, RequestState, Spoken, TransportContext, Ws},
 };
 
@@ -30,7 +30,7 @@ use crate::{
 pub(super) fn open(
     server: &Arc<Server>,
     accept: String,
-    identity: Option<Identity>,
+    identity: Option<Authenticated>,
     request_state: RequestState,
 ) -> Verdict {
     let compression = None;
@@ -46,7 +46,7 @@ pub(super) fn open(
 struct Connection {
     server: Arc<Server>,
     /// What its head has proved.
-    identity: Option<Identity>,
+    identity: Option<Authenticated>,
     /// The session whose messages it brings.
     session: Option<Arc<Session>>,
     /// The connect that is not answered yet.
@@ -65,7 +65,7 @@ struct Pending {
 struct Asks {
     server: Arc<Server>,
     messages: Vec<Message>,
-    identity: Option<Identity>,
+    identity: Option<Authenticated>,
     session: Option<Arc<Session>>,
     received: Time,
 }
@@ -295,7 +295,7 @@ fn identified(session: &Session, goes_on: GoesOn) -> Identified {
     let identity = session.identity.clone();
     Identified {
         token_ends: identity.expires,
-        token: Some(identity.token),
+        token: Some(session.token),
         granted: identity.grants.channels.clone(),
         user: identity.user.clone(),
         identity: Some(identity),

@@ -10,7 +10,7 @@ use encke_proto::{
 use super::query::{Query, read_cursor};
 use crate::{
     admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
-    auth::{ChannelAccess, Credentials, Identity},
+    auth::{Authenticated, ChannelAccess, Credentials, Identity},
     transports::{ConnectionState, Duplex, RequestState, Transport},
 };
 
@@ -73,7 +73,7 @@ impl NativeEndpoint {
                 "pages of this origin may not open a WebSocket here",
             ));
         }
-        let identity = auth.identify(&credentials, now)?;
+        let Authenticated { identity, token } = auth.identify(&credentials, now)?;
         let ticket = auth.to_be_spent(&credentials, now);
         if let Some(embedder) = query.embedder.as_deref() {
             request_state.embedder = self.embedder(embedder, waiting)?;
@@ -92,7 +92,7 @@ impl NativeEndpoint {
             None => query.start,
         };
         let granted = granted(auth.access(), &identity, query.session, &query.channels, &start)?;
-        let (user, token_ends, token) = (identity.user.clone(), identity.expires, Some(identity.token));
+        let (user, token_ends) = (identity.user.clone(), identity.expires);
         let state = opening.map(|opening| {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
@@ -104,7 +104,7 @@ impl NativeEndpoint {
             request_state,
             user,
             token_ends,
-            token,
+            token: Some(token),
             granted,
             session,
             fresh: None,

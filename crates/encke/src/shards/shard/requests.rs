@@ -368,6 +368,12 @@ impl Shard {
         }
     }
 
+    /// Whether the user may still be here: the token may have been revoked since it was looked at, while the
+    /// other nodes were asked, or on the way to this shard, whose sessions were ended before this one came.
+    fn permit(&self, admission: &Admission) -> Result<(), Refusal> {
+        self.parts.admit.auth.permit(&admission.user, admission.token.as_ref(), self.now.wall)
+    }
+
     /// Serves a request whose session is here, or may be.
     pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
         if self.drains {
@@ -379,11 +385,7 @@ impl Shard {
                 self.free(key)
             };
         }
-        // It may have been revoked since it was looked at: while the other nodes were asked, or on the way to
-        // this shard, whose sessions were ended before this one came.
-        let permitted =
-            self.parts.admit.auth.permit(&admission.user, admission.token.as_ref(), self.now.wall);
-        if let Err(refusal) = permitted {
+        if let Err(refusal) = self.permit(&admission) {
             return self.refuse_admission(key, admission, &refusal);
         }
         let Some(slot) = self.slots.get_mut(key) else { return };

@@ -5,6 +5,7 @@ mod ahead;
 mod fleeting;
 mod posts;
 mod reader;
+mod revoked;
 mod secure;
 mod slow;
 mod unclaimed;
@@ -60,7 +61,7 @@ struct World {
 /// A client that waits by NDJSON on a body sink.
 struct Receiver {
     body: HyperBody,
-    _head: oneshot::Receiver<Response<()>>,
+    head: oneshot::Receiver<Response<()>>,
     text: String,
     over: bool,
 }
@@ -190,7 +191,7 @@ impl World {
         let (body_sink, head, body) =
             body_sink(self.shard.parts.shards.body_sink_id(), self.mailbox.clone(), None);
         self.arrive(Sink::Body(Box::new(body_sink)), user, start);
-        Receiver { body, _head: head, text: String::new(), over: false }
+        Receiver { body, head, text: String::new(), over: false }
     }
 
     /// The same by a socket for which the kernel keeps little on either side.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use encke::{
     admission::{Address, Admission, Admit, Answer, Endpoint, Later, Method, Path, Verdict, Waiting},
     app::App,
-    auth::Identity,
+    auth::Authenticated,
     commands::publish,
     http::{refusal::Refused, response::Body},
     transports::{AnswerForm, ConnectionState, NextAction, OneAnswer, RequestState, TransportContext},
@@ -60,14 +60,14 @@ impl PollEndpoint {
         let body: PollBody =
             serde_json::from_slice(waiting.body).map_err(|error| Refused::bad(error.to_string()))?;
         let channel = ChannelName::public(&waiting.path[PATH.len()..])?;
-        let identity = identify(&self.app, &body.token).map_err(Refused)?;
+        let caller = identify(&self.app, &body.token).map_err(Refused)?;
         let cursor = codec::cursor(&body.cursor).ok_or_else(|| Refused::bad("no cursor"))?;
         let start = if body.cursor.is_empty() { Start::Absent } else { Start::Cursor(cursor) };
-        let admission = admission(identity.clone(), channel.clone(), start, request_state);
+        let admission = admission(caller.clone(), channel.clone(), start, request_state);
         let Some(say) = body.say else { return Ok(Verdict::Admitted(Box::new(admission))) };
         let app = Arc::clone(&self.app);
         Ok(Verdict::Later(Later::new(async move {
-            match publish(&app, &identity, channel.as_str(), Some(&say), None).await {
+            match publish(&app, &caller.identity, channel.as_str(), Some(&say), None).await {
                 Ok(_) => Verdict::Admitted(Box::new(admission)),
                 Err(Refused(refusal)) => no(&refusal, request_state),
             }
@@ -76,7 +76,7 @@ impl PollEndpoint {
 }
 
 fn admission(
-    identity: Identity,
+    Authenticated { identity, token }: Authenticated,
     channel: ChannelName,
     start: Start,
     request_state: RequestState,
@@ -87,7 +87,7 @@ fn admission(
         request_state,
         user: identity.user,
         token_ends: identity.expires,
-        token: Some(identity.token),
+        token: Some(token),
         granted: identity.grants.channels.clone(),
         session: None,
         fresh: None,

@@ -3,7 +3,7 @@
 use encke::{
     admission::{Address, Admit, Asked, Endpoint, Identified, Method, Opened, Path, Reply, Verdict, Waiting},
     app::App,
-    auth::Identity,
+    auth::{Authenticated, Identity},
     commands::{follow, publish},
     http::refusal::Refused,
     transports::{ConnectionState, Duplex, NextAction, Spoken, TransportContext, Ws, close_with},
@@ -176,12 +176,12 @@ pub async fn answer(app: &App, asked: Asked) -> Reply {
 }
 
 fn log_in(app: &App, token: &str, channels: &[String]) -> Result<Identified, Refusal> {
-    let identity = identify(app, token)?;
+    let Authenticated { identity, token } = identify(app, token)?;
     let channels = channels.iter().map(|name| ChannelName::public(name).unwrap()).collect();
     Ok(Identified {
         user: identity.user.clone(),
         token_ends: identity.expires,
-        token: Some(identity.token),
+        token: Some(token),
         granted: identity.grants.channels.clone(),
         identity: Some(identity),
         session: None,

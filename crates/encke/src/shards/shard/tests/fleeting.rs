@@ -35,7 +35,7 @@ impl World {
         let (body_sink, head, body) =
             body_sink(self.shard.parts.shards.body_sink_id(), self.mailbox.clone(), None);
         self.admit(Sink::Body(Box::new(body_sink)), Admission { lasting, ..admission(user, Start::Absent) });
-        Receiver { body, _head: head, text: String::new(), over: false }
+        Receiver { body, head, text: String::new(), over: false }
     }
 
     /// The connection that waits for the other nodes.
