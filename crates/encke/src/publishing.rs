@@ -48,18 +48,10 @@ pub(crate) async fn publish_to(
     let id = MessageId::fresh(time, random::pooled_bits()?);
     let targets = Targets::Channels(channels.clone());
     let append = Append { id, key, targets, body, from, time, expires: None };
-    let appended = match copies(app, &append, &channels)? {
-        none if none.is_empty() => app.engine.append(append).await?,
-        // Begun together, so that copies stand in the order of what they are copied from.
-        copies => {
-            let (appended, copied) = join(
-                app.engine.append(append),
-                join_all(copies.into_iter().map(|copy| app.engine.append(copy))),
-            )
-            .await;
-            copied.into_iter().collect::<Result<Vec<_>, _>>()?;
-            appended?
-        }
+    let appended = match app.copies.get().map_or(&[][..], Vec::as_slice) {
+        [] => app.engine.append(append).await?,
+        // In a box, so that a server without them carries no room for them through each publish.
+        dialects => Box::pin(append_with_copies(app, append, &channels, dialects)).await?,
     };
     // A key that was used for other channels would otherwise look like success.
     let same = appended.positions.len() == channels.len()
@@ -70,11 +62,28 @@ pub(crate) async fn publish_to(
     Ok(appended)
 }
 
+/// Appends a message and its copies. They are begun together, so that copies stand in the order of what they
+/// are copied from.
+async fn append_with_copies(
+    app: &App,
+    append: Append,
+    channels: &[ChannelName],
+    dialects: &[&'static dyn Copies],
+) -> Result<Appended, Refused> {
+    let copies = copies(&append, channels, dialects)?;
+    let copying = join_all(copies.into_iter().map(|copy| app.engine.append(copy)));
+    let (appended, copied) = join(app.engine.append(append), copying).await;
+    copied.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(appended?)
+}
+
 /// What is appended besides: what dialects copy of the message. A key makes its copies repeats with it.
-fn copies(app: &App, append: &Append, channels: &[ChannelName]) -> Result<Vec<Append>, Refused> {
-    let (dialects, Body::Data(data)) = (app.copies.get().map_or(&[][..], Vec::as_slice), &append.body) else {
-        return Ok(Vec::new());
-    };
+fn copies(
+    append: &Append,
+    channels: &[ChannelName],
+    dialects: &[&'static dyn Copies],
+) -> Result<Vec<Append>, Refused> {
+    let Body::Data(data) = &append.body else { return Ok(Vec::new()) };
     if let Some(channel) =
         channels.iter().find(|channel| dialects.iter().any(|dialect| dialect.holds(channel)))
     {

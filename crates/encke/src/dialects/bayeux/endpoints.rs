@@ -72,7 +72,9 @@ impl Endpoint for GetEndpoint {
                 .unwrap_or_else(|refusal| Verdict::Refused(refusal, request_state));
         }
         match script(waiting.query) {
-            Ok(Some((callback, messages))) => decide(&self.server, waiting, messages, Some(callback), now),
+            Ok(Some(Scripted { callback, messages })) => {
+                decide(&self.server, waiting, messages, Some(callback), now)
+            }
             Ok(None) => match client(self.path, waiting.path) {
                 Some(id) => event_source::open(&self.server, id, request_state),
                 None => {
@@ -209,8 +211,14 @@ fn fields(form: &str) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
+/// What a page asks that loads the answer as a script.
+struct Scripted {
+    callback: Box<str>,
+    messages: Vec<Message>,
+}
+
 /// The function and the messages of a query, if it holds some.
-fn script(query: &str) -> Result<Option<(Box<str>, Vec<Message>)>, Refusal> {
+fn script(query: &str) -> Result<Option<Scripted>, Refusal> {
     let messages = fields(query)?;
     if messages.is_empty() {
         return Ok(None);
@@ -221,7 +229,7 @@ fn script(query: &str) -> Result<Option<(Box<str>, Vec<Message>)>, Refusal> {
     if !is_callback(&callback) {
         return Err(bad("`jsonp` is not the name of a function"));
     }
-    Ok(Some((callback.into(), messages)))
+    Ok(Some(Scripted { callback: callback.into(), messages }))
 }
 
 /// The session whose stream of events is asked for: the last segment of the path.
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_script_calls_a_function_and_nothing_else() {
-        let called = |query: &str| script(query).map(|found| found.map(|(callback, _)| callback.to_string()));
+        let called = |query: &str| script(query).map(|found| found.map(|found| found.callback.to_string()));
         assert_eq!(called("message={}&jsonp=_cometd_jsonp_3"), Ok(Some("_cometd_jsonp_3".into())));
         assert_eq!(called("message={}"), Ok(Some(DEFAULT_CALLBACK.into())));
         assert_eq!(called("jsonp=f"), Ok(None));
