@@ -11,6 +11,7 @@ use crate::{
     cluster::{Nodes, Sessions},
     config::Config,
     metrics::Metrics,
+    rate_limits::RateLimits,
     reload::Reloads,
     shards::Shards,
     stopping::Stopping,
@@ -29,6 +30,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Who may do what.
     pub auth: Arc<Authenticator>,
+    /// How often clients may ask.
+    pub rate_limits: Arc<RateLimits>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -73,7 +76,9 @@ impl App {
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
         let reloads = Reloads::new(&config);
+        let rate_limits = Arc::new(RateLimits::new(&config.limits));
         Ok(Arc::new(Self {
+            rate_limits,
             config,
             engine,
             shards,

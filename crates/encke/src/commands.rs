@@ -52,7 +52,8 @@ pub(crate) struct SessionClosed {
 /// from now on. A channel that it follows already moves only where `from` says so.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], as the hub refuses it, or [`ErrorCode::Overloaded`].
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::RateLimited`], as the hub refuses it, or
+/// [`ErrorCode::Overloaded`].
 pub async fn follow(
     app: &App,
     identity: &Identity,
@@ -60,6 +61,7 @@ pub async fn follow(
     channels: Vec<ChannelName>,
     from: &Cursor,
 ) -> Result<Following, Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     let named = from.entries.iter().map(|(channel, _)| channel);
     if let Some(channel) = channels.iter().chain(named).find(|channel| !identity.may_subscribe(channel)) {
         return Err(Refused::new(
@@ -73,13 +75,14 @@ pub async fn follow(
 /// Lets a session follow fewer channels. It always keeps the user's own.
 ///
 /// # Errors
-/// As the hub refuses it, or [`ErrorCode::Overloaded`].
+/// [`ErrorCode::RateLimited`], as the hub refuses it, or [`ErrorCode::Overloaded`].
 pub async fn unfollow(
     app: &App,
     identity: &Identity,
     session: SessionId,
     channels: Vec<ChannelName>,
 ) -> Result<Following, Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?)
 }
 
@@ -87,8 +90,10 @@ pub async fn unfollow(
 /// crash takes it back.
 ///
 /// # Errors
-/// [`ErrorCode::BadCursor`], as the hub refuses it, or when the engine cannot write.
+/// [`ErrorCode::BadCursor`], [`ErrorCode::RateLimited`], as the hub refuses it, or when the engine cannot
+/// write.
 pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<(), Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     let cursor =
         Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
     if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
@@ -103,8 +108,8 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
 /// user's own.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], what is wrong with the names and the data, or when the engine cannot
-/// append.
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::RateLimited`], what is wrong with the names and the data, or
+/// when the engine cannot append.
 pub async fn publish(
     app: &App,
     identity: &Identity,
@@ -121,6 +126,7 @@ pub async fn publish(
     }
     let key = validation::key(&format!("user:{}", identity.user), key)?;
     let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
+    app.rate_limits.user_publish(&identity.user, data.get().len(), app.now().wall)?;
     publish_to(app, vec![channel], json::compact(data)?, key, Some(identity.user.clone())).await
 }
 

@@ -28,6 +28,7 @@ mod openapi;
 mod pages;
 mod publishing;
 pub mod random;
+pub mod rate_limits;
 mod regular_file;
 pub mod reload;
 pub mod router;

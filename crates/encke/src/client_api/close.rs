@@ -18,6 +18,7 @@ use crate::{
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
+        client_address::ClientAddress,
         refusal::{ENGINE, Refused, codes},
     },
     validation,
@@ -56,6 +57,7 @@ pub(crate) async fn close(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Answer<SessionClosed>, Refused> {
+    let from = request.extensions().get::<ClientAddress>().copied();
     let (request, owner) = if body::is_type(request.headers(), "text/plain") {
         (body::parse::<CloseSession>(&body::read(request).await?)?, None)
     } else {
@@ -70,7 +72,14 @@ pub(crate) async fn close(
         reconnect: false,
         retry_ms: None,
     };
+    let by_id_alone = owner.is_none();
+    // A client of its own closes what it knows; by the id alone others may try which there are.
+    let none = || match from.filter(|_| by_id_alone) {
+        Some(ClientAddress(address)) => app.rate_limits.failure(address, app.now().wall),
+        None => Ok(()),
+    };
     let Ok(session) = validation::session(&request.session) else {
+        none()?;
         return Ok(Answer(SessionClosed { closed: false }));
     };
     let target = match owner {
@@ -78,5 +87,8 @@ pub(crate) async fn close(
         None => CloseTarget::Session(session),
     };
     let count = app.sessions.close(&target, &close).await?;
+    if count == 0 {
+        none()?;
+    }
     Ok(Answer(SessionClosed { closed: count > 0 }))
 }

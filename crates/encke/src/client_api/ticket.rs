@@ -42,6 +42,7 @@ pub(crate) async fn ticket(
     Client(identity): Client,
     Nothing: Nothing,
 ) -> Result<Answer<Ticket>, Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     let given = app.auth.ticket(identity, app.now().wall)?;
     Ok(Answer(Ticket { ticket: given.ticket, expires: given.expires }))
 }

@@ -23,6 +23,7 @@ mod log_format;
 mod network;
 mod node;
 mod origins;
+mod rates;
 mod retention;
 mod said;
 mod scope;
@@ -50,6 +51,7 @@ pub(crate) use layers::parse_address;
 pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
 pub use network::Network;
+pub use rates::Limits;
 pub use retention::{RetentionRule, RetentionSection};
 pub use said::Said;
 pub use scope::{Scope, Scopes};
@@ -188,6 +190,8 @@ pub struct Config {
     pub retention_users: RetentionSection,
     /// Receivers that take too little.
     pub slow: Slow,
+    /// How often clients may ask.
+    pub limits: Limits,
     /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0
     /// writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What
     /// is pushed to users does not.
@@ -256,6 +260,7 @@ impl Default for Config {
             retention_default: RetentionSection::default(),
             retention_users: RetentionSection::default(),
             slow: Slow::default(),
+            limits: Limits::default(),
             linger_ms: 0,
             batched_sends: true,
             dialects: Dialects::default(),

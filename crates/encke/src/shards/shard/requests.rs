@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{Admission, Answer, Verdict, Waiting},
-    connection::{ForwardedFields, ListenerRole, Peer, head},
+    connection::{ForwardedFields, ListenerRole, Peer, Permit, head},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
@@ -212,6 +212,10 @@ impl Shard {
                 }
                 match self.parts.endpoints.decide(number, &waiting, self.now.wall) {
                     Verdict::Admitted(admission) => self.hand_to_home(key, admission),
+                    Verdict::Refused(refusal, request_state) if waiting.brings_credentials() => {
+                        let refusal = self.count_failure(key, refusal);
+                        self.refuse(key, &refusal, &request_state);
+                    }
                     verdict => self.carry_out_verdict(key, verdict),
                 }
             }
@@ -366,6 +370,16 @@ impl Shard {
             Verdict::StayAway(request_state) => self.keep_away(key, &request_state),
             Verdict::Later(later) => self.decide_later(key, later),
         }
+    }
+
+    /// Counts a refused token, and says so instead if there are too many from its client.
+    fn count_failure(&self, key: Key, refusal: Refusal) -> Refusal {
+        if refusal.code != ErrorCode::Unauthorized {
+            return refusal;
+        }
+        let permit = self.slots.get(key).and_then(|slot| slot.sink.permit());
+        let Some(address) = permit.and_then(Permit::address) else { return refusal };
+        self.parts.admit.rate_limits.failure(address, self.now.wall).err().unwrap_or(refusal)
     }
 
     /// Serves a request whose session is here, or may be.
