@@ -147,8 +147,14 @@ static ENDPOINTS: LazyLock<Endpoints> = LazyLock::new(|| {
     let secret = |text: &str| Some(Secret::new(text.repeat(32)));
     let config = Config { dev: true, api_key: secret("k"), token_secret: secret("s"), ..Config::default() };
     let auth = Arc::new(Authenticator::new(&config).expect("there are keys"));
-    let admit =
-        Admit { auth, stopping: Stopping::default(), origins: Arc::new([]), hold_s: 25, compression: false };
+    let admit = Admit {
+        auth,
+        rate_limits: Arc::default(),
+        stopping: Stopping::default(),
+        origins: Arc::new([]),
+        hold_s: 25,
+        compression: false,
+    };
     let at = |(method, path, form, websocket): &(_, _, _, _)| {
         Arc::new(At(*method, *path, *form, *websocket)) as Arc<dyn Endpoint>
     };

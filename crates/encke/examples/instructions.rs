@@ -126,6 +126,7 @@ impl World {
             stopping: app.stopping.clone(),
             origins: config.allowed_origins.clone().into(),
             hold_s: config.hold_s,
+            rate_limits: Arc::default(),
             compression: false,
         };
         let shard = Shard::new(Parts {

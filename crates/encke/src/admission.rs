@@ -12,6 +12,7 @@ use encke_proto::{ChannelName, Grant, Refusal, SessionId, Time, TokenInfo, UserI
 
 use crate::{
     auth::Authenticator,
+    rate_limits::RateLimits,
     stopping::Stopping,
     transports::{ConnectionState, RequestState, Transport},
 };
@@ -113,6 +114,8 @@ impl fmt::Debug for Later {
 pub struct Admit {
     /// Who is who.
     pub auth: Arc<Authenticator>,
+    /// How often clients may ask.
+    pub rate_limits: Arc<RateLimits>,
     /// Whether the server stops.
     pub stopping: Stopping,
     /// Origins that pages may come from besides the server's own.

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     copies::Copies,
     metrics::Metrics,
+    rate_limits::RateLimits,
     reload::Reloads,
     revocation_log::RevocationLog,
     shards::Shards,
@@ -36,6 +37,8 @@ pub struct App {
     pub auth: Arc<Authenticator>,
     /// What is taken back of tokens, as this node follows it.
     pub revocations: Arc<RevocationLog>,
+    /// How often clients may ask.
+    pub rate_limits: Arc<RateLimits>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -87,7 +90,9 @@ impl App {
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
         let reloads = Reloads::new(&config);
+        let rate_limits = Arc::new(RateLimits::new(&config.limits));
         Ok(Arc::new(Self {
+            rate_limits,
             config,
             engine,
             shards,

@@ -52,7 +52,8 @@ pub(crate) struct SessionClosed {
 /// from now on. A channel that it follows already moves only where `from` says so.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], as the hub refuses it, or [`ErrorCode::Overloaded`].
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::RateLimited`], as the hub refuses it, or
+/// [`ErrorCode::Overloaded`].
 pub async fn follow(
     app: &App,
     identity: &Identity,
@@ -60,6 +61,7 @@ pub async fn follow(
     mut channels: Vec<ChannelName>,
     from: &Cursor,
 ) -> Result<Following, Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     let named = from.entries.iter().map(|(channel, _)| channel);
     let access = app.auth.access();
     for channel in channels.iter().chain(named) {
@@ -78,13 +80,14 @@ pub async fn follow(
 /// Lets a session follow fewer channels. It always keeps the user's own.
 ///
 /// # Errors
-/// As the hub refuses it, or [`ErrorCode::Overloaded`].
+/// [`ErrorCode::RateLimited`], as the hub refuses it, or [`ErrorCode::Overloaded`].
 pub async fn unfollow(
     app: &App,
     identity: &Identity,
     session: SessionId,
     channels: Vec<ChannelName>,
 ) -> Result<Following, Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     Ok(app.sessions.unsubscribe(session, &identity.user, channels).await?)
 }
 
@@ -92,8 +95,10 @@ pub async fn unfollow(
 /// crash takes it back.
 ///
 /// # Errors
-/// [`ErrorCode::BadCursor`], as the hub refuses it, or when the engine cannot write.
+/// [`ErrorCode::BadCursor`], [`ErrorCode::RateLimited`], as the hub refuses it, or when the engine cannot
+/// write.
 pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &str) -> Result<(), Refused> {
+    app.rate_limits.user_request(&identity.user, app.now().wall)?;
     let cursor =
         Cursor::parse(cursor).map_err(|error| Refused::new(ErrorCode::BadCursor, error.to_string()))?;
     if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
@@ -108,8 +113,8 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
 /// user's own.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], what is wrong with the names and the data, or
-/// when the engine cannot append.
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], [`ErrorCode::RateLimited`], what is wrong with the
+/// names and the data, or when the engine cannot append.
 pub async fn publish(
     app: &App,
     identity: &Identity,
@@ -124,6 +129,7 @@ pub async fn publish(
     let data = data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let data = json::compact(data)?;
     access.check_size(&channel, data.get().len())?;
+    app.rate_limits.user_publish(&identity.user, data.get().len(), app.now().wall)?;
     publish_to(app, vec![channel], data, key, Some(identity.user.clone())).await
 }
 

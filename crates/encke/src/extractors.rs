@@ -13,19 +13,20 @@ use crate::{
     http::refusal::Refused,
 };
 
-/// What a client's request may be refused with before its handler looks at it: for its token, or as the
-/// server stops.
+/// What a client's request may be refused with before its handler looks at it: for its token, as there were
+/// too many, or as the server stops.
 pub(crate) const CLIENT: &[ErrorCode] = &[
     ErrorCode::Unauthorized,
     ErrorCode::TokenExpired,
     ErrorCode::Revoked,
     ErrorCode::Banned,
     ErrorCode::OriginForbidden,
+    ErrorCode::RateLimited,
     ErrorCode::ShuttingDown,
 ];
 /// The same of a backend's: for its key.
 pub(crate) const OPERATOR: &[ErrorCode] =
-    &[ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::ShuttingDown];
+    &[ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::RateLimited, ErrorCode::ShuttingDown];
 
 /// A client with a verified token.
 #[derive(Debug)]

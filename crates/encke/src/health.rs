@@ -65,7 +65,9 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, 
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(("api_key" = []), ()),
     responses((status = 200, description = "Text.", body = String, content_type = "text/plain")),
-    extensions(("x-error-codes" = json!(codes(&[&[ErrorCode::Unauthorized, ErrorCode::Forbidden]])))),
+    extensions(("x-error-codes" = json!(codes(&[&[
+        ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::RateLimited
+    ]])))),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     if !app.config.dev {

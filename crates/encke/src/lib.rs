@@ -31,6 +31,7 @@ mod pages;
 mod presence;
 mod publishing;
 pub mod random;
+pub mod rate_limits;
 mod regular_file;
 pub mod reload;
 pub mod revocation_log;

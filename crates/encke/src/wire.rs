@@ -315,6 +315,7 @@ async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), 
 fn admit(app: &App, config: &Config) -> Admit {
     Admit {
         auth: Arc::clone(&app.auth),
+        rate_limits: Arc::clone(&app.rate_limits),
         stopping: app.stopping.clone(),
         origins: config.allowed_origins.clone().into(),
         hold_s: config.hold_s,

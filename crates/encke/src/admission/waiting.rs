@@ -146,6 +146,12 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    /// Whether it brings something that may show who sends it; without, nothing is guessed.
+    #[must_use]
+    pub fn brings_credentials(&self) -> bool {
+        self.authorization.is_some() || self.cookie.is_some() || self.query.contains("ticket=")
+    }
+
     /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol
     /// that is not spoken there, or says something twice.
     #[must_use]

@@ -18,6 +18,7 @@ use crate::{
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
+        client_address::ClientAddress,
         refusal::{ENGINE, Refused, codes},
     },
     validation,
@@ -62,6 +63,7 @@ pub(crate) async fn close(
     request: Request,
 ) -> Result<Answer<SessionClosed>, Refused> {
     let (mut parts, body) = request.into_parts();
+    let from = parts.extensions.get::<ClientAddress>().copied();
     // Who asks counts unless there is a key, which only the body says.
     let client = Client::from_request_parts(&mut parts, &app).await;
     let is_beacon = body::is_type(&parts.headers, "text/plain");
@@ -85,7 +87,13 @@ pub(crate) async fn close(
     let keyed = match (session, &request.close_key) {
         (_, None) => None,
         (Some(session), Some(key)) if app.auth.close_keys().fits(session, key) => Some(session),
-        _ => return Err(Refused::new(ErrorCode::Unauthorized, "this is not the close_key of the session")),
+        _ => {
+            // Keys are not to be guessed.
+            if let Some(ClientAddress(address)) = from {
+                app.rate_limits.failure(address, app.now().wall)?;
+            }
+            return Err(Refused::new(ErrorCode::Unauthorized, "this is not the close_key of the session"));
+        }
     };
     let target = match keyed {
         Some(session) => CloseTarget::Session(session),

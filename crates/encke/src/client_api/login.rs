@@ -17,6 +17,7 @@ use crate::{
     extractors::{CLIENT, credentials},
     http::{
         body::{self, Json},
+        client_address::ClientAddress,
         refusal::{Refused, codes},
     },
     validation,
@@ -69,6 +70,9 @@ pub(crate) struct LoggedIn {
 )]
 pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
+    if let Some(ClientAddress(address)) = parts.extensions.get() {
+        app.rate_limits.login(*address, app.now().wall)?;
+    }
     let credentials = credentials(&parts);
     if credentials.query_token {
         return Err(Refused::new(

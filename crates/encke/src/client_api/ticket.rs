@@ -42,6 +42,7 @@ pub(crate) async fn ticket(
     ByToken(owner): ByToken,
     Nothing: Nothing,
 ) -> Result<Answer<Ticket>, Refused> {
+    app.rate_limits.user_request(&owner.identity.user, app.now().wall)?;
     let given = app.auth.ticket(owner, app.now().wall)?;
     Ok(Answer(Ticket { ticket: given.ticket, expires: given.expires }))
 }

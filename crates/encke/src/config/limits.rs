@@ -58,6 +58,10 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
     ] {
         checker.range(key, Some(value), min, max)?;
     }
+    for (key, rate) in config.limits.rates() {
+        checker.range(key, Some(rate), 0, 1_000_000_000)?;
+    }
+    checker.range("limits.burst_s", Some(config.limits.burst_s), 1, 3_600)?;
     checker.range("max_connections_per_address", config.max_connections_per_address, 0, 10_000_000)
 }
 
@@ -147,9 +151,15 @@ mod tests {
                 refusal(key, 0)
             );
         }
-        for key in
-            ["max_connections_per_address", "workers", "shutdown_drain_s", "linger_ms", "auth.leeway_s"]
-        {
+        for key in [
+            "max_connections_per_address",
+            "workers",
+            "shutdown_drain_s",
+            "linger_ms",
+            "auth.leeway_s",
+            "limits.address_failures_per_s",
+            "limits.user_publish_bytes_per_s",
+        ] {
             assert!(Layers::new(Vec::new()).option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }

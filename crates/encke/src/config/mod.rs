@@ -23,6 +23,7 @@ mod log_format;
 mod network;
 mod node;
 mod origins;
+mod rates;
 mod retention;
 mod rules;
 mod said;
@@ -51,6 +52,7 @@ pub(crate) use layers::parse_address;
 pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
 pub use network::Network;
+pub use rates::Limits;
 pub use retention::{RetentionRule, RetentionSection};
 pub use rules::RuleEntry;
 pub use said::Said;
@@ -199,6 +201,8 @@ pub struct Config {
     pub rules: Vec<RuleEntry>,
     /// Receivers that take too little.
     pub slow: Slow,
+    /// How often clients may ask.
+    pub limits: Limits,
     /// How long messages of public channels gather before they are written, in milliseconds, up to 50; 0
     /// writes each at once, unless they come faster than they can be written: then up to 5. Default 0. What
     /// is pushed to users does not.
@@ -269,6 +273,7 @@ impl Default for Config {
             retention_users: RetentionSection::default(),
             rules: Vec::new(),
             slow: Slow::default(),
+            limits: Limits::default(),
             linger_ms: 0,
             batched_sends: true,
             dialects: Dialects::default(),

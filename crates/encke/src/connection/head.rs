@@ -136,6 +136,7 @@ mod tests {
             stopping: Stopping::default(),
             origins: Arc::new([]),
             hold_s: 25,
+            rate_limits: Arc::default(),
             compression: false,
         };
         let all = [

@@ -2,15 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use encke_proto::ErrorCode;
-use http::{HeaderValue, Request};
+use axum::{body::Body, response::IntoResponse};
+use encke_proto::{ErrorCode, Time};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tokio::net::TcpStream;
 
 use crate::{
+    admission::{Admit, Verdict},
     connection::{ForwardedFields, Peer, Permit},
     http::{client_address::ClientAddress, refusal::Refused},
 };
 
+/// What the paths of requests of clients begin with.
+const CLIENTS: &str = "/v1/";
 /// What a client may not say of itself, where proxies are declared and it is none.
 const OF_PROXIES: [&str; 4] = ["x-forwarded-proto", "x-forwarded-for", "x-forwarded-prefix", "forwarded"];
 
@@ -43,18 +47,98 @@ pub(super) fn identify<B>(permit: &Permit, peer: IpAddr, request: &mut Request<B
     address
 }
 
+/// Whether a client may ask now for what does not wait.
+///
+/// # Errors
+/// `rate_limited`.
+pub(super) fn may_ask(admit: &Admit, parts: &Parts, now: Time) -> Result<(), Refused> {
+    let address = parts.extensions.get().filter(|_| parts.uri.path().starts_with(CLIENTS));
+    match address {
+        Some(ClientAddress(address)) => Ok(admit.rate_limits.request(*address, now)?),
+        None => Ok(()),
+    }
+}
+
+/// Counts a refused key or token, and says so instead if there are too many from its client. What was good
+/// is answered by now, so it is not concerned.
+pub(super) fn count_failure(
+    admit: &Admit,
+    (address, tries): (IpAddr, bool),
+    now: Time,
+    response: Response<Body>,
+) -> Response<Body> {
+    let is_failure = tries
+        && match response.extensions().get::<ErrorCode>() {
+            Some(code) => *code == ErrorCode::Unauthorized,
+            // The table has refused a request that wanted to wait.
+            None => response.status() == StatusCode::UNAUTHORIZED,
+        };
+    match if is_failure { admit.rate_limits.failure(address, now) } else { Ok(()) } {
+        Ok(()) => response,
+        Err(refusal) => {
+            let (mut parts, _) = response.into_parts();
+            let limited = Refused(refusal).into_response();
+            // Whose page may read it, and whether the connection ends, stays as it was said.
+            parts.status = limited.status();
+            parts.headers.remove(header::WWW_AUTHENTICATE);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.extend(limited.headers().clone());
+            Response::from_parts(parts, limited.into_body())
+        }
+    }
+}
+
+/// Whether a request brings something that may show who sends it; without, nothing is guessed.
+pub(super) fn brings_credentials<B>(request: &Request<B>) -> bool {
+    let (headers, uri) = (request.headers(), request.uri());
+    headers.contains_key(header::AUTHORIZATION)
+        || headers.contains_key(header::COOKIE)
+        || uri.query().is_some_and(|query| query.contains("ticket="))
+        // A login brings its token in its body.
+        || uri.path() == "/v1/login"
+}
+
+/// The same for a request that was to wait, and is still to be answered by the table.
+pub(super) fn count_refused(
+    admit: &Admit,
+    (address, tries): (IpAddr, bool),
+    now: Time,
+    verdict: Verdict,
+) -> Verdict {
+    match verdict {
+        Verdict::Refused(refusal, state) if tries && refusal.code == ErrorCode::Unauthorized => {
+            let refusal = admit.rate_limits.failure(address, now).err().unwrap_or(refusal);
+            Verdict::Refused(refusal, state)
+        }
+        verdict => verdict,
+    }
+}
+
 /// Says by which protocol a request came under TLS, whatever a proxy or the client says.
-pub(super) fn note_tls<B>(is_tls: bool, request: &mut Request<B>) {
+fn note_tls<B>(is_tls: bool, request: &mut Request<B>) {
     if is_tls {
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
     }
+}
+
+/// Takes in a request on a connection that has one at a time: from which address it is, whether it brings
+/// something that may show who sends it, and whether that client may have the connection.
+pub(super) fn receive<B>(
+    permit: &Permit,
+    peer: IpAddr,
+    is_tls: bool,
+    request: &mut Request<B>,
+) -> ((IpAddr, bool), Result<(), Refused>) {
+    let address = identify(permit, peer, request);
+    note_tls(is_tls, request);
+    ((address, brings_credentials(request)), count(permit, address))
 }
 
 /// Counts a connection for the client whose request a proxy passes on over it.
 ///
 /// # Errors
 /// `overloaded` for a client that has too many.
-pub(super) fn count(permit: &Permit, client: IpAddr) -> Result<(), Refused> {
+fn count(permit: &Permit, client: IpAddr) -> Result<(), Refused> {
     if permit.peer() != Peer::Proxy || permit.move_to(client) {
         return Ok(());
     }

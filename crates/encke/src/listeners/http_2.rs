@@ -194,8 +194,10 @@ impl Caller {
             request.headers_mut().insert(header::HOST, host);
         }
         let client = client::identify(&self.permit, self.peer, &mut request);
+        let from = (client, client::brings_credentials(&request));
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let https = self.https.clone();
+        let (admit, clock) = (self.hyper_bridge.admit.clone(), Arc::clone(&self.hyper_bridge.clock));
         let mut response = match client::beside(&self.permit, client) {
             Ok(beside) => {
                 // It is counted as long as its answer is under way.
@@ -204,6 +206,7 @@ impl Caller {
             }
             Err(refused) => refuse(refused, &activity),
         };
+        response = client::count_failure(&admit, from, clock.now().wall, response);
         https.say(&mut response);
         Ok(response.map(|body| Answered { body, _under_way: under_way }))
     }
@@ -229,7 +232,13 @@ impl Caller {
                 };
                 hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response)
             }
-            None => answer(router, scope, activity, Request::from_parts(parts, body), unread).await,
+            None => match client::may_ask(&hyper_bridge.admit, &parts, hyper_bridge.clock.now().wall) {
+                Ok(()) => answer(router, scope, activity, Request::from_parts(parts, body), unread).await,
+                Err(refused) => {
+                    let response = refuse(refused, activity);
+                    hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response)
+                }
+            },
         }
     }
 }
@@ -278,6 +287,7 @@ mod tests {
             stopping: app.stopping.clone(),
             origins: Arc::new([]),
             hold_s: 25,
+            rate_limits: Arc::default(),
             compression: false,
         };
         let slow = get(async || {

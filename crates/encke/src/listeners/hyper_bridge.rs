@@ -19,7 +19,7 @@ use crate::{
 /// Holds requests whose connection hyper keeps. Cheap to clone.
 #[derive(Clone)]
 pub struct HyperBridge {
-    admit: Admit,
+    pub(super) admit: Admit,
     pub(super) endpoints: Arc<Endpoints>,
     shards: Shards,
     pub(super) clock: Arc<dyn Clock>,

@@ -9,6 +9,7 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
@@ -132,22 +133,23 @@ impl HyperServer {
         let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
         let activity = Activity::new();
         let service = service_fn(|mut request: Request<Incoming>| {
-            let counted = client::count(&permit, client::identify(&permit, peer, &mut request));
-            client::note_tls(is_tls, &mut request);
+            let (from, counted) = client::receive(&permit, peer, is_tls, &mut request);
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
             let role = permit.role();
             let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
             // Boxed, because the connection is polled by hand, from wherever it stands.
             Box::pin(async move {
                 let led_away = !is_tls && role != ListenerRole::Admin;
-                let https = hyper_server.https.clone();
-                let mut response = match hyper_server.stop_short(&request, counted, led_away) {
+                let response = match hyper_server.stop_short(&request, counted, led_away) {
                     Some(response) => hyper_server.instead(request.headers(), &activity, response),
-                    None => hyper_server.respond(request, (scope, role), (&activity, unread), &taken).await,
+                    None => {
+                        hyper_server
+                            .clone()
+                            .respond(request, (scope, role, from), (&activity, unread), &taken)
+                            .await
+                    }
                 };
-                if is_tls {
-                    https.say(&mut response);
-                }
+                let response = hyper_server.finish(response, from, is_tls);
                 Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
             })
         });
@@ -161,8 +163,7 @@ impl HyperServer {
             .max_headers(FIELDS_MAX)
             .serve_connection(io, service);
         let mut watch = Watch::new(Arc::clone(&activity), Times { rest: REST, ..times(&self.timeouts) });
-        let mut stopping = self.stopping.clone();
-        let mut told = false;
+        let (mut stopping, mut told) = (self.stopping.clone(), false);
         let end = loop {
             let next = poll_fn(|cx| {
                 // With the shutdown, since without it a connection counts as done before its last answer is
@@ -207,24 +208,37 @@ impl HyperServer {
         counted.err().map(Refused::into_response).or_else(redirected)
     }
 
+    /// What becomes of an answer before it is written.
+    fn finish(&self, response: Response<Body>, from: (IpAddr, bool), is_tls: bool) -> Response<Body> {
+        let mut response = client::count_failure(&self.admit, from, self.clock.now().wall, response);
+        if is_tls {
+            self.https.say(&mut response);
+        }
+        response
+    }
+
     /// Answers a request. One that waits goes into `taken` instead, and this never ends: the connection is
     /// taken from hyper then.
     async fn respond(
         self,
         request: Request<Incoming>,
-        (scope, role): (Scope, ListenerRole),
+        (scope, role, from): (Scope, ListenerRole, (IpAddr, bool)),
         (activity, unread): (&Activity, Unread),
         taken: &Mutex<Option<Verdict>>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &self.endpoints) } else { None };
         let Some(endpoint) = waits else {
+            if let Err(refused) = client::may_ask(&self.admit, &parts, self.clock.now().wall) {
+                return self.refuse(&parts.headers, activity, refused);
+            }
             let router = self.routers.of(role);
             return answer(router, scope, activity, Request::from_parts(parts, body), unread).await;
         };
         let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
         match decide(&self.endpoints, endpoint, &parts, body, || self.clock.now().wall).await {
             Ok(verdict) => {
+                let verdict = client::count_refused(&self.admit, from, self.clock.now().wall, verdict);
                 *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
                 std::future::pending().await
             }

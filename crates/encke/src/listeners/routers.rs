@@ -15,7 +15,6 @@ pub struct Routers {
 
 impl Routers {
     /// What answers the requests of a connection that came in by a listener of this role.
-    #[must_use]
     pub fn of(&self, role: ListenerRole) -> Router {
         match (&self.admin, role) {
             (Some(admin), ListenerRole::Admin) => admin.clone(),

@@ -473,6 +473,25 @@ fn begin_slowly(world: &World, operation: &Operation) -> Option<TcpStream> {
     Some(socket)
 }
 
+/// Asks a server that has had enough of wrong keys and tokens. Each is asked twice: a second may have passed
+/// since the one before, which lets one more be refused as what it is.
+fn see_limits(seen: &mut Seen, operations: &[Operation]) {
+    let world = World::with(|config| {
+        config.limits.address_failures_per_s = 1;
+        config.limits.burst_s = 1;
+    });
+    for operation in operations {
+        for request in operation.requests() {
+            let good = operation.made_for(&world, &request);
+            for request in wrong(&good) {
+                for _ in 0..2 {
+                    see(seen, operation, ask(world.address(), &request.bytes()));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_refusal_that_is_described_is_given_and_no_other() {
     let world = World::with(by_token);
@@ -512,6 +531,7 @@ fn every_refusal_that_is_described_is_given_and_no_other() {
         see(&mut seen, ticket, ask(world.address(), &request.bytes()));
     }
     see_servers_that_cannot(&mut seen, &operations);
+    see_limits(&mut seen, &operations);
     let dev = World::dev();
     let login = operations.iter().find(|operation| operation.path == "/v1/login").unwrap();
     for request in login.requests().iter().flat_map(wrong) {

@@ -3,5 +3,6 @@
 #![cfg(unix)]
 
 mod admin;
+mod limits;
 mod proxies;
 mod server;

@@ -86,6 +86,10 @@ impl Server {
         serve(dir, settings).output().unwrap()
     }
 
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
     pub fn socket_path(&self) -> PathBuf {
         self.admin.as_ref().unwrap().strip_prefix("unix:").unwrap().into()
     }

@@ -17,6 +17,15 @@ const CLAIM_MAX_MS: u64 = 10_000;
 impl Shard {
     /// Serves a request that may wait: at once when no other node is to be asked.
     pub(super) fn come_in(&mut self, key: Key, admission: Admission) {
+        if admission.session.is_none()
+            && let Err(refusal) = self.parts.admit.rate_limits.user_connect(&admission.user, self.now.wall)
+        {
+            return if admission.request_state.began {
+                self.refuse_admission(key, admission, &refusal)
+            } else {
+                self.refuse(key, &refusal, &admission.request_state)
+            };
+        }
         match self.parts.peers.clone().filter(|_| self.must_claim(&admission)) {
             None => self.attach(key, admission, Following::default()),
             Some(peers) => {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{Admission, Answer, Verdict, Waiting},
-    connection::{ForwardedFields, ListenerRole, Peer, head},
+    connection::{ForwardedFields, ListenerRole, Peer, Permit, head},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
@@ -212,6 +212,10 @@ impl Shard {
                 }
                 match self.parts.endpoints.decide(number, &waiting, self.now.wall) {
                     Verdict::Admitted(admission) => self.hand_to_home(key, admission),
+                    Verdict::Refused(refusal, request_state) if waiting.brings_credentials() => {
+                        let refusal = self.count_failure(key, refusal);
+                        self.refuse(key, &refusal, &request_state);
+                    }
                     verdict => self.carry_out_verdict(key, verdict),
                 }
             }
@@ -372,6 +376,16 @@ impl Shard {
     /// other nodes were asked, or on the way to this shard, whose sessions were ended before this one came.
     fn permit(&self, admission: &Admission) -> Result<(), Refusal> {
         self.parts.admit.auth.permit(&admission.user, admission.token.as_ref(), self.now.wall)
+    }
+
+    /// Counts a refused token, and says so instead if there are too many from its client.
+    fn count_failure(&self, key: Key, refusal: Refusal) -> Refusal {
+        if refusal.code != ErrorCode::Unauthorized {
+            return refusal;
+        }
+        let permit = self.slots.get(key).and_then(|slot| slot.sink.permit());
+        let Some(address) = permit.and_then(Permit::address) else { return refusal };
+        self.parts.admit.rate_limits.failure(address, self.now.wall).err().unwrap_or(refusal)
     }
 
     /// Serves a request whose session is here, or may be.

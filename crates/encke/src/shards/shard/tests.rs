@@ -85,7 +85,14 @@ impl World {
         let app = App::new(Arc::new(config), engine, shards.clone(), clock.clone()).unwrap();
         let (engine_io, wishes) = mpsc::unbounded_channel();
         let (auth, stopping) = (Arc::clone(&app.auth), app.stopping.clone());
-        let admit = Admit { auth, stopping, origins: Arc::new([]), hold_s: 25, compression: false };
+        let admit = Admit {
+            auth,
+            stopping,
+            origins: Arc::new([]),
+            hold_s: 25,
+            compression: false,
+            rate_limits: Arc::default(),
+        };
         let shard = Shard::new(Parts {
             poll,
             listener: TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
