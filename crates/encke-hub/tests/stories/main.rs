@@ -20,5 +20,6 @@ mod limits;
 mod lineage;
 mod presence;
 mod receipts;
+mod retracting;
 mod subscriptions;
 mod taking_over;
