@@ -10,6 +10,7 @@
 
 mod appending;
 mod bed;
+mod cancelling;
 mod circle;
 mod cluster_bed;
 mod cluster_list;

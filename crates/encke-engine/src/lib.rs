@@ -10,6 +10,7 @@ pub mod contract;
 mod engine;
 mod error;
 mod feed;
+mod key;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod memory;
@@ -35,8 +36,9 @@ pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
 pub use feed::Feed;
+pub use key::Key;
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
-pub use receipt::{Mark, Receipt, ReceiptState};
+pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};
 pub use user::UserRecord;
 

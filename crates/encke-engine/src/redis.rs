@@ -6,6 +6,7 @@
 //! time. See ADR 0017.
 
 mod append;
+mod cancel;
 mod delete;
 mod link;
 mod merge;
@@ -204,6 +205,10 @@ impl Engine for RedisEngine {
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
         self.delete_log(channel).await
+    }
+
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        self.cancel_push(push, at).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

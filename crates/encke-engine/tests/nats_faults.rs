@@ -14,7 +14,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
+    Append, Engine, EngineError, Feed, Key, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
     Targets, nats::NatsEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
@@ -34,7 +34,7 @@ fn channel(name: &str) -> ChannelName {
     ChannelName::public(name).expect("a name")
 }
 
-fn message(targets: Targets, key: Option<String>) -> Append {
+fn message(targets: Targets, key: Option<Key>) -> Append {
     let json = RawValue::from_string("{\"n\":1}".to_owned()).expect("JSON");
     Append {
         id: new_id(),
@@ -64,6 +64,10 @@ impl Feed for Behind {
 
     fn behind(&self, channels: &[ChannelName]) {
         self.0.lock().expect("no test panics while it holds this").extend(channels.iter().cloned());
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.behind(channels);
     }
 }
 
@@ -111,7 +115,7 @@ impl Publishers {
                 tasks.push(tokio::spawn(async move {
                     let mut places = Vec::new();
                     while !stop.load(Ordering::SeqCst) {
-                        let key = format!("api:{name}:{turn}:{}", places.len());
+                        let key = Key::new(format!("api:{name}:{turn}:{}", places.len()));
                         let append = message(Targets::Channels(vec![name.clone()]), Some(key));
                         let appended = loop {
                             match engine.append(append.clone()).await {
@@ -369,11 +373,11 @@ async fn a_server_that_stands_still_is_said_to_be_away() {
     let servers = Servers::start(1);
     let engine = open(&servers, "still", Arc::new(())).await;
     let first = engine
-        .append(message(Targets::Channels(vec![channel("a")]), Some("api:1".to_owned())))
+        .append(message(Targets::Channels(vec![channel("a")]), Some(Key::new("api:1"))))
         .await
         .expect("a healthy engine appends");
     servers.servers[0].signal("-STOP");
-    let keyed = message(Targets::Channels(vec![channel("a")]), Some("api:2".to_owned()));
+    let keyed = message(Targets::Channels(vec![channel("a")]), Some(Key::new("api:2")));
     assert!(matches!(engine.append(keyed.clone()).await, Err(EngineError::Unavailable(_))));
     assert!(matches!(engine.ready().await, Err(EngineError::Unavailable(_))));
     assert!(matches!(
@@ -413,7 +417,7 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     let json = RawValue::from_string(format!("\"{}\"", "x".repeat(BODY_BYTES))).expect("JSON");
     let push = || Append {
         body: Body::Data(Arc::from(json.clone())),
-        ..message(Targets::Users(users.clone()), Some("api:big".to_owned()))
+        ..message(Targets::Users(users.clone()), Some(Key::new("api:big")))
     };
     let given_up = open(&servers, "big", Arc::new(())).await;
     // Known before, so that the push itself is what is interrupted.

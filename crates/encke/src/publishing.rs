@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use encke_engine::{Append, Appended, Mode, Targets};
+use encke_engine::{Append, Appended, Key, Mode, Targets};
 use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -34,7 +34,8 @@ impl Published {
     }
 }
 
-/// Appends a message, compact by now, to public channels.
+/// Appends a message, compact by now, to public channels. A key that was used for another message or other
+/// channels is refused.
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
@@ -45,13 +46,7 @@ pub(crate) async fn publish_to(
     let body = Body::Data(data);
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::pooled_bits()?);
-    let targets = Targets::Channels(channels.clone());
-    let appended = app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?;
-    // A key that was used for other channels would otherwise look like success.
-    let same = appended.positions.len() == channels.len()
-        && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
-    if !same {
-        return Err(Refused::bad("this `id` was used for other channels"));
-    }
-    Ok(appended)
+    let key = key.map(|text| Key::of_request(text, channels.iter().map(ChannelName::as_str), &body));
+    let targets = Targets::Channels(channels);
+    Ok(app.engine.append(Append { id, key, targets, body, from, time, expires: None }).await?)
 }

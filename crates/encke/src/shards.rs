@@ -248,13 +248,23 @@ impl Feed for Shards {
     }
 
     fn behind(&self, channels: &[ChannelName]) {
+        self.post_of_each(channels, ShardCommand::Behind);
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.post_of_each(channels, ShardCommand::Retracted);
+    }
+}
+
+impl Shards {
+    /// Leaves a command about each channel with the shards that may have followers.
+    fn post_of_each(&self, channels: &[ChannelName], command: fn(ChannelName) -> ShardCommand) {
         for channel in channels {
             match channel.owner() {
-                Some(user) => self.home(&user).post_or_miss(ShardCommand::Behind(channel.clone())),
-                None => self
-                    .mailboxes
-                    .iter()
-                    .for_each(|mailbox| mailbox.post_or_miss(ShardCommand::Behind(channel.clone()))),
+                Some(user) => self.home(&user).post_or_miss(command(channel.clone())),
+                None => {
+                    self.mailboxes.iter().for_each(|mailbox| mailbox.post_or_miss(command(channel.clone())))
+                }
             }
         }
     }

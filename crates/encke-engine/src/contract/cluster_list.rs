@@ -67,6 +67,8 @@ macro_rules! cluster_sentences {
             sharing::a_read_after_a_watch_misses_nothing
             sharing::a_lost_wake_up_is_found
             sharing::what_one_node_deletes_is_gone_at_every_node
+            sharing::a_user_without_a_log_who_is_deleted_is_known_again_by_a_push_at_another_node
+            sharing::what_one_node_cancels_is_cancelled_at_every_node
         }
     };
 }

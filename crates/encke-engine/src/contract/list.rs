@@ -4,7 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, deleting, ending, feeding, handing, keys, knowing, reading, receipts, reopening, trimming,
+    Bed, appending, cancelling, deleting, ending, feeding, handing, keys, knowing, reading, receipts,
+    reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -59,6 +60,8 @@ macro_rules! contract_sentences {
             appending::a_push_to_all_reaches_all_known_users
             appending::a_push_to_all_of_no_users_is_accepted
             keys::a_repeated_key_appends_nothing_and_returns_the_first_result
+            keys::a_key_that_comes_with_another_request_is_refused
+            keys::of_concurrent_appends_with_one_key_and_two_requests_one_is_done
             keys::of_concurrent_appends_with_one_key_one_appends
             keys::two_scopes_share_no_key
             keys::a_repeated_push_returns_every_place_in_order
@@ -102,12 +105,19 @@ macro_rules! contract_sentences {
             deleting::no_cursor_of_a_deleted_log_is_a_place_in_a_new_one
             deleting::a_deleted_user_is_gone
             deleting::a_key_of_a_deleted_log_is_forgotten
+            deleting::a_repeat_to_many_leaves_out_who_was_deleted
             deleting::the_feed_is_told_of_a_deletion
             deleting::a_deletion_comes_before_or_after_each_append
+            cancelling::a_cancelled_push_is_told_as_expired_where_it_was_queued
+            cancelling::only_what_is_queued_can_be_cancelled
+            cancelling::a_push_to_all_and_one_to_many_are_cancelled_for_each
+            cancelling::the_feed_is_told_of_a_cancellation
+            cancelling::a_cancelled_message_is_trimmed_like_others
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
             reopening::a_key_is_kept_for_its_time_over_a_reopening
             reopening::what_was_deleted_stays_so_at_a_reopening
+            reopening::what_was_cancelled_stays_so_at_a_reopening
             reopening::nothing_begins_anew_at_a_reopening
         }
     };

@@ -6,10 +6,13 @@ use encke_proto::{MessageId, Time};
 
 use super::{
     Bed,
-    keys::{keyed, sweep_for},
+    cancelling::{cancel, cancelled},
+    keys::{asking, keyed, sweep_for},
     lab::{Lab, Listener, NOON, channel, everywhere, ids, to_channel, to_users, user},
 };
-use crate::{Append, Appended, Feed, KEY_KEPT_S, ReadFrom, ReceiptState, Retention, RetentionTable};
+use crate::{
+    Append, Appended, EngineError, Feed, KEY_KEPT_S, ReadFrom, ReceiptState, Retention, RetentionTable,
+};
 
 fn at(second: u64) -> Time {
     NOON.plus_seconds(second)
@@ -33,7 +36,11 @@ pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
     let come = NOON.plus_seconds(KEY_KEPT_S + 120);
     sweep_for(&lab, NOON, KEY_KEPT_S + 120).await;
     let first = lab.append(Append { time: come, ..keyed("api:1", to_channel("a")) }).await;
+    let other = |request| Append { time: come, ..asking("api:2", request, to_channel("b")) };
+    lab.append(other(1)).await;
     let Some(lab) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+    assert_eq!(lab.engine.append(other(2)).await, Err(EngineError::KeyReused));
+    assert!(lab.append(other(1)).await.repeated);
     let last_moment = come.plus_seconds(KEY_KEPT_S);
     sweep_for(&lab, come, KEY_KEPT_S).await;
     let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
@@ -71,6 +78,31 @@ pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
         assert_eq!(receipts(&lab, &push).await, bob, "round {round}");
         let listed = lab.engine.channels(None, 10).await.expect("a healthy engine reads");
         assert_eq!(listed.len(), 1, "round {round}: {listed:?}");
+    }
+}
+
+pub(super) async fn what_was_cancelled_stays_so_at_a_reopening(bed: &dyn Bed) {
+    let mut lab = Lab::open(bed).await;
+    let mut pushes = Vec::new();
+    for round in 0..3 {
+        for is_cancelled in [false, true] {
+            let push = lab.append(to_users(&["alice", "bob"])).await.id;
+            if is_cancelled {
+                assert_eq!(cancel(&lab, &push, at(round)).await, Some(2), "round {round}");
+            }
+            pushes.push((push, is_cancelled));
+        }
+        let Some(again) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+        lab = again;
+        for name in ["alice", "bob"] {
+            assert_eq!(cancelled(&lab, name).await, pushes, "round {round}");
+        }
+        for (push, is_cancelled) in &pushes {
+            let state = if *is_cancelled { ReceiptState::Cancelled } else { ReceiptState::Queued };
+            let receipts = lab.receipts(push, at(60)).await;
+            assert!(receipts.iter().all(|(_, told, _)| *told == state), "round {round}: {receipts:?}");
+        }
+        lab.sweep(at(round)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a record says, and its bytes. A record is an event; the events in their order make the state. Each
 //! begins with a byte for its kind. A kind that is not known was written by a later version, and is refused.
 
+mod cancellation;
 mod deletion;
 mod image;
 mod message;
@@ -9,6 +10,7 @@ mod rules;
 use encke_proto::{ChannelName, Offset, Time};
 
 pub(super) use self::{
+    cancellation::Cancellation,
     deletion::{Deletion, FloorsImage},
     image::{KeysImage, LogImage},
     message::{Key, MessageRecord, Target, read_message, read_message_in},
@@ -19,7 +21,7 @@ use crate::{ReceiptState, RetentionTable};
 /// The number of a log in its store. Records name logs by it.
 pub(super) type LogId = u32;
 
-/// The kinds of records. 12 and up are kept for what logs will learn: that one is closed for good, how long
+/// The kinds of records. 12 to 15 are kept for what logs will learn: that one is closed for good, how long
 /// one may be idle, and the sequences of producers.
 mod kind {
     pub(super) const NAME: u8 = 1;
@@ -33,6 +35,7 @@ mod kind {
     pub(super) const MOVED: u8 = 9;
     pub(super) const DELETED: u8 = 10;
     pub(super) const FLOORS: u8 = 11;
+    pub(super) const CANCELLED: u8 = 16;
 }
 
 /// One event.
@@ -60,6 +63,8 @@ pub(super) enum Record {
     Deleted(Deletion),
     /// Where logs of deleted names begin at this moment, for a checkpoint.
     Floors(FloorsImage),
+    /// A push is not to be delivered any more where it was queued.
+    Cancelled(Cancellation),
 }
 
 impl Record {
@@ -116,6 +121,10 @@ impl Record {
                 out.push(kind::FLOORS);
                 image.encode(out);
             }
+            Self::Cancelled(cancellation) => {
+                out.push(kind::CANCELLED);
+                cancellation.encode(out);
+            }
         }
     }
 
@@ -140,6 +149,7 @@ impl Record {
             kind::RULES => Self::Rules(rules::decode(&mut reader)?),
             kind::DELETED => Self::Deleted(Deletion::decode(&mut reader)?),
             kind::FLOORS => Self::Floors(FloorsImage::decode(&mut reader)?),
+            kind::CANCELLED => Self::Cancelled(Cancellation::decode(&mut reader)?),
             kind::MOVED => {
                 let message = MessageRecord::decode(&mut reader, false, None)?;
                 return Ok(Self::Moved { message, payload: Vec::new() });
@@ -183,7 +193,7 @@ mod tests {
         let data = Body::Data(Arc::from(RawValue::from_string("[1,\"ü\"]".into()).unwrap()));
         let message = |body: Body, all: bool| MessageRecord {
             id: MessageId::from_bits(u128::MAX - 7),
-            key: all.then(|| Key { text: "api:1".into(), stamp: Time(77) }),
+            key: all.then(|| Key { text: "api:1".into(), stamp: Time(77), request: Some(u64::MAX - 3) }),
             time: Time(1_763_800_000_000),
             expires: all.then_some(Time(1_763_800_000_001)),
             from: all.then(|| UserId::new("bob").unwrap()),
@@ -225,6 +235,7 @@ mod tests {
             }),
             Record::Rules(table),
             Record::Deleted(Deletion { log: 3, class: u16::MAX, floor: 10 }),
+            Record::Cancelled(Cancellation { at: Time(5), targets: vec![Target { log: 3, offset: 4 }] }),
             Record::Floors(FloorsImage { next_log: 70_001, floors: vec![(7, 10), (u16::MAX, u64::MAX / 3)] }),
         ]
     }
@@ -269,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_writes_is_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=11).contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=11).contains(kind) && *kind != 16) {
             assert!(Record::decode(&[kind, 1, 2, 3]).is_err());
         }
     }

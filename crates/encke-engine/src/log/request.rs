@@ -3,6 +3,7 @@
 use encke_proto::{ChannelName, Time, UserId};
 use tokio::sync::oneshot;
 
+use super::record::MessageRecord;
 use crate::{Append, Appended, EngineError, Mark, Targets, append::body_bytes};
 
 /// What a target of a push weighs in the writer's queue besides the body, in bytes: its name, and its place.
@@ -18,6 +19,8 @@ pub(super) enum Request {
     Mark(Vec<Mark>, Answer<()>),
     /// The answer says whether there was anything.
     Delete(ChannelName, Answer<bool>),
+    /// Calls a push back, as its record says it, at this time; the answer says for how many users.
+    Cancel(Box<MessageRecord>, Time, Answer<usize>),
     /// The answer says whether there is more to forget.
     Sweep(Time, Answer<bool>),
     Ready(Answer<()>),
@@ -37,16 +40,17 @@ impl Request {
                 body.saturating_add(targets.saturating_mul(TARGET_BYTES))
             }
             Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
+            Self::Cancel(push, ..) => push.targets.len().saturating_mul(TARGET_BYTES),
             Self::Seen(..) | Self::Delete(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
         }
     }
 
     /// Whether it is done apart: what was there before does not wait for a push to all users, and nothing of
-    /// the same frame may be about a log that is deleted in it.
+    /// the same frame may be about a log that is deleted in it, or about what is cancelled.
     pub(super) fn is_alone(&self) -> bool {
         match self {
             Self::Append(append, _) => append.targets == Targets::AllUsers,
-            Self::Delete(..) => true,
+            Self::Delete(..) | Self::Cancel(..) => true,
             Self::Seen(..) | Self::Mark(..) | Self::Sweep(..) | Self::Ready(_) => false,
         }
     }
@@ -59,6 +63,7 @@ impl Request {
                 drop(answer.send(Err(error)))
             }
             Self::Delete(_, answer) | Self::Sweep(_, answer) => drop(answer.send(Err(error))),
+            Self::Cancel(.., answer) => drop(answer.send(Err(error))),
         }
     }
 }

@@ -141,6 +141,11 @@ impl State {
             Record::Moved { message, .. } => self.moved(&message, place, length),
             Record::Deleted(deletion) => self.delete(&deletion),
             Record::Floors(image) => self.raise_floors(&image),
+            Record::Cancelled(cancellation) => {
+                for target in &cancellation.targets {
+                    self.change(target.log, |log| log.cancel(target.offset, cancellation.at));
+                }
+            }
         }
         Ok(())
     }

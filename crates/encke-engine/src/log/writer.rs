@@ -16,7 +16,7 @@ use super::{
     frame::Frame,
     maintenance::Maintenance,
     queue::Queue,
-    record::Record,
+    record::{Record, Target},
     request::{Answer, Request},
     state::State,
     stored::Place,
@@ -50,6 +50,7 @@ enum Drafted {
     Append { append: Box<Append>, appended: Appended, answer: Answer<Appended> },
     Done(Answer<()>),
     Deleted { channel: ChannelName, found: bool, answer: Answer<bool> },
+    Cancelled { targets: Vec<Target>, answer: Answer<usize> },
     Swept { more: bool, answer: Answer<bool> },
 }
 
@@ -196,6 +197,10 @@ impl Writer {
                     let found = draft.delete(&reading, &channel);
                     drafted.push(Drafted::Deleted { channel, found, answer });
                 }
+                Request::Cancel(push, at, answer) => {
+                    let targets = draft.cancel(&reading, &push, at);
+                    drafted.push(Drafted::Cancelled { targets, answer });
+                }
                 Request::Sweep(now, answer) => {
                     drop(reading);
                     let more = self.sweep(now, draft);
@@ -275,7 +280,7 @@ impl Writer {
 
     /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
-        let (mut added, mut deleted) = (Vec::new(), Vec::new());
+        let (mut added, mut deleted, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for one in drafted {
             match one {
                 Drafted::Append { append, appended, answer } => {
@@ -289,6 +294,10 @@ impl Writer {
                 Drafted::Deleted { channel, found, answer } => {
                     deleted.extend(found.then_some(channel));
                     drop(answer.send(Ok(found)));
+                }
+                Drafted::Cancelled { targets, answer } => {
+                    drop(answer.send(Ok(targets.len())));
+                    cancelled.extend(targets);
                 }
                 Drafted::Swept { more, answer } => drop(answer.send(Ok(more))),
             }
@@ -315,8 +324,18 @@ impl Writer {
             self.tell(&entries);
         }
         if !deleted.is_empty() {
-            feed(|| self.feed.behind(&deleted));
+            feed(|| self.feed.retracted(&deleted));
         }
+        if !cancelled.is_empty() {
+            let channels = self.names(&cancelled);
+            feed(|| self.feed.retracted(&channels));
+        }
+    }
+
+    /// The names of the logs of targets.
+    fn names(&self, targets: &[Target]) -> Vec<ChannelName> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().filter_map(|target| Some(state.log(target.log)?.name.clone())).collect()
     }
 
     fn tell(&self, entries: &[Arc<Entry>]) {
@@ -354,6 +373,7 @@ impl Drafted {
         match self {
             Self::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Done(answer) => drop(answer.send(Err(error.clone()))),
+            Self::Cancelled { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Deleted { answer, .. } | Self::Swept { answer, .. } => {
                 drop(answer.send(Err(error.clone())))
             }

@@ -62,6 +62,9 @@ scripts! {
     SWEEP of_partition!("sweep");
     TRIM of_partition!("trim");
     DELETE of_partition!("delete");
+    CANCEL of_partition!("cancel");
+    KEPT of_partition!("kept");
+    FORGET of_partition!("forget");
     ENTER of_partition!("enter");
     LEAVE of_partition!("leave");
     BEAT include_str!("lua/beat.lua");
