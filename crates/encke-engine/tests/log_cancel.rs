@@ -112,7 +112,9 @@ fn expected(told: &[(usize, Told)], steps: usize) -> Logs {
                 to.iter().for_each(|user| logs.get_mut(user).expect("known").0.push(id.clone()))
             }
             Told::Cancelled(id, of) => {
-                of.iter().for_each(|user| drop(logs.get_mut(user).expect("known").1.insert(id.clone())))
+                for user in of {
+                    logs.get_mut(user).expect("known").1.insert(id.clone());
+                }
             }
         }
     }

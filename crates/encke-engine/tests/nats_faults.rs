@@ -451,20 +451,26 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     assert!(!last["error"].is_null(), "not all pieces are stored");
     let engine = open(&servers, "big", Arc::new(())).await;
     let heads = |page: &Page| (page.head, page.entries.last().map(|entry| entry.message().id.clone()));
+    // One whom it has not come to yet is deleted meanwhile, and does not come back by it.
+    let deleted = users.last().expect("there are users");
+    assert_eq!(engine.delete(&deleted.channel()).await, Ok(true));
     // The second sweep that finds it knows that no node is at it.
     for _ in 0..3 {
         engine.sweep(NOON).await.expect("a healthy engine sweeps");
     }
+    assert_eq!(engine.user(deleted).await, Ok(None), "a push of before makes no user known");
+    assert_eq!(all(&engine, &deleted.channel()).await.entries.len(), 0);
+    let users = &users[..USERS - 1];
     for user in users.iter().step_by(97).chain(users.last()) {
         assert_eq!(heads(&all(&engine, &user.channel()).await), (2, Some(id.clone())), "{user}");
     }
     let repeated = engine.append(push()).await.expect("a healthy engine appends");
     assert!(repeated.repeated && repeated.id == id);
-    assert_eq!(repeated.positions.len(), USERS);
+    assert_eq!(repeated.positions.len(), users.len());
     let in_order = repeated
         .positions
         .iter()
-        .zip(&users)
+        .zip(users)
         .all(|((name, at), user)| *name == user.channel() && at.offset == 2);
     assert!(in_order, "in the order of the targets");
     let receipts = all_receipts(&engine, &id).await;
@@ -474,4 +480,30 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         "each once, by user"
     );
     assert!(receipts.iter().all(|receipt| receipt.state == ReceiptState::Queued));
+}
+
+/// A node dies after it has deleted a log, and before it has written that all of it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
+async fn a_deletion_that_broke_off_is_done_and_told_when_it_is_asked_for_again() {
+    let servers = Servers::start(1);
+    let engine = open(&servers, "broken", Arc::new(())).await;
+    let user = UserId::new("alice").expect("a name");
+    for (name, targets) in [
+        (channel("a"), Targets::Channels(vec![channel("a")])),
+        (user.channel(), Targets::Users(vec![user.clone()])),
+    ] {
+        let push = engine.append(message(targets.clone(), Some(Key::new("api:1")))).await;
+        let push = push.expect("a healthy engine appends").id;
+        assert_eq!(engine.delete(&name).await, Ok(true), "{name}");
+        let purge = json!({ "filter": "broken.b.d.>" });
+        let purged = servers.api("STREAM.PURGE.broken-book".to_owned(), purge).await;
+        assert_eq!(purged["purged"], 1, "{purged}");
+        assert_eq!(engine.delete(&name).await, Ok(true), "{name}: something was left to do");
+        assert_eq!(engine.delete(&name).await, Ok(false), "{name}");
+        let receipts = engine.receipts(&push, None, 10, NOON).await.expect("a healthy engine reads");
+        assert_eq!(receipts.unwrap_or_default(), [], "{name}");
+        let anew = engine.append(message(targets, Some(Key::new("api:1")))).await;
+        assert!(!anew.expect("a healthy engine appends").repeated, "{name}: its key is forgotten");
+    }
 }

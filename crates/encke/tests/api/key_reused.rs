@@ -28,7 +28,7 @@ fn a_push_with_a_used_key_says_so_when_it_is_another() {
             body[name] = value;
             body
         };
-        let mut page = other("url", json!("https://pages.example/"));
+        let mut page = other("url", json!("https://pages.example/shop"));
         page.as_object_mut().unwrap().remove("data");
         let mut others = vec![page, other("data", json!({"a": [1, 3]})), other("data", json!(null))];
         let receivers = [json!(["alice"]), json!(["alice", "bob", "new"]), json!("all"), json!("online")];
