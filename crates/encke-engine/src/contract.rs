@@ -22,6 +22,7 @@ mod keys;
 mod knowing;
 mod lab;
 mod list;
+mod modelled;
 mod nodes;
 mod reading;
 mod receipts;

@@ -4,8 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, cancelling, deleting, ending, feeding, handing, keys, knowing, reading, receipts,
-    reopening, trimming,
+    Bed, appending, cancelling, deleting, ending, feeding, handing, keys, knowing, modelled, reading,
+    receipts, reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -113,6 +113,7 @@ macro_rules! contract_sentences {
             cancelling::a_push_to_all_and_one_to_many_are_cancelled_for_each
             cancelling::the_feed_is_told_of_a_cancellation
             cancelling::a_cancelled_message_is_trimmed_like_others
+            modelled::pushes_marks_cancellations_and_deletions_are_as_in_a_model
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
             reopening::a_key_is_kept_for_its_time_over_a_reopening
