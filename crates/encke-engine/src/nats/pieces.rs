@@ -30,9 +30,6 @@ const PIECES_AT_ONCE: usize = 2;
 #[derive(Serialize, Deserialize)]
 struct Intent {
     push: bool,
-    /// Whether it is for all users, so that one who was deleted meanwhile is left out.
-    #[serde(default)]
-    all: bool,
     page: bool,
     from: Option<UserId>,
     time: u64,
@@ -62,7 +59,6 @@ impl Intent {
         let said = &message.said;
         Self {
             push: message.push,
-            all: message.all,
             page: matches!(said.body, encke_proto::Body::Page(_)),
             from: said.from.clone(),
             time: said.time.0,

@@ -61,7 +61,7 @@ fn what_is_still_queued_is_called_back_and_what_was_delivered_stays() {
         assert_eq!(receipts(&world, &push)[1].1, "cancelled", "what comes behind does not deliver it");
         assert_eq!(receipts(&world, &first)[1].0, "bob");
         assert_eq!(cancel(&world, &pushed(&world, &["carol"], 4)), json!({"cancelled": 1}));
-        assert_eq!(data(&world.poll("carol", "hold_s=0")), [json!(0); 0]);
+        assert!(data(&world.poll("carol", "hold_s=0")).is_empty());
     }
 }
 

@@ -1,4 +1,5 @@
-//! An idempotency key that comes with another request than at first: nothing is sent, and the backend is told.
+//! An idempotency key that comes with another request than at first: nothing is sent, and the backend is
+//! told.
 
 use serde_json::{Value, json};
 
@@ -36,7 +37,8 @@ fn a_push_with_a_used_key_says_so_when_it_is_another() {
         for other in &others {
             assert_eq!(push(other).code(), reused(), "{other}");
         }
-        // The same again is the same, whoever came meanwhile, however it is written, and how long it waits.
+        // The same again is the same: also when users came meanwhile, however it is written, and however
+        // long it waits.
         world.session(&format!("late {key}"), "");
         let mut again = vec![first.clone(), other("ttl_s", json!(77)), other("data", json!({"a": [1, 2]}))];
         if key == "named" {
