@@ -495,17 +495,18 @@ async fn a_deletion_that_broke_off_is_done_and_told_when_it_is_asked_for_again()
         (channel("a"), Targets::Channels(vec![channel("a")])),
         (user.channel(), Targets::Users(vec![user.clone()])),
     ] {
-        let push = engine.append(message(targets.clone(), Some(Key::new("api:1")))).await;
-        let push = push.expect("a healthy engine appends").id;
+        let push = engine.append(message(targets.clone(), Some(Key::new(format!("api:{name}"))))).await;
+        let push = push.expect("a healthy engine appends");
+        assert!(!push.repeated);
         assert_eq!(engine.delete(&name).await, Ok(true), "{name}");
         let purge = json!({ "filter": "broken.b.d.>" });
         let purged = servers.api("STREAM.PURGE.broken-book".to_owned(), purge).await;
         assert_ne!(purged["purged"], 0, "{purged}");
         assert_eq!(engine.delete(&name).await, Ok(true), "{name}: something was left to do");
         assert_eq!(engine.delete(&name).await, Ok(false), "{name}");
-        let receipts = engine.receipts(&push, None, 10, NOON).await.expect("a healthy engine reads");
+        let receipts = engine.receipts(&push.id, None, 10, NOON).await.expect("a healthy engine reads");
         assert_eq!(receipts.unwrap_or_default(), [], "{name}");
-        let anew = engine.append(message(targets, Some(Key::new("api:1")))).await;
+        let anew = engine.append(message(targets, Some(Key::new(format!("api:{name}"))))).await;
         assert!(!anew.expect("a healthy engine appends").repeated, "{name}: its key is forgotten");
     }
 }
