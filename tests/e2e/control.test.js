@@ -197,15 +197,16 @@ test('one idempotency key of one user gives one message', async () => {
   const [alice, bob] = [await server.login('key-alice'), await server.login('key-bob')];
   const send = (who, data, id = 'k1') => who.post('/v1/publish', { channel: 'keys', data, id });
   const first = (await send(alice, 1)).with(202);
-  const again = await Promise.all([send(alice, 1), send(alice, 1), send(alice, 2)]);
+  const again = await Promise.all([send(alice, 1), send(alice, 1), send(alice, 1)]);
   for (const answer of again) assert.deepEqual(answer.with(202), first);
+  (await send(alice, 2)).refused(409, 'key_reused');
   assert.equal((await send(bob, 3)).with(202).offset, first.offset + 1, "another user's key is another key");
   assert.equal((await send(alice, 4, 'k2')).with(202).offset, first.offset + 2);
   // Among several nodes a key is known where its channel is.
   if (!server.amongNodes)
     (await alice.post('/v1/publish', { channel: 'keys-other', data: 1, id: 'k1' })).refused(
-      400,
-      'bad_request',
+      409,
+      'key_reused',
     );
   const { messages } = (await server.api('GET', '/api/channels/keys/history')).with(200);
   assert.deepEqual(messages.map(({ data }) => data), [1, 3, 4]);

@@ -86,6 +86,8 @@ describe('push', () => {
     assert.equal((await (await server.login('key-a')).take(1)).messages.length, 1);
     assert.deepEqual((await server.api('GET', '/api/channels/@key-a/history')).with(200).messages.length, 1);
     assert.notEqual((await server.push({ ...body, id: 'another' })).id, answers[0].id);
+    for (const other of [{ data: 2 }, { to: ['key-a'] }, { to: ['key-a', 'key-b', 'key-c'] }])
+      (await server.api('POST', '/api/push', { ...body, ...other })).refused(409, 'key_reused');
   });
 
   test('without a token of its own, the key is everything', async () => {
@@ -325,7 +327,8 @@ describe('publish', () => {
     assert.deepEqual((await publish({ channel: 'idem', data: 1, id: 'k' })).with(202), first);
     // Among several nodes a key is known where its channel is.
     if (!server.amongNodes)
-      (await publish({ channel: 'idem-other', data: 1, id: 'k' })).refused(400, 'bad_request');
+      (await publish({ channel: 'idem-other', data: 1, id: 'k' })).refused(409, 'key_reused');
+    (await publish({ channel: 'idem', data: 2, id: 'k' })).refused(409, 'key_reused');
     assert.equal((await server.api('GET', '/api/channels/idem/history')).with(200).messages.length, 1);
   });
 

@@ -79,6 +79,11 @@ struct CloseAnswer {
 #[derive(Deserialize)]
 struct DeleteAnswer {}
 
+#[derive(Deserialize)]
+struct CancelAnswer {
+    cancelled: u64,
+}
+
 impl Api {
     /// The server at this http or https address, for instance `http://127.0.0.1:8080`, or at a unix socket:
     /// `unix:/run/encke/admin.sock`.
@@ -130,6 +135,17 @@ impl Api {
     /// `push_unknown` among what the server refuses, and not being able to reach it.
     pub async fn receipts(&self, push: &str, page: &Page) -> Result<Receipts, Error> {
         self.http.get(&format!("/api/push/{}", segment(push)?), &page.query()).await
+    }
+
+    /// Cancels a push, and tells for how many users: those who had not been handed it yet, and will not be.
+    ///
+    /// The number may be 0 when an answer was lost on the way and the call was repeated.
+    ///
+    /// # Errors
+    /// `push_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn cancel(&self, push: &str) -> Result<u64, Error> {
+        let answer: CancelAnswer = self.http.delete(&format!("/api/push/{}", segment(push)?)).await?;
+        Ok(answer.cancelled)
     }
 
     /// Publishes to one channel or several.

@@ -317,6 +317,9 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> E
     refused(status.as_u16(), code, message, reconnect, retry_after)
 }
 
+/// The code of a request whose idempotency key was used for another one.
+const KEY_REUSED: &str = "key_reused";
+
 /// What a refusal with this status means.
 pub(crate) fn refused(
     status: u16,
@@ -327,7 +330,7 @@ pub(crate) fn refused(
 ) -> Error {
     match status {
         401 => Error::Unauthorized { code, message },
-        409 => Error::TakenOver,
+        409 if code != KEY_REUSED => Error::TakenOver,
         410 => Error::SessionClosed { message, reconnect },
         408 | 429 | 500..=599 => Error::Unavailable { status, code, message, retry_after },
         status => Error::Refused { status, code, message },

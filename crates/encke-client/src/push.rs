@@ -117,6 +117,8 @@ pub enum ReceiptState {
     Shown,
     /// Its time to live ran out before.
     Expired,
+    /// It was cancelled before.
+    Cancelled,
 }
 
 impl ReceiptState {
@@ -134,6 +136,7 @@ impl std::fmt::Display for ReceiptState {
             Self::Delivered => "delivered",
             Self::Shown => "shown",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         })
     }
 }

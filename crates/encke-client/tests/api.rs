@@ -71,6 +71,26 @@ async fn what_is_refused_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_used_for_another_request_is_told_and_not_sent_again() {
+    let mut server = Server::start().await;
+    let api = api(&server);
+    let push = Push::data(Target::All, &1).unwrap().id("k");
+    let publish = Publish::to("news", &1).unwrap().id("k");
+    let (pushed, ()) =
+        tokio::join!(api.push(&push), async { server.expect("/api/push").await.refuse(409, "key_reused") });
+    let (published, ()) = tokio::join!(api.publish(&publish), async {
+        server.expect("/api/publish").await.refuse(409, "key_reused")
+    });
+    for refused in [pushed.map(drop), published.map(drop)] {
+        assert!(
+            matches!(refused, Err(Error::Refused { status: 409, ref code, .. }) if code == "key_reused"),
+            "{refused:?}"
+        );
+    }
+    server.expect_nothing();
+}
+
+#[tokio::test]
 async fn a_server_that_stays_unavailable_is_given_up() {
     let mut server = Server::start().await;
     let api = api(&server);
@@ -201,4 +221,20 @@ async fn a_login_by_id_gives_a_client_with_a_token() {
         asked.answer(r#"{"id":"m","offset":1,"epoch":"e","mode":"memory"}"#);
     });
     assert_eq!(published.unwrap().positions[0].channel, "news");
+}
+
+#[tokio::test]
+async fn a_push_is_cancelled_and_the_users_are_counted() {
+    let mut server = Server::start().await;
+    let api = api(&server);
+    let (cancelled, ()) = tokio::join!(api.cancel("p/1"), async {
+        let asked = server.expect("/api/push/p%2F1").await;
+        assert_eq!(asked.method, Method::DELETE);
+        asked.answer(r#"{"cancelled":3}"#);
+    });
+    assert_eq!(cancelled.unwrap(), 3);
+    let (unknown, ()) = tokio::join!(api.cancel("p2"), async {
+        server.expect("/api/push/p2").await.refuse(404, "push_unknown")
+    });
+    assert_eq!(unknown.unwrap_err().code(), Some("push_unknown"));
 }

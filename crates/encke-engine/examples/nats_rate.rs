@@ -10,7 +10,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Engine, EngineEvents, Key, PageLimit, ReadFrom, RetentionTable, Targets,
     nats::{NatsEngine, NatsOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
@@ -27,7 +27,7 @@ const WATCHED: usize = 10_000;
 /// How many users are pushed to at once.
 const USERS: usize = 10_000;
 
-fn append(targets: Targets, key: Option<String>, bits: u128) -> Result<Append, Failure> {
+fn append(targets: Targets, key: Option<Key>, bits: u128) -> Result<Append, Failure> {
     let json = RawValue::from_string(format!("{{\"text\":\"{}\"}}", "x".repeat(88)))?;
     let (id, time) = (MessageId::from_bits(bits), Time(1_763_800_000_000));
     Ok(Append { id, key, targets, body: Body::Data(Arc::from(json)), from: None, time, expires: None })
@@ -67,7 +67,7 @@ async fn alone(engine: &Arc<NatsEngine>) -> Result<(), Failure> {
     for what in ["one append", "one append with a key", "a push to one user"] {
         let mut times = Vec::new();
         for number in 0..ALONE {
-            let key = (what == "one append with a key").then(|| format!("api:alone-{number}"));
+            let key = (what == "one append with a key").then(|| Key::new(format!("api:alone-{number}")));
             let targets = match what {
                 "a push to one user" => Targets::Users(vec![UserId::new(&format!("alone-{}", number % 10))?]),
                 _ => Targets::Channels(vec![ChannelName::public("alone")?]),
@@ -98,7 +98,7 @@ async fn rate(
             let mut times = Vec::new();
             while begin.elapsed() < Duration::from_secs(MEASURE_S) {
                 let bits = begin.elapsed().as_nanos() << 32 | caller as u128;
-                let key = keyed.then(|| format!("api:{bits:x}"));
+                let key = keyed.then(|| Key::new(format!("api:{bits:x}")));
                 let one = append(Targets::Channels(vec![channel.clone()]), key, bits)?;
                 let asked = Instant::now();
                 engine.append(one).await?;

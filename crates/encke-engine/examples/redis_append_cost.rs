@@ -8,7 +8,7 @@
 use std::{env, sync::Arc, time::Instant};
 
 use encke_engine::{
-    Append, Engine, EngineEvents, RetentionTable, Targets,
+    Append, Engine, EngineEvents, Key, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
@@ -99,7 +99,7 @@ async fn main() -> Result<(), Failure> {
             next_id += 1;
             Append {
                 id: MessageId::from_bits(next_id),
-                key: keyed.then(|| format!("api:{next_id}")),
+                key: keyed.then(|| Key::new(format!("api:{next_id}"))),
                 targets: targets(index),
                 body: Body::Data(Arc::clone(&body)),
                 from: None,

@@ -8,7 +8,7 @@
 use std::{env, error::Error, fs, sync::Arc, time::Duration};
 
 use encke_engine::{
-    Append, Cluster, Engine, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Cluster, Engine, EngineEvents, Key, PageLimit, ReadFrom, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, SessionId, Time, UserId};
@@ -137,7 +137,7 @@ async fn tell_messages(engine: &Arc<RedisEngine>, meter: &mut Meter) -> Result<(
     .await?;
     meter.tell("a push more, with its receipt", COUNT).await?;
     append_each(engine, move |number| {
-        let key = Some(format!("api:{number:032}"));
+        let key = Some(Key::new(format!("api:{number:032}")));
         Ok(Append { key, ..append(4_000_000 + number, few_channels(number)?)? })
     })
     .await?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};
 
-use crate::EngineError;
+use crate::{EngineError, Key};
 
 /// To which logs a message is appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub enum Targets {
 pub struct Append {
     /// The id that it will have in every log.
     pub id: MessageId,
-    /// The idempotency key with the publisher's scope in front, so that two publishers never share one.
-    pub key: Option<String>,
+    /// The idempotency key.
+    pub key: Option<Key>,
     /// Where it goes.
     pub targets: Targets,
     /// What it says.

@@ -11,6 +11,7 @@
 mod appending;
 mod bed;
 mod bytes;
+mod cancelling;
 mod circle;
 mod closing;
 mod cluster_bed;
@@ -25,6 +26,7 @@ mod knowing;
 mod lab;
 mod lifetimes;
 mod list;
+mod modelled;
 mod nodes;
 mod producing;
 mod reading;

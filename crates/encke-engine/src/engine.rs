@@ -57,7 +57,8 @@ impl fmt::Display for Mode {
 /// - **An epoch changes whenever positions can no longer be trusted**, above all when an engine starts
 ///   without the log that it had.
 /// - **A key gives one message.** For at least [`crate::KEY_KEPT_S`] seconds a repeated key appends nothing
-///   and returns the first result, even when the clock is set meanwhile. A key belongs to what it is first
+///   and returns the first result, even when the clock is set meanwhile; one that says another request than
+///   the first is refused. A key belongs to what it is first
 ///   sent to: an engine of many machines may keep it beside the log of the first target, and not know it
 ///   again elsewhere.
 /// - **Answered means safe**, as safe as [`Engine::mode`] says.
@@ -84,6 +85,10 @@ impl fmt::Display for Mode {
 ///   then, one behind a gap and one of a lower epoch are refused. It is remembered for at least
 ///   [`crate::PRODUCER_KEPT_S`] seconds, even when the clock is set meanwhile.
 /// - **A log with a lifetime ends** with the first sweep after that, as if it was deleted, and not before.
+/// - **What was cancelled is not delivered.** Where a push was still queued, its message stays at its offset
+///   and is told as one that expired at [`crate::CANCELLED`], after a reopening or a crash too; its receipt
+///   stays [`crate::ReceiptState::Cancelled`], whatever is marked later. The feed of each node that watches
+///   the channel is told.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]
@@ -94,8 +99,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Appends one message to the logs of all its targets.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when it cannot be made safe now; nothing was accepted.
-    /// [`EngineError::Refused`] when one of the logs is closed; none has the message.
+    /// [`EngineError::Unavailable`] when it cannot be made safe now, [`EngineError::Refused`] when one of the
+    /// logs is closed, [`EngineError::KeyReused`] when the key was first sent with another request
+    /// ([`crate::Key::request`]); nothing was accepted.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
 
     /// Appends one message if that can be done, and told to the feed, without waiting for anything: for a
@@ -184,7 +190,7 @@ pub trait Engine: Send + Sync + 'static {
     /// for a user's own channel all that is known of the user: receipts, how far the user was handed
     /// messages, first and last seen. Says whether there was anything. It is as safe as [`Engine::mode`] says
     /// when it is answered, and then the feed of each node that watches the channel is told by
-    /// [`crate::Feed::behind`].
+    /// [`crate::Feed::retracted`].
     ///
     /// What is appended meanwhile comes before or after it. A push of which some users are left goes on for
     /// them. Bytes on a disk are freed as those of trimmed messages are.
@@ -217,6 +223,18 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Unavailable`]; [`EngineError::Unsupported`] as [`Engine::update_log`].
     async fn log_status(&self, _channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
         Err(EngineError::Unsupported("tell what a log is set to"))
+    }
+
+    /// Calls a push back, for the users for whom it is still queued at `at`; for how many that is, or none
+    /// when there is no such push. It is as safe as [`Engine::mode`] says when it is answered, and then the
+    /// feed of each node that watches a user's channel is told by [`crate::Feed::retracted`].
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when it cannot be made safe now. Where it was done is unknown; it can be
+    /// asked for again, and then counts those that were left. [`EngineError::Unsupported`] when the engine
+    /// cannot cancel.
+    async fn cancel(&self, _push: &MessageId, _at: Time) -> Result<Option<usize>, EngineError> {
+        Err(EngineError::Unsupported("cancel pushes"))
     }
 
     /// Forgets what is too old: logs whose time is over, messages over their channel's age or past their

@@ -10,6 +10,9 @@ pub enum EngineError {
     /// with the same key.
     #[error("the engine is not available: {0}")]
     Unavailable(String),
+    /// The idempotency key was first used for another request. Nothing was accepted, nor will be under it.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The store holds what it should not: a message that does not parse, a row that is missing.
     #[error("the store is damaged: {0}")]
     Damaged(String),

@@ -14,6 +14,10 @@ pub trait Feed: Send + Sync + 'static {
     /// The logs of these channels may be further, or others, than the feed was told. Each receiver looks for
     /// itself.
     fn behind(&self, channels: &[ChannelName]);
+
+    /// Messages of these channels were cancelled, or the channels deleted. Nothing of them that a receiver
+    /// has in memory may be passed on before it has looked for itself.
+    fn retracted(&self, channels: &[ChannelName]);
 }
 
 /// A feed without a receiver, for tools that only read and write.
@@ -21,4 +25,6 @@ impl Feed for () {
     fn appended(&self, _: &[Arc<Entry>]) {}
 
     fn behind(&self, _: &[ChannelName]) {}
+
+    fn retracted(&self, _: &[ChannelName]) {}
 }

@@ -10,6 +10,7 @@ pub mod contract;
 mod engine;
 mod error;
 mod feed;
+mod key;
 #[cfg(feature = "log")]
 pub mod log;
 mod log_update;
@@ -37,13 +38,14 @@ pub use encke_proto::Page;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
 pub use feed::Feed;
+pub use key::Key;
 pub use log_update::{
     Configure, Lifetime, LogConfig, LogRefusal, LogStatus, LogUpdate, LogUpdated, NewMessage, NotAProducer,
     PRODUCER_ID_MAX_BYTES, PRODUCER_KEPT_S, PRODUCER_NUMBER_MAX, PRODUCER_PLACES_MAX, PRODUCERS_MAX,
     Producer, ProducerId, TOUCH_STEP_MS,
 };
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
-pub use receipt::{Mark, Receipt, ReceiptState};
+pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use retention::{Retention, RetentionTable};
 pub use user::UserRecord;
 

@@ -253,6 +253,15 @@ impl Engine for LogEngine {
         Ok(self.state()?.status(channel))
     }
 
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        let push = push.clone();
+        let find = move |access: &Access| receipt_page::find_told(&access.state, &*access.volume, &push);
+        match self.readers.call(find).await? {
+            Some(push) => self.ask(|answer| Request::Cancel(Box::new(push), at, answer)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
         for _ in 0..SWEEP_MAX_ROUNDS {
             let swept = self.ask(|answer| Request::Sweep(now, answer)).await?;

@@ -186,7 +186,7 @@ impl Engine for MemoryEngine {
         let told = lock(&self.feed).await;
         let deleted = self.with(|state| Ok(state.delete(channel))).await?;
         if deleted {
-            told.feed.behind(std::slice::from_ref(channel));
+            told.feed.retracted(std::slice::from_ref(channel));
         }
         Ok(deleted)
     }
@@ -207,6 +207,15 @@ impl Engine for MemoryEngine {
 
     async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
         self.with(|state| Ok(state.log_status(channel))).await
+    }
+
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        let told = lock(&self.feed).await;
+        let cancelled = self.with(|state| Ok(state.cancel(push, at))).await?;
+        if let Some(channels) = cancelled.as_ref().filter(|channels| !channels.is_empty()) {
+            told.feed.retracted(channels);
+        }
+        Ok(cancelled.map(|channels| channels.len()))
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
@@ -247,12 +256,14 @@ mod tests {
         }
 
         fn behind(&self, _: &[ChannelName]) {}
+
+        fn retracted(&self, _: &[ChannelName]) {}
     }
 
     fn push(number: u128, key: Option<&str>, users: &[&str]) -> Append {
         Append {
             id: MessageId::from_bits(number),
-            key: key.map(str::to_owned),
+            key: key.map(crate::Key::new),
             targets: Targets::Users(users.iter().map(|user| UserId::new(user).unwrap()).collect()),
             body: Body::Page("http://x/".into()),
             from: None,
@@ -295,7 +306,7 @@ mod tests {
             let AppendNow::Waits(back) = engine.append_now(push(7, Some("k"), &["alice"])) else {
                 panic!("a lock is taken")
             };
-            assert_eq!((back.id, back.key.as_deref()), (MessageId::from_bits(7), Some("k")));
+            assert_eq!((back.id, back.key), (MessageId::from_bits(7), Some(crate::Key::new("k"))));
             drop((feed, state));
         }
         let appended = engine.append(push(7, Some("k"), &["alice"])).await.unwrap();

@@ -7,6 +7,7 @@
 
 mod answers;
 mod append;
+mod cancel;
 mod cluster;
 mod deleted;
 mod deletion;
@@ -233,6 +234,11 @@ impl Engine for NatsEngine {
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.delete(channel).await?)
+    }
+
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.cancel(push, at).await?)
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

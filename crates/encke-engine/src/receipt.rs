@@ -15,6 +15,8 @@ pub enum ReceiptState {
     Shown,
     /// Its time was over before it was handed to any connection.
     Expired,
+    /// It was called back before it was handed to any connection.
+    Cancelled,
 }
 
 impl ReceiptState {
@@ -26,6 +28,7 @@ impl ReceiptState {
             Self::Delivered => "delivered",
             Self::Shown => "shown",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -35,6 +38,10 @@ impl fmt::Display for ReceiptState {
         f.write_str(self.as_str())
     }
 }
+
+/// From when on a message is expired whose push was cancelled: readers that pass over what has expired pass
+/// over it whatever their clocks say.
+pub const CANCELLED: Time = Time(0);
 
 /// A user's receipts reach `state` up to `position` of the user's own channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

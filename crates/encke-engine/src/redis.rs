@@ -6,6 +6,7 @@
 //! time. See ADR 0017.
 
 mod append;
+mod cancel;
 mod delete;
 mod link;
 mod merge;
@@ -213,6 +214,10 @@ impl Engine for RedisEngine {
 
     async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
         self.status_of(channel).await
+    }
+
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        self.cancel_push(push, at).await
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

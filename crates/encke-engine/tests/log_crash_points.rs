@@ -14,7 +14,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Appended, Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState, Retention,
+    Append, Appended, Engine, EngineError, Key, Mark, PageLimit, ReadFrom, ReceiptState, Retention,
     RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
@@ -67,7 +67,7 @@ fn message(bits: u128) -> Append {
     let body = RawValue::from_string(format!("[{bits},\"{filler}\"]")).expect("this is JSON");
     Append {
         id: MessageId::from_bits(bits + 1000),
-        key: bits.is_multiple_of(2).then(|| format!("api:{bits}")),
+        key: bits.is_multiple_of(2).then(|| Key::new(format!("api:{bits}"))),
         targets,
         body: Body::Data(Arc::from(body)),
         from: None,
@@ -127,7 +127,7 @@ async fn work_while_syncs_fail(volume: &MemoryVolume) -> Told {
 
 /// A message that can be told from its retry.
 fn keyed(bits: u128) -> Append {
-    Append { key: Some(format!("api:{bits}")), ..message(bits) }
+    Append { key: Some(Key::new(format!("api:{bits}"))), ..message(bits) }
 }
 
 /// Does the workload, one call after the other, so that each step belongs to one call.

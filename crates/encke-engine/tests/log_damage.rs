@@ -6,7 +6,8 @@ mod log_volume;
 use std::{collections::BTreeMap, sync::Arc};
 
 use encke_engine::{
-    Append, Engine, EngineError, Mark, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable, Targets,
+    Append, Engine, EngineError, Key, Mark, PageLimit, ReadFrom, ReceiptState, Retention, RetentionTable,
+    Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Position, Time, UserId};
@@ -41,7 +42,7 @@ fn message(bits: u128) -> Append {
     let body = RawValue::from_string(format!("[{bits},\"{}\"]", "x".repeat(40))).expect("this is JSON");
     Append {
         id: MessageId::from_bits(bits + 1),
-        key: bits.is_multiple_of(4).then(|| format!("api:{bits}")),
+        key: bits.is_multiple_of(4).then(|| Key::new(format!("api:{bits}"))),
         targets,
         body: Body::Data(Arc::from(body)),
         from: None,

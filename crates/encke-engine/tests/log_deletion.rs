@@ -9,7 +9,7 @@ mod log_volume;
 use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use encke_engine::{
-    Append, Engine, EngineError, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Engine, EngineError, Key, PageLimit, ReadFrom, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Offset, Time, UserId};
@@ -44,7 +44,7 @@ fn message(bits: u128) -> Append {
     let body = RawValue::from_string(format!("[{bits},\"{filler}\"]")).expect("this is JSON");
     Append {
         id: MessageId::from_bits(bits + 1000),
-        key: Some(format!("api:{bits}")),
+        key: Some(Key::new(format!("api:{bits}"))),
         targets,
         body: Body::Data(Arc::from(body)),
         from: None,

@@ -6,7 +6,7 @@ mod log_volume;
 use std::{sync::Arc, time::Duration};
 
 use encke_engine::{
-    Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
+    Append, Engine, EngineError, Key, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -32,7 +32,7 @@ fn message(bits: u128, channels: &[&str], bytes: usize) -> Append {
     let json = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).expect("this is JSON");
     Append {
         id: MessageId::from_bits(bits),
-        key: Some(format!("api:{bits}")),
+        key: Some(Key::new(format!("api:{bits}"))),
         targets: Targets::Channels(channels.iter().map(|channel| name(channel)).collect()),
         body: Body::Data(Arc::from(json)),
         from: None,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineError, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
+    Append, Engine, EngineError, Key, PageLimit, ReadFrom, Retention, RetentionTable, Targets,
     log::{self, LogEngine},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -46,7 +46,7 @@ fn id(bits: u128) -> MessageId {
 fn again(bits: u128) -> Append {
     Append {
         id: MessageId::from_bits(1),
-        key: Some(format!("api:{bits}")),
+        key: Some(Key::new(format!("api:{bits}"))),
         targets: Targets::Channels(vec![room(0)]),
         body: Body::Page("https://example.com/again".into()),
         from: None,

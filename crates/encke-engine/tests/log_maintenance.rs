@@ -5,7 +5,7 @@ mod log_volume;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Engine, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Retention, RetentionTable, Targets,
+    Append, Engine, Key, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Retention, RetentionTable, Targets,
     log::{LogEngine, LogOptions},
 };
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
@@ -101,7 +101,7 @@ async fn segments_that_are_in_use_are_not_moved_because_others_may_not_be() {
     let engine = open(&volume, 400);
     for bits in 0..3000 {
         // Idempotency keys keep these segments, of which next to nothing is in use.
-        let key = Some(format!("api:{bits}"));
+        let key = Some(Key::new(format!("api:{bits}")));
         engine
             .append(Append { key, ..message(bits, channel("fast"), 400) })
             .await

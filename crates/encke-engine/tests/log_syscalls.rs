@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use encke_engine::{Append, Engine, EngineError, RetentionTable, Targets, log::LogEngine};
+use encke_engine::{Append, Engine, EngineError, Key, RetentionTable, Targets, log::LogEngine};
 use encke_proto::{Body, ChannelName, MessageId, Time};
 use serde_json::value::RawValue;
 
@@ -28,7 +28,7 @@ fn name() -> ChannelName {
 fn message(bits: u128) -> Append {
     Append {
         id: MessageId::from_bits(bits),
-        key: Some(format!("api:{bits}")),
+        key: Some(Key::new(format!("api:{bits}"))),
         targets: Targets::Channels(vec![name()]),
         body: Body::Data(Arc::from(RawValue::from_string("1".into()).expect("this is JSON"))),
         from: None,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineError, Feed, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
+    Append, Engine, EngineError, Feed, Key, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
     Targets, nats::NatsEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
@@ -34,7 +34,7 @@ fn channel(name: &str) -> ChannelName {
     ChannelName::public(name).expect("a name")
 }
 
-fn message(targets: Targets, key: Option<String>) -> Append {
+fn message(targets: Targets, key: Option<Key>) -> Append {
     let json = RawValue::from_string("{\"n\":1}".to_owned()).expect("JSON");
     Append {
         id: new_id(),
@@ -64,6 +64,10 @@ impl Feed for Behind {
 
     fn behind(&self, channels: &[ChannelName]) {
         self.0.lock().expect("no test panics while it holds this").extend(channels.iter().cloned());
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.behind(channels);
     }
 }
 
@@ -111,7 +115,7 @@ impl Publishers {
                 tasks.push(tokio::spawn(async move {
                     let mut places = Vec::new();
                     while !stop.load(Ordering::SeqCst) {
-                        let key = format!("api:{name}:{turn}:{}", places.len());
+                        let key = Key::new(format!("api:{name}:{turn}:{}", places.len()));
                         let append = message(Targets::Channels(vec![name.clone()]), Some(key));
                         let appended = loop {
                             match engine.append(append.clone()).await {
@@ -369,11 +373,11 @@ async fn a_server_that_stands_still_is_said_to_be_away() {
     let servers = Servers::start(1);
     let engine = open(&servers, "still", Arc::new(())).await;
     let first = engine
-        .append(message(Targets::Channels(vec![channel("a")]), Some("api:1".to_owned())))
+        .append(message(Targets::Channels(vec![channel("a")]), Some(Key::new("api:1"))))
         .await
         .expect("a healthy engine appends");
     servers.servers[0].signal("-STOP");
-    let keyed = message(Targets::Channels(vec![channel("a")]), Some("api:2".to_owned()));
+    let keyed = message(Targets::Channels(vec![channel("a")]), Some(Key::new("api:2")));
     assert!(matches!(engine.append(keyed.clone()).await, Err(EngineError::Unavailable(_))));
     assert!(matches!(engine.ready().await, Err(EngineError::Unavailable(_))));
     assert!(matches!(
@@ -402,6 +406,14 @@ async fn all_receipts(engine: &NatsEngine, push: &MessageId) -> Vec<Receipt> {
     }
 }
 
+/// Makes users known before, so that a push to them is itself what is interrupted.
+async fn make_known(engine: &NatsEngine, users: &[UserId]) {
+    for some in users.chunks(500) {
+        let push = message(Targets::Users(some.to_vec()), None);
+        engine.append(push).await.expect("a healthy engine appends");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; tests/run installs one"]
 async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
@@ -413,16 +425,10 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     let json = RawValue::from_string(format!("\"{}\"", "x".repeat(BODY_BYTES))).expect("JSON");
     let push = || Append {
         body: Body::Data(Arc::from(json.clone())),
-        ..message(Targets::Users(users.clone()), Some("api:big".to_owned()))
+        ..message(Targets::Users(users.clone()), Some(Key::new("api:big")))
     };
     let given_up = open(&servers, "big", Arc::new(())).await;
-    // Known before, so that the push itself is what is interrupted.
-    for some in users.chunks(500) {
-        given_up
-            .append(message(Targets::Users(some.to_vec()), None))
-            .await
-            .expect("a healthy engine appends");
-    }
+    make_known(&given_up, &users).await;
     let client = servers.client("app").await;
     let mut told = client.subscribe("big.w.>").await.expect("a subscription");
     client.flush().await.expect("a connection");
@@ -447,20 +453,26 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     assert!(!last["error"].is_null(), "not all pieces are stored");
     let engine = open(&servers, "big", Arc::new(())).await;
     let heads = |page: &Page| (page.head, page.entries.last().map(|entry| entry.message().id.clone()));
+    // One whom it has not come to yet is deleted meanwhile, and does not come back by it.
+    let deleted = users.last().expect("there are users");
+    assert_eq!(engine.delete(&deleted.channel()).await, Ok(true));
     // The second sweep that finds it knows that no node is at it.
     for _ in 0..3 {
         engine.sweep(NOON).await.expect("a healthy engine sweeps");
     }
+    assert_eq!(engine.user(deleted).await, Ok(None), "a push of before makes no user known");
+    assert_eq!(all(&engine, &deleted.channel()).await.entries.len(), 0);
+    let users = &users[..USERS - 1];
     for user in users.iter().step_by(97).chain(users.last()) {
         assert_eq!(heads(&all(&engine, &user.channel()).await), (2, Some(id.clone())), "{user}");
     }
     let repeated = engine.append(push()).await.expect("a healthy engine appends");
     assert!(repeated.repeated && repeated.id == id);
-    assert_eq!(repeated.positions.len(), USERS);
+    assert_eq!(repeated.positions.len(), users.len());
     let in_order = repeated
         .positions
         .iter()
-        .zip(&users)
+        .zip(users)
         .all(|((name, at), user)| *name == user.channel() && at.offset == 2);
     assert!(in_order, "in the order of the targets");
     let receipts = all_receipts(&engine, &id).await;
@@ -470,4 +482,31 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         "each once, by user"
     );
     assert!(receipts.iter().all(|receipt| receipt.state == ReceiptState::Queued));
+}
+
+/// A node dies after it has deleted a log, and before it has written that all of it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
+async fn a_deletion_that_broke_off_is_done_and_told_when_it_is_asked_for_again() {
+    let servers = Servers::start(1);
+    let engine = open(&servers, "broken", Arc::new(())).await;
+    let user = UserId::new("alice").expect("a name");
+    for (name, targets) in [
+        (channel("a"), Targets::Channels(vec![channel("a")])),
+        (user.channel(), Targets::Users(vec![user.clone()])),
+    ] {
+        let push = engine.append(message(targets.clone(), Some(Key::new(format!("api:{name}"))))).await;
+        let push = push.expect("a healthy engine appends");
+        assert!(!push.repeated);
+        assert_eq!(engine.delete(&name).await, Ok(true), "{name}");
+        let purge = json!({ "filter": "broken.b.d.>" });
+        let purged = servers.api("STREAM.PURGE.broken-book".to_owned(), purge).await;
+        assert_ne!(purged["purged"], 0, "{purged}");
+        assert_eq!(engine.delete(&name).await, Ok(true), "{name}: something was left to do");
+        assert_eq!(engine.delete(&name).await, Ok(false), "{name}");
+        let receipts = engine.receipts(&push.id, None, 10, NOON).await.expect("a healthy engine reads");
+        assert_eq!(receipts.unwrap_or_default(), [], "{name}");
+        let anew = engine.append(message(targets, Some(Key::new(format!("api:{name}"))))).await;
+        assert!(!anew.expect("a healthy engine appends").repeated, "{name}: its key is forgotten");
+    }
 }

@@ -5,7 +5,7 @@ mod nats;
 use std::sync::Arc;
 
 use encke_engine::{
-    Append, Cluster as _, Engine as _, EngineEvents, PageLimit, ReadFrom, RetentionTable, Targets,
+    Append, Cluster as _, Engine as _, EngineEvents, Key, PageLimit, ReadFrom, RetentionTable, Targets,
     nats::{NatsEngine, NatsOptions},
 };
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
@@ -40,7 +40,7 @@ async fn everything_goes_over_tls_with_few_rights() {
     let json = RawValue::from_string("1".to_owned()).expect("JSON");
     let append = Append {
         id: MessageId::from_bits(1),
-        key: Some("api:1".to_owned()),
+        key: Some(Key::new("api:1")),
         targets: Targets::Channels(vec![channel.clone()]),
         body: Body::Data(Arc::from(json)),
         from: None,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encke_engine::{Append, Engine, PageLimit, ReadFrom, Targets};
+use encke_engine::{Append, Engine, Key, PageLimit, ReadFrom, Targets};
 use encke_proto::{MessageId, Position, UserId};
 use redis_beds::{
     new_prefix,
@@ -37,7 +37,7 @@ async fn after_a_crash_nothing_is_lost_and_every_position_is_carried_on() {
     node.watch("a").await;
     node.watch("empty").await;
     let (before, untouched) = (node.all("empty").await, node.fill("b", 3).await);
-    let keyed = Append { key: Some("api:1".to_owned()), ..message(vec![channel("a")]) };
+    let keyed = Append { key: Some(Key::new("api:1")), ..message(vec![channel("a")]) };
     let first = node.engine.append(keyed.clone()).await.expect("a healthy engine appends");
     let last = node.fill("a", 30).await;
     server.kill();

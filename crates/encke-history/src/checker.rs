@@ -28,6 +28,8 @@ pub enum Kind {
     Stuck,
     /// A receipt that says something else than what happened, or takes it back.
     Receipt,
+    /// A message that comes although it was cancelled or deleted.
+    Retracted,
     /// Something that is left although it is not in use any more.
     Left,
 }
@@ -116,6 +118,8 @@ impl Checker {
             Record::Trimmed { channel, upto } => {
                 self.trimmed.insert((channel.clone(), upto.epoch), upto.offset);
             }
+            Record::Cancelled { channel, position } => self.cancelled(channel, *position),
+            Record::Retracted(what) => self.wrong(Kind::Retracted, what.clone()),
             Record::Forgot => self.forgot = true,
             Record::Lineages => self.lineages = true,
             Record::Forked { channel, kept, epoch } => {
@@ -178,6 +182,15 @@ impl Checker {
         log.push((id.clone(), expires));
         if log.len() as u64 != position.offset {
             self.wrong(Kind::Order, format!("the engine's log of {channel} does not rise by one"));
+        }
+    }
+
+    /// It is as good as expired.
+    fn cancelled(&mut self, channel: &ChannelName, position: Position) {
+        let log = self.log.get_mut(&(channel.clone(), position.epoch));
+        let held = index(position.offset).and_then(|at| log?.get_mut(at));
+        if let Some((_, expires)) = held {
+            *expires = Some(Time(0));
         }
     }
 

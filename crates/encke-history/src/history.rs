@@ -27,6 +27,15 @@ pub enum Record {
         /// The last that went.
         upto: Position,
     },
+    /// A message was cancelled: it need not come any more.
+    Cancelled {
+        /// In which channel.
+        channel: ChannelName,
+        /// Where.
+        position: Position,
+    },
+    /// A node gives out what it was told is cancelled or deleted.
+    Retracted(String),
     /// The engine lost everything; a new epoch begins in every channel.
     Forgot,
     /// The engine is one whose logs may go on in other epochs; who stands before the first message of one is

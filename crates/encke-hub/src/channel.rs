@@ -28,6 +28,8 @@ pub(crate) struct Channel {
     pub(crate) asked: bool,
     /// Whether it is to be asked once more then, since its answer may be too old.
     pub(crate) again: bool,
+    /// Whether its answer counts for nothing: messages were cancelled or deleted since it was asked.
+    pub(crate) void: bool,
     /// Whether the channel is among the hub's warm ones.
     pub(crate) warm: bool,
     /// Whether its members are among [`crate::FollowerCounts`].
@@ -59,6 +61,7 @@ impl Channel {
             handed: None,
             asked: false,
             again: false,
+            void: false,
             warm: false,
             counted: false,
         }
@@ -156,6 +159,14 @@ impl Log {
             }
             Self::Open(window) if window.epoch != entry.message().position.epoch => Appended::Foreign,
             Self::Open(window) => window.append(entry, config),
+        }
+    }
+
+    /// Lets go of all messages. Where the log ends is known as before.
+    pub(crate) fn forget_messages(&mut self) {
+        match self {
+            Self::Opening { early, .. } => early.clear(),
+            Self::Open(window) => window.held = None,
         }
     }
 

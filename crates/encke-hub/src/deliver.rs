@@ -108,10 +108,15 @@ impl Hub {
         let Some(channel) = self.channels.get_mut(key) else { return };
         channel.asked = false;
         let mut again = std::mem::take(&mut channel.again);
+        if std::mem::take(&mut channel.void) && answer.is_some() {
+            return self.ask_to_open(key);
+        }
         let Some(opening) = answer else { return self.open_failed(key, now) };
         if channel.handed.is_none() {
             channel.handed = opening.handed;
         }
+        self.forget_retracted(key, &opening.page);
+        let Some(channel) = self.channels.get_mut(key) else { return };
         // A log that is open already has been followed since; the answer only counts when it knows more.
         let newer = channel
             .window()
@@ -157,7 +162,7 @@ impl Hub {
     }
 
     /// The subscriptions to a channel that fit.
-    fn members(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<(Key, u16)> {
+    pub(crate) fn members(&self, key: Key, fits: impl Fn(&Sub) -> bool) -> Vec<(Key, u16)> {
         let Some(channel) = self.channels.get(key) else { return Vec::new() };
         let fitting = |member: &Member| {
             let sub = self.sessions.at(member.session)?.subs.get(usize::from(member.sub))?;

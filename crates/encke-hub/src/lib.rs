@@ -41,6 +41,7 @@ mod lag;
 mod one_or_many;
 mod output;
 mod presence;
+mod retract;
 mod session;
 mod slab;
 mod time;

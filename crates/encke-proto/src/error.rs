@@ -79,6 +79,8 @@ codes! {
     RequestTimeout = "request_timeout", 408;
     /// A newer data connection of the session took over.
     SessionTakenOver = "session_taken_over", 409;
+    /// The idempotency key was used for another request.
+    KeyReused = "key_reused", 409;
     /// The session was closed on purpose.
     SessionClosed = "session_closed", 410;
     /// A body over the limit.

@@ -64,6 +64,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         server_api::close::close, server_api::revoke::revoke, server_api::channels::channels,
         server_api::history::history,
         server_api::presence::presence, server_api::deletion::user, server_api::deletion::channel,
+        server_api::cancellation::cancel,
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
     ),

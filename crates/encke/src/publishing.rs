@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use encke_engine::{Append, Appended, Mode, Targets};
+use encke_engine::{Append, Appended, Key, Mode, Targets};
 use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId};
 use futures_util::future::{join, join_all};
 use serde::Serialize;
@@ -35,7 +35,8 @@ impl Published {
     }
 }
 
-/// Appends a message, compact by now, to public channels.
+/// Appends a message, compact by now, to public channels. A key that was used for another message or other
+/// channels is refused.
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
@@ -46,6 +47,7 @@ pub(crate) async fn publish_to(
     let body = Body::Data(data);
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::pooled_bits()?);
+    let key = key.map(|text| Key::of_request(text, channels.iter().map(ChannelName::as_str), &body));
     let targets = Targets::Channels(channels.clone());
     let append = Append { id, key, targets, body, from, time, expires: None };
     let appended = match app.copies.get().map_or(&[][..], Vec::as_slice) {
@@ -53,12 +55,6 @@ pub(crate) async fn publish_to(
         // In a box, so that a server without them carries no room for them through each publish.
         dialects => Box::pin(append_with_copies(app, append, &channels, dialects)).await?,
     };
-    // A key that was used for other channels would otherwise look like success.
-    let same = appended.positions.len() == channels.len()
-        && channels.iter().all(|channel| appended.positions.iter().any(|(to, _)| to == channel));
-    if !same {
-        return Err(Refused::bad("this `id` was used for other channels"));
-    }
     Ok(appended)
 }
 
@@ -94,7 +90,8 @@ fn copies(
     }
     let copy = |dialect: &&'static dyn Copies, (number, channel): (usize, &ChannelName)| {
         let copy = dialect.copy(channel, data)?;
-        let key = append.key.as_ref().map(|key| format!("copy {number}:{key}"));
+        let text = append.key.as_ref().map(|key| format!("copy {number}:{}", key.text));
+        let key = text.map(|text| Key { text, request: None });
         let (targets, body) = (Targets::Channels(copy.channels), Body::Data(copy.data));
         Some(Append { key, targets, body, ..append.clone() })
     };

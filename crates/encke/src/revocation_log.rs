@@ -343,4 +343,9 @@ impl Feed for RevocationFeed {
         }
         self.shards.behind(channels);
     }
+
+    // News are never taken back.
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.shards.retracted(channels);
+    }
 }

@@ -1,6 +1,7 @@
 //! The server API: for backends and operators, with the API key.
 
 pub(crate) mod batch;
+pub(crate) mod cancellation;
 pub(crate) mod channels;
 pub(crate) mod close;
 pub(crate) mod deletion;

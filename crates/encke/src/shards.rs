@@ -272,9 +272,20 @@ impl Feed for Shards {
     }
 
     fn behind(&self, channels: &[ChannelName]) {
+        self.post_of_each(channels, ShardCommand::Behind);
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.post_of_each(channels, ShardCommand::Retracted);
+    }
+}
+
+impl Shards {
+    /// Leaves a command about each channel with the shards that may have followers.
+    fn post_of_each(&self, channels: &[ChannelName], command: fn(ChannelName) -> ShardCommand) {
         for channel in channels {
             for shard in self.receivers(channel).iter() {
-                self.mailboxes[shard].post_or_miss(ShardCommand::Behind(channel.clone()));
+                self.mailboxes[shard].post_or_miss(command(channel.clone()));
             }
         }
     }

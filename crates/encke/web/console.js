@@ -482,7 +482,9 @@ async function onPush(event) {
 
 // -- receipts
 
-const STATES = ['queued', 'delivered', 'shown', 'expired'];
+const STATES = ['queued', 'delivered', 'shown', 'expired', 'cancelled'];
+/** Those that nothing follows. */
+const LAST_STATES = ['shown', 'expired', 'cancelled'];
 /**
  * The pushes that are followed, the latest first.
  * @type {{id: string, dueAt: number, pauseMs: number, last: string, done: boolean}[]}
@@ -536,9 +538,7 @@ const refreshReceipts = whileVisible(400, async () => {
       push.last = now;
       push.done =
         !next &&
-        receipts.every(
-          (/** @type {any} */ receipt) => receipt.state === 'shown' || receipt.state === 'expired',
-        );
+        receipts.every((/** @type {any} */ receipt) => LAST_STATES.includes(receipt.state));
     } catch (error) {
       push.done = /** @type {ApiError} */ (error).status === 404;
       push.pauseMs = 5000;

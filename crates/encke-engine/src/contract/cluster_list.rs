@@ -69,6 +69,8 @@ macro_rules! cluster_sentences {
             sharing::what_one_node_deletes_is_gone_at_every_node
             sharing::a_change_of_a_log_holds_at_every_node
             sharing::an_end_that_was_not_told_is_found
+            sharing::a_user_without_a_log_who_is_deleted_is_known_again_by_a_push_at_another_node
+            sharing::what_one_node_cancels_is_cancelled_at_every_node
         }
     };
 }

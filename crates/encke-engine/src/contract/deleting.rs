@@ -145,7 +145,7 @@ pub(super) async fn the_feed_is_told_of_a_deletion(bed: &dyn Bed) {
     lab.feed.wait_for(3).await;
     for (name, deleted) in [("a", channel("a")), ("@alice", own)] {
         assert!(lab.delete(name).await);
-        lab.feed.wait_for_behind(&deleted).await;
+        lab.feed.wait_for_retracted(&deleted, 1).await;
     }
     let next = lab.append(to_channel("a")).await;
     let heard = lab.feed.wait_for(4).await;
@@ -187,4 +187,37 @@ pub(super) async fn a_deletion_comes_before_or_after_each_append(bed: &dyn Bed) 
     let left = told.into_iter().filter(|(offset, _)| *offset >= page.tail);
     let kept = offsets(&page).into_iter().zip(ids(&page));
     assert!(kept.eq(left), "what came behind the last deletion is there, and nothing else");
+}
+
+pub(super) async fn a_repeat_to_many_leaves_out_who_was_deleted(bed: &dyn Bed) {
+    const USERS: usize = 1_000;
+    let lab = Lab::open(bed).await;
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number:04}")).collect();
+    let many = message(Targets::Users(names.iter().map(|name| user(name)).collect()));
+    let all = message(Targets::AllUsers);
+    let few = to_users(&["user-0001", "user-0002", "user-0003"]);
+    let cases = [("api:many", many), ("api:all", all), ("api:few", few)];
+    let mut firsts = Vec::new();
+    for (key, append) in &cases {
+        firsts.push(lab.append(keyed(key, append.clone())).await);
+    }
+    for name in ["@user-0001", "@user-0500"] {
+        assert!(lab.delete(name).await, "{name}");
+    }
+    for ((key, append), first) in cases.iter().zip(&firsts) {
+        let mut left = first.clone();
+        left.positions.retain(|(channel, _)| !["@user-0001", "@user-0500"].contains(&channel.as_str()));
+        assert!(left.positions.len() < first.positions.len(), "{key}");
+        let again = lab.append(keyed(key, append.clone())).await;
+        assert_eq!(again, Appended { repeated: true, ..left }, "{key}");
+    }
+    for name in ["@user-0002", "@user-0003"] {
+        assert!(lab.delete(name).await, "{name}");
+    }
+    let (key, append) = &cases[2];
+    let append = &Append { id: super::lab::new_id(), ..append.clone() };
+    let anew = lab.append(keyed(key, append.clone())).await;
+    assert_eq!((anew.repeated, anew.positions.len()), (false, 3), "it is as good as new");
+    let again = lab.append(keyed(key, append.clone())).await;
+    assert_eq!(again, Appended { repeated: true, ..anew }, "and is remembered again");
 }

@@ -9,7 +9,7 @@ use super::{
     Bed,
     lab::{ALL, Lab, Listener, NOON, channel, ids, new_id, to_channel, to_users, user},
 };
-use crate::{Append, Appended, Engine, EngineError, Feed, ReadFrom, ReceiptState, RetentionTable};
+use crate::{Append, Appended, Engine, EngineError, Feed, Key, ReadFrom, ReceiptState, RetentionTable};
 
 fn unavailable<T>(result: Result<T, EngineError>) -> bool {
     matches!(result, Err(EngineError::Unavailable(_)))
@@ -59,7 +59,7 @@ struct Before {
 pub(super) async fn a_reopened_engine_has_its_log_or_another_epoch(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let published = lab.fill("a", 20).await;
-    let keyed = lab.append(Append { key: Some("api:1".to_owned()), ..to_channel("b") }).await;
+    let keyed = lab.append(Append { key: Some(Key::new("api:1")), ..to_channel("b") }).await;
     let push = lab.append(to_users(&["alice"])).await.id;
     lab.append(to_users(&["alice"])).await;
     lab.mark("alice", 1, ReceiptState::Delivered, NOON).await;
@@ -85,7 +85,7 @@ pub(super) async fn a_reopened_engine_has_its_log_or_another_epoch(bed: &dyn Bed
 async fn everything_is_there(lab: &Lab, before: &Before) {
     let page = lab.all(&channel("a")).await;
     assert_eq!(ids(&page), before.published);
-    let repeat = lab.append(Append { key: Some("api:1".to_owned()), ..to_channel("b") }).await;
+    let repeat = lab.append(Append { key: Some(Key::new("api:1")), ..to_channel("b") }).await;
     assert_eq!(repeat, Appended { repeated: true, ..before.keyed.clone() });
     assert_eq!(lab.receipt(&before.push, NOON).await.0, ReceiptState::Delivered);
     assert_eq!(lab.engine.handed(&user("alice")).await.expect("a healthy engine reads").offset, 1);

@@ -9,7 +9,7 @@ use super::{
     Bed,
     lab::{Lab, NOON, channel, message, to_channel, to_users, user},
 };
-use crate::{Append, Targets};
+use crate::{Append, Key, Targets};
 
 pub(super) async fn the_feed_gets_every_message_once_and_in_order(bed: &dyn Bed) {
     const TASKS: usize = 64;
@@ -82,7 +82,7 @@ pub(super) async fn the_feed_hears_nothing_of_a_repeat(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     lab.watch([channel("a")]).await;
     for _ in 0..3 {
-        lab.append(Append { key: Some("api:1".to_owned()), ..to_channel("a") }).await;
+        lab.append(Append { key: Some(Key::new("api:1")), ..to_channel("a") }).await;
     }
     let last = lab.append(to_channel("a")).await;
     let heard = lab.feed.wait_for(2).await;

@@ -1,15 +1,17 @@
 //! The contract's tests of idempotency keys: one message for each key, its scope, and how long it is kept.
 
+use std::collections::HashSet;
+
+use encke_proto::Time;
+
 use super::{
     Bed,
     lab::{Lab, NOON, channel, data, everywhere, message, to_channel, to_users, user},
 };
-use encke_proto::Time;
-
-use crate::{Append, Appended, KEY_KEPT_S, Retention, Targets};
+use crate::{Append, Appended, EngineError, KEY_KEPT_S, Key, Retention, Targets};
 
 pub(super) fn keyed(key: &str, append: Append) -> Append {
-    Append { key: Some(key.to_owned()), ..append }
+    Append { key: Some(Key::new(key)), ..append }
 }
 
 pub(super) async fn a_repeated_key_appends_nothing_and_returns_the_first_result(bed: &dyn Bed) {
@@ -18,7 +20,7 @@ pub(super) async fn a_repeated_key_appends_nothing_and_returns_the_first_result(
     let first = lab.append(keyed("api:1", to_channel("a"))).await;
     assert!(!first.repeated);
     lab.fill("a", 2).await;
-    // What else the repeat says does not count: the key is what makes it one.
+    // Where the request is not told, what else the repeat says does not count: the key is what makes it one.
     let other =
         Append { body: data("\"other\""), ..message(Targets::Channels(vec![channel("a"), channel("b")])) };
     for repeat in [to_channel("a"), other] {
@@ -27,6 +29,71 @@ pub(super) async fn a_repeated_key_appends_nothing_and_returns_the_first_result(
     }
     assert_eq!(lab.all(&channel("a")).await.head, 6);
     assert_eq!(lab.all(&channel("b")).await.head, 0);
+}
+
+/// With a key that says its request.
+pub(super) fn asking(key: &str, request: u64, append: Append) -> Append {
+    Append { key: Some(Key { request: Some(request), ..Key::new(key) }), ..append }
+}
+
+pub(super) async fn a_key_that_comes_with_another_request_is_refused(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    lab.append(to_users(&["carol"])).await;
+    let many = Targets::Channels((0..40).map(|index| channel(&format!("c{index}"))).collect());
+    for (key, append) in [
+        ("api:1", to_channel("a")),
+        ("api:2", message(many)),
+        ("api:3", to_users(&["alice", "bob"])),
+        ("api:4", message(Targets::AllUsers)),
+    ] {
+        let first = lab.append(asking(key, u64::MAX, append.clone())).await;
+        let heads = async || {
+            let mut heads = Vec::new();
+            for (channel, _) in &first.positions {
+                heads.push(lab.all(channel).await.head);
+            }
+            heads
+        };
+        let before = heads().await;
+        for request in [0, 1, u64::MAX - 1] {
+            let refused = lab.engine.append(asking(key, request, append.clone())).await;
+            assert_eq!(refused, Err(EngineError::KeyReused), "{key}");
+        }
+        assert_eq!(heads().await, before, "nothing was appended");
+        for again in [asking(key, u64::MAX, append.clone()), keyed(key, append)] {
+            let again = lab.append(again).await;
+            assert_eq!(again, Appended { repeated: true, ..first.clone() }, "{key}");
+        }
+    }
+    // A key that was first sent without its request is not known to be another one's.
+    let first = lab.append(keyed("api:5", to_channel("a"))).await;
+    let again = lab.append(asking("api:5", 7, to_channel("a"))).await;
+    assert_eq!(again, Appended { repeated: true, ..first });
+    // What is refused does not become the key's request.
+    lab.append(asking("api:6", 1, to_channel("a"))).await;
+    assert!(lab.engine.append(asking("api:6", 2, to_channel("a"))).await.is_err());
+    assert!(lab.append(asking("api:6", 1, to_channel("a"))).await.repeated);
+}
+
+pub(super) async fn of_concurrent_appends_with_one_key_and_two_requests_one_is_done(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let mut tasks = Vec::new();
+    for task in 0..32 {
+        let engine = lab.engine.clone();
+        let append = asking("api:same", task % 2, to_channel("a"));
+        tasks.push(tokio::spawn(async move { (task % 2, engine.append(append).await) }));
+    }
+    let mut done = HashSet::new();
+    let mut refused = HashSet::new();
+    for task in tasks {
+        match task.await.expect("no task panics") {
+            (request, Ok(_)) => done.insert(request),
+            (request, Err(EngineError::KeyReused)) => refused.insert(request),
+            (_, Err(error)) => panic!("a healthy engine appends: {error}"),
+        };
+    }
+    assert_eq!((done.len(), refused.len(), done.intersection(&refused).count()), (1, 1, 0));
+    assert_eq!(lab.all(&channel("a")).await.head, 1);
 }
 
 pub(super) async fn of_concurrent_appends_with_one_key_one_appends(bed: &dyn Bed) {

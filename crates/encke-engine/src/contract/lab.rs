@@ -74,6 +74,7 @@ pub(super) fn everywhere(retention: Retention) -> RetentionTable {
 pub(super) struct Listener {
     heard: Mutex<Vec<Arc<Entry>>>,
     behind: Mutex<Vec<ChannelName>>,
+    retracted: Mutex<Vec<ChannelName>>,
     news: Notify,
 }
 
@@ -85,6 +86,11 @@ impl Feed for Listener {
 
     fn behind(&self, channels: &[ChannelName]) {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(channels);
+        self.news.notify_one();
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.retracted.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(channels);
         self.news.notify_one();
     }
 }
@@ -113,7 +119,12 @@ impl Listener {
 }
 
 impl Listener {
-    /// Waits until it was told that a channel may be further, or another.
+    /// The channels of which it was told that messages were retracted, each time once.
+    pub(super) fn retracted_of(&self) -> Vec<ChannelName> {
+        self.retracted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it was told that a channel's log is further.
     pub(super) async fn wait_for_behind(&self, channel: &ChannelName) {
         let told = async {
             while !self.behind_of().contains(channel) {
@@ -122,6 +133,17 @@ impl Listener {
         };
         let waited = tokio::time::timeout(Duration::from_secs(TIMEOUT_S), told).await;
         assert!(waited.is_ok(), "the feed was not told of {channel}");
+    }
+
+    /// Waits until it was told so often that messages of a channel were retracted.
+    pub(super) async fn wait_for_retracted(&self, channel: &ChannelName, times: usize) {
+        let told = async {
+            while self.retracted_of().iter().filter(|told| *told == channel).count() < times {
+                self.news.notified().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(TIMEOUT_S), told).await;
+        assert!(waited.is_ok(), "the feed was not told that messages of {channel} were retracted");
     }
 }
 

@@ -4,8 +4,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use super::{
-    Bed, appending, bytes, closing, deleting, ending, feeding, handing, internal, keys, knowing, lifetimes,
-    producing, reading, receipts, reopening, trimming,
+    Bed, appending, bytes, cancelling, closing, deleting, ending, feeding, handing, internal, keys, knowing,
+    lifetimes, modelled, producing, reading, receipts, reopening, trimming,
 };
 
 /// A sentence being checked.
@@ -62,6 +62,8 @@ macro_rules! contract_sentences {
             bytes::bytes_are_kept_as_they_are_with_their_content_type
             bytes::bytes_are_counted_without_their_content_type
             keys::a_repeated_key_appends_nothing_and_returns_the_first_result
+            keys::a_key_that_comes_with_another_request_is_refused
+            keys::of_concurrent_appends_with_one_key_and_two_requests_one_is_done
             keys::of_concurrent_appends_with_one_key_one_appends
             keys::two_scopes_share_no_key
             keys::a_repeated_push_returns_every_place_in_order
@@ -107,6 +109,7 @@ macro_rules! contract_sentences {
             deleting::no_cursor_of_a_deleted_log_is_a_place_in_a_new_one
             deleting::a_deleted_user_is_gone
             deleting::a_key_of_a_deleted_log_is_forgotten
+            deleting::a_repeat_to_many_leaves_out_who_was_deleted
             deleting::the_feed_is_told_of_a_deletion
             deleting::a_deletion_comes_before_or_after_each_append
             closing::a_closed_log_takes_nothing_more
@@ -125,11 +128,18 @@ macro_rules! contract_sentences {
             lifetimes::an_idle_log_ends_and_one_that_is_used_does_not
             lifetimes::a_lifetime_can_be_set_later_and_taken_away
             lifetimes::a_log_that_has_ended_is_not_changed_any_more
+            cancelling::a_cancelled_push_is_told_as_expired_where_it_was_queued
+            cancelling::only_what_is_queued_can_be_cancelled
+            cancelling::a_push_to_all_and_one_to_many_are_cancelled_for_each
+            cancelling::the_feed_is_told_of_a_cancellation
+            cancelling::a_cancelled_message_is_trimmed_like_others
+            modelled::pushes_marks_cancellations_and_deletions_are_as_in_a_model
             ending::an_engine_is_ready_until_it_stops
             ending::a_reopened_engine_has_its_log_or_another_epoch
             reopening::a_key_is_kept_for_its_time_over_a_reopening
             reopening::what_was_deleted_stays_so_at_a_reopening
             reopening::what_is_known_of_a_log_stays_so_at_a_reopening
+            reopening::what_was_cancelled_stays_so_at_a_reopening
             reopening::nothing_begins_anew_at_a_reopening
         }
     };

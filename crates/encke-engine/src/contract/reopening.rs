@@ -6,14 +6,15 @@ use encke_proto::{MessageId, Time};
 
 use super::{
     Bed,
+    cancelling::{cancel, cancelled},
     closing::with_message,
-    keys::{keyed, sweep_for},
+    keys::{asking, keyed, sweep_for},
     lab::{Lab, Listener, NOON, changes_logs, channel, everywhere, ids, to_channel, to_users, update, user},
     producing::producer,
 };
 use crate::{
-    Append, Appended, Configure, Feed, KEY_KEPT_S, Lifetime, LogConfig, LogUpdate, ReadFrom, ReceiptState,
-    Retention, RetentionTable,
+    Append, Appended, Configure, EngineError, Feed, KEY_KEPT_S, Lifetime, LogConfig, LogUpdate, ReadFrom,
+    ReceiptState, Retention, RetentionTable,
 };
 
 fn at(second: u64) -> Time {
@@ -38,7 +39,11 @@ pub(super) async fn a_key_is_kept_for_its_time_over_a_reopening(bed: &dyn Bed) {
     let come = NOON.plus_seconds(KEY_KEPT_S + 120);
     sweep_for(&lab, NOON, KEY_KEPT_S + 120).await;
     let first = lab.append(Append { time: come, ..keyed("api:1", to_channel("a")) }).await;
+    let other = |request| Append { time: come, ..asking("api:2", request, to_channel("b")) };
+    lab.append(other(1)).await;
     let Some(lab) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+    assert_eq!(lab.engine.append(other(2)).await, Err(EngineError::KeyReused));
+    assert!(lab.append(other(1)).await.repeated);
     let last_moment = come.plus_seconds(KEY_KEPT_S);
     sweep_for(&lab, come, KEY_KEPT_S).await;
     let again = lab.append(Append { time: last_moment, ..keyed("api:1", to_channel("a")) }).await;
@@ -116,6 +121,31 @@ pub(super) async fn what_is_known_of_a_log_stays_so_at_a_reopening(bed: &dyn Bed
     }
     lab.sweep(at(660)).await;
     assert_eq!(lab.engine.log_status(&channel("closed")).await, Ok(None), "its time goes on");
+}
+
+pub(super) async fn what_was_cancelled_stays_so_at_a_reopening(bed: &dyn Bed) {
+    let mut lab = Lab::open(bed).await;
+    let mut pushes = Vec::new();
+    for round in 0..3 {
+        for is_cancelled in [false, true] {
+            let push = lab.append(to_users(&["alice", "bob"])).await.id;
+            if is_cancelled {
+                assert_eq!(cancel(&lab, &push, at(round)).await, Some(2), "round {round}");
+            }
+            pushes.push((push, is_cancelled));
+        }
+        let Some(again) = reopen(bed, &lab, RetentionTable::default()).await else { return };
+        lab = again;
+        for name in ["alice", "bob"] {
+            assert_eq!(cancelled(&lab, name).await, pushes, "round {round}");
+        }
+        for (push, is_cancelled) in &pushes {
+            let state = if *is_cancelled { ReceiptState::Cancelled } else { ReceiptState::Queued };
+            let receipts = lab.receipts(push, at(60)).await;
+            assert!(receipts.iter().all(|(_, told, _)| *told == state), "round {round}: {receipts:?}");
+        }
+        lab.sweep(at(round)).await;
+    }
 }
 
 pub(super) async fn nothing_begins_anew_at_a_reopening(bed: &dyn Bed) {

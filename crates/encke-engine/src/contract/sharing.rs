@@ -12,8 +12,8 @@ use super::{
     producing::producer,
 };
 use crate::{
-    Append, Appended, Configure, EngineError, Lifetime, LogConfig, LogRefusal, LogUpdate, Mark, Page,
-    ReadFrom, ReceiptState, Targets,
+    Append, Appended, CANCELLED, Configure, EngineError, Key, Lifetime, LogConfig, LogRefusal, LogUpdate,
+    Mark, Page, ReadFrom, ReceiptState, Targets,
 };
 
 impl Circle {
@@ -88,7 +88,7 @@ pub(super) async fn keys_are_shared_between_nodes(bed: &dyn ClusterBed) {
         ("api:2", Targets::Channels(vec![channel("a"), channel("b"), channel("c")])),
         ("api:3", Targets::Users(["alice", "bob", "carol"].map(user).into())),
     ] {
-        let keyed = || Append { key: Some(key.to_owned()), ..message(targets.clone()) };
+        let keyed = || Append { key: Some(Key::new(key)), ..message(targets.clone()) };
         let first = circle.append(0, keyed()).await;
         assert_eq!(circle.append(1, keyed()).await, Appended { repeated: true, ..first });
     }
@@ -96,7 +96,7 @@ pub(super) async fn keys_are_shared_between_nodes(bed: &dyn ClusterBed) {
     for task in 0..32 {
         let engine = Arc::clone(&circle.nodes[task % 2].engine);
         let append = Append {
-            key: Some("api:same".to_owned()),
+            key: Some(Key::new("api:same")),
             ..message(Targets::Channels(vec![channel("x"), channel("y")]))
         };
         tasks.push(tokio::spawn(async move { engine.append(append).await }));
@@ -305,7 +305,8 @@ pub(super) async fn what_one_node_deletes_is_gone_at_every_node(bed: &dyn Cluste
     delete(&names[1]).await;
     for name in &names {
         until!("a node that watches is told, though a wake-up was lost", {
-            circle.events[1].feed.behind_of().contains(name)
+            let feed = &circle.events[1].feed;
+            feed.retracted_of().contains(name) || feed.behind_of().contains(name)
         });
     }
     for (name, last) in names.iter().zip(&last) {
@@ -374,4 +375,55 @@ pub(super) async fn an_end_that_was_not_told_is_found(bed: &dyn ClusterBed) {
     assert!(circle.nodes[0].engine.delete(&channel("a")).await.expect("a healthy engine deletes"));
     until!("the deletion is found", circle.events[1].feed.behind_of().len() > told);
     assert!(!circle.read(1, &channel("a"), ReadFrom::Head).await.closed);
+}
+
+pub(super) async fn what_one_node_cancels_is_cancelled_at_every_node(bed: &dyn ClusterBed) {
+    let circle = Circle::open(bed, 2).await;
+    let own = user("alice").channel();
+    for (at, node) in circle.nodes.iter().enumerate() {
+        node.engine.watch(&own);
+        circle.read(at, &own, ReadFrom::Head).await;
+    }
+    for round in 0..4_usize {
+        let push = circle.append(round % 2, to_users(&["alice", "bob"])).await;
+        let by = &circle.nodes[(round / 2) % 2].engine;
+        assert_eq!(by.cancel(&push.id, NOON).await, Ok(Some(2)), "round {round}");
+        for (at, events) in circle.events.iter().enumerate() {
+            events.feed.wait_for_retracted(&own, round + 1).await;
+            let page = circle.read(at, &own, ReadFrom::After(0)).await;
+            let expires = page.entries.last().and_then(|entry| entry.message().expires);
+            assert_eq!(expires, Some(CANCELLED), "round {round} at {at}");
+            let receipts = circle.nodes[at].engine.receipts(&push.id, None, 10, NOON).await;
+            let receipts = receipts.expect("a healthy engine reads receipts").expect("it is a push");
+            assert!(receipts.iter().all(|receipt| receipt.state == ReceiptState::Cancelled), "round {round}");
+        }
+        // A node that remembers the log appends behind it.
+        let behind = circle.append(round % 2, to_users(&["alice"])).await;
+        assert_eq!(behind.positions[0].1.offset, push.positions[0].1.offset + 1);
+    }
+}
+
+pub(super) async fn a_user_without_a_log_who_is_deleted_is_known_again_by_a_push_at_another_node(
+    bed: &dyn ClusterBed,
+) {
+    let circle = Circle::open(bed, 2).await;
+    let own = user("alice").channel();
+    let [deletes, pushes] = [0, 1].map(|at| &circle.nodes[at].engine);
+    for round in 0..2 {
+        pushes.seen(&user("alice"), NOON).await.expect("a healthy engine sees");
+        assert_eq!(deletes.delete(&own).await, Ok(true), "round {round}");
+        assert_eq!(deletes.user(&user("alice")).await, Ok(None), "round {round}");
+        assert_eq!(deletes.delete(&own).await, Ok(false), "round {round}");
+        // The node that pushes may remember her.
+        let push = circle.append(1, to_users(&["alice"])).await;
+        for node in &circle.nodes {
+            let known = node.engine.user(&user("alice")).await.expect("a healthy engine reads");
+            assert_eq!(known.map(|record| record.first_seen), Some(NOON), "round {round}");
+            let receipts = node.engine.receipts(&push.id, None, 10, NOON).await;
+            assert_eq!(receipts.expect("a healthy engine reads").map(|receipts| receipts.len()), Some(1));
+        }
+        let all = circle.append(0, message(Targets::AllUsers)).await;
+        assert_eq!(all.positions.len(), 1, "round {round}: she is one of all");
+        assert_eq!(deletes.delete(&own).await, Ok(true), "round {round}: with a log");
+    }
 }

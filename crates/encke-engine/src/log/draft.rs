@@ -10,13 +10,16 @@ use encke_proto::{ChannelName, Offset, Position, Time, UserId};
 use self::update::MetadataDraft;
 use super::{
     fault::Fault,
-    record::{Deletion, Key, LogId, MessageRecord, Record, Target},
+    log_state::Log,
+    receipts::receipt,
+    record::{Cancellation, Deletion, Key, LogId, MessageRecord, Record, Target},
     segment::read_record,
     state::State,
 };
 use crate::{
     Append, Appended, EngineError, Mark, NewMessage, RECEIPTS_KEPT_S, ReceiptState, Targets,
     append::{body_bytes, each_once},
+    key::is_reused,
     offset_floors::OffsetFloors,
 };
 
@@ -33,8 +36,8 @@ pub(super) struct Draft {
     heads: HashMap<LogId, Offset>,
     /// The logs that are new.
     names: HashMap<ChannelName, LogId>,
-    /// What the idempotency keys lead to that are new, by their hash.
-    keys: HashMap<u128, Appended>,
+    /// What the idempotency keys lead to that are new, by their hash, and the hashes of their requests.
+    keys: HashMap<u128, (Appended, Option<u64>)>,
     /// Where the record is by which a user was seen: several in one frame make one.
     seen: HashMap<LogId, usize>,
     metadata: MetadataDraft,
@@ -48,10 +51,10 @@ impl Draft {
         append: &Append,
         stamp: Time,
     ) -> Result<Appended, EngineError> {
-        let hash = append.key.as_ref().map(|key| state.keys.hash(key));
+        let hash = append.key.as_ref().map(|key| state.keys.hash(&key.text));
         if let (Some(hash), Some(key)) = (hash, &append.key) {
-            if let Some(first) = self.repeat(state, hash, key)? {
-                return Ok(first);
+            if let Some((first, request)) = self.repeat(state, hash, &key.text)? {
+                return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
             }
             state.keys.check_room(self.keys.len() + 1)?;
         }
@@ -81,7 +84,7 @@ impl Draft {
         });
         self.records.push(Record::Message(MessageRecord {
             id: append.id.clone(),
-            key: append.key.clone().map(|text| Key { text, stamp }),
+            key: append.key.clone().map(|key| Key { text: key.text, stamp, request: key.request }),
             time: append.time,
             expires: append.expires,
             from: append.from.clone(),
@@ -91,16 +94,16 @@ impl Draft {
             targets,
         }));
         let appended = Appended { id: append.id.clone(), positions, repeated: false };
-        if let Some(hash) = hash {
-            self.keys.insert(hash, appended.clone());
+        if let (Some(hash), Some(key)) = (hash, &append.key) {
+            self.keys.insert(hash, (appended.clone(), key.request));
         }
         Ok(appended)
     }
 
-    /// What the first message with this key led to, if it is not the first.
-    fn repeat(&self, state: &State, hash: u128, key: &str) -> Result<Option<Appended>, Fault> {
-        if let Some(first) = self.keys.get(&hash) {
-            return Ok(Some(Appended { repeated: true, ..first.clone() }));
+    /// What the first message with this key led to, and the hash of its request, if it is not the first.
+    fn repeat(&self, state: &State, hash: u128, key: &str) -> Result<Option<(Appended, Option<u64>)>, Fault> {
+        if let Some((first, request)) = self.keys.get(&hash) {
+            return Ok(Some((Appended { repeated: true, ..first.clone() }, *request)));
         }
         let Some((place, length)) = state.keys.find(hash) else { return Ok(None) };
         let missing = || Fault::damaged("the message of an idempotency key is missing");
@@ -110,9 +113,9 @@ impl Draft {
         let (Record::Message(message) | Record::Moved { message, .. }) = Record::decode(&payload)? else {
             return Err(missing());
         };
-        if message.key.as_ref().is_none_or(|first| first.text != key) {
+        let Some(first) = message.key.filter(|first| first.text == key) else {
             return Err(Fault::damaged("an idempotency key leads to another one"));
-        }
+        };
         // What was deleted since is left out. A key of which nothing is left is as good as new.
         let position = |target: &Target| {
             let log = state.log(target.log)?;
@@ -122,7 +125,7 @@ impl Draft {
         if positions.is_empty() && !message.targets.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Appended { id: message.id, positions, repeated: true }))
+        Ok(Some((Appended { id: message.id, positions, repeated: true }, first.request)))
     }
 
     fn check_room(&self, state: &State, channels: &[ChannelName]) -> Result<(), EngineError> {
@@ -189,6 +192,21 @@ impl Draft {
         let floor = state.log(log).map_or(0, |log| log.head() + 1);
         self.records.push(Record::Deleted(Deletion { log, class: OffsetFloors::class(name), floor }));
         true
+    }
+
+    /// Adds that a push is cancelled where it is queued, and says where that is. Done apart from all other
+    /// calls.
+    pub(super) fn cancel(&mut self, state: &State, push: &MessageRecord, at: Time) -> Vec<Target> {
+        let is_queued = |target: &&Target| {
+            let log = state.log(target.log);
+            let became = |log: &Log| receipt(log.steps(), target.offset, push.time, push.expires, at).0;
+            log.is_some_and(|log| !log.reaches(target.offset) && became(log) == ReceiptState::Queued)
+        };
+        let targets: Vec<Target> = push.targets.iter().filter(is_queued).copied().collect();
+        if !targets.is_empty() {
+            self.records.push(Record::Cancelled(Cancellation { at, targets: targets.clone() }));
+        }
+        targets
     }
 
     pub(super) fn mark(&mut self, state: &State, mark: &Mark) {

@@ -90,7 +90,11 @@ impl Import {
         for keys in old.keys()?.chunks(FRAME_RECORDS) {
             let record = |key: &OldKey| {
                 let targets = key.places.iter().map(target).collect::<Result<Vec<_>, EngineError>>()?;
-                Ok(keyed(Key { text: key.text.clone(), stamp: key.stamp }, key.id.clone(), targets))
+                Ok(keyed(
+                    Key { text: key.text.clone(), stamp: key.stamp, request: None },
+                    key.id.clone(),
+                    targets,
+                ))
             };
             self.keys(keys.iter().map(record).collect::<Result<Vec<_>, EngineError>>()?)?;
         }
@@ -214,7 +218,8 @@ fn image(
             ReceiptState::Queued => &[],
             ReceiptState::Delivered => &[StepKind::Delivered],
             ReceiptState::Shown => &[StepKind::Delivered, StepKind::Shown],
-            ReceiptState::Expired => &[StepKind::Trimmed],
+            // The former store knew no cancellation.
+            ReceiptState::Expired | ReceiptState::Cancelled => &[StepKind::Trimmed],
         };
         kinds.iter().for_each(|kind| add_step(&mut steps, Step::new(*kind, receipt.offset, receipt.at)));
     }

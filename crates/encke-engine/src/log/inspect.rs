@@ -9,7 +9,7 @@ use super::{
     fault::Fault,
     file_name::file_name,
     frame::Scan,
-    record::{LogId, MessageRecord, Record, holds_message, read_message},
+    record::{LogId, MessageRecord, Record, Target, holds_message, read_message},
     snapshot::Snapshot,
 };
 use crate::{EngineError, Lifetime};
@@ -191,6 +191,12 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
             let channel = names.remove(&deletion.log);
             json!({"record": "deleted", "log": deletion.log, "channel": channel, "floor": deletion.floor})
         }
+        Record::Cancelled(cancellation) => {
+            let targets = cancellation.targets.iter().map(|target| target_value(target, names));
+            json!({
+                "record": "cancelled", "time": cancellation.at, "targets": targets.collect::<Vec<_>>()
+            })
+        }
         Record::Floors(image) => {
             json!({"record": "floors", "next_log": image.next_log, "count": image.floors.len()})
         }
@@ -221,15 +227,14 @@ fn value_of(payload: &[u8], names: &mut HashMap<LogId, String>) -> Result<Value,
     })
 }
 
+fn target_value(target: &Target, names: &HashMap<LogId, String>) -> Value {
+    json!({"log": target.log, "channel": names.get(&target.log), "offset": target.offset})
+}
+
 fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, String>) -> Value {
-    let target = |target: &super::record::Target| {
-        json!({
-            "log": target.log, "channel": names.get(&target.log), "offset": target.offset
-        })
-    };
     let mut value = json!({
         "record": record, "id": message.id.as_str(), "time": message.time,
-        "targets": message.targets.iter().map(target).collect::<Vec<_>>(),
+        "targets": message.targets.iter().map(|target| target_value(target, names)).collect::<Vec<_>>(),
     });
     let Some(fields) = value.as_object_mut() else { return value };
     match &message.body {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use encke_proto::{ChannelName, Offset, Time};
 
 use super::{
-    receipts::{Step, StepKind, add_step},
+    receipts::{Step, StepKind, add_cancelled, add_step},
     record::{LogId, LogImage},
     stored::{Place, Stored},
 };
@@ -183,9 +183,28 @@ impl Log {
                 self.handed = to;
                 StepKind::Delivered
             }
-            ReceiptState::Queued | ReceiptState::Expired => return,
+            ReceiptState::Queued | ReceiptState::Expired | ReceiptState::Cancelled => return,
         };
         self.step(kind, to, at);
+    }
+
+    /// The message at an offset is not to be delivered any more, if no connection was handed it before.
+    pub(super) fn cancel(&mut self, offset: Offset, at: Time) {
+        if !self.reaches(offset) && offset <= self.head {
+            let tail = self.tail();
+            add_cancelled(self.steps.get_or_insert_default(), offset, at, tail);
+        }
+    }
+
+    /// Whether a connection was handed what lies at an offset, or behind it.
+    pub(super) fn reaches(&self, offset: Offset) -> bool {
+        offset <= self.handed.max(self.shown)
+    }
+
+    /// Where messages were cancelled; of those that are kept all.
+    pub(super) fn cancelled(&self) -> impl Iterator<Item = Offset> + '_ {
+        let cancelled = self.steps().iter().filter(|step| step.kind() == StepKind::Cancelled);
+        cancelled.map(|step| step.to)
     }
 
     fn step(&mut self, kind: StepKind, to: Offset, at: Time) {

@@ -13,7 +13,7 @@ use super::{
     stored::Stored,
     volume::VolumeFile,
 };
-use crate::{PageLimit, ReadFrom};
+use crate::{CANCELLED, PageLimit, ReadFrom};
 
 /// A page of which the bodies are still to be read.
 pub(super) struct PagePlan {
@@ -24,6 +24,8 @@ pub(super) struct PagePlan {
     channel: ChannelName,
     log: LogId,
     wanted: Vec<(Offset, Stored, Arc<dyn VolumeFile>)>,
+    /// Where messages were cancelled.
+    cancelled: Vec<Offset>,
 }
 
 impl PagePlan {
@@ -41,6 +43,7 @@ impl PagePlan {
             channel: channel.clone(),
             log: 0,
             wanted: Vec::new(),
+            cancelled: Vec::new(),
         };
         plan.head = state.floors.of(channel);
         plan.tail = plan.head + 1;
@@ -53,6 +56,7 @@ impl PagePlan {
             ReadFrom::After(after) => &mut (after.saturating_add(1).max(plan.tail)..=plan.head),
             ReadFrom::Before(before) => &mut (plan.tail..before.min(plan.head + 1)).rev(),
         };
+        plan.cancelled.extend(log.cancelled());
         let mut bytes = 0_u64;
         for offset in offsets {
             let Some(stored) = log.get(offset) else { break };
@@ -117,7 +121,7 @@ impl PagePlan {
             time: message.time,
             body: message.body.ok_or_else(|| self.wrong(offset))?,
             from: message.from,
-            expires: message.expires,
+            expires: if self.cancelled.contains(&offset) { Some(CANCELLED) } else { message.expires },
         }))
     }
 }

@@ -29,11 +29,8 @@ pub(super) fn receipts(
     limit: usize,
     now: Time,
 ) -> Result<Option<Vec<Receipt>>, Fault> {
-    let Some(message) = find_push(state, volume, push)? else { return Ok(None) };
+    let Some(message) = find_told(state, volume, push)? else { return Ok(None) };
     let state = state.read().unwrap_or_else(PoisonError::into_inner);
-    if message.until.is_none_or(|until| until <= state.swept) {
-        return Ok(None);
-    }
     let mut users: Vec<(UserId, LogId, Offset)> = Vec::new();
     for target in &message.targets {
         let Some(user) = state.log(target.log).and_then(|log| log.name.owner()) else { continue };
@@ -49,6 +46,17 @@ pub(super) fn receipts(
         Receipt { user, state, at }
     };
     Ok(Some(users.into_iter().map(one).collect()))
+}
+
+/// Finds a push whose receipts are still told.
+pub(super) fn find_told(
+    state: &RwLock<State>,
+    volume: &dyn Volume,
+    push: &MessageId,
+) -> Result<Option<MessageRecord>, Fault> {
+    let Some(message) = find_push(state, volume, push)? else { return Ok(None) };
+    let swept = state.read().unwrap_or_else(PoisonError::into_inner).swept;
+    Ok(Some(message).filter(|message| message.until.is_some_and(|until| until > swept)))
 }
 
 /// Finds a push by its id; once more when a segment was removed meanwhile, since what it held lies elsewhere

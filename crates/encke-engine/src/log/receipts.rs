@@ -8,8 +8,10 @@ use crate::ReceiptState;
 /// The most steps that are kept of one log. Beyond it a step that a later one of its kind covers as well is
 /// forgotten: what it reached keeps its state, and has the time of the later one.
 pub(super) const STEPS_MAX: usize = 1024;
+/// The most steps that say that a trimmed message was cancelled.
+const CANCELLED_MAX: usize = STEPS_MAX / 2;
 /// A step's kind takes the lowest bits of its time.
-const KIND_BITS: u32 = 2;
+const KIND_BITS: u32 = 3;
 
 /// What moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) enum StepKind {
     Trimmed = 2,
     /// Steps that handed over or showed everything up to there were forgotten. There is at most one of these.
     Forgotten = 3,
+    /// The message at this place, and no other, was cancelled.
+    Cancelled = 4,
 }
 
 impl StepKind {
@@ -31,6 +35,7 @@ impl StepKind {
             1 => Some(Self::Shown),
             2 => Some(Self::Trimmed),
             3 => Some(Self::Forgotten),
+            4 => Some(Self::Cancelled),
             _ => None,
         }
     }
@@ -39,7 +44,7 @@ impl StepKind {
 /// One step of a user's own log. There may be a thousand of a user, so its fields are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Up to here, this one included.
+    /// Up to here, this one included; of what was cancelled here alone.
     pub(super) to: Offset,
     at_and_kind: u64,
 }
@@ -59,6 +64,7 @@ impl Step {
             0 => StepKind::Delivered,
             1 => StepKind::Shown,
             2 => StepKind::Trimmed,
+            4 => StepKind::Cancelled,
             _ => StepKind::Forgotten,
         }
     }
@@ -68,6 +74,19 @@ impl Step {
 pub(super) fn add_step(steps: &mut Vec<Step>, step: Step) {
     while steps.len() >= STEPS_MAX && (forget_trimmed(steps) || forget_reached(steps)) {}
     steps.push(step);
+}
+
+/// Adds that the message at an offset was cancelled. Where that is too many, what came before `tail` is
+/// forgotten, the oldest first: its receipt says then what became of the messages around it. What a log still
+/// has must stay cancelled, so there are at most [`CANCELLED_MAX`] and one for each message that is kept.
+pub(super) fn add_cancelled(steps: &mut Vec<Step>, offset: Offset, at: Time, tail: Offset) {
+    let is_cancelled = |step: &Step| step.kind() == StepKind::Cancelled;
+    if steps.iter().filter(|step| is_cancelled(step)).count() >= CANCELLED_MAX
+        && let Some(oldest) = steps.iter().position(|step| is_cancelled(step) && step.to < tail)
+    {
+        steps.remove(oldest);
+    }
+    add_step(steps, Step::new(StepKind::Cancelled, offset, at));
 }
 
 /// Forgets the oldest step that trimmed and that one like it follows. One sweep makes many of them, so they
@@ -126,7 +145,10 @@ pub(super) fn receipt(
             StepKind::Trimmed if state == ReceiptState::Queued && !reached => {
                 return (ReceiptState::Expired, expires.map_or(step.at(), |end| end.min(step.at())));
             }
-            StepKind::Delivered | StepKind::Shown | StepKind::Trimmed => {}
+            StepKind::Cancelled if step.to == offset && state == ReceiptState::Queued && !over => {
+                return (ReceiptState::Cancelled, step.at());
+            }
+            StepKind::Delivered | StepKind::Shown | StepKind::Trimmed | StepKind::Cancelled => {}
         }
     }
     match expires {
@@ -141,7 +163,13 @@ mod tests {
 
     #[test]
     fn a_step_is_packed_and_unpacked() {
-        for kind in [StepKind::Delivered, StepKind::Shown, StepKind::Trimmed, StepKind::Forgotten] {
+        for kind in [
+            StepKind::Delivered,
+            StepKind::Shown,
+            StepKind::Trimmed,
+            StepKind::Forgotten,
+            StepKind::Cancelled,
+        ] {
             assert_eq!(StepKind::from_byte(kind as u8), Some(kind));
             let step = Step::new(kind, u64::MAX, Time(1_763_800_000_123));
             assert_eq!((step.kind(), step.to, step.at()), (kind, u64::MAX, Time(1_763_800_000_123)));
@@ -184,6 +212,21 @@ mod tests {
         assert_eq!(state(3 * STEPS_MAX as u64), ReceiptState::Expired, "what was trimmed stays so");
         let never = receipt(&steps, 3 * STEPS_MAX as u64 + 1, Time(0), Some(end), end).0;
         assert_eq!(never, ReceiptState::Expired, "what no step reached expires");
+    }
+
+    #[test]
+    fn what_a_log_still_has_stays_cancelled_however_much_is() {
+        let mut steps = Vec::new();
+        let (count, tail) = (5 * STEPS_MAX as u64, 4 * STEPS_MAX as u64);
+        for offset in 1..=count {
+            add_cancelled(&mut steps, offset, Time(offset), if offset < tail { 1 } else { tail });
+            add_step(&mut steps, Step::new(StepKind::Delivered, offset, Time(offset + 1)));
+        }
+        let state = |offset| receipt(&steps, offset, Time(0), None, Time(u64::MAX)).0;
+        assert!((tail..=count).all(|offset| state(offset) == ReceiptState::Cancelled));
+        assert!(steps.len() < 6 * STEPS_MAX, "{} steps", steps.len());
+        let delivered = receipt(&[Step::new(StepKind::Cancelled, 7, Time(1))], 6, Time(0), None, Time(9)).0;
+        assert_eq!(delivered, ReceiptState::Queued, "one that was cancelled says nothing of others");
     }
 
     #[test]

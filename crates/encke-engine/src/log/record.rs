@@ -1,6 +1,7 @@
 //! What a record says, and its bytes. A record is an event; the events in their order make the state. Each
 //! begins with a byte for its kind. A kind that is not known was written by a later version, and is refused.
 
+mod cancellation;
 mod deletion;
 mod image;
 mod message;
@@ -10,6 +11,7 @@ mod rules;
 use encke_proto::{ChannelName, Offset, Time};
 
 pub(super) use self::{
+    cancellation::Cancellation,
     deletion::{Deletion, FloorsImage},
     image::{KeysImage, LogImage},
     message::{Key, MessageRecord, Target, read_message, read_message_in, read_message_start, start_bytes},
@@ -38,6 +40,7 @@ mod kind {
     pub(super) const CONFIGURED: u8 = 13;
     pub(super) const PRODUCED: u8 = 14;
     pub(super) const TOUCHED: u8 = 15;
+    pub(super) const CANCELLED: u8 = 16;
 }
 
 /// One event.
@@ -73,6 +76,8 @@ pub(super) enum Record {
     Produced(Produced),
     /// A log was used without an append.
     Touched { log: LogId, at: Time },
+    /// A push is not to be delivered any more where it was queued.
+    Cancelled(Cancellation),
 }
 
 impl Record {
@@ -145,6 +150,10 @@ impl Record {
                 out.push(kind::TOUCHED);
                 [u64::from(*log), at.0].into_iter().for_each(|number| put_number(out, number));
             }
+            Self::Cancelled(cancellation) => {
+                out.push(kind::CANCELLED);
+                cancellation.encode(out);
+            }
         }
     }
 
@@ -173,6 +182,7 @@ impl Record {
             kind::CONFIGURED => Self::Configured(Configured::decode(&mut reader)?),
             kind::PRODUCED => Self::Produced(Produced::decode(&mut reader)?),
             kind::TOUCHED => Self::Touched { log: reader.small()?, at: reader.time()? },
+            kind::CANCELLED => Self::Cancelled(Cancellation::decode(&mut reader)?),
             kind::MOVED => {
                 let message = MessageRecord::decode(&mut reader, false, None)?;
                 return Ok(Self::Moved { message, payload: Vec::new() });
@@ -226,7 +236,7 @@ mod tests {
         let data = Body::Data(Arc::from(RawValue::from_string("[1,\"ü\"]".into()).unwrap()));
         let message = |body: Body, all: bool| MessageRecord {
             id: MessageId::from_bits(u128::MAX - 7),
-            key: all.then(|| Key { text: "api:1".into(), stamp: Time(77) }),
+            key: all.then(|| Key { text: "api:1".into(), stamp: Time(77), request: Some(u64::MAX - 3) }),
             time: Time(1_763_800_000_000),
             expires: all.then_some(Time(1_763_800_000_001)),
             from: all.then(|| UserId::new("bob").unwrap()),
@@ -272,6 +282,7 @@ mod tests {
             }),
             Record::Rules(table),
             Record::Deleted(Deletion { log: 3, class: u16::MAX, floor: 10 }),
+            Record::Cancelled(Cancellation { at: Time(5), targets: vec![Target { log: 3, offset: 4 }] }),
             Record::Floors(FloorsImage { next_log: 70_001, floors: vec![(7, 10), (u16::MAX, u64::MAX / 3)] }),
             Record::Closed { log: 70_000 },
             configured(None, None),
@@ -337,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_writes_is_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=15).contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=16).contains(kind)) {
             assert!(Record::decode(&[kind, 1, 2, 3]).is_err());
         }
     }

@@ -3,6 +3,7 @@
 use encke_proto::{ChannelName, Time, UserId};
 use tokio::sync::oneshot;
 
+use super::record::MessageRecord;
 use crate::{Append, Appended, EngineError, LogUpdate, LogUpdated, Mark, Targets, append::body_bytes};
 
 /// What a target of a push weighs in the writer's queue besides the body, in bytes: its name, and its place.
@@ -27,6 +28,8 @@ pub(super) enum Request {
     /// The answer says whether there was anything.
     Delete(ChannelName, Answer<bool>),
     Update(Box<LogUpdate>, Answer<LogUpdated>),
+    /// Calls a push back, as its record says it, at this time; the answer says for how many users.
+    Cancel(Box<MessageRecord>, Time, Answer<usize>),
     Sweep(Time, Answer<Swept>),
     /// Deletes those of these logs whose time is still over.
     End(Vec<ChannelName>, Time, Answer<()>),
@@ -52,16 +55,17 @@ impl Request {
             }
             Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
             Self::End(channels, ..) => channels.len().saturating_mul(TARGET_BYTES),
+            Self::Cancel(push, ..) => push.targets.len().saturating_mul(TARGET_BYTES),
             Self::Seen(..) | Self::Delete(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
         }
     }
 
     /// Whether it is done apart: what was there before does not wait for a push to all users, and nothing of
-    /// the same frame may be about a log that is deleted in it.
+    /// the same frame may be about a log that is deleted in it, or about what is cancelled.
     pub(super) fn is_alone(&self) -> bool {
         match self {
             Self::Append(append, _) => append.targets == Targets::AllUsers,
-            Self::Delete(..) | Self::End(..) => true,
+            Self::Delete(..) | Self::End(..) | Self::Cancel(..) => true,
             Self::Seen(..) | Self::Mark(..) | Self::Update(..) | Self::Sweep(..) | Self::Ready(_) => false,
         }
     }
@@ -76,6 +80,7 @@ impl Request {
             Self::Delete(_, answer) => drop(answer.send(Err(error))),
             Self::Update(_, answer) => drop(answer.send(Err(error))),
             Self::Sweep(_, answer) => drop(answer.send(Err(error))),
+            Self::Cancel(.., answer) => drop(answer.send(Err(error))),
         }
     }
 }

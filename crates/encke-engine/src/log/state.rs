@@ -165,6 +165,11 @@ impl State {
                 self.record_stamp(produced.stamp);
                 self.know(produced.log, |metadata| metadata.produced(produced));
             }
+            Record::Cancelled(cancellation) => {
+                for target in &cancellation.targets {
+                    self.change(target.log, |log| log.cancel(target.offset, cancellation.at));
+                }
+            }
         }
         Ok(())
     }

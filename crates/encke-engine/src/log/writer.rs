@@ -16,7 +16,7 @@ use super::{
     frame::Frame,
     maintenance::Maintenance,
     queue::Queue,
-    record::Record,
+    record::{Record, Target},
     request::{Answer, Request, Swept},
     state::State,
     stored::Place,
@@ -53,6 +53,7 @@ enum Drafted {
     Updated { update: Box<LogUpdate>, updated: LogUpdated, answer: Answer<LogUpdated> },
     Swept { swept: Swept, answer: Answer<Swept> },
     Ended { channels: Vec<ChannelName>, answer: Answer<()> },
+    Cancelled { targets: Vec<Target>, answer: Answer<usize> },
 }
 
 /// The thread's own things.
@@ -214,6 +215,10 @@ impl Writer {
                     channels.retain(|channel| draft.end(&reading, channel, now));
                     drafted.push(Drafted::Ended { channels, answer });
                 }
+                Request::Cancel(push, at, answer) => {
+                    let targets = draft.cancel(&reading, &push, at);
+                    drafted.push(Drafted::Cancelled { targets, answer });
+                }
                 Request::Sweep(now, answer) => {
                     drop(reading);
                     let swept = self.sweep(now, draft);
@@ -294,8 +299,9 @@ impl Writer {
 
     /// Answers all callers, then tells the feed.
     fn answer(&self, drafted: Vec<Drafted>) {
-        // Logs that were deleted or closed: who follows them finds out by reading.
-        let (mut added, mut behind) = (Vec::new(), Vec::new());
+        // Logs that have ended or are closed, and what was taken back of logs: receivers look for themselves.
+        let (mut added, mut behind, mut retracted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cancelled = Vec::new();
         for one in drafted {
             match one {
                 Drafted::Append { append, appended, answer } => {
@@ -307,7 +313,7 @@ impl Writer {
                 }
                 Drafted::Done(answer) => drop(answer.send(Ok(()))),
                 Drafted::Deleted { channel, found, answer } => {
-                    behind.extend(found.then_some(channel));
+                    retracted.extend(found.then_some(channel));
                     drop(answer.send(Ok(found)));
                 }
                 Drafted::Updated { update, updated, answer } => {
@@ -332,6 +338,10 @@ impl Writer {
                 Drafted::Ended { channels, answer } => {
                     behind.extend(channels);
                     drop(answer.send(Ok(())));
+                }
+                Drafted::Cancelled { targets, answer } => {
+                    drop(answer.send(Ok(targets.len())));
+                    cancelled.extend(targets);
                 }
             }
         }
@@ -359,6 +369,19 @@ impl Writer {
         if !behind.is_empty() {
             feed(|| self.feed.behind(&behind));
         }
+        if !retracted.is_empty() {
+            feed(|| self.feed.retracted(&retracted));
+        }
+        if !cancelled.is_empty() {
+            let channels = self.names(&cancelled);
+            feed(|| self.feed.retracted(&channels));
+        }
+    }
+
+    /// The names of the logs of targets.
+    fn names(&self, targets: &[Target]) -> Vec<ChannelName> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().filter_map(|target| Some(state.log(target.log)?.name.clone())).collect()
     }
 
     fn tell(&self, entries: &[Arc<Entry>]) {
@@ -400,6 +423,7 @@ impl Drafted {
             Self::Deleted { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Swept { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Ended { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Cancelled { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
     }
 }

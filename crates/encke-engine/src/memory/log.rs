@@ -3,10 +3,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use encke_proto::{Entry, Epoch, Lineage, Offset, Time};
+use encke_proto::{Entry, Epoch, Lineage, Message, Offset, Time};
 
 use super::open_receipts::OpenReceipts;
-use crate::{Page, PageLimit, ReadFrom, Retention, append::body_bytes};
+use crate::{CANCELLED, Page, PageLimit, ReadFrom, Retention, append::body_bytes};
 
 /// The log of one channel: what is kept of it, and how far it has come.
 #[derive(Debug, Default)]
@@ -65,6 +65,14 @@ impl Log {
     /// When the oldest message is too old or expires.
     pub(super) fn next_due(&self, retention: &Retention) -> Option<Time> {
         self.entries.front().map(|entry| retention.due(entry.message().time, entry.message().expires))
+    }
+
+    /// The message at an offset is not to be delivered any more.
+    pub(super) fn cancel(&mut self, offset: Offset) {
+        let at = offset.checked_sub(self.tail()).and_then(|at| usize::try_from(at).ok());
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            *entry = Arc::new(Entry::new(Message { expires: Some(CANCELLED), ..entry.message().clone() }));
+        }
     }
 
     fn pop(&mut self) -> Option<Arc<Entry>> {

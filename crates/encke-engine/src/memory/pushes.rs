@@ -156,6 +156,29 @@ impl Pushes {
         }
     }
 
+    /// Calls a push back where it is still queued; in which logs that is. None when there is no such push.
+    pub(super) fn cancel(
+        &mut self,
+        push: &MessageId,
+        at: Time,
+        logs: &mut BTreeMap<ChannelName, Log>,
+    ) -> Option<Vec<ChannelName>> {
+        let push = self.by_end.get_mut(self.by_id.get(push)?)?;
+        if push.expires.is_some_and(|end| end <= at) {
+            return Some(Vec::new());
+        }
+        let mut cancelled = Vec::new();
+        for held in push.receipts.all_mut().iter_mut().filter(|held| held.state == ReceiptState::Queued) {
+            let channel = held.user.channel();
+            let Some(log) = logs.get_mut(&channel).filter(|log| held.offset > log.floor()) else { continue };
+            (held.state, held.at) = (ReceiptState::Cancelled, at);
+            log.open.take(held.offset);
+            log.cancel(held.offset);
+            cancelled.push(channel);
+        }
+        Some(cancelled)
+    }
+
     /// The message at `offset` was trimmed: a user who was not handed it will never be.
     pub(super) fn trimmed(&mut self, open: &mut OpenReceipts, user: &UserId, offset: Offset, now: Time) {
         let Ok(at) = open.0.binary_search_by_key(&offset, |(offset, _)| *offset) else { return };

@@ -15,7 +15,8 @@ use self::update::MetadataTable;
 use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
 use crate::{
     Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
-    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, offset_floors::OffsetFloors,
+    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, key::is_reused,
+    offset_floors::OffsetFloors,
 };
 
 /// The most logs, users' own included. A log stays when it is empty, since its offsets must never be given
@@ -71,8 +72,10 @@ impl State {
         entries: &mut Vec<Arc<Entry>>,
     ) -> Result<Appended, EngineError> {
         if let Some(key) = &append.key {
-            if let Some(first) = self.keys.find(key).and_then(|first| self.without_deleted(first)) {
-                return Ok(first);
+            if let Some((first, request)) = self.keys.find(&key.text)
+                && let Some(first) = self.without_deleted(first)
+            {
+                return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
             }
             self.keys.make_room(append.time)?;
         }
@@ -257,7 +260,7 @@ impl State {
         let place = match mark.state {
             ReceiptState::Delivered => &mut log.handed,
             ReceiptState::Shown => &mut log.shown,
-            ReceiptState::Queued | ReceiptState::Expired => return,
+            ReceiptState::Queued | ReceiptState::Expired | ReceiptState::Cancelled => return,
         };
         self.pushes.mark(&mut log.open, &mark.user, (*place, to), mark.state, mark.at);
         *place = to.max(*place);
@@ -272,6 +275,20 @@ impl State {
     ) -> Option<Vec<Receipt>> {
         let is_kept = |user: &UserId, offset| self.is_kept(&user.channel(), offset);
         self.pushes.page(push, after, limit, now, is_kept)
+    }
+
+    /// Calls a push back where it is still queued; in which logs that is. None when there is no such push.
+    pub(super) fn cancel(&mut self, push: &MessageId, at: Time) -> Option<Vec<ChannelName>> {
+        let cancelled = self.pushes.cancel(push, at, &mut self.logs)?;
+        // It may be the oldest of its log, and is due at once then.
+        for channel in &cancelled {
+            let retention = self.retention.of(channel);
+            if let Some(log) = self.logs.get_mut(channel) {
+                let due = log.next_due(&retention);
+                reschedule(&mut self.expiry_index, channel, log, due);
+            }
+        }
+        Some(cancelled)
     }
 
     /// Forgets a log, and with a user's own all that is known of the user. Says whether there was anything.

@@ -14,7 +14,7 @@ use super::{
     targets::{KeyRecord, PAGE_MAX_TARGETS, Target, TargetPage, appended, targets, to_json},
     writer::{Beside, Once, Work, Written},
 };
-use crate::{Append, Appended, RetentionTable, Targets, append::each_once};
+use crate::{Append, Appended, Key, RetentionTable, Targets, append::each_once};
 
 /// What a target takes in a page, in bytes, besides its name.
 const TARGET_BYTES: usize = 60;
@@ -24,9 +24,9 @@ pub(super) struct Message {
     pub(super) said: Said,
     pub(super) channels: Vec<ChannelName>,
     pub(super) push: bool,
-    pub(super) key: Option<String>,
+    pub(super) key: Option<Key>,
     /// Whether it is for all users; then one who was deleted meanwhile is left out.
-    all: bool,
+    pub(super) all: bool,
 }
 
 /// How often an append is tried when logs are deleted meanwhile.
@@ -59,10 +59,14 @@ impl Store {
                 Written::Now(positions) => {
                     return Ok(Appended { id: message.said.id, positions, repeated: false });
                 }
-                Written::Before(stored) => match self.repeated_of_kept(KeyRecord::parse(&stored)?).await? {
-                    Some(appended) => return Ok(appended),
-                    None => void_up_to = stored.seq,
-                },
+                Written::Before(stored) => {
+                    let first = KeyRecord::parse(&stored)?;
+                    let checked = first.check(message.key.as_ref());
+                    match self.repeated_of_kept(first).await? {
+                        Some(appended) => return checked.map(|()| appended),
+                        None => void_up_to = stored.seq,
+                    }
+                }
                 Written::Unknown(users) if message.all => {
                     let gone =
                         |channel: &ChannelName| channel.owner().is_some_and(|user| users.contains(&user));
@@ -85,8 +89,8 @@ impl Store {
 
     /// A message as the writer takes it. What was stored with its key up to `void_up_to` does not count.
     fn work(&self, message: &Message, known_anew: bool, void_up_to: u64) -> Work {
-        let once = |key: &String| {
-            let once = self.key_once(key);
+        let once = |key: &Key| {
+            let once = self.key_once(&key.text);
             Once { void_up_to: once.void_up_to.max(void_up_to), ..once }
         };
         let once = message.key.as_ref().map(once).into_iter().collect();
@@ -106,7 +110,7 @@ impl Store {
 
     /// The first result of a key that was used before, without the places in logs that were deleted since;
     /// none when all were.
-    async fn repeated_of_kept(&self, key: KeyRecord) -> Result<Option<Appended>, Fault> {
+    pub(super) async fn repeated_of_kept(&self, key: KeyRecord) -> Result<Option<Appended>, Fault> {
         let id = key.id.clone();
         let targets = self.targets_of_key(key).await?;
         let count = targets.len();
@@ -134,18 +138,17 @@ impl Store {
                 let inline = if push { Vec::new() } else { targets(positions, |place| place) };
                 puts.push(key_put(
                     &names,
-                    key,
-                    &KeyRecord { id: said.id.clone(), pages: usize::from(push), targets: inline },
+                    &key.text,
+                    &KeyRecord {
+                        id: said.id.clone(),
+                        request: key.request,
+                        pages: usize::from(push),
+                        targets: inline,
+                    },
                 ));
             }
             puts
         })
-    }
-
-    /// The first result of a key that was used before.
-    pub(super) async fn repeated(&self, key: KeyRecord) -> Result<Appended, Fault> {
-        let id = key.id.clone();
-        Ok(appended(id, self.targets_of_key(key).await?, true))
     }
 
     async fn targets_of_key(&self, key: KeyRecord) -> Result<Vec<Target>, Fault> {

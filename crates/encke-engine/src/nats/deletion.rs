@@ -13,7 +13,7 @@ use super::{
     link::{DEADLINE_MS, Put},
     log::Log,
     marked::Marked,
-    record::{self, Record},
+    record::{self, Extent, Record},
     store::Store,
     stored::Stored,
     targets::Target,
@@ -24,34 +24,46 @@ use super::{
 const TRIES_MAX: usize = 16;
 
 impl WriterTask {
-    pub(super) async fn delete(&mut self, channel: &ChannelName) -> Result<Option<Deleted>, Fault> {
+    pub(super) async fn delete(
+        &mut self,
+        channel: &ChannelName,
+        is_known: bool,
+    ) -> Result<Option<Deleted>, Fault> {
         let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
         loop {
-            match self.try_delete(channel).await {
+            match self.try_delete(channel, is_known).await {
                 Err(Fault::Mismatch | Fault::Busy(_)) if Instant::now() < end => pause().await,
                 other => return other,
             }
         }
     }
 
-    async fn try_delete(&mut self, channel: &ChannelName) -> Result<Option<Deleted>, Fault> {
+    async fn try_delete(&mut self, channel: &ChannelName, is_known: bool) -> Result<Option<Deleted>, Fault> {
         let ages = self.context.epochs.sure().await?;
         let subject = self.context.names.channel(channel);
         self.logs.remove(channel);
-        let Some(stored) = self.context.link.last(&self.context.names.log, &subject).await? else {
-            return Ok(None);
+        let (before, last_seq) = match self.context.link.last(&self.context.names.log, &subject).await? {
+            Some(stored) => {
+                let last = Record::parse(&stored)?;
+                if last.deletes {
+                    let (floor, epoch, seq) = (last.extent.head, last.extent.epoch, last.seq);
+                    return Ok(Some(Deleted { floor, epoch, seq, was_there: false }));
+                }
+                (last.extent.in_age(&ages), last.seq)
+            }
+            // Another node may remember the user as known. The note says what it would not find out.
+            None if is_known => (Extent::empty(ages.now), 0),
+            None => return Ok(None),
         };
-        let last = Record::parse(&stored)?;
-        if last.deletes {
-            let (floor, epoch, seq) = (last.extent.head, last.extent.epoch, last.seq);
-            return Ok(Some(Deleted { floor, epoch, seq, was_there: false }));
-        }
-        let extent = last.extent.in_age(&ages).deleted();
-        let put = record::put_deletion(subject, &extent, last.seq);
+        let extent = before.deleted();
+        let put = record::put_deletion(subject, &extent, last_seq);
         let seq = self.context.link.put(put).await?;
         self.context.epochs.seen(seq);
         let deleted = Deleted { floor: extent.head, epoch: extent.epoch, seq, was_there: true };
-        self.logs.insert(channel.clone(), Log::found(Record { seq, extent, said: None, deletes: true }));
+        self.logs.insert(
+            channel.clone(),
+            Log::found(Record { seq, extent, said: None, deletes: true, cancels: None }),
+        );
         Ok(Some(deleted))
     }
 }
@@ -66,21 +78,39 @@ impl Store {
             Some(user) => self.make_unknown(user).await?,
             None => false,
         };
-        let Some(deleted) = self.writer.delete(channel).await? else { return Ok(was_known) };
-        let floor = Put {
-            subject: self.names.floor(channel),
-            head: deleted.floor.to_string(),
-            payload: Bytes::new(),
-            expect: None,
-            ttl_s: None,
-        };
-        self.link.put(floor).await?;
+        let Some(deleted) = self.writer.delete(channel, was_known).await? else { return Ok(was_known) };
         if let Some(user) = &user {
             self.mark_deleted(user, deleted).await?;
             self.link.purge(&self.names.book, &self.names.receipts(user)).await?;
+            self.link.purge(&self.names.book, &self.names.cancelled(user)).await?;
         }
         self.link.purge_before(&self.names.log, &self.names.channel(channel), deleted.seq).await?;
-        Ok(was_known || deleted.was_there)
+        // Last, so that one who asks again finds out whether all of it was done, and does the rest.
+        let was_left = self.raise_floor(channel, deleted.floor).await?;
+        Ok(was_known || deleted.was_there || was_left)
+    }
+
+    /// Writes up to where a channel was deleted, and says whether that was not written yet.
+    async fn raise_floor(&self, channel: &ChannelName, to: Offset) -> Result<bool, Fault> {
+        let subject = self.names.floor(channel);
+        for _ in 0..TRIES_MAX {
+            let stored = self.link.last(&self.names.book, &subject).await?;
+            if stored.as_ref().map(floor).transpose()?.is_some_and(|known| known >= to) {
+                return Ok(false);
+            }
+            let put = Put {
+                subject: subject.clone(),
+                head: to.to_string(),
+                payload: Bytes::new(),
+                expect: Some(stored.map_or(0, |stored| stored.seq)),
+                ttl_s: None,
+            };
+            match self.link.put(put).await {
+                Err(Fault::Mismatch) => {}
+                other => return other.map(|_| true),
+            }
+        }
+        Err(Fault::Busy("other nodes delete the channel at the same time".into()))
     }
 
     async fn make_unknown(&self, user: &UserId) -> Result<bool, Fault> {

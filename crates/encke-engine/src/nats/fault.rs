@@ -21,6 +21,9 @@ pub(super) enum Fault {
     /// No answer came, so whether it was stored is not known.
     #[error("{0}")]
     Unknown(String),
+    /// The idempotency key was used for another request; nothing was stored.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// What is stored cannot be understood.
     #[error("{0}")]
     Damaged(String),
@@ -36,6 +39,7 @@ impl From<Fault> for EngineError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Damaged(what) => Self::Damaged(what),
+            Fault::KeyReused => Self::KeyReused,
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -69,7 +69,7 @@ impl Store {
         let (place, moved) = match mark.state {
             ReceiptState::Delivered => (marked.handed, Marked { handed: to, ..marked }),
             ReceiptState::Shown => (marked.shown, Marked { shown: to, ..marked }),
-            ReceiptState::Queued | ReceiptState::Expired => return Ok(()),
+            ReceiptState::Queued | ReceiptState::Expired | ReceiptState::Cancelled => return Ok(()),
         };
         if to <= place {
             return Ok(());
@@ -154,9 +154,7 @@ impl Store {
         let extent = self.head(&user.channel()).await?.extent;
         let mut places = HashMap::new();
         for offset in from + 1..=to {
-            // The oldest epoch that still holds the offset is the one in which it was given.
-            let older = extent.forks.iter().take_while(|fork| offset <= fork.offset).last();
-            let epoch = older.map_or(extent.epoch, |fork| fork.epoch);
+            let epoch = stored_in(extent.epoch, &extent.forks, offset);
             places.insert(self.names.receipt(user, epoch, offset), (epoch, offset));
         }
         Ok(places)
@@ -171,14 +169,17 @@ impl Store {
         limit: PageLimit,
     ) -> Result<Vec<(Epoch, Offset, Option<encke_proto::Time>)>, Fault> {
         let page = self.page(channel, ReadFrom::After(after), limit).await?;
-        let stored_in = |offset: Offset| {
-            let older = page.lineage.forks().iter().take_while(|fork| offset <= fork.offset).last();
-            older.map_or(page.epoch, |fork| fork.epoch)
-        };
         let place = |message: &encke_proto::Message| {
             let offset = message.position.offset;
-            (stored_in(offset), offset, message.expires)
+            (stored_in(page.epoch, page.lineage.forks(), offset), offset, message.expires)
         };
         Ok(page.entries.iter().map(|entry| place(entry.message())).collect())
     }
+}
+
+/// In which epoch the message at an offset of a log was stored, by the log's present epoch and those that it
+/// goes on from: the oldest that still holds the offset is the one in which it was given.
+pub(super) fn stored_in(epoch: Epoch, forks: &[Position], offset: Offset) -> Epoch {
+    let older = forks.iter().take_while(|fork| offset <= fork.offset).last();
+    older.map_or(epoch, |fork| fork.epoch)
 }

@@ -162,6 +162,11 @@ impl Names {
         self.of_channel_in("b.d", channel)
     }
 
+    /// That something in the user's log may be cancelled.
+    pub(super) fn cancelled(&self, user: &UserId) -> String {
+        format!("{}.b.c.{}", self.prefix, token(user.as_str()))
+    }
+
     /// What became of all pushes to a user.
     pub(super) fn receipts(&self, user: &UserId) -> String {
         format!("{}.b.r.{}.>", self.prefix, token(user.as_str()))

@@ -61,6 +61,7 @@ impl Store {
                 self.writer.trim(channel, self.told()).await?;
                 continue;
             }
+            let entries = self.with_cancelled(channel, &head.extent, entries).await?;
             let Extent { epoch, head: newest, tail, .. } = head.extent;
             let lineage = head.extent.lineage();
             return Ok(Page { epoch, lineage, tail, head: newest, closed: false, entries });

@@ -43,6 +43,18 @@ struct Intent {
     pieces: usize,
 }
 
+/// How often a piece is tried when logs are deleted meanwhile.
+const TRIES_MAX: usize = 8;
+
+/// What becomes of users whose logs were deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deleted {
+    /// They are named, so the push makes them known.
+    MadeKnown,
+    /// They get nothing, unless they are known again.
+    LeftOut,
+}
+
 /// The targets of a piece: which of the message's targets each is.
 type Piece = Vec<(ChannelName, usize)>;
 
@@ -92,32 +104,46 @@ impl Store {
         all.sort_unstable();
         let pieces: Vec<Piece> = all.chunks(message.piece()).map(<[_]>::to_vec).collect();
         if let Some(key) = &message.key {
-            let once = self.key_once(key);
+            let once = self.key_once(&key.text);
             let first = self.link.last(&self.names.log, &once.subject).await?;
             if let Some(stored) = first.as_ref().filter(|stored| stored.seq > once.void_up_to) {
-                return self.repeated(KeyRecord::parse(stored)?).await;
+                let first = KeyRecord::parse(stored)?;
+                let checked = first.check(Some(key));
+                // A key of which nothing is left is as good as new.
+                if let Some(appended) = self.repeated_of_kept(first).await? {
+                    return checked.map(|()| appended);
+                }
             }
             let expect = Some(first.map_or(0, |stored| stored.seq));
-            let key = Put {
+            let put = Put {
                 expect,
                 ..key_put(
                     &self.names,
-                    key,
-                    &KeyRecord { id: id.clone(), pages: pieces.len(), targets: Vec::new() },
+                    &key.text,
+                    &KeyRecord {
+                        id: id.clone(),
+                        request: key.request,
+                        pages: pieces.len(),
+                        targets: Vec::new(),
+                    },
                 )
             };
-            match self.intend(&message, &pieces, Some(key)).await {
+            match self.intend(&message, &pieces, Some(put)).await {
                 Err(Fault::Mismatch) => {
                     let first = self.link.last(&self.names.log, &once.subject).await?;
                     let first = first.ok_or_else(|| Fault::Busy("a key was used and is gone".into()))?;
-                    return self.repeated(KeyRecord::parse(&first)?).await;
+                    let first = KeyRecord::parse(&first)?;
+                    first.check(Some(key))?;
+                    let id = first.id.clone();
+                    return Ok(self.repeated_of_kept(first).await?.unwrap_or(appended(id, Vec::new(), true)));
                 }
                 other => other?,
             }
         } else {
             self.intend(&message, &pieces, None).await?;
         }
-        let targets = self.do_pieces(&message.said, message.push, pieces).await?;
+        let deleted = if message.all { Deleted::LeftOut } else { Deleted::MadeKnown };
+        let targets = self.do_pieces(&message.said, message.push, deleted, pieces).await?;
         self.done(&id).await;
         Ok(appended(id, targets, false))
     }
@@ -142,12 +168,18 @@ impl Store {
         self.link.put_all(last).await.map(|_| ())
     }
 
-    async fn do_pieces(&self, said: &Said, push: bool, pieces: Vec<Piece>) -> Result<Vec<Target>, Fault> {
+    async fn do_pieces(
+        &self,
+        said: &Said,
+        push: bool,
+        deleted: Deleted,
+        pieces: Vec<Piece>,
+    ) -> Result<Vec<Target>, Fault> {
         let count = pieces.len();
         let each = pieces
             .into_iter()
             .enumerate()
-            .map(|(page, piece)| self.do_piece(said, push, (page, count), piece))
+            .map(|(page, piece)| self.do_piece(said, push, deleted, (page, count), piece))
             .collect();
         let mut targets = Vec::new();
         for done in at_once(PIECES_AT_ONCE, each).await {
@@ -160,11 +192,13 @@ impl Store {
         &self,
         said: &Said,
         push: bool,
+        deleted: Deleted,
         page: (usize, usize),
-        piece: Piece,
+        mut piece: Piece,
     ) -> Result<Vec<Target>, Fault> {
-        let (channels, indices): (Vec<ChannelName>, Vec<usize>) = piece.into_iter().unzip();
-        for known_anew in [false, true] {
+        let mut known_anew = false;
+        for _ in 0..TRIES_MAX {
+            let (channels, indices): (Vec<ChannelName>, Vec<usize>) = piece.iter().cloned().unzip();
             let (names, retention, about, order) =
                 (self.names.clone(), self.retention.clone(), said.clone(), indices.clone());
             let beside: Beside = Box::new(move |positions| {
@@ -183,10 +217,19 @@ impl Store {
             match self.writer.write(work).await? {
                 Written::Now(positions) => return Ok(targets(&positions, |place| indices[place])),
                 Written::Before(stored) => return Ok(TargetPage::parse(&stored)?.targets),
-                Written::Unknown(users) => self.make_known_anew(&users, said.time).await?,
+                Written::Unknown(users) if deleted == Deleted::MadeKnown => {
+                    self.make_known_anew(&users, said.time).await?;
+                    known_anew = true;
+                }
+                Written::Unknown(users) => {
+                    let count = users.len();
+                    let gone = self.not_known(users).await?;
+                    piece.retain(|(channel, _)| !channel.owner().is_some_and(|user| gone.contains(&user)));
+                    known_anew = gone.len() < count;
+                }
             }
         }
-        Err(Fault::damaged("users who were made known are not"))
+        Err(Fault::Busy("its logs are deleted all the time".into()))
     }
 
     /// It is done; what is left of it does no harm.
@@ -209,7 +252,8 @@ impl Store {
             let Some(stored) = stored else { return Ok(()) };
             pieces.push(from_json::<Piece>(&stored.payload, "what is to be done")?);
         }
-        self.do_pieces(&intent.said(id)?, intent.push, pieces).await?;
+        // Users who were deleted since it was accepted do not come back by it.
+        self.do_pieces(&intent.said(id)?, intent.push, Deleted::LeftOut, pieces).await?;
         self.done(id).await;
         Ok(())
     }

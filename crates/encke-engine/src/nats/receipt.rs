@@ -25,6 +25,7 @@ impl Receipted {
                 "delivered" => ReceiptState::Delivered,
                 "shown" => ReceiptState::Shown,
                 "expired" => ReceiptState::Expired,
+                "cancelled" => ReceiptState::Cancelled,
                 _ => return None,
             };
             Some(Self { state, at: Time(at.parse().ok()?) })
@@ -49,7 +50,9 @@ mod tests {
 
     #[test]
     fn a_receipt_is_read_back() {
-        for state in [ReceiptState::Delivered, ReceiptState::Shown, ReceiptState::Expired] {
+        for state in
+            [ReceiptState::Delivered, ReceiptState::Shown, ReceiptState::Expired, ReceiptState::Cancelled]
+        {
             let receipt = Receipted { state, at: Time(7) };
             assert_eq!(Receipted::parse(&receipt.text()), Ok(receipt));
         }

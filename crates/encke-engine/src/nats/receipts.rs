@@ -55,7 +55,12 @@ impl Store {
         users.into_iter().zip(&subjects).map(receipt).collect::<Result<Vec<_>, Fault>>().map(Some)
     }
 
-    async fn targets_of(&self, push: &MessageId, page: usize) -> Result<Option<TargetPage>, Fault> {
+    /// A page of the targets of a push.
+    pub(super) async fn targets_of(
+        &self,
+        push: &MessageId,
+        page: usize,
+    ) -> Result<Option<TargetPage>, Fault> {
         let stored = self.link.last(&self.names.log, &self.names.page(push, page)).await?;
         stored.as_ref().map(TargetPage::parse).transpose()
     }

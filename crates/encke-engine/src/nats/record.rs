@@ -142,6 +142,8 @@ pub(super) struct Record {
     pub(super) said: Option<Said>,
     /// Whether it is a note that the log was deleted. The next append takes it out.
     pub(super) deletes: bool,
+    /// Of a note: the offset of a message that was cancelled.
+    pub(super) cancels: Option<Offset>,
 }
 
 impl Record {
@@ -150,7 +152,14 @@ impl Record {
         let (extent, said, deletes) = parsed.ok_or_else(|| {
             Fault::damaged(format!("the message {} of the logs is not understood", stored.seq))
         })?;
-        Ok(Self { seq: stored.seq, extent, said, deletes })
+        let cancels = match &said {
+            None if !stored.payload.is_empty() => {
+                let offset = std::str::from_utf8(&stored.payload).ok().and_then(|text| text.parse().ok());
+                Some(offset.ok_or_else(|| Fault::damaged("a cancellation is not understood"))?)
+            }
+            _ => None,
+        };
+        Ok(Self { seq: stored.seq, extent, said, deletes, cancels })
     }
 
     /// The message as all sessions receive it, told in `epoch`.
@@ -181,6 +190,13 @@ pub(super) fn put(
 /// The note to be stored that a log was deleted.
 pub(super) fn put_deletion(subject: String, extent: &Extent, expect: u64) -> Put {
     put_as(DELETION, subject, extent, None, Some(expect))
+}
+
+/// The note to be stored that the message at an offset was cancelled. Nodes that do not know of it take it
+/// for any other note.
+pub(super) fn put_cancellation(subject: String, extent: &Extent, offset: Offset, expect: u64) -> Put {
+    let payload = offset.to_string().into_bytes().into();
+    Put { payload, ..put_as(NOTE, subject, extent, None, Some(expect)) }
 }
 
 fn put_as(
@@ -331,6 +347,9 @@ mod tests {
         let note = back(&put("s".to_owned(), &extent(), None, None));
         assert!(note.said.is_none() && !note.deletes);
         assert_eq!(note.extent, extent());
+        let cancellation = back(&put_cancellation("s".to_owned(), &extent(), 4, 3));
+        assert!(cancellation.said.is_none() && !cancellation.deletes && cancellation.cancels == Some(4));
+        assert_eq!((cancellation.extent, note.cancels), (extent(), None));
         let deletion = back(&put_deletion("s".to_owned(), &extent().deleted(), 4));
         assert!(deletion.said.is_none() && deletion.deletes);
         assert_eq!(

@@ -6,7 +6,7 @@ use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
 use serde::{Deserialize, Serialize};
 
 use super::{fault::Fault, stored::Stored};
-use crate::Appended;
+use crate::{Appended, Key, key::is_reused};
 
 /// The most targets of one page. With the messages themselves, a page and a key they fit into one batch.
 pub(super) const PAGE_MAX_TARGETS: usize = 900;
@@ -43,6 +43,9 @@ pub(super) struct TargetPage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct KeyRecord {
     pub(super) id: MessageId,
+    /// The hash of the request that it came with; older ones have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<u64>,
     /// How many pages of targets there are; if none, the targets are here.
     pub(super) pages: usize,
     pub(super) targets: Vec<Target>,
@@ -77,6 +80,12 @@ impl TargetPage {
 }
 
 impl KeyRecord {
+    /// Refuses a key that comes with another request than before.
+    pub(super) fn check(&self, key: Option<&Key>) -> Result<(), Fault> {
+        let again = key.and_then(|key| key.request);
+        if is_reused(self.request, again) { Err(Fault::KeyReused) } else { Ok(()) }
+    }
+
     pub(super) fn parse(stored: &Stored) -> Result<Self, Fault> {
         from_json(&stored.payload, "a key")
     }

@@ -105,6 +105,14 @@ impl Store {
         Ok(())
     }
 
+    /// Those of some users who are not known.
+    pub(super) async fn not_known(&self, users: Vec<UserId>) -> Result<Vec<UserId>, Fault> {
+        let subjects: Vec<String> = users.iter().map(|user| self.names.user(user)).collect();
+        let found = self.link.lasts(&self.names.book, &subjects, true).await?;
+        let unknown = users.into_iter().zip(subjects).filter(|(_, subject)| !found.contains_key(subject));
+        Ok(unknown.map(|(user, _)| user).collect())
+    }
+
     fn remember(&self, user: &UserId) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), ());
     }

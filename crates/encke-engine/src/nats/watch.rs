@@ -278,7 +278,7 @@ impl Listener {
 
     async fn tell(&self, messages: Vec<Message>) -> Result<(), Fault> {
         let mut entries = Vec::with_capacity(messages.len());
-        let mut deleted = false;
+        let mut retracted = false;
         for message in messages {
             let record = Record::parse(&told(message)?)?;
             self.store.epochs.seen(record.seq);
@@ -287,14 +287,14 @@ impl Listener {
                 // Another node made an epoch; this one hears of it here first.
                 self.store.epochs.look().await?;
             }
-            deleted |= record.deletes;
+            retracted |= record.deletes || record.cancels.is_some();
             entries.extend(record.entry(&self.channel, self.store.epochs.now()));
         }
         if !entries.is_empty() {
             self.feed.appended(&entries);
         }
-        if deleted {
-            self.feed.behind(std::slice::from_ref(&self.channel));
+        if retracted {
+            self.feed.retracted(std::slice::from_ref(&self.channel));
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ type Answer<T> = oneshot::Sender<Result<T, Fault>>;
 enum Job {
     Write(Box<Task>),
     Trim { channel: ChannelName, now: Time, answer: Answer<Option<Time>> },
-    Delete { channel: ChannelName, answer: Answer<Option<Deleted>> },
+    Delete { channel: ChannelName, is_known: bool, answer: Answer<Option<Deleted>> },
 }
 
 struct Task {
@@ -146,10 +146,15 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Deletes a log; none when nothing was ever stored there.
-    pub(super) async fn delete(&self, channel: &ChannelName) -> Result<Option<Deleted>, Fault> {
+    /// Deletes a log; none when nothing was ever stored there, unless `is_known` says that it is of a user
+    /// who was known.
+    pub(super) async fn delete(
+        &self,
+        channel: &ChannelName,
+        is_known: bool,
+    ) -> Result<Option<Deleted>, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Delete { channel: channel.clone(), answer })?;
+        self.send(Job::Delete { channel: channel.clone(), is_known, answer })?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -226,8 +231,8 @@ impl WriterTask {
                     Some(Job::Trim { channel, now, answer }) => {
                         let _ = answer.send(self.trim(&channel, now).await);
                     }
-                    Some(Job::Delete { channel, answer }) => {
-                        let _ = answer.send(self.delete(&channel).await);
+                    Some(Job::Delete { channel, is_known, answer }) => {
+                        let _ = answer.send(self.delete(&channel, is_known).await);
                     }
                     // Appends were gathered before.
                     Some(Job::Write(_)) | None => {}

@@ -3,21 +3,22 @@
 //! which knows the part again; then the note is removed. A node that finds an old note finishes what it says,
 //! so the message is in all logs or in none in the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use encke_proto::{ChannelName, Position};
 use serde_json::{Value as Json, json};
 
 use super::{
-    RedisEngine,
+    RedisEngine, bounded,
     names::{PARTITIONS, partition_of},
     placement::{Known, PART_MAX_CHANNELS, Parcel, Placed, read_placed, read_recalled},
+    reply::Fields,
     script,
     server_map::Call,
     user_locations::read_names,
 };
-use crate::{Appended, EngineError};
+use crate::{Appended, EngineError, Key};
 
 /// The most rounds of an append to all users: with [`PART_MAX_CHANNELS`] users a partition each, some 300
 /// million users.
@@ -34,6 +35,19 @@ pub(super) struct MultiPartitionAppend {
     pub(super) first: u16,
     /// None for all users.
     pub(super) targets: Option<Vec<ChannelName>>,
+}
+
+/// What the first append with a key led to, by now.
+pub(super) struct Repeat {
+    /// Whether all of its channels were deleted since: then the key is as good as new.
+    pub(super) is_gone: bool,
+    pub(super) appended: Appended,
+}
+
+/// What became of an append to several partitions.
+pub(super) enum Spread {
+    Done(Appended),
+    Repeated(Repeat),
 }
 
 /// The channels of one partition, or some of them.
@@ -142,10 +156,10 @@ fn in_order(targets: Option<&[ChannelName]>, places: Places) -> Places {
 impl RedisEngine {
     pub(super) async fn append_spread(
         &self,
-        multi_partition_append: MultiPartitionAppend,
-        key: Option<&str>,
-    ) -> Result<Appended, EngineError> {
-        self.check_open(&multi_partition_append).await?;
+        multi_partition_append: &MultiPartitionAppend,
+        key: Option<&Key>,
+    ) -> Result<Spread, EngineError> {
+        self.check_open(multi_partition_append).await?;
         let plan = multi_partition_append.plan();
         let known = key.map_or(Known::Not, |key| Known::Key(key, &plan));
         let channels: Vec<ChannelName> = multi_partition_append
@@ -163,15 +177,12 @@ impl RedisEngine {
             )
             .await?;
         if placed.repeated {
-            return self.repeat_spread(multi_partition_append.first, placed).await;
+            return self.repeat_spread(multi_partition_append.first, placed).await.map(Spread::Repeated);
         }
         let mut places = placed.places;
-        places.extend(self.finish(&multi_partition_append).await?);
-        Ok(Appended {
-            id: placed.id,
-            positions: in_order(multi_partition_append.targets.as_deref(), places),
-            repeated: false,
-        })
+        places.extend(self.finish(multi_partition_append).await?);
+        let positions = in_order(multi_partition_append.targets.as_deref(), places);
+        Ok(Spread::Done(Appended { id: placed.id, positions, repeated: false }))
     }
 
     /// Refuses an append to public channels some of which are closed. What is closed while the append is
@@ -193,9 +204,10 @@ impl RedisEngine {
     }
 
     /// What the first append with a key led to: asks for its parts, and finishes it if it is not finished.
-    pub(super) async fn repeat_spread(&self, first: u16, placed: Placed) -> Result<Appended, EngineError> {
+    pub(super) async fn repeat_spread(&self, first: u16, placed: Placed) -> Result<Repeat, EngineError> {
         if placed.plan.is_empty() {
-            return Ok(Appended { id: placed.id, positions: placed.places, repeated: true });
+            let appended = Appended { id: placed.id, positions: placed.places, repeated: true };
+            return Ok(Repeat { is_gone: false, appended });
         }
         let mut places = placed.places;
         let targets = if placed.intent.is_empty() {
@@ -217,7 +229,38 @@ impl RedisEngine {
             places.extend(self.finish(&multi_partition_append).await?);
             multi_partition_append.targets
         };
-        Ok(Appended { id: placed.id, positions: in_order(targets.as_deref(), places), repeated: true })
+        let count = places.len();
+        let places = self.without_deleted(places).await?;
+        let is_gone = places.is_empty() && count > 0;
+        let positions = in_order(targets.as_deref(), places);
+        Ok(Repeat { is_gone, appended: Appended { id: placed.id, positions, repeated: true } })
+    }
+
+    /// Those of the places whose channels were not deleted since.
+    async fn without_deleted(&self, places: Places) -> Result<Places, EngineError> {
+        let mut by_partition: BTreeMap<u16, Places> = BTreeMap::new();
+        for place in places {
+            by_partition.entry(partition_of(place.0.as_str())).or_default().push(place);
+        }
+        let (mut calls, mut asked) = (Vec::new(), Vec::new());
+        for (partition, places) in by_partition {
+            for some in places.chunks(PART_MAX_CHANNELS) {
+                let mut command = self.scripted(&script::KEPT, partition, &[]);
+                for (channel, position) in some {
+                    command.arg(channel.as_str()).arg(bounded(position.offset));
+                }
+                calls.push(Call { partition, command });
+                asked.push(some.to_vec());
+            }
+        }
+        let mut kept = Places::new();
+        for (value, places) in self.calls(calls).await?.into_iter().zip(asked) {
+            let mut fields = Fields::of(value)?;
+            for place in places {
+                kept.extend((fields.number()? == 1).then_some(place));
+            }
+        }
+        Ok(kept)
     }
 
     /// Finishes what a note says.

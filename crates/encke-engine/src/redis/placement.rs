@@ -9,7 +9,7 @@ use super::{
     reply::{Fields, odd},
     row, script,
 };
-use crate::{Append, EngineError, KEY_KEPT_S, RECEIPTS_KEPT_S, append::body_bytes};
+use crate::{Append, EngineError, KEY_KEPT_S, Key, RECEIPTS_KEPT_S, append::body_bytes};
 
 /// The most channels of one partition that one script appends to.
 pub(super) const PART_MAX_CHANNELS: usize = 128;
@@ -36,7 +36,7 @@ pub(super) struct Parcel {
 pub(super) enum Known<'a> {
     Not,
     /// By what its publisher says. What is kept with it says where the rest is.
-    Key(&'a str, &'a str),
+    Key(&'a Key, &'a str),
     /// As this part of the append of its message.
     Part(usize),
 }
@@ -93,11 +93,11 @@ impl RedisEngine {
         known: &Known<'_>,
         intent: &str,
     ) -> Cmd {
-        let (key, kept_longer, plan) = match known {
-            Known::Not => (String::new(), 0, ""),
-            Known::Key(key, plan) => (format!("{OF_PUBLISHER}{key}"), 0, *plan),
+        let (key, kept_longer, plan, request) = match known {
+            Known::Not => (String::new(), 0, "", None),
+            Known::Key(key, plan) => (format!("{OF_PUBLISHER}{}", key.text), 0, *plan, key.request),
             // As long again as keys are, since a publisher that repeats a key at its end asks for the parts.
-            Known::Part(part) => (part_key(&parcel.id, *part), KEY_KEPT_S * 1000, ""),
+            Known::Part(part) => (part_key(&parcel.id, *part), KEY_KEPT_S * 1000, "", None),
         };
         let streams: Vec<String> = channels.iter().map(|channel| self.names.stream(channel)).collect();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
@@ -111,6 +111,7 @@ impl RedisEngine {
             .arg(parcel.bytes)
             .arg(parcel.time);
         command.arg(number(parcel.expires)).arg(number(parcel.until)).arg(plan).arg(intent);
+        command.arg(request.map(|request| format!("{request:016x}")).unwrap_or_default());
         for channel in channels {
             let retention = self.retention.of(channel);
             command.arg(channel.as_str()).arg(self.names.topic(channel));
@@ -120,6 +121,18 @@ impl RedisEngine {
                 .arg(bounded(retention.max_age_s.saturating_mul(1000)));
         }
         command
+    }
+
+    /// Forgets a publisher's key that leads to nothing any more but deleted channels.
+    pub(super) async fn forget_key(
+        &self,
+        partition: u16,
+        key: &Key,
+        id: &MessageId,
+    ) -> Result<(), EngineError> {
+        let mut command = self.scripted(&script::FORGET, partition, &[]);
+        command.arg(format!("{OF_PUBLISHER}{}", key.text)).arg(id.as_str());
+        self.server_map.call(partition, command).await.map(drop)
     }
 
     /// Asks what became of a part, without doing anything.
@@ -132,7 +145,12 @@ impl RedisEngine {
 
 pub(super) fn read_placed(value: Value) -> Result<Placed, EngineError> {
     let mut fields = Fields::of(value)?;
-    let repeated = fields.number()? == 1;
+    let repeated = match fields.number()? {
+        0 => false,
+        1 => true,
+        2 => return Err(EngineError::KeyReused),
+        _ => return Err(odd("result of an append")),
+    };
     let id = fields.text()?.parse().map_err(|_| odd("message id"))?;
     let epoch = fields.epoch()?;
     let (plan, intent) = (fields.text()?, fields.text()?);

@@ -26,6 +26,7 @@ fn number(state: ReceiptState) -> u8 {
         ReceiptState::Delivered => 1,
         ReceiptState::Shown => 2,
         ReceiptState::Expired => 3,
+        ReceiptState::Cancelled => 4,
     }
 }
 
@@ -35,6 +36,7 @@ fn state(number: u64) -> Result<ReceiptState, EngineError> {
         1 => Ok(ReceiptState::Delivered),
         2 => Ok(ReceiptState::Shown),
         3 => Ok(ReceiptState::Expired),
+        4 => Ok(ReceiptState::Cancelled),
         _ => Err(odd("receipt's state")),
     }
 }

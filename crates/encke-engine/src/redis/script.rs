@@ -65,6 +65,9 @@ scripts! {
     UPDATE of_partition!("update");
     STATUS of_partition!("status");
     OPEN of_partition!("open");
+    CANCEL of_partition!("cancel");
+    KEPT of_partition!("kept");
+    FORGET of_partition!("forget");
     ENTER of_partition!("enter");
     LEAVE of_partition!("leave");
     BEAT include_str!("lua/beat.lua");

@@ -230,12 +230,13 @@ impl Watching {
         {
             let mut table = self.table();
             let Some(watched) = table.topics.get_mut(topic) else { return };
-            watched.told = Some(told.position());
+            // What is cancelled was told before.
+            watched.told = told.position().or(watched.told);
             watched.heard = true;
         }
         match told {
             Told::Appended(entry) => self.events.feed.appended(&[Arc::new(entry)]),
-            Told::Deleted(_) => self.events.feed.behind(&[channel]),
+            Told::Deleted(_) | Told::Cancelled => self.events.feed.retracted(&[channel]),
         }
     }
 
@@ -503,22 +504,29 @@ fn read_positions(value: Value) -> Result<Vec<Position>, EngineError> {
     Ok(positions)
 }
 
-/// What is told of a channel: `EPOCH OFFSET`, a line's end, and the message as the stream has it.
-/// What is told of a channel.
+/// What is told of a channel: `EPOCH OFFSET`, a line's end, and the message as the stream has it; nothing
+/// when the channel was deleted, and `-` when that message was cancelled.
 enum Told {
     Appended(Entry),
     /// It was deleted, and goes on behind this.
     Deleted(Position),
+    /// A message was cancelled.
+    Cancelled,
 }
 
 impl Told {
-    fn position(&self) -> Position {
+    /// Up to where it says that the channel goes.
+    fn position(&self) -> Option<Position> {
         match self {
-            Self::Appended(entry) => entry.message().position,
-            Self::Deleted(position) => *position,
+            Self::Appended(entry) => Some(entry.message().position),
+            Self::Deleted(position) => Some(*position),
+            Self::Cancelled => None,
         }
     }
 }
+
+/// What is told in the place of a message's text when it was cancelled, as `cancel.lua` has it.
+const CANCELLED_TEXT: &[u8] = b"-";
 
 fn read_told(channel: &ChannelName, said: &[u8]) -> Option<Told> {
     let (place, row) = row::split_line(said)?;
@@ -526,6 +534,9 @@ fn read_told(channel: &ChannelName, said: &[u8]) -> Option<Told> {
     let position = Position { epoch: epoch(bits).ok()?, offset: offset.parse().ok()? };
     if row.is_empty() {
         return Some(Told::Deleted(position));
+    }
+    if row == CANCELLED_TEXT {
+        return Some(Told::Cancelled);
     }
     row::read(row, channel, position).ok().map(|message| Told::Appended(Entry::new(message)))
 }

@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use encke_engine::{
-    Append, Appended, ChannelSummary, Configure, Engine, EngineError, LogConfig, LogStatus, LogUpdate,
-    LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets, UserRecord,
+    Append, Appended, CANCELLED, ChannelSummary, Configure, Engine, EngineError, LogConfig, LogStatus,
+    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets, UserRecord,
 };
-use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, TypedBytes, UserId};
+use encke_proto::{Body, ChannelName, Entry, Message, MessageId, Position, Time, TypedBytes, UserId};
 
 use super::Defect;
 
@@ -45,11 +45,15 @@ impl BrokenEngine {
         match self.defect {
             Some(Defect::IgnoresKeys) => append.key = None,
             Some(Defect::SharesKeysAcrossScopes) => {
-                append.key = append
-                    .key
-                    .as_deref()
-                    .and_then(|key| key.rsplit(':').next())
-                    .map(|key| key.trim().to_owned());
+                if let Some(key) = &mut append.key {
+                    let last = key.text.rsplit(':').next().unwrap_or_default();
+                    key.text = last.trim().to_owned();
+                }
+            }
+            Some(Defect::TakesEveryRequestForTheFirst) => {
+                if let Some(key) = &mut append.key {
+                    key.request = None;
+                }
             }
             Some(Defect::LosesSender) => append.from = None,
             Some(Defect::LosesContentType | Defect::KeepsTextAlone) => {
@@ -96,6 +100,17 @@ impl BrokenEngine {
             Some(Defect::ReadsNothingBehindTail) => {
                 if matches!(from, ReadFrom::After(offset) if offset + 1 < page.tail) {
                     page.entries.clear();
+                }
+            }
+            Some(Defect::LeavesOutWhatIsCancelled) => {
+                page.entries.retain(|entry| entry.message().expires != Some(CANCELLED));
+            }
+            Some(Defect::CancelsReceiptsAlone) => {
+                for entry in &mut page.entries {
+                    let message = entry.message().clone();
+                    if message.expires == Some(CANCELLED) {
+                        *entry = Arc::new(Entry::new(Message { expires: None, ..message }));
+                    }
                 }
             }
             Some(Defect::TellsWrongTail) => page.tail = 1,
@@ -348,6 +363,22 @@ impl Engine for BrokenEngine {
             let _ = self.inner.update_log(LogUpdate::new(channel.clone(), time)).await;
         }
         self.inner.log_status(channel).await
+    }
+
+    async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
+        match self.defect {
+            Some(Defect::CancelsNothing) => {
+                let receipts = self.inner.receipts(push, None, usize::MAX, at).await?;
+                let queued = |receipts: Vec<Receipt>| {
+                    receipts.iter().filter(|receipt| receipt.state == ReceiptState::Queued).count()
+                };
+                Ok(receipts.map(queued))
+            }
+            Some(Defect::CountsOneMoreCancelled) => {
+                Ok(self.inner.cancel(push, at).await?.map(|count| count + 1))
+            }
+            _ => self.inner.cancel(push, at).await,
+        }
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {

@@ -27,8 +27,12 @@ impl BrokenFeed {
 
 impl Feed for BrokenFeed {
     fn behind(&self, channels: &[ChannelName]) {
-        if self.defect != Some(Defect::FeedMissesDeletions) {
-            self.inner.behind(channels);
+        self.inner.behind(channels);
+    }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        if self.defect != Some(Defect::FeedMissesRetractions) {
+            self.inner.retracted(channels);
         }
     }
 

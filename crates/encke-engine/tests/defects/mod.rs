@@ -25,6 +25,8 @@ pub enum Defect {
     IgnoresKeys,
     /// The scope in front of a key is cut off.
     SharesKeysAcrossScopes,
+    /// A key is not asked whether it comes with another request.
+    TakesEveryRequestForTheFirst,
     /// A repeat is answered with the repeat's own id.
     RepeatsNewId,
     /// A repeat does not say that it is one.
@@ -135,8 +137,16 @@ pub enum Defect {
     LosesContentType,
     /// Bytes that are no text are not kept.
     KeepsTextAlone,
-    /// The feed is not told of deletions.
-    FeedMissesDeletions,
+    /// A cancellation is answered but not done.
+    CancelsNothing,
+    /// Of a cancelled push the receipts alone are.
+    CancelsReceiptsAlone,
+    /// A cancellation is done, and counts one too many.
+    CountsOneMoreCancelled,
+    /// What is cancelled is taken out of the page.
+    LeavesOutWhatIsCancelled,
+    /// The feed is not told of deletions and cancellations.
+    FeedMissesRetractions,
     /// The feed misses some messages.
     FeedDrops,
     /// The feed gets some messages twice.
@@ -166,6 +176,7 @@ impl Defect {
         Self::ForgetsAllUsers,
         Self::IgnoresKeys,
         Self::SharesKeysAcrossScopes,
+        Self::TakesEveryRequestForTheFirst,
         Self::RepeatsNewId,
         Self::HidesRepeats,
         Self::NeverSweeps,
@@ -221,7 +232,11 @@ impl Defect {
         Self::CreatesAnew,
         Self::LosesContentType,
         Self::KeepsTextAlone,
-        Self::FeedMissesDeletions,
+        Self::CancelsNothing,
+        Self::CancelsReceiptsAlone,
+        Self::CountsOneMoreCancelled,
+        Self::LeavesOutWhatIsCancelled,
+        Self::FeedMissesRetractions,
         Self::FeedDrops,
         Self::FeedDoubles,
         Self::FeedReorders,

@@ -67,6 +67,10 @@ impl Feed for Listener {
             *heard.behind.entry(channel.clone()).or_default() += 1;
         }
     }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.behind(channels);
+    }
 }
 
 pub struct Node {

@@ -32,8 +32,12 @@ pub struct Node {
     pub online: BTreeSet<UserId>,
     /// When the last announcement arrives: announcements are not reordered.
     pub feed_ms: u64,
+    /// The messages that it was told are cancelled or deleted.
+    retracted: BTreeSet<MessageId>,
     /// Planted: hears nothing of the engine.
     pub deaf: bool,
+    /// Planted: is not told what was cancelled or deleted.
+    pub trusting: bool,
 }
 
 #[derive(Debug)]
@@ -121,7 +125,9 @@ impl Node {
             tickets: BTreeMap::new(),
             online: BTreeSet::new(),
             feed_ms: 0,
+            retracted: BTreeSet::new(),
             deaf: false,
+            trusting: false,
         }
     }
 }
@@ -230,6 +236,18 @@ impl Sim {
         }
     }
 
+    /// The node is told that messages of a channel were cancelled or deleted.
+    pub fn node_retract(&mut self, at: usize, channel: &ChannelName, ids: &[MessageId]) {
+        if !self.nodes[at].deaf {
+            self.nodes[at].retracted.extend(ids.iter().cloned());
+            if self.nodes[at].trusting {
+                return;
+            }
+            self.nodes[at].hub.retracted(channel);
+            self.pump(at);
+        }
+    }
+
     pub fn node_answer(&mut self, at: usize, answer: Answer) {
         let now = self.now();
         match answer {
@@ -332,6 +350,11 @@ impl Sim {
                     let message = entry.message();
                     let (channel, position, id) =
                         (message.channel.clone(), message.position, message.id.clone());
+                    if node.retracted.contains(&id) {
+                        let what = format!("node {at} gives out {id} of {channel}, which was retracted");
+                        self.history.note(Record::Retracted(what));
+                        self.fired |= node.trusting;
+                    }
                     items.push(Item::Message { channel, position, id });
                 }
                 Pulled::Gap(gap) => items.push(Item::Gap(gap)),

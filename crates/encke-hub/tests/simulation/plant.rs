@@ -32,10 +32,12 @@ pub enum Plant {
     DeafFeed,
     /// A client takes over the cursor of an answer whose messages were lost.
     CursorAhead,
+    /// A hub is not told what was cancelled or deleted.
+    TrustsMemory,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static [Kind]); 14] = [
+    pub const ALL: [(Self, &'static [Kind]); 15] = [
         (Self::Drop, &[Kind::Lost]),
         (Self::Double, &[Kind::Dup]),
         (Self::Swap, &[Kind::Order, Kind::Lost]),
@@ -50,5 +52,6 @@ impl Plant {
         (Self::EmptyPromise, &[Kind::Lost]),
         (Self::DeafFeed, &[Kind::Lost]),
         (Self::CursorAhead, &[Kind::Lost]),
+        (Self::TrustsMemory, &[Kind::Retracted]),
     ];
 }

@@ -24,6 +24,7 @@ pub enum Event {
     Execute { node: usize, incarnation: u32, question: Question, fails: bool },
     Arrive { node: usize, incarnation: u32, answer: Box<Answer> },
     Announce { node: usize, incarnation: u32, entry: Arc<Entry> },
+    Retract { node: usize, incarnation: u32, channel: ChannelName, ids: Vec<MessageId> },
     Step(usize),
     Request { node: usize, incarnation: u32, client: usize, attach: Box<Attach> },
     Control { node: usize, incarnation: u32, ticket: Ticket },
@@ -227,6 +228,9 @@ impl Sim {
             Event::Announce { node, incarnation, entry } if self.lives(node, incarnation) => {
                 self.node_announce(node, &entry)
             }
+            Event::Retract { node, incarnation, channel, ids } if self.lives(node, incarnation) => {
+                self.node_retract(node, &channel, &ids)
+            }
             Event::Request { node, incarnation, client, attach } if self.lives(node, incarnation) => {
                 self.node_request(node, client, *attach)
             }
@@ -322,6 +326,9 @@ impl Sim {
             self.fired = true;
             self.nodes.iter_mut().for_each(|node| node.deaf = true);
         }
+        if self.planting && self.plant == Some(Plant::TrustsMemory) {
+            self.nodes.iter_mut().for_each(|node| node.trusting = true);
+        }
         match self.random.below(100) {
             0..40 => self.trim(),
             40..52 => self.engine_down = !self.engine_down,
@@ -330,6 +337,8 @@ impl Sim {
                 self.crash(node);
             }
             64..68 => self.forget(),
+            76..90 => self.cancel(),
+            90..94 => self.delete(),
             68..76 => {
                 let node = self.random.index(2);
                 self.node_stale(node);
@@ -356,15 +365,64 @@ impl Sim {
         });
     }
 
+    /// Some messages of a user are cancelled, one after the other.
+    fn cancel(&mut self) {
+        let to = self.random.pick(&self.users.clone()).channel();
+        for _ in 0..1 + self.random.below(4) {
+            let head = self.logs.head(&to);
+            let back = self.random.below(12).min(head.offset);
+            let position = Position { offset: head.offset - back, ..head };
+            if let Some(id) = self.logs.cancel(&to, position.offset) {
+                self.history.note(Record::Cancelled { channel: to.clone(), position });
+                self.tell_retracted(&to, vec![id]);
+            }
+        }
+    }
+
+    /// A log is deleted, which takes an offset.
+    fn delete(&mut self) {
+        let channels: Vec<ChannelName> =
+            self.channels.iter().cloned().chain(self.users.iter().map(UserId::channel)).collect();
+        let channel = self.random.pick(&channels).clone();
+        let ids = self.logs.delete(&channel);
+        let position = self.logs.head(&channel);
+        self.messages += 1;
+        let id = MessageId::from_bits(u128::from(self.messages));
+        self.history.note(Record::Appended {
+            channel: channel.clone(),
+            position,
+            id,
+            expires: Some(Time(0)),
+        });
+        self.history.note(Record::Trimmed { channel: channel.clone(), upto: position });
+        self.tell_retracted(&channel, ids);
+    }
+
+    /// Tells the nodes that messages were retracted, behind what was announced before; some do not hear it.
+    fn tell_retracted(&mut self, channel: &ChannelName, ids: Vec<MessageId>) {
+        for node in 0..2 {
+            if self.faults && self.random.chance(4) {
+                continue;
+            }
+            let arrives = self.now_ms + self.random.below(60);
+            let incarnation = self.nodes[node].incarnation;
+            let feed = &mut self.nodes[node].feed_ms;
+            *feed = (*feed).max(arrives);
+            let delay = *feed - self.now_ms;
+            let (channel, ids) = (channel.clone(), ids.clone());
+            self.after(delay, Event::Retract { node, incarnation, channel, ids });
+        }
+    }
+
     /// A node dies, and another takes its place. Its hub is lost; clients see their connections break.
     fn crash(&mut self, node: usize) {
         let incarnation = self.nodes[node].incarnation + 1;
         for user in std::mem::take(&mut self.nodes[node].online) {
             self.history.note(Record::Presence { node, user, online: false });
         }
-        let deaf = self.nodes[node].deaf;
+        let (deaf, trusting) = (self.nodes[node].deaf, self.nodes[node].trusting);
         self.nodes[node] = Node::new(self.now(), self.window_messages, self.max_sessions, incarnation);
-        self.nodes[node].deaf = deaf;
+        (self.nodes[node].deaf, self.nodes[node].trusting) = (deaf, trusting);
         for client in self.clients.iter_mut().filter(|client| client.node == node) {
             client.conn = None;
         }

@@ -20,6 +20,7 @@ mod limits;
 mod lineage;
 mod presence;
 mod receipts;
+mod retracting;
 mod rules;
 mod subscriptions;
 mod taking_over;

@@ -80,6 +80,24 @@ impl Logs {
         log.kept.len()
     }
 
+    /// The message at an offset was cancelled, if it is kept: it has expired for all who read from now on.
+    /// Returns its id.
+    pub fn cancel(&mut self, channel: &ChannelName, offset: Offset) -> Option<MessageId> {
+        let at = |entry: &&mut Arc<Entry>| entry.message().position.offset == offset;
+        let entry = self.log(channel).kept.iter_mut().find(at)?;
+        let message = Message { expires: Some(Time(0)), ..entry.message().clone() };
+        let id = message.id.clone();
+        *entry = Arc::new(Entry::new(message));
+        Some(id)
+    }
+
+    /// The log is deleted, which takes an offset; the ids of what it held.
+    pub fn delete(&mut self, channel: &ChannelName) -> Vec<MessageId> {
+        let log = self.log(channel);
+        log.head += 1;
+        log.kept.drain(..).map(|entry| entry.message().id.clone()).collect()
+    }
+
     /// Everything is lost: logs begin again, in a new epoch.
     pub fn forget(&mut self, epoch: u64) {
         self.epoch = Epoch(epoch);

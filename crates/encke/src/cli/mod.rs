@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 any failure that has no status of its own, 2 bad usage, 64 bad configuration (the
 //! key is named), 69 the server cannot be reached. Errors are one line on stderr that begins with `encke: `.
 
+mod cancel;
 mod check_config;
 mod close;
 mod delete;
@@ -51,6 +52,7 @@ enum Command {
     Sessions(sessions::Args),
     Close(close::Args),
     Revoke(revoke::Args),
+    Cancel(cancel::Args),
     Delete(delete::Args),
     Token(token::Args),
     #[cfg(feature = "log")]
@@ -91,6 +93,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Sessions(args) => block_on(sessions::run(args)),
         Command::Close(args) => block_on(close::run(args)),
         Command::Revoke(args) => block_on(revoke::run(args)),
+        Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Delete(args) => block_on(delete::run(args)),
         Command::Token(args) => token::run(args),
         #[cfg(feature = "log")]

@@ -15,7 +15,7 @@ use crate::{
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
-        refusal::{ENGINE, Refused, codes},
+        refusal::{ENGINE, KEYED, Refused, codes},
     },
     publishing::Published,
     validation,
@@ -30,7 +30,8 @@ pub(crate) struct ClientPublish {
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = serde_json::Value, required = true)]
     data: Option<Box<RawValue>>,
-    /// The idempotency key: the same key gives one message, however often it is sent.
+    /// The idempotency key: the same key gives one message, however often it is sent. With another channel or
+    /// other data it is refused (`key_reused`).
     id: Option<String>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct ClientPublish {
         example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "log"}),
     )),
     extensions(("x-error-codes" = json!(codes(&[
-        CLIENT, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::ChannelForbidden]
+        CLIENT, body::ERRORS, validation::ERRORS, ENGINE, KEYED, &[ErrorCode::ChannelForbidden]
     ])))),
 )]
 pub(crate) async fn publish(

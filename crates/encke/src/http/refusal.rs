@@ -35,6 +35,9 @@ const ANY: &[ErrorCode] = &[ErrorCode::HeadTooLarge, ErrorCode::Overloaded];
 /// What a request may be refused with that needs the engine, or the other nodes of one engine.
 pub(crate) const ENGINE: &[ErrorCode] = &[ErrorCode::EngineUnavailable, ErrorCode::Internal];
 
+/// What a request with an idempotency key may be refused with, besides.
+pub(crate) const KEYED: &[ErrorCode] = &[ErrorCode::KeyReused];
+
 /// What a control request may be refused with for the session that it names.
 pub(crate) const SESSION: &[ErrorCode] = &[ErrorCode::SessionUnknown, ErrorCode::SessionClosed];
 
@@ -83,6 +86,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::MethodNotAllowed => "this address takes other methods",
         ErrorCode::RequestTimeout => "the request took too long to come",
         ErrorCode::SessionTakenOver => "a newer data connection of this session took over",
+        ErrorCode::KeyReused => "this `id` was used for another request",
         ErrorCode::SessionClosed => "this session was closed",
         ErrorCode::TooLarge => "a body may have at most 65536 bytes",
         ErrorCode::UnsupportedMediaType => "the body has to be application/json",
@@ -150,6 +154,7 @@ impl From<EngineError> for Refused {
                 tracing::warn!(%error, "the engine was asked for what it cannot do");
                 ErrorCode::EngineUnavailable.into()
             }
+            EngineError::KeyReused => ErrorCode::KeyReused.into(),
             EngineError::Damaged(_) => {
                 tracing::error!(%error, "the engine found damage");
                 ErrorCode::Internal.into()

@@ -26,7 +26,7 @@ use crate::{
     extractors::{MayPublish, OPERATOR},
     http::{
         body,
-        refusal::{ENGINE, Refused, codes},
+        refusal::{ENGINE, KEYED, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
     publishing::{Published, publish_to},
@@ -45,7 +45,8 @@ pub(crate) struct Publish {
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = serde_json::Value, required = false)]
     data: Option<Box<RawValue>>,
-    /// The idempotency key: the same key gives one message, however often it is sent.
+    /// The idempotency key: the same key gives one message, however often it is sent. With other channels or
+    /// other data it is refused (`key_reused`).
     id: Option<String>,
     /// Instead of all of these: several messages, each for a channel; at most 128.
     #[serde(default, deserialize_with = "objects")]
@@ -151,7 +152,7 @@ pub(crate) enum PublishAnswer {
         }))),
     )),
     extensions(("x-error-codes" = json!(codes(&[
-        OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::TooManyChannels]
+        OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, KEYED, &[ErrorCode::TooManyChannels]
     ])))),
 )]
 pub(crate) async fn publish(

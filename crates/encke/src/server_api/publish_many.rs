@@ -25,7 +25,8 @@ pub(crate) struct OneOfMany {
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = serde_json::Value, required = true)]
     data: Option<Box<RawValue>>,
-    /// The idempotency key of this message: the same key gives one message, however often it is sent.
+    /// The idempotency key of this message: the same key gives one message, however often it is sent. With
+    /// another channel or other data it is refused (`key_reused`).
     id: Option<String>,
 }
 

@@ -26,7 +26,7 @@ use crate::{
     extractors::{MayPush, OPERATOR},
     http::{
         body,
-        refusal::{ENGINE, Refused, codes},
+        refusal::{ENGINE, KEYED, Refused, codes},
         response,
     },
     inline::{Begun, WITHIN_TURN_MAX},
@@ -158,7 +158,7 @@ impl PushAnswer {
             ),
         ),
     )),
-    extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, &[
+    extensions(("x-error-codes" = json!(codes(&[OPERATOR, body::ERRORS, validation::ERRORS, ENGINE, KEYED, &[
         ErrorCode::BadUrl, ErrorCode::UrlNotAllowed, ErrorCode::TooManyTargets,
     ]])))),
 )]

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use encke_engine::{Append, AppendNow, Appended, EngineError, Targets};
+use encke_engine::{Append, AppendNow, Appended, EngineError, Key, Targets};
 use encke_proto::{
     Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, UserId, json, limits::PUSH_MAX_TARGETS,
 };
@@ -46,7 +46,8 @@ pub(crate) struct Push {
     /// How long it waits for users who are offline, in seconds; at most a year. Default: the server's
     /// `push_ttl_s`.
     ttl_s: Option<u64>,
-    /// The idempotency key: the same key gives one push, however often it is sent.
+    /// The idempotency key: the same key gives one push, however often it is sent. With other users, or with
+    /// another page or message, it is refused (`key_reused`).
     id: Option<String>,
 }
 
@@ -285,13 +286,24 @@ fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Res
 pub(crate) struct Checked {
     to: Receivers,
     body: Body,
-    key: Option<String>,
+    key: Option<Key>,
     ttl_s: u64,
 }
 
 enum Receivers {
     Named(Vec<UserId>),
     Group(Group),
+}
+
+impl Receivers {
+    /// What a repeat of the push has to say as well: names, or a word that is none.
+    fn words(&self) -> Vec<&str> {
+        match self {
+            Self::Named(users) => users.iter().map(UserId::as_str).collect(),
+            Self::Group(Group::All) => vec!["\nall"],
+            Self::Group(Group::Online) => vec!["\nonline"],
+        }
+    }
 }
 
 impl Checked {
@@ -321,6 +333,7 @@ pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
         To::Users(names) => Receivers::Named(users_of(names)?),
         To::Group(group) => Receivers::Group(group),
     };
+    let key = key.map(|text| Key::of_request(text, to.words().into_iter(), &body));
     Ok(Checked { to, body, key, ttl_s })
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Receipts {
 pub(crate) struct Receipt {
     #[schema(value_type = String)]
     user: UserId,
-    /// `queued`, `delivered`, `shown` or `expired`.
+    /// `queued`, `delivered`, `shown`, `expired` or `cancelled`.
     state: &'static str,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]

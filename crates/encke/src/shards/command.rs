@@ -87,6 +87,8 @@ pub enum ShardCommand {
     Appended(Arc<Entry>),
     /// The log of a channel may be further, or another, than was told.
     Behind(ChannelName),
+    /// Messages of a channel were cancelled or deleted.
+    Retracted(ChannelName),
     /// The engine's answer to the hub's engine request to open a channel.
     Opened(Key, Option<Opening>),
     /// The engine's answer to the hub's engine request to read a page.

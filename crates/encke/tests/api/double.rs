@@ -87,6 +87,10 @@ impl Engine for Broken {
         Err(self.0.clone())
     }
 
+    async fn cancel(&self, _: &MessageId, _: Time) -> Result<Option<usize>, EngineError> {
+        Err(self.0.clone())
+    }
+
     async fn sweep(&self, _: Time) -> Result<(), EngineError> {
         Err(self.0.clone())
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bodies;
+mod cancellation;
 mod control;
 mod cookies;
 mod cors;
@@ -10,6 +11,7 @@ mod documented;
 mod double;
 mod errors;
 mod hardening;
+mod key_reused;
 mod keys;
 mod pages;
 mod picky;

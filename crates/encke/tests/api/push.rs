@@ -153,7 +153,7 @@ fn several_messages_are_published_in_one_call_each_with_its_own_result() {
         {"channel": "a", "data": 1},
         {"channel": "b", "data": {"x": [2]}, "id": "k"},
         {"channel": "a", "data": null},
-        {"channel": "b", "data": "again", "id": "k"},
+        {"channel": "b", "data": {"x": [2]}, "id": "k"},
         {"channel": "b", "data": 5}
     ]);
     let answer = publish(json!({"messages": messages}));

@@ -102,6 +102,20 @@ impl Stream {
     }
 }
 
+#[test]
+fn a_line_with_a_used_key_and_another_request_is_refused_and_the_stream_goes_on() {
+    let world = World::new();
+    for (path, to) in [("/api/push", r#""to":["a"]"#), ("/api/publish", r#""channel":"a""#)] {
+        let mut stream = Stream::open(&world, path);
+        for (data, key, code) in [(1, "k", ""), (2, "k", "key_reused"), (1, "k", ""), (2, "l", "")] {
+            stream.send(&format!("{{{to},\"data\":{data},\"id\":\"{key}\"}}\n"));
+            assert_eq!(stream.codes(1), [code], "{path} {data} {key}");
+        }
+        stream.end();
+    }
+    assert_eq!((kept(&world, "@a"), kept(&world, "a")), (vec![json!(1), json!(2)], vec![json!(1), json!(2)]));
+}
+
 fn kept(world: &World, channel: &str) -> Vec<Value> {
     let history = world.call(Ask::get(&format!("/api/channels/{channel}/history?limit=1000")).key()).ok();
     history["messages"].as_array().unwrap().iter().map(|message| message["data"].clone()).collect()

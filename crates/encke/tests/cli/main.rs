@@ -307,6 +307,21 @@ fn without_an_api_key_the_commands_say_where_it_could_be() {
 }
 
 #[test]
+fn cancel_says_for_how_many_users() {
+    let program = Program::new();
+    let (address, _) = play(|line| match line {
+        "DELETE /api/push/p1 HTTP/1.1" => (200, r#"{"cancelled":2}"#.into()),
+        _ => (404, r#"{"error":{"code":"push_unknown","message":"no such push"}}"#.into()),
+    });
+    let run = |args: &[&str]| {
+        let args = [&["cancel", "--server", &address], args].concat();
+        program.command(&args).env("ENCKE_API_KEY", "the-key").output().unwrap()
+    };
+    assert_eq!(stdout(&run(&["p1"])), "{\"cancelled\":2}\n");
+    assert_eq!(run(&["p2"]).status.code(), Some(1));
+}
+
+#[test]
 fn push_prints_the_answer_and_then_the_receipts() {
     let program = Program::new();
     let asked_before = std::sync::atomic::AtomicBool::new(false);

@@ -259,6 +259,9 @@ fn control_requests_come_over_it() {
     let (message, reply) = if one["event"] == "message" { (one, other) } else { (other, one) };
     assert_eq!((&message["from"], &message["data"]), (&"alice".into(), &Value::Null));
     assert_eq!((&reply["id"], &reply["result"]["offset"]), (&3.into(), &1.into()));
+    wire.ask("{\"do\":\"publish\",\"channel\":\"a\",\"data\":1,\"key\":\"k\",\"id\":5}");
+    let reused = wire.on_bytes();
+    assert_eq!((&reused["id"], &reused["error"]["code"]), (&5.into(), &"key_reused".into()));
     wire.ask(&format!("{{\"do\":\"ack\",\"cursor\":{},\"id\":4}}", open["cursor"]));
     assert_eq!(wire.on_bytes()["result"], serde_json::json!({"ok": true}));
     for (request, code) in [

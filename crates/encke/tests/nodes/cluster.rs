@@ -45,6 +45,10 @@ impl Feed for Feeds {
     fn behind(&self, channels: &[ChannelName]) {
         self.0.lock().unwrap().iter().for_each(|feed| feed.behind(channels));
     }
+
+    fn retracted(&self, channels: &[ChannelName]) {
+        self.0.lock().unwrap().iter().for_each(|feed| feed.retracted(channels));
+    }
 }
 
 impl TestCluster {

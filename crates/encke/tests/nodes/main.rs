@@ -453,3 +453,27 @@ async fn raw(address: std::net::SocketAddr, head: &str) -> (u16, String) {
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_cancels_is_not_delivered_at_another() {
+    let places = nodes(2).await;
+    let (mut held, _) = places[1].open("alice", sse()).await;
+    let push = async |data: u64, to: &[&str]| {
+        let users = to.iter().map(|user| (*user).to_owned()).collect();
+        places[0].api.push(&Push::data(Target::Users(users), &data).unwrap()).await.unwrap().id
+    };
+    let first = push(1, &["alice", "bob"]).await;
+    assert!(message(&mut held).await.contains("\"data\":1"));
+    until("she has it", async || {
+        let receipts = places[0].api.receipts(&first, &Page::default()).await.unwrap().receipts;
+        receipts[0].state == encke_client::ReceiptState::Delivered
+    })
+    .await;
+    assert_eq!(places[0].api.cancel(&first).await.unwrap(), 1, "bob has not");
+    let second = push(2, &["bob"]).await;
+    let (mut bob, _) = places[1].open("bob", sse()).await;
+    assert!(message(&mut bob).await.contains("\"data\":2"), "the first was cancelled at the other node");
+    assert_ne!(first, second);
+    push(3, &["alice"]).await;
+    assert!(message(&mut held).await.contains("\"data\":3"));
+}

@@ -21,7 +21,9 @@ mod field {
     /// The body comes before the targets, with a checksum of all up to there, so that one log's reader need
     /// not read the targets.
     pub(super) const SPLIT: u8 = 16;
-    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT;
+    /// The hash of the request that a key came with.
+    pub(super) const REQUEST: u8 = 128;
+    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT | REQUEST;
 }
 
 /// From how many targets on a message is split.
@@ -42,6 +44,8 @@ mod body_kind {
 pub(in crate::log) struct Key {
     pub(in crate::log) text: String,
     pub(in crate::log) stamp: Time,
+    /// The hash of its request; older stores have none.
+    pub(in crate::log) request: Option<u64>,
 }
 
 /// A place in a log.
@@ -72,18 +76,23 @@ impl MessageRecord {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
         let (begin, is_split) = (out.len(), self.targets.len() >= SPLIT_MIN_TARGETS);
+        let request = self.key.as_ref().and_then(|key| key.request);
         out.push(
             bit(self.key.is_some(), field::KEY)
                 | bit(self.expires.is_some(), field::EXPIRES)
                 | bit(self.from.is_some(), field::FROM)
                 | bit(self.until.is_some(), field::UNTIL)
-                | bit(is_split, field::SPLIT),
+                | bit(is_split, field::SPLIT)
+                | bit(request.is_some(), field::REQUEST),
         );
         out.extend_from_slice(&self.id.bits().to_be_bytes());
         put_number(out, self.time.0);
         if let Some(key) = &self.key {
             put_bytes(out, key.text.as_bytes());
             put_number(out, key.stamp.0);
+        }
+        if let Some(request) = request {
+            out.extend_from_slice(&request.to_le_bytes());
         }
         if let Some(expires) = self.expires {
             put_number(out, expires.0);
@@ -155,10 +164,14 @@ impl MessageRecord {
         let has = |bit: u8| fields & bit != 0;
         let id = MessageId::from_bits(u128::from_be_bytes(reader.array()?));
         let time = reader.time()?;
-        let key = match has(field::KEY) {
-            true => Some(Key { text: reader.text()?.to_owned(), stamp: reader.time()? }),
+        let mut key = match has(field::KEY) {
+            true => Some(Key { text: reader.text()?.to_owned(), stamp: reader.time()?, request: None }),
             false => None,
         };
+        if has(field::REQUEST) {
+            let key = key.as_mut().ok_or(Malformed("a request with its key"))?;
+            key.request = Some(u64::from_le_bytes(reader.array()?));
+        }
         let expires = has(field::EXPIRES).then(|| reader.time()).transpose()?;
         let from = has(field::FROM).then(|| reader.text()).transpose()?;
         let from = from.map(UserId::new).transpose().map_err(|_| Malformed("the id of a user"))?;

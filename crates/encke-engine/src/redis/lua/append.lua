@@ -1,11 +1,11 @@
 -- Appends one message to channels of a partition, or finds out that its key did so before.
 --
 -- ARGV: 2 key ('' for none), 3 how much longer than others this key is kept, 4 how many keys there may be, 5 id, 6 the message's text, 7 its bytes, 8 time, 9 expires (''), 10 until when
--- receipts are kept ('' for a publish), 11 what is to be kept with the key, 12 an intent to be kept until all partitions have the message (''); then for each channel its name, its
--- topic, the most messages, the most bytes, the greatest age.
--- Returns 1 for a repeat, the id, the epoch, what was kept with the key, the intent if it is still there, the names, the offsets.
+-- receipts are kept ('' for a publish), 11 what is to be kept with the key, 12 an intent to be kept until all partitions have the message (''), 13 the hash of the key's
+-- request (''); then for each channel its name, its topic, the most messages, the most bytes, the greatest age.
+-- Returns 1 for a repeat, or 2 for one that comes with another request, the id, the epoch, what was kept with the key, the intent if it is still there, the names, the offsets.
 local key, id, text, size, now, expires, keep_until = ARGV[2], ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
-local ARGUMENTS, EACH = 12, 5
+local ARGUMENTS, EACH = 13, 5
 
 if key ~= '' then
   local known = redis.call('HGET', KEPT, key)
@@ -20,7 +20,9 @@ if key ~= '' then
     if tonumber(ARGV[3]) > 0 then redis.call('ZADD', AGES, 'XX', 'GT', digits(tonumber(redis.call('HGET', META, 'stamp') or 0) + tonumber(ARGV[3])), key) end
     -- A key of which nothing is left is as good as new.
     if #names > 0 or #first[4] == 0 then
-      return { 1, first[1], first[2], first[3], redis.call('HGET', INTENTS, first[1]) or '', names, offsets }
+      -- Older keys have no hash.
+      local reused = first[6] and first[6] ~= '' and ARGV[13] ~= '' and first[6] ~= ARGV[13]
+      return { reused and 2 or 1, first[1], first[2], first[3], redis.call('HGET', INTENTS, first[1]) or '', names, offsets }
     end
   elseif redis.call('HLEN', KEPT) >= tonumber(ARGV[4]) then
     return redis.error_reply('FULL too many idempotency keys')
@@ -72,7 +74,7 @@ end
 if key ~= '' or ARGV[12] ~= '' then
   local stamp = tonumber(redis.call('HGET', META, 'stamp') or 0)
   if key ~= '' then
-    redis.call('HSET', KEPT, key, cmsgpack.pack({ id, epoch, ARGV[11], names, offsets }))
+    redis.call('HSET', KEPT, key, cmsgpack.pack({ id, epoch, ARGV[11], names, offsets, ARGV[13] }))
     redis.call('ZADD', AGES, digits(stamp + tonumber(ARGV[3])), key)
   end
   if ARGV[12] ~= '' then redis.call('HSET', INTENTS, id, string.format('%015.0f', stamp) .. ARGV[12]) end

@@ -9,7 +9,7 @@ local META, HEADS, DUE, KEPT, AGES, NAMES, USERS, PEOPLE = KEYS[1], KEYS[2], KEY
 local PUSHES, ENDS, RECEIPTS, ROSTER, OPEN, INTENTS, PLACES = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local STREAMS = 15
 local FORKS_MAX = 16
-local QUEUED, DELIVERED, SHOWN, EXPIRED = 0, 1, 2, 3
+local QUEUED, DELIVERED, SHOWN, EXPIRED, CANCELLED = 0, 1, 2, 3, 4
 
 local function digits(number) return string.format('%.0f', number) end
 
@@ -19,8 +19,8 @@ local function fence()
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then return nil end
   local replid = string.match(info, 'master_replid:(%x+)')
-  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past', 'deleted', 'metadata')
-  if meta[1] == replid then return meta[2], meta[3], meta[4], meta[5] end
+  local meta = redis.call('HMGET', META, 'replid', 'epoch', 'past', 'deleted', 'metadata', 'cancelled')
+  if meta[1] == replid then return meta[2], meta[3], meta[4], meta[5], meta[6] end
   local past = ''
   if meta[2] then
     past = meta[2]
@@ -31,11 +31,12 @@ local function fence()
     end
   end
   redis.call('HSET', META, 'replid', replid, 'epoch', ARGV[1], 'past', past)
-  return ARGV[1], past, meta[4], meta[5]
+  return ARGV[1], past, meta[4], meta[5], meta[6]
 end
 
--- `has_metadata` once anything besides messages was ever known of a channel here.
-local epoch, past, deleted, has_metadata = fence()
+-- Whether anything was ever deleted here, known of a channel besides messages, or cancelled: if not, it need
+-- not be looked for.
+local epoch, past, deleted, has_metadata, cancelled = fence()
 if not epoch then return redis.error_reply('READONLY this is not the master') end
 
 -- A channel as it is in the present epoch: the epochs that began since it was last written to began when its log was as long as it is now.

@@ -14,6 +14,17 @@ else
   first, last = tail, math.min(offset - 1, head)
   step, next = -1, last
 end
+local user = cancelled and owner(ARGV[2])
+
+-- A message as a reader is given it: one that was cancelled has expired, whatever the clock says.
+local function told(text)
+  if not user then return text end
+  local _, _, _, id = header(text)
+  local packed = redis.call('HGET', RECEIPTS, id .. user)
+  if not packed or cmsgpack.unpack(packed)[1] ~= CANCELLED then return text end
+  return (string.gsub(text, '^(%d+ %d+) %d* ', '%1 0 ', 1))
+end
+
 local texts, bytes = {}, 0
 local left = mode == 'h' and 0 or math.min(last - first + 1, max_messages)
 while left > 0 do
@@ -28,7 +39,7 @@ while left > 0 do
     if entry[1] ~= digits(next) .. '-0' then left = -1 break end
     bytes = bytes + header(entry[2][2])
     if #texts > 0 and bytes > max_bytes then left = 0 break end
-    texts[#texts + 1] = entry[2][2]
+    texts[#texts + 1] = told(entry[2][2])
     next = next + step
   end
   if left < 0 then return redis.error_reply('DAMAGED the message at offset ' .. digits(next) .. ' is missing') end

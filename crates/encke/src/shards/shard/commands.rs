@@ -24,6 +24,7 @@ impl Shard {
         match command {
             ShardCommand::Appended(entry) => self.hub.appended(&entry, self.now),
             ShardCommand::Behind(channel) => self.hub.behind(&channel),
+            ShardCommand::Retracted(channel) => self.hub.retracted(&channel),
             ShardCommand::Opened(key, opening) => self.hub.opened(key, opening, self.now),
             ShardCommand::Read(key, page) => self.hub.read(key, page, self.now),
             ShardCommand::Prefaced { socket, client, is_tls } => self.prefaced(socket, client, is_tls),
