@@ -358,7 +358,7 @@ impl Hub {
         self.handed_now(conn).is_some()
     }
 
-    /// How far the user of a connection will have been handed the own channel, if that is farther than before.
+    /// How far the user of a connection will have been handed the own channel, if farther than before.
     fn handed_now(&self, conn: ConnKey) -> Option<(&Session, Position)> {
         let session = self.session_by_conn(conn)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may

@@ -245,6 +245,12 @@ impl MessageId {
         decode(self.as_str()).unwrap_or_default()
     }
 
+    /// The id's text as the bytes that it is sent as.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

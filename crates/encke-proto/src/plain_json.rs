@@ -71,8 +71,8 @@ impl<'a> PlainJson<'a> {
         Some(number)
     }
 
-    /// Takes a value of any kind, without the white space in it, as [`crate::json::compact`] does. One that is
-    /// deeper than [`JSON_MAX_DEPTH`] is not taken.
+    /// Takes a value of any kind, without the white space in it, as [`crate::json::compact`] does. One that
+    /// is deeper than [`JSON_MAX_DEPTH`] is not taken.
     pub fn compact(&mut self) -> Option<Arc<RawValue>> {
         self.next_byte()?;
         let (end, look) = one_value(self.text.as_bytes(), self.at)?;

@@ -233,7 +233,7 @@ impl World {
         client.take_cursor(&cursor, time, &mut self.history);
     }
 
-    fn cursor_of(&self, key: ConnKey) -> String {
+    fn cursor_of(&mut self, key: ConnKey) -> String {
         let mut text = String::new();
         self.hub.write_cursor(key, &mut text);
         let read = Cursor::parse(&text).expect("the hub writes cursors");

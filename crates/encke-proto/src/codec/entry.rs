@@ -150,12 +150,11 @@ fn room(message: &Message) -> usize {
 
 fn encode(out: &mut Vec<u8>, message: &Message) {
     let start = out.len();
-    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
-    push(EVENT_PREFIX);
+    out.extend_from_slice(EVENT_PREFIX.as_bytes());
     // An id holds nothing that is to be escaped.
-    push("\"id\":\"");
-    push(message.id.as_str());
-    push("\",\"channel\":");
+    out.extend_from_slice(b"\"id\":\"");
+    out.extend_from_slice(message.id.as_bytes());
+    out.extend_from_slice(b"\",\"channel\":");
     push_string(out, message.channel.as_str());
     let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
     push(",\"offset\":");

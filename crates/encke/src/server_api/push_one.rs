@@ -225,8 +225,9 @@ impl Pushed {
         let names = |users: &[UserId]| users.iter().map(|user| user.as_str().len() + 3).sum::<usize>();
         let mut out = Vec::with_capacity(128 + names(&self.online) + names(&self.offline));
         // Neither an id nor a mode has anything that is to be escaped.
-        for part in [r#"{"id":""#, self.id.as_str(), r#"","mode":""#, self.mode, r#"","accepted":"#] {
-            out.extend_from_slice(part.as_bytes());
+        let (mode, id) = (self.mode.as_bytes(), self.id.as_bytes());
+        for part in [br#"{"id":""#, id, br#"","mode":""#, mode, br#"","accepted":"#] {
+            out.extend_from_slice(part);
         }
         out.extend_from_slice(itoa::Buffer::new().format(self.accepted).as_bytes());
         for (name, users) in [(r#","online":["#, &self.online), (r#","offline":["#, &self.offline)] {

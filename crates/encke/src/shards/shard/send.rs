@@ -160,16 +160,16 @@ impl Shard {
 
 /// What a socket does once a transport has had its turn.
 fn go_on(state: &mut State, after: NextAction) {
-    if matches!(after, NextAction::Wait | NextAction::More) {
-        return;
-    }
-    *state = match (after, std::mem::replace(state, State::Head)) {
-        (NextAction::Wait | NextAction::More, state) => state,
-        (NextAction::Done, _) => State::Answered,
-        (NextAction::Part, State::Waits(service) | State::Unclaimed(service) | State::Parting(service)) => {
-            State::Parting(service)
-        }
-        (NextAction::HangUp, _) => State::HungUp,
-        (NextAction::Close | NextAction::Part, _) => State::Closing,
+    *state = match after {
+        NextAction::Wait | NextAction::More => return,
+        NextAction::Done => State::Answered,
+        NextAction::HangUp => State::HungUp,
+        NextAction::Close => State::Closing,
+        NextAction::Part => match std::mem::replace(state, State::Head) {
+            State::Waits(service) | State::Unclaimed(service) | State::Parting(service) => {
+                State::Parting(service)
+            }
+            _ => State::Closing,
+        },
     };
 }
