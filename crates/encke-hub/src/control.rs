@@ -114,7 +114,9 @@ impl Hub {
         let named = from.entries.iter().map(|(channel, _)| channel);
         // Rules may have changed since the caller was asked for its right.
         let is_forbidden = |channel: &ChannelName| {
-            !channel.is_own() && !self.config.rules.is_empty() && !self.is_permitted(user, &Grant::all(), channel)
+            !channel.is_own()
+                && !self.config.rules.is_empty()
+                && !self.is_permitted(user, &Grant::all(), channel)
         };
         if channels.iter().chain(named.clone()).any(is_forbidden) {
             return self.replied(ticket, ControlReply::Refused(ErrorCode::ChannelForbidden));

@@ -57,7 +57,11 @@ impl Hub {
         let sub = self.sub_named(key, channel).and_then(|index| self.sub(key, index));
         let began = sub.and_then(Sub::began);
         let is_known = || began.is_some_and(|began| began.epoch == at.epoch && began.offset <= at.offset);
-        if self.is_readable(user, granted, channel) || is_known() { Beginning::Here } else { Beginning::Recent }
+        if self.is_readable(user, granted, channel) || is_known() {
+            Beginning::Here
+        } else {
+            Beginning::Recent
+        }
     }
 
     /// A subscription goes on at the head of its channel: its client is told of a gap in the place of the

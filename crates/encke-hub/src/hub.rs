@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::{ChannelName, SessionId, UserId};
+use encke_proto::{ChannelName, SessionId, Time, UserId};
 
 use crate::{
     ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, index::Index,
@@ -52,6 +52,8 @@ pub struct Hub {
     /// What clients are yet to be told of: channels that their session does not follow any more. At most as
     /// many for each as a session may follow.
     pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
+    /// From when on what was published is recent: see [`crate::HubConfig::window_ms`].
+    pub(crate) recent_since: Time,
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
@@ -61,6 +63,7 @@ impl Hub {
     /// An empty hub.
     #[must_use]
     pub fn new(config: HubConfig, now: Now) -> Self {
+        let recent_since = Time(now.wall.0.saturating_sub(config.window_ms));
         Self {
             config,
             users: Slab::default(),
@@ -80,6 +83,7 @@ impl Hub {
             reads: 0,
             subscribing: HashMap::new(),
             unsubscribed: HashMap::new(),
+            recent_since,
             outputs: VecDeque::new(),
             transports: Vec::new(),
         }
@@ -145,6 +149,7 @@ impl Hub {
     /// and what failed is tried again.
     pub fn tick(&mut self, now: Now) {
         self.tombstones.expire(now.mono_ms);
+        self.recent_since = Time(now.wall.0.saturating_sub(self.config.window_ms));
         for place in self.wheel.due(now.mono_ms) {
             if let Some(key) = self.sessions.key_at(place) {
                 self.look_at(key, now);
@@ -152,7 +157,7 @@ impl Hub {
         }
         if now.mono_ms >= self.cools_ms {
             self.cools_ms = now.mono_ms + COOL_MS;
-            let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
+            let before = self.recent_since;
             let mut warm = std::mem::take(&mut self.warm);
             warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
             warm.shrink_to(2 * warm.len());

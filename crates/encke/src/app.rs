@@ -11,6 +11,7 @@ use crate::{
     cluster::{Nodes, Sessions},
     config::Config,
     metrics::Metrics,
+    new_channels::NewChannels,
     reload::Reloads,
     shards::Shards,
     stopping::Stopping,
@@ -29,6 +30,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Who may do what.
     pub auth: Arc<Authenticator>,
+    /// How many channels each user may make.
+    pub new_channels: NewChannels,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -73,12 +76,14 @@ impl App {
         // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
         let reloads = Reloads::new(&config);
+        let new_channels = NewChannels::new(config.max_new_channels_per_hour);
         Ok(Arc::new(Self {
             config,
             engine,
             shards,
             sessions,
             auth,
+            new_channels,
             clock,
             metrics,
             supervisor: Supervisor::new(stopping.clone()),

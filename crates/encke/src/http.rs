@@ -4,8 +4,10 @@
 pub(crate) mod body;
 mod date;
 pub(crate) mod discard;
+pub(crate) mod host;
 pub(crate) mod lines;
 pub(crate) mod operation;
+pub mod peer;
 pub(crate) mod query;
 pub(crate) mod readable;
 pub mod refusal;

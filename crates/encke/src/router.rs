@@ -16,7 +16,9 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
     app::App,
-    asyncapi, client_api,
+    asyncapi,
+    audited::audited,
+    client_api,
     cors::cors,
     dialects::Registry,
     health,
@@ -147,6 +149,7 @@ pub fn router(app: Arc<App>, dialects: &Registry) -> Router {
         .fallback_service(nothing.with_state(Arc::clone(&app)))
         .layer(from_fn(name_codings))
         .layer(from_fn(discard_rest))
+        .layer(from_fn_with_state(Arc::clone(&app), audited))
         .layer(from_fn(protect))
         .layer(from_fn(count))
         .with_state(app)
@@ -207,6 +210,15 @@ async fn count(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_changes_something_with_a_key_has_a_name_in_the_audit_trail() {
+        for route in routes() {
+            let changes = route.area == Area::Api && route.method != Method::GET;
+            let action = crate::audited::action(&route.method, route.path);
+            assert_eq!(action.is_some(), changes, "{}", route.path);
+        }
+    }
 
     #[test]
     fn what_operators_need_is_served_when_the_server_is_full_and_nothing_else() {

@@ -16,3 +16,4 @@ pub(crate) mod receipts;
 pub(crate) mod request_stream;
 pub(crate) mod sessions;
 pub(crate) mod users;
+pub(crate) mod what;

@@ -31,12 +31,13 @@ use crate::{
         hyper_server::{CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
+    publishing::publish_record,
     random::{self, NoRandomness},
     router::router,
     server_api::inline,
     shards::{
-        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts, TlsListener,
-        mailbox, open_engine_io,
+        Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards, Timeouts,
+        TlsListener, mailbox, open_engine_io,
     },
 };
 
@@ -175,12 +176,9 @@ pub async fn wire_speaking(
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
-    app.reloads.register(Arc::new(RulesReload {
-        access: Arc::clone(app.auth.access()),
-        shards: shards.clone(),
-    }));
+    follow_settings(&app, &shards);
     follow_keys(&app, &stopping).await?;
+    publish_audit(&app);
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routes = follow_certificates(&app, tls.as_ref(), &stopping, router(Arc::clone(&app), &dialects));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
@@ -232,6 +230,27 @@ fn follow_certificates(
     let Some(acme) = &tls.acme else { return routes };
     app.supervisor.spawn("acme", acme.clone().run(Arc::clone(&app.clock), stopping.clone()));
     acme.answer_first(routes)
+}
+
+/// Takes keys of the server API and rules for channels as the configuration changes.
+fn follow_settings(app: &App, shards: &Shards) {
+    app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
+    let (access, shards) = (Arc::clone(app.auth.access()), shards.clone());
+    app.reloads.register(Arc::new(RulesReload { access, shards }));
+}
+
+/// Publishes audit records to their channel, if there is one. What it does not take the log has.
+fn publish_audit(app: &Arc<App>) {
+    let Some(channel) = app.config.audit_channel.clone() else { return };
+    let (app, mut records) = (Arc::clone(app), app.auth.audit().records());
+    let (supervisor, work) = (app.supervisor.clone(), async move {
+        while let Some(record) = records.recv().await {
+            if publish_record(&app, &channel, &record).await.is_err() {
+                app.auth.audit().lose();
+            }
+        }
+    });
+    supervisor.spawn("audit", work);
 }
 
 /// Takes keys that tokens are verified with as they change: in files, and at their issuer.

@@ -112,6 +112,7 @@ impl Node {
             window_bytes: 1 << 20,
             window_ms: 3_000,
             broadcast_members: 64,
+            ..HubConfig::default()
         };
         Self {
             hub: Hub::new(config, now),

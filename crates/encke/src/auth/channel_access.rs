@@ -80,7 +80,11 @@ impl ChannelAccess {
         if rules.allow(action, caller, channel.as_str()) {
             return Ok(());
         }
-        let by = if rules.is_empty() { "the token does not grant" } else { "the rules and the token do not grant" };
+        let by = if rules.is_empty() {
+            "the token does not grant"
+        } else {
+            "the rules and the token do not grant"
+        };
         Err(Refusal::new(ErrorCode::ChannelForbidden, format!("{by} {} {channel}", action.doing())))
     }
 }
@@ -101,8 +105,7 @@ mod tests {
             publish: Grant::of(vec!["room:*".into()]),
         };
         let (identity, access) = (Identity::new(claims, false), ChannelAccess::default());
-        let may =
-            |action, name| access.check(&identity, action, &ChannelName::any(name).unwrap()).is_ok();
+        let may = |action, name| access.check(&identity, action, &ChannelName::any(name).unwrap()).is_ok();
         for (action, name, is_allowed) in [
             (Action::Subscribe, "@alice", true),
             (Action::Subscribe, "news", true),

@@ -47,6 +47,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("max_channels_per_user", config.max_channels_per_user, SESSION_MAX_CHANNELS as u64, 100_000_000),
+        ("max_new_channels_per_hour", config.max_new_channels_per_hour, 0, 1_000_000),
         ("workers", config.workers, 0, 256),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
@@ -252,7 +253,11 @@ fn check_channel_rules(config: &Config, checker: &Checker<'_>) -> Result<(), Con
     for entry in &config.rules {
         let problem = entry.rule().err();
         checker.rule("rules", problem.is_none(), || {
-            format!("channel {:?}: {}", entry.channel, problem.map(|problem| problem.to_string()).unwrap_or_default())
+            format!(
+                "channel {:?}: {}",
+                entry.channel,
+                problem.map(|problem| problem.to_string()).unwrap_or_default()
+            )
         })?;
         let is_of_users = entry.channel.contains("{user}");
         let whom = [entry.subscribe, entry.publish, entry.presence, entry.history.unwrap_or_default()];
@@ -378,9 +383,14 @@ mod tests {
                 refusal(key, 0)
             );
         }
-        for key in
-            ["max_connections_per_address", "workers", "shutdown_drain_s", "linger_ms", "auth.leeway_s"]
-        {
+        for key in [
+            "max_connections_per_address",
+            "max_new_channels_per_hour",
+            "workers",
+            "shutdown_drain_s",
+            "linger_ms",
+            "auth.leeway_s",
+        ] {
             assert!(Layers::new(Vec::new()).option(key, "--option", 0).load().is_ok());
             assert!(refusal(key, i64::MAX).contains("must be from 0 to "));
         }

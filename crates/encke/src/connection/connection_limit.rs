@@ -64,6 +64,13 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The address of the client.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let mut addresses = self.connection_limit.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.counts.at_mut(self.address).map(|known| known.address)
+    }
+
     /// Whether it is one of those beyond the limits, with which only operators are served, and once.
     #[must_use]
     pub fn is_reserved(&self) -> bool {

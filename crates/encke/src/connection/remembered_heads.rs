@@ -26,14 +26,16 @@ pub struct KnownHead {
     pub head_bytes: usize,
     /// How many bytes the body has; at most [`BODY_MAX_BYTES`].
     pub body_bytes: usize,
+    /// Which key it has: see [`Allowed::key`].
+    pub key: u16,
 }
 
 impl KnownHead {
     /// What is known of a head that was read.
     #[must_use]
-    pub fn of(asking: &Asking<'_>) -> Self {
+    pub fn of(asking: &Asking<'_>, allowed: Allowed) -> Self {
         let Asking { route, keep_alive, head_bytes, body_bytes, .. } = *asking;
-        Self { route, keep_alive, head_bytes, body_bytes }
+        Self { route, keep_alive, head_bytes, body_bytes, key: allowed.key }
     }
 }
 
@@ -104,6 +106,7 @@ impl Head {
             keep_alive: self.keep_alive,
             head_bytes: before.len() + digits + behind.len(),
             body_bytes,
+            key: self.allowed.key,
         })
     }
 }
@@ -130,6 +133,8 @@ mod tests {
         let route = |path| InlineRoute {
             path,
             scope: Scope::Push,
+            action: "push",
+            what: |_| "".into(),
             run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
         };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
@@ -144,7 +149,7 @@ mod tests {
 
     fn remember(heads: &mut RememberedHeads, text: &str) {
         let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-        heads.remember(text.as_bytes(), &asking, Allowed { until: Some(UNTIL), generation: 7 });
+        heads.remember(text.as_bytes(), &asking, Allowed { until: Some(UNTIL), generation: 7, key: 0 });
     }
 
     #[test]

@@ -21,12 +21,13 @@ use super::{
     activity::{Activity, Answered, Asked, Over, Times, Watch, Watched},
     carried::Carried,
     https::Https,
-    hyper_server::{Scope, answer, times},
+    hyper_server::{Scope, answer, malformed, times},
     tls_stream::TlsStream,
     waiting::{decide, endpoint, refuse},
 };
 use crate::{
     connection::{Carrier, Given, Permit, tls::TlsState},
+    http::{peer::Peer, refusal::Refused},
     shards::Timeouts,
 };
 
@@ -190,12 +191,20 @@ impl Caller {
         }
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let Self { router, hyper_bridge, permit, carrier, https } = self;
+        if let Some(address) = permit.address() {
+            request.extensions_mut().insert(Peer(address));
+        }
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit);
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
         let mut response = match waits {
             Some(found) => {
+                if let Some(problem) = malformed(&parts.headers, parts.version) {
+                    let response = refuse(Refused::bad(problem), &activity);
+                    let response = hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response);
+                    return Ok(response.map(|body| Answered { body, _under_way: under_way }));
+                }
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
                 let now = || hyper_bridge.clock.now().wall;
                 let response = match decide(&hyper_bridge.endpoints, found, &parts, body, now).await {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
+use axum::{Extension, Json as Answer, extract::State};
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    audited::What,
     extractors::{MayClose, OPERATOR},
     http::{
         body::{self, Json},
@@ -18,6 +19,9 @@ use crate::{
     },
     validation,
 };
+
+/// How much of a session's id an audit line has.
+const SESSION_SHOWN: usize = 6;
 
 /// Whose sessions are to end; exactly one of `user` and `session`.
 #[derive(Deserialize, ToSchema)]
@@ -63,21 +67,27 @@ pub(crate) async fn close(
     State(app): State<Arc<App>>,
     _: MayClose,
     Json(request): Json<CloseSessions>,
-) -> Result<Answer<SessionsClosed>, Refused> {
+) -> Result<(Extension<What>, Answer<SessionsClosed>), Refused> {
     let close = Close {
         code: CloseCode::Operator,
         reason: validation::reason(request.reason)?,
         reconnect: request.reconnect,
         retry_ms: None,
     };
+    let what = match (&request.user, &request.session) {
+        (Some(user), _) => format!("user {user}"),
+        // The whole id is the right to end the session.
+        (_, Some(session)) => format!("session {}…", session.chars().take(SESSION_SHOWN).collect::<String>()),
+        _ => String::new(),
+    };
     let target = match (request.user, request.session) {
         (Some(user), None) => CloseTarget::User(validation::user(&user)?),
         (None, Some(session)) => match validation::session(&session) {
             Ok(session) => CloseTarget::Session(session),
-            Err(_) => return Ok(Answer(SessionsClosed { closed: 0 })),
+            Err(_) => return Ok((Extension(What(what.into())), Answer(SessionsClosed { closed: 0 }))),
         },
         _ => return Err(Refused::bad("send either `user` or `session`")),
     };
     let closed = app.sessions.close(&target, &close).await?;
-    Ok(Answer(SessionsClosed { closed }))
+    Ok((Extension(What(what.into())), Answer(SessionsClosed { closed })))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::Shutdown,
+    net::{IpAddr, Shutdown},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -162,6 +162,16 @@ impl Sink {
             Self::Socket(_, permit) => permit.is_reserved(),
             Self::Tls(tls) => tls.permit.is_reserved(),
             Self::Body(_) => false,
+        }
+    }
+
+    /// The address of its client, where it has a socket of its own.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Socket(_, permit) => permit.address(),
+            Self::Tls(tls) => tls.permit.address(),
+            Self::Body(_) => None,
         }
     }
 

@@ -57,6 +57,11 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
         &["channel_full"],
         "needs a rule with a bound; the hub's stories have it",
     ),
+    (
+        &["post /v1/publish"],
+        &["rate_limited"],
+        "needs a user who has made many channels; `limits.rs` has one",
+    ),
 ];
 /// More connections than a server of one connection has places for, those kept for operators among them.
 const CONNECTIONS_MANY: usize = 64;

@@ -11,6 +11,7 @@ mod double;
 mod errors;
 mod hardening;
 mod keys;
+mod limits;
 mod pages;
 mod picky;
 mod push;

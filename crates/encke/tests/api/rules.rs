@@ -59,7 +59,11 @@ fn presence_and_history_are_for_those_that_a_rule_names() {
     }
     // What a token names is all that its client gets.
     assert_eq!(world.call(of("alice", &["news"], "/v1/channels/in-alice/history")).status, 403);
-    assert_eq!(world.call(Ask::get("/api/channels/room/history").key()).status, 200, "a backend is no client");
+    assert_eq!(
+        world.call(Ask::get("/api/channels/room/history").key()).status,
+        200,
+        "a backend is no client"
+    );
 }
 
 #[test]

@@ -209,8 +209,7 @@ impl World {
         let open = async move |_| Ok(Backing { engine, cluster: None });
         let mut config = config();
         change(&mut config);
-        let server =
-            runtime.block_on(wire_on(Arc::new(config), Arc::new(SystemClock::new()), open)).unwrap();
+        let server = runtime.block_on(wire_on(Arc::new(config), Arc::new(SystemClock::new()), open)).unwrap();
         let router = router(Arc::clone(&server.app), &Registry::built_in());
         Self { runtime, server: Some(server), router }
     }

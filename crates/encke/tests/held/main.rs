@@ -252,6 +252,7 @@ mod ruled;
 mod sample;
 mod settings;
 mod slow;
+mod smuggling;
 mod stop;
 mod streams;
 mod tls;

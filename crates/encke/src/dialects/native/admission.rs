@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection};
+use encke_proto::{
+    Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection,
+};
 
 use super::query::{Query, read_cursor};
 use crate::{
