@@ -9,7 +9,7 @@ use encke_proto::{
 
 use crate::{
     support::{channel, session},
-    world::{World, attach, attach_to, back},
+    world::{Engine, World, attach, attach_to, back},
 };
 
 fn rule(pattern: &str, subscribe: Who, history: Who) -> ChannelRule {
@@ -57,6 +57,19 @@ fn new_rules_end_what_they_forbid_and_the_client_is_told_at_once() {
     let mut pulled = world.pull(1);
     pulled.sort_unstable();
     assert_eq!(pulled, ["in-alice lost", "news lost"]);
+}
+
+#[test]
+fn a_connection_that_waits_for_its_place_in_a_channel_that_is_forbidden_waits_no_longer() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.engine(Engine::Waits);
+    world.come(Attach { session: Some(session(1001)), ..attach_to(2, "alice", &["secret"]) });
+    assert!(!world.has_begun(2));
+    world.hub.set_rules(rules(vec![rule("news", Who::Users, Who::Users)]));
+    world.settle();
+    assert!(world.has_begun(2));
+    assert_eq!(world.pull(2), ["secret lost"]);
 }
 
 #[test]
