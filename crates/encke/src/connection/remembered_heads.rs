@@ -128,6 +128,7 @@ mod tests {
 
     const NOW: Time = Time(1000);
     const UNTIL: Time = Time(2000);
+    const ALLOWED: Allowed = Allowed { until: Some(UNTIL), generation: 7, key: 0 };
 
     fn routes() -> InlineRoutes {
         let route = |path| InlineRoute {
@@ -149,7 +150,7 @@ mod tests {
 
     fn remember(heads: &mut RememberedHeads, text: &str) {
         let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-        heads.remember(text.as_bytes(), &asking, Allowed { until: Some(UNTIL), generation: 7, key: 0 });
+        heads.remember(text.as_bytes(), &asking, ALLOWED);
     }
 
     #[test]
@@ -161,7 +162,11 @@ mod tests {
             for length in ["0", "2", "00017", "123", "65536"] {
                 let text = head(path, "k", length, fields) + "{}POST /next";
                 let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-                assert_eq!(heads.find(text.as_bytes(), NOW, 7), Some(KnownHead::of(&asking)), "{text:?}");
+                assert_eq!(
+                    heads.find(text.as_bytes(), NOW, 7),
+                    Some(KnownHead::of(&asking, ALLOWED)),
+                    "{text:?}"
+                );
             }
         }
     }
