@@ -5,7 +5,7 @@ use super::*;
 
 impl World {
     /// The status of the answer to these bytes, on a connection of its own.
-    fn status(&self, bytes: &str) -> u16 {
+    fn status_of(&self, bytes: &str) -> u16 {
         let mut wire = self.connect();
         wire.send(bytes);
         wire.until("\r\n\r\n")[9..12].parse().unwrap()
@@ -51,11 +51,11 @@ fn attacks(world: &World) {
         (chunked("Transfer-Encoding: chunked, chunked\r\n"), "chunked twice"),
         (chunked("Transfer-Encoding: xchunked\r\n"), "xchunked"),
     ] {
-        assert_eq!(world.status(&bytes), 400, "{name}");
+        assert_eq!(world.status_of(&bytes), 400, "{name}");
     }
-    assert_eq!(world.status(&post(&format!("Host: a\r\n{good}"))), 202);
-    assert_eq!(world.status(&chunked("Transfer-Encoding: chunked\r\n")), 202);
-    assert_eq!(world.status(&get(poll, &format!("Host: a\r\n{own}"))), 200);
+    assert_eq!(world.status_of(&post(&format!("Host: a\r\n{good}"))), 202);
+    assert_eq!(world.status_of(&chunked("Transfer-Encoding: chunked\r\n")), 202);
+    assert_eq!(world.status_of(&get(poll, &format!("Host: a\r\n{own}"))), 200);
 }
 
 #[test]
