@@ -108,8 +108,8 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
 /// user's own.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], [`ErrorCode::RateLimited`], what is wrong with the
-/// names and the data, or when the engine cannot append.
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], [`ErrorCode::RateLimited`], what is wrong with
+/// the names and the data, or when the engine cannot append.
 pub async fn publish(
     app: &App,
     identity: &Identity,

@@ -14,8 +14,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use self::limit::Limited;
 use crate::{
-    auth::AUDIT_TARGET,
-    config::{AuditLevel, Config, LogFormat},
+    config::{AUDIT_TARGET, AuditLevel, Config, LogFormat},
     reload::{Change, Problem, Reload},
 };
 

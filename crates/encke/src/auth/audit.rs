@@ -14,10 +14,8 @@ use std::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::config::AuditLevel;
+use crate::config::{AUDIT_TARGET as TARGET, AuditLevel};
 
-/// The target of its lines, which `log` does not filter.
-pub const TARGET: &str = "encke::audit";
 /// The most refusals of which each gets a line within [`EVERY`]: any client can bring them about.
 const REFUSALS_MAX: u64 = 100;
 const EVERY: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ mod token;
 mod verifying_key;
 
 pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
-pub use audit::{Audit, AuditRecord, TARGET as AUDIT_TARGET};
+pub use audit::{Audit, AuditRecord};
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
 pub use channel_access::ChannelAccess;
 pub use configured_key::FILE_MAX_BYTES;

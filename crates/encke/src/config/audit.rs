@@ -3,6 +3,9 @@
 use encke_proto::ChannelName;
 use serde::{Deserialize, Deserializer, de::Error};
 
+/// The target of audit lines, which `log` does not filter.
+pub const AUDIT_TARGET: &str = "encke::audit";
+
 /// What gets an audit line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -39,7 +39,7 @@ use serde::Deserialize;
 
 pub use alpn::Alpn;
 pub use api_keys::ApiKeyEntry;
-pub use audit::AuditLevel;
+pub use audit::{AUDIT_TARGET, AuditLevel};
 pub use auth::{Auth, AuthKey};
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
