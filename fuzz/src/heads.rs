@@ -113,6 +113,8 @@ pub fn run(bytes: &[u8]) {
 /// The server's inline routes, which are not run here.
 fn routes() -> InlineRoutes {
     let route = |path| InlineRoute {
+        action: "push",
+        what: |_| "".into(),
         path,
         scope: Scope::Push,
         run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),

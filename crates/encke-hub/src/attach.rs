@@ -2,10 +2,10 @@
 //! each subscription begins, and the questions to the engine that this needs. How sessions begin and end is
 //! in `presence.rs`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Cursor, ErrorCode, Grant, Offset, Position, SessionId, Time, TokenInfo, UserId,
+    ChannelName, Cursor, Entry, ErrorCode, Grant, Offset, Position, SessionId, Time, TokenInfo, UserId,
     limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
 };
 
@@ -345,6 +345,10 @@ impl Hub {
         };
         let at = window.carry(at).unwrap_or(at);
         let reached = at.epoch == window.epoch && window.reaches(at.offset);
+        // A window that was just opened holds what was read for it, however old.
+        let is_old = |entry: &Arc<Entry>| entry.message().time < self.recent_since;
+        let reached =
+            reached && !(beginning == Beginning::Recent && window.after(at.offset).is_some_and(is_old));
         if let Some(sub) = self.sub_mut(key, index) {
             sub.go(at);
             if beginning == Beginning::Now {

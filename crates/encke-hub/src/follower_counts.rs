@@ -1,5 +1,5 @@
-//! How many sessions follow the channels whose rule bounds that: one count for all hubs of a node, so that the
-//! bound does not grow with the number of shards.
+//! How many sessions follow the channels whose rule bounds that: one count for all hubs of a node, so that
+//! the bound does not grow with the number of shards.
 
 use std::{
     collections::HashMap,

@@ -27,6 +27,8 @@ impl Hub {
             let Some(user) = self.user_of(key).cloned() else { continue };
             self.drop_subs(key, |hub, name| hub.config.rules.keep(&former, &user, name.as_str()));
             if self.unsubscribed.contains_key(&key) {
+                // A connection may have waited for its place in such a channel alone.
+                self.settle(key);
                 self.make_ready(key, false);
             }
         }
@@ -118,7 +120,11 @@ impl Hub {
         if count == 0 {
             return Ok(());
         }
-        let (followed, max) = (self.followed_by(self.user_key(user)), self.config.max_channels_per_user);
+        let user = match session {
+            Some(key) => self.sessions.get(key).map(|session| session.user),
+            None => self.user_key(user),
+        };
+        let (followed, max) = (self.followed_by(user), self.config.max_channels_per_user);
         if self.config.rules.is_empty() && followed + count <= max {
             return Ok(());
         }

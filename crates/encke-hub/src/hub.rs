@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use encke_proto::{ChannelName, IntHashState, SessionId, TokenId, UserId};
+use encke_proto::{ChannelName, IntHashState, SessionId, Time, TokenId, UserId};
 
 use crate::{
     ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, cursor_text::EpochText,
@@ -54,6 +54,8 @@ pub struct Hub {
     pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
     /// The ids of the tokens that sessions came with; most tokens have none.
     pub(crate) token_ids: HashMap<Key, TokenId>,
+    /// From when on what was published is recent: see [`crate::HubConfig::window_ms`].
+    pub(crate) recent_since: Time,
     pub(crate) outputs: VecDeque<Output>,
     /// What the driver calls its transports; sessions hold the number.
     pub(crate) transports: Vec<&'static str>,
@@ -64,6 +66,7 @@ impl Hub {
     /// An empty hub.
     #[must_use]
     pub fn new(config: HubConfig, now: Now) -> Self {
+        let recent_since = Time(now.wall.0.saturating_sub(config.window_ms));
         Self {
             config,
             users: Slab::default(),
@@ -84,6 +87,7 @@ impl Hub {
             subscribing: HashMap::new(),
             unsubscribed: HashMap::new(),
             token_ids: HashMap::new(),
+            recent_since,
             outputs: VecDeque::new(),
             transports: Vec::new(),
             epoch_text: EpochText::default(),
@@ -157,6 +161,7 @@ impl Hub {
     /// and what failed is tried again.
     pub fn tick(&mut self, now: Now) {
         self.tombstones.expire(now.mono_ms);
+        self.recent_since = Time(now.wall.0.saturating_sub(self.config.window_ms));
         for place in self.wheel.due(now.mono_ms) {
             if let Some(key) = self.sessions.key_at(place) {
                 self.look_at(key, now);
@@ -164,7 +169,7 @@ impl Hub {
         }
         if now.mono_ms >= self.cools_ms {
             self.cools_ms = now.mono_ms + COOL_MS;
-            let before = encke_proto::Time(now.wall.0.saturating_sub(self.config.window_ms));
+            let before = self.recent_since;
             let mut warm = std::mem::take(&mut self.warm);
             warm.retain(|key| self.channels.get_mut(*key).is_some_and(|channel| channel.cool(before)));
             warm.shrink_to(2 * warm.len());

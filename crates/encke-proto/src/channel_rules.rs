@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use crate::{ChannelPattern, Grant, UserId};
+use crate::{ChannelName, ChannelPattern, Grant, UserId};
 
 /// Whom a rule allows something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -105,32 +105,43 @@ impl ChannelRule {
 
 /// All rules, in order. Without any the token alone decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChannelRules(Vec<ChannelRule>);
+pub struct ChannelRules {
+    rules: Vec<ChannelRule>,
+    /// A channel that no client may do anything with.
+    closed: Option<ChannelName>,
+}
 
 impl ChannelRules {
     /// These, of which the first that fits decides.
     #[must_use]
     pub fn new(rules: Vec<ChannelRule>) -> Self {
-        Self(rules)
+        Self { rules, closed: None }
+    }
+
+    /// The same, with a channel that is closed to all clients, also where there are no rules.
+    #[must_use]
+    pub fn closing(self, closed: Option<ChannelName>) -> Self {
+        Self { closed, ..self }
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// The rule for a public channel.
     #[must_use]
     pub fn rule_for(&self, channel: &str) -> Option<&ChannelRule> {
-        self.0.iter().find(|rule| rule.channel.fits(channel))
+        self.rules.iter().find(|rule| rule.channel.fits(channel))
     }
 
     /// Whether a client may do something with a public channel. Without rules its token decides on following
     /// and publishing, and nothing else is allowed.
     #[must_use]
     pub fn allow(&self, action: Action, caller: Caller<'_>, channel: &str) -> bool {
-        if channel.starts_with('@') {
+        let is_closed = self.closed.as_ref().is_some_and(|closed| closed.as_str() == channel);
+        if is_closed || channel.starts_with('@') {
             return false;
         }
         if self.is_empty() {
@@ -250,6 +261,16 @@ mod tests {
                     matches!(action, Action::Subscribe | Action::Publish) && granted.allows("news");
                 assert_eq!(none.allow(action, caller, "news"), expected, "{granted:?} {action:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_closed_channel_is_closed_with_and_without_rules() {
+        let closed = ChannelName::public("audit").unwrap();
+        for rules in [ChannelRules::default(), rules(&[("*", Who::Anyone)])] {
+            let rules = rules.closing(Some(closed.clone()));
+            assert!(!may(&rules, "alice", &Grant::all(), "audit"));
+            assert!(may(&rules, "alice", &Grant::all(), "audit2"));
         }
     }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::pattern;
 
 /// Patterns of public channels; `*` stands for any run of characters. Empty grants nothing. Whether nothing
-/// was said, or that nothing is granted, is kept apart: rules for channels may allow what a token leaves open.
+/// was said, or that nothing is granted, is kept apart: rules for channels may allow what a token leaves
+/// open.
 // Nearly all tokens grant nothing or everything, and it is kept for each WebSocket: neither takes memory of
 // its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,9 @@ pub enum NameError {
     /// Characters that cannot be seen let one name pass for another.
     #[error("a name must not hold invisible format characters")]
     Invisible,
+    /// Names of blanks alone look like no name.
+    #[error("a name must not be made of blanks alone")]
+    Blank,
     /// Names that begin with `@` are users' own channels.
     #[error("a channel name must not begin with @")]
     Reserved,
@@ -41,7 +44,8 @@ fn check(text: &str) -> Result<(), NameError> {
     }
     // Nearly all names are of these alone.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Ok(());
+        let is_blank = text.bytes().all(|byte| byte == b' ');
+        return if is_blank { Err(NameError::Blank) } else { Ok(()) };
     }
     for c in text.chars() {
         if c.is_control() {
@@ -51,17 +55,18 @@ fn check(text: &str) -> Result<(), NameError> {
             return Err(NameError::Invisible);
         }
     }
-    Ok(())
+    if text.chars().all(char::is_whitespace) { Err(NameError::Blank) } else { Ok(()) }
 }
 
 /// Unicode's format characters (general category Cf), line and paragraph separators, and the fillers that are
-/// drawn as nothing.
+/// drawn as nothing, the empty pattern of Braille among them.
 fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0x00AD | 0x034F | 0x0600..=0x0605 | 0x061C | 0x06DD | 0x070F | 0x0890..=0x0891 | 0x08E2
         | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E
-        | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB | 0x110BD | 0x110CD
-        | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
+        | 0x2060..=0x206F | 0x2800 | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB
+        | 0x110BD | 0x110CD | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A
+        | 0xE0000..=0xE0FFF)
 }
 
 macro_rules! name {

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     copies::Copies,
     metrics::Metrics,
+    new_channels::NewChannels,
     rate_limits::RateLimits,
     reload::Reloads,
     revocation_log::RevocationLog,
@@ -39,6 +40,8 @@ pub struct App {
     pub revocations: Arc<RevocationLog>,
     /// How often clients may ask.
     pub rate_limits: Arc<RateLimits>,
+    /// How many channels each user may make.
+    pub new_channels: NewChannels,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -91,6 +94,7 @@ impl App {
         let metrics = Metrics::global();
         let reloads = Reloads::new(&config);
         let rate_limits = Arc::new(RateLimits::new(&config.limits));
+        let new_channels = NewChannels::new(config.max_new_channels_per_hour);
         Ok(Arc::new(Self {
             rate_limits,
             config,
@@ -99,6 +103,7 @@ impl App {
             sessions,
             auth,
             revocations,
+            new_channels,
             clock,
             metrics,
             supervisor: Supervisor::new(stopping.clone()),

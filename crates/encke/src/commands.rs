@@ -1,7 +1,7 @@
 //! What a client may do with its session, however it asks: by POST, over a WebSocket, in any dialect. Each is
 //! allowed by the client's [`Identity`] and the rules for channels.
 
-use encke_engine::{Appended, Mark, ReceiptState};
+use encke_engine::{Appended, Mark, PageLimit, ReadFrom, ReceiptState};
 use encke_hub::Following;
 use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Position, SessionId, json};
 use serde::Serialize;
@@ -113,8 +113,8 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
 /// user's own.
 ///
 /// # Errors
-/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], [`ErrorCode::RateLimited`], what is wrong with the
-/// names and the data, or when the engine cannot append.
+/// [`ErrorCode::ChannelForbidden`], [`ErrorCode::TooLarge`], [`ErrorCode::RateLimited`], what is wrong with
+/// the names and the data, or when the engine cannot append.
 pub async fn publish(
     app: &App,
     identity: &Identity,
@@ -130,10 +130,27 @@ pub async fn publish(
     let data = json::compact(data)?;
     access.check_size(&channel, data.get().len())?;
     app.rate_limits.user_publish(&identity.user, data.get().len(), app.now().wall)?;
-    publish_to(app, vec![channel], data, key, Some(identity.user.clone())).await
+    let (user, now_ms) = (&identity.user, app.now().mono_ms);
+    if app.new_channels.is_spent(user, now_ms) && !exists(app, &channel).await? {
+        return Err(Refused::new(
+            ErrorCode::RateLimited,
+            "the user has made as many channels as max_new_channels_per_hour lets",
+        ));
+    }
+    let appended = publish_to(app, vec![channel], data, key, Some(user.clone())).await?;
+    if !appended.repeated && appended.positions.iter().any(|(_, position)| position.offset == 1) {
+        app.new_channels.count(user, now_ms);
+    }
+    Ok(appended)
 }
 
-/// The same, as the native protocol answers it.
+/// Whether anything was ever published to a channel.
+async fn exists(app: &App, channel: &ChannelName) -> Result<bool, Refused> {
+    let page = app.engine.read(channel, ReadFrom::Head, PageLimit { messages: 1, bytes: 1 }).await?;
+    Ok(page.head > 0)
+}
+
+/// Publishes as [`publish`] does, with the answer of the native protocol.
 pub(crate) async fn publish_from(
     app: &App,
     identity: &Identity,

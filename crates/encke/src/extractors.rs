@@ -8,6 +8,7 @@ use http::request::Parts;
 
 use crate::{
     app::App,
+    audited::KeyName,
     auth::{Authenticated, Credentials, Identity},
     config::Scope,
     http::refusal::Refused,
@@ -64,7 +65,14 @@ macro_rules! callers {
             type Rejection = Refused;
 
             async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-                app.auth.operator(&credentials(parts), Scope::$scope, app.now().wall)?;
+                let credentials = credentials(parts);
+                let allowed = app.auth.operator(&credentials, Scope::$scope, app.now().wall);
+                if let Some(KeyName(name)) = parts.extensions.get()
+                    && let Some(known) = credentials.bearer().and_then(|key| app.auth.api_keys().name_of(key))
+                {
+                    let _ = name.set(known);
+                }
+                allowed?;
                 Ok(Self)
             }
         }

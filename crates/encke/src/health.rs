@@ -15,7 +15,10 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     extractors::MayReadMetrics,
-    http::refusal::{ENGINE, Refused, codes},
+    http::{
+        host::is_this_machine,
+        refusal::{ENGINE, Refused, codes},
+    },
     metrics::Gauge,
     shards::Counts,
 };
@@ -61,7 +64,7 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, 
     Ok(Answer(Well { ok: true, node: app.config.node.clone() }))
 }
 
-/// What is counted, as Prometheus reads it. Needs the API key, but in dev mode.
+/// What is counted, as Prometheus reads it. Needs the API key, but in dev mode by a name of this machine.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(("api_key" = []), ()),
     responses((status = 200, description = "Text.", body = String, content_type = "text/plain")),
@@ -70,7 +73,9 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Answer<Well>, 
     ]])))),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    if !app.config.dev {
+    // A foreign site can make its own name lead here (DNS rebinding); its pages could read the answer.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if !(app.config.dev && host.is_none_or(is_this_machine)) {
         MayReadMetrics::from_request_parts(&mut request.into_parts().0, &app).await?;
     }
     let counts = app.shards.counts().await?;

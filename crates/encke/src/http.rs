@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub mod client_address;
 mod date;
 pub(crate) mod discard;
+pub(crate) mod host;
 pub(crate) mod lines;
 pub(crate) mod operation;
 pub(crate) mod query;

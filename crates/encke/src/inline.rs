@@ -59,6 +59,10 @@ pub struct InlineRoute {
     pub path: &'static str,
     /// What the key has to allow.
     pub scope: Scope,
+    /// What it is called in the audit trail.
+    pub action: &'static str,
+    /// What it was about, by its answer.
+    pub what: fn(&[u8]) -> Box<str>,
     /// Runs it.
     pub run: Run,
 }

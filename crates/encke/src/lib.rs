@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod app;
 mod asyncapi;
+mod audited;
 pub mod auth;
 pub mod cli;
 mod client_api;
@@ -26,6 +27,7 @@ mod key_sources;
 pub mod listeners;
 mod logging;
 pub mod metrics;
+pub mod new_channels;
 mod openapi;
 mod pages;
 mod presence;

@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use self::limit::Limited;
 use crate::{
-    config::{Config, LogFormat},
+    config::{AUDIT_TARGET, AuditLevel, Config, LogFormat},
     reload::{Change, Problem, Reload},
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct LogFilter(Arc<dyn Fn(EnvFilter) + Send + Sync>);
 pub(crate) fn begin(config: &Config) -> Result<LogFilter, LogTaken> {
     // The configuration was checked, so what cannot be read here is a mistake of the program's; then nothing
     // is left out.
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(config).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let format = config.log_format;
     let (set, begun): (Arc<dyn Fn(EnvFilter) + Send + Sync>, _) = match format {
@@ -58,6 +58,13 @@ pub(crate) fn begin(config: &Config) -> Result<LogFilter, LogTaken> {
     begun.map(|()| LogFilter(set)).map_err(LogTaken)
 }
 
+/// What is logged: as `log` says, and the audit trail whatever it says, which has a switch of its own.
+fn filter(config: &Config) -> Result<EnvFilter, Problem> {
+    let filter = EnvFilter::try_new(&config.log)?;
+    let level = if config.audit == AuditLevel::Off { "off" } else { "info" };
+    Ok(filter.add_directive(format!("{AUDIT_TARGET}={level}").parse()?))
+}
+
 impl Reload for LogFilter {
     fn keys(&self) -> &'static [&'static str] {
         &["log"]
@@ -66,7 +73,7 @@ impl Reload for LogFilter {
     fn prepare(&self, config: Arc<Config>) -> BoxFuture<'static, Result<Change, Problem>> {
         let set = Arc::clone(&self.0);
         Box::pin(async move {
-            let filter = EnvFilter::try_new(&config.log)?;
+            let filter = filter(&config)?;
             Ok(Box::new(move || set(filter)) as Change)
         })
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::{app::App, copies::Copies, http::refusal::Refused, random};
+use crate::{app::App, auth::AuditRecord, copies::Copies, http::refusal::Refused, random};
 
 /// A message in the log of one channel.
 #[derive(Serialize, ToSchema)]
@@ -33,6 +33,19 @@ impl Published {
             mode: mode.as_str(),
         })
     }
+}
+
+/// Appends an audit record to its channel.
+///
+/// # Errors
+/// When there is no randomness, or the engine cannot append.
+pub(crate) async fn publish_record(
+    app: &App,
+    channel: &ChannelName,
+    record: &AuditRecord,
+) -> Result<(), Refused> {
+    let data = serde_json::value::to_raw_value(record).map_err(|_| Refused::from(ErrorCode::Internal))?;
+    publish_to(app, vec![channel.clone()], data.into(), None, None).await.map(drop)
 }
 
 /// Appends a message, compact by now, to public channels. A key that was used for another message or other

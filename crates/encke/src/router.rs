@@ -16,7 +16,9 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
     app::App,
-    asyncapi, client_api,
+    asyncapi,
+    audited::audited,
+    client_api,
     config::Config,
     connection::ListenerRole,
     cors::cors,
@@ -181,6 +183,7 @@ pub fn router_of(app: Arc<App>, dialects: &Registry, role: ListenerRole) -> Rout
         .fallback_service(nothing.with_state(Arc::clone(&app)))
         .layer(from_fn(name_codings))
         .layer(from_fn(discard_rest))
+        .layer(from_fn_with_state(Arc::clone(&app), audited))
         .layer(from_fn(protect))
         .layer(from_fn(count))
         .with_state(app)
@@ -241,6 +244,15 @@ async fn count(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_changes_something_with_a_key_has_a_name_in_the_audit_trail() {
+        for route in routes() {
+            let changes = route.area == Area::Api && route.method != Method::GET;
+            let action = crate::audited::action(&route.method, route.path);
+            assert_eq!(action.is_some(), changes, "{}", route.path);
+        }
+    }
 
     #[test]
     fn what_operators_need_is_served_when_the_server_is_full_and_nothing_else() {

@@ -18,3 +18,4 @@ pub(crate) mod request_stream;
 pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod users;
+pub(crate) mod what;

@@ -33,6 +33,7 @@ use crate::{
         hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
+    publishing::publish_record,
     random::{self, NoRandomness},
     revocation_log::{RevocationFeed, RevocationLog},
     router::router_of,
@@ -190,10 +191,10 @@ pub async fn wire_speaking(
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
+    follow_settings(&app, &shards);
     follow_keys(&app, &stopping).await?;
-    app.reloads
-        .register(Arc::new(RulesReload { access: Arc::clone(app.auth.access()), shards: shards.clone() }));
     follow_revocations(&app, told, &stopping).await?;
+    publish_audit(&app);
     app.copies.get_or_init(|| dialects.copies(&config));
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
@@ -295,10 +296,29 @@ async fn follow_revocations(
     Ok(())
 }
 
-/// Takes keys as they change: those of the server API, and those that tokens are verified with, in files and
-/// at their issuer.
-async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+/// Takes keys of the server API and rules for channels as the configuration changes.
+fn follow_settings(app: &App, shards: &Shards) {
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
+    let (access, shards) = (Arc::clone(app.auth.access()), shards.clone());
+    app.reloads.register(Arc::new(RulesReload { access, shards }));
+}
+
+/// Publishes audit records to their channel, if there is one. What it does not take the log has.
+fn publish_audit(app: &Arc<App>) {
+    let Some(channel) = app.config.audit_channel.clone() else { return };
+    let (app, mut records) = (Arc::clone(app), app.auth.audit().records());
+    let (supervisor, work) = (app.supervisor.clone(), async move {
+        while let Some(record) = records.recv().await {
+            if publish_record(&app, &channel, &record).await.is_err() {
+                app.auth.audit().lose();
+            }
+        }
+    });
+    supervisor.spawn("audit", work);
+}
+
+/// Takes keys that tokens are verified with as they change: in files, and at their issuer.
+async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
     if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
         let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
         app.supervisor.spawn("token keys", work);

@@ -135,7 +135,7 @@ impl Server {
 
     fn metrics(&self) -> String {
         let mut socket = TcpStream::connect(self.addresses[0]).unwrap();
-        write!(socket, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer

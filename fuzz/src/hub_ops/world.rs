@@ -79,6 +79,7 @@ impl World {
             window_bytes: 1 << 20,
             window_ms: 3_000,
             broadcast_members: if wide { 2 } else { 64 },
+            ..HubConfig::default()
         };
         let user = |number: usize| UserId::new(&format!("user {}", number % USERS)).expect("a name");
         let mut history = History::default();

@@ -9,7 +9,7 @@ use encke_proto::{
 
 use crate::{
     support::{channel, session},
-    world::{World, attach, attach_to, back},
+    world::{Engine, World, attach, attach_to, back},
 };
 
 fn rule(pattern: &str, subscribe: Who, history: Who) -> ChannelRule {
@@ -60,6 +60,19 @@ fn new_rules_end_what_they_forbid_and_the_client_is_told_at_once() {
 }
 
 #[test]
+fn a_connection_that_waits_for_its_place_in_a_channel_that_is_forbidden_waits_no_longer() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.engine(Engine::Waits);
+    world.come(Attach { session: Some(session(1001)), ..attach_to(2, "alice", &["secret"]) });
+    assert!(!world.has_begun(2));
+    world.hub.set_rules(rules(vec![rule("news", Who::Users, Who::Users)]));
+    world.settle();
+    assert!(world.has_begun(2));
+    assert_eq!(world.pull(2), ["secret lost"]);
+}
+
+#[test]
 fn a_rule_grants_what_a_token_leaves_open_and_a_token_narrows_it() {
     let mut world =
         world(vec![rule("in-{user}", Who::Owner, Who::Owner), rule("news", Who::Users, Who::Users)]);
@@ -92,8 +105,17 @@ fn without_the_right_to_the_history_no_cursor_leads_back() {
         world.come(Attach { start: Start::Cursor(cursor), ..attach(10 + offset, "bob") });
         let pulled = world.pull(10 + offset);
         assert!(pulled.len() == 1 && pulled[0].contains("gap"), "{pulled:?}");
+        // The window holds what was read when the channel was opened.
+        let mut next = Cursor::default();
+        next.set(&channel("news"), Position { offset, ..at });
+        world.come(Attach { start: Start::Cursor(next), ..attach(30 + offset, "dave") });
+        let pulled = world.pull(30 + offset);
+        assert!(pulled.len() == 1 && pulled[0].contains("gap"), "{pulled:?}");
         world.publish("news");
         assert_eq!(world.pull(10 + offset).len(), 1, "what comes is given");
+        world.go(10 + offset);
+        world.go(30 + offset);
+        world.wait_ms(120_000);
     }
     let mut cursor = Cursor::default();
     cursor.set(&channel("news"), Position { epoch: Epoch(99), offset: 1 });
@@ -186,7 +208,7 @@ fn what_a_user_follows_is_bounded_over_all_sessions() {
     assert!(world.has_begun(4), "a session that goes on takes no more");
     world.come(attach_to(5, "bob", &["a", "b", "c", "d", "e"]));
     assert!(world.has_begun(5), "each user has a bound");
-    world.unsubscribe(4, "alice", &["d"]);
+    world.unsubscribe(3, "alice", &["d"]);
     world.said();
     world.subscribe(1, "alice", &["e"]);
     assert!(matches!(world.reply(), Some(ControlReply::Following(_))));

@@ -49,6 +49,8 @@ pub struct Allowed {
     pub until: Option<Time>,
     /// As long as these keys are in use.
     pub generation: u64,
+    /// The key's place among them; see [`ApiKeys::name`].
+    pub key: u16,
 }
 
 /// All keys of the server API.
@@ -108,7 +110,23 @@ impl ApiKeys {
         if !key.scopes.allow(scope) {
             return Err(ApiKeyError::Scope { name: key.name.clone(), scope });
         }
-        Ok(Allowed { until: key.expires, generation })
+        let place = keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or(usize::MAX);
+        let place = u16::try_from(place).unwrap_or(u16::MAX);
+        Ok(Allowed { until: key.expires, generation, key: place })
+    }
+
+    /// The name of the key at a place among those that are in use.
+    #[must_use]
+    pub fn name(&self, key: u16) -> Option<Box<str>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(usize::from(key)).map(|key| key.name.clone())
+    }
+
+    /// The name of this key, whatever it allows and however long.
+    #[must_use]
+    pub fn name_of(&self, given: &str) -> Option<Box<str>> {
+        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        self.find(&keys, given).map(|key| key.name.clone())
     }
 
     fn find<'a>(&self, keys: &'a [Key], given: &str) -> Option<&'a Key> {

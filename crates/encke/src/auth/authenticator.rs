@@ -6,8 +6,8 @@ use std::sync::Arc;
 use encke_proto::{ErrorCode, Refusal, Time, TokenInfo, UserId};
 
 use super::{
-    Authenticated, BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity, KeySet,
-    Keys, PendingFetch, TokenError, TokenKey,
+    Audit, Authenticated, BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity,
+    KeySet, Keys, PendingFetch, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     credentials::COOKIES_MAX,
     origin::Origins,
@@ -59,6 +59,7 @@ pub struct Authenticator {
     remembered: Option<Remembered>,
     api_keys: Arc<ApiKeys>,
     access: Arc<ChannelAccess>,
+    audit: Arc<Audit>,
     origins: Origins,
     tickets: Tickets,
     /// What takes the place of those among several nodes.
@@ -85,6 +86,7 @@ impl Authenticator {
             remembered: random::bits().ok().map(Remembered::new),
             api_keys: Arc::new(ApiKeys::new(&config.all_api_keys(), random::bits().ok())),
             access: Arc::new(ChannelAccess::new(config.channel_rules())),
+            audit: Arc::new(Audit::new(config.audit)),
             origins: Origins::new(&config.allowed_origins),
             tickets: Tickets::default(),
             shared_tickets: None,
@@ -319,6 +321,12 @@ impl Authenticator {
             TicketError::TooMany => Refusal::new(ErrorCode::Overloaded, error.to_string()),
         })?;
         Ok(GivenTicket { ticket: ticket::write(bits), expires })
+    }
+
+    /// What is written down of what is done with keys and tokens.
+    #[must_use]
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
 
     /// What clients may do with channels.

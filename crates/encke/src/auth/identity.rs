@@ -1,5 +1,5 @@
-//! A verified user, and what the token grants. How the user was verified is in `authenticator.rs`, what may be
-//! done with a channel in `channel_access.rs`.
+//! A verified user, and what the token grants. How the user was verified is in `authenticator.rs`, what may
+//! be done with a channel in `channel_access.rs`.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Who a client is, and what it may do.
 
 mod api_keys;
+mod audit;
 mod authenticator;
 mod channel_access;
 mod claim_set;
@@ -21,6 +22,7 @@ mod token;
 mod verifying_key;
 
 pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
+pub use audit::{Audit, AuditRecord};
 pub use authenticator::{Authenticator, GivenTicket, KeysError};
 pub use channel_access::ChannelAccess;
 pub use close_keys::CloseKeys;

@@ -19,7 +19,8 @@ use crate::{
 
 /// A part of a channel's log, forwards or backwards from a cursor, if a rule lets the user read it.
 #[utoipa::path(
-    get, path = "/v1/channels/{channel}/history", tag = "control connection", security(("token" = []), ("cookie" = [])),
+    get, path = "/v1/channels/{channel}/history", tag = "control connection",
+    security(("token" = []), ("cookie" = [])),
     params(
         (
             "channel" = String,
@@ -41,7 +42,8 @@ use crate::{
         }),
     )),
     extensions(("x-error-codes" = json!(codes(&[
-        CLIENT, query::ERRORS, validation::ERRORS, ENGINE, &[ErrorCode::BadCursor, ErrorCode::ChannelForbidden]
+        CLIENT, query::ERRORS, validation::ERRORS, ENGINE,
+        &[ErrorCode::BadCursor, ErrorCode::ChannelForbidden],
     ])))),
 )]
 pub(crate) async fn history(

@@ -19,7 +19,8 @@ use crate::{
 
 /// Who follows a channel now, if a rule lets the user know.
 #[utoipa::path(
-    get, path = "/v1/channels/{channel}/presence", tag = "control connection", security(("token" = []), ("cookie" = [])),
+    get, path = "/v1/channels/{channel}/presence", tag = "control connection",
+    security(("token" = []), ("cookie" = [])),
     params(
         (
             "channel" = String,

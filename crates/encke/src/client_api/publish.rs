@@ -49,7 +49,8 @@ pub(crate) struct ClientPublish {
         example = json!({"id": "AZ6dZ2hUJq0b3m5k7n9pRQ", "offset": 7, "epoch": "k3x9", "mode": "log"}),
     )),
     extensions(("x-error-codes" = json!(codes(&[
-        CLIENT, body::ERRORS, validation::ERRORS, ENGINE, KEYED, &[ErrorCode::ChannelForbidden]
+        CLIENT, body::ERRORS, validation::ERRORS, ENGINE, KEYED,
+        &[ErrorCode::ChannelForbidden, ErrorCode::RateLimited],
     ])))),
 )]
 pub(crate) async fn publish(

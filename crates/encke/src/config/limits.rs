@@ -46,6 +46,7 @@ fn check_ranges(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigErro
         ("max_connections", config.max_connections, 1, 10_000_000),
         ("max_sessions_per_user", config.max_sessions_per_user, 1, 1_000_000),
         ("max_channels_per_user", config.max_channels_per_user, SESSION_MAX_CHANNELS as u64, 100_000_000),
+        ("max_new_channels_per_hour", config.max_new_channels_per_hour, 0, 1_000_000),
         ("workers", config.workers, 0, WORKERS_MAX as u64),
         ("shutdown_drain_s", config.shutdown_drain_s, 0, 300),
         ("shutdown_spread_s", config.shutdown_spread_s, 1, 300),
@@ -153,6 +154,7 @@ mod tests {
         }
         for key in [
             "max_connections_per_address",
+            "max_new_channels_per_hour",
             "workers",
             "shutdown_drain_s",
             "linger_ms",

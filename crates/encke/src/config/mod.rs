@@ -9,6 +9,7 @@
 mod acme;
 mod alpn;
 mod api_keys;
+mod audit;
 mod auth;
 mod certificate_files;
 mod dev_keys;
@@ -36,11 +37,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use encke_engine::RetentionTable;
-use encke_proto::AllowList;
+use encke_proto::{AllowList, ChannelName};
 use serde::Deserialize;
 
 pub use alpn::Alpn;
 pub use api_keys::ApiKeyEntry;
+pub use audit::{AUDIT_TARGET, AuditLevel};
 pub use auth::{Auth, AuthKey};
 pub use certificate_files::CertificateFiles;
 pub use dev_keys::{DevKeys, DevKeysError};
@@ -173,6 +175,9 @@ pub struct Config {
     /// How many public channels the sessions of one user may follow on a node, all together, 128 to
     /// 100,000,000. Default 10,000.
     pub max_channels_per_user: u64,
+    /// How many channels a user may make in an hour on a node, by publishing to names that no message was
+    /// published to before, up to 1,000,000; 0 lets clients make none. Default 1,000.
+    pub max_new_channels_per_hour: u64,
     /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692, each message by
     /// itself). Default false: it saves bandwidth and costs time.
     pub websocket_compression: bool,
@@ -183,6 +188,13 @@ pub struct Config {
     pub log: String,
     /// How it is logged: `text` or `json`. Default `text`.
     pub log_format: LogFormat,
+    /// What gets an audit line: `off`, `control` (closes, deletions, refusals of keys and tokens) or `all`
+    /// (pushes and publishes of backends too). Default `control`.
+    pub audit: AuditLevel,
+    /// The public channel that audit lines are published to besides, which no client may follow or publish
+    /// to. Default none.
+    #[serde(deserialize_with = "audit::channel")]
+    pub audit_channel: Option<ChannelName>,
     /// How long connections may take to end when the server stops, in seconds, up to 300. Default 10.
     pub shutdown_drain_s: u64,
     /// Over how long clients are spread who are told to come back when the server stops, at most, in seconds,
@@ -262,10 +274,13 @@ impl Default for Config {
             max_connections_per_address: None,
             max_sessions_per_user: 1_000,
             max_channels_per_user: 10_000,
+            max_new_channels_per_hour: 1_000,
             websocket_compression: false,
             workers: 0,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            audit: AuditLevel::Control,
+            audit_channel: None,
             shutdown_drain_s: 10,
             shutdown_spread_s: 10,
             retention: Vec::new(),

@@ -13,13 +13,13 @@ pub struct RuleEntry {
     /// The pattern: `*` stands for any run of characters, `{user}` for the id of a user. Users' own channels
     /// need no rule.
     pub channel: String,
-    /// Who may follow: `anyone`, `users`, `owner`, `token` or `nobody`. Default `nobody`.
+    /// Who may follow: `anyone`, `users`, `owner`, `token`, or no client, which is the default.
     #[serde(default)]
     pub subscribe: Who,
-    /// Who may publish. Default `nobody`.
+    /// Who may publish. Default: no client.
     #[serde(default)]
     pub publish: Who,
-    /// Who may see who follows. Default `nobody`.
+    /// Who may see who follows. Default: no client.
     #[serde(default)]
     pub presence: Who,
     /// Who may read the history: what was published before one follows, and while one was away for long.
@@ -52,10 +52,11 @@ impl RuleEntry {
 }
 
 impl Config {
-    /// All rules for public channels, in their order.
+    /// All rules for public channels, in their order, and the channel that is closed to all clients.
     #[must_use]
     pub fn channel_rules(&self) -> ChannelRules {
         // A pattern that is none was refused when the configuration was checked.
-        ChannelRules::new(self.rules.iter().filter_map(|entry| entry.rule().ok()).collect())
+        let rules = self.rules.iter().filter_map(|entry| entry.rule().ok()).collect();
+        ChannelRules::new(rules).closing(self.audit_channel.clone())
     }
 }

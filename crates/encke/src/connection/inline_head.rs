@@ -129,6 +129,8 @@ mod tests {
         let route = |path| InlineRoute {
             path,
             scope: Scope::Push,
+            action: "push",
+            what: |_| "".into(),
             run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
         };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])

@@ -26,14 +26,16 @@ pub struct KnownHead {
     pub head_bytes: usize,
     /// How many bytes the body has; at most [`BODY_MAX_BYTES`].
     pub body_bytes: usize,
+    /// Which key it has: see [`Allowed::key`].
+    pub key: u16,
 }
 
 impl KnownHead {
     /// What is known of a head that was read.
     #[must_use]
-    pub fn of(asking: &Asking<'_>) -> Self {
+    pub fn of(asking: &Asking<'_>, allowed: Allowed) -> Self {
         let Asking { route, keep_alive, head_bytes, body_bytes, .. } = *asking;
-        Self { route, keep_alive, head_bytes, body_bytes }
+        Self { route, keep_alive, head_bytes, body_bytes, key: allowed.key }
     }
 }
 
@@ -104,6 +106,7 @@ impl Head {
             keep_alive: self.keep_alive,
             head_bytes: before.len() + digits + behind.len(),
             body_bytes,
+            key: self.allowed.key,
         })
     }
 }
@@ -125,11 +128,14 @@ mod tests {
 
     const NOW: Time = Time(1000);
     const UNTIL: Time = Time(2000);
+    const ALLOWED: Allowed = Allowed { until: Some(UNTIL), generation: 7, key: 0 };
 
     fn routes() -> InlineRoutes {
         let route = |path| InlineRoute {
             path,
             scope: Scope::Push,
+            action: "push",
+            what: |_| "".into(),
             run: Box::new(|_| Begun::Goes(Box::pin(std::future::pending()))),
         };
         InlineRoutes::new(vec![route("/api/push"), route("/api/publish")])
@@ -144,7 +150,7 @@ mod tests {
 
     fn remember(heads: &mut RememberedHeads, text: &str) {
         let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-        heads.remember(text.as_bytes(), &asking, Allowed { until: Some(UNTIL), generation: 7 });
+        heads.remember(text.as_bytes(), &asking, ALLOWED);
     }
 
     #[test]
@@ -156,7 +162,11 @@ mod tests {
             for length in ["0", "2", "00017", "123", "65536"] {
                 let text = head(path, "k", length, fields) + "{}POST /next";
                 let Verdict::Inline(asking) = read(text.as_bytes(), &routes()) else { panic!("{text:?}") };
-                assert_eq!(heads.find(text.as_bytes(), NOW, 7), Some(KnownHead::of(&asking)), "{text:?}");
+                assert_eq!(
+                    heads.find(text.as_bytes(), NOW, 7),
+                    Some(KnownHead::of(&asking, ALLOWED)),
+                    "{text:?}"
+                );
             }
         }
     }

@@ -111,7 +111,7 @@ impl IntoResponse for Refused {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/json")], self.0.json()).into_response();
-        // For what counts failures.
+        // For what counts failures, and writes down answers.
         response.extensions_mut().insert(code);
         if let Some(seconds) = retry_after_s(code) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

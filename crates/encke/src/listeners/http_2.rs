@@ -22,12 +22,13 @@ use super::{
     carried::Carried,
     client,
     https::Https,
-    hyper_server::{Scope, answer, times},
+    hyper_server::{Scope, answer, malformed, times},
     tls_stream::TlsStream,
     waiting::{decide, endpoint, refuse},
 };
 use crate::{
     connection::{Carrier, Given, Permit, tls::TlsState},
+    http::refusal::Refused,
     shards::Timeouts,
 };
 
@@ -224,6 +225,10 @@ impl Caller {
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
         match waits {
             Some(found) => {
+                if let Some(problem) = malformed(&parts.headers, parts.version) {
+                    let response = refuse(Refused::bad(problem), &activity);
+                    return hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response);
+                }
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
                 let now = || hyper_bridge.clock.now().wall;
                 let response = match decide(&hyper_bridge.endpoints, found, &parts, body, now).await {

@@ -17,7 +17,6 @@ use std::{
 };
 
 use axum::{Router, body::Body, response::IntoResponse};
-use encke_proto::ErrorCode;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::{
@@ -235,6 +234,9 @@ impl HyperServer {
             let router = self.routers.of(role);
             return answer(router, scope, activity, Request::from_parts(parts, body), unread).await;
         };
+        if let Some(problem) = malformed(&parts.headers, parts.version) {
+            return self.refuse(&parts.headers, activity, Refused::bad(problem));
+        }
         let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));
         match decide(&self.endpoints, endpoint, &parts, body, || self.clock.now().wall).await {
             Ok(verdict) => {
@@ -335,12 +337,9 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let version = request.version();
     let ends = scope == Scope::Operation || (version < Version::HTTP_11 && !keeps_alive(&request));
-    // hyper leaves this to its user: a request names its host once (RFC 9112 section 3.2), or two
-    // servers may disagree on whose it is.
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let misnamed = hosts > 1 || (hosts == 0 && version == Version::HTTP_11);
-    let mut response = if misnamed {
-        Refused::new(ErrorCode::BadRequest, "a request names its host once").into_response()
+    let malformed = malformed(request.headers(), version);
+    let mut response = if let Some(problem) = malformed {
+        Refused::bad(problem).into_response()
     } else {
         let belongs = scope.has(request.uri().path());
         let mut request = request.map(|body| Body::new(Asked { body, unread }.map_err(axum::Error::new)));
@@ -350,10 +349,29 @@ pub(super) async fn answer(
         router.oneshot(request).await.unwrap_or_else(|never| match never {})
     };
     // What was not read of a body would be the next request.
-    if version <= Version::HTTP_11 && (misnamed || ends || activity.has_unread()) {
+    if version <= Version::HTTP_11 && (malformed.is_some() || ends || activity.has_unread()) {
         response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Why two servers may disagree on what a request is, where hyper leaves that to its user.
+pub(super) fn malformed(headers: &HeaderMap, version: Version) -> Option<&'static str> {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    // RFC 9112 section 3.2.
+    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+        return Some("a request names its host once");
+    }
+    // Of two, one server may look at the first and another at the last.
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Some("a request has one Authorization");
+    }
+    // What is encoded besides would be read as it came (RFC 9112 section 6.1).
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Some("a body may be chunked, and encoded for its transfer in no other way");
+    }
+    None
 }
 
 fn keeps_alive<B>(request: &Request<B>) -> bool {

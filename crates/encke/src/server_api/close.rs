@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
+use axum::{Extension, Json as Answer, extract::State};
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode, Revocation, UserId};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::revoke::put_in_force;
 use crate::{
     app::App,
+    audited::What,
     auth::RevocationRecord,
     extractors::{MayClose, OPERATOR},
     http::{
@@ -20,6 +21,9 @@ use crate::{
     },
     validation,
 };
+
+/// How much of a session's id an audit line has.
+const SESSION_SHOWN: usize = 6;
 
 /// Whose sessions are to end; exactly one of `user` and `session`.
 #[derive(Deserialize, ToSchema)]
@@ -77,7 +81,7 @@ pub(crate) async fn close(
     State(app): State<Arc<App>>,
     _: MayClose,
     Json(request): Json<CloseSessions>,
-) -> Result<Answer<SessionsClosed>, Refused> {
+) -> Result<(Extension<What>, Answer<SessionsClosed>), Refused> {
     if request.ban_s.is_some_and(|ban_s| ban_s > BAN_MAX_S || (ban_s > 0 && request.reconnect)) {
         return Err(Refused::bad(format!(
             "`ban_s` is at most {BAN_MAX_S}, and `reconnect` is false for a user who is kept away"
@@ -89,11 +93,17 @@ pub(crate) async fn close(
         reconnect: request.reconnect,
         retry_ms: None,
     };
+    let what = match (&request.user, &request.session) {
+        (Some(user), _) => format!("user {user}"),
+        // The whole id is the right to end the session.
+        (_, Some(session)) => format!("session {}…", session.chars().take(SESSION_SHOWN).collect::<String>()),
+        _ => String::new(),
+    };
     let target = match (request.user, request.session) {
         (Some(user), None) => CloseTarget::User(validation::user(&user)?),
         (None, Some(session)) => match validation::session(&session) {
             Ok(session) => CloseTarget::Session(session),
-            Err(_) => return Ok(Answer(SessionsClosed { closed: 0 })),
+            Err(_) => return Ok((Extension(What(what.into())), Answer(SessionsClosed { closed: 0 }))),
         },
         _ => return Err(Refused::bad("send either `user` or `session`")),
     };
@@ -104,7 +114,7 @@ pub(crate) async fn close(
         },
         None => app.sessions.close(&target, &close).await?,
     };
-    Ok(Answer(SessionsClosed { closed }))
+    Ok((Extension(What(what.into())), Answer(SessionsClosed { closed })))
 }
 
 /// The user whom a close concerns; none when there is no such session.

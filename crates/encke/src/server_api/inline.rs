@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::{
     publish::{self, Publish},
     push::{self, PushAnswer, PushRequest},
+    what,
 };
 use crate::{
     app::App,
@@ -26,8 +27,20 @@ pub fn routes(app: &Arc<App>) -> InlineRoutes {
         Box::new(move |body| begin(&app, body))
     };
     InlineRoutes::new(vec![
-        InlineRoute { path: "/api/push", scope: Scope::Push, run: run(begin_push) },
-        InlineRoute { path: "/api/publish", scope: Scope::Publish, run: run(begin_publish) },
+        InlineRoute {
+            path: "/api/push",
+            scope: Scope::Push,
+            action: "push",
+            what: what::of_answer,
+            run: run(begin_push),
+        },
+        InlineRoute {
+            path: "/api/publish",
+            scope: Scope::Publish,
+            action: "publish",
+            what: what::of_answer,
+            run: run(begin_publish),
+        },
     ])
 }
 

@@ -19,9 +19,11 @@ use super::{
     batch::{Part, in_order},
     publish_many::{OneOfMany, PublishedTogether, publish_many},
     request_stream::{self, LineResult, NDJSON},
+    what,
 };
 use crate::{
     app::App,
+    audited::What,
     config::Scope,
     extractors::{MayPublish, OPERATOR},
     http::{
@@ -165,7 +167,14 @@ pub(crate) async fn publish(
     }
     let body = body::read_json(request, BODY_MAX_BYTES).await?;
     let answer = accept(&app, body::parse(&body)?).await?;
-    Ok((StatusCode::ACCEPTED, Answer(answer)).into_response())
+    let is_audited = app.auth.audit().has_messages();
+    let what =
+        is_audited.then(|| body::written(&answer).map(|json| What(what::of_answer(&json)))).transpose()?;
+    let mut response = (StatusCode::ACCEPTED, Answer(answer)).into_response();
+    if let Some(what) = what {
+        response.extensions_mut().insert(what);
+    }
+    Ok(response)
 }
 
 /// Carries out lines of a stream. What each needs is appended in their order.

@@ -19,9 +19,11 @@ use super::{
     push_many::{self, PushedOne, PushedTogether, Pushes},
     push_one::{self, Push, Pushed},
     request_stream::{self, LineResult, NDJSON},
+    what,
 };
 use crate::{
     app::App,
+    audited::What,
     config::Scope,
     extractors::{MayPush, OPERATOR},
     http::{
@@ -172,7 +174,13 @@ pub(crate) async fn push(
     }
     let body = body::read_json(request, PUSHES_MAX_BYTES).await?;
     let answer = begin(&app, PushRequest::parse(&body)?).finish().await?;
-    Ok((StatusCode::ACCEPTED, [(CONTENT_TYPE, response::JSON)], answer.json()?).into_response())
+    let json = answer.json()?;
+    let what = app.auth.audit().has_messages().then(|| What(what::of_answer(&json)));
+    let mut response = (StatusCode::ACCEPTED, [(CONTENT_TYPE, response::JSON)], json).into_response();
+    if let Some(what) = what {
+        response.extensions_mut().insert(what);
+    }
+    Ok(response)
 }
 
 /// Does it as far as that needs no waiting, whatever has read the request.

@@ -5,7 +5,7 @@
 //! gathers for the next group, and the engine commits each group as one; and no more is in memory than a
 //! group and its results, since nothing is read until the client has taken what was answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -20,13 +20,17 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
-use super::batch::{Part, Reason};
+use super::{
+    batch::{Part, Reason},
+    what,
+};
 use crate::{
     app::App,
-    auth::Credentials,
+    auth::{AuditRecord, Credentials},
     config::Scope,
     http::{
         body,
+        client_address::ClientAddress,
         discard::ReadsOn,
         lines::{LINE_MAX_BYTES, Line, Lines, Unfinished},
         refusal::Refused,
@@ -69,6 +73,8 @@ struct Stream {
     /// The key that it was begun with, and what that has to allow for each group of lines.
     key: Option<HeaderValue>,
     scope: Scope,
+    /// Where it comes from.
+    from: Option<IpAddr>,
     /// It ends with the group that was answered last.
     is_over: bool,
     /// Until when lines are refused, once the server stops.
@@ -82,9 +88,10 @@ struct Stream {
 /// refusal for each line that came since.
 pub(crate) async fn answer(app: Arc<App>, request: Request, scope: Scope, run: Run) -> Response {
     let key = request.headers().get(header::AUTHORIZATION).cloned();
+    let from = request.extensions().get::<ClientAddress>().map(|peer| peer.0);
     let mut lines = Lines::new(request.into_body());
     lines.ask().await;
-    let stream = Stream { app, lines, run, key, scope, is_over: false, refuses_until: None };
+    let stream = Stream { app, lines, run, key, scope, from, is_over: false, refuses_until: None };
     let results = unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         match stream.next().await {
@@ -129,9 +136,30 @@ impl Stream {
             None => self.request(line),
         };
         let requests = lines.into_iter().map(request).collect();
-        let mut results = (self.run)(Arc::clone(&self.app), requests).await.join("\n");
+        let results = (self.run)(Arc::clone(&self.app), requests).await;
+        self.write_down(&results);
+        let mut results = results.join("\n");
         results.push('\n');
         Ok(Some(results))
+    }
+
+    /// An audit line for each result, if there is to be one.
+    fn write_down(&self, results: &[String]) {
+        let audit = self.app.auth.audit();
+        if !audit.has_messages() {
+            return;
+        }
+        let key = self.key.as_ref().and_then(|key| key.to_str().ok());
+        let credentials = Credentials { authorization: key, ..Credentials::default() };
+        let name = credentials.bearer().and_then(|key| self.app.auth.api_keys().name_of(key));
+        let who: Box<str> = name.unwrap_or_else(|| "-".into());
+        let action = if self.scope == Scope::Push { "push" } else { "publish" };
+        for result in results {
+            let what = what::of_answer(result.as_bytes());
+            let outcome = if what.is_empty() { "refused" } else { "ok" };
+            let (who, from) = (who.clone(), self.from);
+            audit.record(AuditRecord { who, action, what, outcome, from, left_out: 0 });
+        }
     }
 
     /// Why the key does not allow it any more, if so.

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::Shutdown,
+    net::{IpAddr, Shutdown},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -181,6 +181,12 @@ impl Sink {
     #[must_use]
     pub fn role(&self) -> ListenerRole {
         self.permit().map_or(ListenerRole::Combined, Permit::role)
+    }
+
+    /// The address of its client, where it has a connection of its own.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.permit().and_then(Permit::address)
     }
 
     /// Its socket, if it has one of its own.

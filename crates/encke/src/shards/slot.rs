@@ -185,6 +185,8 @@ pub struct Answered {
     pub keep_alive: bool,
     /// When it began.
     pub began: Instant,
+    /// Which key it has: see [`crate::auth::Allowed::key`].
+    pub key: u16,
 }
 
 impl std::fmt::Debug for Task {

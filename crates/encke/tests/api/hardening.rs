@@ -471,7 +471,21 @@ fn t25_only_listed_origins_may_read_answers() {
 #[test]
 fn t28_t29_names_that_deceive_are_refused_everywhere() {
     let world = World::new();
-    for name in ["ali\u{202e}ce", "ali\u{200b}ce", "alice\n", "\u{1b}[2Jalice", "", &"x".repeat(256)] {
+    for name in [
+        "ali\u{202e}ce",
+        "ali\u{200b}ce",
+        "alice\n",
+        "\u{1b}[2Jalice",
+        "",
+        &"x".repeat(256),
+        " ",
+        "   ",
+        "\u{a0}",
+        "\u{3000}",
+        " \u{a0}\u{3000}",
+        "\u{2800}",
+        "alice\u{2800}",
+    ] {
         for ask in [
             Ask::post("/api/push", &json!({"to": [name], "data": 1})).key(),
             Ask::post("/api/publish", &json!({"channel": name, "data": 1})).key(),
@@ -493,4 +507,32 @@ fn t2_a_foreign_name_for_this_machine_logs_no_user_in() {
         .header("host", "evil.example:8080")
         .header("content-type", "application/json");
     assert_eq!(world.call(ask.body(r#"{"user":"alice"}"#)).code(), (403, "origin_forbidden".into()));
+}
+
+/// The same way in to what is counted, which dev mode shows without a key.
+#[test]
+fn t2_a_foreign_name_for_this_machine_reads_no_metrics() {
+    let world = World::dev();
+    let status = |host: &str| world.call(Ask::get("/metrics").header("host", host)).status;
+    for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"] {
+        assert_eq!(status(host), 401, "{host}");
+    }
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]", "encke.localhost"] {
+        assert_eq!(status(host), 200, "{host}");
+    }
+    assert_eq!(world.call(Ask::get("/metrics").header("host", "evil.example").key()).status, 200);
+}
+
+/// A token that does not end.
+#[test]
+fn t19_a_token_that_ends_at_no_time_that_there_is_is_refused() {
+    let world = World::new();
+    for exp in ["1e300", "1e308", "253402300800", "-1e300", "\"never\"", "null", "true"] {
+        let claims: serde_json::Value =
+            serde_json::from_str(&format!(r#"{{"sub":"alice","exp":{exp}}}"#)).unwrap();
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+        let ask = Ask::new(Method::POST, "/v1/ticket").header("authorization", &format!("Bearer {token}"));
+        assert_eq!(world.call(ask).status, 401, "{exp}");
+    }
 }

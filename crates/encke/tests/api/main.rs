@@ -13,6 +13,7 @@ mod errors;
 mod hardening;
 mod key_reused;
 mod keys;
+mod limits;
 mod pages;
 mod picky;
 mod push;

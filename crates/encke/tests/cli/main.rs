@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod server_log;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -253,6 +253,7 @@ mod ruled;
 mod sample;
 mod settings;
 mod slow;
+mod smuggling;
 mod stop;
 mod streams;
 mod tls;

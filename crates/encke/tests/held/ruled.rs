@@ -149,21 +149,19 @@ fn new_rules_end_what_polls_streams_and_websockets_follow() {
     assert_eq!(ws.on_bytes()["result"]["channels"], json!(["news", "secret"]));
 }
 
-/// What is kept is reached by a cursor that the client has made up.
+/// How far a cursor leads back that the client has made up, the hub's stories tell.
 #[test]
-fn the_history_is_closed_to_cursors_too() {
+fn the_history_is_closed_to_the_data_connection_too() {
     let mut world = ruled(vec![RuleEntry { history: Some(Who::None), ..rule("news", Who::Users) }]);
     world.publish("news", "1");
+    // Her shard has taken the message in when it answers.
+    world.poll("alice", "hold_s=0");
     let (_, answer) = world.poll("alice", "hold_s=0&cursor=earliest&channels=news");
     assert_eq!(data(&answer), [0_i64; 0], "{answer}");
-    let cursor = answer["cursor"].as_str().unwrap().replace("~1", "~0");
-    world.publish("news", "2");
-    let (_, answer) = world.poll("bob", &format!("hold_s=0&cursor={cursor}"));
-    assert!(!data(&answer).contains(&1), "{answer}");
     let session = answer["session"].as_str().unwrap();
     world.publish("news", "3");
     let cursor = answer["cursor"].as_str().unwrap();
-    let (_, answer) = world.poll("bob", &format!("hold_s=0&session={session}&cursor={cursor}"));
+    let (_, answer) = world.poll("alice", &format!("hold_s=0&session={session}&cursor={cursor}"));
     assert_eq!(data(&answer), [3], "what comes while it follows is given");
 }
 

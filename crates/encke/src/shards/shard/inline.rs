@@ -13,7 +13,7 @@ use metrics::{Counter, Histogram};
 
 use super::{Shard, Until};
 use crate::{
-    auth::Allowed,
+    auth::{Allowed, AuditRecord},
     connection::{KnownHead, inline_head, inline_head::Asking},
     http::{refusal::retry_after_s, response},
     inline::{Begun, InlineRoutes, Outcome, Run, Running},
@@ -73,7 +73,7 @@ impl Shard {
                 inline_head::Verdict::Inline(asking) => match self.allowed(&asking) {
                     Some(allowed) => {
                         self.heads.remember(bytes, &asking, allowed);
-                        KnownHead::of(&asking)
+                        KnownHead::of(&asking, allowed)
                     }
                     None => return self.hand_to_hyper(key, bytes.to_vec()),
                 },
@@ -83,7 +83,7 @@ impl Shard {
         if self.parts.admit.stopping.has_begun() {
             return self.hand_to_hyper(key, bytes.to_vec());
         }
-        let KnownHead { route, keep_alive, head_bytes, body_bytes } = known;
+        let KnownHead { route, keep_alive, head_bytes, body_bytes, key: api_key } = known;
         let end = head_bytes + body_bytes;
         if bytes.len() < end {
             return self.hear_more(key, bytes.to_vec());
@@ -95,7 +95,7 @@ impl Shard {
         let begun = begin_caught(&inline.run, &bytes[head_bytes..end]);
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
-        let answered = Answered { route, keep_alive, began };
+        let answered = Answered { route, keep_alive, began, key: api_key };
         match begun {
             Begun::Done(outcome) => self.answer_inline(key, outcome, answered),
             Begun::Goes(running) => {
@@ -137,12 +137,29 @@ impl Shard {
 
     /// Answers an inline request.
     fn answer_inline(&mut self, key: Key, outcome: Outcome, answered: Answered) {
-        let Answered { route, keep_alive, began } = answered;
+        let Answered { route, keep_alive, began, .. } = answered;
+        self.audit_inline(key, &outcome, answered);
         let is_reserved = self.slots.get(key).is_some_and(|slot| slot.sink.is_reserved());
         let keep_alive = keep_alive && !self.drains && !is_reserved;
         let status = self.write_outcome(outcome, keep_alive);
         self.tallies.count(route, status, began);
         self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
+    }
+
+    /// An audit line of an inline request, if there is to be one.
+    fn audit_inline(&self, key: Key, outcome: &Outcome, answered: Answered) {
+        let auth = &self.parts.admit.auth;
+        let Some(inline) = self.parts.inline.get(answered.route).filter(|_| auth.audit().has_messages())
+        else {
+            return;
+        };
+        let (what, outcome) = match outcome {
+            Ok(done) => ((inline.what)(&done.json), "ok"),
+            Err(refused) => ("".into(), refused.0.code.as_str()),
+        };
+        let who = auth.api_keys().name(answered.key).unwrap_or_else(|| "-".into());
+        let from = self.slots.get(key).and_then(|slot| slot.sink.peer());
+        auth.audit().record(AuditRecord { who, action: inline.action, what, outcome, from, left_out: 0 });
     }
 
     fn write_outcome(&mut self, outcome: Outcome, keep_alive: bool) -> u16 {

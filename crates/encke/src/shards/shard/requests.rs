@@ -457,6 +457,10 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, request_state: &RequestState) {
+        if matches!(refusal.code, ErrorCode::Unauthorized | ErrorCode::TokenExpired) {
+            let from = self.slots.get(key).and_then(|slot| slot.sink.peer());
+            self.parts.admit.auth.audit().refuse("-".into(), "data connection", refusal.code.as_str(), from);
+        }
         let (status, json) = (refusal.code.status(), refusal.json());
         let body = Some((response::JSON, json.as_bytes()));
         self.write_whole(
