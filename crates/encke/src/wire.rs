@@ -19,7 +19,7 @@ use crate::{
     app::App,
     auth::KeysError,
     clock::{Clock, SystemClock},
-    cluster::{Nodes, node_inbox},
+    cluster::{Inbox, Nodes, node_inbox},
     config::{Config, ListenAddress},
     connection::{
         ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies, tls::HandshakeLimit,
@@ -183,19 +183,13 @@ pub async fn wire_speaking(
         Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, node, grace_ms)
     });
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
-    let among_nodes = match nodes {
-        Some(nodes) => nodes.join(inbox).await?,
-        None => Vec::new(),
-    };
+    let among_nodes = join(nodes, inbox).await?;
     let admit = admit(&app, &config);
     let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
     let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(false);
-    follow_settings(&app, &shards);
-    follow_keys(&app, &stopping).await?;
-    follow_revocations(&app, told, &stopping).await?;
-    publish_audit(&app);
     app.copies.get_or_init(|| dialects.copies(&config));
+    follow_changes(&app, &shards, told, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
     let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
     let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
@@ -232,6 +226,31 @@ pub async fn wire_speaking(
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
     Ok(Server { address, tls_address, admin, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Joins the other nodes, if there are any.
+async fn join(
+    nodes: Option<Arc<Nodes>>,
+    inbox: Inbox,
+) -> Result<Vec<tokio::task::JoinHandle<()>>, WireError> {
+    match nodes {
+        Some(nodes) => Ok(nodes.join(inbox).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Takes what changes while the server runs: settings, keys, and what is revoked.
+async fn follow_changes(
+    app: &Arc<App>,
+    shards: &Shards,
+    told: Arc<Notify>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), WireError> {
+    follow_settings(app, shards);
+    follow_keys(app, stopping).await?;
+    follow_revocations(app, told, stopping).await?;
+    publish_audit(app);
+    Ok(())
 }
 
 /// The address for operators, if they have one of their own.

@@ -124,7 +124,9 @@ async fn a_backend_pushes_many_and_is_told_of_each() {
     let first = stream.push(&push("alice", 0).id("k")).await.unwrap();
     let wrong = Push::data(Target::Users(Vec::new()), &1).unwrap();
     assert_eq!(stream.push(&wrong).await.unwrap_err().code(), Some("bad_request"));
-    assert_eq!(stream.push(&push("alice", 7).id("k")).await.unwrap().id, first.id, "one key, one push");
+    assert_eq!(stream.push(&push("alice", 0).id("k")).await.unwrap().id, first.id, "one key, one push");
+    let other = stream.push(&push("alice", 7).id("k")).await.unwrap_err();
+    assert_eq!(other.code(), Some("key_reused"));
     let (mut sender, mut results) = stream.split();
     let sending = tokio::spawn(async move {
         for number in 1..=900 {

@@ -208,7 +208,10 @@ fn a_certificate_that_becomes_a_pipe_holds_up_neither_others_nor_the_end() {
     }
     // No signal: its files are looked at from time to time.
     server.until("it is told", |server| server.log().contains("no regular file"));
-    assert!(server.metrics().contains("\nencke_tls_certificate_errors_total 1"), "{}", server.metrics());
+    // It may have been looked at once more since.
+    let metrics = server.metrics();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("encke_tls_certificate_errors_total "));
+    assert!(counted.is_some_and(|count| count.parse::<u64>().unwrap() > 0), "{metrics}");
     let first = certify(server.dir.path(), "first");
     server.until("the other is read", |server| server.connect(&first).is_some());
     server.signal("-TERM");

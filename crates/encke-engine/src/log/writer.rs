@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use encke_proto::{ChannelName, Entry, Message, Time};
+use encke_proto::{ChannelName, Entry, Message, Position, Time};
 
 use super::{
     appender::Appender,
@@ -55,6 +55,9 @@ enum Drafted {
     Ended { channels: Vec<ChannelName>, answer: Answer<()> },
     Cancelled { targets: Vec<Target>, answer: Answer<usize> },
 }
+
+/// A message that was appended, and where.
+type Added = (Box<Append>, Vec<(ChannelName, Position)>);
 
 /// The thread's own things.
 pub(super) struct Writer {
@@ -345,6 +348,21 @@ impl Writer {
                 }
             }
         }
+        self.tell_added(added);
+        if !behind.is_empty() {
+            feed(|| self.feed.behind(&behind));
+        }
+        if !retracted.is_empty() {
+            feed(|| self.feed.retracted(&retracted));
+        }
+        if !cancelled.is_empty() {
+            let channels = self.names(&cancelled);
+            feed(|| self.feed.retracted(&channels));
+        }
+    }
+
+    /// Tells the feed of messages, a bounded number in one call.
+    fn tell_added(&self, added: Vec<Added>) {
         let mut entries = Vec::new();
         for (append, positions) in added {
             for (channel, position) in positions {
@@ -365,16 +383,6 @@ impl Writer {
         }
         if !entries.is_empty() {
             self.tell(&entries);
-        }
-        if !behind.is_empty() {
-            feed(|| self.feed.behind(&behind));
-        }
-        if !retracted.is_empty() {
-            feed(|| self.feed.retracted(&retracted));
-        }
-        if !cancelled.is_empty() {
-            let channels = self.names(&cancelled);
-            feed(|| self.feed.retracted(&channels));
         }
     }
 

@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn no_name_can_leave_its_place_in_a_subject() {
         let names = Names::new("encke");
-        for name in ["*", ">", "a.b", " ", "$JS.API.>", "{{wildcard(1)}}", "四个用户", &"x".repeat(255)] {
+        for name in ["a b", "*", ">", "a.b", "$JS.API.>", "{{wildcard(1)}}", "四个用户", &"x".repeat(255)]
+        {
             let user = UserId::new(name).unwrap();
             let subject = names.channel(&user.channel());
             let rest = subject.strip_prefix("encke.l.o.").unwrap();

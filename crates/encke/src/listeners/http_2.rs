@@ -226,7 +226,7 @@ impl Caller {
         match waits {
             Some(found) => {
                 if let Some(problem) = malformed(&parts.headers, parts.version) {
-                    let response = refuse(Refused::bad(problem), &activity);
+                    let response = refuse(Refused::bad(problem), activity);
                     return hyper_bridge.open(parts.headers.get(header::ORIGIN).cloned(), response);
                 }
                 let body = Body::new(Asked { body, unread }.map_err(axum::Error::new));

@@ -56,11 +56,6 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
         &["channel_full"],
         "needs a rule with a bound; the hub's stories have it",
     ),
-    (
-        &["post /v1/publish"],
-        &["rate_limited"],
-        "needs a user who has made many channels; `limits.rs` has one",
-    ),
 ];
 /// Users whose tokens are revoked, and who are kept away.
 const REVOKED: &str = "revoked";

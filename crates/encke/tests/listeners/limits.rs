@@ -59,7 +59,7 @@ fn t6_keys_tokens_and_sessions_are_not_guessed_unseen() {
     limited(&|wire| wire.post("/api/push", &wrong, PUSH), 401);
     limited(&|wire| wire.get("/v1/poll?hold_s=0", &wrong), 401);
     limited(&|wire| wire.post("/v1/ticket", &wrong, ""), 401);
-    let beacon = r#"{"session":"AAAAAAAAAAAAAAAAAAAAAA"}"#;
+    let beacon = r#"{"session":"AAAAAAAAAAAAAAAAAAAAAA","close_key":"AAAAAAAAAAAAAAAAAAAAAA"}"#;
     let length = beacon.len();
     let close = format!(
         "POST /v1/close HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
@@ -70,7 +70,7 @@ fn t6_keys_tokens_and_sessions_are_not_guessed_unseen() {
             wire.send(&close);
             wire.answer().unwrap()
         },
-        200,
+        401,
     );
 }
 

@@ -61,7 +61,10 @@ struct Record {
     /// When the token was issued, and its id: what revocations look at.
     issued_s: Option<u64>,
     token: Option<TokenId>,
+    /// Left out when the token said nothing, which rules tell from a grant of nothing.
+    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
     channels: Grant,
+    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
     publish: Grant,
     acks: bool,
     retries: bool,
