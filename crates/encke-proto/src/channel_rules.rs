@@ -136,6 +136,17 @@ impl ChannelRules {
         self.rules.iter().find(|rule| rule.channel.fits(channel))
     }
 
+    /// Whether who may read one channel may read the other: the same rule decides on both, and not by the user
+    /// that it names.
+    #[must_use]
+    pub fn govern_alike(&self, one: &str, other: &str) -> bool {
+        let index = |channel: &str| self.rules.iter().position(|rule| rule.channel.fits(channel));
+        let (at, other_at) = (index(one), index(other));
+        let is_of_users =
+            at.and_then(|at| self.rules.get(at)).is_some_and(|rule| rule.subscribe == Who::Owner);
+        at == other_at && !is_of_users
+    }
+
     /// Whether a client may do something with a public channel. Without rules its token decides on following
     /// and publishing, and nothing else is allowed.
     #[must_use]

@@ -45,7 +45,12 @@ pub(crate) async fn publish_record(
     record: &AuditRecord,
 ) -> Result<(), Refused> {
     let data = serde_json::value::to_raw_value(record).map_err(|_| Refused::from(ErrorCode::Internal))?;
-    publish_to(app, vec![channel.clone()], data.into(), None, None).await.map(drop)
+    let (time, id) = (app.now().wall, MessageId::fresh(app.now().wall, random::pooled_bits()?));
+    let (targets, body) = (Targets::Channels(vec![channel.clone()]), Body::Data(data.into()));
+    // It is copied nowhere: other channels are not closed.
+    let append = Append { id, key: None, targets, body, from: None, time, expires: None };
+    app.engine.append(append).await?;
+    Ok(())
 }
 
 /// Appends a message, compact by now, to public channels. A key that was used for another message or other
@@ -72,22 +77,30 @@ pub(crate) async fn publish_to(
 }
 
 /// Appends a message and its copies. They are begun together, so that copies stand in the order of what they
-/// are copied from.
+/// are copied from; but with a key that may be refused, the message comes first.
 async fn append_with_copies(
     app: &App,
     append: Append,
     channels: &[ChannelName],
     dialects: &[&'static dyn Copies],
 ) -> Result<Appended, Refused> {
-    let copies = copies(&append, channels, dialects)?;
+    let copies = copies(app, &append, channels, dialects)?;
+    let is_keyed = append.key.is_some();
     let copying = join_all(copies.into_iter().map(|copy| app.engine.append(copy)));
-    let (appended, copied) = join(app.engine.append(append), copying).await;
+    let (appended, copied) = if is_keyed {
+        // Of a repeat the copies are repeats too, and what is missing of them is made up for.
+        let appended = app.engine.append(append).await?;
+        (Ok(appended), copying.await)
+    } else {
+        join(app.engine.append(append), copying).await
+    };
     copied.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(appended?)
 }
 
 /// What is appended besides: what dialects copy of the message. A key makes its copies repeats with it.
 fn copies(
+    app: &App,
     append: &Append,
     channels: &[ChannelName],
     dialects: &[&'static dyn Copies],
@@ -101,8 +114,13 @@ fn copies(
             format!("{channel} is a pattern; nothing is published to it"),
         ));
     }
+    let rules = app.auth.access().rules();
     let copy = |dialect: &&'static dyn Copies, (number, channel): (usize, &ChannelName)| {
-        let copy = dialect.copy(channel, data)?;
+        let mut copy = dialect.copy(channel, data)?;
+        copy.channels.retain(|log| rules.govern_alike(channel.as_str(), log.as_str()));
+        if copy.channels.is_empty() {
+            return None;
+        }
         let text = append.key.as_ref().map(|key| format!("copy {number}:{}", key.text));
         let key = text.map(|text| Key { text, request: None });
         let (targets, body) = (Targets::Channels(copy.channels), Body::Data(copy.data));

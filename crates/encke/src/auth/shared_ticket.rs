@@ -32,9 +32,9 @@ struct Written {
     iat: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<TokenId>,
-    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
     channels: Grant,
-    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
     publish: Grant,
 }
 

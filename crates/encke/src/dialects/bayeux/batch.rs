@@ -113,7 +113,10 @@ async fn handshake(
         Proof::Connection(_) => server.identify(&Credentials::default(), token).await,
         Proof::Head(credentials) => server.identify(&credentials, token).await,
     };
-    let session = identity.map_err(Refused).and_then(|identity| server.begin(identity, &ext, retries));
+    let session = identity.map_err(Refused).and_then(|owner| {
+        server.app.rate_limits.user_connect(&owner.identity.user, server.app.now().wall)?;
+        server.begin(owner, &ext, retries)
+    });
     match session {
         Ok(session) => {
             let id = session.id.to_string();
@@ -127,7 +130,7 @@ async fn handshake(
             outcome.reply(&reply);
             outcome.begun = Some(session);
         }
-        Err(Refused(refusal)) if refusal.code.status() >= 500 => {
+        Err(Refused(refusal)) if refusal.code.status() >= 500 || refusal.code == ErrorCode::RateLimited => {
             let again =
                 Advice { interval: LATER_MS, ..Advice::to(Reconnect::Handshake, server.timeout_ms()) };
             outcome.reply(&refused(format!("{}::{}", refusal.code.status(), refusal.code.as_str()), again));

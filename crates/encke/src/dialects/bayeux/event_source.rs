@@ -40,7 +40,7 @@ pub(super) fn open(server: &Arc<Server>, id: SessionId, request_state: RequestSt
 fn admitted(server: &Arc<Server>, session: Arc<Session>, request_state: RequestState) -> Verdict {
     let GoesOn { start, unplaced, is_first, .. } = session.connect(None);
     if is_first {
-        server.connected();
+        server.connected(&session);
     }
     server.touch(&session);
     let (id, identity, token) = (session.id, session.identity.clone(), session.token);

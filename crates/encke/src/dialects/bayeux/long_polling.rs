@@ -66,7 +66,7 @@ pub(super) fn hold(
     }
     let GoesOn { start, unplaced, is_first, .. } = connect.session.connect(connect.acknowledged);
     if is_first {
-        server.connected();
+        server.connected(&connect.session);
     }
     server.touch(&connect.session);
     server.write_behind(&connect.session);

@@ -106,6 +106,10 @@ impl Server {
             return Ok(known);
         }
         let Some(session) = journal.read(&self.app, id).await? else { return Ok(self.known(client)) };
+        // Another request of its client may have read it meanwhile.
+        if let Some(known) = self.known(client).filter(|session| !session.is_stale(acknowledged)) {
+            return Ok(Some(known));
+        }
         let session = Arc::new(session);
         self.touch(&session);
         if !self.is_good(&session) || self.sessions.insert(Arc::clone(&session)).is_err() {
@@ -114,10 +118,13 @@ impl Server {
         Ok(Some(session))
     }
 
-    /// Whether its time is not over, and its token has not ended: with a new one its client begins anew.
+    /// Whether its time is not over, and its token has not ended and was not revoked: with a new one its client
+    /// begins anew.
     fn is_good(&self, session: &Session) -> bool {
-        let (now, ends) = (self.app.now(), session.identity.expires);
-        session.state().due_ms > now.mono_ms && (ends.0 == 0 || ends > now.wall)
+        let (now, ends, user) = (self.app.now(), session.identity.expires, &session.identity.user);
+        session.state().due_ms > now.mono_ms
+            && (ends.0 == 0 || ends > now.wall)
+            && self.app.auth.permit(user, Some(&session.token), now.wall).is_ok()
     }
 
     /// Its client has been heard.
@@ -147,8 +154,8 @@ impl Server {
     }
 
     /// The first connect of a session.
-    pub(super) fn connected(&self) {
-        self.sessions.connected();
+    pub(super) fn connected(&self, session: &Session) {
+        self.sessions.connected(session);
     }
 
     /// Who begins a session: by the token that the handshake brings, else by what the request's head does. In

@@ -55,6 +55,8 @@ pub(super) struct State {
     skips: u64,
     /// How many connects there were.
     pub(super) connects: u64,
+    /// Whether it counts among those that have not connected yet.
+    pub(super) is_counted: bool,
     /// When it is over if its client says nothing, in milliseconds of the clock that never goes back.
     pub(super) due_ms: u64,
     /// When it is written down next, on that clock; none when it never was.

@@ -70,10 +70,11 @@ impl Sessions {
         }
         if is_new {
             self.unconnected.fetch_add(1, Ordering::Relaxed);
+            session.state().is_counted = true;
         }
         let replaced = self.part(session.id).insert(session.id, session);
         match replaced {
-            Some(other) => self.forget_unconnected(&other),
+            Some(other) => self.connected(&other),
             None => {
                 self.count.fetch_add(1, Ordering::Relaxed);
             }
@@ -81,15 +82,17 @@ impl Sessions {
         Ok(())
     }
 
-    /// One has connected for the first time.
-    pub(super) fn connected(&self) {
-        self.unconnected.fetch_sub(1, Ordering::Relaxed);
+    /// One has connected for the first time, or is gone: it counts no more among those that have not.
+    pub(super) fn connected(&self, session: &Session) {
+        if std::mem::take(&mut session.state().is_counted) {
+            self.unconnected.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn remove(&self, id: SessionId) -> Option<Arc<Session>> {
         let gone = self.part(id).remove(&id)?;
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.forget_unconnected(&gone);
+        self.connected(&gone);
         Some(gone)
     }
 
@@ -104,14 +107,8 @@ impl Sessions {
         }
         drop(part);
         self.count.fetch_sub(gone.len(), Ordering::Relaxed);
-        gone.iter().for_each(|session| self.forget_unconnected(session));
+        gone.iter().for_each(|session| self.connected(session));
         gone
-    }
-
-    fn forget_unconnected(&self, session: &Session) {
-        if session.state().connects == 0 {
-            self.unconnected.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 
     /// How many there are, and how many of them have not connected yet.
@@ -148,7 +145,7 @@ mod tests {
         assert_eq!((taken, sessions.counts()), (UNCONNECTED_MAX, (UNCONNECTED_MAX, UNCONNECTED_MAX)));
         let first = sessions.get(SessionId::from_bits(0)).unwrap();
         first.connect(None);
-        sessions.connected();
+        sessions.connected(&first);
         first.state().due_ms = 20;
         assert!(sessions.insert(session(1 << 100, 10)).is_ok(), "there is room for one more");
         let swept = |now_ms| (0..PARTS).map(|part| sessions.sweep(part, now_ms).len()).sum::<usize>();
@@ -156,6 +153,20 @@ mod tests {
         assert_eq!(swept(10), UNCONNECTED_MAX);
         assert_eq!(sessions.counts(), (1, 0));
         assert_eq!((swept(20), sessions.counts()), (1, (0, 0)));
+    }
+
+    #[test]
+    fn one_that_is_gone_before_its_first_connect_counts_once() {
+        let sessions = Sessions::default();
+        for number in 0..3 {
+            let one = session(number, 10);
+            assert!(sessions.insert(Arc::clone(&one)).is_ok());
+            sessions.remove(one.id);
+            one.connect(None);
+            sessions.connected(&one);
+        }
+        assert_eq!(sessions.counts(), (0, 0));
+        assert!(sessions.insert(session(7, 10)).is_ok());
     }
 
     #[test]

@@ -278,7 +278,7 @@ pub(super) async fn answer(asked: admission::Asked) -> admission::Reply {
     let session = connect.session.clone();
     let goes_on = session.connect(connect.acknowledged);
     if goes_on.is_first {
-        server.connected();
+        server.connected(&session);
     }
     server.touch(&session);
     server.write_behind(&session);

@@ -65,8 +65,19 @@ fn patterns(message: &Message) -> Result<Vec<Pattern>, Fault> {
     all.0.into_iter().map(read).collect()
 }
 
+/// Counts a request, whatever comes of it: each may be written down.
+fn count(server: &Server, session: &Session) -> Result<(), Fault> {
+    let counted = server.app.rate_limits.user_request(&session.identity.user, server.app.now().wall);
+    counted.map_err(|refusal| Fault {
+        code: refusal.code.status(),
+        argument: String::new(),
+        text: refusal.code.as_str(),
+    })
+}
+
 async fn add(server: &Server, session: &Session, message: &Message) -> Result<(), Fault> {
     let patterns = patterns(message)?;
+    count(server, session)?;
     for pattern in patterns.iter().filter(|pattern| !pattern.is_service()) {
         let access = server.app.auth.access();
         let may = |name: &str| {
@@ -136,18 +147,30 @@ async fn follow_logs(server: &Server, session: &Session, logs: &[ChannelName]) -
 
 async fn remove(server: &Server, session: &Session, message: &Message) -> Result<(), Fault> {
     let patterns = patterns(message)?;
-    let logs: Vec<ChannelName> = {
-        let mut state = session.state();
-        patterns.iter().flat_map(|pattern| state.remove(pattern)).collect()
-    };
     let fault = |code: ErrorCode| Fault { code: code.status(), argument: String::new(), text: code.as_str() };
+    count(server, session)?;
+    let (removed, logs): (Vec<Pattern>, Vec<ChannelName>) = {
+        let mut state = session.state();
+        let removed: Vec<Pattern> =
+            patterns.into_iter().filter(|pattern| state.patterns.contains(pattern)).collect();
+        let logs = removed.iter().flat_map(|pattern| state.remove(pattern)).collect();
+        (removed, logs)
+    };
+    if removed.is_empty() {
+        return Ok(());
+    }
     if !logs.is_empty() && session.state().connects > 0 {
         match unfollow(&server.app, &session.identity, session.id, logs).await {
             Ok(_) => {}
             // It follows nothing then.
             Err(Refused(refusal))
                 if matches!(refusal.code, ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => {}
-            Err(Refused(refusal)) => return Err(fault(refusal.code)),
+            Err(Refused(refusal)) => {
+                // It goes on following.
+                let mut state = session.state();
+                removed.iter().for_each(|pattern| drop(state.add(pattern)));
+                return Err(fault(refusal.code));
+            }
         }
     }
     server.write(session).await.map_err(|Refused(refusal)| fault(refusal.code))
