@@ -71,11 +71,11 @@ impl Hub {
         }
     }
 
-    /// Messages may have been missed: every log is looked at again.
+    /// Messages may have been missed, and that some were retracted: every log is looked at again.
     pub fn stale(&mut self) {
         let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.ask_to_open(key);
+            self.retracted_in(key);
         }
     }
 

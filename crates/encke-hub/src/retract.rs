@@ -12,7 +12,13 @@ use crate::{
 impl Hub {
     /// Messages of a channel were cancelled or deleted. From here on no session is given one of them.
     pub fn retracted(&mut self, channel: &ChannelName) {
-        let Some(key) = self.channel_key(channel) else { return };
+        if let Some(key) = self.channel_key(channel) {
+            self.retracted_in(key);
+        }
+    }
+
+    /// The same for a channel that may be one of them.
+    pub(crate) fn retracted_in(&mut self, key: Key) {
         self.forget_messages(key);
         if let Some(channel) = self.channels.get_mut(key) {
             // What the engine is saying of the log may be of before.

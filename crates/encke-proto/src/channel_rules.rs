@@ -124,6 +124,12 @@ impl ChannelRules {
         Self { closed, ..self }
     }
 
+    /// The channel that is closed to all clients.
+    #[must_use]
+    pub fn closed(&self) -> Option<&ChannelName> {
+        self.closed.as_ref()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -136,8 +142,8 @@ impl ChannelRules {
         self.rules.iter().find(|rule| rule.channel.fits(channel))
     }
 
-    /// Whether who may read one channel may read the other: the same rule decides on both, and not by the user
-    /// that it names.
+    /// Whether the clients that may read one channel may read the other: the same rule decides on both, and
+    /// not by the user that it names.
     #[must_use]
     pub fn govern_alike(&self, one: &str, other: &str) -> bool {
         let index = |channel: &str| self.rules.iter().position(|rule| rule.channel.fits(channel));

@@ -115,17 +115,17 @@ fn copies(
         ));
     }
     let rules = app.auth.access().rules();
-    let copy = |dialect: &&'static dyn Copies, (number, channel): (usize, &ChannelName)| {
+    let copy = |dialect: &&'static dyn Copies, channel: &ChannelName| {
         let mut copy = dialect.copy(channel, data)?;
         copy.channels.retain(|log| rules.govern_alike(channel.as_str(), log.as_str()));
         if copy.channels.is_empty() {
             return None;
         }
-        let text = append.key.as_ref().map(|key| format!("copy {number}:{}", key.text));
+        let text = append.key.as_ref().map(|key| format!("copy {channel}:{}", key.text));
         let key = text.map(|text| Key { text, request: None });
         let (targets, body) = (Targets::Channels(copy.channels), Body::Data(copy.data));
         Some(Append { key, targets, body, ..append.clone() })
     };
-    let of_dialect = |dialect| channels.iter().enumerate().filter_map(move |channel| copy(dialect, channel));
+    let of_dialect = |dialect| channels.iter().filter_map(move |channel| copy(dialect, channel));
     Ok(dialects.iter().flat_map(of_dialect).collect())
 }

@@ -88,10 +88,12 @@ impl RevocationLog {
     /// [`ErrorCode::Overloaded`] when too many are in force, [`ErrorCode::EngineUnavailable`],
     /// [`ErrorCode::Internal`].
     pub async fn append(&self, record: &RevocationRecord, kept: Time) -> Result<Offset, ErrorCode> {
-        if self.revocations.len() >= REVOCATIONS_MAX {
+        let now = self.clock.now().wall;
+        // What takes all tokens back, or ends a ban, is never one more.
+        let is_more = !matches!(record.revocation, Revocation::Before { .. }) && record.until_ms > now.0;
+        if is_more && self.revocations.len() >= REVOCATIONS_MAX {
             return Err(ErrorCode::Overloaded);
         }
-        let now = self.clock.now().wall;
         let json = to_raw_value(record).map_err(|_| ErrorCode::Internal)?;
         let bits = random::bits().map_err(|_| ErrorCode::Internal)?;
         let append = Append {

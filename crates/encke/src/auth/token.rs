@@ -171,7 +171,7 @@ impl TokenKey {
         for (claim, grant) in
             [(&rules.channels_claim, &claims.channels), (&rules.publish_claim, &claims.publish)]
         {
-            if !grant.is_empty() {
+            if !grant.is_unsaid() {
                 put(claim, json!(grant));
             }
         }

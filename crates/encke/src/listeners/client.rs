@@ -139,7 +139,8 @@ pub(super) fn receive<B>(
 /// # Errors
 /// `overloaded` for a client that has too many.
 fn count(permit: &Permit, client: IpAddr) -> Result<(), Refused> {
-    if permit.peer() != Peer::Proxy || permit.move_to(client) {
+    // A place that is kept for operators serves nothing else, whoever they are.
+    if permit.peer() != Peer::Proxy || permit.is_reserved() || permit.move_to(client) {
         return Ok(());
     }
     Err(Refused::new(ErrorCode::Overloaded, "too many connections"))

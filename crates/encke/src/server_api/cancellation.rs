@@ -1,11 +1,13 @@
 //! `DELETE /api/push/{id}`: calls a push back where it is still queued, on all nodes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json as Answer, extract::State};
 use encke_engine::ReceiptState;
 use encke_proto::{ErrorCode, MessageId};
+use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::{
@@ -18,6 +20,8 @@ use crate::{
 /// For how many users it is looked up first what their connections were handed just now. What more users were
 /// handed in the last moment, and is not written down yet, counts as queued.
 const SETTLED_MAX: usize = 100;
+/// How long that may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A push that was called back.
 #[derive(Serialize, ToSchema)]
@@ -54,11 +58,12 @@ pub(crate) async fn cancel(
 /// Waits until it is written down what its users were handed until now: a receipt says what is true then.
 async fn settle(app: &App, push: &MessageId) -> Result<(), Refused> {
     let receipts = app.engine.receipts(push, None, SETTLED_MAX, app.now().wall).await?.unwrap_or_default();
-    for receipt in receipts.iter().filter(|receipt| receipt.state == ReceiptState::Queued) {
-        if let Err(code) = app.sessions.settle(&receipt.user).await {
-            // Calling it back matters more.
-            tracing::debug!(%code, user = %receipt.user, "what a user was handed is not known to the last");
-        }
+    let queued = receipts.iter().filter(|receipt| receipt.state == ReceiptState::Queued);
+    let settled = join_all(queued.map(|receipt| app.sessions.settle(&receipt.user)));
+    // Calling it back matters more than what a node that does not answer has handed over.
+    let is_known = timeout(SETTLE_TIMEOUT, settled).await.is_ok_and(|all| all.iter().all(Result::is_ok));
+    if !is_known {
+        tracing::debug!(%push, "what the users of a push were handed is not known to the last");
     }
     Ok(())
 }

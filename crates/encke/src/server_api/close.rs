@@ -107,6 +107,10 @@ pub(crate) async fn close(
         },
         _ => return Err(Refused::bad("send either `user` or `session`")),
     };
+    let what = match request.ban_s {
+        Some(ban_s) => format!("{what}, ban of {ban_s} s"),
+        None => what,
+    };
     let closed = match request.ban_s {
         Some(ban_s) => match user_of(&app, &target).await? {
             Some(user) => ban(&app, &target, user, ban_s, &close).await?,

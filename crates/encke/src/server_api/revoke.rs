@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
+use axum::{Extension, Json as Answer, extract::State};
 use encke_proto::{ErrorCode, Revocation, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    audited::What,
     auth::{RevocationRecord, token_id},
     extractors::{MayClose, OPERATOR},
     http::{
@@ -67,7 +68,7 @@ pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     _: MayClose,
     Json(request): Json<Revoke>,
-) -> Result<Answer<Revoked>, Refused> {
+) -> Result<(Extension<What>, Answer<Revoked>), Refused> {
     let now = app.now().wall;
     if request.before.is_some_and(|before| before > now.plus_seconds(app.config.auth.leeway_s)) {
         return Err(Refused::bad("`before` is to come, by more than auth.leeway_s"));
@@ -89,10 +90,16 @@ pub(crate) async fn revoke(
             ));
         }
     };
+    let what = match &revocation {
+        Revocation::User { user, .. } => format!("user {user}"),
+        Revocation::Token { id } => format!("token {:016x}", id.0),
+        Revocation::Before { before_s } => format!("before {before_s}"),
+        Revocation::Ban { user } => format!("ban of user {user}"),
+    };
     let kept = now.plus_seconds(app.config.auth.revocations_kept_s.max(app.config.token_ttl_s));
     let record = RevocationRecord { revocation, until_ms: kept.0, reason: String::new() };
     let closed = put_in_force(&app, &record, kept).await?;
-    Ok(Answer(Revoked { revoked: true, closed }))
+    Ok((Extension(What(what.into())), Answer(Revoked { revoked: true, closed })))
 }
 
 /// Enters a revocation that is kept until `kept`, and ends the sessions that it concerns, on all nodes; how

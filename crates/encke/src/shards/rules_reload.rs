@@ -27,7 +27,9 @@ impl Reload for RulesReload {
     fn prepare(&self, config: Arc<Config>) -> BoxFuture<'static, Result<Change, Problem>> {
         let (access, shards) = (Arc::clone(&self.access), self.shards.clone());
         Box::pin(async move {
-            let rules = Arc::new(config.channel_rules());
+            // The channel of the audit is the one that is written to, as long as the server runs.
+            let closed = access.rules().closed().cloned();
+            let rules = Arc::new(config.channel_rules().closing(closed));
             if *access.rules() == *rules {
                 return Ok(Box::new(|| {}) as Change);
             }

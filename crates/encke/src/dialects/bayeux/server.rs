@@ -118,8 +118,8 @@ impl Server {
         Ok(Some(session))
     }
 
-    /// Whether its time is not over, and its token has not ended and was not revoked: with a new one its client
-    /// begins anew.
+    /// Whether its time is not over, and its token has not ended and was not revoked: with a new one its
+    /// client begins anew.
     fn is_good(&self, session: &Session) -> bool {
         let (now, ends, user) = (self.app.now(), session.identity.expires, &session.identity.user);
         session.state().due_ms > now.mono_ms

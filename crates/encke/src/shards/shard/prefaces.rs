@@ -47,6 +47,10 @@ impl Shard {
         if self.drains {
             return;
         }
+        let is_reached = is_tls && self.parts.tls.as_ref().is_some_and(|tls| tls.handshakes.is_reached());
+        if is_reached && !self.end_slow_handshake() {
+            return;
+        }
         if is_tls { self.welcome_tls(socket, client) } else { self.welcome(socket, client) }
     }
 
