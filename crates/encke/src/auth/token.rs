@@ -171,7 +171,7 @@ impl TokenKey {
         for (claim, grant) in
             [(&rules.channels_claim, &claims.channels), (&rules.publish_claim, &claims.publish)]
         {
-            if !grant.is_unsaid() {
+            if !grant.is_empty() {
                 put(claim, json!(grant));
             }
         }
