@@ -206,7 +206,7 @@ pub trait Engine: Send + Sync + 'static {
     /// condition that the change is the next one of its producer. In this order it looks at whether the log
     /// has ended, whether it is to be made and is there, at the producer, and at whether it is closed. It
     /// keeps the contract as [`Engine::append`] does; when a log is closed, the feed of each node that
-    /// watches the channel is told by [`crate::Feed::behind`].
+    /// watches the channel is told by [`crate::Feed::behind`] or [`crate::Feed::retracted`].
     ///
     /// # Errors
     /// [`EngineError::Refused`] when the log does not take it. [`EngineError::Unavailable`] when it cannot be

@@ -124,10 +124,11 @@ impl Listener {
         self.retracted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until it was told that a channel's log is further.
+    /// Waits until it was told that a channel's log is further, or another: receivers look for themselves.
     pub(super) async fn wait_for_behind(&self, channel: &ChannelName) {
+        let is_told = || [self.behind_of(), self.retracted_of()].concat().contains(channel);
         let told = async {
-            while !self.behind_of().contains(channel) {
+            while !is_told() {
                 self.news.notified().await;
             }
         };
