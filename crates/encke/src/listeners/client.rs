@@ -139,7 +139,7 @@ pub(super) fn receive<B>(
 /// # Errors
 /// `overloaded` for a client that has too many.
 fn count(permit: &Permit, client: IpAddr) -> Result<(), Refused> {
-    // A place that is kept for operators serves nothing else, whoever they are.
+    // A place that is kept for operators serves nothing else, whichever client asks.
     if permit.peer() != Peer::Proxy || permit.is_reserved() || permit.move_to(client) {
         return Ok(());
     }
