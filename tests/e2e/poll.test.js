@@ -20,7 +20,10 @@ const publish = async (channel, data) =>
 test('an answer has its five members, even when there is nothing to say', async () => {
   const alice = await server.login('shape');
   const answer = await alice.poll({ hold_s: 0 });
-  assert.deepEqual(Object.keys(answer.with(200)).sort(), ['close', 'cursor', 'gaps', 'messages', 'session']);
+  // The first answer of a session brings its key besides.
+  const members = ['close', 'cursor', 'gaps', 'messages', 'session'];
+  assert.deepEqual(Object.keys(answer.with(200)).sort(), [...members, 'close_key'].sort());
+  assert.match(answer.json.close_key, /^[\w-]{22}$/);
   assert.deepEqual([answer.json.messages, answer.json.gaps, answer.json.close], [[], [], null]);
   assert.match(answer.json.cursor, /^1~/);
   assert.equal(answer.headers['cache-control'], 'no-store');

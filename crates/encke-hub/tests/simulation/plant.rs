@@ -14,7 +14,7 @@ pub enum Plant {
     WrongEpoch,
     /// A client goes on from an old cursor and does not know what it had.
     StaleResume,
-    /// A gap is not told.
+    /// Gaps are not told.
     UndeclaredGap,
     /// A gap is told where nothing is missing.
     FalseGap,
